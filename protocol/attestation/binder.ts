@@ -1,0 +1,42 @@
+// The binder: what ties evidence to this very connection. docs/protocol.md §6.2
+
+import { concat, lv16, u16, u8, utf8 } from "../bytes.ts";
+import type { CryptoSuite } from "../crypto/suite.ts";
+import { EVIDENCE_TYPES, type EvidenceType } from "./evidence.ts";
+
+const LABEL = utf8("sealtty-evidence/1\0");
+const TPM_LABEL = utf8("sealtty-tpm/1\0");
+const ROLE_GUEST = 2;
+
+/** The values that both ends of one handshake share; each side uses its own, never the peer's word for them. */
+export interface BindingContext {
+  /** Final Noise handshake hash, 32 bytes. */
+  readonly handshakeHash: Uint8Array;
+  /** The guest's static X25519 public key, 32 bytes. */
+  readonly guestStatic: Uint8Array;
+  /** Third HKDF output of the final chaining key, 32 bytes. */
+  readonly exporter: Uint8Array;
+  /** Fresh from the client, 32 bytes. */
+  readonly clientNonce: Uint8Array;
+}
+
+/** @returns 64 bytes: REPORT_DATA of SEV-SNP and TDX. */
+export function binderOf(suite: CryptoSuite, context: BindingContext, type: EvidenceType, aux: Uint8Array): Uint8Array {
+  return suite.sha512(
+    concat(
+      LABEL,
+      u8(ROLE_GUEST),
+      u16(EVIDENCE_TYPES[type]),
+      lv16(context.handshakeHash),
+      lv16(context.guestStatic),
+      lv16(context.exporter),
+      lv16(context.clientNonce),
+      lv16(suite.sha256(aux)),
+    ),
+  );
+}
+
+/** @returns 32 bytes: qualifyingData of a TPM quote, which fits every TPM. */
+export function tpmQualifyingData(suite: CryptoSuite, binder: Uint8Array): Uint8Array {
+  return suite.sha256(concat(TPM_LABEL, binder));
+}

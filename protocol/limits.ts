@@ -1,0 +1,70 @@
+// Every MAX_ of the protocol: what a peer or a host may make us hold, parse or send. docs/protocol.md §9.
+
+/** Body of a frame on an 8-bit clean pipe (header, content; without CRC and COBS). */
+export const MAX_FRAME_BODY = 17_000;
+/** An armoured line, without its line ends. */
+export const MAX_ARMOUR_LINE = 1024;
+/** Frame body that still fits one armoured line: (1024 - 11) characters of base64url less the CRC, rounded down. */
+export const MAX_ARMOUR_BODY = 752;
+/** Body of a frame sent towards the guest: one buffer of QEMU's virtio ring holds its encoding. */
+export const MAX_BODY_TO_GUEST = 4000;
+/** Body of a frame sent towards the client: 16 KiB of stream data with its headers and tag. */
+export const MAX_BODY_TO_CLIENT = 16_500;
+
+/** In flight towards the guest (QEMU 7.2's websocket drops silently above it). */
+export const MAX_FLIGHT_TO_GUEST_BYTES = 64 * 1024;
+export const MAX_FLIGHT_TO_GUEST_FRAMES = 64;
+/** In flight towards the client. */
+export const MAX_FLIGHT_TO_CLIENT_BYTES = 1024 * 1024;
+export const MAX_FLIGHT_TO_CLIENT_FRAMES = 512;
+
+/** Host noise kept for showing. */
+export const MAX_NOISE_KEPT = 4096;
+
+/** Handshake. */
+export const MAX_HANDSHAKE_FRAGMENTS = 8;
+export const MAX_HANDSHAKE_MESSAGE = 4096;
+export const MAX_ADDRESS = 512;
+export const MAX_IDENTITY = 256;
+export const MAX_EVIDENCE_TYPES = 16;
+/** Connections a guest holds before the user is authenticated; older ones make room. */
+export const MAX_PENDING_CONNECTIONS = 32;
+/** Connections that share one id because the host replayed or raced an INIT. */
+export const MAX_CANDIDATES_PER_ID = 4;
+/** Connections with an authenticated user. */
+export const MAX_OPEN_CONNECTIONS = 32;
+
+/** Evidence. */
+export const MAX_EVIDENCE_QUOTE = 64 * 1024;
+export const MAX_EVIDENCE_AUX = 1024 * 1024;
+export const MAX_EVENT_LOG = 512 * 1024;
+
+/** Session messages. */
+export const MAX_CONTROL_MESSAGE = MAX_EVIDENCE_QUOTE + MAX_EVIDENCE_AUX + 64;
+/** Before the user is authenticated the guest reads no control message above this. */
+export const MAX_AUTH_MESSAGE = 16 * 1024;
+export const MAX_USER_NAME = 64;
+export const MAX_TERM_NAME = 64;
+export const MAX_COMMAND_ARGUMENTS = 4096;
+export const MAX_COMMAND_BYTES = 128 * 1024;
+export const MAX_ENVIRONMENT = 64;
+export const MAX_ENVIRONMENT_VALUE = 1024;
+export const MAX_CHANNELS = 64;
+export const MAX_TERMINAL_SIDE = 10_000;
+
+/** Streams. */
+export const CONTROL_STREAM_WINDOW = 128 * 1024;
+export const OUTPUT_STREAM_WINDOW = 512 * 1024;
+export const INPUT_STREAM_WINDOW = 64 * 1024;
+/** Gaps a receiver keeps in one stream; data beyond them is dropped and comes again. */
+export const MAX_STREAM_GAPS = 256;
+export const MAX_ACK_RANGES = 32;
+
+/** Keys: packets under one key generation (docs/protocol.md §5.3), packets of a connection. */
+export const PACKETS_PER_GENERATION = 2 ** 20;
+export const MAX_PACKETS = 2 ** 48;
+export const MAX_BYTES_PER_GENERATION = 2 ** 30;
+export const MAX_GENERATION_AGE_MS = 10 * 60 * 1000;
+/** RFC 9001 §6.6: failed openings under one key after which the connection ends. */
+export const MAX_FAILED_OPENINGS = 2 ** 36;
+export const REPLAY_WINDOW = 4096;

@@ -1,0 +1,13 @@
+// The smallest pipe that can still push back: any duplex of bytes, trusted for nothing.
+
+export interface Pipe {
+  /**
+   * Non-empty chunks for one reader; chunk edges carry no meaning; bytes may be lost, doubled, changed or foreign.
+   * Ends on a clean close, else throws SealttyError `transport-lost`.
+   */
+  readonly incoming: AsyncIterable<Uint8Array>;
+  /** Resolves once the link can take more; awaiting it is the only back-pressure. Neither keeps nor changes `chunk`. */
+  send(chunk: Uint8Array): Promise<void>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,140 @@
+// What the page and the CLI see of a guest: the shapes only. protocol/session/connect.ts makes them.
+
+import type { Evidence } from "../attestation/evidence.ts";
+import type { Policy } from "../attestation/policy.ts";
+import type { VerifiedGuest } from "../attestation/verified-guest.ts";
+import type { Clock } from "../clock.ts";
+import type { SignatureVerifier } from "../crypto/signatures.ts";
+import type { CryptoSuite } from "../crypto/suite.ts";
+import type { Pipe } from "../pipe.ts";
+
+export type ConnectionState =
+  | { readonly phase: "dialing"; readonly attempt: number }
+  | { readonly phase: "waiting-for-guest" }
+  | { readonly phase: "handshaking" }
+  | { readonly phase: "collecting-evidence" } // keys agreed, evidence under way
+  | { readonly phase: "appraising" }
+  | { readonly phase: "attested" }
+  | { readonly phase: "reconnecting"; readonly reason: string }
+  | { readonly phase: "closed"; readonly reason: string };
+
+export interface ConnectOptions {
+  /** Opens the pipe; called again, with back-off, when the pipe is lost. */
+  dial(): Promise<Pipe>;
+  readonly suite: CryptoSuite;
+  readonly signatures: SignatureVerifier;
+  readonly clock: Clock;
+  /** As the user named it; goes into the transcript. */
+  readonly address: string;
+  /** The guest the user means (alias or policy name); goes into the transcript. */
+  readonly identity: string;
+  readonly policy: Policy;
+  /** Only ever true because the user said `--simulated`. */
+  readonly acceptSimulated: boolean;
+  /** Milliseconds until the appraisal must be done. */
+  readonly timeout: number;
+  /** Frames for 8-bit clean pipes, armoured lines for the rest; "auto" tries both in turn. */
+  readonly encoding: "auto" | "binary" | "armour";
+  onState?(state: ConnectionState): void;
+  /** Bytes on the pipe that were no frame (host noise): at most 4096 bytes a call, hostile, to be shown escaped only. */
+  onHostNoise?(noise: Uint8Array): void;
+}
+
+/** `sign` gets the to-be-signed user authentication fields and returns the SSHSIG blob. */
+export type UserAuth =
+  | { readonly method: "none"; readonly user: string }
+  | {
+      readonly method: "ssh-key";
+      readonly user: string;
+      /** SSH wire format of the public key. */
+      readonly publicKey: Uint8Array;
+      sign(fields: UserAuthFields): Promise<Uint8Array>;
+    };
+
+/** What a user signs; protocol/user-auth/user-auth-message.ts gives the bytes. */
+export interface UserAuthFields {
+  readonly handshakeHash: Uint8Array; // 32 bytes
+  readonly evidenceDigest: Uint8Array; // SHA-256 of the encoded evidence, 32 bytes
+  readonly user: string;
+  readonly service: string; // "sealtty-session"
+}
+
+export interface ConnectionStats {
+  readonly roundTripMs: number | undefined;
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
+  readonly packetsLost: number;
+  readonly packetsRefused: number; // did not open: forged, damaged, replayed
+  readonly pipes: number; // how many pipes this connection has used
+}
+
+/** Evidence appraised; nothing secret was sent yet. */
+export interface AttestedGuest {
+  readonly verified: VerifiedGuest;
+  readonly evidence: Evidence;
+  readonly stats: ConnectionStats;
+  /** @throws SealttyError `user-refused`. */
+  authenticate(auth: UserAuth): Promise<Guest>;
+  /** Sends an authenticated CLOSE and ends. Idempotent. */
+  close(): Promise<void>;
+}
+
+export type ChannelRequest =
+  | {
+      readonly kind: "login"; // the guest's configured login program on a pty
+      readonly term: string;
+      readonly columns: number;
+      readonly rows: number;
+    }
+  | {
+      readonly kind: "shell"; // the user's shell on a pty, or `command` with arguments on a pty
+      readonly command: readonly string[];
+      readonly term: string;
+      readonly columns: number;
+      readonly rows: number;
+      readonly environment: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly kind: "exec"; // no pty
+      readonly command: readonly string[];
+      readonly environment: Readonly<Record<string, string>>;
+    };
+
+export type ExitStatus =
+  | { readonly kind: "exited"; readonly status: number } // 0 to 255
+  | { readonly kind: "signalled"; readonly signal: string }; // "SIGKILL"
+
+export interface ReceiveStream {
+  /** The next bytes in order; undefined at the end. @throws SealttyError where the connection ended before the stream did. */
+  read(): Promise<Uint8Array | undefined>;
+  /** Gives `length` bytes of credit back: call it once they were parsed, written or thrown away. */
+  consumed(length: number): void;
+}
+
+export interface Channel {
+  readonly stdout: ReceiveStream;
+  /** Empty on a pty. */
+  readonly stderr: ReceiveStream;
+  /** Resolves when the bytes are buffered below the credit limit: await it, or memory grows. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** EOF to the remote program. */
+  end(): void;
+  resize(columns: number, rows: number): void;
+  /** "SIGINT", … @throws SealttyError `api-misuse` on a name that docs/protocol.md §8 does not list. */
+  signal(name: string): void;
+  /** Hang up: the guest sends SIGHUP and forgets the channel. */
+  hangUp(): void;
+  /** Resolves after all output before it was delivered. Rejects where the connection ended first: never like a clean exit. */
+  readonly exit: Promise<ExitStatus>;
+}
+
+/** The user is authenticated. */
+export interface Guest {
+  readonly verified: VerifiedGuest;
+  readonly stats: ConnectionStats;
+  /** @throws SealttyError `user-refused` where the guest does not allow it, `limit-exceeded`. */
+  openChannel(request: ChannelRequest): Promise<Channel>;
+  close(): Promise<void>;
+  /** Resolves with the reason once the connection is over. */
+  readonly closed: Promise<string>;
+}
