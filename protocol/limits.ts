@@ -56,8 +56,10 @@ export const MAX_TERMINAL_SIDE = 10_000;
 export const CONTROL_STREAM_WINDOW = 128 * 1024;
 export const OUTPUT_STREAM_WINDOW = 512 * 1024;
 export const INPUT_STREAM_WINDOW = 64 * 1024;
-/** Gaps a receiver keeps in one stream; data beyond them is dropped and comes again. */
-export const MAX_STREAM_GAPS = 256;
+/** Pieces a receiver keeps above a gap in one stream; what is beyond stays unacknowledged and comes again. */
+export const MAX_STREAM_PIECES = 1024;
+/** Bytes a sender holds in one stream, unsent or unacknowledged; `write` waits above it. */
+export const MAX_SEND_BUFFER = 512 * 1024;
 export const MAX_ACK_RANGES = 32;
 
 /** Keys: packets under one key generation (docs/protocol.md §5.3), packets of a connection. */

@@ -47,7 +47,7 @@ export function encodeEvidence(evidence: Evidence): Uint8Array {
 
 /** @throws SealttyError `peer-misbehaved` on any other shape, or an unknown type. */
 export function decodeEvidence(bytes: Uint8Array): Evidence {
-  const reader = new Reader(bytes, "Evidence message");
+  const reader: Reader = new Reader(bytes, "Evidence message");
   const type = evidenceTypeOf(reader.u16());
   if (type === undefined) reader.fail("names an evidence type that this version does not know");
   const quote = reader.lv32(MAX_EVIDENCE_QUOTE);

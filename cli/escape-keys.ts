@@ -1,0 +1,84 @@
+// The escapes of a raw terminal, by ssh's rules: a line's first character, then a letter.
+
+export type EscapeAction = "disconnect" | "suspend" | "help";
+export type EscapeEvent = { readonly send: Uint8Array } | { readonly action: EscapeAction };
+
+const CR = 0x0d;
+const LF = 0x0a;
+const DOT = 0x2e;
+const QUESTION = 0x3f;
+const CONTROL_Z = 0x1a;
+
+/** What `-e` takes. @returns the byte; null for `none`; undefined where it is neither. */
+export function parseEscapeCharacter(text: string): number | null | undefined {
+  if (text === "none") return null;
+  if (/^[\x21-\x7e]$/.test(text)) return text.charCodeAt(0);
+  if (/^\^[\x40-\x5f]$/.test(text)) return text.charCodeAt(1) & 0x1f;
+  return undefined;
+}
+
+export function escapeName(character: number): string {
+  return character < 0x20 ? `^${String.fromCharCode(character | 0x40)}` : String.fromCharCode(character);
+}
+
+export class EscapeKeys {
+  readonly #character: number | null;
+  #atLineStart = true;
+  #pending = false; // the escape character was typed and is held back
+
+  constructor(character: number | null) {
+    this.#character = character;
+  }
+
+  /** @returns in order: bytes for the guest, and what the user asked of this program. */
+  push(typed: Uint8Array): EscapeEvent[] {
+    if (this.#character === null) return typed.length > 0 ? [{ send: typed.slice() }] : [];
+    const events: EscapeEvent[] = [];
+    let send: number[] = [];
+    const act = (action: EscapeAction): void => {
+      if (send.length > 0) events.push({ send: Uint8Array.from(send) });
+      send = [];
+      events.push({ action });
+      this.#atLineStart = true;
+    };
+    for (const byte of typed) {
+      if (this.#pending) {
+        this.#pending = false;
+        if (byte === DOT) {
+          act("disconnect");
+          continue;
+        }
+        if (byte === CONTROL_Z) {
+          act("suspend");
+          continue;
+        }
+        if (byte === QUESTION) {
+          act("help");
+          continue;
+        }
+        if (byte !== this.#character) send.push(this.#character); // doubled: one of them goes through
+        send.push(byte);
+        this.#atLineStart = byte === CR || byte === LF;
+      } else if (this.#atLineStart && byte === this.#character) {
+        this.#pending = true;
+      } else {
+        send.push(byte);
+        this.#atLineStart = byte === CR || byte === LF;
+      }
+    }
+    if (send.length > 0) events.push({ send: Uint8Array.from(send) });
+    return events;
+  }
+
+  help(): string[] {
+    if (this.#character === null) return ["no escape character is set (-e none)"];
+    const key = escapeName(this.#character);
+    return [
+      "supported escapes, after a newline:",
+      `  ${key}.   end the session (the guest's programs get a hang-up)`,
+      `  ${key}^Z  suspend sealtty`,
+      `  ${key}?   this text`,
+      `  ${key}${key}   send the escape character itself`,
+    ];
+  }
+}

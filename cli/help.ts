@@ -1,0 +1,33 @@
+// Help, from the same table that parses.
+
+import type { Command, OptionSpec } from "./options.ts";
+
+export function overview(commands: readonly Command[]): string {
+  const shown = commands.filter((command) => !command.hidden);
+  const rows = shown.map((command) => [`sealtty ${command.name} ${command.operands}`, command.summary] as const);
+  return `sealtty: an encrypted console into confidential VMs; the host carries it and cannot read it
+
+${columns(rows)}
+  sealtty help COMMAND
+
+GUEST is an address: ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH
+Exit status: the remote command's own; 255 for anything of sealtty's, with its code on stderr.
+inspect: 0 good, 1 refused, 2 usage, 255 no connection.
+`;
+}
+
+export function helpFor(command: Command): string {
+  const rows = command.options.map((option) => [spelling(option), option.help] as const);
+  const notes = command.notes === undefined ? "" : `\n${command.notes.join("\n")}\n`;
+  return `Usage: sealtty ${command.name} ${command.operands}\n${command.summary}\n\n${columns(rows)}\n${notes}`;
+}
+
+function spelling(option: OptionSpec): string {
+  const short = option.short === undefined ? "    " : `-${option.short}, `;
+  return `${short}--${option.name}${option.value === undefined ? "" : ` ${option.value}`}`;
+}
+
+function columns(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join("\n");
+}

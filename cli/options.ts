@@ -1,0 +1,93 @@
+// The command line: one table of options serves parsing and help.
+
+import { parseArgs } from "node:util";
+import { SealttyError } from "../protocol/errors.ts";
+import type { Services } from "./services.ts";
+
+export interface OptionSpec {
+  readonly name: string;
+  readonly short?: string;
+  /** Name of its value in the help; absent: a switch. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+export const COMMON_OPTIONS = [
+  { name: "policy", value: "FILE", help: "the owner's policy that the guest's evidence must meet (required)" },
+  { name: "login", short: "l", value: "USER", help: "user in the guest; default: your local user name" },
+  { name: "identity", short: "i", value: "FILE", help: "SSH key to authenticate with; without: the guest's login asks" },
+  { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
+  { name: "timeout", value: "SECONDS", help: "for connection and evidence; default 30" },
+  { name: "encoding", value: "WHICH", help: "auto, binary (8-bit clean pipes) or armour (text lines); default auto" },
+  { name: "json", help: "machine-readable: JSON lines for events and errors" },
+  { name: "verbose", short: "v", help: "say more; twice: stack traces" },
+  { name: "quiet", short: "q", help: "say only errors and security warnings" },
+] as const satisfies readonly OptionSpec[];
+
+export interface Command {
+  readonly name: string;
+  readonly summary: string;
+  /** Behind the name, e.g. "GUEST -- COMMAND…". */
+  readonly operands: string;
+  readonly options: readonly OptionSpec[];
+  /** Lines below the options in `sealtty help NAME`. */
+  readonly notes?: readonly string[];
+  readonly hidden?: boolean;
+  /** Exit statuses of this command for what is not its own answer. */
+  readonly exits: "ssh-like" | "inspect-like";
+  run(input: Input, services: Services): Promise<number>;
+}
+
+export interface Input {
+  readonly operands: readonly string[];
+  /** What stood behind `--`; undefined where there was none. */
+  readonly rest: readonly string[] | undefined;
+  text(name: string): string | undefined;
+  has(name: string): boolean;
+  /** How often a switch was given. */
+  count(name: string): number;
+}
+
+/** @throws SealttyError `bad-config` on whatever the table does not know. */
+export function parseInput(command: Pick<Command, "name" | "options">, args: readonly string[]): Input {
+  const split = args.indexOf("--");
+  const own = split < 0 ? args : args.slice(0, split);
+  const options: Record<string, { type: "string" | "boolean"; short?: string; multiple: true }> = {};
+  for (const option of command.options) {
+    options[option.name] = {
+      type: option.value === undefined ? "boolean" : "string",
+      multiple: true,
+      ...(option.short === undefined ? {} : { short: option.short }),
+    };
+  }
+  let values: Record<string, (string | boolean)[] | undefined>;
+  let positionals: string[];
+  try {
+    ({ values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true }));
+  } catch (cause) {
+    const message = (cause as Error).message.split(". To specify")[0]?.replace(/\.$/, "");
+    throw new SealttyError("bad-config", `${message}; see: sealtty help ${command.name}`, { cause });
+  }
+  return {
+    operands: positionals,
+    rest: split < 0 ? undefined : args.slice(split + 1),
+    text(name) {
+      const last = values[name]?.at(-1);
+      return typeof last === "string" ? last : undefined;
+    },
+    has: (name) => values[name] !== undefined,
+    count: (name) => values[name]?.length ?? 0,
+  };
+}
+
+/** @throws SealttyError `bad-config` where there is not exactly one operand. */
+export function onlyGuest(command: Pick<Command, "name" | "operands">, input: Input): string {
+  const [guest, ...extra] = input.operands;
+  if (guest === undefined || guest === "") throw usage(command, "GUEST is missing");
+  if (extra.length > 0) throw usage(command, `unexpected ${JSON.stringify(extra[0])}`);
+  return guest;
+}
+
+export function usage(command: Pick<Command, "name" | "operands">, problem: string): SealttyError {
+  return new SealttyError("bad-config", `${problem}; usage: sealtty ${command.name} ${command.operands}`);
+}

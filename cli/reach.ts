@@ -1,0 +1,201 @@
+// From a command line to an attested guest: policy, address, identity, connection, in this order.
+
+import { readFile } from "node:fs/promises";
+import type { Policy } from "../protocol/attestation/policy.ts";
+import { SealttyError } from "../protocol/errors.ts";
+import type { AttestedGuest, ConnectionState, ConnectOptions, Guest, UserAuth } from "../protocol/session/api.ts";
+import { type GuestAddress, parseAddress } from "./address.ts";
+import type { Input } from "./options.ts";
+import { escapeBytes } from "./printable.ts";
+import type { Reporter } from "./report.ts";
+import type { Identity, Services } from "./services.ts";
+
+const MAX_POLICY_FILE = 1024 * 1024;
+const DEFAULT_TIMEOUT_S = 30;
+/** A person waits this long without being told why. */
+const EXPLAIN_AFTER_MS = 2000;
+
+export interface PolicyFile {
+  readonly text: string;
+  readonly policy: Policy;
+}
+
+/** @throws SealttyError `bad-policy`, also where none was named: a guest is never believed without one. */
+export async function readPolicy(input: Input, guest: string, services: Services): Promise<PolicyFile> {
+  const path = input.text("policy");
+  if (path === undefined) {
+    throw new SealttyError(
+      "bad-policy",
+      "no --policy FILE was given, and without one nothing says which guest to believe; make one, on a network " +
+        `and host that you trust, with: sealtty inspect ${guest} --save-policy FILE`,
+    );
+  }
+  let text: string;
+  try {
+    const bytes = await readFile(path);
+    if (bytes.length > MAX_POLICY_FILE) throw new SealttyError("bad-policy", `${path} is larger than 1 MiB`);
+    text = bytes.toString("utf8");
+  } catch (cause) {
+    if (cause instanceof SealttyError) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new SealttyError("bad-policy", `cannot read the policy ${path} (${code})`, { cause });
+  }
+  return { text, policy: services.parsePolicy(text) };
+}
+
+export async function readIdentity(input: Input, services: Services): Promise<Identity | undefined> {
+  const path = input.text("identity");
+  return path === undefined ? undefined : services.loadIdentity(path);
+}
+
+export function userOf(input: Input, services: Services): string {
+  return input.text("login") ?? services.localUser;
+}
+
+export function encodingOf(input: Input): ConnectOptions["encoding"] {
+  const encoding = input.text("encoding") ?? "auto";
+  if (encoding === "auto" || encoding === "binary" || encoding === "armour") return encoding;
+  throw new SealttyError("bad-config", "--encoding takes auto, binary or armour");
+}
+
+export function timeoutOf(input: Input): number {
+  const text = input.text("timeout");
+  if (text === undefined) return DEFAULT_TIMEOUT_S * 1000;
+  const seconds = Number(text);
+  if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || seconds <= 0 || seconds > 86_400) {
+    throw new SealttyError("bad-config", "--timeout takes seconds, more than 0 and at most 86400");
+  }
+  return seconds * 1000;
+}
+
+/** Everything of ConnectOptions but the policy. */
+export function connectOptions(
+  input: Input,
+  address: GuestAddress,
+  identity: string,
+  services: Services,
+  reporter: Reporter,
+): Omit<ConnectOptions, "policy"> & { readonly explain: Explainer } {
+  const explain = new Explainer(services, reporter);
+  return {
+    dial: () => services.dial(address),
+    suite: services.suite,
+    signatures: services.signatures,
+    clock: services.clock,
+    address: address.text,
+    identity,
+    acceptSimulated: input.has("simulated"),
+    timeout: timeoutOf(input),
+    encoding: encodingOf(input),
+    onState: (state) => explain.state(state),
+    onHostNoise: (noise) => explain.noise(noise),
+    explain,
+  };
+}
+
+export interface Reached {
+  readonly attested: AttestedGuest;
+  readonly policy: Policy;
+  readonly identity: Identity | undefined;
+  readonly user: string;
+  /** Tells the user about states from now on. */
+  readonly explain: Explainer;
+}
+
+/** Connects and appraises, and says what was verified. Nothing secret was sent when it resolves. */
+export async function reach(guest: string, input: Input, services: Services, reporter: Reporter): Promise<Reached> {
+  const address = parseAddress(guest);
+  const { policy } = await readPolicy(input, guest, services);
+  const identity = await readIdentity(input, services); // a missing key is said before the guest is bothered
+  const { explain, ...options } = connectOptions(input, address, policy.name, services, reporter);
+  try {
+    const attested = await services.connect({ ...options, policy });
+    reporter.verified(attested.verified.claims, policy.name);
+    return { attested, policy, identity, user: userOf(input, services), explain };
+  } finally {
+    explain.settled();
+  }
+}
+
+export async function authenticate(reached: Reached): Promise<Guest> {
+  const { identity, user, attested } = reached;
+  const auth: UserAuth =
+    identity === undefined
+      ? { method: "none", user }
+      : { method: "ssh-key", user, publicKey: identity.publicKey, sign: (fields) => identity.sign(fields) };
+  return attested.authenticate(auth);
+}
+
+/** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */
+export class Explainer {
+  readonly #services: Services;
+  readonly #reporter: Reporter;
+  #cancel: (() => void) | undefined;
+  #noiseBytes = 0;
+  #saidLost = false;
+  #over = false;
+
+  constructor(services: Services, reporter: Reporter) {
+    this.#services = services;
+    this.#reporter = reporter;
+  }
+
+  get noiseBytes(): number {
+    return this.#noiseBytes;
+  }
+
+  state(state: ConnectionState): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    if (this.#over) return;
+    this.#reporter.event("state", { ...state });
+    if (this.#saidLost && (state.phase === "attested" || state.phase === "closed")) {
+      this.#saidLost = false;
+      if (state.phase === "attested") this.#reporter.say("sealtty: the connection is back");
+    }
+    const words = wordsFor(state);
+    this.#reporter.detail(`sealtty: ${state.phase}`);
+    if (words === undefined) return;
+    this.#cancel = this.#services.clock.after(EXPLAIN_AFTER_MS, () => {
+      if (state.phase === "reconnecting") this.#saidLost = true;
+      this.#reporter.say(`sealtty: ${words}`);
+    });
+  }
+
+  noise(noise: Uint8Array): void {
+    this.#noiseBytes += noise.length;
+    this.#reporter.detail(`sealtty: the host's pipe said: ${escapeBytes(noise)}`);
+  }
+
+  /** The connection stands, or failed: nothing is being waited for. */
+  settled(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  /** The command is over. */
+  end(): void {
+    this.settled();
+    this.#over = true;
+  }
+}
+
+function wordsFor(state: ConnectionState): string | undefined {
+  switch (state.phase) {
+    case "dialing":
+      return state.attempt > 1 ? `opening the pipe (attempt ${state.attempt})…` : "opening the pipe…";
+    case "waiting-for-guest":
+      return "the pipe is open; waiting for sealttyd in the guest to answer…";
+    case "handshaking":
+      return "agreeing on keys…";
+    case "collecting-evidence":
+      return "the guest is having its evidence signed…";
+    case "appraising":
+      return "appraising the evidence…";
+    case "reconnecting":
+      return `the connection is lost (${state.reason}); trying again, nothing you typed is lost…`;
+    case "attested":
+    case "closed":
+      return undefined;
+  }
+}

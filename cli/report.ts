@@ -1,0 +1,165 @@
+// What sealtty says about itself: short lines on stderr, or JSON lines. Nothing of a guest or host is printed as it came.
+
+import { styleText } from "node:util";
+import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
+import { SealttyError, type SealttyErrorCode } from "../protocol/errors.ts";
+import type { Input } from "./options.ts";
+import { printable } from "./printable.ts";
+import type { Services, TerminalOutput } from "./services.ts";
+
+const NEXT_STEPS: Readonly<Partial<Record<SealttyErrorCode, string>>> = {
+  "evidence-unavailable": "in the guest, read sealttyd's log: it could not have its evidence signed",
+  "guest-silent": "check that the VM runs sealttyd on this console and that nothing else is attached to it",
+  "version-unknown": "use the same sealtty version on both sides",
+  "user-refused": "check -l USER and -i IDENTITY against the keys that the guest was built with",
+  timeout: "try again, or allow more time with --timeout SECONDS",
+  "transport-lost": "check the address, and that the VM and whatever carries its console are running",
+  "device-unavailable": "check the address, its permissions, and that nothing else holds it",
+};
+
+/** Writes and waits until the stream took it; a stream that is gone is no error here. */
+export function print(stream: TerminalOutput, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.destroyed || stream.writableEnded) return resolve();
+    stream.write(text, () => resolve());
+  });
+}
+
+export function useColour(stream: TerminalOutput, environment: Services["environment"]): boolean {
+  if ((environment["NO_COLOR"] ?? "") !== "") return false;
+  if ((environment["FORCE_COLOR"] ?? "") !== "") return environment["FORCE_COLOR"] !== "0";
+  return stream.isTTY === true && environment["TERM"] !== "dumb";
+}
+
+export class Reporter {
+  readonly #services: Services;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbosity: number;
+
+  constructor(services: Services, input: Pick<Input, "has" | "count"> | undefined) {
+    this.#services = services;
+    this.json = input?.has("json") ?? false;
+    this.quiet = input?.has("quiet") ?? false;
+    this.verbosity = input?.count("verbose") ?? 0;
+  }
+
+  red(text: string): string {
+    return this.#style(["bold", "red"], text);
+  }
+  faint(text: string): string {
+    return this.#style(["dim"], text);
+  }
+
+  /** Talk: not with -q, not with --json. */
+  say(line: string): void {
+    if (!this.quiet && !this.json) this.#line(printable(line));
+  }
+
+  /** Talk for -v only. */
+  detail(line: string): void {
+    if (this.verbosity > 0 && !this.json) this.#line(this.faint(printable(line)));
+  }
+
+  /** Security warnings: even with -q. */
+  warn(line: string): void {
+    if (!this.json) this.#line(this.red(printable(line)));
+  }
+
+  /** One JSON line on stderr, only with --json. */
+  event(event: string, fields: Readonly<Record<string, unknown>>): void {
+    if (this.json) this.#line(JSON.stringify({ event, ...fields }));
+  }
+
+  /** What was verified, before anything was sent. */
+  verified(claims: AppraisedClaims, policyName: string): void {
+    this.event("verified", { claims });
+    this.say(`sealtty: verified "${policyName}": ${claims.instance}`);
+    this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${claims.signedBy}`);
+    for (const line of claims.verified) this.detail(`  ${line.check}: ${line.words}${line.value ? ` ${line.value}` : ""}`);
+    for (const line of claims.notVerified) this.detail(`  not verified: ${line}`);
+    this.warnings(claims);
+  }
+
+  /** Said before a session and again behind it. */
+  warnings(claims: AppraisedClaims): void {
+    if (claims.assurance === "simulated") {
+      this.warn("sealtty: SIMULATED EVIDENCE: this connection proves nothing about the machine. For trying out only.");
+    }
+    for (const warning of claims.warnings) this.warn(`sealtty: warning: ${warning}`);
+  }
+
+  /** One clear sentence, then what to do. */
+  failure(error: unknown): void {
+    const described = describe(error);
+    if (this.json) {
+      this.#line(JSON.stringify({ event: "error", ...described }));
+    } else {
+      this.#line(`sealtty: ${described.code}: ${printable(described.message)}`);
+      if (described.check !== undefined) {
+        this.#line(`  check:    ${printable(described.check)}`);
+        this.#line(`  expected: ${printable(described.expected ?? "")}`);
+        this.#line(`  found:    ${printable(described.found ?? "")}`);
+      }
+      if (described.next !== undefined) this.#line(`  next: ${printable(described.next)}`);
+    }
+    if (this.verbosity > 1 && error instanceof Error) {
+      for (const line of (error.stack ?? "").split("\n")) this.#line(printable(line));
+    }
+  }
+
+  #style(format: Parameters<typeof styleText>[0], text: string): string {
+    // Whether to colour was decided from our own streams and environment; styleText must not decide again.
+    return useColour(this.#services.stderr, this.#services.environment)
+      ? styleText(format, text, { validateStream: false })
+      : text;
+  }
+
+  #line(text: string): void {
+    // In raw mode a lone LF would leave the cursor in its column.
+    const stderr = this.#services.stderr;
+    if (!stderr.destroyed) stderr.write(stderr.isTTY === true ? `${text}\r\n` : `${text}\n`);
+  }
+}
+
+export interface Described {
+  readonly code: string;
+  readonly message: string;
+  readonly check?: string;
+  readonly expected?: string;
+  readonly found?: string;
+  readonly next?: string;
+}
+
+export function describe(error: unknown): Described {
+  if (!(error instanceof SealttyError)) {
+    return { code: "internal-error", message: error instanceof Error ? error.message : String(error) };
+  }
+  const { code, message, refusal } = error;
+  const next = refusal?.next ?? NEXT_STEPS[code];
+  return { code, message, ...refusal, ...(next === undefined ? {} : { next }) };
+}
+
+/** The exit status of an error, by what the command promises. */
+export function exitStatusOf(error: unknown, exits: "ssh-like" | "inspect-like"): number {
+  if (exits === "ssh-like" || !(error instanceof SealttyError)) return 255;
+  switch (error.code) {
+    case "evidence-refused":
+    case "evidence-unavailable":
+      return 1;
+    case "bad-policy":
+    case "bad-config":
+    case "api-misuse":
+      return 2;
+    case "peer-misbehaved":
+    case "user-refused":
+    case "guest-silent":
+    case "version-unknown":
+    case "decrypt-failed":
+    case "limit-exceeded":
+    case "timeout":
+    case "device-unavailable":
+    case "transport-lost":
+      return 255;
+  }
+}

@@ -1,0 +1,65 @@
+// All that a command touches outside itself: main.ts gives the real ones, tests give their own.
+
+import type { Readable, Writable } from "node:stream";
+import type { Evidence } from "../protocol/attestation/evidence.ts";
+import type { Policy } from "../protocol/attestation/policy.ts";
+import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
+import type { Clock } from "../protocol/clock.ts";
+import type { SignatureVerifier } from "../protocol/crypto/signatures.ts";
+import type { CryptoSuite } from "../protocol/crypto/suite.ts";
+import type { Pipe } from "../protocol/pipe.ts";
+import type { AttestedGuest, ConnectOptions, UserAuthFields } from "../protocol/session/api.ts";
+import type { GuestAddress } from "./address.ts";
+
+export interface TerminalInput extends Readable {
+  readonly isTTY?: boolean;
+  setRawMode?(raw: boolean): unknown;
+}
+export interface TerminalOutput extends Writable {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  readonly rows?: number;
+  readonly fd?: number;
+}
+
+/** A user's key, wherever it lives. */
+export interface Identity {
+  /** SSH wire format of the public key. */
+  readonly publicKey: Uint8Array;
+  /** What to show: the file's name or the key's comment. */
+  readonly name: string;
+  /** Signs the sealtty user authentication message and nothing else. @returns the SSHSIG blob. */
+  sign(fields: UserAuthFields): Promise<Uint8Array>;
+}
+
+export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGWINCH" | "SIGCONT";
+
+export interface Services {
+  readonly stdin: TerminalInput;
+  readonly stdout: TerminalOutput;
+  readonly stderr: TerminalOutput;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly localUser: string;
+  readonly platform: string;
+  /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
+  readonly programDirectory: string;
+  readonly version: string;
+  readonly suite: CryptoSuite;
+  readonly signatures: SignatureVerifier;
+  readonly clock: Clock;
+  connect(options: ConnectOptions): Promise<AttestedGuest>;
+  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<{ claims: AppraisedClaims; evidence: Evidence }>;
+  /** @throws SealttyError `bad-policy`. */
+  parsePolicy(toml: string): Policy;
+  /** @throws SealttyError `bad-config`. */
+  loadIdentity(path: string): Promise<Identity>;
+  dial(address: GuestAddress): Promise<Pipe>;
+  /** @returns a function that takes the handler off again. */
+  onSignal(name: SignalName, handler: () => void): () => void;
+  /** Runs on every way out of the process, an uncaught error included. @returns a function that takes it off again. */
+  onExit(handler: () => void): () => void;
+  /** Stops this process and those of its job, as ^Z does; returns when it goes on. */
+  suspend(): void;
+  /** Opens a browser; false where there is none to open. */
+  openBrowser(url: string): boolean;
+}

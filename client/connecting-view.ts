@@ -1,0 +1,119 @@
+// What is the page doing before there is a terminal? Steps, time, and what to check when nothing comes back.
+
+import { element, type Child } from "./dom.ts";
+import { icon } from "./icons.ts";
+import { SILENCE_ADVICE, STEPS, type Step } from "./page-state.ts";
+import { noiseDetails } from "./trust-panel.ts";
+
+/** After this long without progress the page says what to check. */
+export const SILENCE_MS = 10_000;
+
+export class ConnectingView {
+  readonly element: HTMLElement;
+  readonly #title: HTMLElement;
+  readonly #steps = element("ol", { class: "steps" });
+  readonly #hint = element("div", { class: "hint", hidden: true });
+  readonly #hintWords = element("div", { role: "status" });
+  readonly #hintNoise = element("div", {});
+  readonly #now: () => number;
+  #step: Step | "signing-in" = "dialing";
+  #since: number;
+  #noiseBytes = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(identity: string, now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#since = now();
+    this.#title = element("h1", {}, "Connecting to ", element("span", { class: "identity" }, identity));
+    this.#hint.append(this.#hintWords, this.#hintNoise);
+    this.element = element(
+      "div",
+      { class: "state-page" },
+      element(
+        "div",
+        { class: "card" },
+        this.#title,
+        element("p", { class: "lead" }, "No terminal is shown and nothing secret is sent before the evidence has met your policy."),
+        this.#steps,
+        this.#hint,
+      ),
+    );
+    this.#timer = setInterval(() => this.#tick(), 500);
+  }
+
+  dispose(): void {
+    clearInterval(this.#timer);
+    this.element.remove();
+  }
+
+  show(step: Step, attempt: number): void {
+    if (step !== this.#step) {
+      this.#since = this.#now();
+      this.#hint.hidden = true;
+    }
+    this.#step = step;
+    const current = STEPS.findIndex((each) => each.step === step);
+    this.#steps.replaceChildren(
+      ...STEPS.map(({ words, detail }, index) =>
+        stepLine(words, index === current && attempt > 1 ? `${detail}, attempt ${attempt}` : detail, placeOf(index, current)),
+      ),
+      stepLine("Sign in", "only then", "later"),
+    );
+    this.#tick();
+  }
+
+  showSigningIn(user: string, method: "ssh-key" | "none"): void {
+    this.#step = "signing-in";
+    this.#hint.hidden = true;
+    this.#since = this.#now();
+    this.#steps.replaceChildren(
+      ...STEPS.map(({ words, detail }) => stepLine(words, detail, "done")),
+      stepLine(
+        `Sign in as ${user}`,
+        method === "ssh-key" ? "your SSH key signs; touch it or unlock the agent if it asks" : "the guest will ask for the password",
+        "now",
+      ),
+    );
+  }
+
+  addHostNoise(noise: Uint8Array): void {
+    this.#noiseBytes += noise.length;
+    const open = this.#hintNoise.querySelector("details")?.open ?? false;
+    const details = noiseDetails(this.#noiseBytes, noise.slice(-2048));
+    if (open) details.setAttribute("open", "");
+    this.#hintNoise.replaceChildren(details);
+  }
+
+  #tick(): void {
+    const waited = this.#now() - this.#since;
+    const clock = this.#steps.querySelector(".now .elapsed");
+    if (clock !== null) clock.textContent = waited < 1000 ? "" : `${Math.floor(waited / 1000)} s`;
+    if (waited < SILENCE_MS || !this.#hint.hidden || this.#step === "signing-in") return;
+    const silent = this.#step === "dialing" || this.#step === "waiting-for-guest";
+    this.#hintWords.replaceChildren(
+      element("h2", {}, this.#step === "dialing" ? "The host has not answered" : silent ? "The guest has not answered" : "This takes unusually long"),
+      silent
+        ? element("ul", {}, ...SILENCE_ADVICE.map((words) => element("li", {}, words)))
+        : element("p", {}, "The guest answered, but the line is slow or the host holds it up. The page goes on trying."),
+    );
+    this.#hint.hidden = false;
+  }
+}
+
+type Place = "done" | "now" | "later";
+
+function placeOf(index: number, current: number): Place {
+  if (index < current) return "done";
+  return index === current ? "now" : "later";
+}
+
+function stepLine(words: string, detail: string, place: Place): HTMLElement {
+  const mark: Child = place === "done" ? icon("check", "icon good") : element("span", { class: "dot", "aria-hidden": "true" });
+  return element(
+    "li",
+    { class: place, "aria-current": place === "now" ? "step" : undefined },
+    element("span", { class: "mark" }, mark),
+    element("span", { class: "step-words" }, words, element("small", {}, detail)),
+    element("span", { class: "elapsed" }),
+  );
+}

@@ -1,0 +1,52 @@
+// Wires the page to the real world: the local server, web sockets, noble and WebCrypto.
+
+import { parsePolicy } from "../protocol/attestation/policy.ts";
+import { nobleSuite } from "../protocol/crypto/noble.ts";
+import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
+import { connect } from "../protocol/session/connect.ts";
+import { SealttyError } from "../protocol/errors.ts";
+import { browserClock } from "./browser-clock.ts";
+import { openHostView } from "./host-view-source.ts";
+import { runPage, takeToken } from "./page.ts";
+import { openServerLink } from "./server-link.ts";
+import { openWebSocketPipe } from "./web-socket-pipe.ts";
+
+const MAX_RANDOM = 65_536; // what getRandomValues gives at once
+
+function randomBytes(length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += MAX_RANDOM) crypto.getRandomValues(bytes.subarray(at, at + MAX_RANDOM));
+  return bytes;
+}
+
+/** A web socket of the server that delivered this page. */
+function ownUrl(path: string): string {
+  const url = new URL(path, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  return url.href;
+}
+
+const token = takeToken(location, history); // first of all: the fragment must not outlive this line
+
+void runPage(document.getElementById("page") ?? document.body, {
+  secureContext: isSecureContext && crypto.subtle !== undefined,
+  token,
+  openServerLink: (token) => openServerLink(ownUrl("/session"), token),
+  sessionParts: (link) => ({
+    connect,
+    parsePolicy,
+    suite: nobleSuite(randomBytes),
+    signatures: webCryptoSignatures(crypto.subtle),
+    clock: browserClock(),
+    sign: (fields) => link.sign(fields),
+    dial: (config) => {
+      if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });
+      if (config.pipeToken === undefined) throw new SealttyError("bad-config", "The local server gave no pipe token");
+      return openWebSocketPipe(ownUrl("/pipe"), { firstMessage: config.pipeToken });
+    },
+  }),
+  openHostView: (link, onFrame) => {
+    if (link.config.hostViewToken !== undefined) openHostView(ownUrl("/host-view"), link.config.hostViewToken, onFrame);
+  },
+});

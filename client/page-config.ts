@@ -1,0 +1,104 @@
+// What the local server tells the page about the guest to open. Ours, yet checked: a typo must not become a default.
+
+import { SealttyError } from "../protocol/errors.ts";
+import { fromBase64 } from "./base64.ts";
+
+export interface PageConfig {
+  /** As the user named the guest's pipe; goes into the transcript. */
+  readonly address: string;
+  readonly pipe: { readonly kind: "direct"; readonly url: string } | { readonly kind: "through-server" };
+  readonly pipeToken: string | undefined;
+  readonly policyText: string;
+  /** The user said `--simulated`. */
+  readonly simulated: boolean;
+  readonly user: string;
+  readonly auth: "ssh-key" | "none";
+  readonly publicKey: Uint8Array | undefined;
+  /** The guest the user means: alias or policy name. */
+  readonly identity: string;
+  /** Demonstration only: the server shows what it carries. */
+  readonly hostView: boolean;
+  readonly hostViewToken: string | undefined;
+  readonly encoding: "auto" | "binary" | "armour";
+}
+
+/** @throws SealttyError `bad-config`. */
+export function parsePageConfig(json: string): PageConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    throw new SealttyError("bad-config", "The local server sent something that is not JSON", { cause });
+  }
+  const fields = objectOf(value, "configuration");
+  if (fields["type"] !== "config") throw bad("type");
+  const pipe = objectOf(fields["pipe"], "pipe");
+  const auth = oneOf(fields, "auth", ["ssh-key", "none"] as const);
+  const publicKey = optionalText(fields, "publicKey");
+  const hostView = flag(fields, "hostView");
+  if (auth === "ssh-key" && publicKey === undefined) throw bad("publicKey");
+  return {
+    address: text(fields, "address"),
+    pipe:
+      oneOf(pipe, "kind", ["direct", "through-server"] as const) === "direct"
+        ? { kind: "direct", url: webSocketUrl(pipe) }
+        : { kind: "through-server" },
+    pipeToken: optionalText(fields, "pipeToken"),
+    policyText: text(fields, "policyText"),
+    simulated: flag(fields, "simulated"),
+    user: text(fields, "user"),
+    auth,
+    publicKey: publicKey === undefined ? undefined : bytes(publicKey),
+    identity: text(fields, "identity"),
+    hostView,
+    hostViewToken: optionalText(fields, "hostViewToken"),
+    encoding: oneOf(fields, "encoding", ["auto", "binary", "armour"] as const),
+  };
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+export function objectOf(value: unknown, name: string): Fields {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw bad(name);
+  return value as Fields;
+}
+
+function text(fields: Fields, name: string): string {
+  const value = fields[name];
+  if (typeof value !== "string") throw bad(name);
+  return value;
+}
+
+function optionalText(fields: Fields, name: string): string | undefined {
+  return fields[name] === null || fields[name] === undefined ? undefined : text(fields, name);
+}
+
+function flag(fields: Fields, name: string): boolean {
+  const value = fields[name];
+  if (typeof value !== "boolean") throw bad(name);
+  return value;
+}
+
+function oneOf<Name extends string>(fields: Fields, name: string, allowed: readonly Name[]): Name {
+  const value = allowed.find((each) => each === fields[name]);
+  if (value === undefined) throw bad(name);
+  return value;
+}
+
+function webSocketUrl(fields: Fields): string {
+  const value = text(fields, "url");
+  if (!/^wss?:\/\//.test(value)) throw bad("url");
+  return value;
+}
+
+function bytes(base64: string): Uint8Array {
+  try {
+    return fromBase64(base64);
+  } catch {
+    throw bad("publicKey");
+  }
+}
+
+function bad(field: string): SealttyError {
+  return new SealttyError("bad-config", `The local server's configuration has no usable "${field}"`);
+}

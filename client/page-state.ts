@@ -1,0 +1,144 @@
+// Every state the page can be in, and the words for each failure. Text of the guest or the host never gets in here.
+
+import { SealttyError, type Refusal } from "../protocol/errors.ts";
+import type { ConnectionState, ExitStatus } from "../protocol/session/api.ts";
+import { plainText } from "./plain-text.ts";
+
+export type Step = "dialing" | "waiting-for-guest" | "handshaking" | "collecting-evidence" | "appraising";
+
+/** A failure in words. `nothingSent` is true while no user has been authenticated and no terminal was shown. */
+export interface Failure {
+  readonly title: string;
+  readonly what: string;
+  readonly advice: readonly string[];
+  readonly code: string;
+  readonly nothingSent: boolean;
+  readonly refusal: Refusal | undefined;
+}
+
+export type PageState =
+  | { readonly kind: "loading" }
+  | { readonly kind: "insecure-context" }
+  | { readonly kind: "link-used" }
+  | { readonly kind: "connecting"; readonly step: Step; readonly attempt: number }
+  | { readonly kind: "signing-in"; readonly user: string; readonly method: "ssh-key" | "none" }
+  | { readonly kind: "refused"; readonly failure: Failure }
+  | { readonly kind: "user-refused"; readonly failure: Failure; readonly user: string }
+  | { readonly kind: "failed"; readonly failure: Failure }
+  | { readonly kind: "live" }
+  | { readonly kind: "reconnecting"; readonly reason: string }
+  | { readonly kind: "ended"; readonly words: string; readonly clean: boolean; readonly canOpenAgain: boolean }
+  | { readonly kind: "lost"; readonly failure: Failure };
+
+export const STEPS: readonly { readonly step: Step; readonly words: string; readonly detail: string }[] = [
+  { step: "dialing", words: "Open the line", detail: "to the host that carries the console" },
+  { step: "waiting-for-guest", words: "Call the guest", detail: "sealttyd inside the virtual machine answers, not the host" },
+  { step: "handshaking", words: "Agree on keys", detail: "X25519 and ML-KEM-768, fresh for this connection" },
+  { step: "collecting-evidence", words: "Receive evidence", detail: "the guest's hardware signs these very keys" },
+  { step: "appraising", words: "Check it against your policy", detail: "here, in this page" },
+];
+
+export function stepOf(state: ConnectionState): Step | undefined {
+  return STEPS.find(({ step }) => step === state.phase)?.step;
+}
+
+/** The signal's name comes from the guest: only the shape of a signal name passes. */
+export function exitWords(exit: ExitStatus): { words: string; clean: boolean } {
+  if (exit.kind === "exited") {
+    return exit.status === 0
+      ? { words: "The session ended normally (exit status 0).", clean: true }
+      : { words: `The session ended with exit status ${exit.status}.`, clean: false };
+  }
+  const signal = /^SIG[A-Z0-9+-]{1,12}$/.test(exit.signal) ? exit.signal : "a signal that has no known name";
+  return { words: `The session was ended by ${signal}.`, clean: false };
+}
+
+const RUN_VERBOSE = "Run the same command with -v in a terminal to see each step.";
+
+/** @param attested - the evidence had passed when it happened. */
+export function failureOf(error: unknown, attested: boolean): Failure {
+  const known = error instanceof SealttyError ? error : undefined;
+  const code = known?.code ?? "internal";
+  const { title, what, advice } = wordsFor(code, plainText(known?.message ?? "", 400));
+  return { title, what, advice, code, nothingSent: !attested, refusal: known?.refusal };
+}
+
+function wordsFor(code: string, message: string): { title: string; what: string; advice: readonly string[] } {
+  switch (code) {
+    case "evidence-refused":
+      return {
+        title: "This guest was refused",
+        what: "The evidence it showed does not meet your policy. It may be another machine, other software, or a host in between.",
+        advice: [],
+      };
+    case "evidence-unavailable":
+      return {
+        title: "The guest could not show evidence",
+        what: message || "It answered, but its hardware signed nothing, so there is no reason to believe it.",
+        advice: [
+          "In the guest: does /dev/tpmrm0 or /sys/kernel/config/tsm exist, and may sealttyd read it?",
+          "Run sealttyd doctor in the guest.",
+        ],
+      };
+    case "user-refused":
+      return {
+        title: "You were not let in",
+        what: message || "The guest is the right one, but it refused this user or key.",
+        advice: [
+          "Is the user name right (-l USER)?",
+          "Is this key (-i IDENTITY) among the keys in the guest's measured configuration?",
+        ],
+      };
+    case "guest-silent":
+    case "timeout":
+      return {
+        title: "The guest has not answered",
+        what: "The line to the host is open, but nothing came back that only the guest could have said.",
+        advice: SILENCE_ADVICE,
+      };
+    case "version-unknown":
+      return {
+        title: "The guest speaks another version",
+        what: message || "sealtty here and sealttyd in the guest have no protocol version in common.",
+        advice: ["Update the older of the two. Nothing is negotiated down."],
+      };
+    case "bad-policy":
+      return {
+        title: "The policy cannot be used",
+        what: message,
+        advice: ["Correct the policy file and run sealtty open again.", "sealtty inspect --save-policy writes one that is complete."],
+      };
+    case "bad-config":
+      return { title: "The configuration cannot be used", what: message, advice: ["Run sealtty open again."] };
+    case "device-unavailable":
+    case "transport-lost":
+      return {
+        title: "The line is gone",
+        what: message || "The host closed the line, or it cannot be reached.",
+        advice: [
+          "Is the virtual machine running, and is its console port the one that you named?",
+          "Is the sealtty command that opened this page still running?",
+        ],
+      };
+    case "peer-misbehaved":
+    case "decrypt-failed":
+    case "limit-exceeded":
+      return {
+        title: "The other side broke the protocol",
+        what: message || "What came back is not what a guest would say.",
+        advice: ["Try again. If it stays, the host may be interfering, or the guest's sealttyd is damaged.", RUN_VERBOSE],
+      };
+    default:
+      return {
+        title: "Something went wrong in this page",
+        what: message || "This is a fault of sealtty, not of the guest.",
+        advice: ["Run sealtty open again. If it stays, please report it."],
+      };
+  }
+}
+
+export const SILENCE_ADVICE: readonly string[] = [
+  "Is the virtual machine running, and did it get as far as its initramfs?",
+  "Does sealttyd run in it, on the port that the host attached (systemctl status sealttyd)?",
+  "Is another program on the host holding the same port? A console carries one line at a time.",
+];

@@ -1,0 +1,99 @@
+// The page's line to the local server that delivered it: the configuration once, then signatures by the user's key.
+
+import { SealttyError } from "../protocol/errors.ts";
+import type { UserAuthFields } from "../protocol/session/api.ts";
+import { fromBase64, toBase64 } from "./base64.ts";
+import { objectOf, parsePageConfig, type PageConfig } from "./page-config.ts";
+
+export interface ServerLink {
+  readonly config: PageConfig;
+  /** @throws SealttyError `user-refused` where the key's owner or agent said no, `device-unavailable` where the server is gone. */
+  sign(fields: UserAuthFields): Promise<Uint8Array>;
+}
+
+/** The token was used before, is wrong, or the server is gone: the three look the same from here. */
+export class LinkRefused extends Error {
+  override readonly name = "LinkRefused";
+}
+
+const ANSWER_MS = 10_000;
+
+/** @throws LinkRefused; SealttyError `bad-config`. */
+export async function openServerLink(url: string, token: string): Promise<ServerLink> {
+  const socket = new WebSocket(url);
+  const first = await new Promise<string>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      socket.close();
+      reject(new LinkRefused("no answer"));
+    }, ANSWER_MS);
+    socket.addEventListener("open", () => socket.send(token));
+    socket.addEventListener(
+      "message",
+      (event: MessageEvent<unknown>) => {
+        clearTimeout(timer);
+        resolve(String(event.data));
+      },
+      { once: true },
+    );
+    socket.addEventListener("close", () => {
+      clearTimeout(timer);
+      reject(new LinkRefused("closed"));
+    });
+  });
+  return new SocketServerLink(socket, parsePageConfig(first));
+}
+
+class SocketServerLink implements ServerLink {
+  readonly config: PageConfig;
+  readonly #socket: WebSocket;
+  readonly #waiting = new Map<number, { resolve(sshsig: Uint8Array): void; reject(error: SealttyError): void }>();
+  #nextId = 1;
+
+  constructor(socket: WebSocket, config: PageConfig) {
+    this.#socket = socket;
+    this.config = config;
+    socket.addEventListener("message", (event: MessageEvent<unknown>) => this.#receive(String(event.data)));
+    socket.addEventListener("close", () => {
+      for (const each of this.#waiting.values()) each.reject(serverGone());
+      this.#waiting.clear();
+    });
+  }
+
+  sign(fields: UserAuthFields): Promise<Uint8Array> {
+    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(serverGone());
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#socket.send(
+        JSON.stringify({
+          type: "sign",
+          id,
+          handshakeHash: toBase64(fields.handshakeHash),
+          evidenceDigest: toBase64(fields.evidenceDigest),
+          user: fields.user,
+          service: fields.service,
+        }),
+      );
+    });
+  }
+
+  #receive(json: string): void {
+    try {
+      const answer = objectOf(JSON.parse(json), "answer");
+      const waiting = typeof answer["id"] === "number" ? this.#waiting.get(answer["id"]) : undefined;
+      if (waiting === undefined) return;
+      this.#waiting.delete(answer["id"] as number);
+      if (answer["type"] === "signed" && typeof answer["sshsig"] === "string") {
+        waiting.resolve(fromBase64(answer["sshsig"]));
+      } else {
+        waiting.reject(new SealttyError("user-refused", `Your key did not sign: ${String(answer["message"] ?? "no reason given")}`));
+      }
+    } catch {
+      this.#socket.close(); // not our server's language: every wait is rejected by the close
+    }
+  }
+}
+
+function serverGone(): SealttyError {
+  return new SealttyError("device-unavailable", "The sealtty command that served this page has ended, and your key with it");
+}

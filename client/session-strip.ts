@@ -1,0 +1,54 @@
+// Reconnecting, ended, lost: said below the terminal, whose content stays readable.
+
+import { button, element, type Child } from "./dom.ts";
+import { icon, type IconName } from "./icons.ts";
+import type { Failure } from "./page-state.ts";
+
+export function reconnectingStrip(reason: string, since: number, now: () => number): { element: HTMLElement; dispose(): void } {
+  const elapsed = element("span", { class: "elapsed" });
+  const tick = () => {
+    elapsed.textContent = `${Math.max(0, Math.floor((now() - since) / 1000))} s`;
+  };
+  tick();
+  const timer = setInterval(tick, 1000);
+  const made = strip(
+    "caution",
+    "clock",
+    "Reconnecting…",
+    ["The line was lost. Your session goes on in the guest; nothing is repeated, nothing is lost. What you type now is sent when the line is back.", reason === "" ? undefined : element("span", { class: "quiet" }, ` (${reason})`)],
+    elapsed,
+  );
+  return { element: made, dispose: () => clearInterval(timer) };
+}
+
+export function endedStrip(words: string, clean: boolean, onOpenAgain: (() => void) | undefined): HTMLElement {
+  return strip(
+    clean ? "neutral" : "caution",
+    "stop",
+    "Session ended",
+    [words],
+    onOpenAgain === undefined
+      ? element("span", { class: "quiet" }, "Run sealtty open again for another one.")
+      : button("Open a new session", onOpenAgain, { class: "button primary" }),
+  );
+}
+
+export function lostStrip(failure: Failure, onRetry: () => void): HTMLElement {
+  return strip(
+    "danger",
+    "unplugged",
+    failure.title,
+    [failure.what, " This was not a clean end: the last output may be missing."],
+    button("Connect again", onRetry, { class: "button primary" }),
+  );
+}
+
+function strip(tone: string, name: IconName, title: string, words: readonly Child[], end: Child): HTMLElement {
+  return element(
+    "div",
+    { class: `strip ${tone}`, role: tone === "danger" ? "alert" : "status" },
+    icon(name),
+    element("div", { class: "strip-words" }, element("strong", {}, title), element("p", {}, ...words)),
+    end,
+  );
+}

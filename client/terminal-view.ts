@@ -1,0 +1,386 @@
+// xterm.js, told what it may do: every byte passes the escape guard, every paste, link and clipboard write a question.
+
+import { FitAddon } from "@xterm/addon-fit";
+import { SearchAddon } from "@xterm/addon-search";
+import { Unicode11Addon } from "@xterm/addon-unicode11";
+import { WebLinksAddon } from "@xterm/addon-web-links";
+import { WebglAddon } from "@xterm/addon-webgl";
+import { Terminal } from "@xterm/xterm";
+import { utf8 } from "../protocol/bytes.ts";
+import { MAX_TERMINAL_SIDE } from "../protocol/limits.ts";
+import { parseClipboardRequest } from "./clipboard-guard.ts";
+import type { TerminalPort } from "./console-session.ts";
+import { ask } from "./dialog.ts";
+import { button, element } from "./dom.ts";
+import { EscapeGuard, REPEATING_FINALS, repeatsTooOften, RESET_AFTER_SESSION } from "./escape-guard.ts";
+import { icon } from "./icons.ts";
+import { safeLink } from "./link-guard.ts";
+import { joinedInOneLine, MAX_PASTE, pasteInput, pastePreview, reviewPaste, type PasteReview } from "./paste-guard.ts";
+import { TerminalSearch } from "./terminal-search.ts";
+import { DARK, LIGHT, MONOSPACE } from "./terminal-theme.ts";
+
+export interface TerminalViewOptions {
+  /** Raw: the caller applies the title rules. */
+  onTitle(title: string): void;
+  /** The user asked to leave the terminal by keyboard. */
+  onLeave(): void;
+}
+
+const MIN_FONT = 8;
+const MAX_FONT = 32;
+/** Parsed in one go at most (UTF-16 units), so that the page answers between two pieces whatever they hold. */
+const PIECE = 16 * 1024;
+const NOTICE_MS = 6000;
+
+export class TerminalView implements TerminalPort {
+  readonly element: HTMLElement;
+  readonly #options: TerminalViewOptions;
+  readonly #terminal: Terminal;
+  readonly #fit = new FitAddon();
+  readonly #search: TerminalSearch;
+  readonly #screen: HTMLElement;
+  readonly #notices: HTMLElement;
+  readonly #lightScheme = matchMedia("(prefers-color-scheme: light)");
+  readonly #stillness = matchMedia("(prefers-reduced-motion: reduce)");
+  readonly #ends = new AbortController();
+  readonly #resizeObserver: ResizeObserver;
+  #guard = this.#newGuard();
+  #input: ((bytes: Uint8Array) => void) | undefined;
+  #resize: ((columns: number, rows: number) => void) | undefined;
+  #fitPending = false;
+  #finished = false;
+  #severalLinesAllowed = false;
+  #clipboard: "ask" | "asking" | "allowed" | "blocked" = "ask";
+
+  constructor(options: TerminalViewOptions) {
+    this.#options = options;
+    this.#terminal = new Terminal({
+      allowProposedApi: true, // unicode11 and the search decorations
+      cursorBlink: !this.#stillness.matches,
+      fontFamily: MONOSPACE,
+      fontSize: 14,
+      lineHeight: 1.15,
+      scrollback: 10_000,
+      minimumContrastRatio: 4.5,
+      macOptionIsMeta: true,
+      rightClickSelectsWord: false,
+      scrollOnUserInput: true,
+      smoothScrollDuration: 0,
+      theme: this.#lightScheme.matches ? LIGHT : DARK,
+      windowOptions: {}, // all off: the guest learns and changes nothing about the window
+      logLevel: "off",
+      linkHandler: { activate: (_event, text) => void this.#offerLink(text) },
+    });
+    const search = new SearchAddon({ highlightLimit: 500 });
+    this.#terminal.loadAddon(this.#fit);
+    this.#terminal.loadAddon(search);
+    this.#terminal.loadAddon(new Unicode11Addon());
+    this.#terminal.loadAddon(new WebLinksAddon((_event, uri) => void this.#offerLink(uri)));
+    this.#terminal.unicode.activeVersion = "11";
+    this.#search = new TerminalSearch(search, () => this.focus());
+
+    this.#screen = element("div", { class: "terminal-screen" });
+    this.#notices = element("div", { class: "terminal-notices", "aria-live": "polite" });
+    this.element = element(
+      "section",
+      { class: "terminal", "aria-label": "Guest terminal" },
+      this.#screen,
+      this.#search.element,
+      this.#notices,
+    );
+    this.#resizeObserver = new ResizeObserver(() => this.#fitSoon());
+  }
+
+  /** Call once, when `element` is in the document and has its size. */
+  open(): void {
+    const { signal } = this.#ends;
+    // Before xterm.js hears of it: its own paste path sends ESC [ 201 ~ unchanged.
+    this.#screen.addEventListener("paste", (event) => this.#pasted(event), { capture: true, signal });
+    this.#screen.addEventListener("drop", (event) => event.preventDefault(), { capture: true, signal });
+    this.#terminal.open(this.#screen);
+    this.#useWebgl();
+    this.#fit.fit();
+    this.#resizeObserver.observe(this.#screen);
+    this.#lightScheme.addEventListener("change", () => this.#applyTheme(), { signal });
+    this.#stillness.addEventListener(
+      "change",
+      () => {
+        this.#terminal.options.cursorBlink = !this.#stillness.matches;
+      },
+      { signal },
+    );
+    this.#terminal.attachCustomKeyEventHandler((event) => this.#keyGoesToGuest(event));
+    this.#terminal.onData((text) => this.#send(utf8(text)));
+    this.#terminal.onBinary((text) => this.#send(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+    this.#terminal.onResize(({ cols, rows }) => this.#resize?.(cols, rows));
+    this.#terminal.onTitleChange((title) => this.#options.onTitle(title));
+    for (const final of REPEATING_FINALS) {
+      this.#terminal.parser.registerCsiHandler({ final }, (parameters) => repeatsTooOften(parameters));
+    }
+    this.#terminal.parser.registerOscHandler(52, (data) => {
+      this.#clipboardRequest(data);
+      return true;
+    });
+  }
+
+  get columns(): number {
+    return Math.min(this.#terminal.cols, MAX_TERMINAL_SIDE);
+  }
+  get rows(): number {
+    return Math.min(this.#terminal.rows, MAX_TERMINAL_SIDE);
+  }
+
+  write(bytes: Uint8Array, parsed: () => void): void {
+    const text = this.#guard.filter(bytes);
+    let at = 0;
+    for (; text.length - at > PIECE; at += PIECE) this.#terminal.write(text.slice(at, at + PIECE));
+    this.#terminal.write(text.slice(at), parsed);
+  }
+
+  onInput(listener: (bytes: Uint8Array) => void): void {
+    this.#input = listener;
+  }
+
+  onResize(listener: (columns: number, rows: number) => void): void {
+    this.#resize = listener;
+  }
+
+  finish(): void {
+    this.#finished = true;
+    this.#input = undefined;
+    this.#resize = undefined;
+    this.#terminal.options.disableStdin = true;
+    this.#terminal.options.cursorBlink = false;
+    this.#guard = this.#newGuard(); // whatever sequence was open is abandoned
+    this.#terminal.write(RESET_AFTER_SESSION);
+    this.#notices.replaceChildren();
+  }
+
+  /** Takes the terminal off the page for good. */
+  dispose(): void {
+    this.#ends.abort();
+    this.#resizeObserver.disconnect();
+    this.#terminal.dispose();
+    this.element.remove();
+  }
+
+  focus(): void {
+    this.#terminal.focus();
+  }
+
+  openSearch(): void {
+    this.#search.open();
+  }
+
+  get fontSize(): number {
+    return this.#terminal.options.fontSize ?? 14;
+  }
+  set fontSize(size: number) {
+    this.#terminal.options.fontSize = Math.min(MAX_FONT, Math.max(MIN_FONT, size));
+    this.#fitSoon();
+  }
+
+  get screenReaderMode(): boolean {
+    return this.#terminal.options.screenReaderMode ?? false;
+  }
+  set screenReaderMode(on: boolean) {
+    this.#terminal.options.screenReaderMode = on;
+  }
+
+  #send(bytes: Uint8Array): void {
+    if (!this.#finished && bytes.length > 0) this.#input?.(bytes);
+  }
+
+  #newGuard(): EscapeGuard {
+    return new EscapeGuard(() => ({ columns: this.#terminal.cols, rows: this.#terminal.rows }));
+  }
+
+  /** Falls back to the DOM renderer, which the page's style-src allows, where there is no WebGL or it gets lost. */
+  #useWebgl(): void {
+    try {
+      const webgl = new WebglAddon();
+      webgl.onContextLoss(() => webgl.dispose());
+      this.#terminal.loadAddon(webgl);
+    } catch {
+      // no WebGL here
+    }
+  }
+
+  #applyTheme(): void {
+    this.#terminal.options.theme = this.#lightScheme.matches ? LIGHT : DARK;
+  }
+
+  /** Once per frame: dragging a window edge must not flood the guest with sizes. */
+  #fitSoon(): void {
+    if (this.#fitPending) return;
+    this.#fitPending = true;
+    requestAnimationFrame(() => {
+      this.#fitPending = false;
+      if (this.#screen.isConnected && this.#screen.clientWidth > 0) this.#fit.fit();
+    });
+  }
+
+  /** Shortcuts of the page. `false` keeps the key from xterm.js. */
+  #keyGoesToGuest(event: KeyboardEvent): boolean {
+    if (!event.ctrlKey || event.altKey || event.metaKey || !event.shiftKey) return true;
+    const action = {
+      KeyC: () => this.#copySelection(),
+      KeyV: () => this.#pasteFromClipboard(),
+      KeyM: () => this.#options.onLeave(),
+      KeyF: () => this.openSearch(),
+    }[event.code];
+    if (action === undefined) return true;
+    event.preventDefault();
+    if (event.type === "keydown") action();
+    return false;
+  }
+
+  #copySelection(): void {
+    const selection = this.#terminal.getSelection();
+    if (selection === "") return;
+    navigator.clipboard.writeText(selection).then(
+      () => this.#notice("Copied."),
+      () => this.#notice("The browser did not allow copying."),
+    );
+  }
+
+  #pasteFromClipboard(): void {
+    navigator.clipboard.readText().then(
+      (text) => this.#paste(text),
+      () => this.#notice("The browser did not allow reading the clipboard. Use its Paste menu entry instead."),
+    );
+  }
+
+  #pasted(event: ClipboardEvent): void {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    void this.#paste(event.clipboardData?.getData("text/plain") ?? "");
+  }
+
+  async #paste(clipboard: string): Promise<void> {
+    if (clipboard === "" || this.#finished) return;
+    const review = reviewPaste(clipboard);
+    if (review === undefined) {
+      this.#notice(`Nothing was pasted: the text is longer than ${MAX_PASTE / 1024 / 1024} MiB. Use sealtty cp for files.`);
+      return;
+    }
+    const bracketed = this.#terminal.modes.bracketedPasteMode;
+    const routine = review.reasons.every((reason) => reason === "several-lines") && bracketed && this.#severalLinesAllowed;
+    const chosen = review.reasons.length === 0 || routine ? review : await this.#askAboutPaste(review, bracketed);
+    if (chosen !== undefined) this.#terminal.input(pasteInput(chosen, this.#terminal.modes.bracketedPasteMode), true);
+    this.focus();
+  }
+
+  async #askAboutPaste(review: PasteReview, bracketed: boolean): Promise<PasteReview | undefined> {
+    const remember = element("input", { type: "checkbox" });
+    const severalLines = review.reasons.includes("several-lines");
+    const mayRemember = bracketed && severalLines && review.reasons.length === 1;
+    const choice = await ask<"as-is" | "one-line" | "cancel">(
+      "Paste this into the guest?",
+      [
+        element("ul", { class: "reasons" }, ...pasteReasons(review, bracketed).map((words) => element("li", {}, words))),
+        element("pre", { class: "preview", tabindex: 0, "aria-label": "Text to paste" }, pastePreview(review, 4000)),
+        mayRemember && element("label", { class: "check-label" }, remember, "Don't ask about several lines again in this session"),
+      ],
+      [
+        { label: "Cancel", value: "cancel" },
+        ...(severalLines ? [{ label: "Paste as one line", value: "one-line" as const }] : []),
+        { label: "Paste", value: "as-is", look: "primary" },
+      ],
+    );
+    if (choice === undefined || choice === "cancel") return undefined;
+    if (mayRemember && remember.checked) this.#severalLinesAllowed = true;
+    return choice === "one-line" ? joinedInOneLine(review) : review;
+  }
+
+  async #offerLink(text: string): Promise<void> {
+    const link = safeLink(text);
+    if (link === undefined) {
+      this.#notice("This link was not opened: only http and https links are.");
+      return;
+    }
+    const open = await ask<boolean>(
+      "Open this link from the guest?",
+      [
+        element("p", {}, "The address was written by a program in the guest, not by sealtty. It leads to ", element("strong", {}, link.host), "."),
+        link.carriesCredentials &&
+          element("p", { class: "caution" }, "It carries a user name in front of the host: a usual trick to make an address look like another one."),
+        element("pre", { class: "preview", tabindex: 0, "aria-label": "Full address" }, link.href),
+      ],
+      [
+        { label: "Cancel", value: false },
+        { label: "Open in a new tab", value: true, look: "primary" },
+      ],
+    );
+    if (open === true) window.open(link.href, "_blank", "noopener,noreferrer");
+    this.focus();
+  }
+
+  #clipboardRequest(data: string): void {
+    const request = parseClipboardRequest(data);
+    if (request.kind === "read") return; // no answer at all
+    if (request.kind === "refused") {
+      if (request.why === "too-large") this.#notice("The guest wanted to put more than 100 KB on your clipboard. It was not done.");
+      return;
+    }
+    // A tab in the background must not change what the user pastes elsewhere.
+    if (this.#clipboard === "blocked" || this.#clipboard === "asking" || !this.#hasFocus()) return;
+    if (this.#clipboard === "allowed") this.#writeClipboard(request.text);
+    else this.#askAboutClipboard(request.text);
+  }
+
+  #hasFocus(): boolean {
+    return document.hasFocus() && this.#screen.contains(document.activeElement);
+  }
+
+  #askAboutClipboard(text: string): void {
+    this.#clipboard = "asking";
+    const decide = (decision: "ask" | "allowed" | "blocked", write: boolean) => () => {
+      this.#clipboard = decision;
+      bar.remove();
+      if (write) this.#writeClipboard(text);
+      this.focus();
+    };
+    const bar = element(
+      "div",
+      { class: "notice question", role: "group", "aria-label": "Clipboard request" },
+      icon("clipboard"),
+      element("span", { class: "notice-words" }, `A program in the guest wants to put ${text.length} characters on your clipboard.`),
+      button("Block", decide("blocked", false), { class: "button small" }),
+      button("Once", decide("ask", true), { class: "button small" }),
+      button("Allow in this session", decide("allowed", true), { class: "button small" }),
+    );
+    this.#notices.append(bar);
+  }
+
+  #writeClipboard(text: string): void {
+    navigator.clipboard.writeText(text).then(
+      () => this.#notice("The guest put text on your clipboard."),
+      () => this.#notice("The browser did not allow the guest's clipboard write."),
+    );
+  }
+
+  #notice(words: string): void {
+    this.#notices.querySelector(".passing")?.remove();
+    const bar = element("div", { class: "notice passing" }, element("span", { class: "notice-words" }, words));
+    this.#notices.append(bar);
+    setTimeout(() => bar.remove(), NOTICE_MS);
+  }
+}
+
+function pasteReasons(review: PasteReview, bracketed: boolean): string[] {
+  return review.reasons.map((reason) => {
+    switch (reason) {
+      case "several-lines":
+        return bracketed
+          ? `It has line breaks (${review.lines} ${review.lines === 1 ? "line" : "lines"}). The program in the guest says that it takes them as text, not as Enter.`
+          : `It has line breaks (${review.lines} ${review.lines === 1 ? "line" : "lines"}): each one acts like pressing Enter.`;
+      case "long":
+        return `It is long: ${Math.ceil(review.bytes / 1024)} KB.`;
+      case "control-characters":
+        return `${review.neutralised} control ${review.neutralised === 1 ? "sequence was" : "sequences were"} taken out of it.`;
+      case "hidden-characters":
+        return "It has invisible or direction-changing characters, shown below as ⟨U+…⟩.";
+    }
+  });
+}

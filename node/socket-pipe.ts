@@ -1,0 +1,125 @@
+// A connected stream socket (unix or TCP) as a Pipe, and what is common to connecting one.
+
+import net from "node:net";
+import { SealttyError } from "../protocol/errors.ts";
+import type { SealttyErrorCode } from "../protocol/errors.ts";
+import type { Pipe } from "../protocol/pipe.ts";
+
+/** After an orderly close began, the peer has this long to take what is still buffered. */
+const CLOSE_GRACE_MS = 500;
+
+export class SocketPipe implements Pipe {
+  readonly incoming: AsyncIterable<Uint8Array>;
+  readonly #socket: net.Socket;
+  readonly #what: string;
+  #closing: Promise<void> | undefined;
+  #error: Error | undefined;
+
+  /** @param socket - connected, nobody reads it yet; owned by the pipe from now on. @param what - names the link in errors. */
+  constructor(socket: net.Socket, what: string) {
+    this.#socket = socket;
+    this.#what = what;
+    socket.setNoDelay(true); // does nothing on a unix socket
+    // Without a listener an error that comes while nobody reads would end the process.
+    socket.on("error", (error) => {
+      this.#error ??= error;
+    });
+    this.incoming = this.#read();
+  }
+
+  async send(chunk: Uint8Array): Promise<void> {
+    if (chunk.length === 0) return;
+    const socket = this.#socket;
+    if (this.#closing !== undefined || !socket.writable) throw this.#lost();
+    await new Promise<void>((resolve, reject) => {
+      socket.write(chunk, (error) => {
+        if (error) reject(this.#lost(error));
+        else resolve();
+      });
+      // The kernel took it at once, as it mostly does. Else wait: the socket refers to the caller's bytes until then.
+      if (socket.writableLength === 0 && !socket.destroyed) resolve();
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async *#read(): AsyncGenerator<Uint8Array> {
+    try {
+      // Pulls: the socket stops reading once its own small buffer is full.
+      for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
+    } catch (cause) {
+      if (this.#closing !== undefined) return;
+      this.#socket.destroy();
+      throw this.#lost(cause);
+    }
+  }
+
+  async #end(): Promise<void> {
+    const socket = this.#socket;
+    if (socket.closed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => socket.destroy(), CLOSE_GRACE_MS);
+      socket.once("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      if (socket.destroyed) return;
+      socket.end(() => socket.destroy());
+    });
+  }
+
+  #lost(cause: unknown = this.#error): SealttyError {
+    const code = errorCode(cause);
+    return new SealttyError(
+      "transport-lost",
+      `The connection to ${this.#what} was lost${code === undefined ? "" : ` (${code})`}.`,
+      cause === undefined ? {} : { cause },
+    );
+  }
+}
+
+/** The `code` of a Node system error: "ECONNREFUSED", … */
+export function errorCode(error: unknown): string | undefined {
+  const code = (error as NodeJS.ErrnoException | undefined | null)?.code;
+  return typeof code === "string" ? code : undefined;
+}
+
+/** What to tell a person about each way connecting can fail: code of ours, reason, next step. */
+export type ConnectProblems = Readonly<
+  Record<string, readonly [code: SealttyErrorCode, why: string, next: string]>
+>;
+
+/**
+ * Waits until `socket` is connected.
+ * @param timeout - milliseconds.
+ * @throws SealttyError as `problems` says for the system's error code, else `transport-lost`.
+ */
+export function connected(
+  socket: net.Socket,
+  what: string,
+  timeout: number,
+  problems: ConnectProblems,
+): Promise<SocketPipe> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      fail(Object.assign(new Error("Connecting took too long"), { code: "ETIMEDOUT" }));
+    }, timeout);
+    const fail = (cause: Error) => {
+      clearTimeout(timer);
+      socket.destroy();
+      const code = errorCode(cause) ?? "unknown error";
+      const [ours, why, next] = problems[code] ?? ["transport-lost", code, "Check the address."];
+      reject(new SealttyError(ours, `Cannot connect to ${what}: ${why}. ${next}`, { cause }));
+    };
+    socket.once("error", fail);
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      const pipe = new SocketPipe(socket, what); // listens for errors itself
+      socket.off("error", fail);
+      resolve(pipe);
+    });
+  });
+}

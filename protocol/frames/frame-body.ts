@@ -1,0 +1,117 @@
+// The clear bytes of a frame: type, connection id, and what each type carries. docs/protocol.md §3
+//
+//   HELLO    11 id          client → guest, repeated until answered: the guest never speaks first
+//   WELCOME  12 id version cookie            guest → client
+//   INIT     13 id cookie index count bytes  client → guest: fragments of client hello ‖ Noise message 1
+//   REPLY    14 id index count bytes         guest → client: fragments of Noise message 2
+//   PACKET   15 id number sealed             both ways
+
+import { concat, equalBytes, Reader, u8 } from "../bytes.ts";
+import { SealttyError } from "../errors.ts";
+import { MAX_HANDSHAKE_FRAGMENTS, MAX_HANDSHAKE_MESSAGE } from "../limits.ts";
+
+export const PROTOCOL_VERSION = 1;
+export const CONNECTION_ID_LENGTH = 4;
+export const COOKIE_LENGTH = 16;
+/** Type, connection id, low 32 bits of the packet number: authenticated with the packet. */
+export const PACKET_HEADER_LENGTH = 1 + CONNECTION_ID_LENGTH + 4;
+
+export const FRAME_HELLO = 0x11;
+export const FRAME_WELCOME = 0x12;
+export const FRAME_INIT = 0x13;
+export const FRAME_REPLY = 0x14;
+export const FRAME_PACKET = 0x15;
+
+/** @returns undefined where the body is too short to name a connection. */
+export function frameHead(body: Uint8Array): { readonly type: number; readonly id: number } | undefined {
+  if (body.length < 1 + CONNECTION_ID_LENGTH) return undefined;
+  const id =
+    (((body[1] as number) << 24) | ((body[2] as number) << 16) | ((body[3] as number) << 8) | (body[4] as number)) >>> 0;
+  return { type: body[0] as number, id };
+}
+
+export function helloBody(id: Uint8Array): Uint8Array {
+  return concat(u8(FRAME_HELLO), id);
+}
+
+export function welcomeBody(id: Uint8Array, cookie: Uint8Array): Uint8Array {
+  return concat(u8(FRAME_WELCOME), id, u8(PROTOCOL_VERSION), cookie);
+}
+
+/** @throws SealttyError `peer-misbehaved`. */
+export function readWelcome(body: Uint8Array): { version: number; cookie: Uint8Array } {
+  const reader: Reader = new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "WELCOME frame");
+  const version = reader.u8();
+  // Another version may carry other bytes behind its number; only ours is read further.
+  if (version !== PROTOCOL_VERSION) return { version, cookie: new Uint8Array(0) };
+  const cookie = reader.bytes(COOKIE_LENGTH).slice();
+  reader.end();
+  return { version, cookie };
+}
+
+export interface Fragment {
+  readonly index: number;
+  readonly count: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Splits a handshake message into frame bodies of at most `limit` bytes; `prefix` stands before each fragment's header. */
+export function fragmentBodies(prefix: Uint8Array, message: Uint8Array, limit: number): Uint8Array[] {
+  const room = limit - prefix.length - 2;
+  const count = Math.ceil(message.length / room);
+  if (count > MAX_HANDSHAKE_FRAGMENTS) throw new SealttyError("api-misuse", "Handshake message needs too many frames");
+  return Array.from({ length: count }, (_, index) =>
+    concat(prefix, u8(index), u8(count), message.subarray(index * room, (index + 1) * room)),
+  );
+}
+
+function readFragment(reader: Reader): Fragment {
+  const index = reader.u8();
+  const count = reader.u8();
+  if (count === 0 || count > MAX_HANDSHAKE_FRAGMENTS || index >= count) reader.fail("has an impossible fragment number");
+  return { index, count, bytes: reader.rest() };
+}
+
+export function initBodies(id: Uint8Array, cookie: Uint8Array, message: Uint8Array, limit: number): Uint8Array[] {
+  return fragmentBodies(concat(u8(FRAME_INIT), id, cookie), message, limit);
+}
+
+/** @throws SealttyError `peer-misbehaved`. */
+export function readInit(body: Uint8Array): { cookie: Uint8Array; fragment: Fragment } {
+  const reader: Reader = new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "INIT frame");
+  const cookie = reader.bytes(COOKIE_LENGTH);
+  return { cookie, fragment: readFragment(reader) };
+}
+
+export function replyBodies(id: Uint8Array, message: Uint8Array, limit: number): Uint8Array[] {
+  return fragmentBodies(concat(u8(FRAME_REPLY), id), message, limit);
+}
+
+/** @throws SealttyError `peer-misbehaved`. */
+export function readReply(body: Uint8Array): Fragment {
+  return readFragment(new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "REPLY frame"));
+}
+
+/**
+ * Puts fragments together. A fragment that contradicts one already held (other count, other bytes at its index)
+ * starts over with the newcomer: whoever injects can delay, and the peer's repeats bring the true ones again.
+ */
+export class FragmentAssembly {
+  #parts: (Uint8Array | undefined)[] = [];
+
+  /** @returns the whole message once every fragment is there, then starts afresh. */
+  add(fragment: Fragment): Uint8Array | undefined {
+    const held = this.#parts[fragment.index];
+    const conflict = this.#parts.length !== fragment.count || (held !== undefined && !equalBytes(held, fragment.bytes));
+    if (conflict) this.#parts = Array.from({ length: fragment.count }, () => undefined);
+    this.#parts[fragment.index] = fragment.bytes.slice();
+    let length = 0;
+    for (const part of this.#parts) {
+      if (part === undefined) return undefined;
+      length += part.length;
+    }
+    const message = concat(...(this.#parts as Uint8Array[]));
+    this.#parts = [];
+    return length <= MAX_HANDSHAKE_MESSAGE ? message : undefined;
+  }
+}

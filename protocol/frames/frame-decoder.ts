@@ -1,0 +1,160 @@
+// Frames out of a hostile byte stream: COBS and armour both decoded at once, everything else is host noise.
+
+import { MAX_ARMOUR_LINE, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../limits.ts";
+import { isArmourCharacter, ARMOUR_MARK, readArmourLine } from "./armour.ts";
+import { cobsDecode, maxCobsLength } from "./cobs.ts";
+import { crc32 } from "./crc32.ts";
+import type { FrameEncoding } from "./frame-encoder.ts";
+
+export interface DecodedFrame {
+  readonly body: Uint8Array;
+  readonly encoding: FrameEncoding;
+}
+export interface Decoded {
+  readonly frames: readonly DecodedFrame[];
+  /** At most MAX_NOISE_KEPT bytes, the newest of this call. Hostile: show it escaped or not at all. */
+  readonly noise: Uint8Array;
+}
+
+const MAX_SEGMENT = maxCobsLength(MAX_FRAME_BODY + 4);
+const NOTHING = new Uint8Array(0);
+const TILDE = ARMOUR_MARK[0] as number;
+const LF = 0x0a;
+const CR = 0x0d;
+
+export class FrameDecoder {
+  // Bytes since the last 0x00, or since the last armoured line: a COBS body under way, or noise.
+  readonly #segment = new Uint8Array(MAX_SEGMENT);
+  #length = 0;
+  #overflowed = false; // the segment under way is too long for a frame: it is noise up to its next zero
+  readonly #line = new Uint8Array(MAX_ARMOUR_LINE + 1);
+  #lineLength = 0; // 0: no armoured line under way
+  #frames: DecodedFrame[] = [];
+  #noise: Uint8Array = NOTHING;
+  #noiseBytes = 0;
+
+  /** Noise seen since the start, bytes. */
+  get noiseBytes(): number {
+    return this.#noiseBytes;
+  }
+
+  /** Takes one chunk of the stream. Never throws; holds at most two bounded buffers between calls. */
+  push(chunk: Uint8Array): Decoded {
+    this.#frames = [];
+    this.#noise = NOTHING;
+    let at = 0;
+    while (at < chunk.length) {
+      const zero = chunk.indexOf(0, at);
+      const end = zero < 0 ? chunk.length : zero;
+      const piece = chunk.subarray(at, end);
+      // The usual case costs no copy: a whole frame inside one chunk.
+      const whole = zero >= 0 && this.#length === 0 && !this.#overflowed && piece.length > 0 ? checkedBody(piece) : undefined;
+      if (whole !== undefined) {
+        this.#frames.push({ body: whole, encoding: "binary" });
+        this.#lineLength = 0;
+      } else {
+        this.#takePiece(piece);
+        if (zero >= 0) this.#endSegment();
+      }
+      at = end + 1;
+    }
+    return { frames: this.#frames, noise: this.#noise };
+  }
+
+  #takePiece(piece: Uint8Array): void {
+    let at = 0;
+    while (at < piece.length) {
+      if (this.#lineLength === 0) {
+        const tilde = piece.indexOf(TILDE, at);
+        if (tilde < 0) return this.#append(piece.subarray(at));
+        this.#append(piece.subarray(at, tilde + 1));
+        this.#line[0] = TILDE;
+        this.#lineLength = 1;
+        at = tilde + 1;
+        continue;
+      }
+      at = this.#takeLine(piece, at);
+    }
+  }
+
+  /** Goes on with the armoured line under way. @returns the index behind what it took. */
+  #takeLine(piece: Uint8Array, from: number): number {
+    let at = from;
+    while (at < piece.length) {
+      const byte = piece[at] as number;
+      const position = this.#lineLength;
+      const expected = position < ARMOUR_MARK.length ? byte === ARMOUR_MARK[position] : isArmourCharacter(byte);
+      if (expected && position < MAX_ARMOUR_LINE) {
+        this.#line[this.#lineLength++] = byte;
+        at++;
+        continue;
+      }
+      // The line is over: either ended by a line end, or it never was one (the byte is looked at again then).
+      this.#append(piece.subarray(from, at));
+      this.#lineLength = 0;
+      if (byte === LF || byte === CR) {
+        const body = bodyUnderCrc(readArmourLine(this.#line.subarray(0, position)));
+        if (body !== undefined) {
+          this.#frames.push({ body, encoding: "armour" });
+          if (!this.#overflowed) this.#length -= position; // the line itself is no noise
+          if (this.#length > 0) this.#addNoise(this.#segment.subarray(0, this.#length));
+          this.#length = 0;
+        }
+      }
+      return at;
+    }
+    this.#append(piece.subarray(from, at));
+    return at;
+  }
+
+  #append(bytes: Uint8Array): void {
+    if (this.#overflowed) return this.#addNoise(bytes);
+    if (this.#length + bytes.length > MAX_SEGMENT) {
+      this.#addNoise(this.#segment.subarray(0, this.#length));
+      this.#addNoise(bytes);
+      this.#length = 0;
+      this.#overflowed = true;
+      return;
+    }
+    this.#segment.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  #endSegment(): void {
+    const segment = this.#segment.subarray(0, this.#length);
+    if (!this.#overflowed && segment.length > 0) {
+      const body = checkedBody(segment);
+      if (body !== undefined) this.#frames.push({ body, encoding: "binary" });
+      else this.#addNoise(segment);
+    }
+    this.#length = 0;
+    this.#overflowed = false;
+    this.#lineLength = 0;
+  }
+
+  #addNoise(bytes: Uint8Array): void {
+    this.#noiseBytes += bytes.length;
+    const kept = new Uint8Array(Math.min(MAX_NOISE_KEPT, this.#noise.length + bytes.length));
+    const newest = bytes.subarray(Math.max(0, bytes.length - kept.length));
+    const older = kept.length - newest.length;
+    kept.set(this.#noise.subarray(this.#noise.length - older));
+    kept.set(newest, older);
+    this.#noise = kept;
+  }
+}
+
+function checkedBody(encoded: Uint8Array): Uint8Array | undefined {
+  return encoded.length > MAX_SEGMENT ? undefined : bodyUnderCrc(cobsDecode(encoded));
+}
+
+function bodyUnderCrc(checked: Uint8Array | undefined): Uint8Array | undefined {
+  if (checked === undefined || checked.length < 5 || checked.length - 4 > MAX_FRAME_BODY) return undefined;
+  const end = checked.length - 4;
+  const stated =
+    (((checked[end] as number) << 24) |
+      ((checked[end + 1] as number) << 16) |
+      ((checked[end + 2] as number) << 8) |
+      (checked[end + 3] as number)) >>>
+    0;
+  return crc32(checked, 0, end) === stated ? checked.subarray(0, end) : undefined;
+}

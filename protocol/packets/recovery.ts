@@ -1,0 +1,174 @@
+// Sent packets until acknowledged or given up: round-trip time, loss, how much may be in flight. docs/protocol.md §5.5
+// QUIC's rule: a packet is never sent again, what it carried goes into a new one.
+
+import type { AckRange } from "./packet-frames.ts";
+
+/** What a packet carried that must arrive. */
+export type Content =
+  | { readonly kind: "stream"; readonly stream: number; readonly offset: number; readonly length: number; readonly end: boolean }
+  | { readonly kind: "window"; readonly stream: number }
+  | { readonly kind: "ping" }
+  | { readonly kind: "close" };
+
+export interface FlightLimits {
+  readonly bytes: number;
+  readonly frames: number;
+}
+
+interface SentPacket {
+  readonly number: number;
+  readonly sentAt: number;
+  readonly size: number;
+  readonly contents: readonly Content[];
+}
+
+/** Later packets acknowledged before an unacknowledged one counts as lost. */
+const REORDER_TOLERANCE = 4;
+/** The peer may hold an acknowledgement back this long, ms. */
+export const MAX_ACK_DELAY = 20;
+const FIRST_RTO = 600;
+const MIN_RTO = 60;
+const MAX_RTO = 2000;
+const START_BYTES = 32 * 1024;
+const MIN_BYTES = 2048;
+const MIN_FRAMES = 2;
+
+export class Recovery {
+  readonly #limits: FlightLimits;
+  readonly #sent = new Map<number, SentPacket>(); // in order of number
+  #flightBytes = 0;
+  #allowedBytes: number; // grows to the limit while nothing is lost, halves when something is
+  #allowedFrames: number;
+  #recoverFrom = 0; // losses of packets below this number are one event, already answered
+  #srtt: number | undefined;
+  #variance = 0;
+  #backoff = 1;
+  #lastProgress = 0; // when the oldest outstanding wait began
+  #lost = 0;
+
+  constructor(limits: FlightLimits) {
+    this.#limits = limits;
+    this.#allowedBytes = Math.min(START_BYTES, limits.bytes);
+    this.#allowedFrames = Math.min(32, limits.frames);
+  }
+
+  get roundTrip(): number | undefined {
+    return this.#srtt;
+  }
+  get lostPackets(): number {
+    return this.#lost;
+  }
+  get inFlight(): number {
+    return this.#sent.size;
+  }
+  get rto(): number {
+    if (this.#srtt === undefined) return Math.min(MAX_RTO, FIRST_RTO * this.#backoff);
+    const base = Math.max(MIN_RTO, this.#srtt + Math.max(4 * this.#variance, 10) + MAX_ACK_DELAY);
+    return Math.min(MAX_RTO, base * this.#backoff);
+  }
+
+  /** Bytes that another packet may have, 0 when the flight is full. */
+  get room(): number {
+    if (this.#sent.size >= this.#allowedFrames) return 0;
+    return Math.max(0, this.#allowedBytes - this.#flightBytes);
+  }
+
+  onSent(number: number, size: number, contents: readonly Content[], now: number): void {
+    if (this.#sent.size === 0) this.#lastProgress = now;
+    this.#sent.set(number, { number, sentAt: now, size, contents });
+    this.#flightBytes += size;
+  }
+
+  /** @returns what arrived and what is lost by this acknowledgement. */
+  onAck(ranges: readonly AckRange[], now: number): { arrived: Content[]; lost: Content[] } {
+    const arrived: Content[] = [];
+    const lost: Content[] = [];
+    const largest = (ranges[0] as AckRange).last;
+    let r = ranges.length - 1; // oldest range first, as the map
+    let progressed = false;
+    for (const packet of this.#sent.values()) {
+      if (packet.number > largest) break;
+      while (r > 0 && packet.number > (ranges[r] as AckRange).last) r--;
+      const range = ranges[r] as AckRange;
+      if (packet.number >= range.first && packet.number <= range.last) {
+        this.#remove(packet);
+        progressed = true;
+        if (packet.number === largest) this.#measure(now - packet.sentAt);
+        arrived.push(...packet.contents);
+        this.#grow(packet.size);
+      } else if (packet.number + REORDER_TOLERANCE <= largest) {
+        this.#giveUp(packet, lost);
+      }
+    }
+    if (progressed) {
+      this.#backoff = 1;
+      this.#lastProgress = now;
+    }
+    return { arrived, lost };
+  }
+
+  /** When `onTimeout` is due, or undefined. */
+  get deadline(): number | undefined {
+    return this.#sent.size === 0 ? undefined : this.#lastProgress + this.rto;
+  }
+
+  /** Nothing was acknowledged for an RTO. @returns what the two oldest packets carried: sending it again is the probe. */
+  onTimeout(now: number): Content[] {
+    const lost: Content[] = [];
+    let probes = 0;
+    for (const packet of this.#sent.values()) {
+      if (probes++ === 2) break;
+      this.#giveUp(packet, lost);
+    }
+    this.#backoff = Math.min(64, this.#backoff * 2);
+    this.#lastProgress = now;
+    return lost;
+  }
+
+  /** The pipe was replaced: whatever was on the old one counts as lost, and the new one is measured afresh. */
+  onNewPipe(now: number): Content[] {
+    const lost: Content[] = [];
+    for (const packet of this.#sent.values()) {
+      this.#remove(packet);
+      lost.push(...packet.contents);
+    }
+    this.#backoff = 1;
+    this.#lastProgress = now;
+    this.#allowedBytes = Math.min(START_BYTES, this.#limits.bytes);
+    this.#allowedFrames = Math.min(32, this.#limits.frames);
+    return lost;
+  }
+
+  #giveUp(packet: SentPacket, lost: Content[]): void {
+    this.#remove(packet);
+    lost.push(...packet.contents);
+    this.#lost++;
+    if (packet.number < this.#recoverFrom) return;
+    let newest = packet.number;
+    for (const number of this.#sent.keys()) newest = number;
+    this.#recoverFrom = newest + 1;
+    this.#allowedBytes = Math.max(MIN_BYTES, this.#allowedBytes / 2);
+    this.#allowedFrames = Math.max(MIN_FRAMES, Math.floor(this.#allowedFrames / 2));
+  }
+
+  #grow(size: number): void {
+    this.#allowedBytes = Math.min(this.#limits.bytes, this.#allowedBytes + size);
+    this.#allowedFrames = Math.min(this.#limits.frames, this.#allowedFrames + 1);
+  }
+
+  #remove(packet: SentPacket): void {
+    this.#sent.delete(packet.number);
+    this.#flightBytes -= packet.size;
+  }
+
+  /** RFC 6298 §2. */
+  #measure(sample: number): void {
+    if (this.#srtt === undefined) {
+      this.#srtt = sample;
+      this.#variance = sample / 2;
+    } else {
+      this.#variance += (Math.abs(this.#srtt - sample) - this.#variance) / 4;
+      this.#srtt += (sample - this.#srtt) / 8;
+    }
+  }
+}

@@ -1,0 +1,228 @@
+// The guest's side of a console: pipes that the host owns, handshakes, and the connections behind them.
+// docs/protocol.md §3 and §4. The guest never speaks first, and answers nobody faster than its limits.
+
+import type { KeyPair, CryptoSuite } from "../crypto/suite.ts";
+import type { Clock } from "../clock.ts";
+import { SealttyError } from "../errors.ts";
+import {
+  FRAME_HELLO,
+  FRAME_INIT,
+  FRAME_PACKET,
+  FragmentAssembly,
+  frameHead,
+  readInit,
+  replyBodies,
+  welcomeBody,
+} from "../frames/frame-body.ts";
+import { FrameDecoder } from "../frames/frame-decoder.ts";
+import type { FrameEncoding } from "../frames/frame-encoder.ts";
+import { decodeClientHello, decodeInitMessage, prologueOf } from "../handshake/client-hello.ts";
+import { CookieJar } from "../handshake/cookie.ts";
+import { respond } from "../handshake/responder.ts";
+import { MAX_ARMOUR_BODY, MAX_CANDIDATES_PER_ID, MAX_OPEN_CONNECTIONS, MAX_PENDING_CONNECTIONS } from "../limits.ts";
+import type { Pipe } from "../pipe.ts";
+import { GuestConnection, type GuestPort, type GuestServices, sameInit } from "./guest-connection.ts";
+import { PipePump } from "./pipe-pump.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+const MAX_ASSEMBLIES = 16;
+const MAX_ANSWERS_WAITING = 64;
+
+/** One pipe: what comes in is decoded, what goes out takes turns. */
+class Port implements GuestPort {
+  readonly pump: PipePump;
+  readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
+  readonly #ready = new Set<GuestConnection>();
+
+  constructor(pipe: Pipe) {
+    this.pump = new PipePump(pipe, () => this.#next());
+  }
+
+  /** WELCOME and REPLY; beyond the bound they are dropped, the client asks again. */
+  answer(body: Uint8Array, encoding: FrameEncoding): void {
+    if (this.#answers.length >= MAX_ANSWERS_WAITING) return;
+    this.#answers.push({ body, encoding });
+    this.pump.wake();
+  }
+
+  wake(connection: GuestConnection): void {
+    this.#ready.add(connection);
+    this.pump.wake();
+  }
+
+  #next(): { body: Uint8Array; encoding: FrameEncoding } | undefined {
+    const answer = this.#answers.shift();
+    if (answer !== undefined) return answer;
+    for (const connection of this.#ready) {
+      this.#ready.delete(connection);
+      if (connection.port !== this) continue; // it moved to another pipe
+      const body = connection.next();
+      if (body === undefined) continue;
+      this.#ready.add(connection); // behind the others: each has its turn
+      return { body, encoding: connection.encoding };
+    }
+    return undefined;
+  }
+}
+
+export interface GuestEndpointOptions {
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  /** X25519, made at this boot; never on disk. */
+  readonly staticKey: KeyPair;
+  readonly services: GuestServices;
+}
+
+export class GuestEndpoint {
+  readonly #options: GuestEndpointOptions;
+  readonly #cookies: CookieJar;
+  readonly #connections = new Map<number, GuestConnection[]>(); // by connection id
+  readonly #assemblies = new Map<number, FragmentAssembly>(); // by connection id, newest last
+  readonly #hellos = new TokenBucket(200, 100);
+  readonly #handshakes = new TokenBucket(20, 20);
+  readonly #pumps = new Set<PipePump>();
+  #stopped = false;
+
+  constructor(options: GuestEndpointOptions) {
+    this.#options = options;
+    this.#cookies = new CookieJar(options.suite);
+  }
+
+  get connectionCount(): number {
+    return this.#all().length;
+  }
+
+  /** Serves one pipe until it ends. Its connections outlive it: a client may come back over another. */
+  async servePipe(pipe: Pipe): Promise<void> {
+    const port = new Port(pipe);
+    const decoder = new FrameDecoder();
+    this.#pumps.add(port.pump);
+    try {
+      for await (const chunk of pipe.incoming) {
+        if (this.#stopped) break;
+        for (const frame of decoder.push(chunk).frames) this.#onFrame(frame.body, frame.encoding, port);
+      }
+    } finally {
+      port.pump.stop();
+      this.#pumps.delete(port.pump);
+      await pipe.close();
+    }
+  }
+
+  /** Tells every client, hangs up every program. The CLOSE frames leave as far as the pipes take them at once. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const connection of this.#all()) connection.close("shutting-down");
+    await new Promise<void>((resolve) => this.#options.clock.after(100, resolve));
+    for (const connection of this.#all()) connection.destroy();
+    for (const pump of this.#pumps) pump.stop();
+  }
+
+  #onFrame(body: Uint8Array, encoding: FrameEncoding, port: Port): void {
+    const head = frameHead(body);
+    if (head === undefined) return;
+    try {
+      if (head.type === FRAME_PACKET) this.#onPacket(head.id, body, encoding, port);
+      else if (head.type === FRAME_HELLO) this.#onHello(body, encoding, port);
+      else if (head.type === FRAME_INIT) this.#onInit(head.id, body, encoding, port);
+    } catch (error) {
+      // Whoever sent this proved nothing: no answer, no state, no log line a frame.
+      if (!(error instanceof SealttyError && error.code === "peer-misbehaved")) throw error;
+    }
+  }
+
+  #onPacket(id: number, body: Uint8Array, encoding: FrameEncoding, port: Port): void {
+    for (const connection of this.#connections.get(id) ?? []) {
+      if (connection.receive(body, port, encoding)) return;
+    }
+  }
+
+  #onHello(body: Uint8Array, encoding: FrameEncoding, port: Port): void {
+    const now = this.#options.clock.now();
+    if (body.length !== 5 || !this.#hellos.take(now)) return;
+    const id = body.slice(1, 5);
+    port.answer(welcomeBody(id, this.#cookies.issue(id, now)), encoding);
+  }
+
+  #onInit(id: number, body: Uint8Array, encoding: FrameEncoding, port: Port): void {
+    const { suite, clock } = this.#options;
+    const now = clock.now();
+    const connectionId = body.slice(1, 5);
+    const { cookie, fragment } = readInit(body);
+    if (!this.#cookies.accepts(connectionId, cookie, now)) {
+      if (this.#hellos.take(now)) port.answer(welcomeBody(connectionId, this.#cookies.issue(connectionId, now)), encoding);
+      return;
+    }
+    const message = this.#assemblyFor(id).add(fragment);
+    if (message === undefined) return;
+    this.#assemblies.delete(id);
+    const digest = suite.sha256(message);
+    const known = this.#connections.get(id)?.find((connection) => sameInit(connection, digest));
+    if (known !== undefined) {
+      for (const reply of known.replies) port.answer(reply, encoding);
+      return;
+    }
+    if (!this.#handshakes.take(now) || !this.#makeRoom(id)) return;
+    this.#handshake(id, connectionId, message, digest, encoding, port);
+  }
+
+  #handshake(
+    id: number,
+    connectionId: Uint8Array,
+    message: Uint8Array,
+    initDigest: Uint8Array,
+    encoding: FrameEncoding,
+    port: Port,
+  ): void {
+    const { suite, clock, staticKey, services } = this.#options;
+    const { clientHello, message1 } = decodeInitMessage(message);
+    const hello = decodeClientHello(clientHello);
+    const { message2, handshaken } = respond(suite, prologueOf(connectionId, clientHello), staticKey, message1);
+    const replies = replyBodies(connectionId, message2, MAX_ARMOUR_BODY);
+    const connection: GuestConnection = new GuestConnection(
+      { suite, clock, services, onOver: () => this.#forget(id, connection) },
+      { connectionId, initDigest, replies, handshaken, hello, port, encoding },
+    );
+    this.#connections.set(id, [...(this.#connections.get(id) ?? []), connection]);
+    for (const reply of replies) port.answer(reply, encoding);
+  }
+
+  /** Authenticated connections are never pushed out by others; of the rest the oldest goes. */
+  #makeRoom(id: number): boolean {
+    const all = this.#all();
+    const open = all.filter((connection) => connection.authenticated);
+    if (open.length >= MAX_OPEN_CONNECTIONS) {
+      const idle = open.reduce((a, b) => (a.lastHeard <= b.lastHeard ? a : b));
+      if (this.#options.clock.now() - idle.lastHeard < 60_000) return false;
+      idle.destroy(); // its client pings every 15 s while it lives
+    }
+    const sameId = (this.#connections.get(id) ?? []).filter((connection) => !connection.authenticated);
+    if (sameId.length >= MAX_CANDIDATES_PER_ID) (sameId[0] as GuestConnection).destroy();
+    const pending = this.#all().filter((connection) => !connection.authenticated);
+    if (pending.length >= MAX_PENDING_CONNECTIONS) (pending[0] as GuestConnection).destroy();
+    return true;
+  }
+
+  #assemblyFor(id: number): FragmentAssembly {
+    const assembly = this.#assemblies.get(id) ?? new FragmentAssembly();
+    this.#assemblies.delete(id); // to the end: the least recently used makes room
+    this.#assemblies.set(id, assembly);
+    if (this.#assemblies.size > MAX_ASSEMBLIES) {
+      for (const oldest of this.#assemblies.keys()) {
+        this.#assemblies.delete(oldest);
+        break;
+      }
+    }
+    return assembly;
+  }
+
+  #forget(id: number, connection: GuestConnection): void {
+    const rest = (this.#connections.get(id) ?? []).filter((other) => other !== connection);
+    if (rest.length > 0) this.#connections.set(id, rest);
+    else this.#connections.delete(id);
+  }
+
+  #all(): GuestConnection[] {
+    return [...this.#connections.values()].flat();
+  }
+}

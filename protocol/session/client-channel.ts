@@ -1,0 +1,166 @@
+// A channel as the client sees it: two streams, an exit status, and the messages about them.
+
+import { SealttyError } from "../errors.ts";
+import { MAX_SEND_BUFFER } from "../limits.ts";
+import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Channel, ExitStatus, ReceiveStream } from "./api.ts";
+import type { MessageStream } from "./message-stream.ts";
+import { SIGNALS } from "./messages.ts";
+
+/** One reader at a time waits for a stream to change. */
+class StreamReader implements ReceiveStream {
+  readonly #stream: Stream;
+  readonly #connection: StreamConnection;
+  #failure: SealttyError | undefined;
+  #wake: () => void = () => {};
+
+  constructor(stream: Stream, connection: StreamConnection) {
+    this.#stream = stream;
+    this.#connection = connection;
+  }
+
+  async read(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const chunk = this.#stream.receive.shift();
+      if (chunk !== undefined) return chunk;
+      if (this.#stream.receive.drained) return undefined;
+      if (this.#failure !== undefined) throw this.#failure;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  consumed(length: number): void {
+    if (!this.#stream.receive.consume(length)) return;
+    this.#stream.windowDue = true;
+    this.#connection.onWork();
+  }
+
+  changed(): void {
+    this.#wake();
+  }
+
+  fail(error: SealttyError): void {
+    this.#failure = error;
+    this.#wake();
+  }
+}
+
+export class ClientChannel implements Channel {
+  readonly stdout: ReceiveStream;
+  readonly stderr: ReceiveStream;
+  readonly exit: Promise<ExitStatus>;
+  readonly #number: number;
+  readonly #messages: MessageStream;
+  readonly #connection: StreamConnection;
+  readonly #output: StreamReader;
+  readonly #error: StreamReader;
+  readonly #inOut: Stream;
+  readonly #errors: Stream;
+  readonly #release: () => void;
+  #status: ExitStatus | undefined;
+  #failure: SealttyError | undefined;
+  #settleExit!: { resolve(status: ExitStatus): void; reject(error: SealttyError): void };
+  #wakeWriters: (() => void)[] = [];
+
+  /** @param release - called once, when the channel is over and its streams may be forgotten. */
+  constructor(
+    number: number,
+    streams: { inOut: Stream; error: Stream },
+    messages: MessageStream,
+    connection: StreamConnection,
+    release: () => void,
+  ) {
+    this.#number = number;
+    this.#messages = messages;
+    this.#connection = connection;
+    this.#release = release;
+    this.#inOut = streams.inOut;
+    this.#errors = streams.error;
+    this.#output = new StreamReader(streams.inOut, connection);
+    this.#error = new StreamReader(streams.error, connection);
+    this.stdout = this.#output;
+    this.stderr = this.#error;
+    this.exit = new Promise((resolve, reject) => {
+      this.#settleExit = { resolve, reject };
+    });
+    this.exit.catch(() => {}); // a caller that never asks is no unhandled rejection
+    streams.error.send.end(); // the client has nothing to say on it
+    streams.inOut.onChange = () => this.#changed(this.#output);
+    streams.error.onChange = () => this.#changed(this.#error);
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    let rest = bytes;
+    while (rest.length > 0) {
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#inOut.send.ended || this.#status !== undefined) return; // nobody reads any more, as with a closed terminal
+      const room = MAX_SEND_BUFFER - this.#inOut.send.held;
+      if (room <= 0) {
+        await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
+        continue;
+      }
+      this.#inOut.send.write(rest.subarray(0, room));
+      rest = rest.subarray(room);
+      this.#connection.onWork();
+    }
+  }
+
+  end(): void {
+    this.#inOut.send.end();
+    this.#connection.onWork();
+  }
+
+  resize(columns: number, rows: number): void {
+    if (this.#over) return;
+    this.#messages.send({ type: "resize", channel: this.#number, columns, rows });
+  }
+
+  signal(name: string): void {
+    const signal = SIGNALS.find((known) => known === name);
+    if (signal === undefined) throw new SealttyError("api-misuse", `No such signal to send: ${name}`);
+    if (!this.#over) this.#messages.send({ type: "signal", channel: this.#number, signal });
+  }
+
+  hangUp(): void {
+    if (!this.#over) this.#messages.send({ type: "hang-up", channel: this.#number });
+  }
+
+  /** The guest's EXIT message; it may come before the last output. */
+  exited(status: ExitStatus): void {
+    this.#status ??= status;
+    this.#wakeAll();
+    this.#settleWhenDelivered();
+  }
+
+  fail(error: SealttyError): void {
+    this.#failure ??= error;
+    this.#output.fail(error);
+    this.#error.fail(error);
+    this.#settleExit.reject(error);
+    this.#wakeAll();
+  }
+
+  get #over(): boolean {
+    return this.#status !== undefined || this.#failure !== undefined;
+  }
+
+  #changed(reader: StreamReader): void {
+    reader.changed();
+    this.#wakeAll();
+    this.#settleWhenDelivered();
+  }
+
+  #wakeAll(): void {
+    const writers = this.#wakeWriters;
+    this.#wakeWriters = [];
+    for (const wake of writers) wake();
+  }
+
+  #settleWhenDelivered(): void {
+    if (this.#status === undefined || !this.#inOut.receive.ended || !this.#errors.receive.ended) return;
+    this.#settleExit.resolve(this.#status);
+    this.#release();
+  }
+}

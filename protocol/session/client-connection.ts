@@ -1,0 +1,417 @@
+// One connection of the client through its phases, over however many pipes: what connect.ts tells as one story.
+
+import type { Evidence } from "../attestation/evidence.ts";
+import { SealttyError } from "../errors.ts";
+import type { FrameEncoding } from "../frames/frame-encoder.ts";
+import { FRAME_PACKET, frameHead } from "../frames/frame-body.ts";
+import type { Handshaken } from "../handshake/messages.ts";
+import {
+  CONTROL_STREAM_WINDOW,
+  INPUT_STREAM_WINDOW,
+  MAX_ARMOUR_BODY,
+  MAX_BODY_TO_GUEST,
+  MAX_CHANNELS,
+  MAX_CONTROL_MESSAGE,
+  MAX_FLIGHT_TO_GUEST_BYTES,
+  MAX_FLIGHT_TO_GUEST_FRAMES,
+  OUTPUT_STREAM_WINDOW,
+} from "../limits.ts";
+import { StreamConnection } from "../streams/stream-connection.ts";
+import type { Channel, ChannelRequest, ConnectOptions, ConnectionState, ConnectionStats, UserAuth } from "./api.ts";
+import { ClientChannel } from "./client-channel.ts";
+import { ClientHandshake } from "./client-handshake.ts";
+import { ClientLink } from "./client-link.ts";
+import { Deadline } from "./deadline.ts";
+import { MessageStream } from "./message-stream.ts";
+import {
+  AUTH_METHOD_NOT_ALLOWED,
+  AUTH_OK,
+  CLOSE_CODES,
+  CONTROL_STREAM,
+  OPEN_NOT_ALLOWED,
+  OPEN_OK,
+  OPEN_TOO_MANY,
+  SERVICE,
+  type SessionMessage,
+  channelStreams,
+  closeReason,
+} from "./messages.ts";
+
+/** A PING after this much silence: hosts cut idle connections at 20 s (facts of KubeVirt). */
+const KEEP_ALIVE = 15_000;
+/** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
+const GIVE_UP = 10 * 60_000;
+const CLOSE_WAIT = 1000;
+/** Nothing authentic this long after a repeated question: say that the connection hangs. */
+const HANGING = 5000;
+
+type Options = Pick<ConnectOptions, "dial" | "suite" | "clock" | "encoding" | "onState" | "onHostNoise">;
+
+interface ReceivedEvidence {
+  readonly encoded: Uint8Array;
+  readonly evidence: Evidence;
+  readonly handshaken: Handshaken;
+}
+
+/** A promise and its two ends; a failure nobody waits for is no unhandled rejection. */
+function waiter<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (error: SealttyError) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
+
+export class ClientConnection {
+  readonly closed: Promise<string>;
+  readonly #options: Options;
+  readonly #id: Uint8Array;
+  readonly #link: ClientLink;
+  readonly #handshake: ClientHandshake;
+  readonly #deadline: Deadline;
+  readonly #evidence = waiter<ReceivedEvidence>();
+  readonly #end = waiter<string>();
+  readonly #channels = new Map<number, ClientChannel>();
+  readonly #openings = new Map<number, { resolve(): void; reject(error: SealttyError): void }>();
+  #handshaken: Handshaken | undefined;
+  #connection: StreamConnection | undefined; // from the keys on
+  #messages: MessageStream | undefined;
+  #evidenceTaken = false;
+  #authentication: ReturnType<typeof waiter<number>> | undefined;
+  #nextChannel = 1;
+  #failure: SealttyError | undefined;
+  #linkLost = false;
+  #phase: ConnectionState = { phase: "dialing", attempt: 1 }; // where the connection stands apart from lost pipes
+  #saidLost = false;
+  #lastPing = 0;
+  #looking: (() => void)[] = [];
+
+  constructor(options: Options, clientHello: Uint8Array) {
+    this.#options = options;
+    this.#id = options.suite.randomBytes(4);
+    this.closed = this.#end.promise;
+    const encoding = options.encoding === "armour" ? "armour" : "binary";
+    this.#link = new ClientLink(() => options.dial(), options.clock, encoding, {
+      onPipe: () => this.#onPipe(),
+      onFrame: (body, how) => this.#onFrame(body, how),
+      onNoise: (noise) => options.onHostNoise?.(noise),
+      onLost: (reason) => this.#onLost(reason),
+      source: () => this.#source(),
+    });
+    this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
+      wake: () => this.#link.wake(),
+      alternate: () => {
+        if (options.encoding === "auto") this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
+      },
+    });
+    this.#deadline = new Deadline(options.clock, () => this.#onTime());
+    options.onState?.(this.#phase);
+    this.#link.run().catch((error: unknown) => this.#fail(asSealttyError(error)));
+  }
+
+  get stats(): ConnectionStats {
+    const none = { roundTripMs: undefined, packetsSent: 0, packetsReceived: 0, packetsLost: 0, packetsRefused: 0 };
+    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes };
+  }
+
+  /** The connection's next phase, told to the caller. */
+  enter(state: ConnectionState): void {
+    this.#phase = state;
+    this.#options.onState?.(state);
+  }
+
+  evidence(): Promise<ReceivedEvidence> {
+    return this.#evidence.promise;
+  }
+
+  /** Why nothing came in time, as far as can be told. */
+  explainTimeout(timeout: number): SealttyError {
+    const waited = `within ${Math.round(timeout / 1000)} s`;
+    const version = this.#handshake.otherVersion;
+    if (this.#handshaken !== undefined) {
+      return new SealttyError("timeout", `The guest agreed on keys but sent no evidence ${waited}. Its evidence device may be slow or throttled: try again with a longer --timeout.`);
+    }
+    if (this.#handshake.welcomed) {
+      return new SealttyError("timeout", `The guest answered, but the handshake did not complete ${waited}. The host may be damaging what it carries; try again, or try --encoding armour.`);
+    }
+    if (version !== undefined) {
+      return new SealttyError("version-unknown", `The guest says it speaks protocol version ${version}; this program speaks version 1. Install matching versions of sealtty and sealttyd.`);
+    }
+    return new SealttyError("guest-silent", `No sealttyd answered ${waited}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`);
+  }
+
+  /** Only after the appraisal. @throws SealttyError `user-refused`. */
+  async authenticate(auth: UserAuth, evidenceDigest: Uint8Array): Promise<void> {
+    const { messages, handshaken } = this.#open();
+    this.#authentication = waiter<number>();
+    const base = { type: "authenticate", user: auth.user, service: SERVICE } as const;
+    if (auth.method === "none") {
+      messages.send(base);
+    } else {
+      const fields = { handshakeHash: handshaken.handshakeHash, evidenceDigest, user: auth.user, service: SERVICE };
+      const sshsig = await auth.sign(fields);
+      messages.send({ ...base, key: { publicKey: auth.publicKey, sshsig } });
+    }
+    const code = await this.#authentication.promise;
+    if (code === AUTH_OK) return;
+    const how = auth.method === "none" ? "a login without a key" : "this key";
+    throw new SealttyError(
+      "user-refused",
+      code === AUTH_METHOD_NOT_ALLOWED
+        ? `The guest does not allow ${how}. ${auth.method === "none" ? "Name a key with -i FILE." : "Its configuration names no authorized keys."}`
+        : `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys.`,
+    );
+  }
+
+  /** Only after the user was authenticated: the guest closes the connection otherwise. */
+  async openChannel(request: ChannelRequest): Promise<Channel> {
+    const { connection, messages } = this.#open();
+    if (this.#channels.size >= MAX_CHANNELS) {
+      throw new SealttyError("limit-exceeded", `At most ${MAX_CHANNELS} channels at once on one connection.`);
+    }
+    const number = this.#nextChannel++;
+    const ids = channelStreams(number);
+    const streams = {
+      inOut: connection.openStream(ids.inOut, { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW }),
+      error: connection.openStream(ids.error, { receive: OUTPUT_STREAM_WINDOW, send: 0 }),
+    };
+    const forget = (): void => {
+      this.#channels.delete(number);
+      // The streams stay known until our side is through too: an acknowledgement may still be owed.
+      streams.inOut.send.end();
+    };
+    const channel = new ClientChannel(number, streams, messages, connection, forget);
+    this.#channels.set(number, channel);
+    const opening = waiter<void>();
+    this.#openings.set(number, opening);
+    messages.send({ type: "open", channel: number, request });
+    try {
+      await opening.promise;
+    } catch (error) {
+      this.#channels.delete(number);
+      connection.dropStream(ids.inOut);
+      connection.dropStream(ids.error);
+      throw error;
+    }
+    return channel;
+  }
+
+  /** Sends an authenticated CLOSE, waits for its acknowledgement at most a second, and lets everything go. */
+  async close(code: keyof typeof CLOSE_CODES): Promise<void> {
+    const connection = this.#connection;
+    if (connection !== undefined && this.#failure === undefined) {
+      connection.close(CLOSE_CODES[code]);
+      await this.#until(() => connection.closeArrived || connection.peerClose !== undefined || this.#linkLost, CLOSE_WAIT);
+    }
+    this.#fail(new SealttyError("transport-lost", "The connection was closed"), "closed");
+    await this.#link.close();
+  }
+
+  #open(): { connection: StreamConnection; messages: MessageStream; handshaken: Handshaken } {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#connection === undefined || this.#messages === undefined || this.#handshaken === undefined) {
+      throw new SealttyError("api-misuse", "No keys yet");
+    }
+    return { connection: this.#connection, messages: this.#messages, handshaken: this.#handshaken };
+  }
+
+  #source(): Uint8Array | undefined {
+    const connection = this.#connection;
+    if (connection === undefined) return this.#handshake.source();
+    const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+    try {
+      const body = connection.next(limit, this.#options.clock.now());
+      this.#deadline.set(this.#nextDeadline());
+      return body;
+    } catch (error) {
+      this.#fail(asSealttyError(error));
+      return undefined;
+    }
+  }
+
+  #onPipe(): void {
+    this.#linkLost = false;
+    if (this.#connection === undefined) {
+      this.enter({ phase: "waiting-for-guest" });
+      this.#handshake.start();
+    } else {
+      this.#connection.onNewPipe(this.#options.clock.now());
+      this.#connection.ping(); // tells the guest where we are now
+    }
+  }
+
+  #onLost(reason: string): void {
+    this.#linkLost = true;
+    this.#sayLost(reason);
+    this.#checkAlive();
+    for (const look of this.#looking.splice(0)) look();
+  }
+
+  #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
+    if (this.#failure !== undefined) return;
+    try {
+      if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
+      else if (frameHead(body)?.type === FRAME_PACKET) this.#onPacket(this.#connection, body, encoding);
+    } catch (error) {
+      this.#fail(asSealttyError(error));
+    }
+  }
+
+  #onHandshakeFrame(body: Uint8Array, encoding: FrameEncoding): void {
+    const wasWelcomed = this.#handshake.welcomed;
+    const handshaken = this.#handshake.onFrame(body, encoding, (heard) => {
+      if (this.#options.encoding === "auto") this.#link.encoding = heard;
+    });
+    if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
+    if (handshaken === undefined) return;
+    this.#handshaken = handshaken;
+    const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
+    const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
+    const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
+    connection.onWork = () => this.#link.wake();
+    const control = connection.openStream(CONTROL_STREAM, { receive: CONTROL_STREAM_WINDOW, send: CONTROL_STREAM_WINDOW });
+    this.#connection = connection;
+    this.#messages = new MessageStream(connection, control);
+    this.#deadline.set(this.#nextDeadline());
+    this.enter({ phase: "collecting-evidence" });
+    this.#link.wake();
+  }
+
+  #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
+    if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    if (this.#options.encoding === "auto") this.#link.encoding = encoding;
+    if (this.#saidLost) {
+      this.#saidLost = false;
+      this.#options.onState?.(this.#phase);
+    }
+    for (;;) {
+      const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
+      if (message === undefined) break;
+      this.#onMessage(message);
+    }
+    if (connection.peerClose !== undefined && !connection.closing) {
+      const reason = closeReason(connection.peerClose);
+      this.#fail(new SealttyError("transport-lost", `The guest closed the connection (${reason}).`), reason);
+    }
+    this.#deadline.set(this.#nextDeadline());
+    for (const look of this.#looking.splice(0)) look();
+  }
+
+  #onMessage(message: SessionMessage): void {
+    // The guest's first message is its evidence; before that nothing else means anything.
+    if (!this.#evidenceTaken) {
+      this.#evidenceTaken = true;
+      if (message.type === "no-evidence") {
+        throw new SealttyError("evidence-unavailable", "The guest could not collect evidence, so nothing can be verified. Its own log says why (journalctl -u sealttyd, in the guest).");
+      }
+      if (message.type !== "evidence") throw new SealttyError("peer-misbehaved", "The guest sent something before its evidence");
+      const { encoded, evidence } = message;
+      this.#evidence.resolve({ encoded, evidence, handshaken: this.#handshaken as Handshaken });
+      return;
+    }
+    switch (message.type) {
+      case "authenticated":
+        this.#authentication?.resolve(message.code);
+        return;
+      case "opened":
+        this.#onOpened(message.channel, message.code);
+        return;
+      case "exit":
+        this.#channels.get(message.channel)?.exited(message.status);
+        return;
+      default:
+        throw new SealttyError("peer-misbehaved", "The guest sent a message that only clients send");
+    }
+  }
+
+  #onOpened(channel: number, code: number): void {
+    const opening = this.#openings.get(channel);
+    this.#openings.delete(channel);
+    if (code === OPEN_OK) return opening?.resolve();
+    const why =
+      code === OPEN_NOT_ALLOWED
+        ? new SealttyError("user-refused", "The guest does not allow this to the user: without a key only its login prompt is open. Name a key with -i FILE.")
+        : code === OPEN_TOO_MANY
+          ? new SealttyError("limit-exceeded", "The guest has too many sessions open. Close some, then try again.")
+          : new SealttyError("peer-misbehaved", "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).");
+    opening?.reject(why);
+  }
+
+  #nextDeadline(): number | undefined {
+    const connection = this.#connection;
+    if (connection === undefined || this.#failure !== undefined) return undefined;
+    return Math.min(connection.deadline ?? Number.POSITIVE_INFINITY, this.#keepAliveAt(connection));
+  }
+
+  #keepAliveAt(connection: StreamConnection): number {
+    return Math.max(connection.lastHeard, this.#lastPing) + KEEP_ALIVE;
+  }
+
+  #onTime(): void {
+    const connection = this.#connection;
+    if (connection === undefined || this.#failure !== undefined) return;
+    const now = this.#options.clock.now();
+    if (this.#keepAliveAt(connection) <= now) {
+      this.#lastPing = now;
+      connection.ping();
+    }
+    connection.onTime(now);
+    this.#checkAlive();
+    this.#deadline.set(this.#nextDeadline());
+  }
+
+  #checkAlive(): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    const silent = this.#options.clock.now() - connection.lastHeard;
+    if (silent >= GIVE_UP) {
+      this.#fail(new SealttyError("transport-lost", "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted: connect again."));
+    } else if (silent >= KEEP_ALIVE + HANGING) {
+      this.#sayLost("the guest does not answer");
+    }
+  }
+
+  #sayLost(reason: string): void {
+    if (this.#saidLost || this.#failure !== undefined) return;
+    this.#saidLost = true;
+    this.#options.onState?.({ phase: "reconnecting", reason });
+  }
+
+  #fail(error: SealttyError, reason: string = error.message): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#deadline.stop();
+    this.#handshake.destroy();
+    this.#evidence.reject(error);
+    this.#authentication?.reject(error);
+    for (const opening of this.#openings.values()) opening.reject(error);
+    for (const channel of this.#channels.values()) channel.fail(error);
+    this.#channels.clear();
+    this.#end.resolve(reason);
+    this.#options.onState?.({ phase: "closed", reason });
+    for (const look of this.#looking.splice(0)) look();
+    // Let an acknowledgement of the peer's CLOSE leave first.
+    this.#options.clock.soon(() => {
+      void this.#link.close().finally(() => this.#connection?.destroy());
+    });
+  }
+
+  /** Resolves once `holds`, or after `atMost` ms. */
+  async #until(holds: () => boolean, atMost: number): Promise<void> {
+    let late = false;
+    const cancel = this.#options.clock.after(atMost, () => {
+      late = true;
+      for (const look of this.#looking.splice(0)) look();
+    });
+    while (!holds() && !late) await new Promise<void>((resolve) => this.#looking.push(resolve));
+    cancel();
+  }
+}
+
+function asSealttyError(error: unknown): SealttyError {
+  if (error instanceof SealttyError) return error;
+  return new SealttyError("transport-lost", error instanceof Error ? error.message : "The connection failed", { cause: error });
+}

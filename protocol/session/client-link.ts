@@ -1,0 +1,122 @@
+// The client's end of whatever pipe there is now: dials, reads frames, writes frames, dials again when it is lost.
+
+import type { Clock } from "../clock.ts";
+import { SealttyError } from "../errors.ts";
+import { FrameDecoder } from "../frames/frame-decoder.ts";
+import type { FrameEncoding } from "../frames/frame-encoder.ts";
+import type { Pipe } from "../pipe.ts";
+import { PipePump } from "./pipe-pump.ts";
+
+const FIRST_BACKOFF = 100;
+const MAX_BACKOFF = 5000;
+
+export interface ClientLinkEvents {
+  /** A pipe is open; it may be the first or a later one. */
+  onPipe(): void;
+  onFrame(body: Uint8Array, encoding: FrameEncoding): void;
+  onNoise(noise: Uint8Array): void;
+  /** The pipe is gone, another is being dialled. */
+  onLost(reason: string): void;
+  /** The next frame body to send; undefined where none is due. */
+  source(): Uint8Array | undefined;
+}
+
+export class ClientLink {
+  readonly #dial: () => Promise<Pipe>;
+  readonly #clock: Clock;
+  readonly #events: ClientLinkEvents;
+  encoding: FrameEncoding;
+  #pipe: Pipe | undefined;
+  #pump: PipePump | undefined;
+  #closed = false;
+  #stopWaiting: (() => void) | undefined;
+  #pipes = 0;
+
+  constructor(dial: () => Promise<Pipe>, clock: Clock, encoding: FrameEncoding, events: ClientLinkEvents) {
+    this.#dial = dial;
+    this.#clock = clock;
+    this.encoding = encoding;
+    this.#events = events;
+  }
+
+  get pipes(): number {
+    return this.#pipes;
+  }
+
+  wake(): void {
+    this.#pump?.wake();
+  }
+
+  /** Runs until `close`. @throws what the first dial threw: a wrong address is no lost pipe. */
+  async run(): Promise<void> {
+    let backoff = FIRST_BACKOFF;
+    while (!this.#closed) {
+      let reason: string;
+      try {
+        const pipe = await this.#dial();
+        this.#pipes++;
+        const heard = await this.#use(pipe);
+        if (heard) backoff = FIRST_BACKOFF;
+        reason = "the pipe was closed";
+      } catch (error) {
+        if (this.#pipes === 0) throw error;
+        reason = error instanceof SealttyError ? error.message : "the pipe failed";
+      }
+      if (this.#closed) return;
+      this.#events.onLost(reason);
+      await this.#wait(backoff);
+      backoff = Math.min(MAX_BACKOFF, backoff * 2);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pump?.stop();
+    this.#stopWaiting?.();
+    await this.#pipe?.close();
+  }
+
+  /** @returns whether any frame came. */
+  async #use(pipe: Pipe): Promise<boolean> {
+    this.#pipe = pipe;
+    if (this.#closed) {
+      await pipe.close();
+      return false;
+    }
+    const pump = new PipePump(pipe, () => {
+      const body = this.#events.source();
+      return body === undefined ? undefined : { body, encoding: this.encoding };
+    });
+    this.#pump = pump;
+    const decoder = new FrameDecoder();
+    let heard = false;
+    try {
+      this.#events.onPipe();
+      pump.wake();
+      for await (const chunk of pipe.incoming) {
+        if (this.#closed) break;
+        const { frames, noise } = decoder.push(chunk);
+        if (noise.length > 0) this.#events.onNoise(noise);
+        for (const { body, encoding } of frames) {
+          heard = true;
+          this.#events.onFrame(body, encoding);
+        }
+      }
+    } finally {
+      pump.stop();
+      await pipe.close();
+    }
+    return heard;
+  }
+
+  #wait(delay: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(delay, resolve);
+      this.#stopWaiting = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+}

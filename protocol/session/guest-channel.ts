@@ -1,0 +1,87 @@
+// A channel as the guest sees it: a program's output into a stream under credit, a stream's bytes into the program.
+
+import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { GuestProcess, ProcessOutput } from "./guest-process.ts";
+import type { MessageStream } from "./message-stream.ts";
+
+/** Output waits in the program, not here, above this many bytes not yet sent. */
+const MAX_UNSENT = 64 * 1024;
+
+export class GuestChannel {
+  readonly process: GuestProcess;
+  readonly #connection: StreamConnection;
+  readonly #inOut: Stream;
+  readonly #error: Stream;
+  #over = false;
+  #changed: (() => void)[] = [];
+
+  constructor(process: GuestProcess, connection: StreamConnection, streams: { inOut: Stream; error: Stream }) {
+    this.process = process;
+    this.#connection = connection;
+    this.#inOut = streams.inOut;
+    this.#error = streams.error;
+    const wake = (): void => {
+      for (const resolve of this.#changed.splice(0)) resolve();
+    };
+    streams.inOut.onChange = wake;
+    streams.error.onChange = wake;
+  }
+
+  /** Runs until the program's output ended; tells the client how the program ended. */
+  async run(channel: number, messages: MessageStream): Promise<void> {
+    void this.#feedInput();
+    const stderr = this.process.stderr;
+    if (stderr === undefined) this.#error.send.end();
+    await Promise.all([
+      this.#carryOutput(this.process.stdout, this.#inOut),
+      stderr === undefined ? undefined : this.#carryOutput(stderr, this.#error),
+    ]);
+    const status = await this.process.exit;
+    if (this.#over) return;
+    messages.send({ type: "exit", channel, status });
+  }
+
+  /** The connection is over, or the client hung up. */
+  hangUp(): void {
+    this.#over = true;
+    this.process.hangUp();
+    for (const resolve of this.#changed.splice(0)) resolve();
+  }
+
+  async #carryOutput(from: ProcessOutput, to: Stream): Promise<void> {
+    for (;;) {
+      while (to.send.unsent >= MAX_UNSENT && !this.#over) await this.#change();
+      const chunk = await from.read();
+      if (chunk === undefined) break;
+      if (this.#over) continue; // read on, so that the program ends
+      to.send.write(chunk);
+      this.#connection.onWork();
+    }
+    to.send.end();
+    this.#connection.onWork();
+  }
+
+  async #feedInput(): Promise<void> {
+    const receive = this.#inOut.receive;
+    for (;;) {
+      const chunk = receive.shift();
+      if (chunk !== undefined) {
+        await this.process.write(chunk);
+        if (receive.consume(chunk.length)) {
+          this.#inOut.windowDue = true;
+          this.#connection.onWork();
+        }
+      } else if (receive.drained) {
+        return this.process.endInput();
+      } else if (this.#over) {
+        return;
+      } else {
+        await this.#change();
+      }
+    }
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#changed.push(resolve));
+  }
+}

@@ -1,0 +1,32 @@
+// What a channel needs of a program in the guest; server/sessions makes it.
+
+import type { ChannelRequest, ExitStatus } from "./api.ts";
+import type { SignalName } from "./messages.ts";
+
+export interface ProcessOutput {
+  /** The next bytes; undefined at the end. The program is held back until this is asked for. */
+  read(): Promise<Uint8Array | undefined>;
+}
+
+export interface GuestProcess {
+  readonly stdout: ProcessOutput;
+  /** Absent on a pty. */
+  readonly stderr: ProcessOutput | undefined;
+  /** Resolves once the program (or the pty's own buffer) took the bytes; bytes for a program that is gone are dropped. */
+  write(bytes: Uint8Array): Promise<void>;
+  endInput(): void;
+  resize(columns: number, rows: number): void;
+  signal(name: SignalName): void;
+  hangUp(): void;
+  /** Never rejects. Does not wait for the output to be read. */
+  readonly exit: Promise<ExitStatus>;
+}
+
+/** Who was let in, and how. */
+export interface AuthenticatedUser {
+  readonly name: string;
+  readonly method: "none" | "ssh-key";
+}
+
+/** @throws where the program cannot be started; the reason stays in the guest's log. */
+export type StartProcess = (user: AuthenticatedUser, request: ChannelRequest) => Promise<GuestProcess>;

@@ -1,0 +1,250 @@
+// Session messages on the control stream (stream 0): u8 type, u24 length, body. docs/protocol.md §8
+
+import { type Evidence, decodeEvidence, encodeEvidence } from "../attestation/evidence.ts";
+import { Reader, concat, lv16, lv32, textOf, u16, u32, u8, utf8 } from "../bytes.ts";
+import { SealttyError } from "../errors.ts";
+import {
+  MAX_COMMAND_ARGUMENTS,
+  MAX_COMMAND_BYTES,
+  MAX_ENVIRONMENT,
+  MAX_ENVIRONMENT_VALUE,
+  MAX_TERM_NAME,
+  MAX_TERMINAL_SIDE,
+  MAX_USER_NAME,
+} from "../limits.ts";
+import type { ChannelRequest, ExitStatus } from "./api.ts";
+
+export const CONTROL_STREAM = 0;
+export const SERVICE = "sealtty-session";
+
+/** Codes of an authenticated CLOSE: all that a peer ever learns of an error. */
+export const CLOSE_CODES = { done: 0, protocol: 1, "not-authenticated": 2, busy: 3, "shutting-down": 4, internal: 5 } as const;
+/** @returns the code's name, for people. */
+export function closeReason(code: number): string {
+  return Object.entries(CLOSE_CODES).find(([, value]) => value === code)?.[0] ?? "unknown";
+}
+
+export const AUTH_OK = 0;
+export const AUTH_REFUSED = 1;
+export const AUTH_METHOD_NOT_ALLOWED = 2;
+
+export const OPEN_OK = 0;
+export const OPEN_NOT_ALLOWED = 1;
+export const OPEN_TOO_MANY = 2;
+export const OPEN_FAILED = 3;
+
+/** Signals a client may send by name. */
+export const SIGNALS = [
+  "SIGHUP",
+  "SIGINT",
+  "SIGQUIT",
+  "SIGKILL",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGALRM",
+  "SIGTERM",
+  "SIGCONT",
+  "SIGSTOP",
+  "SIGTSTP",
+] as const;
+export type SignalName = (typeof SIGNALS)[number];
+
+export type SessionMessage =
+  | { readonly type: "evidence"; readonly evidence: Evidence; readonly encoded: Uint8Array }
+  | { readonly type: "no-evidence" } // the guest could not collect any; why stays in its log
+  | {
+      readonly type: "authenticate";
+      readonly user: string;
+      readonly service: string;
+      /** Absent: method "none", the guest's login program asks. */
+      readonly key?: { readonly publicKey: Uint8Array; readonly sshsig: Uint8Array };
+    }
+  | { readonly type: "authenticated"; readonly code: number }
+  | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
+  | { readonly type: "opened"; readonly channel: number; readonly code: number }
+  | { readonly type: "resize"; readonly channel: number; readonly columns: number; readonly rows: number }
+  | { readonly type: "signal"; readonly channel: number; readonly signal: SignalName }
+  | { readonly type: "hang-up"; readonly channel: number }
+  | { readonly type: "exit"; readonly channel: number; readonly status: ExitStatus };
+
+const TYPES = {
+  evidence: 1,
+  "no-evidence": 2,
+  authenticate: 3,
+  authenticated: 4,
+  open: 5,
+  opened: 6,
+  resize: 7,
+  signal: 8,
+  "hang-up": 9,
+  exit: 10,
+} as const satisfies Record<SessionMessage["type"], number>;
+
+const KINDS = ["login", "shell", "exec"] as const;
+
+/** Streams of a channel: standard input and output share one, standard error has the next. Channels count from 1. */
+export function channelStreams(channel: number): { inOut: number; error: number } {
+  return { inOut: 2 * channel, error: 2 * channel + 1 };
+}
+
+export function encodeMessage(message: SessionMessage): Uint8Array {
+  const body = bodyOf(message);
+  if (body.length >= 2 ** 24) throw new SealttyError("api-misuse", "Session message too long");
+  return concat(u8(TYPES[message.type]), u8(body.length >>> 16), u16(body.length & 0xffff), body);
+}
+
+function bodyOf(message: SessionMessage): Uint8Array {
+  switch (message.type) {
+    case "evidence":
+      return encodeEvidence(message.evidence);
+    case "no-evidence":
+      return new Uint8Array(0);
+    case "authenticate":
+      return concat(
+        u8(message.key === undefined ? 0 : 1),
+        lv16(utf8(message.user)),
+        lv16(utf8(message.service)),
+        message.key === undefined ? new Uint8Array(0) : concat(lv16(message.key.publicKey), lv16(message.key.sshsig)),
+      );
+    case "authenticated":
+      return u8(message.code);
+    case "open":
+      return concat(u32(message.channel), openBody(message.request));
+    case "opened":
+      return concat(u32(message.channel), u8(message.code));
+    case "resize":
+      return concat(u32(message.channel), u16(message.columns), u16(message.rows));
+    case "signal":
+      return concat(u32(message.channel), lv16(utf8(message.signal)));
+    case "hang-up":
+      return u32(message.channel);
+    case "exit":
+      return concat(
+        u32(message.channel),
+        message.status.kind === "exited"
+          ? Uint8Array.of(0, message.status.status)
+          : concat(u8(1), lv16(utf8(message.status.signal))),
+      );
+  }
+}
+
+function openBody(request: ChannelRequest): Uint8Array {
+  const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
+  const command = request.kind === "login" ? [] : request.command;
+  const environment = request.kind === "login" ? [] : Object.entries(request.environment);
+  return concat(
+    u8(KINDS.indexOf(request.kind)),
+    lv16(utf8(terminal.term)),
+    u16(terminal.columns),
+    u16(terminal.rows),
+    u16(command.length),
+    ...command.map((argument) => lv32(utf8(argument))),
+    u16(environment.length),
+    ...environment.flatMap(([name, value]) => [lv16(utf8(name)), lv16(utf8(value))]),
+  );
+}
+
+/** @throws SealttyError `peer-misbehaved` on any other shape. */
+export function decodeMessage(type: number, body: Uint8Array): SessionMessage {
+  const reader: Reader = new Reader(body, "Session message");
+  const message = readMessage(type, body, reader);
+  reader.end();
+  return message;
+}
+
+function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMessage {
+  switch (type) {
+    case TYPES.evidence: {
+      const encoded = reader.rest().slice();
+      return { type: "evidence", evidence: decodeEvidence(encoded), encoded };
+    }
+    case TYPES["no-evidence"]:
+      return { type: "no-evidence" };
+    case TYPES.authenticate: {
+      const method = reader.u8();
+      if (method > 1) reader.fail("names an unknown way to authenticate");
+      const user = reader.text16(MAX_USER_NAME);
+      const service = reader.text16(MAX_USER_NAME);
+      if (method === 0) return { type: "authenticate", user, service };
+      const key = { publicKey: reader.lv16(4096), sshsig: reader.lv16(8192) };
+      return { type: "authenticate", user, service, key };
+    }
+    case TYPES.authenticated:
+      return { type: "authenticated", code: reader.u8() };
+    case TYPES.open:
+      return { type: "open", channel: readChannel(reader), request: readOpen(reader) };
+    case TYPES.opened:
+      return { type: "opened", channel: readChannel(reader), code: reader.u8() };
+    case TYPES.resize:
+      return { type: "resize", channel: readChannel(reader), columns: readSide(reader), rows: readSide(reader) };
+    case TYPES.signal: {
+      const channel = readChannel(reader);
+      const name = reader.text16(16);
+      const signal = SIGNALS.find((known) => known === name);
+      if (signal === undefined) reader.fail("names an unknown signal");
+      return { type: "signal", channel, signal: signal as SignalName };
+    }
+    case TYPES["hang-up"]:
+      return { type: "hang-up", channel: readChannel(reader) };
+    case TYPES.exit: {
+      const channel = readChannel(reader);
+      const kind = reader.u8();
+      if (kind === 0) return { type: "exit", channel, status: { kind: "exited", status: reader.u8() } };
+      if (kind !== 1) reader.fail("has an unknown kind of exit");
+      const signal = reader.text16(16);
+      if (!/^SIG[A-Z0-9]{1,12}$/.test(signal)) reader.fail("has a malformed signal name");
+      return { type: "exit", channel, status: { kind: "signalled", signal } };
+    }
+    default:
+      throw new SealttyError("peer-misbehaved", `Session message of unknown type (${body.length} bytes)`);
+  }
+}
+
+function readChannel(reader: Reader): number {
+  const channel = reader.u32();
+  if (channel < 1 || channel > 0x00ffffff) reader.fail("names an impossible channel");
+  return channel;
+}
+
+function readSide(reader: Reader): number {
+  const side = reader.u16();
+  if (side < 1 || side > MAX_TERMINAL_SIDE) reader.fail("has an impossible terminal size");
+  return side;
+}
+
+function readOpen(reader: Reader): ChannelRequest {
+  const kind = KINDS[reader.u8()];
+  if (kind === undefined) reader.fail("asks for an unknown kind of channel");
+  const term = reader.text16(MAX_TERM_NAME);
+  const onPty = kind !== "exec";
+  if (onPty && !/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(term)) reader.fail("has a malformed terminal name");
+  const columns = onPty ? readSide(reader) : reader.u16();
+  const rows = onPty ? readSide(reader) : reader.u16();
+  const command: string[] = [];
+  let commandBytes = 0;
+  const count = reader.u16();
+  if (count > MAX_COMMAND_ARGUMENTS) reader.fail("has too many arguments");
+  for (let i = 0; i < count; i++) {
+    const bytes = reader.lv32(MAX_COMMAND_BYTES);
+    commandBytes += bytes.length + 1;
+    if (commandBytes > MAX_COMMAND_BYTES) reader.fail("has a command that is too long");
+    command.push(textWithoutNul(bytes, reader));
+  }
+  const environment: Record<string, string> = Object.create(null) as Record<string, string>;
+  const variables = reader.u16();
+  if (variables > MAX_ENVIRONMENT) reader.fail("has too many environment variables");
+  for (let i = 0; i < variables; i++) {
+    const name = reader.text16(MAX_TERM_NAME);
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) reader.fail("has a malformed environment variable name");
+    environment[name] = textWithoutNul(reader.lv16(MAX_ENVIRONMENT_VALUE), reader);
+  }
+  if (kind === "login") return { kind, term, columns, rows };
+  if (kind === "shell") return { kind, term, columns, rows, command, environment };
+  if (command.length === 0) reader.fail("asks to execute nothing");
+  return { kind: "exec", command, environment };
+}
+
+function textWithoutNul(bytes: Uint8Array, reader: Reader): string {
+  if (bytes.includes(0)) reader.fail("has a zero byte in a text");
+  return textOf(bytes);
+}

@@ -1,0 +1,44 @@
+// Frames into a pipe, one at a time, made only when the pipe takes more: what waits, waits where it can still be re-ordered.
+
+import { type FrameEncoding, encodeFrame } from "../frames/frame-encoder.ts";
+import type { Pipe } from "../pipe.ts";
+
+export class PipePump {
+  readonly #pipe: Pipe;
+  readonly #source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined;
+  #running = false;
+  #stopped = false;
+
+  /** @param source - the next frame to send; undefined where none is due. */
+  constructor(pipe: Pipe, source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined) {
+    this.#pipe = pipe;
+    this.#source = source;
+  }
+
+  /** Something may be due. Cheap to call often. */
+  wake(): void {
+    if (!this.#running && !this.#stopped) void this.#run();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    try {
+      while (!this.#stopped) {
+        const frame = this.#source();
+        if (frame === undefined) break;
+        const bytes = encodeFrame(frame.body, frame.encoding);
+        try {
+          await this.#pipe.send(bytes);
+        } catch {
+          this.#stopped = true; // the reader of the same pipe reports why
+        }
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+}

@@ -1,0 +1,116 @@
+// One direction of a stream at its receiver: bytes by offset, delivered once and in order, under a credit limit.
+
+import { SealttyError } from "../errors.ts";
+import { MAX_STREAM_PIECES } from "../limits.ts";
+
+interface Piece {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export class Reassembly {
+  readonly #window: number;
+  readonly #ready: Uint8Array[] = [];
+  #waiting: Piece[] = []; // above a gap, by offset, not overlapping
+  #delivered = 0; // offset behind the last byte in `ready`
+  #consumed = 0;
+  #limit: number; // credit given to the peer
+  #length: number | undefined; // of the whole stream, once its end was seen
+
+  /** @param window - bytes the peer may be ahead of what was consumed. */
+  constructor(window: number) {
+    this.#window = window;
+    this.#limit = window;
+  }
+
+  /** The credit to advertise. */
+  get limit(): number {
+    return this.#limit;
+  }
+  get ended(): boolean {
+    return this.#length !== undefined && this.#delivered === this.#length;
+  }
+  /** Ended, and every byte was taken by `shift`. */
+  get drained(): boolean {
+    return this.ended && this.#ready.length === 0;
+  }
+
+  /**
+   * @returns false where the bytes could not be kept (too many pieces wait): then their packet must stay unacknowledged.
+   * @throws SealttyError `peer-misbehaved` beyond the credit, or where the stream's length changes.
+   */
+  push(offset: number, bytes: Uint8Array, end: boolean): boolean {
+    const to = offset + bytes.length;
+    if (to > this.#limit) throw new SealttyError("peer-misbehaved", "Stream data beyond the credit given");
+    if (end) {
+      if (this.#length !== undefined && this.#length !== to) throw new SealttyError("peer-misbehaved", "Stream ends at two places");
+      this.#length = to;
+    }
+    if (this.#length !== undefined && to > this.#length) throw new SealttyError("peer-misbehaved", "Stream data behind its end");
+    if (to <= this.#delivered) return true;
+    if (offset > this.#delivered) return this.#wait(offset, bytes);
+    this.#deliver(offset, bytes);
+    if (this.#waiting.length > 0) this.#closeGap();
+    return true;
+  }
+
+  /** The next chunk in order, owned by the caller; undefined where none is ready. */
+  shift(): Uint8Array | undefined {
+    return this.#ready.shift();
+  }
+
+  /** @returns whether the credit grew enough to be worth telling the peer. */
+  consume(length: number): boolean {
+    this.#consumed = Math.min(this.#delivered, this.#consumed + length);
+    const limit = this.#consumed + this.#window;
+    if (limit - this.#limit < this.#window / 4) return false;
+    this.#limit = limit;
+    return true;
+  }
+
+  #deliver(offset: number, bytes: Uint8Array): void {
+    const fresh = bytes.subarray(this.#delivered - offset);
+    if (fresh.length === 0) return;
+    this.#ready.push(fresh);
+    this.#delivered += fresh.length;
+  }
+
+  #closeGap(): void {
+    let count = 0;
+    for (const piece of this.#waiting) {
+      if (piece.offset > this.#delivered) break;
+      if (piece.offset + piece.bytes.length > this.#delivered) this.#deliver(piece.offset, piece.bytes);
+      count++;
+    }
+    this.#waiting.splice(0, count);
+  }
+
+  #wait(offset: number, bytes: Uint8Array): boolean {
+    let from = offset;
+    const to = offset + bytes.length;
+    let i = 0;
+    // Cut the newcomer to what no piece covers; a peer that sends other bytes for the same offset hurts only itself.
+    while (i < this.#waiting.length && from < to) {
+      const piece = this.#waiting[i] as Piece;
+      const pieceEnd = piece.offset + piece.bytes.length;
+      if (pieceEnd <= from) {
+        i++;
+      } else if (piece.offset >= to) {
+        break;
+      } else {
+        const gap = bytes.subarray(from - offset, Math.max(from, piece.offset) - offset);
+        if (gap.length > 0 && !this.#insert(i++, from, gap)) return false;
+        from = pieceEnd;
+        i++;
+      }
+    }
+    return from >= to || this.#insert(i, from, bytes.subarray(from - offset));
+  }
+
+  /** A copy, because a view would keep its whole packet alive. */
+  #insert(index: number, offset: number, bytes: Uint8Array): boolean {
+    if (this.#waiting.length >= MAX_STREAM_PIECES) return false;
+    this.#waiting.splice(index, 0, { offset, bytes: bytes.slice() });
+    return true;
+  }
+}

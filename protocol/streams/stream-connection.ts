@@ -1,0 +1,341 @@
+// Streams over sealed packets: the whole reliable layer of one connection, without a pipe and without a clock of its own.
+// docs/protocol.md §5 and §7. The owner feeds it frame bodies and asks it for frame bodies.
+
+import type { CryptoSuite } from "../crypto/suite.ts";
+import { SealttyError } from "../errors.ts";
+import { PACKET_HEADER_LENGTH } from "../frames/frame-body.ts";
+import { MAX_FAILED_OPENINGS, MAX_GENERATION_AGE_MS } from "../limits.ts";
+import { PacketOpener, PacketSealer, generationOf } from "../packets/packet-cipher.ts";
+import { type PacketFrame, PacketWriter, readPacketFrames, streamOverhead } from "../packets/packet-frames.ts";
+import { ReceivedNumbers } from "../packets/received-numbers.ts";
+import { type Content, type FlightLimits, MAX_ACK_DELAY, Recovery } from "../packets/recovery.ts";
+import { Reassembly } from "./reassembly.ts";
+import { SendBuffer } from "./send-buffer.ts";
+
+/** Packets that ask for an acknowledgement, received before one is sent without delay. */
+const ACK_EVERY = 4;
+const MIN_PACKET_ROOM = 512;
+const MAX_STREAMS = 256;
+
+export interface ConnectionKeys {
+  readonly connectionId: Uint8Array; // 4 bytes
+  readonly sendKey: Uint8Array; // 32 bytes, owned from now on
+  readonly receiveKey: Uint8Array; // 32 bytes, owned from now on
+}
+
+/** Credit that both sides take for granted when a stream opens, bytes (docs/protocol.md §7.2). */
+export interface StreamWindows {
+  readonly receive: number;
+  readonly send: number;
+}
+
+/** One open stream, both directions. */
+export class Stream {
+  readonly id: number;
+  readonly send = new SendBuffer();
+  readonly receive: Reassembly;
+  /** Called when `receive` has something new, when credit or buffer room came, when the connection ended. */
+  onChange: () => void = () => {};
+  windowDue = false; // the peer must be told the credit
+
+  constructor(id: number, windows: StreamWindows) {
+    this.id = id;
+    this.receive = new Reassembly(windows.receive);
+    this.send.allow(windows.send);
+  }
+
+  /** Nothing will come, go or be asked for again. */
+  get over(): boolean {
+    return this.send.finished && this.receive.drained;
+  }
+}
+
+export class StreamConnection {
+  readonly #sealer: PacketSealer;
+  readonly #opener: PacketOpener;
+  readonly #recovery: Recovery;
+  readonly #received = new ReceivedNumbers();
+  readonly #streams = new Map<number, Stream>();
+  #highestStream = -1; // ever opened
+  #turn = 0; // which stream goes first in the next packet
+  #ackDue = 0; // ack-eliciting packets received since the last acknowledgement went out
+  #ackAt: number | undefined; // when an acknowledgement must go out
+  #pingDue = false;
+  #closeDue = false;
+  #closeCode: number | undefined; // ours, once `close` was called
+  #closeArrived = false;
+  #peerClose: number | undefined;
+  #generationSince: number;
+  #sealGeneration = 0;
+  #forgetAt: number | undefined;
+  #lastHeard: number;
+  #packetsReceived = 0;
+  /** Set by the owner: more may be ready to send. */
+  onWork: () => void = () => {};
+
+  constructor(suite: CryptoSuite, keys: ConnectionKeys, flight: FlightLimits, now: number) {
+    this.#sealer = new PacketSealer(suite, keys.connectionId, keys.sendKey);
+    this.#opener = new PacketOpener(suite, keys.receiveKey);
+    this.#recovery = new Recovery(flight);
+    this.#generationSince = now;
+    this.#lastHeard = now;
+  }
+
+  get stats() {
+    return {
+      roundTripMs: this.#recovery.roundTrip,
+      packetsSent: this.#sealer.next,
+      packetsReceived: this.#packetsReceived,
+      packetsLost: this.#recovery.lostPackets,
+      packetsRefused: this.#opener.refused,
+    };
+  }
+  /** When the last authentic packet came. */
+  get lastHeard(): number {
+    return this.#lastHeard;
+  }
+  /** The peer's authenticated CLOSE, undefined while it has sent none. */
+  get peerClose(): number | undefined {
+    return this.#peerClose;
+  }
+  /** Our CLOSE was acknowledged. */
+  get closeArrived(): boolean {
+    return this.#closeArrived;
+  }
+  get closing(): boolean {
+    return this.#closeCode !== undefined;
+  }
+
+  /** Both sides open the same id, with mirrored windows, by agreement of the session messages above. */
+  openStream(id: number, windows: StreamWindows): Stream {
+    if (this.#streams.has(id)) throw new SealttyError("api-misuse", "Stream opened twice");
+    if (this.#streams.size >= MAX_STREAMS / 2) this.#forgetFinished();
+    if (this.#streams.size >= MAX_STREAMS) throw new SealttyError("limit-exceeded", "Too many streams");
+    const stream = new Stream(id, windows);
+    this.#streams.set(id, stream);
+    this.#highestStream = Math.max(this.#highestStream, id);
+    this.onWork();
+    return stream;
+  }
+
+  #forgetFinished(): void {
+    for (const stream of this.#streams.values()) if (stream.over) this.#streams.delete(stream.id);
+  }
+
+  /** Forgets a stream: what still comes for it is acknowledged and thrown away. */
+  dropStream(id: number): void {
+    this.#streams.get(id)?.send.wipe();
+    this.#streams.delete(id);
+  }
+
+  ping(): void {
+    this.#pingDue = true;
+    this.onWork();
+  }
+
+  /** Sends CLOSE, repeated until acknowledged; nothing else is sent from now on. */
+  close(code: number): void {
+    if (this.#closeCode !== undefined) return;
+    this.#closeCode = code;
+    this.#closeDue = true;
+    this.onWork();
+  }
+
+  /**
+   * Takes a PACKET frame's body.
+   * @returns the packet's number where it was authentic and new, else undefined: it then costs nothing.
+   * @throws SealttyError `peer-misbehaved` where the authenticated peer broke the protocol, `limit-exceeded`.
+   */
+  receive(body: Uint8Array, now: number): number | undefined {
+    const packet = this.#opener.open(body);
+    if (packet === undefined) {
+      if (this.#opener.refused >= MAX_FAILED_OPENINGS) throw new SealttyError("limit-exceeded", "Too many forged packets");
+      return undefined;
+    }
+    this.#lastHeard = now;
+    this.#packetsReceived++;
+    if (this.#opener.hasPrevious && this.#forgetAt === undefined) this.#forgetAt = now + 3 * this.#recovery.rto;
+    let keep = true;
+    let asksForAck = false;
+    for (const frame of readPacketFrames(packet.plaintext)) {
+      if (frame.type !== "ack") asksForAck = true;
+      keep = this.#take(frame, now) && keep;
+    }
+    if (!keep) return packet.number; // not acknowledged: its content comes again
+    const outOfOrder = this.#received.add(packet.number);
+    if (asksForAck) {
+      this.#ackDue++;
+      if (outOfOrder || this.#ackDue >= ACK_EVERY) this.#ackAt = now;
+      else this.#ackAt ??= now + MAX_ACK_DELAY;
+    }
+    this.onWork();
+    return packet.number;
+  }
+
+  /**
+   * @param maxBody - what the pipe's frames can hold now. @returns the next frame body, undefined where nothing is due.
+   * `now` decides whether a held-back acknowledgement is due.
+   */
+  next(maxBody: number, now: number): Uint8Array | undefined {
+    this.#rekeyByAge(now);
+    const contents: Content[] = [];
+    // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
+    const room = Math.min(maxBody, this.#recovery.room);
+    const carries =
+      room >= Math.min(MIN_PACKET_ROOM, maxBody) && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
+    const ackNow = this.#ackAt !== undefined && (carries || this.#ackAt <= now);
+    if (!carries && !ackNow) return undefined;
+    const writer = new PacketWriter((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
+    if (ackNow && writer.ack(this.#received.ranges)) {
+      this.#ackDue = 0;
+      this.#ackAt = undefined;
+    }
+    if (carries) this.#fill(writer, contents);
+    if (writer.written.length === 0) return undefined;
+    const { number, body } = this.#sealer.seal(writer.written);
+    if (contents.length > 0) this.#recovery.onSent(number, body.length, contents, now);
+    return body;
+  }
+
+  /** When `onTime` is due next. */
+  get deadline(): number | undefined {
+    return earliest(this.#recovery.deadline, this.#ackAt, this.#forgetAt);
+  }
+
+  onTime(now: number): void {
+    if (this.#forgetAt !== undefined && this.#forgetAt <= now) {
+      this.#opener.forgetPrevious();
+      this.#forgetAt = undefined;
+    }
+    const deadline = this.#recovery.deadline;
+    if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
+    this.onWork();
+  }
+
+  onNewPipe(now: number): void {
+    this.#requeue(this.#recovery.onNewPipe(now));
+    this.onWork();
+  }
+
+  /** Wipes keys and buffers, best effort. Nothing may be called after. */
+  destroy(): void {
+    this.#sealer.destroy();
+    this.#opener.destroy();
+    for (const stream of this.#streams.values()) stream.send.wipe();
+  }
+
+  #take(frame: PacketFrame, now: number): boolean {
+    switch (frame.type) {
+      case "ack": {
+        const newest = (frame.ranges[0] as { last: number }).last;
+        if (!this.#sealer.wasSealed(newest)) throw new SealttyError("peer-misbehaved", "Acknowledges a packet never sent");
+        this.#sealer.acknowledged(newest);
+        const { arrived, lost } = this.#recovery.onAck(frame.ranges, now);
+        for (const content of arrived) this.#arrived(content);
+        this.#requeue(lost);
+        return true;
+      }
+      case "stream": {
+        const stream = this.#streams.get(frame.stream);
+        // One we forgot is acknowledged and thrown away; one we do not know yet must come again.
+        if (stream === undefined) return frame.stream <= this.#highestStream;
+        const kept = stream.receive.push(frame.offset, frame.bytes, frame.end);
+        stream.onChange();
+        return kept;
+      }
+      case "window": {
+        const stream = this.#streams.get(frame.stream);
+        stream?.send.allow(frame.limit);
+        stream?.onChange();
+        return true;
+      }
+      case "ping":
+        return true;
+      case "close":
+        this.#peerClose ??= frame.code;
+        return true;
+    }
+  }
+
+  #arrived(content: Content): void {
+    if (content.kind === "close") this.#closeArrived = true;
+    if (content.kind !== "stream") return;
+    const stream = this.#streams.get(content.stream);
+    stream?.send.onArrived(content.offset, content.length, content.end);
+    stream?.onChange();
+  }
+
+  #requeue(lost: readonly Content[]): void {
+    for (const content of lost) {
+      if (content.kind === "ping") this.#pingDue = true;
+      else if (content.kind === "close") this.#closeDue = true;
+      else {
+        const stream = this.#streams.get(content.stream);
+        if (stream === undefined) continue;
+        if (content.kind === "window") stream.windowDue = true;
+        else stream.send.onLost(content.offset, content.length, content.end);
+      }
+    }
+  }
+
+  #hasContent(): boolean {
+    if (this.#pingDue) return true;
+    for (const stream of this.#streams.values()) if (stream.windowDue || stream.send.hasWork) return true;
+    return false;
+  }
+
+  #fill(writer: PacketWriter, contents: Content[]): void {
+    if (this.#closeCode !== undefined) {
+      writer.close(this.#closeCode);
+      this.#closeDue = false;
+      contents.push({ kind: "close" });
+      return;
+    }
+    if (this.#pingDue && writer.room > 0) {
+      writer.ping();
+      this.#pingDue = false;
+      contents.push({ kind: "ping" });
+    }
+    for (const stream of this.#streams.values()) {
+      if (stream.windowDue && writer.window(stream.id, stream.receive.limit)) {
+        stream.windowDue = false;
+        contents.push({ kind: "window", stream: stream.id });
+      }
+    }
+    // The control stream first, then each of the others in turn.
+    const control = this.#streams.get(0);
+    if (control !== undefined) this.#fillFrom(control, writer, contents);
+    const others = [...this.#streams.values()].filter((stream) => stream.id !== 0 && stream.send.hasWork);
+    this.#turn++;
+    for (let i = 0; i < others.length; i++) {
+      this.#fillFrom(others[(this.#turn + i) % others.length] as Stream, writer, contents);
+    }
+  }
+
+  #fillFrom(stream: Stream, writer: PacketWriter, contents: Content[]): void {
+    while (stream.send.hasWork) {
+      // The offset's length is not known before `take`: reckon with the longest.
+      const part = stream.send.take(writer.room - streamOverhead(stream.id, 2 ** 47, writer.room));
+      if (part === undefined) return;
+      writer.stream(stream.id, part.offset, part.bytes, part.end);
+      contents.push({ kind: "stream", stream: stream.id, offset: part.offset, length: part.bytes.length, end: part.end });
+    }
+  }
+
+  #rekeyByAge(now: number): void {
+    const generation = generationOf(this.#sealer.next);
+    if (generation !== this.#sealGeneration) {
+      this.#sealGeneration = generation;
+      this.#generationSince = now;
+    }
+    if (now - this.#generationSince < MAX_GENERATION_AGE_MS) return;
+    this.#generationSince = now;
+    this.#sealer.advanceGeneration();
+  }
+}
+
+export function earliest(...times: readonly (number | undefined)[]): number | undefined {
+  let first: number | undefined;
+  for (const time of times) if (time !== undefined && (first === undefined || time < first)) first = time;
+  return first;
+}

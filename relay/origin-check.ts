@@ -1,0 +1,20 @@
+// Which pages may open a web socket here. The relay carries ciphertext and no ambient authority: this keeps strangers' pages off.
+
+const LOOPBACK_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+/**
+ * @param origin - the Origin header; absent where no browser asks, "null" from a page opened as a file.
+ * @param allowed - whole origins from `--allow-origin`, e.g. "https://console.example".
+ */
+export function originAllowed(origin: string | undefined, allowed: readonly string[]): boolean {
+  if (origin === undefined || origin === "null") return true;
+  if (allowed.includes(origin)) return true;
+  let url: URL;
+  try {
+    url = new URL(origin);
+  } catch {
+    return false;
+  }
+  if (url.origin !== origin) return false; // an origin has no path, and one spelling only
+  return (url.protocol === "http:" || url.protocol === "https:") && LOOPBACK_HOSTS.has(url.hostname);
+}

@@ -1,0 +1,39 @@
+// `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
+//   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments
+
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { ensureNodeModules } from "./lib/install.mjs";
+import { isMain, projectRoot, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
+
+/** What each part is built from, so that one that isn't there is named. */
+export const parts = {
+  page: "client/index.html",
+  sealtty: "cli/main.ts",
+  sealttyd: "server/main.ts",
+  "sealtty-relay": "relay/main.ts",
+};
+
+/** @param {readonly string[]} [names] - of `parts`; all without. */
+export async function build(names = Object.keys(parts)) {
+  const { build: viteBuild } = await import("vite");
+  for (const name of names) {
+    if (!(name in parts)) throw new ScriptError(`No part ${name}. Parts: ${Object.keys(parts).join(" ")}`);
+    if (!existsSync(path.join(projectRoot, parts[name]))) throw new ScriptError(`${parts[name]} is missing`);
+    const start = performance.now();
+    await viteBuild({
+      configFile: path.join(projectRoot, "vite.config.ts"),
+      mode: name,
+      logLevel: "warn",
+    });
+    process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
+  }
+}
+
+if (isMain(import.meta)) {
+  await runScript(async () => {
+    await ensureNodeModules();
+    const names = process.argv.slice(2);
+    await build(names.length > 0 ? names : undefined);
+  });
+}

@@ -1,0 +1,108 @@
+// `npm run demo:vm`: a VM of our own with a software TPM, and its console in the browser. Ctrl-C ends everything.
+//   npm run demo:vm -- [--no-open] [--port N] [--password WORD]
+
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import path from "node:path";
+import { build } from "./build.mjs";
+import { buildGuestImage, defaultPassword } from "./guest-image.mjs";
+import { ensureNodeModules } from "./lib/install.mjs";
+import {
+  cacheDirectory,
+  mustRun,
+  projectRoot,
+  run,
+  runScript,
+  ScriptError,
+  secondsSince,
+} from "./lib/run.mjs";
+import { bootVm, firmwareFile } from "./lib/vm.mjs";
+import { ensurePackages } from "./packages.mjs";
+
+const say = (text) => process.stdout.write(`demo: ${text}\n`);
+const sealtty = path.join(projectRoot, "dist/bin/sealtty.js");
+
+/** --password is ours, the rest goes to `sealtty open`. */
+function splitArguments(args) {
+  const at = args.indexOf("--password");
+  if (at === -1) return { password: defaultPassword, rest: args };
+  if (args[at + 1] === undefined) throw new ScriptError("--password needs a value");
+  return { password: args[at + 1], rest: args.toSpliced(at, 2) };
+}
+
+/** The policy of this demo machine as it is built now: another sealttyd or password is another measured machine. */
+async function policyFor(address, directory, sealttydHash) {
+  const policy = path.join(directory, `policy-${sealttydHash}.toml`);
+  if (existsSync(policy)) {
+    say(`checking the guest against the policy saved earlier: ${policy}`);
+    return policy;
+  }
+  say(
+    "first use of this demo machine: TRUSTING IT AS IT IS NOW, without any check, and saving that as the policy.",
+  );
+  say(
+    "That is fine here because we built and started it ourselves. For a machine of someone else it would not be.",
+  );
+  const unfinished = `${policy}.unfinished`;
+  const inspect = await run(process.execPath, [sealtty, "inspect", address, "--save-policy", unfinished]);
+  process.stdout.write(inspect.stdout);
+  process.stderr.write(inspect.stderr);
+  if (inspect.status !== 0 || !existsSync(unfinished)) {
+    throw new ScriptError(`sealtty inspect could not save a policy (exit status ${inspect.status})`);
+  }
+  renameSync(unfinished, policy);
+  return policy;
+}
+
+/** Runs `sealtty open` until it ends or we are told to. */
+function openConsole(args, stopped) {
+  const child = spawn(process.execPath, [sealtty, "open", ...args], { stdio: "inherit" });
+  stopped.addEventListener("abort", () => child.kill("SIGTERM"));
+  return new Promise((resolve) => {
+    child.on("error", () => resolve(255));
+    child.on("close", (status) => resolve(stopped.aborted ? 0 : (status ?? 255)));
+  });
+}
+
+await runScript(async () => {
+  const { password, rest } = splitArguments(process.argv.slice(2));
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop.abort());
+  await ensureNodeModules();
+  await ensurePackages(["vm"]);
+  await build();
+  const image = await buildGuestImage();
+  if (stop.signal.aborted) return 0;
+
+  // Whatever the firmware measures is in the policy's name, so a rebuilt sealttyd does not look like an attack.
+  const qemuVersion = await mustRun("qemu-system-x86_64", ["--version"]);
+  const hash = createHash("sha256").update(image.kernelPackage + image.base + password + qemuVersion);
+  const inputs = ["dist/bin/sealttyd.js", "scripts/guest/init.sh", "scripts/guest-image.mjs", firmwareFile];
+  for (const file of inputs) hash.update(readFileSync(path.resolve(projectRoot, file)));
+  const directory = path.join(cacheDirectory, "demo");
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+
+  say("booting a VM with a software TPM (QEMU, no KVM: about ten seconds)");
+  const start = performance.now();
+  let vm;
+  try {
+    vm = await bootVm({
+      virtio: { kind: "websocket" },
+      tpmStateDirectory: path.join(directory, "tpm"),
+      password,
+    });
+    say(`booted in ${secondsSince(start)}; the host's end of its console is ${vm.address}`);
+    void vm.ended.then(() => stop.abort());
+    if (stop.signal.aborted) return 0;
+    const policy = await policyFor(vm.address, directory, hash.digest("hex").slice(0, 12));
+    say(`log in as root with the password ${password}; Ctrl-C here ends everything`);
+    return await openConsole([vm.address, "--policy", policy, "-l", "root", ...rest], stop.signal);
+  } catch (error) {
+    if (!stop.signal.aborted) throw error; // a Ctrl-C reaches QEMU as well, and then anything here may fail
+    return 0;
+  } finally {
+    await vm?.stop();
+    say("the VM has ended");
+  }
+});

@@ -1,0 +1,129 @@
+// What no compiler sees: who may import whom, and that lists which must agree do. Each check returns its complaints.
+
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { parts } from "../build.mjs";
+import { projectRoot } from "./run.mjs";
+
+const skipped = new Set([".git", ".cache", "node_modules", "dist", "coverage", "test-results"]);
+const textFile = /(\.(ts|mts|mjs|js|json|md|toml|sh|html|css|ya?ml|service|conf|txt)|^[^.]+|\/run)$/;
+
+function filesUnder(directory = "") {
+  const entries = readdirSync(path.join(projectRoot, directory), { withFileTypes: true });
+  return entries
+    .filter((entry) => !skipped.has(entry.name))
+    .flatMap((entry) => {
+      const name = path.posix.join(directory, entry.name);
+      return entry.isDirectory() ? filesUnder(name) : [name];
+    });
+}
+
+const files = filesUnder();
+const texts = new Map();
+function textOf(name) {
+  if (!texts.has(name)) texts.set(name, readFileSync(path.join(projectRoot, name), "utf8"));
+  return texts.get(name);
+}
+const json = (name) => JSON.parse(textOf(name));
+const topOf = (name) => name.split("/")[0];
+const typescriptIn = (directories) =>
+  files.filter((name) => name.endsWith(".ts") && directories.includes(topOf(name)));
+
+/** Own directories that each may import from, besides itself; `builtins`: whether it may use Node's modules. */
+const mayImport = {
+  protocol: { from: [], builtins: false },
+  client: { from: ["protocol"], builtins: false },
+  node: { from: ["protocol"], builtins: true },
+  server: { from: ["protocol", "node"], builtins: true },
+  relay: { from: ["protocol", "node"], builtins: true },
+  cli: { from: ["protocol", "node"], builtins: true },
+};
+
+function importDirections() {
+  const importPattern = /(?:\bfrom|\bimport)\s*\(?\s*["']([^"']+)["']/g;
+  const complaints = [];
+  for (const name of typescriptIn(Object.keys(mayImport))) {
+    const own = topOf(name);
+    for (const [, target] of textOf(name).matchAll(importPattern)) {
+      if (target.startsWith("node:") && !mayImport[own].builtins) {
+        complaints.push(`${name} imports ${target}: ${own}/ has to work without Node`);
+      }
+      if (!target.startsWith(".")) continue;
+      const other = topOf(path.posix.join(path.posix.dirname(name), target));
+      if (other !== own && !mayImport[own].from.includes(other)) {
+        complaints.push(
+          `${name} imports ${target}: ${own}/ may import from ${["itself", ...mayImport[own].from].join(", ")}`,
+        );
+      }
+    }
+  }
+  return complaints;
+}
+
+function dependenciesAreExplained() {
+  const { dependencies, devDependencies } = json("package.json");
+  const rows = new Set(
+    textOf("docs/dependencies.md")
+      .split("\n")
+      .map((line) =>
+        line
+          .split("|", 3)
+          .map((cell) => cell.trim())
+          .join("|"),
+      ),
+  );
+  return Object.entries({ ...dependencies, ...devDependencies })
+    .filter(([name, version]) => !rows.has(`|\`${name}\`|${version}`))
+    .map(([name, version]) => `docs/dependencies.md has no row "| \`${name}\` | ${version} | why |"`);
+}
+
+function noMachinePaths() {
+  // alice and the capital letters are names in the test guest and in documents.
+  const pattern = /(?<![\w.:])\/(?:work|farm|Users|home(?!\/(?:alice|[A-Z$<{%])))\/[A-Za-z0-9]\S*/;
+  return files
+    .filter((name) => textFile.test(name))
+    .flatMap((name) =>
+      textOf(name)
+        .split("\n")
+        .flatMap((line, index) => {
+          const match = pattern.exec(line);
+          return match === null
+            ? []
+            : [`${name}:${index + 1}: path of one machine: ${match[0].slice(0, 60)}`];
+        }),
+    );
+}
+
+function lockfileNamesNoRegistry() {
+  return Object.entries(json("package-lock.json").packages)
+    .filter(([, entry]) => entry.resolved !== undefined)
+    .map(([name]) => `package-lock.json: ${name} has "resolved", which ties it to one registry`);
+}
+
+function limitsAreUsed() {
+  const source = typescriptIn(Object.keys(mayImport)).map(textOf).join("\n");
+  const names = [...textOf("protocol/limits.ts").matchAll(/^export const (MAX_\w+)/gm)].map(
+    (match) => match[1],
+  );
+  return names
+    .filter((name) => source.match(new RegExp(`\\b${name}\\b`, "g")).length < 2)
+    .map((name) => `protocol/limits.ts: nothing uses ${name}`);
+}
+
+function programsHaveSources() {
+  return Object.entries(json("package.json").bin).flatMap(([name, file]) => {
+    if (file !== `dist/bin/${name}.js`) return [`package.json: bin ${name} is not dist/bin/${name}.js`];
+    const entry = parts[name];
+    if (entry === undefined) return [`scripts/build.mjs does not build ${name}`];
+    return existsSync(path.join(projectRoot, entry)) ? [] : [`${entry}, the source of ${name}, is missing`];
+  });
+}
+
+export const repositoryChecks = {
+  "import directions": importDirections,
+  "dependencies explained": dependenciesAreExplained,
+  "no machine's paths": noMachinePaths,
+  "lockfile names no registry": lockfileNamesNoRegistry,
+  "limits used": limitsAreUsed,
+  "programs have sources": programsHaveSources,
+};

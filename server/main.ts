@@ -1,0 +1,125 @@
+// sealttyd: the in-guest console server. Reads the command line and the configuration, serves until told to stop.
+
+import { parseArgs } from "node:util";
+import { SealttyError } from "../protocol/errors.ts";
+import { DEFAULT_CONFIG_FILE, readServerConfig } from "./config.ts";
+import { createLog } from "./log.ts";
+import type { Log } from "./log.ts";
+import { serve } from "./serve.ts";
+import { VERSION } from "./version.ts";
+
+const USAGE = `Usage: sealttyd [--config FILE] [--check] [-v]
+
+The encrypted guest console's server, to be run in the guest.
+
+  --config FILE   configuration (default ${DEFAULT_CONFIG_FILE})
+  --check         only check the configuration: exit status 0 good, 1 not
+  -v, --verbose   log more
+  --version       print the version
+  --help          print this
+`;
+
+const EXIT_GOOD = 0;
+const EXIT_CHECK_FAILED = 1;
+const EXIT_USAGE = 2;
+const EXIT_FAILED = 255;
+/** systemd and people expect a stop to be quick; sessions got their SIGHUP by then. */
+const STOP_TIMEOUT_MS = 1800;
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = parse(args);
+  if (options === undefined) return EXIT_USAGE;
+  if (options.help) {
+    process.stdout.write(USAGE);
+    return EXIT_GOOD;
+  }
+  if (options.version) {
+    process.stdout.write(`sealttyd ${VERSION}\n`);
+    return EXIT_GOOD;
+  }
+  const log = createLog({ level: options.verbose ? "debug" : "info" });
+  try {
+    const config = await readServerConfig(options.config);
+    if (options.check) {
+      process.stdout.write(`${options.config}: good\n`);
+      return EXIT_GOOD;
+    }
+    const stopped = stopSignal();
+    const server = await serve(config, log);
+    log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
+    log.info("sealttyd stops", { signal: await stopped });
+    await within(STOP_TIMEOUT_MS, server.stop());
+    return EXIT_GOOD;
+  } catch (error) {
+    report(log, error);
+    return options.check ? EXIT_CHECK_FAILED : EXIT_FAILED;
+  }
+}
+
+interface Options {
+  readonly config: string;
+  readonly check: boolean;
+  readonly verbose: boolean;
+  readonly version: boolean;
+  readonly help: boolean;
+}
+
+function parse(args: readonly string[]): Options | undefined {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        config: { type: "string", default: DEFAULT_CONFIG_FILE },
+        check: { type: "boolean", default: false },
+        verbose: { type: "boolean", short: "v", default: false },
+        version: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    });
+    return values;
+  } catch (error) {
+    process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${USAGE}`);
+    return undefined;
+  }
+}
+
+/** Resolves with the first signal's name; a second one ends the process at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false;
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.on(signal, () => {
+        if (asked) process.exit(EXIT_FAILED);
+        asked = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+async function within(timeout: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLong = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeout);
+  });
+  await Promise.race([work, tooLong]);
+  clearTimeout(timer);
+}
+
+function report(log: Log, error: unknown): void {
+  if (error instanceof SealttyError) log.error(error.message, { code: error.code });
+  else
+    log.error("unexpected error", {
+      error: error instanceof Error ? (error.stack ?? error.message) : "unknown",
+    });
+}
+
+// A bug must not leave a half-dead server behind: systemd starts a new one.
+const crash = (error: unknown) => {
+  report(createLog(), error);
+  process.exit(EXIT_FAILED);
+};
+process.on("uncaughtException", crash);
+process.on("unhandledRejection", crash);
+
+process.exit(await main(process.argv.slice(2)));

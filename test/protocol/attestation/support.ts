@@ -1,0 +1,159 @@
+// Shared by the attestation tests: crypto, a software attestation key, and the sample evidence where it is present.
+
+import {
+  type KeyObject,
+  createHash,
+  generateKeyPairSync,
+  randomBytes,
+  sign as nodeSign,
+  webcrypto,
+} from "node:crypto";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
+import { type BindingContext, binderOf, tpmQualifyingData } from "../../../protocol/attestation/binder.ts";
+import type { Evidence } from "../../../protocol/attestation/evidence.ts";
+import { type BankName, type PcrValue, encodePcrSelections } from "../../../protocol/attestation/tpm/pcr.ts";
+import { ATTRIBUTES, sha256Name } from "../../../protocol/attestation/tpm/public.ts";
+import { encodeTpmAux, encodeTpmQuote } from "../../../protocol/attestation/tpm/quote.ts";
+import { concat, lv16, toHex, u16, u32, u8 } from "../../../protocol/bytes.ts";
+import { nobleSuite } from "../../../protocol/crypto/noble.ts";
+import { webCryptoSignatures } from "../../../protocol/crypto/webcrypto-signatures.ts";
+import { SealttyError } from "../../../protocol/errors.ts";
+
+export const suite = nobleSuite((length) => new Uint8Array(randomBytes(length)));
+export const signatures = webCryptoSignatures(webcrypto.subtle);
+
+/** Sample evidence lies beside the repository in the project's workshop; a plain clone does not have it. */
+export const evidenceDirectory = fileURLToPath(new URL("../../../../shared/evidence", import.meta.url));
+export const hasEvidence = existsSync(evidenceDirectory);
+
+export function sample(path: string): Uint8Array {
+  return new Uint8Array(readFileSync(`${evidenceDirectory}/${path}`));
+}
+export function sampleJson(path: string) {
+  return JSON.parse(readFileSync(`${evidenceDirectory}/${path}`, "utf8"));
+}
+export function samples(directory: string): string[] {
+  return hasEvidence ? readdirSync(`${evidenceDirectory}/${directory}`) : [];
+}
+
+export function newContext(): BindingContext {
+  const fresh = () => new Uint8Array(randomBytes(32));
+  return { handshakeHash: fresh(), guestStatic: fresh(), exporter: fresh(), clientNonce: fresh() };
+}
+
+export const GOOD_ATTRIBUTES =
+  ATTRIBUTES.fixedTPM |
+  ATTRIBUTES.fixedParent |
+  ATTRIBUTES.sensitiveDataOrigin |
+  ATTRIBUTES.userWithAuth |
+  ATTRIBUTES.restricted |
+  ATTRIBUTES.sign;
+
+/** A key made here that claims to be in a TPM: lets a test sign any structure at all. */
+export class SoftwareAk {
+  readonly publicArea: Uint8Array;
+  readonly name: string;
+  readonly #privateKey: KeyObject;
+
+  constructor(attributes: number = GOOD_ATTRIBUTES) {
+    const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const jwk = publicKey.export({ format: "jwk" });
+    const [x, y] = [jwk.x, jwk.y].map((text) => new Uint8Array(Buffer.from(text as string, "base64url")));
+    this.publicArea = concat(
+      ...[u16(0x23), u16(0x0b), u32(attributes), u16(0), u16(0x10), u16(0x18), u16(0x0b), u16(3), u16(0x10)],
+      ...[lv16(x as Uint8Array), lv16(y as Uint8Array)],
+    );
+    this.name = toHex(sha256Name(this.publicArea, suite.sha256));
+    this.#privateKey = privateKey;
+  }
+
+  sign(message: Uint8Array): Uint8Array {
+    const raw = new Uint8Array(nodeSign("sha256", message, { key: this.#privateKey, dsaEncoding: "ieee-p1363" }));
+    return concat(u16(0x18), u16(0x0b), lv16(raw.subarray(0, 32)), lv16(raw.subarray(32)));
+  }
+}
+
+export interface AttestFields {
+  readonly magic?: number;
+  readonly type?: number;
+  readonly extraData: Uint8Array;
+  readonly selections: Uint8Array;
+  readonly pcrDigest: Uint8Array;
+  readonly trailing?: Uint8Array;
+}
+
+export function encodeAttest(fields: AttestFields): Uint8Array {
+  return concat(
+    u32(fields.magic ?? 0xff544347),
+    u16(fields.type ?? 0x8018),
+    lv16(new Uint8Array(34)),
+    lv16(fields.extraData),
+    new Uint8Array(8), // clock
+    u32(2), // resetCount
+    u32(1), // restartCount
+    u8(1),
+    new Uint8Array(8), // firmware
+    fields.selections,
+    lv16(fields.pcrDigest),
+    fields.trailing ?? new Uint8Array(),
+  );
+}
+
+export function pcrsOf(entries: Record<number, string>, bank: BankName = "sha256"): PcrValue[] {
+  return Object.entries(entries).map(([index, text]) => ({
+    bank,
+    index: Number(index),
+    value: new Uint8Array(createHash(bank).update(text).digest()),
+  }));
+}
+
+/** Whole evidence that a TPM with `ak` would give for `context`; `change` lets a test lie inside what is signed. */
+export function makeTpmEvidence(
+  ak: SoftwareAk,
+  context: BindingContext,
+  pcrs: readonly PcrValue[],
+  eventLog: Uint8Array = new Uint8Array(),
+  change: Partial<AttestFields> = {},
+): Evidence {
+  const aux = encodeTpmAux({ akPublic: ak.publicArea, pcrs, eventLog });
+  const banks = [...new Set(pcrs.map((pcr) => pcr.bank))];
+  const selections = banks.map((bank) => ({
+    bank,
+    indexes: pcrs.filter((pcr) => pcr.bank === bank).map((pcr) => pcr.index),
+  }));
+  const attest = encodeAttest({
+    extraData: tpmQualifyingData(suite, binderOf(suite, context, "tpm", aux)),
+    selections: encodePcrSelections(selections),
+    pcrDigest: suite.sha256(concat(...pcrs.map((pcr) => pcr.value))),
+    ...change,
+  });
+  return { type: "tpm", quote: encodeTpmQuote({ attest, signature: ak.sign(attest) }), aux };
+}
+
+/** The check that refused; fails the test where nothing did, or another error came. */
+export async function refusedBy(attempt: () => unknown): Promise<string> {
+  let error: unknown;
+  try {
+    await attempt();
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error).toBeInstanceOf(SealttyError);
+  const { code, refusal, message } = error as SealttyError;
+  expect(code, message).toBe("evidence-refused");
+  expect(refusal?.next).toMatch(/\S/);
+  return refusal?.check ?? "";
+}
+
+/** Runs `attempt`; anything but success or a SealttyError fails the test. @returns whether it succeeded. */
+export function onlySealttyErrors(attempt: () => unknown): boolean {
+  try {
+    attempt();
+    return true;
+  } catch (error) {
+    expect(error).toBeInstanceOf(SealttyError);
+    return false;
+  }
+}

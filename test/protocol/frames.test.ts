@@ -1,0 +1,113 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { concat, utf8 } from "../../protocol/bytes.ts";
+import { armourLine, readArmourLine } from "../../protocol/frames/armour.ts";
+import { cobsDecode, cobsEncodeInto, maxCobsLength } from "../../protocol/frames/cobs.ts";
+import { crc32 } from "../../protocol/frames/crc32.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeFrame, type FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
+import { MAX_ARMOUR_BODY, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../../protocol/limits.ts";
+
+const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength });
+const cobsEncode = (source: Uint8Array): Uint8Array => {
+  const target = new Uint8Array(maxCobsLength(source.length));
+  return target.subarray(0, cobsEncodeInto(source, target, 0));
+};
+
+test("crc32() gives the check value of the CRC catalogue", () => {
+  expect(crc32(utf8("123456789"))).toBe(0xcbf43926);
+  expect(crc32(new Uint8Array(0))).toBe(0);
+});
+
+test.each([
+  ["00", "0101"],
+  ["0000", "010101"],
+  ["11220033", "0311220233"],
+  ["11223344", "0511223344"],
+  ["11000000", "0211010101"],
+])("COBS of %s is %s (Cheshire and Baker, examples)", (plain, encoded) => {
+  expect(Buffer.from(cobsEncode(Buffer.from(plain, "hex"))).toString("hex")).toBe(encoded);
+  expect(Buffer.from(cobsDecode(Buffer.from(encoded, "hex")) ?? []).toString("hex")).toBe(plain);
+});
+
+test.each([0, 1, 253, 254, 255, 508, 509, 17_000])("COBS of %i bytes has no zero, its bound holds, and it comes back", (length) => {
+  for (const fill of [0, 1, undefined]) {
+    const source = Uint8Array.from({ length }, (_, i) => fill ?? (i * 31) & 0xff);
+    const encoded = cobsEncode(source);
+    expect(encoded.includes(0)).toBe(false);
+    expect(encoded.length).toBeLessThanOrEqual(maxCobsLength(length));
+    expect(Buffer.compare(cobsDecode(encoded) ?? new Uint8Array(1), source)).toBe(0);
+  }
+});
+
+test("an armoured line is printable, short enough, and comes back", () => {
+  fc.assert(
+    fc.property(bytes(MAX_ARMOUR_BODY + 4, 1), (body) => {
+      const line = armourLine(body);
+      const inner = line.subarray(1, line.length - 2);
+      expect(inner.length).toBeLessThanOrEqual(1024);
+      expect(inner.every((byte) => byte > 0x20 && byte < 0x7f)).toBe(true);
+      expect(readArmourLine(inner)).toEqual(body);
+    }),
+  );
+});
+
+test("FrameDecoder finds every frame, in both encodings at once, whatever the chunks and the noise between", () => {
+  const frame = fc.record({ body: bytes(MAX_ARMOUR_BODY, 1), encoding: fc.constantFrom<FrameEncoding>("binary", "armour") });
+  // Text noise after a line end cannot change a frame behind it; noise inside a frame costs that frame.
+  const noise = fc.constantFrom("", "[ 1.0] kernel line\r\n", "login: \n", "\0", "\0\0", "~sealtty1:broken\n", "\x1bc\n");
+  fc.assert(
+    fc.property(fc.array(fc.tuple(frame, noise), { maxLength: 8 }), fc.array(fc.integer({ min: 1, max: 900 })), (parts, cuts) => {
+      const stream = concat(...parts.flatMap(([{ body, encoding }, text]) => [utf8(text), encodeFrame(body, encoding)]));
+      const decoder = new FrameDecoder();
+      const found: Uint8Array[] = [];
+      let at = 0;
+      for (let i = 0; at < stream.length; i++) {
+        const next = at + (cuts[i % Math.max(1, cuts.length)] ?? stream.length);
+        for (const { body } of decoder.push(stream.subarray(at, next)).frames) found.push(body.slice());
+        at = next;
+      }
+      expect(found.length).toBe(parts.length);
+      parts.forEach(([{ body }], i) => expect(found[i]).toEqual(body));
+    }),
+  );
+});
+
+test("a full-size frame in one chunk and in single bytes", () => {
+  const body = Uint8Array.from({ length: MAX_FRAME_BODY }, (_, i) => (i * 7919) >> 5);
+  const line = encodeFrame(body, "binary");
+  expect(Buffer.compare(new FrameDecoder().push(line).frames[0]?.body ?? new Uint8Array(), body)).toBe(0);
+  const decoder = new FrameDecoder();
+  const frames = [...line].flatMap((byte) => decoder.push(Uint8Array.of(byte)).frames);
+  expect(frames.length).toBe(1);
+});
+
+test("any bytes at all: no throw, no frame without a CRC, noise bounded, and the next true frame is found", () => {
+  fc.assert(
+    fc.property(fc.array(bytes(40_000), { maxLength: 4 }), (chunks) => {
+      const decoder = new FrameDecoder();
+      for (const chunk of chunks) {
+        const { frames, noise } = decoder.push(chunk);
+        expect(frames.length).toBe(0); // 2^-32 each
+        expect(noise.length).toBeLessThanOrEqual(MAX_NOISE_KEPT);
+      }
+      decoder.push(Uint8Array.of(0));
+      expect(decoder.push(encodeFrame(Uint8Array.of(1, 2, 3), "binary")).frames.map(({ body }) => [...body])).toEqual([[1, 2, 3]]);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test("noise is what was no frame, and an armoured line is not noise", () => {
+  const decoder = new FrameDecoder();
+  const { frames, noise } = decoder.push(concat(utf8("[ 1.0] hello\r\n"), encodeFrame(Uint8Array.of(9), "armour")));
+  expect(frames.length).toBe(1);
+  expect(new TextDecoder().decode(noise)).toBe("[ 1.0] hello\r\n\n");
+});
+
+test.each([0, MAX_FRAME_BODY + 1])("encodeFrame() refuses a body of %i bytes", (length) => {
+  expect(() => encodeFrame(new Uint8Array(length), "binary")).toThrow(/1 to/);
+});
+test("encodeFrame() refuses an armoured body that would not fit its line", () => {
+  expect(() => encodeFrame(new Uint8Array(MAX_ARMOUR_BODY + 1), "armour")).toThrow(/752/);
+});

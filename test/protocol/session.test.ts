@@ -1,0 +1,136 @@
+import { expect, test } from "vitest";
+import { concat, utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { Channel, Guest } from "../../protocol/session/api.ts";
+import { connect } from "../../protocol/session/connect.ts";
+import { fastClock } from "../support/clocks.ts";
+import { memoryPipes } from "../support/memory-pipe.ts";
+import { clientOptions, FakeProcess, testGuest } from "../support/session.ts";
+
+const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
+
+async function readBytes(channel: Channel, length: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let have = 0;
+  while (have < length) {
+    const chunk = await channel.stdout.read();
+    if (chunk === undefined) break;
+    parts.push(chunk);
+    have += chunk.length;
+    channel.stdout.consumed(chunk.length);
+  }
+  return concat(...parts);
+}
+
+async function open(makeProcess?: () => FakeProcess) {
+  const clock = fastClock(10);
+  const guest = testGuest(clock, {}, makeProcess);
+  const pipes = memoryPipes();
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const attested = await connect(clientOptions(clock, async () => pipes.client));
+  const session: Guest = await attested.authenticate({ method: "none", user: "root" });
+  return { clock, guest, pipes, attested, session };
+}
+
+test("a session from keys to exit status: what is typed comes back, in order, once", async () => {
+  const { session, guest } = await open();
+  const channel = await session.openChannel(LOGIN);
+  await channel.write(utf8("hello"));
+  expect(await readBytes(channel, 5)).toEqual(utf8("hello"));
+  channel.resize(100, 30);
+  channel.signal("SIGINT");
+  await channel.write(utf8("bye\x04"));
+  expect(await channel.stdout.read()).toEqual(utf8("bye"));
+  expect(await channel.exit).toEqual({ kind: "exited", status: 7 });
+  expect(await channel.stdout.read()).toBeUndefined();
+  expect(guest.processes[0]?.events.slice(0, 2)).toEqual(["resize 100x30", "SIGINT"]);
+  await session.close();
+});
+
+test("10 MB of output arrive whole, and the program is held back by credit", async () => {
+  const total = 10 * 1024 * 1024;
+  const process = new FakeProcess();
+  let asked = 0;
+  const chunk = new Uint8Array(64 * 1024).map((_, i) => i * 7);
+  process.stdout.read = async () => {
+    if (asked >= total) {
+      process.finish({ kind: "exited", status: 0 });
+      return undefined;
+    }
+    asked += chunk.length;
+    return chunk;
+  };
+  const { session } = await open(() => process);
+  const channel = await session.openChannel(LOGIN);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(asked).toBeLessThan(2 * 1024 * 1024); // nobody reads: credit and buffers only
+  let have = 0;
+  for (;;) {
+    const part = await channel.stdout.read();
+    if (part === undefined) break;
+    for (let i = 0; i < part.length; i += 997) expect(part[i]).toBe((((have + i) % chunk.length) * 7) & 0xff);
+    have += part.length;
+    channel.stdout.consumed(part.length);
+  }
+  expect(have).toBe(total);
+  expect(await channel.exit).toEqual({ kind: "exited", status: 0 });
+  await session.close();
+});
+
+test("a program that does not read holds the writer back, and nothing is lost when it reads again", async () => {
+  const process = new FakeProcess();
+  let go: () => void = () => {};
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  process.reads = () => gate;
+  const { session } = await open(() => process);
+  const channel = await session.openChannel(LOGIN);
+  const sent = new Uint8Array(3 * 1024 * 1024).map((_, i) => i >> 3);
+  let written = false;
+  const writing = channel.write(sent).then(() => {
+    written = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(written).toBe(false);
+  go();
+  await writing;
+  channel.end();
+  while (!process.events.includes("end")) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(Buffer.compare(concat(...process.input), sent)).toBe(0);
+  await session.close();
+});
+
+test("closing is authenticated: a cut pipe is never an exit, a CLOSE ends the programs at once", async () => {
+  const { session, guest, pipes } = await open();
+  const channel = await session.openChannel(LOGIN);
+  pipes.cut();
+  const raced = await Promise.race([
+    channel.exit.then(() => "exit", () => "failed"),
+    new Promise((resolve) => setTimeout(() => resolve("still open"), 200)),
+  ]);
+  expect(raced).toBe("still open");
+  await session.close();
+  await expect(channel.exit).rejects.toThrow(SealttyError);
+  expect(guest.processes[0]?.events).toEqual([]); // the CLOSE could not arrive: the guest waits for its client
+});
+
+test("many channels on one connection, one after the other and at once", async () => {
+  const { session } = await open();
+  for (let round = 0; round < 10; round++) {
+    await Promise.all(
+      Array.from({ length: 20 }, async (_, i) => {
+        const channel = await session.openChannel(LOGIN);
+        await channel.write(utf8(`channel ${round}/${i}\x04`));
+        const out: Uint8Array[] = [];
+        for (let part = await channel.stdout.read(); part !== undefined; part = await channel.stdout.read()) {
+          out.push(part);
+          channel.stdout.consumed(part.length);
+        }
+        expect(concat(...out)).toEqual(utf8(`channel ${round}/${i}`));
+        expect(await channel.exit).toEqual({ kind: "exited", status: 7 });
+      }),
+    );
+  }
+  await session.close();
+});

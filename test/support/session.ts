@@ -1,0 +1,140 @@
+// A guest and a client in one process, over pipes in memory: everything real but the hardware and the programs.
+
+import { encodeSimulatedAux, signSimulatedQuote } from "../../protocol/attestation/simulated.ts";
+import { binderOf } from "../../protocol/attestation/binder.ts";
+import { parsePolicy } from "../../protocol/attestation/policy.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
+import { webCryptoSignatures } from "../../protocol/crypto/webcrypto-signatures.ts";
+import type { Pipe } from "../../protocol/pipe.ts";
+import { GuestEndpoint } from "../../protocol/session/accept.ts";
+import type { ConnectOptions, ExitStatus } from "../../protocol/session/api.ts";
+import type { GuestServices } from "../../protocol/session/guest-connection.ts";
+import type { GuestProcess } from "../../protocol/session/guest-process.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+
+export const SIMULATED_POLICY = parsePolicy(
+  'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n',
+);
+
+/** A program made of callbacks: what it is given comes back through `onInput`, what it prints goes through `print`. */
+export class FakeProcess implements GuestProcess {
+  readonly #chunks: (Uint8Array | undefined)[] = [];
+  #wake: () => void = () => {};
+  readonly exit: Promise<ExitStatus>;
+  #exited!: (status: ExitStatus) => void;
+  readonly stderr = undefined;
+  readonly input: Uint8Array[] = [];
+  readonly events: string[] = [];
+  /** Awaited before input counts as taken. */
+  reads: () => Promise<void> = () => Promise.resolve();
+  onInput: (bytes: Uint8Array) => void = () => {};
+
+  constructor() {
+    this.exit = new Promise((resolve) => {
+      this.#exited = resolve;
+    });
+  }
+
+  readonly stdout = {
+    read: async (): Promise<Uint8Array | undefined> => {
+      while (this.#chunks.length === 0) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+      return this.#chunks.shift();
+    },
+  };
+
+  print(bytes: Uint8Array): void {
+    this.#chunks.push(bytes);
+    this.#wake();
+  }
+  finish(status: ExitStatus): void {
+    this.#chunks.push(undefined);
+    this.#exited(status);
+    this.#wake();
+  }
+  async write(bytes: Uint8Array): Promise<void> {
+    await this.reads();
+    this.input.push(bytes.slice());
+    this.onInput(bytes);
+  }
+  endInput(): void {
+    this.events.push("end");
+  }
+  resize(columns: number, rows: number): void {
+    this.events.push(`resize ${columns}x${rows}`);
+  }
+  signal(name: string): void {
+    this.events.push(name);
+  }
+  hangUp(): void {
+    this.events.push("hang up");
+    this.finish({ kind: "signalled", signal: "SIGHUP" });
+  }
+}
+
+/** Prints back what it gets; a byte 0x04 ends it with status 7. */
+export function echoProcess(): FakeProcess {
+  const process = new FakeProcess();
+  process.onInput = (bytes) => {
+    const end = bytes.indexOf(4);
+    process.print((end < 0 ? bytes : bytes.subarray(0, end)).slice());
+    if (end >= 0) process.finish({ kind: "exited", status: 7 });
+  };
+  return process;
+}
+
+export interface TestGuest {
+  readonly endpoint: GuestEndpoint;
+  readonly processes: FakeProcess[];
+  readonly log: string[];
+}
+
+export function testGuest(
+  clock: Clock,
+  own: Partial<GuestServices> = {},
+  makeProcess: () => FakeProcess = echoProcess,
+  suite: CryptoSuite = nodeSuite,
+): TestGuest {
+  const processes: FakeProcess[] = [];
+  const log: string[] = [];
+  const secretKey = suite.randomBytes(32);
+  const aux = encodeSimulatedAux({ publicKey: suite.ed25519PublicKey(secretKey), instance: "test" });
+  const services: GuestServices = {
+    async collectEvidence(context) {
+      const quote = signSimulatedQuote(suite, secretKey, binderOf(suite, context, "simulated", aux));
+      return { type: "simulated", quote, aux };
+    },
+    loginAllowed: true,
+    keysAllowed: false,
+    verifyUserKey: () => false,
+    async startProcess() {
+      const process = makeProcess();
+      processes.push(process);
+      return process;
+    },
+    log: (event) => log.push(event),
+    ...own,
+  };
+  const endpoint = new GuestEndpoint({ suite, clock, staticKey: suite.x25519KeyPair(), services });
+  return { endpoint, processes, log };
+}
+
+export function clientOptions(clock: Clock, dial: () => Promise<Pipe>, own: Partial<ConnectOptions> = {}): ConnectOptions {
+  return {
+    dial,
+    suite: nodeSuite,
+    signatures: webCryptoSignatures(globalThis.crypto.subtle),
+    clock,
+    address: "memory:test",
+    identity: "test",
+    policy: SIMULATED_POLICY,
+    acceptSimulated: true,
+    timeout: 60_000,
+    encoding: "auto",
+    ...own,
+  };
+}

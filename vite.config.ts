@@ -1,0 +1,66 @@
+// Bundles for scripts/build.mjs. `--mode` picks one: "page", or the name of a program, each one file that needs no node_modules.
+
+import { chmod } from "node:fs/promises";
+import path from "node:path";
+import { defineConfig, type Plugin, type UserConfig } from "vite";
+
+const programs: Record<string, string> = {
+  sealtty: "cli/main.ts",
+  sealttyd: "server/main.ts",
+  "sealtty-relay": "relay/main.ts",
+};
+const root = import.meta.dirname;
+
+/** First line and file mode of a program. */
+function executable(): Plugin {
+  return {
+    name: "sealtty-executable",
+    generateBundle(_options, bundle) {
+      for (const file of Object.values(bundle)) {
+        if (file.type === "chunk") file.code = `#!/usr/bin/env node\n${file.code.replace(/^#!.*\n/, "")}`;
+      }
+    },
+    async writeBundle(options, bundle) {
+      for (const name of Object.keys(bundle)) await chmod(path.join(options.dir ?? "", name), 0o755);
+    },
+  };
+}
+
+const page: UserConfig = {
+  root: path.join(root, "client"),
+  base: "./",
+  build: {
+    outDir: path.join(root, "dist/page"),
+    emptyOutDir: true,
+    target: "es2022",
+    assetsInlineLimit: 0, // the server's CSP allows no data: URL
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 2000, // kB; it is loaded from loopback
+  },
+};
+
+const program = (name: string, entry: string): UserConfig => ({
+  root,
+  publicDir: false,
+  plugins: [executable()],
+  define: { "process.env.WS_NO_BUFFER_UTIL": '"1"', "process.env.WS_NO_UTF_8_VALIDATE": '"1"' },
+  ssr: { noExternal: true, target: "node" },
+  build: {
+    ssr: entry,
+    outDir: path.join(root, "dist/bin"),
+    emptyOutDir: false,
+    target: "node20",
+    minify: false, // so that what runs in the guest can be read
+    rolldownOptions: {
+      external: [/\.node$/, "bufferutil", "utf-8-validate"],
+      output: { format: "esm", entryFileNames: `${name}.js`, codeSplitting: false },
+    },
+  },
+});
+
+export default defineConfig(({ mode }) => {
+  const entry = programs[mode];
+  if (entry !== undefined) return program(mode, entry);
+  if (mode === "page") return page;
+  throw new Error(`--mode ${mode}: page, ${Object.keys(programs).join(", ")}`);
+});

@@ -1,0 +1,32 @@
+// Two groups, one after the other: what computes, side by side; then what boots VMs or drives browsers, one file at a time.
+
+import { defineConfig } from "vitest/config";
+
+const alone = ["test/vm/**/*.test.ts", "test/browser/**/*.test.ts", "test/interop/**/*.test.ts"];
+const common = { pool: "forks", testTimeout: 60_000, hookTimeout: 120_000 } as const;
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      {
+        test: {
+          ...common,
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: alone,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: "system",
+          include: alone,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
