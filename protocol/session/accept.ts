@@ -93,14 +93,17 @@ export class GuestEndpoint {
   }
 
   /** Serves one pipe until it ends. Its connections outlive it: a client may come back over another. */
-  async servePipe(pipe: Pipe): Promise<void> {
+  async servePipe(pipe: Pipe, traits: { readonly armourOnly: boolean } = { armourOnly: false }): Promise<void> {
     const port = new Port(pipe);
     const decoder = new FrameDecoder();
     this.#pumps.add(port.pump);
     try {
       for await (const chunk of pipe.incoming) {
         if (this.#stopped) break;
-        for (const frame of decoder.push(chunk).frames) this.#onFrame(frame.body, frame.encoding, port);
+        for (const { body, encoding } of decoder.push(chunk).frames) {
+          // Binary bytes on a kernel console could be a SysRq: neither taken nor, so, ever answered in kind.
+          if (encoding === "armour" || !traits.armourOnly) this.#onFrame(body, encoding, port);
+        }
       }
     } finally {
       port.pump.stop();

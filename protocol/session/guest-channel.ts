@@ -30,11 +30,9 @@ export class GuestChannel {
   /** Runs until the program's output ended; tells the client how the program ended. */
   async run(channel: number, messages: MessageStream): Promise<void> {
     void this.#feedInput();
-    const stderr = this.process.stderr;
-    if (stderr === undefined) this.#error.send.end();
     await Promise.all([
       this.#carryOutput(this.process.stdout, this.#inOut),
-      stderr === undefined ? undefined : this.#carryOutput(stderr, this.#error),
+      this.#carryOutput(this.process.stderr, this.#error),
     ]);
     const status = await this.process.exit;
     if (this.#over) return;

@@ -58,7 +58,7 @@ export interface GuestServices {
   readonly loginAllowed: boolean;
   readonly keysAllowed: boolean;
   /** Equal work for unknown keys. */
-  verifyUserKey(fields: UserAuthFields, publicKey: Uint8Array, sshsig: Uint8Array): boolean;
+  verifyUserKey(fields: UserAuthFields, publicKey: Uint8Array, sshsig: Uint8Array): Promise<boolean>;
   readonly startProcess: StartProcess;
   /** For the guest's own log: fixed words, user names that were checked; never bytes of the peer. */
   log(event: string): void;
@@ -249,30 +249,49 @@ export class GuestConnection {
     if (evidenceDigest === undefined || this.#user !== undefined || message.service !== SERVICE) {
       throw new SealttyError("peer-misbehaved", "Authentication out of turn");
     }
-    const code = this.#judge(message, evidenceDigest);
+    this.#deciding = true;
+    void this.#judge(message, evidenceDigest).then((code) => this.#decided(message, code));
+  }
+
+  #decided(message: Extract<SessionMessage, { type: "authenticate" }>, code: number): void {
+    if (this.#over) return;
     if (code === AUTH_OK) {
+      this.#deciding = false;
       this.#user = { name: message.user, method: message.key === undefined ? "none" : "ssh-key" };
       this.#services.log(`user authenticated by ${this.#user.method}`);
       this.#messages.send({ type: "authenticated", code });
-      return;
+      return this.#readOn();
     }
     this.#services.log("user authentication refused");
     this.#attempts++;
-    this.#deciding = true;
     this.#clock.after(REFUSAL_DELAY, () => {
       this.#deciding = false;
       if (this.#over) return;
       this.#messages.send({ type: "authenticated", code });
       if (this.#attempts >= MAX_AUTH_ATTEMPTS) this.close("not-authenticated");
-      else this.#readMessages();
+      else this.#readOn();
     });
   }
 
-  #judge(message: Extract<SessionMessage, { type: "authenticate" }>, evidenceDigest: Uint8Array): number {
+  async #judge(message: Extract<SessionMessage, { type: "authenticate" }>, evidenceDigest: Uint8Array): Promise<number> {
     if (message.key === undefined) return this.#services.loginAllowed ? AUTH_OK : AUTH_METHOD_NOT_ALLOWED;
     if (!this.#services.keysAllowed) return AUTH_METHOD_NOT_ALLOWED;
     const fields = { handshakeHash: this.#handshakeHash, evidenceDigest, user: message.user, service: message.service };
-    return this.#services.verifyUserKey(fields, message.key.publicKey, message.key.sshsig) ? AUTH_OK : AUTH_REFUSED;
+    try {
+      return (await this.#services.verifyUserKey(fields, message.key.publicKey, message.key.sshsig)) ? AUTH_OK : AUTH_REFUSED;
+    } catch {
+      this.#services.log("internal error while checking a key");
+      return AUTH_REFUSED;
+    }
+  }
+
+  /** Messages that waited for a decision. */
+  #readOn(): void {
+    try {
+      this.#readMessages();
+    } catch {
+      this.close("protocol");
+    }
   }
 
   async #onOpen(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {

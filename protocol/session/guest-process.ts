@@ -10,8 +10,8 @@ export interface ProcessOutput {
 
 export interface GuestProcess {
   readonly stdout: ProcessOutput;
-  /** Absent on a pty. */
-  readonly stderr: ProcessOutput | undefined;
+  /** At its end from the start on a pty. */
+  readonly stderr: ProcessOutput;
   /** Resolves once the program (or the pty's own buffer) took the bytes; bytes for a program that is gone are dropped. */
   write(bytes: Uint8Array): Promise<void>;
   endInput(): void;

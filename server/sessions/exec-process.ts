@@ -1,7 +1,6 @@
 // A program without a pty: stdin, stdout and stderr apart. It has ended once it exited and nobody holds its outputs
 // open any more, as with ssh: anything sooner could cut output off and still look like a good end.
 
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { SealttyError } from "../../protocol/errors.ts";
@@ -10,7 +9,7 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
 import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
 import type { GuestProcess, OutputReader } from "./guest-process.ts";
-import { prepareLaunch, shieldedStdio } from "./launch.ts";
+import { prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
 import type { Launch } from "./launch.ts";
 
 /** As shells have it. */
@@ -21,12 +20,14 @@ const STATUS_NOT_EXECUTABLE = 126;
 export function startExec(launch: Launch): GuestProcess {
   const { command, options } = prepareLaunch(launch);
   const [program, ...args] = command;
-  const child = spawn(program, args, {
-    ...options,
-    stdio: shieldedStdio(["pipe", "pipe", "pipe"]),
-    detached: true, // a session of its own, so that signals reach all of it
-  });
-  return new ExecProcess(child, launch.command[0] ?? program);
+  return new ExecProcess(
+    spawnOrThrow(program, args, {
+      ...options,
+      stdio: shieldedStdio(["pipe", "pipe", "pipe"]),
+      detached: true, // a session of its own, so that signals reach all of it
+    }),
+    launch.command[0] ?? program,
+  );
 }
 
 class ExecProcess implements GuestProcess {

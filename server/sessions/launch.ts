@@ -1,9 +1,11 @@
 // What starting a program on a pty and without one have in common: becoming the user, and inheriting nothing.
 
+import { spawn } from "node:child_process";
+import type { ChildProcess, SpawnOptions, StdioOptions } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import type { SpawnOptions, StdioOptions } from "node:child_process";
 import { SealttyError } from "../../protocol/errors.ts";
+import { errorCode } from "../../node/socket-pipe.ts";
 import type { Account } from "./account.ts";
 
 export interface Launch {
@@ -41,6 +43,20 @@ export function shieldedStdio(
     stdio[fd] = inheritable.has(fd) && devNull !== undefined ? devNull : "ignore";
   }
   return stdio;
+}
+
+/** spawn(), whose own synchronous errors are made ours. @throws SealttyError `limit-exceeded`, `device-unavailable`. */
+export function spawnOrThrow(program: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+  try {
+    return spawn(program, args, options);
+  } catch (cause) {
+    if (errorCode(cause) === "E2BIG") {
+      throw new SealttyError("limit-exceeded", "The command and its environment are too long", { cause });
+    }
+    throw new SealttyError("device-unavailable", `Cannot start a program: ${errorCode(cause) ?? "unknown"}`, {
+      cause,
+    });
+  }
 }
 
 /** @returns an absolute path, or undefined. */

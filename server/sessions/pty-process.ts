@@ -12,7 +12,7 @@ import { nodeClock } from "../../node/clock.ts";
 import { FdWriter, readNow } from "../nonblocking-fd.ts";
 import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
 import type { GuestProcess, OutputReader } from "./guest-process.ts";
-import { findProgram, prepareLaunch, shieldFromChildren, shieldedStdio } from "./launch.ts";
+import { findProgram, prepareLaunch, shieldFromChildren, shieldedStdio, spawnOrThrow } from "./launch.ts";
 import type { Launch } from "./launch.ts";
 import { loadPtyAddon } from "./pty-addon.ts";
 import type { PtyAddon } from "./pty-addon.ts";
@@ -64,7 +64,7 @@ export async function startOnPty(launch: PtyLaunch): Promise<GuestProcess> {
   try {
     await setUtf8(slave);
     // setsid must not find itself the leader of a group already (`detached`): it would fork, and the pid be another's.
-    const child = spawn(setsid, ["-c", "--", ...command], {
+    const child = spawnOrThrow(setsid, ["-c", "--", ...command], {
       ...options,
       stdio: shieldedStdio([slave, slave, slave]),
     });

@@ -38,8 +38,12 @@ test(`a pipe cut again and again: same keys, new pipe, nothing lost, nothing twi
   const states: string[] = [];
   await runSession(
     () => {
-      const pipes = memoryPipes(hostileCarry(random, { lose: 0.02 }));
-      setTimeout(() => pipes.cut(), 20 + random.below(60));
+      const carry = hostileCarry(random, { lose: 0.02 });
+      let left = 8 + random.below(20); // chunks until the host drops this pipe
+      const pipes = memoryPipes((chunk, deliver, direction) => {
+        if (--left < 0) return pipes.cut();
+        carry(chunk, deliver, direction);
+      });
       return pipes;
     },
     "binary",

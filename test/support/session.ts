@@ -23,7 +23,7 @@ export class FakeProcess implements GuestProcess {
   #wake: () => void = () => {};
   readonly exit: Promise<ExitStatus>;
   #exited!: (status: ExitStatus) => void;
-  readonly stderr = undefined;
+  readonly stderr = { read: async () => undefined };
   readonly input: Uint8Array[] = [];
   readonly events: string[] = [];
   /** Awaited before input counts as taken. */
@@ -110,7 +110,7 @@ export function testGuest(
     },
     loginAllowed: true,
     keysAllowed: false,
-    verifyUserKey: () => false,
+    verifyUserKey: async () => false,
     async startProcess() {
       const process = makeProcess();
       processes.push(process);

@@ -1,0 +1,49 @@
+// Which program a channel gets, as whom, in which environment.
+
+import os from "node:os";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { StartProcess } from "../../protocol/session/guest-process.ts";
+import type { UsersConfig } from "../config.ts";
+import { type Account, findAccount, sessionEnvironment } from "./account.ts";
+import { startExec } from "./exec-process.ts";
+import { startOnPty } from "./pty-process.ts";
+
+/** What a client may set for a program; everything else is the guest's to say (sshd's AcceptEnv habit). */
+const CLIENT_MAY_SET = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
+
+export function userPrograms(users: UsersConfig): StartProcess {
+  return async (user, request) => {
+    if (request.kind === "login") {
+      if (users.login === undefined) throw new SealttyError("bad-config", "No login program is configured ([users] login)");
+      // login(1) asks for the name and the password itself, and becomes the user: it starts as the daemon's own user.
+      const { columns, rows, term } = request;
+      const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
+      return startOnPty({ command: users.login, environment, directory: "/", columns, rows });
+    }
+    const account = await accountFor(user.name);
+    const allowed = Object.fromEntries(Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)));
+    const launch = { directory: account.home, ...(process.getuid?.() === 0 ? { account } : {}) };
+    if (request.kind === "exec") {
+      return startExec({ ...launch, command: request.command, environment: sessionEnvironment(account, undefined, allowed) });
+    }
+    const shell = users.shell ?? [account.shell, "-l"];
+    const { columns, rows, term } = request;
+    const command = request.command.length > 0 ? request.command : shell;
+    return startOnPty({ ...launch, command, environment: sessionEnvironment(account, term, allowed), columns, rows });
+  };
+}
+
+async function accountFor(name: string): Promise<Account> {
+  const account = await findAccount(name);
+  if (account === undefined) throw new SealttyError("user-refused", "No such user");
+  const own = process.getuid?.();
+  if (own !== 0 && own !== account.uid) {
+    throw new SealttyError("user-refused", "sealttyd does not run as root, so it can start programs only as its own user");
+  }
+  return account;
+}
+
+async function ownAccount(): Promise<Account> {
+  const { username, uid, gid, homedir, shell } = os.userInfo();
+  return (await findAccount(username)) ?? { name: username, uid, gid, home: homedir, shell: shell ?? "/bin/sh" };
+}

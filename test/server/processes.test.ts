@@ -1,0 +1,349 @@
+// Programs on a pty and without one, with real ones: nothing lost, nothing blocked, nothing inherited.
+
+import { createHash, randomBytes } from "node:crypto";
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, expect, test } from "vitest";
+import type { ExitStatus } from "../../protocol/session/api.ts";
+import { findAccount, sessionEnvironment } from "../../server/sessions/account.ts";
+import type { Account } from "../../server/sessions/account.ts";
+import { startExec } from "../../server/sessions/exec-process.ts";
+import type { GuestProcess } from "../../server/sessions/guest-process.ts";
+import { MAX_INPUT_QUEUED } from "../../server/sessions/guest-process.ts";
+import { startOnPty } from "../../server/sessions/pty-process.ts";
+import { untilStill } from "../support/pipe-contract.ts";
+
+const environment = { PATH: process.env["PATH"] ?? "/usr/bin:/bin", TERM: "xterm", HOME: "/" };
+const isRoot = process.getuid?.() === 0;
+const running: GuestProcess[] = [];
+
+async function onPty(command: readonly string[], account?: Account): Promise<GuestProcess> {
+  const process = await startOnPty({
+    command,
+    environment,
+    directory: "/",
+    columns: 80,
+    rows: 24,
+    ...(account === undefined ? {} : { account }),
+  });
+  running.push(process);
+  return process;
+}
+function exec(command: readonly string[], account?: Account): GuestProcess {
+  const process = startExec({
+    command,
+    environment,
+    directory: "/",
+    ...(account === undefined ? {} : { account }),
+  });
+  running.push(process);
+  return process;
+}
+const sh = (script: string) => onPty(["sh", "-c", script]);
+
+afterEach(() => {
+  for (const process of running.splice(0)) process.hangUp();
+});
+
+async function all(output: GuestProcess["stdout"]): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for (let chunk = await output.read(); chunk !== undefined; chunk = await output.read()) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+async function finish(process: GuestProcess): Promise<{ output: string; status: ExitStatus }> {
+  const output = (await all(process.stdout)).toString();
+  return { output, status: await process.exit };
+}
+/** Reads until the text appears. */
+async function until(process: GuestProcess, text: string): Promise<string> {
+  let seen = "";
+  while (!seen.includes(text)) {
+    const chunk = await process.stdout.read();
+    if (chunk === undefined) throw new Error(`ended before ${text}: ${seen}`);
+    seen += Buffer.from(chunk).toString("latin1");
+  }
+  return seen;
+}
+const digest = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+test("pty: a fast exit after 1 MB loses nothing, 50 times", async () => {
+  for (let round = 0; round < 50; round++) {
+    const process = await sh("stty -opost; head -c 1000000 /dev/zero | tr '\\0' x; printf END; exit 3");
+    const output = await all(process.stdout);
+    expect(output.length).toBe(1_000_003);
+    expect(output.subarray(-4).toString()).toBe("xEND");
+    expect(await process.exit).toEqual({ kind: "exited", status: 3 });
+  }
+}, 60_000);
+
+test("pty: the last word of many short programs at once is heard", async () => {
+  await Promise.all(
+    Array.from({ length: 30 }, async (_, i) => {
+      const { output, status } = await finish(await sh(`printf word${i}; exit ${i}`));
+      expect(output).toBe(`word${i}`);
+      expect(status).toEqual({ kind: "exited", status: i });
+    }),
+  );
+});
+
+test("pty: seq 1 200000 arrives unchanged, also when read slowly after the exit", async () => {
+  const wanted = digest(execFileSync("seq", ["1", "200000"], { maxBuffer: 1e8 }));
+  const process = await sh("stty -opost; seq 1 200000");
+  const chunks: Uint8Array[] = [];
+  for (;;) {
+    const chunk = await process.stdout.read();
+    if (chunk === undefined) break;
+    chunks.push(chunk);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  expect(digest(Buffer.concat(chunks))).toBe(wanted);
+});
+
+test("pty: exit status, signal, a program that does not exist", async () => {
+  expect((await finish(await sh("exit 37"))).status).toEqual({ kind: "exited", status: 37 });
+  expect((await finish(await sh("kill -KILL $$"))).status).toEqual({ kind: "signalled", signal: "SIGKILL" });
+  const missing = await finish(await onPty(["no-such-program"]));
+  expect(missing.status).toEqual({ kind: "exited", status: 127 });
+  expect(missing.output).toContain("no-such-program");
+});
+
+test("pty: it is the program's controlling terminal, of the right size, and knows UTF-8", async () => {
+  const { output } = await finish(await sh("stty size; tty </dev/tty; ps -o sid=,pid= -p $$; stty -a"));
+  expect(output).toMatch(/^24 80\r\n\/dev\/(?:tty|pts\/\d+)\r\n\s*(\d+)\s+\1\r\n/);
+  expect(output).toContain(" iutf8");
+});
+
+test("pty: a resize reaches the program", async () => {
+  const process = await sh("trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.02; done");
+  await until(process, "ready");
+  process.resize(132, 43);
+  expect(await until(process, "43 132")).toContain("43 132");
+  expect(() => process.resize(0, 5)).toThrow(/columns/);
+});
+
+test("pty: all 256 byte values pass both ways on a raw terminal", async () => {
+  const process = await sh("stty raw -echo; echo ready; head -c 256 | od -An -v -tu1; head -c 256 /dev/fd/3 3<&0 | cat");
+  await until(process, "ready\n");
+  const bytes = Uint8Array.from({ length: 256 }, (_, i) => i);
+  await process.write(bytes);
+  const dump = await until(process, "255");
+  expect(dump.trim().split(/\s+/).map(Number)).toEqual([...bytes]);
+  await process.write(bytes);
+  const echoed = await all(process.stdout);
+  expect([...echoed.subarray(-256)]).toEqual([...bytes]);
+});
+
+test("pty: signals go to the foreground job, control keys work, hang-up ends the session", async () => {
+  const process = await onPty(["bash", "--norc", "--noprofile", "-i"]);
+  await process.write(Buffer.from("sleep 1000; echo status=$((100 + $?))\n"));
+  await until(process, "status=$((100");
+  const shell = await foregroundIsNot(process);
+  process.signal("SIGTERM");
+  await until(process, "status=243"); // 128 + 15: the sleep died, the shell lives
+  expect(shell).toBe(true);
+  await process.write(Buffer.from("sleep 1000; echo again=$((100 + $?))\n"));
+  await until(process, "again=$((100");
+  await foregroundIsNot(process);
+  await process.write(Uint8Array.of(3));
+  await until(process, "again=230");
+  process.hangUp();
+  process.hangUp();
+  expect((await process.exit).kind).toMatch(/signalled|exited/);
+  expect(await process.stdout.read()).toBeUndefined();
+});
+
+/** Waits until the shell has put its job in front: asks the kernel through ps, not through us. */
+async function foregroundIsNot(_: GuestProcess): Promise<boolean> {
+  for (;;) {
+    const rows = execFileSync("ps", ["-eo", "stat=,args="], { encoding: "utf8" });
+    if (/^\S*\+\s+sleep 1000$/m.test(rows)) return true;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+test("pty: endInput() is an end of file, on a fresh line and on one already begun", async () => {
+  const fresh = await onPty(["cat"]);
+  await fresh.write(Buffer.from("line\n"));
+  fresh.endInput();
+  expect((await finish(fresh)).status).toEqual({ kind: "exited", status: 0 });
+  const begun = await onPty(["cat"]);
+  await begun.write(Buffer.from("line"));
+  begun.endInput();
+  expect((await finish(begun)).status).toEqual({ kind: "exited", status: 0 });
+});
+
+test("pty: a program that floods is stopped while nobody reads, and memory stays flat", async () => {
+  const process = await onPty(["yes"]);
+  await until(process, "y");
+  const cpuTime = () => Number(execFileSync("ps", ["-C", "yes", "-o", "cputimes=", "--sort=-start_time"], { encoding: "utf8" }).split("\n")[0]);
+  await untilStill(cpuTime, 300);
+  const before = globalThis.process.memoryUsage();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const after = globalThis.process.memoryUsage();
+  expect(after.arrayBuffers - before.arrayBuffers).toBeLessThan(1024 * 1024);
+  const state = execFileSync("ps", ["-C", "yes", "-o", "stat="], { encoding: "utf8" });
+  expect(state).toMatch(/^S/m); // asleep in write(), not running
+});
+
+test.each([["line editing", ""], ["raw", "stty raw -echo;"]])(
+  "pty: 10 MB of input that nobody reads are bounded and hold nothing up (%s)",
+  async (_, mode) => {
+    const process = await sh(`${mode} echo ready; (sleep 0.3; echo still talking) & sleep 1000`);
+    await until(process, "ready");
+    const chunk = new Uint8Array(64 * 1024).fill(0x61);
+    const started = performance.now();
+    const results: Promise<void>[] = [];
+    for (let i = 0; i < 160; i++) results.push(process.write(chunk));
+    expect(performance.now() - started).toBeLessThan(1000);
+    const settled = Promise.allSettled(results);
+    await until(process, "still talking");
+    process.hangUp();
+    const refused = (await settled).filter((result) => result.status === "rejected").length;
+    // In line editing the kernel itself throws away what is beyond a line's 4095 characters.
+    if (mode !== "") expect(refused).toBeGreaterThanOrEqual(160 - MAX_INPUT_QUEUED / chunk.length - 3);
+  },
+);
+
+test("pty: input that the program takes late arrives whole", async () => {
+  const bytes = randomBytes(2_000_000);
+  const process = await sh("stty raw -echo; echo ready; sleep 0.2; head -c 2000000 | sha256sum");
+  await until(process, "ready\n");
+  const writing = process.write(bytes);
+  expect(await until(process, "-")).toContain(digest(bytes));
+  await writing;
+});
+
+test("pty: a background job that keeps the terminal delays the end only until it is quiet", async () => {
+  const started = performance.now();
+  const { output, status } = await finish(await sh("(trap '' HUP; sleep 0.1; echo late; sleep 1000) & echo early; exit 5"));
+  expect(status).toEqual({ kind: "exited", status: 5 });
+  expect(output).toContain("early");
+  expect(output).toContain("late");
+  expect(performance.now() - started).toBeLessThan(5000);
+  execFileSync("sh", ["-c", "pkill -x -f 'sleep 1000' || true"]);
+});
+
+test("pty: one that floods after the end is cut off", async () => {
+  const process = await sh("trap '' HUP; yes & exit 6");
+  expect((await finish(process)).status).toEqual({ kind: "exited", status: 6 });
+});
+
+test("neither a pty's program nor an exec inherits a descriptor of another session", async () => {
+  const first = await onPty(["sleep", "1000"]);
+  const list = ["sh", "-c", "ls -l /proc/self/fd | grep -c ptmx; exit 0"];
+  const second = await finish(await onPty(list));
+  expect(second.output.trim()).toBe("0");
+  const third = exec(list);
+  expect((await all(third.stdout)).toString().trim()).toBe("0");
+  first.hangUp(); // and so it really hangs up
+  expect(await first.exit).toEqual({ kind: "signalled", signal: "SIGHUP" });
+});
+
+test.skipIf(!isRoot)("login keeps its terminal although it closes and reopens it", async () => {
+  const process = await onPty(["/bin/login", "-f", "root"]);
+  await process.write(Buffer.from("echo 4$((1+1))2; exit 9\n"));
+  expect(await until(process, "422")).toContain("422");
+  await all(process.stdout);
+  expect((await process.exit).kind).toBe("exited");
+});
+
+test.skipIf(!isRoot)("another user: ids, groups and terminal are theirs, and root's are gone", async () => {
+  const account = await findAccount("nobody");
+  if (account === undefined) throw new Error("no such user");
+  const script = "id -u; id -g; id -G; stat -c %u $(tty 2>/dev/null) 2>/dev/null; echo HOME=$HOME";
+  const onTty = (await finish(await onPty(["sh", "-c", script], account))).output.split("\r\n");
+  expect(onTty.slice(0, 5)).toEqual([`${account.uid}`, `${account.gid}`, `${account.gid}`, `${account.uid}`, "HOME=/"]);
+  const plain = (await all(exec(["sh", "-c", script], account).stdout)).toString().split("\n");
+  expect(plain.slice(0, 3)).toEqual([`${account.uid}`, `${account.gid}`, `${account.gid}`]);
+});
+
+test.skipIf(!isRoot)("what the user puts into the environment does not reach a program that still runs as root", async () => {
+  const account = await findAccount("nobody");
+  if (account === undefined) throw new Error("no such user");
+  const { prepareLaunch } = await import("../../server/sessions/launch.ts");
+  const prepared = prepareLaunch({
+    command: ["id"],
+    environment: { PATH: "/bin", LD_PRELOAD: "/tmp/evil.so", "BAD NAME": "x" },
+    directory: "/nonexistent",
+    account,
+  });
+  expect(prepared.options.env).toEqual({ PATH: "/bin" });
+  expect(prepared.options.cwd).toBe("/");
+  expect(prepared.command.indexOf("LD_PRELOAD=/tmp/evil.so")).toBeGreaterThan(prepared.command.indexOf("--"));
+});
+
+test("exec: 10 MB through cat and back, and nothing on stderr", async () => {
+  const process = exec(["cat"]);
+  const bytes = randomBytes(10_000_000);
+  const writing = (async () => {
+    for (let at = 0; at < bytes.length; at += 32_768) await process.write(bytes.subarray(at, at + 32_768));
+    process.endInput();
+  })();
+  const [stdout, stderr] = await Promise.all([all(process.stdout), all(process.stderr), writing]);
+  expect(digest(stdout)).toBe(digest(bytes));
+  expect(stderr.length).toBe(0);
+  expect(await process.exit).toEqual({ kind: "exited", status: 0 });
+});
+
+test("exec: stdout and stderr apart, status passed on, after half-close", async () => {
+  const process = exec(["sh", "-c", "cat; echo wrong >&2; exit 37"]);
+  await process.write(Buffer.from("right"));
+  process.endInput();
+  const [stdout, stderr] = await Promise.all([all(process.stdout), all(process.stderr)]);
+  expect([stdout.toString(), stderr.toString()]).toEqual(["right", "wrong\n"]);
+  expect(await process.exit).toEqual({ kind: "exited", status: 37 });
+});
+
+test("exec: a signal reaches the whole group and shows in the status", async () => {
+  const process = exec(["sh", "-c", "sleep 1000 & echo up; wait"]);
+  await until(process, "up");
+  process.signal("SIGKILL");
+  expect((await all(process.stdout)).length).toBe(0); // ends only when the sleep is dead as well
+  expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
+  expect(() => process.signal("SIGNIFICANT")).toThrow(/Unknown signal/);
+});
+
+test("exec: a missing program is 127, one that may not run is 126", async () => {
+  const missing = exec(["no-such\u001b[31m-program"]);
+  expect((await all(missing.stderr)).toString()).toBe("sealttyd: no-such\\x1b[31m-program: not found\n");
+  expect(await missing.exit).toEqual({ kind: "exited", status: 127 });
+  expect(await missing.stdout.read()).toBeUndefined();
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-exec-")), "plain");
+  fs.writeFileSync(file, "", { mode: 0o644 });
+  expect(await exec([file]).exit).toEqual({ kind: "exited", status: 126 });
+  expect(() => exec([])).toThrow(/needs a program/);
+  expect(() => exec(["x".repeat(300_000)])).toThrow(/too long/);
+});
+
+test("exec: a program that does not read its input neither blocks nor grows, and may end before reading it", async () => {
+  const process = exec(["sh", "-c", "echo out; sleep 0.2; exit 4"]);
+  const writes = Array.from({ length: 200 }, () => process.write(new Uint8Array(64 * 1024)));
+  const settled = Promise.allSettled(writes);
+  expect((await all(process.stdout)).toString()).toBe("out\n");
+  expect(await process.exit).toEqual({ kind: "exited", status: 4 });
+  expect((await settled).filter((result) => result.status === "rejected").length).toBeGreaterThan(150);
+});
+
+test("exec: output is taken only as it is read", async () => {
+  const process = exec(["sh", "-c", "yes"]);
+  await process.stdout.read();
+  const before = globalThis.process.memoryUsage().arrayBuffers;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(globalThis.process.memoryUsage().arrayBuffers - before).toBeLessThan(1024 * 1024);
+  process.hangUp();
+  expect((await process.exit).kind).toBe("signalled");
+});
+
+test("accounts come from passwd lines that are whole; the environment from nowhere else", async () => {
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-passwd-")), "passwd");
+  fs.writeFileSync(file, "broken:x:0:0\nann:x:1000:1001:Ann:/home/ann:/bin/zsh\nbob:x:x:1::/:/bin/sh\nnone:x:7:7:::\n");
+  const ann = await findAccount("ann", file);
+  expect(ann).toEqual({ name: "ann", uid: 1000, gid: 1001, home: "/home/ann", shell: "/bin/zsh" });
+  expect(await findAccount("none", file)).toMatchObject({ home: "/", shell: "/bin/sh" });
+  for (const name of ["broken", "bob", "", "nobody-here"]) expect(await findAccount(name, file)).toBeUndefined();
+  globalThis.process.env["SEALTTY_TEST_SECRET"] = "1";
+  expect(sessionEnvironment(ann as Account, "xterm", { X: "y" })).toMatchObject({ USER: "ann", TERM: "xterm", X: "y" });
+  expect(sessionEnvironment(ann as Account, undefined)).not.toHaveProperty("SEALTTY_TEST_SECRET");
+});
