@@ -1,8 +1,9 @@
 // An address, dialled: which pipe of this machine carries the console.
 
+import { connectTcp } from "../node/tcp-pipe.ts";
+import { connectUnixSocket } from "../node/unix-socket-pipe.ts";
+import { connectWebSocket } from "../node/web-socket-pipe.ts";
 import type { Pipe } from "../protocol/pipe.ts";
-import { dialSocket } from "../node/socket-pipe.ts";
-import { dialWebSocket } from "../node/web-socket-pipe.ts";
 import type { GuestAddress } from "./address.ts";
 import { openTty } from "./tty-pipe.ts";
 
@@ -10,11 +11,11 @@ import { openTty } from "./tty-pipe.ts";
 export function dial(address: GuestAddress): Promise<Pipe> {
   switch (address.kind) {
     case "web-socket":
-      return dialWebSocket(address.url);
+      return connectWebSocket(address.url);
     case "tcp":
-      return dialSocket({ host: address.host, port: address.port });
+      return connectTcp(address.host, address.port);
     case "unix":
-      return dialSocket({ path: address.path });
+      return connectUnixSocket(address.path);
     case "tty":
       return openTty(address.path);
   }

@@ -43,9 +43,10 @@ export async function readPolicy(input: Input, guest: string, services: Services
   return { text, policy: services.parsePolicy(text) };
 }
 
-export async function readIdentity(input: Input, services: Services): Promise<Identity | undefined> {
+/** @param required - take a default key where none was named: the guest opens nothing like this without one. */
+export async function readIdentity(input: Input, services: Services, required: boolean): Promise<Identity | undefined> {
   const path = input.text("identity");
-  return path === undefined ? undefined : services.loadIdentity(path);
+  return path === undefined && !required ? undefined : services.loadIdentity(path);
 }
 
 export function userOf(input: Input, services: Services): string {
@@ -103,10 +104,16 @@ export interface Reached {
 }
 
 /** Connects and appraises, and says what was verified. Nothing secret was sent when it resolves. */
-export async function reach(guest: string, input: Input, services: Services, reporter: Reporter): Promise<Reached> {
+export async function reach(
+  guest: string,
+  input: Input,
+  services: Services,
+  reporter: Reporter,
+  needsKey = false,
+): Promise<Reached> {
   const address = parseAddress(guest);
   const { policy } = await readPolicy(input, guest, services);
-  const identity = await readIdentity(input, services); // a missing key is said before the guest is bothered
+  const identity = await readIdentity(input, services, needsKey); // a missing key is said before the guest is bothered
   const { explain, ...options } = connectOptions(input, address, policy.name, services, reporter);
   try {
     const attested = await services.connect({ ...options, policy });

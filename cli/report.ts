@@ -2,20 +2,10 @@
 
 import { styleText } from "node:util";
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
-import { SealttyError, type SealttyErrorCode } from "../protocol/errors.ts";
+import { SealttyError } from "../protocol/errors.ts";
 import type { Input } from "./options.ts";
 import { printable } from "./printable.ts";
 import type { Services, TerminalOutput } from "./services.ts";
-
-const NEXT_STEPS: Readonly<Partial<Record<SealttyErrorCode, string>>> = {
-  "evidence-unavailable": "in the guest, read sealttyd's log: it could not have its evidence signed",
-  "guest-silent": "check that the VM runs sealttyd on this console and that nothing else is attached to it",
-  "version-unknown": "use the same sealtty version on both sides",
-  "user-refused": "check -l USER and -i IDENTITY against the keys that the guest was built with",
-  timeout: "try again, or allow more time with --timeout SECONDS",
-  "transport-lost": "check the address, and that the VM and whatever carries its console are running",
-  "device-unavailable": "check the address, its permissions, and that nothing else holds it",
-};
 
 /** Writes and waits until the stream took it; a stream that is gone is no error here. */
 export function print(stream: TerminalOutput, text: string): Promise<void> {
@@ -136,8 +126,7 @@ export function describe(error: unknown): Described {
     return { code: "internal-error", message: error instanceof Error ? error.message : String(error) };
   }
   const { code, message, refusal } = error;
-  const next = refusal?.next ?? NEXT_STEPS[code];
-  return { code, message, ...refusal, ...(next === undefined ? {} : { next }) };
+  return { code, message, ...refusal };
 }
 
 /** The exit status of an error, by what the command promises. */

@@ -26,8 +26,8 @@ export interface TerminalOutput extends Writable {
 export interface Identity {
   /** SSH wire format of the public key. */
   readonly publicKey: Uint8Array;
-  /** What to show: the file's name or the key's comment. */
-  readonly name: string;
+  /** Where the key is, for a person; not escaped. */
+  readonly source: string;
   /** Signs the sealtty user authentication message and nothing else. @returns the SSHSIG blob. */
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
@@ -51,8 +51,8 @@ export interface Services {
   inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<{ claims: AppraisedClaims; evidence: Evidence }>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
-  /** @throws SealttyError `bad-config`. */
-  loadIdentity(path: string): Promise<Identity>;
+  /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */
+  loadIdentity(path: string | undefined): Promise<Identity>;
   dial(address: GuestAddress): Promise<Pipe>;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;

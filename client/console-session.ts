@@ -76,6 +76,8 @@ export function startConsoleSession(parts: SessionParts, config: PageConfig, vie
   let connectionOver = false;
   let closedByUs = false;
   let channelLive = false;
+  let attempt = 1;
+  let ended: Extract<PageState, { kind: "ended" }> | undefined;
 
   const onState = (state: ConnectionState): void => {
     if (closedByUs) return;
@@ -89,10 +91,10 @@ export function startConsoleSession(parts: SessionParts, config: PageConfig, vie
       return;
     }
     if (attested !== undefined) return;
+    if (state.phase === "reconnecting") views.show({ kind: "connecting", step: "dialing", attempt: ++attempt });
+    if (state.phase === "dialing") attempt = state.attempt;
     const step = stepOf(state);
-    if (step !== undefined) {
-      views.show({ kind: "connecting", step, attempt: state.phase === "dialing" ? state.attempt : 1 });
-    }
+    if (step !== undefined) views.show({ kind: "connecting", step, attempt: step === "dialing" ? attempt : 1 });
   };
 
   const run = async (): Promise<void> => {
@@ -120,11 +122,13 @@ export function startConsoleSession(parts: SessionParts, config: PageConfig, vie
     if (closedByUs) return;
     void guest.closed.then(() => {
       connectionOver = true;
+      if (ended?.canOpenAgain === true) views.show({ ...ended, canOpenAgain: false });
     });
     await runChannel(guest);
   };
 
   const runChannel = async (open: Guest): Promise<void> => {
+    ended = undefined;
     const terminal = views.mountTerminal();
     const channel = await open.openChannel(channelRequest(config, terminal));
     channelLive = true;
@@ -132,7 +136,8 @@ export function startConsoleSession(parts: SessionParts, config: PageConfig, vie
     try {
       await pump(channel, terminal, views.warnInputStuck.bind(views));
       const exit = exitWords(await channel.exit);
-      views.show({ kind: "ended", ...exit, canOpenAgain: !connectionOver });
+      ended = { kind: "ended", ...exit, canOpenAgain: !connectionOver };
+      views.show(ended);
     } finally {
       channelLive = false;
       views.warnInputStuck(false);

@@ -68,7 +68,7 @@ function wordsFor(code: string, message: string): { title: string; what: string;
     case "evidence-refused":
       return {
         title: "This guest was refused",
-        what: "The evidence it showed does not meet your policy. It may be another machine, other software, or a host in between.",
+        what: `${message === "" ? "The evidence it showed does not meet your policy" : message.replace(/\.$/, "")}. It may be another machine, other software, or a host in between.`,
         advice: [],
       };
     case "evidence-unavailable":

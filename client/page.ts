@@ -62,6 +62,7 @@ class Page implements SessionViews {
   #drawerOpen = false;
   #trustOpen = true;
   #lostAt = 0;
+  #roundTripMs: number | undefined;
   #state: PageState = { kind: "loading" };
   #identity = "";
   #simulatedAllowed = false;
@@ -163,6 +164,7 @@ class Page implements SessionViews {
         this.#setTrustOpen(false);
         break;
       case "live":
+        this.#topBar.setRoundTrip(this.#roundTripMs);
         if (document.activeElement === document.body) this.#terminal?.focus();
         break;
       case "reconnecting":
@@ -195,7 +197,8 @@ class Page implements SessionViews {
 
   showStats(stats: Parameters<SessionViews["showStats"]>[0]): void {
     this.#trust.setStats(stats);
-    this.#topBar.setRoundTrip(this.#state.kind === "live" ? stats.roundTripMs : undefined);
+    this.#roundTripMs = stats.roundTripMs;
+    this.#topBar.setRoundTrip(this.#state.kind === "live" ? this.#roundTripMs : undefined);
   }
 
   showHostNoise(noise: Uint8Array): void {

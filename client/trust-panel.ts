@@ -90,7 +90,7 @@ export class TrustPanel {
           "div",
           {},
           element("h3", {}, "Nothing is verified yet"),
-          element("p", {}, "No terminal is shown and nothing secret is sent before the guest's evidence has met your policy."),
+          element("p", {}, "Once the guest's evidence has met your policy, you read here what was checked, and by whose signature."),
         ),
       );
     }

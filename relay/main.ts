@@ -5,13 +5,14 @@ import { SealttyError } from "../protocol/errors.ts";
 import { parseRelayArguments, RELAY_HELP, relayOptions } from "./config.ts";
 import { startRelay } from "./relay.ts";
 import type { Tap } from "./route.ts";
+import { VERSION } from "./version.ts";
 
 const MAX_TAP_WAITING = 1024 * 1024;
 
 async function main(): Promise<void> {
   const args = parseRelayArguments(process.argv.slice(2));
   if (args.help) return void process.stdout.write(RELAY_HELP);
-  if (args.version) return void process.stdout.write(`sealtty-relay ${version()}\n`);
+  if (args.version) return void process.stdout.write(`sealtty-relay ${VERSION}\n`);
   const options = relayOptions(args, args.config === undefined ? undefined : readConfig(args.config));
   const tap = args.tapFd === undefined ? undefined : tapTo(args.tapFd);
   const relay = await startRelay({ ...options, log: say }, tap === undefined ? {} : { tap });
@@ -32,13 +33,6 @@ function readConfig(path: string): string {
   } catch (cause) {
     throw new SealttyError("bad-config", `Cannot read ${path} (${(cause as NodeJS.ErrnoException).code})`, { cause });
   }
-}
-
-function version(): string {
-  const manifest: { version: string } = JSON.parse(
-    readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
-  );
-  return manifest.version;
 }
 
 function tapTo(fd: number): Tap {

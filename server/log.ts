@@ -35,7 +35,7 @@ export interface LogOptions {
   readonly level?: LogLevel;
   /** Default: under systemd, which sets JOURNAL_STREAM. */
   readonly journal?: boolean;
-  write?(line: string): void;
+  readonly write?: (line: string) => void;
 }
 
 export function createLog(options: LogOptions = {}): Log {

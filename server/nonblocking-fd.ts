@@ -56,7 +56,7 @@ export interface FdWriterOptions {
   /** Milliseconds without progress after which all that waits is thrown away; absent: wait for ever. */
   readonly dropAfter?: number;
   /** The system's error of a failed write; everything that waits was thrown away. */
-  onError(error: unknown): void;
+  readonly onError: (error: unknown) => void;
 }
 
 interface Waiting {

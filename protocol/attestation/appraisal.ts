@@ -23,7 +23,10 @@ export interface AppraisalInput {
   readonly acceptSimulated: boolean;
 }
 
-const ASSURANCE_OF = { tpm: "host-vouched", simulated: "simulated" } as const satisfies Record<string, Assurance>;
+const ASSURANCE_OF = { tpm: "host-vouched", simulated: "simulated" } as const satisfies Record<
+  string,
+  Assurance
+>;
 const SIMULATED_WARNING = "SIMULATED evidence: nothing about this guest is proven";
 /** PCRs that `--save-policy` leaves out: reset by any software (16, 23), or different at every look (10, IMA). */
 const NOT_SAVED: ReadonlySet<number> = new Set([10, 16, 23]);
@@ -61,7 +64,13 @@ export async function appraise(input: AppraisalInput): Promise<VerifiedGuest> {
       requireAssurance(policy, "simulated");
       const facts = verifySimulated(evidence, binder, policy, suite, input.acceptSimulated);
       return VerifiedGuest.afterChecks(
-        { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
+        {
+          signature: "valid",
+          binding: "equal",
+          instance: "pinned",
+          referenceValues: "met",
+          assurance: "met",
+        },
         simulatedClaims(facts, policy.name),
       );
     }

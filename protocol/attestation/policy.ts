@@ -55,7 +55,8 @@ export function parsePolicy(tomlText: string): Policy {
   top.allowOnly(["version", "name", "minimumAssurance", "anyInstance", "tpm", "simulated"]);
 
   const name = top.string("name") ?? "guest";
-  if (!isPolicyName(name)) bad("name is not 1 to 64 characters without control characters; write `name = \"db1\"`");
+  if (!isPolicyName(name))
+    bad('name is not 1 to 64 characters without control characters; write `name = "db1"`');
   const minimumAssurance = parseAssurance(top);
   const anyInstance = top.boolean("anyInstance") ?? false;
   const tpmTable = top.table("tpm");
@@ -107,20 +108,31 @@ export function renderPolicy(policy: Policy): string {
     `name = ${quoted(policy.name)}`,
     `minimumAssurance = ${quoted(policy.minimumAssurance)}`,
   ];
-  if (policy.anyInstance) lines.push("# ANY machine that runs this software is accepted.", "anyInstance = true");
+  if (policy.anyInstance)
+    lines.push("# ANY machine that runs this software is accepted.", "anyInstance = true");
   if (policy.tpm !== undefined) {
     const { akNames, bank } = policy.tpm;
     lines.push("", "[tpm]");
     if (akNames.length > 0) {
       lines.push("# Names of the TPM attestation keys: which machine.", `ak = ${quotedList(akNames)}`);
     }
-    lines.push(`bank = ${quoted(bank)}`, "", "# What was started. Remove the lines that you do not want to pin.", "[tpm.pcrs]");
+    lines.push(
+      `bank = ${quoted(bank)}`,
+      "",
+      "# What was started. Remove the lines that you do not want to pin.",
+      "[tpm.pcrs]",
+    );
     for (const [index, values] of sortedPcrs(policy.tpm)) {
       lines.push(`# ${pcrMeaning(index)}`, `${index} = ${quotedList(values)}`);
     }
   }
   if (policy.simulated !== undefined) {
-    lines.push("", "# Proves nothing: for tests only.", "[simulated]", `instance = ${quoted(policy.simulated.instance)}`);
+    lines.push(
+      "",
+      "# Proves nothing: for tests only.",
+      "[simulated]",
+      `instance = ${quoted(policy.simulated.instance)}`,
+    );
   }
   return `${lines.join("\n")}\n`;
 }
@@ -134,10 +146,14 @@ function parseAssurance(top: Table): Assurance {
   const choices = ASSURANCES.map((each) => `"${each}"`).join(", ");
   const text = top.string("minimumAssurance");
   if (text === undefined) {
-    return bad(`minimumAssurance is missing; write \`minimumAssurance = "host-vouched"\` (or another of ${choices})`);
+    return bad(
+      `minimumAssurance is missing; write \`minimumAssurance = "host-vouched"\` (or another of ${choices})`,
+    );
   }
   const assurance = ASSURANCES.find((each) => each === text);
-  return assurance ?? bad(`minimumAssurance is none of ${choices}; write \`minimumAssurance = "host-vouched"\``);
+  return (
+    assurance ?? bad(`minimumAssurance is none of ${choices}; write \`minimumAssurance = "host-vouched"\``)
+  );
 }
 
 function parseTpm(tpm: Table, anyInstance: boolean): TpmPolicy {
@@ -173,7 +189,8 @@ function parseTpm(tpm: Table, anyInstance: boolean): TpmPolicy {
       bad(`tpm.pcrs.${key} pins a PCR that any software can reset, which proves nothing; remove it`);
     }
     const values = (pcrTable as Table).strings(key) ?? [];
-    if (values.length === 0) bad(`tpm.pcrs.${key} accepts no value; write \`${key} = ["…"]\` or remove the line`);
+    if (values.length === 0)
+      bad(`tpm.pcrs.${key} accepts no value; write \`${key} = ["…"]\` or remove the line`);
     const digits = 2 * BANKS[bank].size;
     const lower = values.map((text, i) => {
       const value = text.toLowerCase();
@@ -183,7 +200,9 @@ function parseTpm(tpm: Table, anyInstance: boolean): TpmPolicy {
     pcrs.set(index, lower);
   }
   if (pcrs.size === 0) {
-    bad('tpm.pcrs is missing, so any software could run; write [tpm.pcrs] with at least one line such as `4 = ["…"]`');
+    bad(
+      'tpm.pcrs is missing, so any software could run; write [tpm.pcrs] with at least one line such as `4 = ["…"]`',
+    );
   }
   return { akNames, bank, pcrs };
 }
@@ -191,8 +210,10 @@ function parseTpm(tpm: Table, anyInstance: boolean): TpmPolicy {
 function parseSimulated(simulated: Table): { readonly instance: string } {
   simulated.allowOnly(["instance"]);
   const instance = simulated.string("instance");
-  if (instance === undefined) return bad('simulated.instance is missing; write `instance = "demo"` into [simulated]');
-  if (!isInstanceName(instance)) return bad("simulated.instance is not 1 to 64 printable ASCII characters; write `instance = \"demo\"`");
+  if (instance === undefined)
+    return bad('simulated.instance is missing; write `instance = "demo"` into [simulated]');
+  if (!isInstanceName(instance))
+    return bad('simulated.instance is not 1 to 64 printable ASCII characters; write `instance = "demo"`');
   return { instance };
 }
 
@@ -214,7 +235,8 @@ function parseToml(text: string): object {
     return parse(text, { integersAsBigInt: true, unsafeKeyBehaviour: "throw", maxDepth: 8 });
   } catch (cause) {
     const where = cause instanceof TomlError ? `line ${cause.line}, column ${cause.column}: ` : "";
-    const said = cause instanceof TomlError ? (cause.message.split("\n", 1)[0] as string) : "it is too deeply nested";
+    const said =
+      cause instanceof TomlError ? (cause.message.split("\n", 1)[0] as string) : "it is too deeply nested";
     throw new SealttyError(
       "bad-policy",
       `Policy: ${where}not valid TOML (${shown(said)}); keys look like \`name = "db1"\`, sections like [tpm]`,
@@ -246,7 +268,9 @@ class Table {
       if (known.includes(key)) continue;
       const nearest = nearestOf(key, known);
       const where = this.#path === "" ? "at the top" : `in [${this.#path}]`;
-      bad(`unknown key ${this.#at(shown(key))}; did you mean ${nearest}? Known ${where}: ${known.join(", ")}`);
+      bad(
+        `unknown key ${this.#at(shown(key))}; did you mean ${nearest}? Known ${where}: ${known.join(", ")}`,
+      );
     }
   }
 
@@ -276,7 +300,8 @@ class Table {
     const value = this.#entries.get(key);
     if (value === undefined) return undefined;
     const path = this.#at(key);
-    const prototype: unknown = typeof value === "object" && value !== null ? Object.getPrototypeOf(value) : undefined;
+    const prototype: unknown =
+      typeof value === "object" && value !== null ? Object.getPrototypeOf(value) : undefined;
     if (prototype !== null && prototype !== Object.prototype) {
       return bad(`${path} is not a section; write [${path}] on a line of its own`);
     }

@@ -18,7 +18,11 @@ export function refuse(
   cause?: unknown,
 ): never {
   const refusal = { check, expected: cut(expected), found: cut(found), next };
-  throw new SealttyError("evidence-refused", sentence, cause === undefined ? { refusal } : { refusal, cause });
+  throw new SealttyError(
+    "evidence-refused",
+    sentence,
+    cause === undefined ? { refusal } : { refusal, cause },
+  );
 }
 
 /** Runs a parser over bytes of the guest; what it rejects becomes a refusal of the evidence. */

@@ -39,7 +39,11 @@ export function decodeSimulatedAux(bytes: Uint8Array): SimulatedAux {
 }
 
 /** @param secretKey - 32 bytes. @returns the quote: u8 version, Ed25519 signature over label and binder. */
-export function signSimulatedQuote(suite: CryptoSuite, secretKey: Uint8Array, binder: Uint8Array): Uint8Array {
+export function signSimulatedQuote(
+  suite: CryptoSuite,
+  secretKey: Uint8Array,
+  binder: Uint8Array,
+): Uint8Array {
   return concat(u8(VERSION), suite.ed25519Sign(secretKey, concat(LABEL, binder)));
 }
 
@@ -65,7 +69,9 @@ export function checkSimulated(
       "Only for a test: say --simulated. Otherwise configure the guest's sealttyd for its real evidence device.",
     );
   }
-  const aux = parsing("simulated.format", "The data beside the simulated quote", () => decodeSimulatedAux(evidence.aux));
+  const aux = parsing("simulated.format", "The data beside the simulated quote", () =>
+    decodeSimulatedAux(evidence.aux),
+  );
   const signature = parsing("simulated.format", "The simulated quote", () => {
     const reader = new Reader(evidence.quote, "Simulated quote");
     if (reader.u8() !== VERSION) reader.fail("has a version that this version does not know");

@@ -38,7 +38,12 @@ export interface SubtleLike<Key = unknown> {
 
 type Parameters =
   | { readonly kind: "ec"; readonly curve: string; readonly size: number; readonly hash: string }
-  | { readonly kind: "rsa"; readonly name: string; readonly hash: string; readonly saltLength: number | undefined };
+  | {
+      readonly kind: "rsa";
+      readonly name: string;
+      readonly hash: string;
+      readonly saltLength: number | undefined;
+    };
 
 const ALGORITHMS: Readonly<Record<HardwareSignatureAlgorithm, Parameters>> = {
   "ecdsa-p256-sha256": { kind: "ec", curve: "P-256", size: 32, hash: "SHA-256" },
@@ -74,7 +79,9 @@ async function verifyEc<Key>(
   if (key.kind !== "ec" || key.x.length !== size || key.y.length !== size) return false;
   if (signature.length !== 2 * size) return false;
   const jwk = { kty: "EC", crv: curve, x: base64url(key.x), y: base64url(key.y) };
-  const imported = await subtle.importKey("jwk", jwk, { name: "ECDSA", namedCurve: curve }, false, ["verify"]);
+  const imported = await subtle.importKey("jwk", jwk, { name: "ECDSA", namedCurve: curve }, false, [
+    "verify",
+  ]);
   return await subtle.verify({ name: "ECDSA", hash }, imported, signature.slice(), message.slice());
 }
 

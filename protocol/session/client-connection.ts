@@ -1,9 +1,10 @@
 // One connection of the client through its phases, over however many pipes: what connect.ts tells as one story.
 
 import type { Evidence } from "../attestation/evidence.ts";
+import { equalBytes } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
-import { FRAME_PACKET, frameHead } from "../frames/frame-body.ts";
+import { FRAME_PACKET } from "../frames/frame-body.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -254,7 +255,9 @@ export class ClientConnection {
     if (this.#failure !== undefined) return;
     try {
       if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
-      else if (frameHead(body)?.type === FRAME_PACKET) this.#onPacket(this.#connection, body, encoding);
+      else if (body[0] === FRAME_PACKET && equalBytes(body.subarray(1, 5), this.#id)) {
+        this.#onPacket(this.#connection, body, encoding); // another id is another client's, behind the same relay
+      }
     } catch (error) {
       this.#fail(asSealttyError(error));
     }

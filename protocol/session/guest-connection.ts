@@ -89,6 +89,7 @@ export class GuestConnection {
   readonly #channels = new Map<number, GuestChannel>();
   #evidenceDigest: Uint8Array | undefined;
   #user: AuthenticatedUser | undefined;
+  #newest = -1; // highest packet number heard
   #attempts = 0;
   #deciding = false; // an authentication attempt is being answered
   #closedAt: number | undefined;
@@ -164,12 +165,17 @@ export class GuestConnection {
   receive(body: Uint8Array, port: GuestPort, encoding: FrameEncoding): boolean {
     if (this.#over) return false;
     try {
-      if (this.#connection.receive(body, this.#clock.now()) === undefined) return false;
-      if (this.port !== port) {
-        this.port = port;
-        this.#connection.onNewPipe(this.#clock.now());
+      const number = this.#connection.receive(body, this.#clock.now());
+      if (number === undefined) return false;
+      if (number > this.#newest) {
+        // Only the newest packet moves the connection: the host may hold older ones back and let them out elsewhere.
+        this.#newest = number;
+        this.encoding = encoding;
+        if (this.port !== port) {
+          this.port = port;
+          this.#connection.onNewPipe(this.#clock.now());
+        }
       }
-      this.encoding = encoding;
       this.replies = [];
       this.#readMessages();
       if (this.#connection.peerClose !== undefined) this.#hangUpAll();

@@ -58,7 +58,10 @@ export class EvidenceCollector {
   async collect(makeBinder: (aux: Uint8Array) => Uint8Array): Promise<Evidence> {
     const { provider, clock, perSecond, maxWaiting } = this.#options;
     if (this.#waiting >= maxWaiting) {
-      throw new SealttyError("limit-exceeded", "Too many connections wait for evidence: try again in some seconds");
+      throw new SealttyError(
+        "limit-exceeded",
+        "Too many connections wait for evidence: try again in some seconds",
+      );
     }
     this.#waiting++;
     try {

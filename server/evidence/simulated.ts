@@ -19,14 +19,21 @@ export class SimulatedEvidenceProvider implements EvidenceProvider {
    */
   constructor(optIn: typeof SIMULATED_OPT_IN, suite: CryptoSuite, instance: string) {
     if ((optIn as string) !== SIMULATED_OPT_IN) {
-      throw new SealttyError("bad-config", `Simulated evidence proves nothing: to have it, write "${SIMULATED_OPT_IN}"`);
+      throw new SealttyError(
+        "bad-config",
+        `Simulated evidence proves nothing: to have it, write "${SIMULATED_OPT_IN}"`,
+      );
     }
     this.#suite = suite;
     this.#secretKey = suite.randomBytes(32);
     try {
       this.#aux = encodeSimulatedAux({ publicKey: suite.ed25519PublicKey(this.#secretKey), instance });
     } catch (cause) {
-      throw new SealttyError("bad-config", "A simulated instance's name is 1 to 64 printable ASCII characters", { cause });
+      throw new SealttyError(
+        "bad-config",
+        "A simulated instance's name is 1 to 64 printable ASCII characters",
+        { cause },
+      );
     }
   }
 

@@ -135,7 +135,8 @@ export function parsePcrRead(body: Uint8Array): { updateCounter: number; values:
   const selected = readPcrSelections(reader).flatMap(({ bank, indexes }) =>
     indexes.map((index): { bank: BankName; index: number } => ({ bank, index })),
   );
-  if (reader.u32() !== selected.length || selected.length > PCRS_PER_READ) reader.fail("has another number of values");
+  if (reader.u32() !== selected.length || selected.length > PCRS_PER_READ)
+    reader.fail("has another number of values");
   const values = selected.map(({ bank, index }) => {
     const value = reader.lv16(64).slice();
     if (value.length !== BANKS[bank].size) reader.fail("has a value of another length");

@@ -6,7 +6,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { tpmQualifyingData } from "../../protocol/attestation/binder.ts";
 import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
 import { parseAttest } from "../../protocol/attestation/tpm/attest.ts";
-import { MAX_PCR, type PcrSelection, type PcrValue, coversExactly, pcrDigestOf } from "../../protocol/attestation/tpm/pcr.ts";
+import {
+  MAX_PCR,
+  type PcrSelection,
+  type PcrValue,
+  coversExactly,
+  pcrDigestOf,
+} from "../../protocol/attestation/tpm/pcr.ts";
 import { decodeTpmAux, encodeTpmAux, encodeTpmQuote } from "../../protocol/attestation/tpm/quote.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
@@ -73,8 +79,14 @@ export class TpmEvidenceProvider implements EvidenceProvider {
   /** @throws SealttyError `bad-config` on an impossible list of PCRs. */
   constructor(options: TpmEvidenceOptions) {
     const indexes = [...new Set(options.pcrs ?? DEFAULT_PCRS)].sort((a, b) => a - b);
-    if (indexes.length === 0 || indexes.some((index) => !Number.isInteger(index) || index < 0 || index > MAX_PCR)) {
-      throw new SealttyError("bad-config", `The PCRs to quote must be numbers from 0 to ${MAX_PCR}, at least one`);
+    if (
+      indexes.length === 0 ||
+      indexes.some((index) => !Number.isInteger(index) || index < 0 || index > MAX_PCR)
+    ) {
+      throw new SealttyError(
+        "bad-config",
+        `The PCRs to quote must be numbers from 0 to ${MAX_PCR}, at least one`,
+      );
     }
     this.#suite = options.suite;
     this.#transmit = options.transmit;
@@ -98,13 +110,20 @@ export class TpmEvidenceProvider implements EvidenceProvider {
     return await this.#mutex.run(async () => {
       const quote = await this.#quoteWithKey(tpmQualifyingData(this.#suite, binder));
       if (!equalBytes(this.#key?.publicArea ?? new Uint8Array(), prepared.akPublic)) {
-        throw new StaleAuxError("evidence-unavailable", "The TPM's attestation key changed while evidence was collected");
+        throw new StaleAuxError(
+          "evidence-unavailable",
+          "The TPM's attestation key changed while evidence was collected",
+        );
       }
       const quoted = tpmSaid(() => parseAttest(quote.attest).quote);
-      if (quoted === undefined) throw unavailable("The TPM answered with something else than a quote", "Reboot the guest.");
+      if (quoted === undefined)
+        throw unavailable("The TPM answered with something else than a quote", "Reboot the guest.");
       const digest = pcrDigestOf(prepared.pcrs, (message) => this.#suite.sha256(message));
       if (!coversExactly(quoted.selections, prepared.pcrs) || !equalBytes(digest, quoted.pcrDigest)) {
-        throw new StaleAuxError("evidence-unavailable", "A PCR changed while evidence was collected: collect it again");
+        throw new StaleAuxError(
+          "evidence-unavailable",
+          "A PCR changed while evidence was collected: collect it again",
+        );
       }
       return encodeTpmQuote(quote);
     });
@@ -198,7 +217,10 @@ export class TpmEvidenceProvider implements EvidenceProvider {
 
   async #transmitInTime(command: Uint8Array, purpose: string): Promise<Uint8Array> {
     if (this.#broken !== undefined) {
-      throw unavailable(`The TPM cannot be used: ${this.#broken}`, "Restart sealttyd; if it stays, reboot the guest.");
+      throw unavailable(
+        `The TPM cannot be used: ${this.#broken}`,
+        "Restart sealttyd; if it stays, reboot the guest.",
+      );
     }
     const cancel = new AbortController();
     const late = sleep(this.#timeoutMs, undefined, { signal: cancel.signal }).then(() => undefined);
@@ -214,14 +236,22 @@ export class TpmEvidenceProvider implements EvidenceProvider {
           this.#key = undefined;
         };
         answer.then(done, done);
-        throw unavailable(`The TPM did not ${purpose} in ${this.#timeoutMs} ms`, "Restart sealttyd; if it stays, reboot the guest.");
+        throw unavailable(
+          `The TPM did not ${purpose} in ${this.#timeoutMs} ms`,
+          "Restart sealttyd; if it stays, reboot the guest.",
+        );
       }
-      if (response.length > MAX_RESPONSE) throw unavailable("The TPM's answer is too long", "Reboot the guest.");
+      if (response.length > MAX_RESPONSE)
+        throw unavailable("The TPM's answer is too long", "Reboot the guest.");
       return response;
     } catch (cause) {
       if (cause instanceof SealttyError) throw cause;
       this.#key = undefined; // it went with the connection to the TPM
-      throw unavailable(`The TPM did not ${purpose}: ${reasonOf(cause)}`, "Restart sealttyd; if it stays, reboot the guest.", cause);
+      throw unavailable(
+        `The TPM did not ${purpose}: ${reasonOf(cause)}`,
+        "Restart sealttyd; if it stays, reboot the guest.",
+        cause,
+      );
     } finally {
       cancel.abort();
     }
@@ -282,7 +312,11 @@ async function openDevice(device: string): Promise<FileHandle> {
           cause,
         );
       default:
-        throw unavailable(`The TPM at ${device} cannot be opened: ${reasonOf(cause)}`, "See the kernel log.", cause);
+        throw unavailable(
+          `The TPM at ${device} cannot be opened: ${reasonOf(cause)}`,
+          "See the kernel log.",
+          cause,
+        );
     }
   }
 }

@@ -55,9 +55,9 @@ function epollReader(fd: number, events: FdReaderEvents): FdReader | undefined {
   let handle: PipeHandle;
   let stream: StreamBinding;
   try {
-    const { binding } = process as unknown as { binding(name: string): unknown };
-    const pipe = binding.call(process, "pipe_wrap") as PipeBinding;
-    stream = binding.call(process, "stream_wrap") as StreamBinding;
+    const node = process as unknown as { binding(name: string): unknown };
+    const pipe = node.binding("pipe_wrap") as PipeBinding;
+    stream = node.binding("stream_wrap") as StreamBinding;
     handle = new pipe.Pipe(PIPE_TYPE_SOCKET);
     if ((handle.open(fd) ?? 0) !== 0) return undefined;
   } catch {

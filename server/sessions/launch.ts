@@ -50,7 +50,7 @@ export function spawnOrThrow(program: string, args: readonly string[], options: 
   try {
     return spawn(program, args, options);
   } catch (cause) {
-    if (errorCode(cause) === "E2BIG") {
+    if (errorCode(cause) === "E2BIG" || errorCode(cause) === "ENAMETOOLONG") {
       throw new SealttyError("limit-exceeded", "The command and its environment are too long", { cause });
     }
     throw new SealttyError("device-unavailable", `Cannot start a program: ${errorCode(cause) ?? "unknown"}`, {

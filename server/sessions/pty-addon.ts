@@ -35,7 +35,7 @@ export function loadPtyAddon(): PtyAddon {
       return loaded;
     } catch (error) {
       // Of a long message only the first line: Node appends its search path.
-      tried.push(`${file ?? "node_modules"}: ${String((error as Error).message).split("\n")[0]}`);
+      tried.push(`${file ?? "node_modules"}: ${(error as Error).message.split("\n")[0]}`);
     }
   }
   throw new SealttyError(

@@ -14,22 +14,35 @@ const CLIENT_MAY_SET = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
 export function userPrograms(users: UsersConfig): StartProcess {
   return async (user, request) => {
     if (request.kind === "login") {
-      if (users.login === undefined) throw new SealttyError("bad-config", "No login program is configured ([users] login)");
+      if (users.login === undefined)
+        throw new SealttyError("bad-config", "No login program is configured ([users] login)");
       // login(1) asks for the name and the password itself, and becomes the user: it starts as the daemon's own user.
       const { columns, rows, term } = request;
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
       return startOnPty({ command: users.login, environment, directory: "/", columns, rows });
     }
     const account = await accountFor(user.name);
-    const allowed = Object.fromEntries(Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)));
+    const allowed = Object.fromEntries(
+      Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)),
+    );
     const launch = { directory: account.home, ...(process.getuid?.() === 0 ? { account } : {}) };
     if (request.kind === "exec") {
-      return startExec({ ...launch, command: request.command, environment: sessionEnvironment(account, undefined, allowed) });
+      return startExec({
+        ...launch,
+        command: request.command,
+        environment: sessionEnvironment(account, undefined, allowed),
+      });
     }
     const shell = users.shell ?? [account.shell, "-l"];
     const { columns, rows, term } = request;
     const command = request.command.length > 0 ? request.command : shell;
-    return startOnPty({ ...launch, command, environment: sessionEnvironment(account, term, allowed), columns, rows });
+    return startOnPty({
+      ...launch,
+      command,
+      environment: sessionEnvironment(account, term, allowed),
+      columns,
+      rows,
+    });
   };
 }
 
@@ -38,12 +51,17 @@ async function accountFor(name: string): Promise<Account> {
   if (account === undefined) throw new SealttyError("user-refused", "No such user");
   const own = process.getuid?.();
   if (own !== 0 && own !== account.uid) {
-    throw new SealttyError("user-refused", "sealttyd does not run as root, so it can start programs only as its own user");
+    throw new SealttyError(
+      "user-refused",
+      "sealttyd does not run as root, so it can start programs only as its own user",
+    );
   }
   return account;
 }
 
 async function ownAccount(): Promise<Account> {
   const { username, uid, gid, homedir, shell } = os.userInfo();
-  return (await findAccount(username)) ?? { name: username, uid, gid, home: homedir, shell: shell ?? "/bin/sh" };
+  return (
+    (await findAccount(username)) ?? { name: username, uid, gid, home: homedir, shell: shell ?? "/bin/sh" }
+  );
 }

@@ -78,7 +78,11 @@ pipeContract("unix listener in the guest", async () => {
   };
 });
 
-async function webSocketServer(): Promise<{ url: string; connection: Promise<WebSocket>; server: WebSocketServer }> {
+async function webSocketServer(): Promise<{
+  url: string;
+  connection: Promise<WebSocket>;
+  server: WebSocketServer;
+}> {
   const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
   await once(server, "listening");
   const connection = once(server, "connection").then(([socket]) => {
@@ -117,7 +121,8 @@ test("a web socket is offered the subprotocol binary, without compression, witho
   (await connection).terminate();
   await expect(connectWebSocket("ws://127.0.0.1:1/?token=hunter2")).rejects.toMatchObject({
     code: "transport-lost",
-    message: 'Cannot connect to "ws://127.0.0.1:1/": nobody listens there. Check the port, and that the machine runs.',
+    message:
+      'Cannot connect to "ws://127.0.0.1:1/": nobody listens there. Check the port, and that the machine runs.',
   });
 });
 

@@ -96,7 +96,9 @@ test(
     await withVm({ firmware: "seabios", hvc0: { kind: "unix" } }, async (vm) => {
       process.stdout.write(`SeaBIOS with hvc0: ready after ${Math.round(vm.bootMs)} ms\n`);
       expect(vm.serialLog()).toContain("sealtty-init: console /dev/hvc0");
-      await new Promise((resolve) => setTimeout(resolve, 5000));
+      await vm.waitForSerial(/sealttyd\[virtio\]: .*sealttyd serves/);
+      await vm.waitForSerial(/sealttyd\[hvc0\]: .*sealttyd serves/);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
       expect(vm.serialLog()).not.toContain("ended with status");
     });
   },

@@ -20,7 +20,9 @@ export interface TpmAttest {
   /** 8 bytes as hex. */
   readonly firmwareVersion: string;
   /** Undefined unless `type` is a quote. */
-  readonly quote: { readonly selections: readonly PcrSelection[]; readonly pcrDigest: Uint8Array } | undefined;
+  readonly quote:
+    | { readonly selections: readonly PcrSelection[]; readonly pcrDigest: Uint8Array }
+    | undefined;
 }
 
 /**

@@ -210,7 +210,8 @@ export function reportEventLog(
   try {
     const parsed = parseEventLog(log);
     if (parsed.format === "empty") return { ...nothing, problem: "the guest sent no event log" };
-    if (parsed.format === "legacy-sha1") return { ...nothing, problem: "the event log has SHA-1 digests only" };
+    if (parsed.format === "legacy-sha1")
+      return { ...nothing, problem: "the event log has SHA-1 digests only" };
     const replayed = replayEvents(parsed.events, bank, hash);
     const reproduced: number[] = [];
     const differing: number[] = [];
@@ -225,7 +226,9 @@ export function reportEventLog(
         differing.push(index);
       }
     }
-    const events = parsed.events.map((event) => describe(event, bank, hash, reproduced.includes(event.index)));
+    const events = parsed.events.map((event) =>
+      describe(event, bank, hash, reproduced.includes(event.index)),
+    );
     const problem = reproduced.length > 0 ? undefined : "the event log does not reproduce any quoted PCR";
     return { problem, reproduced, differing, uncovered, events };
   } catch (error) {

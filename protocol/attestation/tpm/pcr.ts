@@ -80,7 +80,10 @@ export function coversExactly(selections: readonly PcrSelection[], values: reado
 }
 
 /** What TPM2_Quote hashes: the values one after the other. @param hash - that of the key's scheme, not of the bank. */
-export function pcrDigestOf(values: readonly PcrValue[], hash: (message: Uint8Array) => Uint8Array): Uint8Array {
+export function pcrDigestOf(
+  values: readonly PcrValue[],
+  hash: (message: Uint8Array) => Uint8Array,
+): Uint8Array {
   return hash(concat(...values.map((each) => each.value)));
 }
 

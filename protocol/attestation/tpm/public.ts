@@ -49,7 +49,8 @@ export function parsePublic(bytes: Uint8Array): TpmPublic {
   if (reader.u16() !== TPM_ALG.null) reader.fail("belongs to a storage or decryption key");
   const scheme = reader.u16();
   const hasHash = scheme === TPM_ALG.ecdsa || scheme === TPM_ALG.rsassa || scheme === TPM_ALG.rsapss;
-  if (!hasHash && scheme !== TPM_ALG.null) reader.fail("names a signing scheme that this version does not know");
+  if (!hasHash && scheme !== TPM_ALG.null)
+    reader.fail("names a signing scheme that this version does not know");
   const schemeHash = hasHash ? reader.u16() : 0;
 
   let key: HardwareKey;
@@ -62,7 +63,8 @@ export function parsePublic(bytes: Uint8Array): TpmPublic {
     const exponent = reader.u32();
     if (exponent !== 0 && exponent !== 65537) reader.fail("has an unusual RSA exponent");
     const modulus = reader.lv16(256);
-    if (modulus.length !== 256 || (modulus[0] as number) < 0x80) reader.fail("has an RSA modulus of another size");
+    if (modulus.length !== 256 || (modulus[0] as number) < 0x80)
+      reader.fail("has an RSA modulus of another size");
     key = { kind: "rsa", modulus, exponent: Uint8Array.of(1, 0, 1) };
   } else {
     reader.fail("is neither an ECC nor an RSA key");

@@ -90,7 +90,9 @@ export async function checkTpmQuote(
   requireAttestationKey(ak);
   const akName = toHex(sha256Name(aux.akPublic, hashes.sha256));
 
-  const signature = parsing("tpm.signature-scheme", "The quote's signature", () => parseSignature(quote.signature));
+  const signature = parsing("tpm.signature-scheme", "The quote's signature", () =>
+    parseSignature(quote.signature),
+  );
   const scheme = requireMatchingScheme(ak, signature);
   if (!(await signatures.verify(scheme.algorithm, ak.key, quote.attest, signature.bytes))) {
     refuse(
@@ -142,13 +144,15 @@ export async function checkTpmQuote(
     verified: [
       {
         check: "tpm.ak-attributes",
-        words: "The attestation key was made in its TPM, cannot leave it, and signs only what the TPM itself says",
+        words:
+          "The attestation key was made in its TPM, cannot leave it, and signs only what the TPM itself says",
         value: "fixedTPM fixedParent sensitiveDataOrigin restricted sign",
       },
       { check: "tpm.signature", words: "That key signed the quote", value: scheme.words },
       {
         check: "tpm.binding",
-        words: "The quote was made for this connection and no other: this key exchange, this nonce, this guest key",
+        words:
+          "The quote was made for this connection and no other: this key exchange, this nonce, this guest key",
         value: toHex(qualifyingData),
       },
       {
@@ -204,9 +208,17 @@ export function judgeTpm(facts: TpmFacts, policy: TpmPolicy, hashes: TpmHashes):
         `If you changed that part of the guest yourself, add the value to tpm.pcrs.${index}; otherwise do not connect.`,
       );
     }
-    verified.push({ check: "tpm.pcr", words: `PCR ${index} (${pcrMeaning(index)}) holds an accepted value`, value: found });
+    verified.push({
+      check: "tpm.pcr",
+      words: `PCR ${index} (${pcrMeaning(index)}) holds an accepted value`,
+      value: found,
+    });
   }
-  if (!pinned.some(([index]) => SAYS_WHAT_BOOTED.has(index) && !isZero(valueOf(facts, policy.bank, index) as Uint8Array))) {
+  if (
+    !pinned.some(
+      ([index]) => SAYS_WHAT_BOOTED.has(index) && !isZero(valueOf(facts, policy.bank, index) as Uint8Array),
+    )
+  ) {
     warnings.push("The policy pins no PCR that says which kernel was started (4, 8, 9 or 11, measured)");
   }
   const unpinned = facts.pcrs
@@ -214,7 +226,8 @@ export function judgeTpm(facts: TpmFacts, policy: TpmPolicy, hashes: TpmHashes):
     .map((pcr) => pcr.index);
   const rest = describeRest(facts, policy.bank, hashes);
   const notVerified = [...rest.notVerified];
-  if (unpinned.length > 0) notVerified.push(`PCRs quoted but not pinned by the policy: ${unpinned.join(", ")}`);
+  if (unpinned.length > 0)
+    notVerified.push(`PCRs quoted but not pinned by the policy: ${unpinned.join(", ")}`);
   return { verified: [...verified, ...rest.verified], notVerified, warnings };
 }
 
@@ -227,7 +240,13 @@ export async function verifyTpm(
   signatures: SignatureVerifier,
 ): Promise<{ readonly facts: TpmFacts; readonly verdict: TpmVerdict }> {
   if (policy.tpm === undefined) {
-    return refuse("evidence.type", "The policy does not accept TPM evidence", "another type", "tpm", "Add a [tpm] section.");
+    return refuse(
+      "evidence.type",
+      "The policy does not accept TPM evidence",
+      "another type",
+      "tpm",
+      "Add a [tpm] section.",
+    );
   }
   const facts = await checkTpmEvidence(evidence, binder, suite, signatures);
   return { facts, verdict: judgeTpm(facts, policy.tpm, suite) };
@@ -246,7 +265,8 @@ export function describeRest(facts: TpmFacts, bank: Bank, hashes: TpmHashes): Om
     "That memory is encrypted, or hidden from the host: a TPM does not say",
     "The TPM itself: a software TPM beside QEMU belongs to the host, who can make it sign anything",
   ];
-  if (!facts.clockSafe) notVerified.push("The TPM's boot counters: it says itself that they may have gone back");
+  if (!facts.clockSafe)
+    notVerified.push("The TPM's boot counters: it says itself that they may have gone back");
   const log = eventLogReport(facts.pcrs, facts.eventLog, bank, hashes);
   if (log.problem === undefined) {
     verified.push({
@@ -273,7 +293,12 @@ export function tpmEventLogOf(evidence: Evidence, bank: Bank, hashes: TpmHashes)
   return eventLogReport(aux.pcrs, aux.eventLog, bank, hashes);
 }
 
-function eventLogReport(pcrs: readonly PcrValue[], log: Uint8Array, bank: Bank, hashes: TpmHashes): EventLogReport {
+function eventLogReport(
+  pcrs: readonly PcrValue[],
+  log: Uint8Array,
+  bank: Bank,
+  hashes: TpmHashes,
+): EventLogReport {
   return reportEventLog(log, pcrs, bank, bank === "sha256" ? (message) => hashes.sha256(message) : sha384);
 }
 
@@ -282,7 +307,13 @@ const SAYS_WHAT_BOOTED: ReadonlySet<number> = new Set([4, 8, 9, 11]);
 
 function requireQuote(attest: TpmAttest): NonNullable<TpmAttest["quote"]> {
   if (attest.magic !== TPM_GENERATED) {
-    refuse("tpm.magic", "The signed data was not made by a TPM", "ff544347", hex32(attest.magic), NEXT_CHANGED);
+    refuse(
+      "tpm.magic",
+      "The signed data was not made by a TPM",
+      "ff544347",
+      hex32(attest.magic),
+      NEXT_CHANGED,
+    );
   }
   if (attest.type !== TPM_ST_ATTEST_QUOTE || attest.quote === undefined) {
     return refuse(

@@ -70,7 +70,9 @@ export class SoftwareAk {
   }
 
   sign(message: Uint8Array): Uint8Array {
-    const raw = new Uint8Array(nodeSign("sha256", message, { key: this.#privateKey, dsaEncoding: "ieee-p1363" }));
+    const raw = new Uint8Array(
+      nodeSign("sha256", message, { key: this.#privateKey, dsaEncoding: "ieee-p1363" }),
+    );
     return concat(u16(0x18), u16(0x0b), lv16(raw.subarray(0, 32)), lv16(raw.subarray(32)));
   }
 }

@@ -29,18 +29,22 @@ test.runIf(!hasEvidence)("sample evidence is absent: its tests did not run", () 
 type Selection = readonly [string, readonly number[]];
 
 /** PCR values of a sample, in the order of its selection, as a guest would send them. */
-function pcrsInOrder(selections: readonly Selection[], banks: Record<string, Record<string, string>>): PcrValue[] {
+function pcrsInOrder(
+  selections: readonly Selection[],
+  banks: Record<string, Record<string, string>>,
+): PcrValue[] {
   return selections.flatMap(([alg, indexes]) => {
     const bank = bankOfAlgorithm(Number(alg)) as BankName;
     return indexes.map((index) => ({ bank, index, value: fromHex(banks[bank]?.[index] as string) }));
   });
 }
 
-const hash = (bank: string) => (message: Uint8Array) => new Uint8Array(createHash(bank).update(message).digest());
+const hash = (bank: string) => (message: Uint8Array) =>
+  new Uint8Array(createHash(bank).update(message).digest());
 const BOOT_PCRS = [0, 4, 7, 11];
 
 /** The owner's policy of a sample: that key, those values (PCR 11 of the substituted case as it truly was). */
-function policyFor(name: string, akName: string, pcrs: readonly PcrValue[]): TpmPolicy {
+function policyFor(akName: string, pcrs: readonly PcrValue[]): TpmPolicy {
   const bank = pcrs.some((pcr) => pcr.bank === "sha256") ? "sha256" : "sha384";
   const values = new Map<number, string[]>();
   for (const index of BOOT_PCRS) {
@@ -64,7 +68,9 @@ const FOREIGN_LAYOUT = ["gce-cos85-nonce9009", "trustee-swtpm-rsa"];
 const ordinary = samples("tpm").filter((name) => ![...PARSE_ONLY, ...FOREIGN_LAYOUT].includes(name));
 
 test.runIf(hasEvidence)("every TPM sample has a test", () => {
-  const failing = samples("tpm").filter((name) => sampleJson(`tpm/${name}/expected.json`).expected === "fail");
+  const failing = samples("tpm").filter(
+    (name) => sampleJson(`tpm/${name}/expected.json`).expected === "fail",
+  );
   expect(failing.sort()).toEqual(Object.keys(EXPECTED_CHECK).sort());
   expect(samples("tpm")).toHaveLength(15);
 });
@@ -82,7 +88,11 @@ test.runIf(hasEvidence).each(ordinary)("sample %s gets its expected verdict", as
   const judge = async () => {
     const quote = { attest: sample(`tpm/${name}/quote.msg`), signature: sample(`tpm/${name}/quote.sig`) };
     const aux = { akPublic, pcrs, eventLog: new Uint8Array() };
-    return judgeTpm(await checkTpmQuote(quote, aux, nonce, suite, signatures), policyFor(name, akName, pcrs), suite);
+    return judgeTpm(
+      await checkTpmQuote(quote, aux, nonce, suite, signatures),
+      policyFor(akName, pcrs),
+      suite,
+    );
   };
   if (expected.expected === "fail") {
     expect(await refusedBy(judge)).toBe(EXPECTED_CHECK[name]);
@@ -95,68 +105,93 @@ test.runIf(hasEvidence).each(ordinary)("sample %s gets its expected verdict", as
   }
 });
 
-test.runIf(hasEvidence)("sample gce-cos85: quotes of three banks verify, the log replays to PCR 0-9, PCR 10 is not in it", async () => {
-  const at = "tpm/gce-cos85-nonce9009";
-  const akPublic = sample(`${at}/ak.tpmt_public`);
-  const eventLog = sample(`${at}/eventlog.bin`);
-  for (const { bank, quote } of sampleJson(`${at}/expected.json`).quotes) {
-    const pcrs = pcrsInOrder(quote.sel, { [bank]: sampleJson(`${at}/pcrs_${bank}.json`) });
-    const facts = await checkTpmQuote(
-      { attest: sample(`${at}/quote_${bank}.msg`), signature: sample(`${at}/quote_${bank}.sig`) },
-      { akPublic, pcrs, eventLog },
-      fromHex(quote.extra),
-      suite,
-      signatures,
+test.runIf(hasEvidence)(
+  "sample gce-cos85: quotes of three banks verify, the log replays to PCR 0-9, PCR 10 is not in it",
+  async () => {
+    const at = "tpm/gce-cos85-nonce9009";
+    const akPublic = sample(`${at}/ak.tpmt_public`);
+    const eventLog = sample(`${at}/eventlog.bin`);
+    for (const { bank, quote } of sampleJson(`${at}/expected.json`).quotes) {
+      const pcrs = pcrsInOrder(quote.sel, { [bank]: sampleJson(`${at}/pcrs_${bank}.json`) });
+      const facts = await checkTpmQuote(
+        { attest: sample(`${at}/quote_${bank}.msg`), signature: sample(`${at}/quote_${bank}.sig`) },
+        { akPublic, pcrs, eventLog },
+        fromHex(quote.extra),
+        suite,
+        signatures,
+      );
+      const report = reportEventLog(eventLog, facts.pcrs, bank, hash(bank));
+      expect(report.problem).toBeUndefined();
+      expect(report.reproduced).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+      expect(report.differing).toEqual([]);
+      expect(report.uncovered).toContain(10);
+      expect(report.events.every((event) => event.verified || event.type === "EV_NO_ACTION")).toBe(true);
+      if (bank === "sha1") continue; // no policy may pin it
+      const verdict = judgeTpm(facts, policyFor(facts.akName, pcrs), suite);
+      expect(verdict.verified.find((line) => line.check === "tpm.event-log")?.words).toContain(
+        "PCR 0, 1, 2, 3",
+      );
+      expect(verdict.notVerified.join("\n")).toContain("How PCR 10");
+    }
+  },
+);
+
+test.runIf(hasEvidence)(
+  "sample gce-cos85: a log with one digest changed is not verified where it matters",
+  () => {
+    const at = "tpm/gce-cos85-nonce9009";
+    const values = sampleJson(`${at}/pcrs_sha256.json`) as Record<string, string>;
+    const quoted = Object.entries(values).map(([index, value]) => ({
+      bank: "sha256" as const,
+      index: Number(index),
+      value: fromHex(value),
+    }));
+    const log = sample(`${at}/eventlog.bin`);
+    const parsed = parseEventLog(log);
+    if (parsed.format !== "crypto-agile") throw new Error("not crypto-agile");
+    const target = parsed.events.findLast((event) => event.index === 4)?.digests.get("sha256") as Uint8Array;
+    target[0] = (target[0] as number) ^ 1; // a view into `log`
+    const report = reportEventLog(log, quoted, "sha256", suite.sha256);
+    expect(report.differing).toEqual([4]);
+    expect(report.events.filter((event) => event.pcr === 4).some((event) => event.verified)).toBe(false);
+    expect(report.events.filter((event) => event.pcr === 7).some((event) => event.verified)).toBe(true);
+  },
+);
+
+test.runIf(hasEvidence)(
+  "sample trustee-swtpm-rsa: a quote with 64 bytes of qualifying data verifies",
+  async () => {
+    const at = "tpm/trustee-swtpm-rsa";
+    const key = createPublicKey({
+      key: Buffer.from(sample(`${at}/ak_spki.der`)),
+      format: "der",
+      type: "spki",
+    });
+    const modulus = new Uint8Array(Buffer.from(key.export({ format: "jwk" }).n as string, "base64url"));
+    // The sample has no TPMT_PUBLIC: this one has its modulus and the usual attributes.
+    const akPublic = concat(
+      ...[
+        u16(1),
+        u16(0x0b),
+        u32(GOOD_ATTRIBUTES),
+        u16(0),
+        u16(0x10),
+        u16(0x14),
+        u16(0x0b),
+        u16(2048),
+        u32(0),
+      ],
+      lv16(modulus),
     );
-    const report = reportEventLog(eventLog, facts.pcrs, bank, hash(bank));
-    expect(report.problem).toBeUndefined();
-    expect(report.reproduced).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    expect(report.differing).toEqual([]);
-    expect(report.uncovered).toContain(10);
-    expect(report.events.every((event) => event.verified || event.type === "EV_NO_ACTION")).toBe(true);
-    if (bank === "sha1") continue; // no policy may pin it
-    const verdict = judgeTpm(facts, policyFor("gce", facts.akName, pcrs), suite);
-    expect(verdict.verified.find((line) => line.check === "tpm.event-log")?.words).toContain("PCR 0, 1, 2, 3");
-    expect(verdict.notVerified.join("\n")).toContain("How PCR 10");
-  }
-});
-
-test.runIf(hasEvidence)("sample gce-cos85: a log with one digest changed is not verified where it matters", () => {
-  const at = "tpm/gce-cos85-nonce9009";
-  const values = sampleJson(`${at}/pcrs_sha256.json`) as Record<string, string>;
-  const quoted = Object.entries(values).map(([index, value]) => ({
-    bank: "sha256" as const,
-    index: Number(index),
-    value: fromHex(value),
-  }));
-  const log = sample(`${at}/eventlog.bin`);
-  const parsed = parseEventLog(log);
-  if (parsed.format !== "crypto-agile") throw new Error("not crypto-agile");
-  const target = parsed.events.findLast((event) => event.index === 4)?.digests.get("sha256") as Uint8Array;
-  target[0] = (target[0] as number) ^ 1; // a view into `log`
-  const report = reportEventLog(log, quoted, "sha256", suite.sha256);
-  expect(report.differing).toEqual([4]);
-  expect(report.events.filter((event) => event.pcr === 4).some((event) => event.verified)).toBe(false);
-  expect(report.events.filter((event) => event.pcr === 7).some((event) => event.verified)).toBe(true);
-});
-
-test.runIf(hasEvidence)("sample trustee-swtpm-rsa: a quote with 64 bytes of qualifying data verifies", async () => {
-  const at = "tpm/trustee-swtpm-rsa";
-  const key = createPublicKey({ key: Buffer.from(sample(`${at}/ak_spki.der`)), format: "der", type: "spki" });
-  const modulus = new Uint8Array(Buffer.from(key.export({ format: "jwk" }).n as string, "base64url"));
-  // The sample has no TPMT_PUBLIC: this one has its modulus and the usual attributes.
-  const akPublic = concat(
-    ...[u16(1), u16(0x0b), u32(GOOD_ATTRIBUTES), u16(0), u16(0x10), u16(0x14), u16(0x0b), u16(2048), u32(0)],
-    lv16(modulus),
-  );
-  const { extra, sel } = sampleJson(`${at}/expected.json`).tpm_quote;
-  const list = sampleJson(`${at}/pcrs_sha256.json`) as string[];
-  const pcrs = pcrsInOrder(sel, { sha256: Object.fromEntries(list.entries()) });
-  const quote = { attest: sample(`${at}/quote.msg`), signature: sample(`${at}/quote.sig`) };
-  const aux = { akPublic, pcrs, eventLog: new Uint8Array() };
-  const facts = await checkTpmQuote(quote, aux, fromHex(extra), suite, signatures);
-  expect(facts.resetCount).toBe(2);
-});
+    const { extra, sel } = sampleJson(`${at}/expected.json`).tpm_quote;
+    const list = sampleJson(`${at}/pcrs_sha256.json`) as string[];
+    const pcrs = pcrsInOrder(sel, { sha256: Object.fromEntries(list.entries()) });
+    const quote = { attest: sample(`${at}/quote.msg`), signature: sample(`${at}/quote.sig`) };
+    const aux = { akPublic, pcrs, eventLog: new Uint8Array() };
+    const facts = await checkTpmQuote(quote, aux, fromHex(extra), suite, signatures);
+    expect(facts.resetCount).toBe(2);
+  },
+);
 
 test.runIf(hasEvidence)("sample dstack: a quote of another maker parses to its values", () => {
   const { tpm_quote: expected } = sampleJson("tpm/dstack-quote-msg-parse-only/expected.json");
@@ -167,13 +202,18 @@ test.runIf(hasEvidence)("sample dstack: a quote of another maker parses to its v
   expect(toHex(attest.quote?.pcrDigest as Uint8Array)).toBe(expected.pcrDigest);
 });
 
-test.runIf(hasEvidence)("sample make-activate-credential: the AK parses to its name, the EK is no signing key", () => {
-  const at = "tpm/swtpm-make-activate-credential";
-  const ak = unwrapPublic(sample(`${at}/ak.tpm2b_public`));
-  expect(parsePublic(ak).kind).toBe("rsa-2048");
-  expect(toHex(sha256Name(ak, suite.sha256))).toBe(toHex(sample(`${at}/ak.name`)));
-  expect(() => parsePublic(unwrapPublic(sample(`${at}/ek_rsa.tpm2b_public`)))).toThrow("storage or decryption key");
-});
+test.runIf(hasEvidence)(
+  "sample make-activate-credential: the AK parses to its name, the EK is no signing key",
+  () => {
+    const at = "tpm/swtpm-make-activate-credential";
+    const ak = unwrapPublic(sample(`${at}/ak.tpm2b_public`));
+    expect(parsePublic(ak).kind).toBe("rsa-2048");
+    expect(toHex(sha256Name(ak, suite.sha256))).toBe(toHex(sample(`${at}/ak.name`)));
+    expect(() => parsePublic(unwrapPublic(sample(`${at}/ek_rsa.tpm2b_public`)))).toThrow(
+      "storage or decryption key",
+    );
+  },
+);
 
 test.runIf(hasEvidence).each([
   ["tpm-arch-linux", ["sha1", "sha256"]],
@@ -195,15 +235,18 @@ test.runIf(hasEvidence)("the SHA-1 log of an old machine is recognised, not mis-
   expect(report.events).toEqual([]);
 });
 
-test.runIf(hasEvidence)("an event log cut anywhere is malformed or ends between two events, and never throws anything else", () => {
-  const log = sample("eventlog/tpm-arch-linux/eventlog.bin");
-  let whole = 0;
-  for (let length = 1; length < log.length; length++) {
-    if (onlySealttyErrors(() => parseEventLog(log.subarray(0, length)))) whole++;
-  }
-  const parsed = parseEventLog(log);
-  const events = parsed.format === "crypto-agile" ? parsed.events.length : 0;
-  // Cuts between events, and the few where what is left over looks like padding.
-  expect(whole).toBeGreaterThanOrEqual(events);
-  expect(whole).toBeLessThan(4 * events);
-});
+test.runIf(hasEvidence)(
+  "an event log cut anywhere is malformed or ends between two events, and never throws anything else",
+  () => {
+    const log = sample("eventlog/tpm-arch-linux/eventlog.bin");
+    let whole = 0;
+    for (let length = 1; length < log.length; length++) {
+      if (onlySealttyErrors(() => parseEventLog(log.subarray(0, length)))) whole++;
+    }
+    const parsed = parseEventLog(log);
+    const events = parsed.format === "crypto-agile" ? parsed.events.length : 0;
+    // Cuts between events, and the few where what is left over looks like padding.
+    expect(whole).toBeGreaterThanOrEqual(events);
+    expect(whole).toBeLessThan(4 * events);
+  },
+);

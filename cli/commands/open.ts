@@ -1,0 +1,122 @@
+// `sealtty open`: the page, served to this machine only, with the guest of the command line.
+
+import path from "node:path";
+import { SealttyError } from "../../protocol/errors.ts";
+import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
+import { type GuestAddress, parseAddress } from "../address.ts";
+import {
+  DEFAULT_PAGE_PORT,
+  type PageServer,
+  type PageServerOptions,
+  startPageServer,
+} from "../local-page-server.ts";
+import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
+import { readPageFiles } from "../page-files.ts";
+import { encodingOf, readIdentity, readPolicy, userOf } from "../reach.ts";
+import { print, Reporter } from "../report.ts";
+import type { Services } from "../services.ts";
+
+/** A second guest beside the first: tried in turn when the default port is taken. */
+const PORTS_TRIED = 10;
+
+export const openCommand: Command = {
+  name: "open",
+  summary: "serve the console page to this machine only, and open it in the browser",
+  operands: "GUEST",
+  options: [
+    ...COMMON_OPTIONS.filter(({ name }) => name !== "timeout"),
+    { name: "port", value: "PORT", help: `port on localhost; default ${DEFAULT_PAGE_PORT}, 0 for any` },
+    { name: "no-open", help: "print the link, start no browser" },
+  ],
+  notes: ["The link works once. Ctrl-C ends the server; the page then cannot sign in or, through it, reach the guest."],
+  exits: "ssh-like",
+  async run(input, services) {
+    if (input.rest !== undefined) throw usage(openCommand, "open runs no command");
+    const guest = onlyGuest(openCommand, input);
+    const reporter = new Reporter(services, input);
+    const address = parseAddress(guest);
+    const { text, policy } = await readPolicy(input, guest, services);
+    const user = userOf(input, services);
+    if (!isUserName(user)) throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
+    const options: PageServerOptions = {
+      port: portOf(input) ?? DEFAULT_PAGE_PORT,
+      files: await readPageFiles(path.join(services.programDirectory, "..", "page")),
+      guest: {
+        address: address.text,
+        directUrl: directUrlOf(address),
+        policyText: text,
+        simulated: input.has("simulated"),
+        user,
+        identity: policy.name,
+        encoding: encodingOf(input),
+      },
+      identity: await readIdentity(input, services, false),
+      dial: () => services.dial(address),
+      onStranger: () =>
+        reporter.warn("sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew"),
+    };
+    if (input.has("simulated")) reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
+    const server = await startSomewhere(options, portOf(input) === undefined, reporter);
+    try {
+      await announce(server, !input.has("no-open"), services, reporter);
+      await ended(services);
+      return 0;
+    } finally {
+      await server.close();
+    }
+  },
+};
+
+/** `ws:` the page opens by itself, even to QEMU; the rest goes through this program. */
+function directUrlOf(address: GuestAddress): string | undefined {
+  return address.kind === "web-socket" && !address.secure ? address.url : undefined;
+}
+
+/** @throws SealttyError `bad-config`. */
+export function portOf(input: Input): number | undefined {
+  const text = input.text("port");
+  if (text === undefined) return undefined;
+  if (!/^[0-9]{1,5}$/.test(text) || Number(text) > 65535) {
+    throw new SealttyError("bad-config", "--port takes a number from 0 to 65535");
+  }
+  return Number(text);
+}
+
+/** @param anyNear - the default port was not asked for by name: one beside it will do, and is said. */
+export async function startSomewhere(
+  options: PageServerOptions,
+  anyNear: boolean,
+  reporter: Reporter,
+): Promise<PageServer> {
+  for (let offset = 0; ; offset++) {
+    try {
+      const server = await startPageServer({ ...options, port: options.port === 0 ? 0 : options.port + offset });
+      if (offset > 0) {
+        reporter.say(`sealtty: port ${options.port} is taken; on port ${server.port} the browser remembers nothing of it`);
+      }
+      return server;
+    } catch (error) {
+      const taken =
+        error instanceof SealttyError && (error.cause as NodeJS.ErrnoException | undefined)?.code === "EADDRINUSE";
+      if (!taken || !anyNear || offset + 1 >= PORTS_TRIED) throw error;
+    }
+  }
+}
+
+export async function announce(
+  server: PageServer,
+  openIt: boolean,
+  services: Services,
+  reporter: Reporter,
+): Promise<void> {
+  if (reporter.json) await print(services.stdout, `${JSON.stringify({ event: "open", url: server.url })}\n`);
+  else await print(services.stdout, `Open: ${server.url}\n`);
+  if (openIt && services.openBrowser(server.url)) reporter.say("sealtty: opening the browser");
+}
+
+/** Resolves with the signal that asks this program to end. */
+export function ended(services: Services): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) services.onSignal(signal, () => resolve(signal));
+  });
+}

@@ -1,0 +1,30 @@
+// Who may talk to a server on this machine's loopback: our own page, and nobody that a browser was talked into helping.
+
+import type { IncomingMessage } from "node:http";
+
+export type Verdict = { readonly status: 200 } | { readonly status: 403 | 421; readonly reason: string };
+
+/**
+ * Host against DNS rebinding, Origin against other pages (those opened as files too), fetch metadata against the rest.
+ * @param needsOrigin - web sockets: a browser always sends theirs, and nothing else has business here.
+ */
+export function judgeRequest(request: IncomingMessage, port: number, needsOrigin: boolean): Verdict {
+  const { host, origin } = request.headers;
+  if (host === undefined || !hostsOf(port).includes(host)) {
+    return { status: 421, reason: "this server answers to localhost only" };
+  }
+  if (origin === undefined ? needsOrigin : origin !== `http://${host}`) {
+    return { status: 403, reason: "only the page of this server may ask" };
+  }
+  const site = request.headers["sec-fetch-site"];
+  if (site !== undefined && site !== "same-origin" && site !== "none") {
+    return { status: 403, reason: "only the page of this server may ask" };
+  }
+  return { status: 200 };
+}
+
+export function hostsOf(port: number): string[] {
+  const names = ["localhost", "127.0.0.1", "[::1]"];
+  const hosts = names.map((name) => `${name}:${port}`);
+  return port === 80 ? [...hosts, ...names] : hosts; // browsers leave the default port out
+}

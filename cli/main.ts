@@ -1,0 +1,85 @@
+// bin `sealtty`: the real terminal, network, keys and clock, given to the commands.
+
+import { spawn } from "node:child_process";
+import { userInfo } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { nodeClock } from "../node/clock.ts";
+import { nodeSuite } from "../node/crypto-suite.ts";
+import { loadIdentity } from "../node/user-identity.ts";
+import { parsePolicy } from "../protocol/attestation/policy.ts";
+import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
+import { connect, inspectGuest } from "../protocol/session/connect.ts";
+import { dial } from "./dial.ts";
+import { EXIT_OURS } from "./exit-status.ts";
+import { run } from "./program.ts";
+import { Reporter } from "./report.ts";
+import type { Services } from "./services.ts";
+import { VERSION } from "./version.ts";
+
+const services: Services = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  environment: process.env,
+  localUser: localUser(),
+  platform: process.platform,
+  programDirectory: path.dirname(fileURLToPath(import.meta.url)),
+  version: VERSION,
+  suite: nodeSuite,
+  signatures: webCryptoSignatures(globalThis.crypto.subtle),
+  clock: nodeClock,
+  connect,
+  inspectGuest,
+  parsePolicy,
+  loadIdentity: (file) => loadIdentity(file === undefined ? {} : { identityFile: file }),
+  dial,
+  onSignal(name, handler) {
+    process.on(name, handler);
+    return () => process.off(name, handler);
+  },
+  onExit(handler) {
+    process.on("exit", handler);
+    return () => process.off("exit", handler);
+  },
+  suspend: () => process.kill(0, "SIGTSTP"), // the whole job: npx and shell functions stop with us
+  openBrowser,
+};
+
+function localUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return process.env["USER"] ?? "root"; // a container's user without an entry in /etc/passwd
+  }
+}
+
+function openBrowser(url: string): boolean {
+  const graphical = (process.env["DISPLAY"] ?? "") !== "" || (process.env["WAYLAND_DISPLAY"] ?? "") !== "";
+  const program = process.platform === "darwin" ? "open" : graphical ? "xdg-open" : undefined;
+  if (program === undefined) return false;
+  const child = spawn(program, [url], { stdio: "ignore", detached: true });
+  child.on("error", () => undefined); // the link was printed
+  child.unref();
+  return true;
+}
+
+/** Whatever goes wrong: the terminal is restored by the exit handlers, and the user gets one sentence. */
+function crash(error: unknown): void {
+  const verbose = process.argv.filter((argument) => argument === "-v" || argument === "--verbose").length;
+  const json = process.argv.includes("--json");
+  process.exitCode = EXIT_OURS;
+  process.once("exit", () => {
+    new Reporter(services, { has: (name) => json && name === "json", count: () => verbose }).failure(error);
+  });
+  process.exit(EXIT_OURS);
+}
+
+process.on("uncaughtException", crash);
+process.on("unhandledRejection", crash);
+// Whoever reads our output may leave: the writer learns it from its own write.
+process.stdout.on("error", () => undefined);
+process.stderr.on("error", () => undefined);
+
+const status = await run(process.argv.slice(2), services);
+process.exit(status);

@@ -1,0 +1,35 @@
+// A stream of the guest's into one of ours, no faster than it is taken.
+
+import { SealttyError } from "../protocol/errors.ts";
+import type { ReceiveStream } from "../protocol/session/api.ts";
+import type { TerminalOutput } from "./services.ts";
+
+/** Nobody reads our output any more: as with SIGPIPE. */
+export class OutputClosed extends Error {
+  override readonly name = "OutputClosed";
+}
+
+/** Gives credit back only for what the stream took. @throws OutputClosed, SealttyError where the connection ended first. */
+export async function pump(from: ReceiveStream, to: TerminalOutput, watch?: (chunk: Uint8Array) => void): Promise<void> {
+  for (;;) {
+    const chunk = await from.read();
+    if (chunk === undefined) return;
+    watch?.(chunk);
+    await write(to, chunk);
+    from.consumed(chunk.length);
+  }
+}
+
+function write(to: TerminalOutput, chunk: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (to.destroyed) return reject(new OutputClosed());
+    to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {
+      if (error === null || error === undefined) resolve();
+      else if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED" || error.code === "EIO") {
+        reject(new OutputClosed());
+      } else {
+        reject(new SealttyError("device-unavailable", `Cannot write the output (${error.code})`, { cause: error }));
+      }
+    });
+  });
+}

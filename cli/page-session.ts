@@ -1,0 +1,67 @@
+// What the page asks of the command that served it: its configuration once, then signatures by the user's key.
+
+import type { RawData, WebSocket } from "ws";
+import { SealttyError } from "../protocol/errors.ts";
+import type { UserAuthFields } from "../protocol/session/api.ts";
+import { printable } from "./printable.ts";
+import type { Identity } from "./services.ts";
+
+const SERVICE = "sealtty-session";
+/** Signatures under way: a hardware key waits for a touch, and each one asks. */
+const MAX_SIGNING = 4;
+
+/** @param user - the only one for whom this page may have something signed. */
+export function servePageSession(
+  socket: WebSocket,
+  config: Readonly<Record<string, unknown>>,
+  user: string,
+  identity: Identity | undefined,
+): void {
+  let signing = 0;
+  const answer = (message: Readonly<Record<string, unknown>>): void => {
+    if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
+  };
+  socket.on("message", (data: RawData, isBinary: boolean) => {
+    const request = isBinary ? undefined : parseSignRequest((data as Buffer).toString("utf8"));
+    if (request === undefined) return socket.close(1008, "not a request");
+    const { id, fields } = request;
+    const refuse = (message: string): void => answer({ type: "sign-failed", id, message });
+    if (identity === undefined) return refuse("no key was named with -i");
+    if (fields.user !== user || fields.service !== SERVICE) return refuse("not the user that sealtty open was started for");
+    if (signing >= MAX_SIGNING) return refuse("too many signatures asked for at once");
+    signing++;
+    identity
+      .sign(fields)
+      .then(
+        (sshsig) => answer({ type: "signed", id, sshsig: Buffer.from(sshsig).toString("base64") }),
+        (error: unknown) => refuse(error instanceof SealttyError ? printable(error.message) : "the key did not sign"),
+      )
+      .finally(() => {
+        signing--;
+      });
+  });
+  answer({ type: "config", ...config });
+}
+
+function parseSignRequest(json: string): { id: number; fields: UserAuthFields } | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  const { type, id, handshakeHash, evidenceDigest, user, service } = value as Record<string, unknown>;
+  if (type !== "sign" || typeof id !== "number" || !Number.isSafeInteger(id)) return undefined;
+  const hash = bytes32(handshakeHash);
+  const digest = bytes32(evidenceDigest);
+  if (hash === undefined || digest === undefined || typeof user !== "string" || typeof service !== "string") {
+    return undefined;
+  }
+  return { id, fields: { handshakeHash: hash, evidenceDigest: digest, user, service } };
+}
+
+function bytes32(value: unknown): Uint8Array | undefined {
+  if (typeof value !== "string" || !/^[A-Za-z0-9+/]{43}=$/.test(value)) return undefined;
+  return new Uint8Array(Buffer.from(value, "base64"));
+}

@@ -1,0 +1,106 @@
+// This terminal as the guest's: keys and escapes in, output and size changes out, until the remote program ends.
+
+import { SealttyError } from "../protocol/errors.ts";
+import type { Channel } from "../protocol/session/api.ts";
+import { type EscapeEvent, EscapeKeys, parseEscapeCharacter } from "./escape-keys.ts";
+import { EXIT_OURS, EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "./exit-status.ts";
+import type { Input } from "./options.ts";
+import { OutputClosed, pump } from "./output.ts";
+import { RawTerminal } from "./raw-terminal.ts";
+import type { Reporter } from "./report.ts";
+import type { Services } from "./services.ts";
+
+/** Typed and not yet taken by the connection. Below it keys are always read, so that ~. works while the guest does not answer. */
+const MAX_TYPED = 1024 * 1024;
+
+/** @returns the byte, or null for none. @throws SealttyError `bad-config`. */
+export function escapeOption(input: Input): number | null {
+  const text = input.text("escape");
+  const character = text === undefined ? 0x7e : parseEscapeCharacter(text);
+  if (character === undefined) {
+    throw new SealttyError("bad-config", "--escape takes one character, ^ and a letter, or none");
+  }
+  return character;
+}
+
+/** @returns the exit status. @throws SealttyError where the connection ended before the program did. */
+export async function runTerminal(
+  channel: Channel,
+  terminal: RawTerminal,
+  escapeCharacter: number | null,
+  services: Services,
+  reporter: Reporter,
+): Promise<number> {
+  const { stdin, stdout } = services;
+  const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null);
+  const offs: (() => void)[] = [];
+  const ended = new Promise<number>((resolve, reject) => {
+    const stop = (status: number): void => {
+      channel.hangUp();
+      resolve(status);
+    };
+    let typed = 0;
+    let sending = Promise.resolve();
+    const send = (bytes: Uint8Array): void => {
+      typed += bytes.length;
+      if (typed > MAX_TYPED) stdin.pause();
+      sending = sending
+        .then(() => channel.write(bytes))
+        .then(() => {
+          typed -= bytes.length;
+          if (typed <= MAX_TYPED) stdin.resume();
+        })
+        .catch(() => undefined); // channel.exit tells
+    };
+    const act = (event: EscapeEvent): void => {
+      if ("send" in event) send(event.send);
+      else if (event.action === "disconnect") stop(EXIT_OURS);
+      else if (event.action === "help") for (const line of keys.help()) reporter.say(line);
+      else {
+        terminal.suspend();
+        channel.resize(terminal.size.columns, terminal.size.rows);
+      }
+    };
+    const onData = (chunk: Uint8Array): void => {
+      for (const event of keys.push(chunk)) act(event);
+    };
+    const onEnd = (): void => {
+      void sending.then(() => channel.end());
+    };
+    stdin.on("data", onData);
+    stdin.once("end", onEnd);
+    stdin.once("error", onEnd);
+    offs.push(() => {
+      stdin.off("data", onData);
+      stdin.off("end", onEnd);
+      stdin.off("error", onEnd);
+      stdin.pause();
+    });
+    for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+      offs.push(services.onSignal(signal, () => stop(signalStatus(signal))));
+    }
+    // In raw mode ^C is a byte for the guest; without a terminal it is a signal for it.
+    offs.push(services.onSignal("SIGINT", () => channel.signal("SIGINT")));
+    Promise.all([
+      channel.exit,
+      pump(channel.stdout, stdout, (chunk) => terminal.watch(chunk)),
+      pump(channel.stderr, services.stderr),
+    ]).then(
+      ([exit]) => {
+        reporter.event("exit", { ...exit });
+        resolve(shellStatus(exit));
+      },
+      (error: unknown) => {
+        if (error instanceof OutputClosed) stop(EXIT_OUTPUT_CLOSED);
+        else reject(error);
+      },
+    );
+  });
+  terminal.enter((columns, rows) => channel.resize(columns, rows));
+  try {
+    return await ended;
+  } finally {
+    terminal.leave();
+    for (const off of offs) off();
+  }
+}

@@ -1,0 +1,519 @@
+// Every state of the page, with a scripted guest, under the strict headers: it renders, violates nothing, calls nobody.
+// Screenshots go to test-results/browser/ for people to look at.
+
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import type { Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { launchBrowser, watchFaults, type PageFaults, type TestBrowser } from "../support/browser.ts";
+import type {} from "./fake-page/fake-main.ts";
+import { servePage, type PageServer } from "./page-server.ts";
+
+const SHOTS = path.join(import.meta.dirname, "../../test-results/browser");
+const TOKEN = "#t=0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+const WIDE = { width: 1280, height: 800 };
+const NARROW = { width: 400, height: 800 };
+
+let server: PageServer;
+let browser: TestBrowser;
+let page: Page;
+let faults: PageFaults;
+
+beforeAll(async () => {
+  await mkdir(SHOTS, { recursive: true });
+  [server, browser] = await Promise.all([servePage(path.join(import.meta.dirname, "fake-page")), launchBrowser({ colorScheme: "dark" })]);
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+});
+beforeEach(async () => {
+  page = await browser.context.newPage();
+  page.on("dialog", (dialog) => void dialog.accept()); // leaving a live session asks
+  faults = watchFaults(page, server.origin);
+});
+afterEach(async () => {
+  expect(faults).toEqual({ violations: [], errors: [], foreignRequests: [] });
+  await page.close();
+});
+
+async function visit(query = "", fragment = TOKEN): Promise<void> {
+  await page.goto(`${server.origin}/${query === "" ? "" : `?${query}`}${fragment}`);
+}
+const stateOf = () => page.locator("#page").getAttribute("data-state");
+const inState = (state: string) => page.waitForSelector(`#page[data-state="${state}"]`);
+
+async function shoot(name: string): Promise<void> {
+  // The terminal draws on animation frames.
+  await page.waitForTimeout(200);
+  await page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
+}
+async function shootBoth(name: string): Promise<void> {
+  await page.setViewportSize(WIDE);
+  await shoot(`${name}-wide`);
+  await page.setViewportSize(NARROW);
+  await shoot(`${name}-narrow`);
+  await page.setViewportSize(WIDE);
+}
+
+async function signIn(query = "", assurance: "hardware" | "host-vouched" | "simulated" = "hardware"): Promise<void> {
+  await visit(query);
+  await page.evaluate((assurance) => {
+    window.fake.state({ phase: "waiting-for-guest" });
+    window.fake.attest(assurance);
+  }, assurance);
+  await inState("signing-in");
+  await page.evaluate(() => window.fake.admit());
+  await inState("live");
+}
+const output = (text: string) => page.evaluate((text) => window.fake.output(text), text);
+const typed = () => page.evaluate(() => new TextDecoder().decode(Uint8Array.from(window.fake.input)));
+const terminalText = () =>
+  page.evaluate(() => [...document.querySelectorAll(".xterm-accessibility-tree > div")].map((row) => row.textContent).join("\n"));
+
+const SCREEN = [
+  "\x1b]0;operator@db-primary: ~\x07",
+  "\x1b[1;32moperator@db-primary\x1b[0m:\x1b[1;34m~\x1b[0m$ systemctl status postgresql\r\n",
+  "\x1b[32m●\x1b[0m postgresql.service - PostgreSQL database server\r\n",
+  "     Loaded: loaded (/usr/lib/systemd/system/postgresql.service; \x1b[32menabled\x1b[0m)\r\n",
+  "     Active: \x1b[1;32mactive (running)\x1b[0m since Tue 2026-03-03 08:14:02 UTC; 3h ago\r\n",
+  "   Main PID: 812 (postgres)\r\n",
+  "┌──────────┬────────┐\r\n│ database │  size  │\r\n├──────────┼────────┤\r\n│ ledger   │ 18 GiB │\r\n└──────────┴────────┘\r\n",
+  "\x1b[31mred\x1b[0m \x1b[33myellow\x1b[0m \x1b[35mmagenta\x1b[0m \x1b[36mcyan\x1b[0m \x1b[90mgrey\x1b[0m\r\n",
+  "\x1b[1;32moperator@db-primary\x1b[0m:\x1b[1;34m~\x1b[0m$ ",
+].join("");
+
+describe("before a connection", () => {
+  test("loading", async () => {
+    await visit("loading=1");
+    expect(await stateOf()).toBe("loading");
+    await shoot("loading");
+  });
+
+  test("the token leaves the address bar and the history at once", async () => {
+    await visit("loading=1");
+    expect(page.url()).toBe(`${server.origin}/?loading=1`);
+    expect(await page.evaluate(() => location.hash)).toBe("");
+  });
+
+  test.each(["", "#t=short", "#t=<script>alert(1)</script>0123456789"])("without a token (%j) it says that the link was used", async (fragment) => {
+    await visit("", fragment);
+    await inState("link-used");
+    expect(await page.locator("h1").textContent()).toBe("This link was used");
+    expect(await page.locator("main").textContent()).toContain("sealtty open");
+  });
+
+  test("a refused token", async () => {
+    await visit("used=1");
+    await inState("link-used");
+    await shootBoth("link-used");
+  });
+
+  test("no secure context", async () => {
+    await visit("insecure=1");
+    await inState("insecure-context");
+    await shootBoth("insecure-context");
+  });
+
+  test("a policy that can't be used", async () => {
+    await visit("bad-policy=1");
+    await inState("failed");
+    expect(await page.locator("main").textContent()).toContain("Line 3: [tpm] needs at least one PCR");
+    await shoot("bad-policy");
+  });
+});
+
+describe("connecting", () => {
+  test("each step is named, and no terminal exists before the appraisal passed", async () => {
+    await visit();
+    for (const phase of ["waiting-for-guest", "handshaking", "collecting-evidence", "appraising"] as const) {
+      await page.evaluate((phase) => window.fake.state({ phase }), phase);
+      await page.waitForSelector("li.now");
+      expect(await page.locator("li.now").count()).toBe(1);
+      expect(await page.locator(".xterm").count()).toBe(0);
+    }
+    await shootBoth("connecting");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    expect(await page.locator(".xterm").count()).toBe(0);
+    await shootBoth("signing-in");
+  });
+
+  test("ten seconds of silence bring advice, and the noise on the line is shown escaped", async () => {
+    await visit();
+    await page.evaluate(() => {
+      window.fake.state({ phase: "waiting-for-guest" });
+      window.fake.noise("[    0.412] virtio_console: \x1b[31mhello\x07\r\nlogin: ");
+    });
+    await page.waitForSelector(".hint:not([hidden])", { timeout: 15_000 });
+    expect(await page.locator(".hint").textContent()).toContain("The guest has not answered");
+    await page.locator(".hint summary").click();
+    expect(await page.locator(".hint pre").textContent()).toContain("virtio_console: \\x1b[31mhello\\x07\nlogin: ");
+    await shootBoth("silent");
+  });
+});
+
+describe("refusals", () => {
+  test("refused evidence: the check, expected, found, what to do; nothing was sent; no terminal", async () => {
+    await visit();
+    await page.evaluate(() =>
+      window.fake.fail("evidence-refused", "PCR 4 of the guest holds a value that the policy does not accept", {
+        check: "tpm.pcr",
+        expected: "PCR 4 = 9f1cc2a7d04be8315a6e772c1b90fd43e8a5d6027be1f94c3085ad16e7b2409c",
+        found: "PCR 4 = 00d1c63e5b7af90284eb16cd730fa8d1b52e94476cd08b13fe7a52909cb3e186",
+        next: "If you updated the guest's kernel, add the new value with sealtty inspect --save-policy from a machine you trust.",
+      }),
+    );
+    await inState("refused");
+    const words = await page.locator("main").textContent();
+    for (const part of ["This guest was refused", "tpm.pcr", "PCR 4 = 9f1c", "PCR 4 = 00d1", "Nothing was sent", "--save-policy"]) {
+      expect(words).toContain(part);
+    }
+    expect(await page.locator(".xterm").count()).toBe(0);
+    expect(await page.locator(".badge").textContent()).toBe("Refused");
+    await shootBoth("refused");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await inState("connecting");
+  });
+
+  test("a refused user", async () => {
+    await visit();
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.fail("user-refused", "The guest accepts this key for no user of that name"));
+    await inState("user-refused");
+    expect(await page.locator("main").textContent()).not.toContain("Nothing was sent");
+    await shootBoth("user-refused");
+  });
+
+  test.each([
+    ["guest-silent", "The guest has not answered"],
+    ["version-unknown", "The guest speaks another version"],
+    ["peer-misbehaved", "The other side broke the protocol"],
+    ["transport-lost", "The line is gone"],
+    ["evidence-unavailable", "The guest could not show evidence"],
+    ["api-misuse", "Something went wrong in this page"],
+  ] as const)("%s", async (code, title) => {
+    await visit();
+    await page.evaluate((code) => window.fake.fail(code, ""), code);
+    await inState("failed");
+    expect(await page.locator("h1").textContent()).toBe(title);
+    await shoot(`failed-${code}`);
+  });
+});
+
+describe("a live session", () => {
+  test("terminal, trust panel, badge", async () => {
+    await signIn("host=1");
+    await output(SCREEN);
+    const panel = await page.locator("#trust-panel").textContent();
+    for (const part of ["Vouched for by the processor", "What was verified", "What was not verified", "Which machine", "Signed by", "build-7 reference values", "ML-KEM-768", "Post-quantum"]) {
+      expect(panel).toContain(part);
+    }
+    expect(await page.locator(".badge").textContent()).toBe("Hardware-attested");
+    expect(await page.locator(".line").textContent()).toBe("Connected");
+    expect(await page.locator(".round-trip").textContent()).toBe("23 ms");
+    await shootBoth("live-panel");
+    await page.locator(".badge").click();
+    expect(await page.locator("#trust-panel").isVisible()).toBe(false);
+    await shootBoth("live");
+    const [request] = await page.evaluate(() => window.fake.requests);
+    expect(request).toMatchObject({ kind: "shell", command: [], term: "xterm-256color" });
+  });
+
+  test("it draws with WebGL, and what was parsed gives credit back", async () => {
+    await signIn();
+    expect(await page.locator(".xterm-screen canvas").count()).toBeGreaterThan(0);
+    await output("x".repeat(100_000));
+    await page.waitForFunction(() => window.fake.credit === 100_000);
+  });
+
+  test("light colours", async () => {
+    await page.emulateMedia({ colorScheme: "light" });
+    await signIn("host=1", "host-vouched");
+    await output(SCREEN);
+    await shootBoth("live-light");
+    await page.emulateMedia({ colorScheme: "dark" });
+  });
+
+  test("login without a key: the guest's own prompt, the same panel", async () => {
+    await signIn("auth=none", "host-vouched");
+    await output("\r\nDebian GNU/Linux 12 db-primary\r\n\r\ndb-primary login: ");
+    const [request] = await page.evaluate(() => window.fake.requests);
+    expect(request?.kind).toBe("login");
+    await shoot("login");
+  });
+
+  test("keystrokes reach the channel as bytes; a resize reaches it once per change", async () => {
+    await signIn();
+    await page.keyboard.type("whoami é");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => window.fake.input.includes(13));
+    expect(await typed()).toBe("whoami é\r");
+    await page.setViewportSize({ width: 900, height: 600 });
+    await page.waitForFunction(() => window.fake.resizes.length > 0);
+    const resizes = await page.evaluate(() => window.fake.resizes);
+    expect(resizes.length).toBeLessThanOrEqual(3);
+    await page.setViewportSize(WIDE);
+  });
+
+  test("simulated evidence: the red bar is there before the first answer and never leaves", async () => {
+    await visit("simulated=1");
+    const bar = page.locator(".bar.danger");
+    expect(await bar.textContent()).toBe("SIMULATED EVIDENCE — this proves nothing about the guest");
+    await page.evaluate(() => window.fake.attest("simulated"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.admit());
+    await inState("live");
+    await output("\x1b[?1049h\x1b[2J\x1b[H" + SCREEN);
+    expect(await bar.isVisible()).toBe(true);
+    await shootBoth("simulated");
+    await page.evaluate(() => window.fake.exit({ kind: "exited", status: 0 }));
+    await inState("ended");
+    expect(await bar.isVisible()).toBe(true);
+  });
+
+  test("any instance: the bar stays", async () => {
+    await signIn("any=1");
+    expect(await page.locator(".bar.caution").textContent()).toContain("ANY INSTANCE");
+    await shoot("any-instance");
+    await page.evaluate(() => window.fake.lose());
+    await inState("lost");
+    expect(await page.locator(".bar.caution").isVisible()).toBe(true);
+  });
+
+  test("reconnecting keeps the content readable; coming back clears it", async () => {
+    await signIn();
+    await output(SCREEN);
+    await page.locator(".badge").click();
+    await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "the line closed" }));
+    await inState("reconnecting");
+    expect(await page.locator(".xterm").isVisible()).toBe(true);
+    await shootBoth("reconnecting");
+    await page.evaluate(() => window.fake.state({ phase: "attested" }));
+    await inState("live");
+    expect(await page.locator(".strip").count()).toBe(0);
+  });
+
+  test.each([
+    ["normal", { kind: "exited", status: 0 }, "The session ended normally (exit status 0)."],
+    ["failure", { kind: "exited", status: 130 }, "The session ended with exit status 130."],
+    ["signal", { kind: "signalled", signal: "SIGKILL" }, "The session was ended by SIGKILL."],
+    ["hostile", { kind: "signalled", signal: "SIGNED BY AMD ✔" }, "a signal that has no known name"],
+  ] as const)("ended: %s", async (name, exit, words) => {
+    await signIn();
+    await output(SCREEN);
+    await page.locator(".badge").click();
+    await page.evaluate((exit) => window.fake.exit(exit), exit);
+    await inState("ended");
+    const strip = await page.locator(".strip").textContent();
+    expect(strip).toContain(words);
+    expect(strip).not.toContain("AMD");
+    if (name === "failure") await shootBoth("ended");
+    await page.getByRole("button", { name: "Open a new session" }).click();
+    await inState("live");
+    expect(await page.evaluate(() => window.fake.requests.length)).toBe(2);
+    await page.evaluate(() => window.fake.exit({ kind: "exited", status: 0 }));
+    await inState("ended");
+    await page.evaluate(() => window.fake.closeConnection());
+    await page.waitForSelector("text=Run sealtty open again");
+  });
+
+  test("a lost connection never looks like a clean end", async () => {
+    await signIn();
+    await output(SCREEN);
+    await page.locator(".badge").click();
+    await page.evaluate(() => window.fake.lose());
+    await inState("lost");
+    expect(await page.locator(".strip").textContent()).toContain("This was not a clean end");
+    await shootBoth("lost");
+  });
+
+  test("leaving a live session asks; leaving an ended one doesn't", async () => {
+    await signIn();
+    const asks = () => page.evaluate(() => !dispatchEvent(new Event("beforeunload", { cancelable: true })));
+    expect(await asks()).toBe(true);
+    await page.evaluate(() => window.fake.exit({ kind: "exited", status: 0 }));
+    await inState("ended");
+    expect(await asks()).toBe(false);
+  });
+
+  test("the host drawer: live frames in hex, bounded", async () => {
+    await signIn("host=1");
+    await output(SCREEN);
+    await page.locator(".badge").click();
+    await page.getByRole("button", { name: "What the host sees", exact: true }).click();
+    await page.evaluate(() => window.fake.frames(12, 64));
+    await page.waitForSelector(".wire");
+    expect(await page.locator(".drawer").textContent()).toContain("This is all that crosses the host.");
+    await shootBoth("host-view");
+    await page.evaluate(() => window.fake.frames(1000, 2000));
+    await page.waitForFunction(() => document.querySelector(".wire-counts")?.textContent?.includes("1012") !== true && document.querySelectorAll(".wire").length === 150);
+    expect(await page.locator(".wire").count()).toBe(150);
+    expect(await page.locator(".wire-counts").textContent()).toContain("frames");
+  });
+
+  test("settings, find", async () => {
+    await signIn();
+    await output(SCREEN);
+    await page.getByRole("button", { name: "Settings" }).click();
+    await shoot("settings");
+    await page.keyboard.press("Escape");
+    await page.locator(".xterm").click();
+    await page.keyboard.press("Control+Shift+F");
+    await page.keyboard.type("postgres");
+    await page.waitForFunction(() => /of \d/.test(document.querySelector(".find-count")?.textContent ?? ""));
+    await shootBoth("find");
+    await page.keyboard.press("Escape");
+    expect(await page.locator(".find").isVisible()).toBe(false);
+  });
+
+  test("by keyboard: out of the terminal, into the panel, back", async () => {
+    await signIn();
+    await page.keyboard.press("Control+Shift+M");
+    expect(await page.evaluate(() => document.activeElement?.className)).toContain("badge");
+    await page.keyboard.press("Enter"); // closes it
+    expect(await page.locator("#trust-panel").isVisible()).toBe(false);
+    await page.keyboard.press("Enter");
+    expect(await page.locator("#trust-panel").isVisible()).toBe(true);
+    await page.keyboard.press("Escape");
+    expect(await page.locator("#trust-panel").isVisible()).toBe(false);
+    expect(await page.evaluate(() => document.activeElement?.className)).toContain("xterm-helper-textarea");
+    expect(await typed()).toBe("");
+  });
+
+  test("text size by keyboard", async () => {
+    await signIn();
+    const before = await page.evaluate(() => window.fake.requests[0]);
+    await page.keyboard.press("Control+=");
+    await page.keyboard.press("Control+=");
+    await page.waitForFunction(() => window.fake.resizes.length > 0);
+    const [columns] = await page.evaluate(() => window.fake.resizes.at(-1) ?? [0, 0]);
+    expect(columns).toBeLessThan((before as { columns: number }).columns);
+    expect(await typed()).toBe("");
+  });
+});
+
+describe("a guest that attacks its terminal", () => {
+  const screenReader = async () => {
+    await page.getByRole("button", { name: "Settings" }).click();
+    await page.getByLabel("Screen reader mode").check();
+    await page.locator(".xterm-screen").click();
+  };
+
+  test.each(["L", "M", "S", "T", "Z", "I", "b"])("CSI 2147483647 %s does not hang the page", async (final) => {
+    await signIn();
+    await screenReader();
+    await output(`a\x1b[2147483647${final}\x1b[H\x1b[2Jstill here`);
+    await expect.poll(terminalText, { timeout: 5000 }).toContain("still here");
+  });
+
+  test("a flood of the largest repeats leaves the page answering", async () => {
+    await signIn();
+    await screenReader();
+    const start = Date.now();
+    await output(`${"\x1b[9999L\x1b[9999S\x1b[9999Ia\x1b[9999b".repeat(20_000)}\x1b[H\x1b[2Jstill here`);
+    await expect.poll(terminalText, { timeout: 45_000, interval: 200 }).toContain("still here");
+    expect(Date.now() - start).toBeLessThan(45_000);
+  });
+
+  test("its title stands last in the tab's title, cleaned", async () => {
+    await signIn();
+    await output("\x1b]2;\u202eevil\u200b AMD SEV verified\x07");
+    await page.waitForFunction(() => document.title.includes("AMD"));
+    expect(await page.title()).toBe("db-primary · sealtty · guest title: evil AMD SEV verified");
+    expect(await page.locator(".top-bar").textContent()).not.toContain("AMD");
+    expect(await page.locator("#trust-panel").textContent()).not.toContain("AMD");
+  });
+
+  test("a clipboard read gets no answer; a write asks first, and Block holds", async () => {
+    await browser.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: server.origin });
+    await signIn();
+    await page.evaluate(() => navigator.clipboard.writeText("MY PASSWORD"));
+    await page.locator(".xterm-screen").click();
+    await output("\x1b]52;c;?\x07\x1b]52;c;cm0gLXJmIC8K\x07");
+    await page.waitForSelector(".notice.question");
+    expect(await typed()).toBe("");
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe("MY PASSWORD");
+    await shoot("clipboard-question");
+    await page.getByRole("button", { name: "Block" }).click();
+    await output("\x1b]52;c;cm0gLXJmIC8K\x07");
+    await page.waitForTimeout(200);
+    expect(await page.locator(".notice.question").count()).toBe(0);
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe("MY PASSWORD");
+  });
+
+  test("modes left on are off after the end", async () => {
+    await signIn();
+    await output("\x1b[?1000h\x1b[?1003h\x1b[?1049h\x1b[?2004h\x1bP+q");
+    await page.waitForSelector(".xterm.enable-mouse-events");
+    await page.evaluate(() => window.fake.exit({ kind: "exited", status: 0 }));
+    await inState("ended");
+    await page.waitForFunction(() => document.querySelector(".xterm.enable-mouse-events") === null);
+    expect(await page.locator(".xterm.enable-mouse-events").count()).toBe(0);
+  });
+
+  test("questions that every terminal answers are answered, window reports are not", async () => {
+    await signIn();
+    await output("\x1b[21t\x1b[20t\x1b[14t\x1b[18t\x05\x1b[>q\x1b[c");
+    await expect.poll(typed).toBe("\x1b[?1;2c");
+  });
+});
+
+describe("pasting and links", () => {
+  const paste = (text: string) =>
+    page.evaluate((text) => {
+      const data = new DataTransfer();
+      data.setData("text/plain", text);
+      document.querySelector(".xterm-helper-textarea")?.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+    }, text);
+
+  test("one plain line goes in without a question", async () => {
+    await signIn();
+    await paste("ls -l");
+    await expect.poll(typed).toBe("ls -l");
+    expect(await page.locator("dialog").count()).toBe(0);
+  });
+
+  test("an end mark of bracketed paste never reaches the guest from inside the text", async () => {
+    await signIn();
+    await output("\x1b[?2004h");
+    await page.waitForTimeout(100);
+    await paste("safe\x1b[201~\rrm -rf x\r\u202e");
+    await page.waitForSelector("dialog[open]");
+    await shootBoth("paste");
+    expect(await typed()).toBe("");
+    await page.getByRole("button", { name: "Paste", exact: true }).click();
+    await expect.poll(typed).toBe("\x1b[200~safe\rrm -rf x\r\u202e\x1b[201~");
+  });
+
+  test("several lines: cancel sends nothing, one line joins them", async () => {
+    await signIn();
+    await paste("first\nsecond\n");
+    await page.waitForSelector("dialog[open]");
+    await page.keyboard.press("Enter"); // the focus is on Cancel
+    await expect.poll(() => page.locator("dialog").count()).toBe(0);
+    expect(await typed()).toBe("");
+    await paste("first\nsecond\n");
+    await page.getByRole("button", { name: "Paste as one line" }).click();
+    await expect.poll(typed).toBe("first second");
+  });
+
+  test("a link of the guest shows its full address before it opens", async () => {
+    await signIn();
+    await output("\x1b[H\x1b]8;;https://user:pw@xn--pple-43d.com/%E2%80%AE?q=1\x1b\\Open the AMD page to verify this guest\x1b]8;;\x1b\\");
+    await page.waitForTimeout(200);
+    const box = await page.locator(".xterm-screen").boundingBox();
+    if (box === null) throw new Error("no terminal");
+    await page.mouse.move(box.x + 40, box.y + 8);
+    await page.waitForTimeout(150);
+    await page.mouse.click(box.x + 41, box.y + 9);
+    await page.waitForSelector("dialog[open]");
+    const words = await page.locator("dialog").textContent();
+    expect(words).toContain("https://user:pw@xn--pple-43d.com/%E2%80%AE?q=1");
+    expect(words).toContain("user name in front of the host");
+    await shoot("link");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    expect(browser.context.pages().filter((each) => each.url().includes("xn--"))).toEqual([]);
+  });
+});

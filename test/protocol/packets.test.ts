@@ -1,0 +1,239 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { SealttyError } from "../../protocol/errors.ts";
+import { PACKET_HEADER_LENGTH } from "../../protocol/frames/frame-body.ts";
+import { MAX_ACK_RANGES, PACKETS_PER_GENERATION, REPLAY_WINDOW } from "../../protocol/limits.ts";
+import { generationOf, PacketOpener, PacketSealer } from "../../protocol/packets/packet-cipher.ts";
+import { type PacketFrame, PacketWriter, readPacketFrames } from "../../protocol/packets/packet-frames.ts";
+import { ReceivedNumbers } from "../../protocol/packets/received-numbers.ts";
+import { type Content, Recovery } from "../../protocol/packets/recovery.ts";
+import { ReplayWindow } from "../../protocol/packets/replay-window.ts";
+import { bothSuites } from "../support/both-suites.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+
+const ID = Uint8Array.of(1, 2, 3, 4);
+const key = (fill = 7): Uint8Array => new Uint8Array(32).fill(fill);
+const pair = (first = 0) =>
+  [new PacketSealer(nodeSuite, ID, key(), first), new PacketOpener(nodeSuite, key(), generationOf(first))] as const;
+
+describe.each(bothSuites)("packets with %s", (_name, suite) => {
+  test("each opens once, in any order, whatever else arrives", () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), fc.infiniteStream(fc.nat()), (plaintexts, dice) => {
+        const sealer = new PacketSealer(suite, ID, key());
+        const opener = new PacketOpener(suite, key());
+        const packets = plaintexts.map((plaintext) => ({ plaintext, ...sealer.seal(plaintext) }));
+        const arriving = packets.flatMap((packet) => [packet, packet]).sort(() => ((dice.next().value as number) % 3) - 1);
+        const opened = new Set<number>();
+        for (const { body, plaintext, number } of arriving) {
+          opener.open(Uint8Array.from({ length: 40 }, () => (dice.next().value as number) & 0xff));
+          const result = opener.open(body);
+          if (opened.has(number)) expect(result).toBeUndefined();
+          else expect(result).toEqual({ number, plaintext });
+          opened.add(number);
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+test.each([...Array((PACKET_HEADER_LENGTH + 16 + 5) * 8).keys()])(
+  "flipping bit %i of a packet is dropped, and the true packet still opens",
+  (bit) => {
+    const [sealer, opener] = pair();
+    const { body } = sealer.seal(Uint8Array.of(1, 2, 3, 4, 5));
+    const flipped = body.slice();
+    flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
+    expect(opener.open(flipped)).toBeUndefined();
+    expect(opener.open(body)?.plaintext).toEqual(Uint8Array.of(1, 2, 3, 4, 5));
+    expect(opener.refused).toBe(1);
+  },
+);
+
+test("a packet under another key, or too short to be one, does not open", () => {
+  const [sealer, opener] = pair();
+  expect(opener.open(new PacketSealer(nodeSuite, ID, key(8)).seal(ID).body)).toBeUndefined();
+  expect(opener.open(sealer.seal(ID).body)?.number).toBe(0);
+  for (let length = 0; length < PACKET_HEADER_LENGTH + 16; length++) expect(opener.open(new Uint8Array(length))).toBeUndefined();
+});
+
+test("the key changes with the packet's generation, and late packets of the one before still open", () => {
+  const [sealer, opener] = pair(PACKETS_PER_GENERATION - 2);
+  const packets = Array.from({ length: 5 }, (_, i) => sealer.seal(Uint8Array.of(i)));
+  expect(packets.map(({ number }) => generationOf(number))).toEqual([0, 0, 1, 1, 1]);
+  const late = packets[1] as { body: Uint8Array };
+  for (const { number, body } of packets.filter((_, i) => i !== 1)) expect(opener.open(body)?.number).toBe(number);
+  expect(opener.hasPrevious).toBe(true);
+  expect(opener.open(late.body)?.plaintext).toEqual(Uint8Array.of(1));
+  opener.forgetPrevious();
+  expect(opener.open(sealer.seal(ID).body)).toBeDefined();
+});
+
+test("once forgotten, a generation's packets are dropped", () => {
+  const [sealer, opener] = pair(PACKETS_PER_GENERATION - 2);
+  const old = sealer.seal(ID);
+  sealer.seal(ID);
+  expect(opener.open(sealer.seal(ID).body)).toBeDefined();
+  opener.forgetPrevious();
+  expect(opener.open(old.body)).toBeUndefined();
+});
+
+test("rekeying early skips to the next generation, and not past one the peer has not answered in", () => {
+  const [sealer, opener] = pair();
+  expect(opener.open(sealer.seal(ID).body)?.number).toBe(0);
+  sealer.acknowledged(0);
+  sealer.advanceGeneration();
+  const first = sealer.seal(ID);
+  expect(first.number).toBe(PACKETS_PER_GENERATION);
+  sealer.advanceGeneration();
+  expect(sealer.seal(ID).number).toBe(PACKETS_PER_GENERATION + 1);
+  sealer.acknowledged(first.number);
+  sealer.advanceGeneration();
+  expect(sealer.seal(ID).number).toBe(2 * PACKETS_PER_GENERATION);
+  expect(opener.open(first.body)?.number).toBe(PACKETS_PER_GENERATION);
+});
+
+test("a sealer or opener that was destroyed refuses to work, and its key is gone", () => {
+  const secret = key();
+  const sealer = new PacketSealer(nodeSuite, ID, secret);
+  sealer.destroy();
+  expect(secret.every((byte) => byte === 0)).toBe(true);
+  expect(() => sealer.seal(ID)).toThrow(SealttyError);
+  const [, opener] = pair();
+  opener.destroy();
+  expect(() => opener.open(new Uint8Array(40))).toThrow(SealttyError);
+});
+
+test("ReplayWindow accepts each number once, and none older than its span", () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat({ max: 3 * REPLAY_WINDOW }), { maxLength: 200 }), (numbers) => {
+      const window = new ReplayWindow();
+      const seen = new Set<number>();
+      let highest = -1;
+      for (const number of numbers) {
+        expect(window.isNew(number)).toBe(!seen.has(number) && number >= highest + 1 - REPLAY_WINDOW);
+        if (window.isNew(number)) window.mark(number);
+        seen.add(number);
+        highest = Math.max(highest, number);
+      }
+    }),
+  );
+});
+
+test("ReplayWindow finds the number behind 32 bits of it, near the one expected", () => {
+  fc.assert(
+    fc.property(fc.nat({ max: 2 ** 40 }), fc.integer({ min: -(2 ** 30), max: 2 ** 30 }), (expected, distance) => {
+      fc.pre(expected + distance >= 0);
+      const window = new ReplayWindow();
+      window.startAt(expected);
+      expect(window.nearest((expected + distance) % 2 ** 32)).toBe(expected + distance);
+    }),
+  );
+});
+
+const range = fc.tuple(fc.nat({ max: 1000 }), fc.nat({ max: 50 }));
+const frame: fc.Arbitrary<PacketFrame> = fc.oneof(
+  fc.array(range, { minLength: 1, maxLength: 10 }).map((parts): PacketFrame => {
+    const ranges: { first: number; last: number }[] = [];
+    let at = 0;
+    for (const [gap, length] of parts) {
+      ranges.unshift({ first: at + gap, last: at + gap + length });
+      at += gap + length + 2;
+    }
+    return { type: "ack", ranges };
+  }),
+  fc.record({
+    type: fc.constant("stream" as const),
+    stream: fc.nat({ max: 2 ** 25 }),
+    offset: fc.nat({ max: 2 ** 47 }),
+    bytes: fc.uint8Array({ maxLength: 200 }),
+    end: fc.boolean(),
+  }),
+  fc.record({ type: fc.constant("window" as const), stream: fc.nat({ max: 2 ** 25 }), limit: fc.nat({ max: 2 ** 48 }) }),
+  fc.constant<PacketFrame>({ type: "ping" }),
+  fc.record({ type: fc.constant("close" as const), code: fc.nat({ max: 255 }) }),
+);
+
+test("packet frames come back as they went in", () => {
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 8 }), (frames) => {
+      const writer = new PacketWriter(16_000);
+      for (const each of frames) {
+        if (each.type === "ack") expect(writer.ack(each.ranges)).toBe(true);
+        else if (each.type === "stream") writer.stream(each.stream, each.offset, each.bytes, each.end);
+        else if (each.type === "window") writer.window(each.stream, each.limit);
+        else if (each.type === "ping") writer.ping();
+        else writer.close(each.code);
+      }
+      expect(readPacketFrames(writer.written)).toEqual(frames);
+    }),
+  );
+});
+
+test("any plaintext at all: frames or `peer-misbehaved`, nothing else", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+      try {
+        readPacketFrames(bytes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(SealttyError);
+        expect((error as SealttyError).code).toBe("peer-misbehaved");
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("ReceivedNumbers keeps the newest ranges, merged", () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat({ max: 120 }), { maxLength: 150 }), (numbers) => {
+      const received = new ReceivedNumbers();
+      for (const number of numbers) received.add(number);
+      const covered = new Set<number>();
+      let below = Number.POSITIVE_INFINITY;
+      for (const { first, last } of received.ranges) {
+        expect(last).toBeLessThan(below - 1);
+        below = first;
+        for (let n = first; n <= last; n++) covered.add(n);
+      }
+      expect(received.ranges.length).toBeLessThanOrEqual(MAX_ACK_RANGES);
+      for (const number of covered) expect(numbers).toContain(number);
+      if (received.ranges.length < MAX_ACK_RANGES) expect(covered).toEqual(new Set(numbers));
+    }),
+  );
+});
+
+test("Recovery: every content ends as arrived or lost, once, and the flight stays within its limits", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat({ max: 5 }), fc.boolean()), { maxLength: 100 }), (steps) => {
+      const recovery = new Recovery({ bytes: 64 * 1024, frames: 64 });
+      const open = new Set<number>();
+      const settled = (contents: Content[]): void => {
+        for (const content of contents) expect(open.delete((content as { offset: number }).offset)).toBe(true);
+      };
+      let number = 0;
+      let now = 0;
+      for (const [action, flag] of steps) {
+        now += 10;
+        if (action < 3 && recovery.room >= 1000) {
+          open.add(number);
+          recovery.onSent(number, 1000, [{ kind: "stream", stream: 0, offset: number, length: 1, end: false }], now);
+          number++;
+        } else if (action === 3 && number > 0) {
+          const { arrived, lost } = recovery.onAck([{ first: flag ? 0 : number - 1, last: number - 1 }], now);
+          settled(arrived);
+          settled(lost);
+        } else if (action === 4 && recovery.deadline !== undefined) {
+          settled(recovery.onTimeout(now));
+        } else if (action === 5 && flag) {
+          settled(recovery.onNewPipe(now));
+          expect(recovery.inFlight).toBe(0);
+        }
+        expect(recovery.inFlight).toBe(open.size);
+        expect(recovery.inFlight).toBeLessThanOrEqual(64);
+        expect(recovery.rto).toBeLessThanOrEqual(2000);
+      }
+    }),
+  );
+});

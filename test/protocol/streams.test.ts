@@ -1,0 +1,193 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { concat } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { MAX_STREAM_PIECES } from "../../protocol/limits.ts";
+import { OffsetRanges } from "../../protocol/streams/offset-ranges.ts";
+import { Reassembly } from "../../protocol/streams/reassembly.ts";
+import { SendBuffer } from "../../protocol/streams/send-buffer.ts";
+import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { seeded } from "../support/seeded.ts";
+
+function drain(reassembly: Reassembly): Uint8Array {
+  const parts: Uint8Array[] = [];
+  for (let part = reassembly.shift(); part !== undefined; part = reassembly.shift()) parts.push(part);
+  return concat(...parts);
+}
+
+test("Reassembly gives the stream once and in order, whatever pieces come in whatever order", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 400 }), fc.array(fc.tuple(fc.nat(), fc.nat({ max: 60 })), { maxLength: 60 }), (data, cuts) => {
+      const reassembly = new Reassembly(1000);
+      const got: Uint8Array[] = [];
+      for (const [at, length] of cuts) {
+        const from = at % (data.length + 1);
+        const to = Math.min(data.length, from + length);
+        expect(reassembly.push(from, data.slice(from, to), false)).toBe(true);
+        got.push(drain(reassembly));
+      }
+      reassembly.push(0, data, true);
+      got.push(drain(reassembly));
+      expect(concat(...got)).toEqual(data);
+      expect(reassembly.drained).toBe(true);
+    }),
+  );
+});
+
+test("Reassembly refuses data beyond the credit, behind the end, and a second end", () => {
+  expect(() => new Reassembly(10).push(5, new Uint8Array(6), false)).toThrow(/credit/);
+  const ended = new Reassembly(10);
+  ended.push(0, new Uint8Array(4), true);
+  expect(() => ended.push(4, new Uint8Array(1), false)).toThrow(/behind its end/);
+  expect(() => ended.push(0, new Uint8Array(3), true)).toThrow(/two places/);
+});
+
+test("Reassembly keeps a bounded number of pieces, says so, and the rest can come again", () => {
+  const reassembly = new Reassembly(1_000_000);
+  let refused = 0;
+  for (let i = 1; i < 4 * MAX_STREAM_PIECES; i += 2) if (!reassembly.push(i, Uint8Array.of(i), false)) refused++;
+  expect(refused).toBeGreaterThan(0);
+  for (let i = 0; i < 4 * MAX_STREAM_PIECES; i++) reassembly.push(i, Uint8Array.of(i), false);
+  expect(drain(reassembly)).toEqual(Uint8Array.from({ length: 4 * MAX_STREAM_PIECES }, (_, i) => i));
+});
+
+test("credit grows as bytes are consumed, in steps worth a message", () => {
+  const reassembly = new Reassembly(1000);
+  reassembly.push(0, new Uint8Array(900), false);
+  drain(reassembly);
+  expect(reassembly.consume(100)).toBe(false);
+  expect(reassembly.limit).toBe(1000);
+  expect(reassembly.consume(200)).toBe(true);
+  expect(reassembly.limit).toBe(1300);
+  reassembly.consume(10_000); // more than was delivered gives no more than was delivered
+  expect(reassembly.limit).toBe(1900);
+});
+
+test("OffsetRanges is the set of its offsets", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat({ max: 60 }), fc.nat({ max: 20 }))), (steps) => {
+      const ranges = new OffsetRanges();
+      const model = new Set<number>();
+      for (const [add, from, length] of steps) {
+        if (add) ranges.add(from, from + length);
+        else ranges.remove(from, from + length);
+        for (let i = from; i < from + length; i++) add ? model.add(i) : model.delete(i);
+      }
+      const covered = new Set<number>();
+      let end = -1;
+      for (const { from, to } of ranges.all) {
+        expect(from).toBeGreaterThan(end);
+        end = to;
+        for (let i = from; i < to; i++) covered.add(i);
+      }
+      expect(covered).toEqual(model);
+    }),
+  );
+});
+
+test("SendBuffer: what is lost comes again, what arrived does not, and credit is never overdrawn", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 500 }), fc.infiniteStream(fc.nat({ max: 100 })), (data, dice) => {
+      const next = (): number => dice.next().value as number;
+      const buffer = new SendBuffer();
+      const received = new Map<number, number>();
+      let limit = 50;
+      buffer.allow(limit);
+      let written = 0;
+      let ended = false;
+      const flight: { offset: number; bytes: Uint8Array; end: boolean }[] = [];
+      for (let step = 0; step < 5000 && !buffer.finished; step++) {
+        if (written < data.length) {
+          const part = data.subarray(written, written + 1 + next());
+          buffer.write(part);
+          written += part.length;
+        } else if (!buffer.ended) buffer.end();
+        const taken = buffer.take(1 + next());
+        if (taken !== undefined) {
+          expect(taken.offset + taken.bytes.length).toBeLessThanOrEqual(limit);
+          flight.push({ ...taken, bytes: taken.bytes.slice() });
+        }
+        if (next() < 20) buffer.allow((limit += 25));
+        const sent = flight.length > 0 ? flight.splice(next() % flight.length, 1)[0] : undefined;
+        if (sent === undefined) continue;
+        if (next() < 30) buffer.onLost(sent.offset, sent.bytes.length, sent.end);
+        else {
+          sent.bytes.forEach((byte, i) => received.set(sent.offset + i, byte));
+          ended ||= sent.end;
+          buffer.onArrived(sent.offset, sent.bytes.length, sent.end);
+        }
+      }
+      expect(buffer.finished).toBe(true);
+      expect(ended).toBe(true);
+      expect(Uint8Array.from({ length: data.length }, (_, i) => received.get(i) ?? 0)).toEqual(data);
+      expect(received.size).toBe(data.length);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+function connections() {
+  const keys = () => [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
+  const connectionId = Uint8Array.of(1, 2, 3, 4);
+  const flight = { bytes: 64 * 1024, frames: 64 };
+  const [a, b] = keys();
+  const [c, d] = keys();
+  return [
+    new StreamConnection(nodeSuite, { connectionId, sendKey: a, receiveKey: b }, flight, 0),
+    new StreamConnection(nodeSuite, { connectionId, sendKey: d, receiveKey: c }, flight, 0),
+  ] as const;
+}
+
+test("StreamConnection, without pipe or clock: lossy both ways, everything arrives in the end", () => {
+  const [left, right] = connections();
+  const random = seeded(5);
+  const windows = { receive: 4096, send: 4096 };
+  const from = left.openStream(2, windows);
+  const to = right.openStream(2, windows);
+  const data = random.bytes(50_000);
+  from.send.write(data);
+  from.send.end();
+  const got: Uint8Array[] = [];
+  let now = 0;
+  for (; now < 3_000_000 && !to.receive.drained; now += 5) {
+    for (const [here, there] of [
+      [left, right],
+      [right, left],
+    ] as const) {
+      for (let body = here.next(2000, now); body !== undefined; body = here.next(2000, now)) {
+        expect(body.length).toBeLessThanOrEqual(2000);
+        if (!random.chance(0.3)) there.receive(body, now);
+      }
+      const deadline = here.deadline;
+      if (deadline !== undefined && deadline <= now) here.onTime(now);
+    }
+    for (let part = to.receive.shift(); part !== undefined; part = to.receive.shift()) {
+      got.push(part);
+      if (to.receive.consume(part.length)) to.windowDue = true;
+    }
+  }
+  expect(Buffer.compare(concat(...got), data)).toBe(0);
+});
+
+test("a keystroke's packet is small: 40 bytes with header and tag, so that it fits the slowest pipe", () => {
+  const [left] = connections();
+  const stream = left.openStream(2, { receive: 1, send: 1000 });
+  stream.send.write(Uint8Array.of(0x61));
+  expect(left.next(4000, 0)?.length).toBeLessThanOrEqual(36);
+});
+
+test("StreamConnection ends with a peer that acknowledges what was never sent, and bounds its streams", () => {
+  const [left, right] = connections();
+  const body = left.next(2000, 0);
+  expect(body).toBeUndefined();
+  left.ping();
+  const ping = left.next(2000, 0) as Uint8Array;
+  right.receive(ping, 0);
+  const ack = right.next(2000, 100) as Uint8Array;
+  const [fresh] = connections(); // same keys, but has sent nothing
+  expect(() => fresh.receive(ack, 100)).toThrow(SealttyError);
+  expect(() => {
+    for (let id = 0; ; id++) left.openStream(id, { receive: 1, send: 1 });
+  }).toThrow(/Too many streams/);
+});
