@@ -4,7 +4,9 @@ import type { Command, OptionSpec } from "./options.ts";
 
 export function overview(commands: readonly Command[]): string {
   const shown = commands.filter((command) => !command.hidden);
-  const rows = shown.map((command) => [`sealtty ${command.name} ${command.operands}`, command.summary] as const);
+  const rows = shown.map(
+    (command) => [`sealtty ${command.name} ${command.operands}`, command.summary] as const,
+  );
   return `sealtty: an encrypted console into confidential VMs; the host carries it and cannot read it
 
 ${columns(rows)}

@@ -154,7 +154,12 @@ class LocalPageServer implements PageServer {
   }
 
   #answer(request: http.IncomingMessage, response: http.ServerResponse): void {
-    const send = (status: number, type: string, body: Uint8Array | string, extra: Record<string, string> = {}): void => {
+    const send = (
+      status: number,
+      type: string,
+      body: Uint8Array | string,
+      extra: Record<string, string> = {},
+    ): void => {
       response.writeHead(status, {
         "content-type": type,
         "content-length": Buffer.byteLength(body),
@@ -167,7 +172,8 @@ class LocalPageServer implements PageServer {
       send(status, "text/plain; charset=utf-8", `${reason}\n`, { connection: "close", ...extra });
     const verdict = judgeRequest(request, this.#port, false);
     if (verdict.status !== 200) return refuse(verdict.status, verdict.reason);
-    if (request.method !== "GET" && request.method !== "HEAD") return refuse(405, "GET only", { allow: "GET, HEAD" });
+    if (request.method !== "GET" && request.method !== "HEAD")
+      return refuse(405, "GET only", { allow: "GET, HEAD" });
     // A plain look-up of what was sent: nothing is decoded, joined or resolved.
     const file = this.#options.files.get((request.url ?? "").split("?", 1)[0] ?? "");
     if (file === undefined) return refuse(404, "no such file");
@@ -258,7 +264,8 @@ class LocalPageServer implements PageServer {
         const entry = this.#entry.find((each) => each.use(token));
         if (entry === undefined) return undefined;
         this.#entry.splice(this.#entry.indexOf(entry), 1);
-        return (socket) => servePageSession(socket, this.#config(), this.#options.guest.user, this.#options.identity);
+        return (socket) =>
+          servePageSession(socket, this.#config(), this.#options.guest.user, this.#options.identity);
       }
       case "/pipe":
         return sameToken(token, this.#pipeToken) ? (socket) => this.#servePipe(socket) : undefined;

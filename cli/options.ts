@@ -13,12 +13,25 @@ export interface OptionSpec {
 }
 
 export const COMMON_OPTIONS = [
-  { name: "policy", value: "FILE", help: "the owner's policy that the guest's evidence must meet (required)" },
+  {
+    name: "policy",
+    value: "FILE",
+    help: "the owner's policy that the guest's evidence must meet (required)",
+  },
   { name: "login", short: "l", value: "USER", help: "user in the guest; default: your local user name" },
-  { name: "identity", short: "i", value: "FILE", help: "SSH key to authenticate with; without: the guest's login asks" },
+  {
+    name: "identity",
+    short: "i",
+    value: "FILE",
+    help: "SSH key to authenticate with; without: the guest's login asks",
+  },
   { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
   { name: "timeout", value: "SECONDS", help: "for connection and evidence; default 30" },
-  { name: "encoding", value: "WHICH", help: "auto, binary (8-bit clean pipes) or armour (text lines); default auto" },
+  {
+    name: "encoding",
+    value: "WHICH",
+    help: "auto, binary (8-bit clean pipes) or armour (text lines); default auto",
+  },
   { name: "json", help: "machine-readable: JSON lines for events and errors" },
   { name: "verbose", short: "v", help: "say more; twice: stack traces" },
   { name: "quiet", short: "q", help: "say only errors and security warnings" },

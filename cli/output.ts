@@ -10,7 +10,11 @@ export class OutputClosed extends Error {
 }
 
 /** Gives credit back only for what the stream took. @throws OutputClosed, SealttyError where the connection ended first. */
-export async function pump(from: ReceiveStream, to: TerminalOutput, watch?: (chunk: Uint8Array) => void): Promise<void> {
+export async function pump(
+  from: ReceiveStream,
+  to: TerminalOutput,
+  watch?: (chunk: Uint8Array) => void,
+): Promise<void> {
   for (;;) {
     const chunk = await from.read();
     if (chunk === undefined) return;
@@ -28,7 +32,9 @@ function write(to: TerminalOutput, chunk: Uint8Array): Promise<void> {
       else if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED" || error.code === "EIO") {
         reject(new OutputClosed());
       } else {
-        reject(new SealttyError("device-unavailable", `Cannot write the output (${error.code})`, { cause: error }));
+        reject(
+          new SealttyError("device-unavailable", `Cannot write the output (${error.code})`, { cause: error }),
+        );
       }
     });
   });

@@ -34,9 +34,13 @@ export async function readPageFiles(directory: string): Promise<ReadonlyMap<stri
     }
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    throw new SealttyError("bad-config", `cannot read the page in ${directory} (${code}); build it: npm run build`, {
-      cause,
-    });
+    throw new SealttyError(
+      "bad-config",
+      `cannot read the page in ${directory} (${code}); build it: npm run build`,
+      {
+        cause,
+      },
+    );
   }
   const index = files.get("/index.html");
   if (index === undefined) {

@@ -27,14 +27,16 @@ export function servePageSession(
     const { id, fields } = request;
     const refuse = (message: string): void => answer({ type: "sign-failed", id, message });
     if (identity === undefined) return refuse("no key was named with -i");
-    if (fields.user !== user || fields.service !== SERVICE) return refuse("not the user that sealtty open was started for");
+    if (fields.user !== user || fields.service !== SERVICE)
+      return refuse("not the user that sealtty open was started for");
     if (signing >= MAX_SIGNING) return refuse("too many signatures asked for at once");
     signing++;
     identity
       .sign(fields)
       .then(
         (sshsig) => answer({ type: "signed", id, sshsig: Buffer.from(sshsig).toString("base64") }),
-        (error: unknown) => refuse(error instanceof SealttyError ? printable(error.message) : "the key did not sign"),
+        (error: unknown) =>
+          refuse(error instanceof SealttyError ? printable(error.message) : "the key did not sign"),
       )
       .finally(() => {
         signing--;

@@ -11,7 +11,13 @@ import { type Command, type Input, parseInput } from "./options.ts";
 import { exitStatusOf, print, Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
 
-export const COMMANDS: readonly Command[] = [openCommand, connectCommand, execCommand, inspectCommand, demoCommand];
+export const COMMANDS: readonly Command[] = [
+  openCommand,
+  connectCommand,
+  execCommand,
+  inspectCommand,
+  demoCommand,
+];
 /** Promised for later versions; said so instead of "unknown". */
 const LATER = ["cp", "proxy", "forward", "verify", "unlock", "provision"];
 
@@ -24,7 +30,10 @@ export async function run(argv: readonly string[], services: Services): Promise<
   }
   if (name === "--version" || name === "version") {
     const json = args.includes("--json");
-    await print(services.stdout, json ? `${JSON.stringify({ version: services.version })}\n` : `sealtty ${services.version}\n`);
+    await print(
+      services.stdout,
+      json ? `${JSON.stringify({ version: services.version })}\n` : `sealtty ${services.version}\n`,
+    );
     return 0;
   }
   if (name === "help" || name === "--help" || name === "-h") return help(args[0], services);
@@ -52,9 +61,14 @@ async function help(name: string | undefined, services: Services): Promise<numbe
 }
 
 function unknown(name: string, args: readonly string[], services: Services): number {
-  const problem = LATER.includes(name) ? `"${name}" is not in this version` : `there is no command ${JSON.stringify(name)}`;
+  const problem = LATER.includes(name)
+    ? `"${name}" is not in this version`
+    : `there is no command ${JSON.stringify(name)}`;
   const known = COMMANDS.filter((command) => !command.hidden).map((command) => command.name);
-  const error = new SealttyError("bad-config", `${problem}; the commands are ${known.join(", ")} (sealtty help)`);
+  const error = new SealttyError(
+    "bad-config",
+    `${problem}; the commands are ${known.join(", ")} (sealtty help)`,
+  );
   new Reporter(services, { has: (option) => args.includes(`--${option}`), count: () => 0 }).failure(error);
   return LATER.includes(name) && name === "verify" ? 2 : 255;
 }

@@ -3,7 +3,13 @@
 import { readFile } from "node:fs/promises";
 import type { Policy } from "../protocol/attestation/policy.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import type { AttestedGuest, ConnectionState, ConnectOptions, Guest, UserAuth } from "../protocol/session/api.ts";
+import type {
+  AttestedGuest,
+  ConnectionState,
+  ConnectOptions,
+  Guest,
+  UserAuth,
+} from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import type { Input } from "./options.ts";
 import { escapeBytes } from "./printable.ts";
@@ -44,7 +50,11 @@ export async function readPolicy(input: Input, guest: string, services: Services
 }
 
 /** @param required - take a default key where none was named: the guest opens nothing like this without one. */
-export async function readIdentity(input: Input, services: Services, required: boolean): Promise<Identity | undefined> {
+export async function readIdentity(
+  input: Input,
+  services: Services,
+  required: boolean,
+): Promise<Identity | undefined> {
   const path = input.text("identity");
   return path === undefined && !required ? undefined : services.loadIdentity(path);
 }

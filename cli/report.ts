@@ -66,16 +66,14 @@ export class Reporter {
     this.event("verified", { claims });
     this.say(`sealtty: verified "${policyName}": ${claims.instance}`);
     this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${claims.signedBy}`);
-    for (const line of claims.verified) this.detail(`  ${line.check}: ${line.words}${line.value ? ` ${line.value}` : ""}`);
+    for (const line of claims.verified)
+      this.detail(`  ${line.check}: ${line.words}${line.value ? ` ${line.value}` : ""}`);
     for (const line of claims.notVerified) this.detail(`  not verified: ${line}`);
     this.warnings(claims);
   }
 
-  /** Said before a session and again behind it. */
+  /** Simulated evidence, any instance, …: said before a session and again behind it. */
   warnings(claims: AppraisedClaims): void {
-    if (claims.assurance === "simulated") {
-      this.warn("sealtty: SIMULATED EVIDENCE: this connection proves nothing about the machine. For trying out only.");
-    }
     for (const warning of claims.warnings) this.warn(`sealtty: warning: ${warning}`);
   }
 

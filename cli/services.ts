@@ -48,7 +48,9 @@ export interface Services {
   readonly signatures: SignatureVerifier;
   readonly clock: Clock;
   connect(options: ConnectOptions): Promise<AttestedGuest>;
-  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<{ claims: AppraisedClaims; evidence: Evidence }>;
+  inspectGuest(
+    options: Omit<ConnectOptions, "policy">,
+  ): Promise<{ claims: AppraisedClaims; evidence: Evidence }>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
   /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */

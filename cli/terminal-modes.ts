@@ -3,7 +3,12 @@
 const ESC = 0x1b;
 const MAX_PARAMETERS = 64;
 /** Private modes that make a terminal unusable when they stay on: mouse, focus reports, paste brackets, alternate screen, held output. */
-const UNDONE = new Set([9, 47, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026, 2031, 2048]);
+const UNDONE = new Set([
+  9, 47, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 1047, 1049, 2004, 2026, 2031, 2048,
+]);
+
+/** Harmless where they are off already. */
+const ALWAYS_UNDONE = [1000, 1002, 1003, 1006, 1004, 2004];
 
 export class TerminalModes {
   readonly #on = new Set<number>();
@@ -32,8 +37,8 @@ export class TerminalModes {
    * Safe to write at any time.
    */
   undo(): string {
-    let text = "\x1b[!p\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l";
-    for (const mode of [...this.#on].toSorted((a, b) => a - b)) text += `\x1b[?${mode}l`;
+    let text = "\x1b[!p";
+    for (const mode of new Set([...ALWAYS_UNDONE, ...this.#on])) text += `\x1b[?${mode}l`;
     if (this.#keyboardPushes > 0) text += `\x1b[<${this.#keyboardPushes}u`;
     if (this.#modifyOtherKeys) text += "\x1b[>4m";
     this.#on.clear();
@@ -75,6 +80,7 @@ export class TerminalModes {
     } else if (kind === ">" && final === "u") this.#keyboardPushes = Math.min(this.#keyboardPushes + 1, 99);
     else if (kind === "<" && final === "u") {
       this.#keyboardPushes = Math.max(this.#keyboardPushes - (numbers[0] || 1), 0);
-    } else if (kind === ">" && final === "m" && numbers[0] === 4) this.#modifyOtherKeys = (numbers[1] ?? 0) > 0;
+    } else if (kind === ">" && final === "m" && numbers[0] === 4)
+      this.#modifyOtherKeys = (numbers[1] ?? 0) > 0;
   }
 }

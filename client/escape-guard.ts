@@ -205,14 +205,15 @@ export function repeatsTooOften(parameters: readonly (number | number[])[]): boo
 }
 
 /**
- * What a session may leave switched on: mouse reports, focus reports, bracketed paste, the other screen, a hidden
- * cursor, an open string sequence. Written when the session is over.
+ * What a session may leave switched on: mouse reports, focus reports, bracketed paste, colours, an open string or
+ * link. Written when the session is over; leaving the other screen is apart, because on the first one it moves the cursor.
  */
 export const RESET_AFTER_SESSION = [
   "\x18", // whatever sequence was open
-  "\x1b[?1049l",
   "\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?2004l",
   "\x1b[?2026l",
   "\x1b[!p",
-  "\x1b[?25h\x1b[0m\x1b]8;;\x1b\\",
+  "\x1b[0m\x1b]8;;\x1b\\",
+  "\x1b[?25l", // nothing is typed here any more
 ].join("");
+export const LEAVE_OTHER_SCREEN = "\x1b[?1049l";

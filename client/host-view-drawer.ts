@@ -87,7 +87,7 @@ export class HostViewDrawer {
         element("span", {}, `${frame.bytes.length} bytes`),
         element("span", {}, `${seconds} s`),
       ),
-      element("pre", {}, hexDump(frame.bytes.subarray(0, MAX_BYTES_SHOWN)) + (hidden > 0 ? `\n… ${hidden} more bytes` : "")),
+      element("pre", {}, hexDump(frame.bytes.subarray(0, MAX_BYTES_SHOWN), this.#list.clientWidth < 560 ? 8 : 16) + (hidden > 0 ? `\n… ${hidden} more bytes` : "")),
     );
   }
 

@@ -53,6 +53,10 @@ export function exitWords(exit: ExitStatus): { words: string; clean: boolean } {
   return { words: `The session was ended by ${signal}.`, clean: false };
 }
 
+function sentence(words: string): string {
+  return words === "" || /[.!?…]$/.test(words) ? words : `${words}.`;
+}
+
 const RUN_VERBOSE = "Run the same command with -v in a terminal to see each step.";
 
 /** @param attested - the evidence had passed when it happened. */
@@ -60,7 +64,7 @@ export function failureOf(error: unknown, attested: boolean): Failure {
   const known = error instanceof SealttyError ? error : undefined;
   const code = known?.code ?? "internal";
   const { title, what, advice } = wordsFor(code, plainText(known?.message ?? "", 400));
-  return { title, what, advice, code, nothingSent: !attested, refusal: known?.refusal };
+  return { title, what: sentence(what), advice, code, nothingSent: !attested, refusal: known?.refusal };
 }
 
 function wordsFor(code: string, message: string): { title: string; what: string; advice: readonly string[] } {

@@ -8,7 +8,7 @@ import { element } from "./dom.ts";
 import { HostViewDrawer } from "./host-view-drawer.ts";
 import type { WireFrame } from "./host-view-source.ts";
 import { icon } from "./icons.ts";
-import { failureOf, type PageState } from "./page-state.ts";
+import { failureOf, type Failure, type PageState } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
 import { LinkRefused, type ServerLink } from "./server-link.ts";
@@ -51,6 +51,11 @@ export async function runPage(root: HTMLElement, parts: PageParts): Promise<void
   page.start(link, parts);
 }
 
+/** The policy and the configuration came with the page: they stay what they are. */
+function retryHelps(failure: Failure): boolean {
+  return failure.code !== "bad-policy" && failure.code !== "bad-config";
+}
+
 class Page implements SessionViews {
   readonly #stage = element("main", { class: "stage" });
   readonly #bars = element("div", { class: "bars" });
@@ -60,7 +65,9 @@ class Page implements SessionViews {
   readonly #root: HTMLElement;
   #drawer: HostViewDrawer | undefined;
   #drawerOpen = false;
-  #trustOpen = true;
+  #trustOpen = false;
+  #trustChosen = false; // the user opened or closed it
+  readonly #narrow = matchMedia("(max-width: 820px)"); // the panel covers the terminal: as in styles.css
   #lostAt = 0;
   #roundTripMs: number | undefined;
   #state: PageState = { kind: "loading" };
@@ -79,7 +86,11 @@ class Page implements SessionViews {
   constructor(root: HTMLElement) {
     this.#root = root;
     this.#topBar = new TopBar({
-      toggleTrust: () => this.#setTrustOpen(!this.#trustOpen),
+      toggleTrust: () => {
+        this.#trustChosen = true;
+        this.#setTrustOpen(!this.#trustOpen);
+        if (this.#trustOpen) this.#trust.focus();
+      },
       toggleHostView: () => this.#setDrawerOpen(!this.#drawerOpen),
       openSearch: () => this.#terminal?.openSearch(),
       changeFont: (by) => this.#changeFont(by),
@@ -89,13 +100,15 @@ class Page implements SessionViews {
       },
     });
     this.#trust = new TrustPanel(() => {
+      this.#trustChosen = true;
       this.#setTrustOpen(false);
       if (this.#terminal !== undefined) this.#terminal.focus();
       else this.#topBar.focusBadge();
     });
     this.#middle = element("div", { class: "middle" }, this.#stage, this.#trust.element);
     root.replaceChildren(this.#bars, this.#topBar.element, this.#middle);
-    this.#setTrustOpen(true);
+    this.#setTrustOpen(!this.#narrow.matches);
+    this.#narrow.addEventListener("change", () => this.#setTrustOpen(this.#trustOpen));
     document.title = documentTitle("", "");
     addEventListener("keydown", (event) => this.#shortcut(event), { capture: true });
     addEventListener("beforeunload", (event) => {
@@ -160,7 +173,7 @@ class Page implements SessionViews {
       case "refused":
       case "user-refused":
       case "failed":
-        this.#stage.replaceChildren(failurePage(state.failure, this.#identity, this.#restart));
+        this.#stage.replaceChildren(failurePage(state.failure, this.#identity, retryHelps(state.failure) ? this.#restart : undefined));
         this.#setTrustOpen(false);
         break;
       case "live":
@@ -222,7 +235,9 @@ class Page implements SessionViews {
     view.open();
     view.fontSize = this.#fontSize;
     view.screenReaderMode = this.#screenReader;
-    view.focus();
+    if (!this.#trustChosen) this.#setTrustOpen(true);
+    if (this.#stage.inert) this.#trust.focus();
+    else view.focus();
     return view;
   }
 
@@ -277,11 +292,10 @@ class Page implements SessionViews {
   }
 
   #setTrustOpen(open: boolean): void {
-    const byKeyboard = open && !this.#trustOpen;
     this.#trustOpen = open;
     this.#trust.element.hidden = !open;
     this.#topBar.setTrustOpen(open);
-    if (byKeyboard) this.#trust.focus();
+    this.#stage.inert = open && this.#narrow.matches; // nobody types into a terminal that is covered
   }
 
   #setDrawerOpen(open: boolean): void {

@@ -67,7 +67,7 @@ export function linkUsedPage(): HTMLElement {
       { class: "lead" },
       "A link from sealtty open works once, in one tab, so that nobody who sees it later can use it. This link was used, has expired, or its command has ended.",
     ),
-    advice(["Run sealtty open again in your terminal.", "Your session goes on in the guest unless you closed it."]),
+    advice(["Run sealtty open again in your terminal."]),
     element("pre", { class: "command" }, "sealtty open GUEST"),
   );
 }

@@ -12,7 +12,7 @@ import { parseClipboardRequest } from "./clipboard-guard.ts";
 import type { TerminalPort } from "./console-session.ts";
 import { ask } from "./dialog.ts";
 import { button, element } from "./dom.ts";
-import { EscapeGuard, REPEATING_FINALS, repeatsTooOften, RESET_AFTER_SESSION } from "./escape-guard.ts";
+import { EscapeGuard, LEAVE_OTHER_SCREEN, REPEATING_FINALS, repeatsTooOften, RESET_AFTER_SESSION } from "./escape-guard.ts";
 import { icon } from "./icons.ts";
 import { safeLink } from "./link-guard.ts";
 import { joinedInOneLine, MAX_PASTE, pasteInput, pastePreview, reviewPaste, type PasteReview } from "./paste-guard.ts";
@@ -152,7 +152,9 @@ export class TerminalView implements TerminalPort {
     this.#terminal.options.disableStdin = true;
     this.#terminal.options.cursorBlink = false;
     this.#guard = this.#newGuard(); // whatever sequence was open is abandoned
-    this.#terminal.write(RESET_AFTER_SESSION);
+    this.#terminal.write(RESET_AFTER_SESSION, () => {
+      if (this.#terminal.buffer.active.type === "alternate") this.#terminal.write(LEAVE_OTHER_SCREEN);
+    });
     this.#notices.replaceChildren();
   }
 

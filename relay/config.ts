@@ -70,7 +70,9 @@ export function relayOptions(args: RelayArguments, toml: string | undefined): Re
     const at = text.indexOf("=");
     const name = text.slice(0, Math.max(at, 0));
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name) || name === "healthz") {
-      throw bad(`--guest ${JSON.stringify(text)}: a name is 1 to 64 letters, digits, dots, dashes or underscores`);
+      throw bad(
+        `--guest ${JSON.stringify(text)}: a name is 1 to 64 letters, digits, dots, dashes or underscores`,
+      );
     }
     guests.set(name, parseTarget(text.slice(at + 1)));
   }
@@ -98,7 +100,8 @@ function parseHostPort(text: string, least: number): { host: string; port: numbe
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):([0-9]{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
-  if (host === undefined || port < least || port > 65535) throw bad(`${JSON.stringify(text)} is not HOST:PORT`);
+  if (host === undefined || port < least || port > 65535)
+    throw bad(`${JSON.stringify(text)} is not HOST:PORT`);
   return { host, port };
 }
 
@@ -107,13 +110,17 @@ function readToml(text: string): { listen: string | undefined; guests: string[];
   try {
     root = parseToml(text);
   } catch (cause) {
-    throw new SealttyError("bad-config", `The configuration file is no TOML: ${(cause as Error).message}`, { cause });
+    throw new SealttyError("bad-config", `The configuration file is no TOML: ${(cause as Error).message}`, {
+      cause,
+    });
   }
   const { listen, guests = {}, allow_origins: allowOrigins = [], ...unknown } = root;
   const [stranger] = Object.keys(unknown);
-  if (stranger !== undefined) throw bad(`The configuration file has an unknown key ${JSON.stringify(stranger)}`);
+  if (stranger !== undefined)
+    throw bad(`The configuration file has an unknown key ${JSON.stringify(stranger)}`);
   if (listen !== undefined && typeof listen !== "string") throw bad('listen must be "HOST:PORT"');
-  if (typeof guests !== "object" || guests === null || Array.isArray(guests)) throw bad("[guests] must be a table");
+  if (typeof guests !== "object" || guests === null || Array.isArray(guests))
+    throw bad("[guests] must be a table");
   const lines = Object.entries(guests).map(([name, target]) => {
     if (typeof target !== "string") throw bad('A guest is written NAME = "unix:PATH"');
     return `${name}=${target}`;

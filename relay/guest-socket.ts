@@ -51,7 +51,9 @@ export class GuestSocket {
   #dial(): void {
     const target = this.#target;
     const socket =
-      target.kind === "unix" ? net.connect(target.path) : net.connect({ host: target.host, port: target.port });
+      target.kind === "unix"
+        ? net.connect(target.path)
+        : net.connect({ host: target.host, port: target.port });
     socket.setNoDelay(true); // lock-step exchanges with a serial port stall under Nagle
     this.#socket = socket;
     let reason = "the other end closed";

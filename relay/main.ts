@@ -17,7 +17,8 @@ async function main(): Promise<void> {
   const tap = args.tapFd === undefined ? undefined : tapTo(args.tapFd);
   const relay = await startRelay({ ...options, log: say }, tap === undefined ? {} : { tap });
   const host = relay.host.includes(":") ? `[${relay.host}]` : relay.host;
-  for (const name of options.guests.keys()) process.stdout.write(`listening ws://${host}:${relay.port}/${name}\n`);
+  for (const name of options.guests.keys())
+    process.stdout.write(`listening ws://${host}:${relay.port}/${name}\n`);
   process.on("SIGUSR2", () => say(JSON.stringify(relay.counters())));
   const end = (): void => {
     void relay.close().then(() => process.exit(0));
@@ -31,7 +32,9 @@ function readConfig(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new SealttyError("bad-config", `Cannot read ${path} (${(cause as NodeJS.ErrnoException).code})`, { cause });
+    throw new SealttyError("bad-config", `Cannot read ${path} (${(cause as NodeJS.ErrnoException).code})`, {
+      cause,
+    });
   }
 }
 

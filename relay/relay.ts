@@ -15,7 +15,9 @@ export interface RelayOptions {
 export interface Relay {
   readonly host: string;
   readonly port: number;
-  counters(): Readonly<Record<string, RouteCounters & { clients: number; ids: number; guestConnected: boolean }>>;
+  counters(): Readonly<
+    Record<string, RouteCounters & { clients: number; ids: number; guestConnected: boolean }>
+  >;
   close(): Promise<void>;
 }
 
@@ -30,7 +32,12 @@ export async function startRelay(options: RelayOptions, extra: { readonly tap?: 
     for (const route of routes.values()) route.close();
   };
   try {
-    const server = await startWebSocketServer({ ...options.listen, allowOrigins: options.allowOrigins, routes, log });
+    const server = await startWebSocketServer({
+      ...options.listen,
+      allowOrigins: options.allowOrigins,
+      routes,
+      log,
+    });
     return {
       host: server.host,
       port: server.port,

@@ -53,9 +53,13 @@ export async function startWebSocketServer(options: WebSocketServerOptions): Pro
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) =>
       reject(
-        new SealttyError("device-unavailable", `Cannot listen on ${options.host}:${options.port} (${cause.code})`, {
-          cause,
-        }),
+        new SealttyError(
+          "device-unavailable",
+          `Cannot listen on ${options.host}:${options.port} (${cause.code})`,
+          {
+            cause,
+          },
+        ),
       ),
     );
     server.listen(options.port, options.host, resolve);

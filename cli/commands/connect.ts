@@ -28,7 +28,8 @@ export const connectCommand: Command = {
   ],
   exits: "ssh-like",
   async run(input, services) {
-    if (input.rest !== undefined) throw usage(connectCommand, "connect takes no command: use exec GUEST -- COMMAND");
+    if (input.rest !== undefined)
+      throw usage(connectCommand, "connect takes no command: use exec GUEST -- COMMAND");
     return terminalCommand(onlyGuest(connectCommand, input), [], input, services);
   },
 };
@@ -46,7 +47,8 @@ export async function terminalCommand(
   try {
     const guest = await authenticate(reached);
     const terminal = new RawTerminal(services);
-    if (!terminal.hasKeyboard) reporter.say("sealtty: standard input is no terminal: its bytes are sent as they are");
+    if (!terminal.hasKeyboard)
+      reporter.say("sealtty: standard input is no terminal: its bytes are sent as they are");
     const screen = { term: terminalName(services.environment), ...terminal.size };
     const request: ChannelRequest =
       reached.identity === undefined && command.length === 0

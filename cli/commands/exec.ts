@@ -73,7 +73,12 @@ function checkCommand(command: readonly string[]): void {
   }
 }
 
-async function runExec(channel: Channel, withInput: boolean, services: Services, reporter: Reporter): Promise<number> {
+async function runExec(
+  channel: Channel,
+  withInput: boolean,
+  services: Services,
+  reporter: Reporter,
+): Promise<number> {
   const offs: (() => void)[] = [];
   const interrupted = new Promise<number>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -115,16 +120,22 @@ async function runExec(channel: Channel, withInput: boolean, services: Services,
 function feed(channel: Channel, services: Services): () => void {
   const { stdin } = services;
   let stopped = false;
+  let sending = Promise.resolve();
   const onData = (chunk: Uint8Array): void => {
     stdin.pause();
-    channel.write(chunk).then(
-      () => {
-        if (!stopped) stdin.resume();
-      },
-      () => undefined, // channel.exit tells
-    );
+    sending = sending
+      .then(() => channel.write(chunk))
+      .then(
+        () => {
+          if (!stopped) stdin.resume();
+        },
+        () => undefined, // channel.exit tells
+      );
   };
-  const onEnd = (): void => channel.end();
+  // The end may come while the last bytes still wait for room.
+  const onEnd = (): void => {
+    void sending.then(() => channel.end());
+  };
   stdin.on("data", onData);
   stdin.once("end", onEnd);
   stdin.once("error", onEnd); // a closed or unreadable stdin has nothing more to give

@@ -16,7 +16,10 @@ export const inspectCommand: Command = {
   options: [
     ...COMMON_OPTIONS.filter(({ name }) => name !== "login" && name !== "identity").map((option) =>
       option.name === "policy"
-        ? { ...option, help: "check against this policy; without it, say what the guest shows and judge nothing" }
+        ? {
+            ...option,
+            help: "check against this policy; without it, say what the guest shows and judge nothing",
+          }
         : option,
     ),
     { name: "save-policy", value: "FILE", help: "write a policy that this guest meets, as it is now" },
@@ -56,8 +59,12 @@ export const inspectCommand: Command = {
     if (!checked) reporter.warnings(claims);
     if (target !== undefined) {
       await savePolicy(target, claims.policyText, input.has("force"));
-      if (reporter.json) await print(services.stdout, `${JSON.stringify({ event: "policy-saved", file: target })}\n`);
-      else reporter.say(`sealtty: policy written to ${target}: read it, and keep it where only you can change it`);
+      if (reporter.json)
+        await print(services.stdout, `${JSON.stringify({ event: "policy-saved", file: target })}\n`);
+      else
+        reporter.say(
+          `sealtty: policy written to ${target}: read it, and keep it where only you can change it`,
+        );
     }
     return 0;
   },
@@ -66,17 +73,25 @@ export const inspectCommand: Command = {
 /** The claims, as a table of words. */
 export function describeClaims(claims: AppraisedClaims, checked: boolean): string {
   const rows: (readonly [string, string])[] = [
-    ["checked", checked ? "against your policy: it is met" : "against NO policy: this says what answered, not who should"],
+    [
+      "checked",
+      checked
+        ? "against your policy: it is met"
+        : "against NO policy: this says what answered, not who should",
+    ],
     ["evidence", claims.type],
     ["assurance", claims.assurance === "simulated" ? "SIMULATED: proves nothing" : claims.assurance],
     ["signed by", claims.signedBy],
     ["instance", claims.instance],
   ];
-  for (const { check, words, value } of claims.verified) rows.push([check, value === undefined ? words : `${words} ${value}`]);
+  for (const { check, words, value } of claims.verified)
+    rows.push([check, value === undefined ? words : `${words} ${value}`]);
   for (const words of claims.notVerified) rows.push(["not verified", words]);
   for (const words of claims.warnings) rows.push(["warning", words]);
   const width = Math.max(...rows.map(([name]) => name.length));
-  return rows.map(([name, words]) => `${printable(name).padEnd(width)}  ${printable(words, 4000)}\n`).join("");
+  return rows
+    .map(([name, words]) => `${printable(name).padEnd(width)}  ${printable(words, 4000)}\n`)
+    .join("");
 }
 
 async function refuseExisting(path: string): Promise<void> {
@@ -112,5 +127,8 @@ async function savePolicy(path: string, text: string, replace: boolean): Promise
 }
 
 function exists(path: string): SealttyError {
-  return new SealttyError("bad-config", `${path} exists already; name another file, or replace it with --force`);
+  return new SealttyError(
+    "bad-config",
+    `${path} exists already; name another file, or replace it with --force`,
+  );
 }

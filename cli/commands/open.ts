@@ -28,7 +28,9 @@ export const openCommand: Command = {
     { name: "port", value: "PORT", help: `port on localhost; default ${DEFAULT_PAGE_PORT}, 0 for any` },
     { name: "no-open", help: "print the link, start no browser" },
   ],
-  notes: ["The link works once. Ctrl-C ends the server; the page then cannot sign in or, through it, reach the guest."],
+  notes: [
+    "The link works once. Ctrl-C ends the server; the page then cannot sign in or, through it, reach the guest.",
+  ],
   exits: "ssh-like",
   async run(input, services) {
     if (input.rest !== undefined) throw usage(openCommand, "open runs no command");
@@ -37,7 +39,8 @@ export const openCommand: Command = {
     const address = parseAddress(guest);
     const { text, policy } = await readPolicy(input, guest, services);
     const user = userOf(input, services);
-    if (!isUserName(user)) throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
+    if (!isUserName(user))
+      throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
     const options: PageServerOptions = {
       port: portOf(input) ?? DEFAULT_PAGE_PORT,
       files: await readPageFiles(path.join(services.programDirectory, "..", "page")),
@@ -53,9 +56,12 @@ export const openCommand: Command = {
       identity: await readIdentity(input, services, false),
       dial: () => services.dial(address),
       onStranger: () =>
-        reporter.warn("sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew"),
+        reporter.warn(
+          "sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew",
+        ),
     };
-    if (input.has("simulated")) reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
+    if (input.has("simulated"))
+      reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
     const server = await startSomewhere(options, portOf(input) === undefined, reporter);
     try {
       await announce(server, !input.has("no-open"), services, reporter);
@@ -90,14 +96,20 @@ export async function startSomewhere(
 ): Promise<PageServer> {
   for (let offset = 0; ; offset++) {
     try {
-      const server = await startPageServer({ ...options, port: options.port === 0 ? 0 : options.port + offset });
+      const server = await startPageServer({
+        ...options,
+        port: options.port === 0 ? 0 : options.port + offset,
+      });
       if (offset > 0) {
-        reporter.say(`sealtty: port ${options.port} is taken; on port ${server.port} the browser remembers nothing of it`);
+        reporter.say(
+          `sealtty: port ${options.port} is taken; on port ${server.port} the browser remembers nothing of it`,
+        );
       }
       return server;
     } catch (error) {
       const taken =
-        error instanceof SealttyError && (error.cause as NodeJS.ErrnoException | undefined)?.code === "EADDRINUSE";
+        error instanceof SealttyError &&
+        (error.cause as NodeJS.ErrnoException | undefined)?.code === "EADDRINUSE";
       if (!taken || !anyNear || offset + 1 >= PORTS_TRIED) throw error;
     }
   }
@@ -117,6 +129,7 @@ export async function announce(
 /** Resolves with the signal that asks this program to end. */
 export function ended(services: Services): Promise<string> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) services.onSignal(signal, () => resolve(signal));
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+      services.onSignal(signal, () => resolve(signal));
   });
 }

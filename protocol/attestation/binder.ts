@@ -21,7 +21,12 @@ export interface BindingContext {
 }
 
 /** @returns 64 bytes: REPORT_DATA of SEV-SNP and TDX. */
-export function binderOf(suite: CryptoSuite, context: BindingContext, type: EvidenceType, aux: Uint8Array): Uint8Array {
+export function binderOf(
+  suite: CryptoSuite,
+  context: BindingContext,
+  type: EvidenceType,
+  aux: Uint8Array,
+): Uint8Array {
   return suite.sha512(
     concat(
       LABEL,

@@ -293,7 +293,7 @@ class Table {
       return bad(`${this.#at(key)} is not a list of strings; write \`${key} = ["…"]\``);
     }
     if (value.length > MAX_VALUES) bad(`${this.#at(key)} has more than ${MAX_VALUES} values; remove some`);
-    return value as string[];
+    return value;
   }
 
   table(key: string): Table | undefined {

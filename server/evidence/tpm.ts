@@ -231,11 +231,12 @@ export class TpmEvidenceProvider implements EvidenceProvider {
       if (response === undefined) {
         // The command still runs, and its answer could be taken for the next one's: no more commands until it is done.
         this.#broken = "an earlier command still has no answer";
-        const done = () => {
-          if (!this.#closed) this.#broken = undefined;
-          this.#key = undefined;
-        };
-        answer.then(done, done);
+        void answer
+          .catch(() => {})
+          .then(() => {
+            if (!this.#closed) this.#broken = undefined;
+            this.#key = undefined;
+          });
         throw unavailable(
           `The TPM did not ${purpose} in ${this.#timeoutMs} ms`,
           "Restart sealttyd; if it stays, reboot the guest.",

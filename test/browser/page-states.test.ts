@@ -368,6 +368,17 @@ describe("a live session", () => {
     expect(await page.locator(".find").isVisible()).toBe(false);
   });
 
+  test("on a small screen the panel comes first, and nothing is typed into the covered terminal", async () => {
+    await page.setViewportSize(NARROW);
+    await signIn();
+    expect(await page.locator("#trust-panel").isVisible()).toBe(true);
+    await page.keyboard.type("secret");
+    expect(await typed()).toBe("");
+    await page.getByRole("button", { name: "Continue to the terminal" }).click();
+    await page.keyboard.type("ls");
+    await expect.poll(typed).toBe("ls");
+  });
+
   test("by keyboard: out of the terminal, into the panel, back", async () => {
     await signIn();
     await page.keyboard.press("Control+Shift+M");

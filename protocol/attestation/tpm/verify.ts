@@ -83,12 +83,13 @@ export async function checkTpmQuote(
   hashes: TpmHashes,
   signatures: SignatureVerifier,
 ): Promise<TpmFacts> {
+  const sha256 = (message: Uint8Array) => hashes.sha256(message);
   const attest = parsing("tpm.format", "The TPM's attestation structure", () => parseAttest(quote.attest));
   const quoted = requireQuote(attest);
 
   const ak = parsing("tpm.ak-public", "The attestation key's public area", () => parsePublic(aux.akPublic));
   requireAttestationKey(ak);
-  const akName = toHex(sha256Name(aux.akPublic, hashes.sha256));
+  const akName = toHex(sha256Name(aux.akPublic, sha256));
 
   const signature = parsing("tpm.signature-scheme", "The quote's signature", () =>
     parseSignature(quote.signature),
@@ -121,7 +122,7 @@ export async function checkTpmQuote(
       NEXT_CHANGED,
     );
   }
-  const digest = pcrDigestOf(aux.pcrs, hashes.sha256);
+  const digest = pcrDigestOf(aux.pcrs, sha256);
   if (!equalBytes(digest, quoted.pcrDigest)) {
     refuse(
       "tpm.pcr-digest",

@@ -1,6 +1,6 @@
 // The policy file: strict, and every refusal says what, where, and what to write instead.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   type Policy,
@@ -150,7 +150,9 @@ const anyPolicy: fc.Arbitrary<Policy> = fc
 
 test("renderPolicy() writes what parsePolicy() reads back", () =>
   fc.assert(
-    fc.property(anyPolicy, (policy) => void expect(parsePolicy(renderPolicy(policy))).toEqual(policy)),
+    fc.property(anyPolicy, (policy) => {
+      expect(parsePolicy(renderPolicy(policy))).toEqual(policy);
+    }),
   ));
 
 test("policyDigest() does not depend on comments or order, and does on every value", () => {
@@ -187,7 +189,11 @@ test("parsePolicy() never throws anything but a SealttyError", () => {
     fc.property(text, (toml) => void onlySealttyErrors(() => parsePolicy(toml))),
     { numRuns: 500 },
   );
-  onlySealttyErrors(() => parsePolicy(`${HEAD}x = ${"[".repeat(50_000)}`));
-  onlySealttyErrors(() => parsePolicy(`${HEAD}x${".x".repeat(50_000)} = 1`));
-  onlySealttyErrors(() => parsePolicy(`[${"x.".repeat(50_000)}x]`));
+  for (const deep of [
+    `x = ${"[".repeat(50_000)}`,
+    `x${".x".repeat(50_000)} = 1`,
+    `[${"x.".repeat(50_000)}x]`,
+  ]) {
+    expect(onlySealttyErrors(() => parsePolicy(HEAD + deep))).toBe(false);
+  }
 });

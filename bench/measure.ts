@@ -1,0 +1,85 @@
+// The measurements, the same for every peer.
+
+import { Inbox, MARKER, type Peer, type Terminal } from "./peer.ts";
+import { percentile } from "./statistics.ts";
+
+const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+const UNIT = 65_536; // floods are multiples of it
+const MAX_FLOOD = 4 * 1024 ** 3;
+
+async function withTerminal<T>(
+  peer: Peer,
+  use: (terminal: Terminal, inbox: Inbox) => Promise<T>,
+): Promise<T> {
+  const inbox = new Inbox();
+  try {
+    const terminal = await peer.open(inbox);
+    try {
+      return await use(terminal, inbox);
+    } finally {
+      await terminal.close();
+    }
+  } catch (error) {
+    throw new Error(`${peer.name}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/**
+ * Prints `length` bytes (a multiple of 64 KiB) on the terminal.
+ * @returns MB/s (10^6 bytes) from asking for them to the last one here.
+ */
+export function flood(peer: Peer, length: number): Promise<number> {
+  return withTerminal(peer, async (terminal, inbox) => {
+    await terminal.write(bytes(peer.floodLine(length)));
+    await inbox.untilMarker(MARKER, peer.patienceMs);
+    const start = performance.now();
+    await terminal.write(bytes("\n"));
+    await inbox.untilLength(length, peer.patienceMs);
+    return length / (performance.now() - start) / 1000;
+  });
+}
+
+/** Grows the flood until it takes long enough to tell, which also warms both ends up. @returns bytes for `seconds`. */
+export async function floodLength(peer: Peer, seconds: number): Promise<number> {
+  let length = 4 * UNIT;
+  let rate = 0;
+  for (let tries = 0; tries < 6; tries++) {
+    rate = await flood(peer, length);
+    if (length / rate / 1e6 > seconds / 6) break;
+    length *= 8;
+  }
+  return Math.min(MAX_FLOOD, Math.max(1, Math.round((rate * 1e6 * seconds) / UNIT)) * UNIT);
+}
+
+export interface EchoTimes {
+  readonly p50: number; // µs
+  readonly p99: number;
+}
+
+/** One byte after another there and back; each is sent once the one before is here. */
+export function echo(peer: Peer, samples: number, warmUp: number): Promise<EchoTimes> {
+  return withTerminal(peer, async (terminal, inbox) => {
+    await terminal.write(bytes(peer.echoLine));
+    await inbox.untilMarker(MARKER, peer.patienceMs);
+    const key = bytes("x");
+    const times: number[] = [];
+    for (let sent = 1; sent <= warmUp + samples; sent++) {
+      const start = performance.now();
+      void terminal.write(key);
+      await inbox.untilLength(sent, peer.patienceMs);
+      if (sent > warmUp) times.push((performance.now() - start) * 1000);
+    }
+    return { p50: percentile(times, 0.5), p99: percentile(times, 0.99) };
+  });
+}
+
+/** @returns ms from asking for a terminal to the first byte of its prompt, and to the milestones on the way. */
+export async function timeToPrompt(peer: Peer): Promise<{ prompt: number } & Record<string, number>> {
+  const start = performance.now();
+  return withTerminal(peer, async (terminal, inbox) => {
+    await inbox.untilFirstByte(peer.patienceMs);
+    const prompt = performance.now() - start;
+    const milestones = Object.entries(terminal.milestones ?? {}).map(([name, at]) => [name, at - start]);
+    return { ...(Object.fromEntries(milestones) as Record<string, number>), prompt };
+  });
+}

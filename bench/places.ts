@@ -1,0 +1,8 @@
+// Where the project's files are, seen from the bundle dist/bench/bench.js.
+
+import path from "node:path";
+
+export const projectRoot = path.resolve(import.meta.dirname, "../..");
+export const sealttydFile = path.join(projectRoot, "dist/bin/sealttyd.js");
+export const pageDirectory = path.join(projectRoot, "dist/page");
+export const benchmarksDocument = path.join(projectRoot, "docs/benchmarks.md");

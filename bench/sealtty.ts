@@ -1,0 +1,87 @@
+// sealtty itself: the built sealttyd as a process on a unix socket (or in a VM), and the repository's client in this process.
+
+import { existsSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { nodeClock } from "../node/clock.ts";
+import { nodeSuite } from "../node/crypto-suite.ts";
+import { connectUnixSocket } from "../node/unix-socket-pipe.ts";
+import { parsePolicy } from "../protocol/attestation/policy.ts";
+import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
+import type { Channel } from "../protocol/session/api.ts";
+import { connect } from "../protocol/session/connect.ts";
+import { type Program, scratchDirectory, startProgram } from "./children.ts";
+import { COLUMNS, type Inbox, type Peer, ROWS, shellLines, type Terminal } from "./peer.ts";
+import { sealttydFile } from "./places.ts";
+
+const INSTANCE = "bench";
+const POLICY = parsePolicy(
+  `version = 1\nname = "bench"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "${INSTANCE}"\n`,
+);
+
+/** @param pipe - the lines of its [pipe] section. */
+export const sealttydConfig = (pipe: string): string =>
+  `[pipe]\n${pipe}\n[evidence]\ntype = "simulated"\ninstance = "${INSTANCE}"\ni_know_this_proves_nothing = true\n` +
+  `[users]\nlogin = ["/bin/sh"]\n`;
+
+export interface Sealttyd extends Program {
+  readonly socket: string;
+}
+
+/** Resolves once it listens. @param nodeArguments - for Node itself, such as --cpu-prof. */
+export async function startSealttyd(nodeArguments: readonly string[] = []): Promise<Sealttyd> {
+  if (!existsSync(sealttydFile)) throw new Error(`${sealttydFile} is missing: run npm run build`);
+  const directory = scratchDirectory("sealttyd");
+  const socket = path.join(directory, "guest.sock");
+  const config = path.join(directory, "sealttyd.toml");
+  writeFileSync(config, sealttydConfig(`type = "unix"\npath = ${JSON.stringify(socket)}`));
+  const program = startProgram(process.execPath, [...nodeArguments, sealttydFile, "--config", config]);
+  await program.waitForLog(/sealttyd serves/);
+  return { ...program, socket };
+}
+
+async function pump(channel: Channel, inbox: Inbox): Promise<void> {
+  for (;;) {
+    const bytes = await channel.stdout.read();
+    if (bytes === undefined) return;
+    inbox.receive(bytes);
+    channel.stdout.consumed(bytes.length);
+  }
+}
+
+export function sealttyPeer(name: string, socket: string, own: Partial<Peer> = {}): Peer {
+  return {
+    name,
+    patienceMs: 30_000,
+    ...shellLines,
+    async open(inbox): Promise<Terminal> {
+      const attested = await connect({
+        dial: () => connectUnixSocket(socket),
+        suite: nodeSuite,
+        signatures: webCryptoSignatures(globalThis.crypto.subtle),
+        clock: nodeClock,
+        address: `unix:${socket}`,
+        identity: "bench",
+        policy: POLICY,
+        acceptSimulated: true,
+        timeout: 60_000,
+        encoding: "auto",
+      });
+      const attestedAt = performance.now();
+      const guest = await attested.authenticate({ method: "none", user: "root" });
+      const authenticatedAt = performance.now();
+      const channel = await guest.openChannel({ kind: "login", term: "xterm", columns: COLUMNS, rows: ROWS });
+      channel.exit.catch(() => {}); // a cut connection is told by stdout as well
+      void pump(channel, inbox).catch(inbox.fail);
+      return {
+        write: (bytes) => channel.write(bytes),
+        async close() {
+          channel.hangUp();
+          await guest.close();
+        },
+        milestones: { attested: attestedAt, authenticated: authenticatedAt },
+      };
+    },
+    stop: () => Promise.resolve(),
+    ...own,
+  };
+}
