@@ -15,7 +15,7 @@ import { asText, intoDocument, type Report, type Row } from "./report.ts";
 import { sealttyPeer, startSealttyd } from "./sealtty.ts";
 import { median } from "./statistics.ts";
 import { startTtyd } from "./ttyd.ts";
-import { startVm, type VmPeers } from "./vm.ts";
+import { profileInVm, startVm, type VmPeers } from "./vm.ts";
 
 const ROUNDS = 3;
 
@@ -50,7 +50,7 @@ async function comparePeers(peers: readonly Peer[], effort: Effort, place: strin
   }
   // One peer after the other, again and again: whatever slows the machine down for a while slows down all.
   for (let round = 0; round < ROUNDS; round++) {
-    say(`${place}: round ${round + 1} of ${ROUNDS}`);
+    say(`round ${round + 1} of ${ROUNDS}${place}`);
     for (const peer of peers)
       note(figures, `bulk output, MB/s${place}`, peer.name, await flood(peer, lengths.get(peer) ?? 0));
     for (const peer of peers) {
@@ -71,9 +71,9 @@ async function openings(
 ): Promise<void> {
   const times = new Map<string, number[]>();
   const steps = ["prompt", "attested", "authenticated"];
-  const askable = peers.filter(({ echoLine }) => echoLine !== "echo\n"); // the raw port has no prompt
+  const withPrompt = peers.filter(({ hasPrompt }) => hasPrompt !== false);
   for (let opening = 0; opening < effort.openings; opening++) {
-    for (const peer of askable) {
+    for (const peer of withPrompt) {
       const took = await timeToPrompt(peer);
       for (const step of steps.filter((step) => took[step] !== undefined)) {
         const name = step === "prompt" ? peer.name : `${peer.name}: until ${step}`;
@@ -182,7 +182,7 @@ function machine(withVm: boolean): string[] {
     `${os.cpus().length} cores of ${cpu?.model.trim()}, ${(os.totalmem() / 2 ** 30).toFixed(0)} GiB, Linux ${os.release()}`,
     `Node ${process.version}, ${versionOf("ssh", "-V")}${withVm ? `, ${versionOf("qemu-system-x86_64", "--version")}` : ""}`,
     ...(withVm ? ["the VM runs under TCG (QEMU emulates every instruction, no KVM) on the same cores"] : []),
-    `load average before the run ${load.join(", ")}: below 0.2 the machine was quiet`,
+    `load average before the run ${load.join(", ")} (near 0: nothing else ran)`,
   ];
 }
 
@@ -202,6 +202,7 @@ async function main(): Promise<void> {
     for (const what of ["flood", "echo"] as const) {
       process.stdout.write(`${await profile(options.profile, options.quick ? 1 : 5, what)}\n`);
     }
+    if (!options["no-vm"]) process.stdout.write(await profileInVm((options.quick ? 64 : 256) * 65_536));
     return;
   }
   const facts = machine(!options["no-vm"]);

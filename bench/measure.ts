@@ -39,16 +39,18 @@ export function flood(peer: Peer, length: number): Promise<number> {
   });
 }
 
-/** Grows the flood until it takes long enough to tell, which also warms both ends up. @returns bytes for `seconds`. */
+/** Grows the flood to about `seconds`: by then both ends are warm, and the rate is that of warm ends. @returns bytes. */
 export async function floodLength(peer: Peer, seconds: number): Promise<number> {
+  const lengthFor = (bytes: number): number =>
+    Math.min(MAX_FLOOD, Math.max(1, Math.round(bytes / UNIT)) * UNIT);
   let length = 4 * UNIT;
-  let rate = 0;
-  for (let tries = 0; tries < 6; tries++) {
-    rate = await flood(peer, length);
-    if (length / rate / 1e6 > seconds / 6) break;
-    length *= 8;
+  for (let tries = 0; tries < 8; tries++) {
+    const rate = (await flood(peer, length)) * 1e6;
+    const wanted = lengthFor(rate * seconds);
+    if (wanted < 2 * length) return wanted;
+    length = Math.min(wanted, 8 * length);
   }
-  return Math.min(MAX_FLOOD, Math.max(1, Math.round((rate * 1e6 * seconds) / UNIT)) * UNIT);
+  return length;
 }
 
 export interface EchoTimes {

@@ -78,6 +78,8 @@ export interface Peer {
   floodLine(length: number): string;
   /** Typed at the prompt: prints MARKER, then sends back what comes, byte for byte. */
   readonly echoLine: string;
+  /** false: no shell, so there is no time to its prompt. */
+  readonly hasPrompt?: boolean;
   /** From asking for a terminal until it takes input. Output goes to `inbox` from the start. */
   open(inbox: Inbox): Promise<Terminal>;
   /** How long anything may take at most, in milliseconds. */
@@ -99,9 +101,10 @@ export const shellLines = {
   floodLine: (length: number) => `${sayMarker}; read x; head -c ${length} /dev/zero; read x\n`,
   echoLine: `${sayMarker}; exec cat\n`,
 };
-/** The same for busybox, whose head copies byte by byte. */
-export const busyboxFloodLine = (length: number): string =>
-  `${sayMarker}; read x; dd if=/dev/zero bs=65536 count=${Math.ceil(length / 65536)} 2>/dev/null; read x\n`;
+/** The same for busybox, whose head copies byte by byte. @param before, after - commands around the flood. */
+export const busyboxFloodLine = (length: number, before = ":", after = ":"): string =>
+  `${sayMarker}; read x; ${before}; ` +
+  `dd if=/dev/zero bs=65536 count=${Math.ceil(length / 65536)} 2>/dev/null; ${after}; read x\n`;
 
 export const COLUMNS = 80;
 export const ROWS = 24;

@@ -55,8 +55,15 @@ function table(side: string, profile: CpuProfile): string {
   return `${side}: self time, of the ${((1 - idleShare(profile)) * 100).toFixed(0)} % that it was busy\n${lines.join("\n")}\n`;
 }
 
+/** CPU time of a process so far, in seconds: proc_pid_stat(5), in ticks of 10 ms. */
+function cpuOf(pid: number): { user: number; system: number } {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
+}
+
 /** @param what - "echo" profiles keystrokes instead of a flood. @returns the tables; the profiles go into `directory`. */
-export async function profile(directory: string, seconds: number, what: "flood" | "echo"): Promise<string> {
+export async function profile(directory: string, duration: number, what: "flood" | "echo"): Promise<string> {
   mkdirSync(directory, { recursive: true });
   const name = `sealttyd-${what}.cpuprofile`;
   const sealttyd = await startSealttyd([
@@ -68,22 +75,30 @@ export async function profile(directory: string, seconds: number, what: "flood" 
   session.connect();
   try {
     const peer = sealttyPeer("sealtty", sealttyd.socket);
-    const length = what === "flood" ? await floodLength(peer, seconds) : 0;
+    const length = what === "flood" ? await floodLength(peer, duration) : 0;
     await session.post("Profiler.enable");
     await session.post("Profiler.start");
+    const pids = { sealttyd: sealttyd.pid, client: process.pid };
+    const before = Object.entries(pids).map(([side, pid]) => ({ side, pid, ...cpuOf(pid) }));
+    const start = performance.now();
     let result: string;
     if (what === "flood") result = `${(await flood(peer, length)).toFixed(1)} MB/s`;
     else {
-      const { p50, p99 } = await echo(peer, seconds * 2000, 100);
+      const { p50, p99 } = await echo(peer, duration * 2000, 100);
       result = `p50 ${p50.toFixed(0)} µs, p99 ${p99.toFixed(0)} µs`;
     }
+    const seconds = (performance.now() - start) / 1000;
+    const used = before.map(({ side, pid, user, system }) => {
+      const now = cpuOf(pid);
+      return `${side} ${(now.user - user).toFixed(2)} s user, ${(now.system - system).toFixed(2)} s system`;
+    });
     const { profile: own } = await session.post("Profiler.stop");
     writeFileSync(path.join(directory, `client-${what}.cpuprofile`), JSON.stringify(own));
     await sealttyd.stop(); // this is when it writes its profile
     if (!readdirSync(directory).includes(name))
       throw new Error(`sealttyd wrote no profile:\n${sealttyd.log()}`);
     const theirs = JSON.parse(readFileSync(path.join(directory, name), "utf8")) as CpuProfile;
-    return `While profiled: ${what} ${result}\n\n${table("sealttyd", theirs)}\n${table("client", own)}`;
+    return `While profiled: ${what} ${result}; CPU in ${seconds.toFixed(2)} s: ${used.join("; ")}\n\n${table("sealttyd", theirs)}\n${table("client", own)}`;
   } finally {
     session.disconnect();
     await sealttyd.stop();

@@ -23,7 +23,6 @@ const services: Services = {
   stderr: process.stderr,
   environment: process.env,
   localUser: localUser(),
-  platform: process.platform,
   programDirectory: path.dirname(fileURLToPath(import.meta.url)),
   version: VERSION,
   suite: nodeSuite,

@@ -11,45 +11,39 @@ const CLOSE_FAILED = 1011;
 
 /** Resolves when both are closed. Never rejects: the page learns why from the close reason. */
 export async function bridgePipe(socket: WebSocket, dial: () => Promise<Pipe>): Promise<void> {
-  socket.pause(); // nothing to give the page's bytes to yet
-  let gone = false;
-  socket.once("close", () => {
-    gone = true;
-  });
-  let pipe: Pipe;
-  try {
-    pipe = await dial();
-  } catch (error) {
-    socket.resume();
-    socket.close(CLOSE_FAILED, reasonOf(error));
-    return;
-  }
-  if (gone) return pipe.close();
   const closed = new Promise<void>((resolve) => {
     socket.once("close", () => resolve());
   });
+  const fail = (error: unknown): void => {
+    socket.resume(); // a paused socket would not see its own close
+    socket.close(CLOSE_FAILED, reasonOf(error));
+  };
+  const dialled = dial();
+  // Listening from the start: the page's first bytes may have come together with its token.
   let underWay = 0;
-  let sending = Promise.resolve();
+  let sending: Promise<unknown> = dialled;
   socket.on("message", (data: RawData, isBinary: boolean) => {
-    if (!isBinary) return socket.close(CLOSE_UNSUPPORTED, "binary frames only");
+    if (!isBinary) {
+      socket.resume();
+      return socket.close(CLOSE_UNSUPPORTED, "binary frames only");
+    }
     const bytes = data as Buffer; // binaryType nodebuffer
-    if (bytes.length === 0) return;
     underWay++;
     socket.pause();
     sending = sending
-      .then(() => pipe.send(bytes))
-      .then(
-        () => {
-          if (--underWay === 0) socket.resume();
-        },
-        (error: unknown) => {
-          socket.resume(); // a paused socket would not see its own close
-          socket.close(CLOSE_FAILED, reasonOf(error));
-        },
-      );
+      .then(async () => (await dialled).send(bytes))
+      .then(() => {
+        if (--underWay === 0) socket.resume();
+      });
+    sending.catch(fail);
   });
+  let pipe: Pipe;
+  try {
+    pipe = await dialled;
+  } catch (error) {
+    return fail(error);
+  }
   const receiving = forward(pipe, socket);
-  socket.resume();
   await closed;
   await pipe.close().catch(() => undefined);
   await receiving;

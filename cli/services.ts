@@ -40,7 +40,6 @@ export interface Services {
   readonly stderr: TerminalOutput;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly localUser: string;
-  readonly platform: string;
   /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
   readonly programDirectory: string;
   readonly version: string;

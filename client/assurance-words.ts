@@ -18,7 +18,8 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
       return {
         badge: "Hardware-attested",
         headline: "Vouched for by the processor",
-        meaning: "The processor itself signed what runs in this guest and the keys of this connection. The host cannot make such a signature.",
+        meaning:
+          "The processor itself signed what runs in this guest and the keys of this connection. The host cannot make such a signature.",
         tone: "good",
         icon: "shield-check",
       };
@@ -26,7 +27,8 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
       return {
         badge: "Attested by paravisor",
         headline: "Vouched for by the paravisor",
-        meaning: "A virtual TPM signed, inside the guest's protected memory, run by the cloud's paravisor; the processor vouches for the paravisor.",
+        meaning:
+          "A virtual TPM signed, inside the guest's protected memory, run by the cloud's paravisor; the processor vouches for the paravisor.",
         tone: "good",
         icon: "shield-check",
       };
@@ -34,7 +36,8 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
       return {
         badge: "Host-vouched",
         headline: "Vouched for by the host only",
-        meaning: "A software TPM that the host runs signed this. It shows what the guest booted, as long as you trust the host not to lie about it.",
+        meaning:
+          "A software TPM that the host runs signed this. It shows what the guest booted, as long as you trust the host not to lie about it.",
         tone: "caution",
         icon: "shield-alert",
       };
@@ -42,7 +45,8 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
       return {
         badge: "SIMULATED",
         headline: "This proves nothing",
-        meaning: "The evidence was made up for trying sealtty out. Anyone, the host included, could have made it.",
+        meaning:
+          "The evidence was made up for trying sealtty out. Anyone, the host included, could have made it.",
         tone: "danger",
         icon: "shield-alert",
       };

@@ -10,7 +10,8 @@ export type ClipboardRequest =
 /** @param data - the text after `OSC 52 ;`: a selection (may be empty, as tmux sends it), `;`, base64. */
 export function parseClipboardRequest(data: string): ClipboardRequest {
   const separator = data.indexOf(";");
-  if (separator < 0 || !/^[cpqs0-7]*$/.test(data.slice(0, separator))) return { kind: "refused", why: "malformed" };
+  if (separator < 0 || !/^[cpqs0-7]*$/.test(data.slice(0, separator)))
+    return { kind: "refused", why: "malformed" };
   const payload = data.slice(separator + 1);
   if (payload === "?") return { kind: "read" };
   if (payload.length > Math.ceil(MAX_CLIPBOARD_WRITE / 3) * 4) return { kind: "refused", why: "too-large" };

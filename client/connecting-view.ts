@@ -33,7 +33,11 @@ export class ConnectingView {
         "div",
         { class: "card" },
         this.#title,
-        element("p", { class: "lead" }, "No terminal is shown and nothing secret is sent before the evidence has met your policy."),
+        element(
+          "p",
+          { class: "lead" },
+          "No terminal is shown and nothing secret is sent before the evidence has met your policy.",
+        ),
         this.#steps,
         this.#hint,
       ),
@@ -55,7 +59,11 @@ export class ConnectingView {
     const current = STEPS.findIndex((each) => each.step === step);
     this.#steps.replaceChildren(
       ...STEPS.map(({ words, detail }, index) =>
-        stepLine(words, index === current && attempt > 1 ? `${detail}, attempt ${attempt}` : detail, placeOf(index, current)),
+        stepLine(
+          words,
+          index === current && attempt > 1 ? `${detail}, attempt ${attempt}` : detail,
+          placeOf(index, current),
+        ),
       ),
       stepLine("Sign in", "only then", "later"),
     );
@@ -70,7 +78,9 @@ export class ConnectingView {
       ...STEPS.map(({ words, detail }) => stepLine(words, detail, "done")),
       stepLine(
         `Sign in as ${user}`,
-        method === "ssh-key" ? "your SSH key signs; touch it or unlock the agent if it asks" : "the guest will ask for the password",
+        method === "ssh-key"
+          ? "your SSH key signs; touch it or unlock the agent if it asks"
+          : "the guest will ask for the password",
         "now",
       ),
     );
@@ -91,10 +101,22 @@ export class ConnectingView {
     if (waited < SILENCE_MS || !this.#hint.hidden || this.#step === "signing-in") return;
     const silent = this.#step === "dialing" || this.#step === "waiting-for-guest";
     this.#hintWords.replaceChildren(
-      element("h2", {}, this.#step === "dialing" ? "The host has not answered" : silent ? "The guest has not answered" : "This takes unusually long"),
+      element(
+        "h2",
+        {},
+        this.#step === "dialing"
+          ? "The host has not answered"
+          : silent
+            ? "The guest has not answered"
+            : "This takes unusually long",
+      ),
       silent
         ? element("ul", {}, ...SILENCE_ADVICE.map((words) => element("li", {}, words)))
-        : element("p", {}, "The guest answered, but the line is slow or the host holds it up. The page goes on trying."),
+        : element(
+            "p",
+            {},
+            "The guest answered, but the line is slow or the host holds it up. The page goes on trying.",
+          ),
     );
     this.#hint.hidden = false;
   }
@@ -108,7 +130,8 @@ function placeOf(index: number, current: number): Place {
 }
 
 function stepLine(words: string, detail: string, place: Place): HTMLElement {
-  const mark: Child = place === "done" ? icon("check", "icon good") : element("span", { class: "dot", "aria-hidden": "true" });
+  const mark: Child =
+    place === "done" ? icon("check", "icon good") : element("span", { class: "dot", "aria-hidden": "true" });
   return element(
     "li",
     { class: place, "aria-current": place === "now" ? "step" : undefined },

@@ -70,7 +70,11 @@ export interface ConsoleSession {
   close(): Promise<void>;
 }
 
-export function startConsoleSession(parts: SessionParts, config: PageConfig, views: SessionViews): ConsoleSession {
+export function startConsoleSession(
+  parts: SessionParts,
+  config: PageConfig,
+  views: SessionViews,
+): ConsoleSession {
   let attested: AttestedGuest | undefined;
   let guest: Guest | undefined;
   let connectionOver = false;
@@ -91,10 +95,12 @@ export function startConsoleSession(parts: SessionParts, config: PageConfig, vie
       return;
     }
     if (attested !== undefined) return;
-    if (state.phase === "reconnecting") views.show({ kind: "connecting", step: "dialing", attempt: ++attempt });
+    if (state.phase === "reconnecting")
+      views.show({ kind: "connecting", step: "dialing", attempt: ++attempt });
     if (state.phase === "dialing") attempt = state.attempt;
     const step = stepOf(state);
-    if (step !== undefined) views.show({ kind: "connecting", step, attempt: step === "dialing" ? attempt : 1 });
+    if (step !== undefined)
+      views.show({ kind: "connecting", step, attempt: step === "dialing" ? attempt : 1 });
   };
 
   const run = async (): Promise<void> => {
@@ -176,7 +182,8 @@ export function startConsoleSession(parts: SessionParts, config: PageConfig, vie
 
 function userAuth(config: PageConfig, parts: SessionParts): UserAuth {
   if (config.auth === "none") return { method: "none", user: config.user };
-  if (config.publicKey === undefined) throw new SealttyError("bad-config", "No public key for the SSH key sign-in");
+  if (config.publicKey === undefined)
+    throw new SealttyError("bad-config", "No public key for the SSH key sign-in");
   return {
     method: "ssh-key",
     user: config.user,
@@ -193,7 +200,11 @@ function channelRequest(config: PageConfig, { columns, rows }: TerminalPort): Ch
 }
 
 /** Connects channel and terminal until the output has ended and was parsed. */
-async function pump(channel: Channel, terminal: TerminalPort, warnStuck: (stuck: boolean) => void): Promise<void> {
+async function pump(
+  channel: Channel,
+  terminal: TerminalPort,
+  warnStuck: (stuck: boolean) => void,
+): Promise<void> {
   let waiting = 0;
   let writes: Promise<void> = Promise.resolve();
   terminal.onInput((bytes) => {

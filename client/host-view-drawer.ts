@@ -11,7 +11,13 @@ export const MAX_BYTES_SHOWN = 256;
 
 export class HostViewDrawer {
   readonly element: HTMLElement;
-  readonly #list = element("div", { class: "wire-list", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Frames on the host" });
+  readonly #list = element("div", {
+    class: "wire-list",
+    role: "log",
+    "aria-live": "off",
+    tabindex: 0,
+    "aria-label": "Frames on the host",
+  });
   readonly #counts = element("span", { class: "wire-counts" });
   readonly #pause: HTMLButtonElement;
   readonly #totals = { "to-guest": { frames: 0, bytes: 0 }, "to-client": { frames: 0, bytes: 0 } };
@@ -21,7 +27,10 @@ export class HostViewDrawer {
   #first: number | undefined;
 
   constructor(onClose: () => void) {
-    this.#pause = button("Pause", () => this.#togglePause(), { class: "button small", "aria-pressed": "false" });
+    this.#pause = button("Pause", () => this.#togglePause(), {
+      class: "button small",
+      "aria-pressed": "false",
+    });
     this.element = element(
       "section",
       { class: "drawer", id: "host-view", "aria-labelledby": "host-view-title" },
@@ -32,7 +41,11 @@ export class HostViewDrawer {
         element("p", { class: "quiet" }, "This is all that crosses the host."),
         this.#counts,
         this.#pause,
-        button(icon("cross"), onClose, { class: "icon-button", "aria-label": "Close what the host sees", title: "Close (Escape)" }),
+        button(icon("cross"), onClose, {
+          class: "icon-button",
+          "aria-label": "Close what the host sees",
+          title: "Close (Escape)",
+        }),
       ),
       this.#list,
     );
@@ -83,11 +96,20 @@ export class HostViewDrawer {
       element(
         "header",
         {},
-        element("span", { class: "wire-arrow" }, frame.direction === "to-guest" ? "→ to the guest" : "← from the guest"),
+        element(
+          "span",
+          { class: "wire-arrow" },
+          frame.direction === "to-guest" ? "→ to the guest" : "← from the guest",
+        ),
         element("span", {}, `${frame.bytes.length} bytes`),
         element("span", {}, `${seconds} s`),
       ),
-      element("pre", {}, hexDump(frame.bytes.subarray(0, MAX_BYTES_SHOWN), this.#list.clientWidth < 560 ? 8 : 16) + (hidden > 0 ? `\n… ${hidden} more bytes` : "")),
+      element(
+        "pre",
+        {},
+        hexDump(frame.bytes.subarray(0, MAX_BYTES_SHOWN), this.#list.clientWidth < 560 ? 8 : 16) +
+          (hidden > 0 ? `\n… ${hidden} more bytes` : ""),
+      ),
     );
   }
 
@@ -99,6 +121,11 @@ export class HostViewDrawer {
 }
 
 function words({ frames, bytes }: { frames: number; bytes: number }): string {
-  const size = bytes < 10_000 ? `${bytes} B` : bytes < 10_000_000 ? `${(bytes / 1000).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  const size =
+    bytes < 10_000
+      ? `${bytes} B`
+      : bytes < 10_000_000
+        ? `${(bytes / 1000).toFixed(1)} kB`
+        : `${(bytes / 1e6).toFixed(1)} MB`;
   return `${frames} frames, ${size}`;
 }

@@ -42,11 +42,13 @@ void runPage(document.getElementById("page") ?? document.body, {
     sign: (fields) => link.sign(fields),
     dial: (config) => {
       if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });
-      if (config.pipeToken === undefined) throw new SealttyError("bad-config", "The local server gave no pipe token");
+      if (config.pipeToken === undefined)
+        throw new SealttyError("bad-config", "The local server gave no pipe token");
       return openWebSocketPipe(ownUrl("/pipe"), { firstMessage: config.pipeToken });
     },
   }),
   openHostView: (link, onFrame) => {
-    if (link.config.hostViewToken !== undefined) openHostView(ownUrl("/host-view"), link.config.hostViewToken, onFrame);
+    if (link.config.hostViewToken !== undefined)
+      openHostView(ownUrl("/host-view"), link.config.hostViewToken, onFrame);
   },
 });

@@ -27,14 +27,27 @@ export type PageState =
   | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "live" }
   | { readonly kind: "reconnecting"; readonly reason: string }
-  | { readonly kind: "ended"; readonly words: string; readonly clean: boolean; readonly canOpenAgain: boolean }
+  | {
+      readonly kind: "ended";
+      readonly words: string;
+      readonly clean: boolean;
+      readonly canOpenAgain: boolean;
+    }
   | { readonly kind: "lost"; readonly failure: Failure };
 
 export const STEPS: readonly { readonly step: Step; readonly words: string; readonly detail: string }[] = [
   { step: "dialing", words: "Open the line", detail: "to the host that carries the console" },
-  { step: "waiting-for-guest", words: "Call the guest", detail: "sealttyd inside the virtual machine answers, not the host" },
+  {
+    step: "waiting-for-guest",
+    words: "Call the guest",
+    detail: "sealttyd inside the virtual machine answers, not the host",
+  },
   { step: "handshaking", words: "Agree on keys", detail: "X25519 and ML-KEM-768, fresh for this connection" },
-  { step: "collecting-evidence", words: "Receive evidence", detail: "the guest's hardware signs these very keys" },
+  {
+    step: "collecting-evidence",
+    words: "Receive evidence",
+    detail: "the guest's hardware signs these very keys",
+  },
   { step: "appraising", words: "Check it against your policy", detail: "here, in this page" },
 ];
 
@@ -110,10 +123,17 @@ function wordsFor(code: string, message: string): { title: string; what: string;
       return {
         title: "The policy cannot be used",
         what: message,
-        advice: ["Correct the policy file and run sealtty open again.", "sealtty inspect --save-policy writes one that is complete."],
+        advice: [
+          "Correct the policy file and run sealtty open again.",
+          "sealtty inspect --save-policy writes one that is complete.",
+        ],
       };
     case "bad-config":
-      return { title: "The configuration cannot be used", what: message, advice: ["Run sealtty open again."] };
+      return {
+        title: "The configuration cannot be used",
+        what: message,
+        advice: ["Run sealtty open again."],
+      };
     case "device-unavailable":
     case "transport-lost":
       return {
@@ -130,7 +150,10 @@ function wordsFor(code: string, message: string): { title: string; what: string;
       return {
         title: "The other side broke the protocol",
         what: message || "What came back is not what a guest would say.",
-        advice: ["Try again. If it stays, the host may be interfering, or the guest's sealttyd is damaged.", RUN_VERBOSE],
+        advice: [
+          "Try again. If it stays, the host may be interfering, or the guest's sealttyd is damaged.",
+          RUN_VERBOSE,
+        ],
       };
     default:
       return {

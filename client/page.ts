@@ -3,7 +3,12 @@
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import { ANY_INSTANCE_BAR, SIMULATED_BAR } from "./assurance-words.ts";
 import { ConnectingView } from "./connecting-view.ts";
-import { startConsoleSession, type ConsoleSession, type SessionParts, type SessionViews } from "./console-session.ts";
+import {
+  startConsoleSession,
+  type ConsoleSession,
+  type SessionParts,
+  type SessionViews,
+} from "./console-session.ts";
 import { element } from "./dom.ts";
 import { HostViewDrawer } from "./host-view-drawer.ts";
 import type { WireFrame } from "./host-view-source.ts";
@@ -143,7 +148,8 @@ class Page implements SessionViews {
   }
 
   show(state: PageState): void {
-    if (state.kind === "reconnecting" && this.#state.kind !== "reconnecting") this.#lostAt = performance.now();
+    if (state.kind === "reconnecting" && this.#state.kind !== "reconnecting")
+      this.#lostAt = performance.now();
     this.#state = state;
     this.#root.dataset["state"] = state.kind;
     this.#topBar.setState(state);
@@ -173,7 +179,9 @@ class Page implements SessionViews {
       case "refused":
       case "user-refused":
       case "failed":
-        this.#stage.replaceChildren(failurePage(state.failure, this.#identity, retryHelps(state.failure) ? this.#restart : undefined));
+        this.#stage.replaceChildren(
+          failurePage(state.failure, this.#identity, retryHelps(state.failure) ? this.#restart : undefined),
+        );
         this.#setTrustOpen(false);
         break;
       case "live":
@@ -185,13 +193,20 @@ class Page implements SessionViews {
         break;
       case "ended":
         this.#setStrip({
-          element: endedStrip(state.words, state.clean, state.canOpenAgain ? () => this.#session?.openAgain() : undefined),
+          element: endedStrip(
+            state.words,
+            state.clean,
+            state.canOpenAgain ? () => this.#session?.openAgain() : undefined,
+          ),
           dispose: () => undefined,
         });
         document.title = documentTitle(this.#identity, "");
         break;
       case "lost":
-        this.#setStrip({ element: lostStrip(state.failure, () => this.#restart?.()), dispose: () => undefined });
+        this.#setStrip({
+          element: lostStrip(state.failure, () => this.#restart?.()),
+          dispose: () => undefined,
+        });
         document.title = documentTitle(this.#identity, "");
         break;
     }
@@ -248,8 +263,17 @@ class Page implements SessionViews {
       return;
     }
     if (this.#inputStuck !== undefined) return;
-    this.#inputStuck = element("div", { class: "strip caution", role: "alert" }, icon("alert"),
-      element("div", { class: "strip-words" }, element("strong", {}, "The guest does not take its input"), element("p", {}, "Too much waits for it already. What is typed now is left out.")));
+    this.#inputStuck = element(
+      "div",
+      { class: "strip caution", role: "alert" },
+      icon("alert"),
+      element(
+        "div",
+        { class: "strip-words" },
+        element("strong", {}, "The guest does not take its input"),
+        element("p", {}, "Too much waits for it already. What is typed now is left out."),
+      ),
+    );
     this.#stage.append(this.#inputStuck);
   }
 
@@ -277,13 +301,23 @@ class Page implements SessionViews {
 
   /** Bars that nothing takes away while what they say is true. */
   #updateBars(): void {
-    const simulated = this.#claims === undefined ? this.#simulatedAllowed : this.#claims.assurance === "simulated";
+    const simulated =
+      this.#claims === undefined ? this.#simulatedAllowed : this.#claims.assurance === "simulated";
     this.#bars.replaceChildren();
-    if (simulated) this.#bars.append(element("p", { class: "bar danger", role: "alert" }, icon("alert"), SIMULATED_BAR));
+    if (simulated)
+      this.#bars.append(element("p", { class: "bar danger", role: "alert" }, icon("alert"), SIMULATED_BAR));
     else if (this.#simulatedAllowed) {
-      this.#bars.append(element("p", { class: "bar caution" }, icon("alert"), "Started with --simulated: made-up evidence would have been accepted too"));
+      this.#bars.append(
+        element(
+          "p",
+          { class: "bar caution" },
+          icon("alert"),
+          "Started with --simulated: made-up evidence would have been accepted too",
+        ),
+      );
     }
-    if (this.#claims?.anyInstance === true) this.#bars.append(element("p", { class: "bar caution" }, icon("alert"), ANY_INSTANCE_BAR));
+    if (this.#claims?.anyInstance === true)
+      this.#bars.append(element("p", { class: "bar caution" }, icon("alert"), ANY_INSTANCE_BAR));
   }
 
   #hideTrust(): void {

@@ -64,6 +64,9 @@ export function pastePreview(review: PasteReview, limit: number): string {
   const shown = review.text
     .slice(0, limit)
     .replace(/\r/g, "⏎\n")
-    .replace(new RegExp(HIDDEN.source, "g"), (hidden) => `⟨U+${hidden.codePointAt(0)?.toString(16).toUpperCase()}⟩`);
+    .replace(
+      new RegExp(HIDDEN.source, "g"),
+      (hidden) => `⟨U+${hidden.codePointAt(0)?.toString(16).toUpperCase()}⟩`,
+    );
   return review.text.length > limit ? `${shown}\n… ${review.text.length - limit} more characters` : shown;
 }

@@ -6,7 +6,11 @@ import type { Failure } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 
 /** @param onRetry - absent where trying again can't help. */
-export function failurePage(failure: Failure, identity: string, onRetry: (() => void) | undefined): HTMLElement {
+export function failurePage(
+  failure: Failure,
+  identity: string,
+  onRetry: (() => void) | undefined,
+): HTMLElement {
   const refusal = failure.refusal;
   const danger = failure.code === "evidence-refused" || failure.code === "peer-misbehaved";
   return statePage(
@@ -73,7 +77,11 @@ export function linkUsedPage(): HTMLElement {
 }
 
 export function loadingPage(): HTMLElement {
-  return element("div", { class: "state-page" }, element("p", { class: "loading", role: "status" }, "Loading…"));
+  return element(
+    "div",
+    { class: "state-page" },
+    element("p", { class: "loading", role: "status" }, "Loading…"),
+  );
 }
 
 function statePage(tone: string, name: IconName, title: string, ...children: Child[]): HTMLElement {
@@ -92,7 +100,12 @@ function statePage(tone: string, name: IconName, title: string, ...children: Chi
 
 function advice(lines: readonly string[]): Child {
   if (lines.length === 0) return undefined;
-  return element("div", { class: "advice" }, element("h2", {}, "What to do"), element("ul", {}, ...lines.map((line) => element("li", {}, line))));
+  return element(
+    "div",
+    { class: "advice" },
+    element("h2", {}, "What to do"),
+    element("ul", {}, ...lines.map((line) => element("li", {}, line))),
+  );
 }
 
 function pair(name: string, value: string, look?: string): HTMLElement[] {

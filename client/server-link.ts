@@ -46,7 +46,10 @@ export async function openServerLink(url: string, token: string): Promise<Server
 class SocketServerLink implements ServerLink {
   readonly config: PageConfig;
   readonly #socket: WebSocket;
-  readonly #waiting = new Map<number, { resolve(sshsig: Uint8Array): void; reject(error: SealttyError): void }>();
+  readonly #waiting = new Map<
+    number,
+    { resolve(sshsig: Uint8Array): void; reject(error: SealttyError): void }
+  >();
   #nextId = 1;
 
   constructor(socket: WebSocket, config: PageConfig) {
@@ -86,7 +89,8 @@ class SocketServerLink implements ServerLink {
       if (answer["type"] === "signed" && typeof answer["sshsig"] === "string") {
         waiting.resolve(fromBase64(answer["sshsig"]));
       } else {
-        waiting.reject(new SealttyError("user-refused", `Your key did not sign: ${String(answer["message"] ?? "no reason given")}`));
+        const why = typeof answer["message"] === "string" ? answer["message"] : "no reason given";
+        waiting.reject(new SealttyError("user-refused", `Your key did not sign: ${why}`));
       }
     } catch {
       this.#socket.close(); // not our server's language: every wait is rejected by the close
@@ -95,5 +99,8 @@ class SocketServerLink implements ServerLink {
 }
 
 function serverGone(): SealttyError {
-  return new SealttyError("device-unavailable", "The sealtty command that served this page has ended, and your key with it");
+  return new SealttyError(
+    "device-unavailable",
+    "The sealtty command that served this page has ended, and your key with it",
+  );
 }

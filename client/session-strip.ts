@@ -4,7 +4,11 @@ import { button, element, type Child } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
 import type { Failure } from "./page-state.ts";
 
-export function reconnectingStrip(reason: string, since: number, now: () => number): { element: HTMLElement; dispose(): void } {
+export function reconnectingStrip(
+  reason: string,
+  since: number,
+  now: () => number,
+): { element: HTMLElement; dispose(): void } {
   const elapsed = element("span", { class: "elapsed" });
   const tick = () => {
     elapsed.textContent = `${Math.max(0, Math.floor((now() - since) / 1000))} s`;
@@ -15,13 +19,20 @@ export function reconnectingStrip(reason: string, since: number, now: () => numb
     "caution",
     "clock",
     "Reconnecting…",
-    ["The line was lost. Your session goes on in the guest; nothing is repeated, nothing is lost. What you type now is sent when the line is back.", reason === "" ? undefined : element("span", { class: "quiet" }, ` (${reason})`)],
+    [
+      "The line was lost. Your session goes on in the guest; nothing is repeated, nothing is lost. What you type now is sent when the line is back.",
+      reason === "" ? undefined : element("span", { class: "quiet" }, ` (${reason})`),
+    ],
     elapsed,
   );
   return { element: made, dispose: () => clearInterval(timer) };
 }
 
-export function endedStrip(words: string, clean: boolean, onOpenAgain: (() => void) | undefined): HTMLElement {
+export function endedStrip(
+  words: string,
+  clean: boolean,
+  onOpenAgain: (() => void) | undefined,
+): HTMLElement {
   return strip(
     clean ? "neutral" : "caution",
     "stop",
@@ -43,7 +54,13 @@ export function lostStrip(failure: Failure, onRetry: () => void): HTMLElement {
   );
 }
 
-function strip(tone: string, name: IconName, title: string, words: readonly Child[], end: Child): HTMLElement {
+function strip(
+  tone: string,
+  name: IconName,
+  title: string,
+  words: readonly Child[],
+  end: Child,
+): HTMLElement {
   return element(
     "div",
     { class: `strip ${tone}`, role: tone === "danger" ? "alert" : "status" },

@@ -36,9 +36,21 @@ export class TerminalSearch {
       { class: "find", role: "search", hidden: true },
       this.#field,
       this.#count,
-      button(icon("up"), () => this.#find("back"), { class: "icon-button", "aria-label": "Previous match", title: "Previous match (Shift+Enter)" }),
-      button(icon("down"), () => this.#find("on"), { class: "icon-button", "aria-label": "Next match", title: "Next match (Enter)" }),
-      button(icon("cross"), () => this.close(), { class: "icon-button", "aria-label": "Close find bar", title: "Close (Escape)" }),
+      button(icon("up"), () => this.#find("back"), {
+        class: "icon-button",
+        "aria-label": "Previous match",
+        title: "Previous match (Shift+Enter)",
+      }),
+      button(icon("down"), () => this.#find("on"), {
+        class: "icon-button",
+        "aria-label": "Next match",
+        title: "Next match (Enter)",
+      }),
+      button(icon("cross"), () => this.close(), {
+        class: "icon-button",
+        "aria-label": "Close find bar",
+        title: "Close (Escape)",
+      }),
     );
     this.#field.addEventListener("input", () => this.#find("stay"));
     this.#field.addEventListener("keydown", (event) => {

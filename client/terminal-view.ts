@@ -12,10 +12,23 @@ import { parseClipboardRequest } from "./clipboard-guard.ts";
 import type { TerminalPort } from "./console-session.ts";
 import { ask } from "./dialog.ts";
 import { button, element } from "./dom.ts";
-import { EscapeGuard, LEAVE_OTHER_SCREEN, REPEATING_FINALS, repeatsTooOften, RESET_AFTER_SESSION } from "./escape-guard.ts";
+import {
+  EscapeGuard,
+  LEAVE_OTHER_SCREEN,
+  REPEATING_FINALS,
+  repeatsTooOften,
+  RESET_AFTER_SESSION,
+} from "./escape-guard.ts";
 import { icon } from "./icons.ts";
 import { safeLink } from "./link-guard.ts";
-import { joinedInOneLine, MAX_PASTE, pasteInput, pastePreview, reviewPaste, type PasteReview } from "./paste-guard.ts";
+import {
+  joinedInOneLine,
+  MAX_PASTE,
+  pasteInput,
+  pastePreview,
+  reviewPaste,
+  type PasteReview,
+} from "./paste-guard.ts";
 import { TerminalSearch } from "./terminal-search.ts";
 import { DARK, LIGHT, MONOSPACE } from "./terminal-theme.ts";
 
@@ -249,7 +262,8 @@ export class TerminalView implements TerminalPort {
   #pasteFromClipboard(): void {
     navigator.clipboard.readText().then(
       (text) => this.#paste(text),
-      () => this.#notice("The browser did not allow reading the clipboard. Use its Paste menu entry instead."),
+      () =>
+        this.#notice("The browser did not allow reading the clipboard. Use its Paste menu entry instead."),
     );
   }
 
@@ -263,13 +277,18 @@ export class TerminalView implements TerminalPort {
     if (clipboard === "" || this.#finished) return;
     const review = reviewPaste(clipboard);
     if (review === undefined) {
-      this.#notice(`Nothing was pasted: the text is longer than ${MAX_PASTE / 1024 / 1024} MiB. Use sealtty cp for files.`);
+      this.#notice(
+        `Nothing was pasted: the text is longer than ${MAX_PASTE / 1024 / 1024} MiB. Use sealtty cp for files.`,
+      );
       return;
     }
     const bracketed = this.#terminal.modes.bracketedPasteMode;
-    const routine = review.reasons.every((reason) => reason === "several-lines") && bracketed && this.#severalLinesAllowed;
-    const chosen = review.reasons.length === 0 || routine ? review : await this.#askAboutPaste(review, bracketed);
-    if (chosen !== undefined) this.#terminal.input(pasteInput(chosen, this.#terminal.modes.bracketedPasteMode), true);
+    const routine =
+      review.reasons.every((reason) => reason === "several-lines") && bracketed && this.#severalLinesAllowed;
+    const chosen =
+      review.reasons.length === 0 || routine ? review : await this.#askAboutPaste(review, bracketed);
+    if (chosen !== undefined)
+      this.#terminal.input(pasteInput(chosen, this.#terminal.modes.bracketedPasteMode), true);
     this.focus();
   }
 
@@ -280,9 +299,23 @@ export class TerminalView implements TerminalPort {
     const choice = await ask<"as-is" | "one-line" | "cancel">(
       "Paste this into the guest?",
       [
-        element("ul", { class: "reasons" }, ...pasteReasons(review, bracketed).map((words) => element("li", {}, words))),
-        element("pre", { class: "preview", tabindex: 0, "aria-label": "Text to paste" }, pastePreview(review, 4000)),
-        mayRemember && element("label", { class: "check-label" }, remember, "Don't ask about several lines again in this session"),
+        element(
+          "ul",
+          { class: "reasons" },
+          ...pasteReasons(review, bracketed).map((words) => element("li", {}, words)),
+        ),
+        element(
+          "pre",
+          { class: "preview", tabindex: 0, "aria-label": "Text to paste" },
+          pastePreview(review, 4000),
+        ),
+        mayRemember &&
+          element(
+            "label",
+            { class: "check-label" },
+            remember,
+            "Don't ask about several lines again in this session",
+          ),
       ],
       [
         { label: "Cancel", value: "cancel" },
@@ -304,9 +337,19 @@ export class TerminalView implements TerminalPort {
     const open = await ask<boolean>(
       "Open this link from the guest?",
       [
-        element("p", {}, "The address was written by a program in the guest, not by sealtty. It leads to ", element("strong", {}, link.host), "."),
+        element(
+          "p",
+          {},
+          "The address was written by a program in the guest, not by sealtty. It leads to ",
+          element("strong", {}, link.host),
+          ".",
+        ),
         link.carriesCredentials &&
-          element("p", { class: "caution" }, "It carries a user name in front of the host: a usual trick to make an address look like another one."),
+          element(
+            "p",
+            { class: "caution" },
+            "It carries a user name in front of the host: a usual trick to make an address look like another one.",
+          ),
         element("pre", { class: "preview", tabindex: 0, "aria-label": "Full address" }, link.href),
       ],
       [
@@ -322,7 +365,8 @@ export class TerminalView implements TerminalPort {
     const request = parseClipboardRequest(data);
     if (request.kind === "read") return; // no answer at all
     if (request.kind === "refused") {
-      if (request.why === "too-large") this.#notice("The guest wanted to put more than 100 KB on your clipboard. It was not done.");
+      if (request.why === "too-large")
+        this.#notice("The guest wanted to put more than 100 KB on your clipboard. It was not done.");
       return;
     }
     // A tab in the background must not change what the user pastes elsewhere.
@@ -347,7 +391,11 @@ export class TerminalView implements TerminalPort {
       "div",
       { class: "notice question", role: "group", "aria-label": "Clipboard request" },
       icon("clipboard"),
-      element("span", { class: "notice-words" }, `A program in the guest wants to put ${text.length} characters on your clipboard.`),
+      element(
+        "span",
+        { class: "notice-words" },
+        `A program in the guest wants to put ${text.length} characters on your clipboard.`,
+      ),
       button("Block", decide("blocked", false), { class: "button small" }),
       button("Once", decide("ask", true), { class: "button small" }),
       button("Allow in this session", decide("allowed", true), { class: "button small" }),
@@ -364,7 +412,11 @@ export class TerminalView implements TerminalPort {
 
   #notice(words: string): void {
     this.#notices.querySelector(".passing")?.remove();
-    const bar = element("div", { class: "notice passing" }, element("span", { class: "notice-words" }, words));
+    const bar = element(
+      "div",
+      { class: "notice passing" },
+      element("span", { class: "notice-words" }, words),
+    );
     this.#notices.append(bar);
     setTimeout(() => bar.remove(), NOTICE_MS);
   }

@@ -34,16 +34,24 @@ export class TopBar {
   #lineWords = "";
 
   constructor(actions: TopBarActions) {
-    this.#badge = button(icon("shield"), actions.toggleTrust, { class: "badge neutral", "aria-controls": "trust-panel" });
+    this.#badge = button(icon("shield"), () => actions.toggleTrust(), {
+      class: "badge neutral",
+      "aria-controls": "trust-panel",
+    });
     this.setAssurance(undefined);
-    this.#hostView = button(icon("eye"), actions.toggleHostView, {
-      class: "bar-button",
-      hidden: true,
-      "aria-expanded": "false",
-      "aria-controls": "host-view",
-      title: "What the host sees",
-    }, element("span", { class: "wide" }, "What the host sees"));
-    this.#find = button(icon("search"), actions.openSearch, {
+    this.#hostView = button(
+      icon("eye"),
+      () => actions.toggleHostView(),
+      {
+        class: "bar-button",
+        hidden: true,
+        "aria-expanded": "false",
+        "aria-controls": "host-view",
+        title: "What the host sees",
+      },
+      element("span", { class: "wide" }, "What the host sees"),
+    );
+    this.#find = button(icon("search"), () => actions.openSearch(), {
       class: "icon-button",
       "aria-label": "Find in terminal",
       title: "Find in terminal (Ctrl+Shift+F)",
@@ -68,7 +76,11 @@ export class TopBar {
       element("div", { class: "menu-anchor" }, this.#settingsButton, this.#settings),
     );
     document.addEventListener("pointerdown", (event) => {
-      if (event.target instanceof Node && !this.#settings.contains(event.target) && !this.#settingsButton.contains(event.target)) {
+      if (
+        event.target instanceof Node &&
+        !this.#settings.contains(event.target) &&
+        !this.#settingsButton.contains(event.target)
+      ) {
         this.#toggleSettings(false);
       }
     });
@@ -146,7 +158,10 @@ export class TopBar {
       element(
         "dl",
         { class: "keys" },
-        ...KEYS.flatMap(([keys, words]) => [element("dt", {}, element("kbd", {}, keys)), element("dd", {}, words)]),
+        ...KEYS.flatMap(([keys, words]) => [
+          element("dt", {}, element("kbd", {}, keys)),
+          element("dd", {}, words),
+        ]),
       ),
     );
     menu.addEventListener("keydown", (event) => {
@@ -167,7 +182,9 @@ const KEYS: readonly (readonly [string, string])[] = [
 ];
 
 export function showsTerminal(state: PageState): boolean {
-  return state.kind === "live" || state.kind === "reconnecting" || state.kind === "ended" || state.kind === "lost";
+  return (
+    state.kind === "live" || state.kind === "reconnecting" || state.kind === "ended" || state.kind === "lost"
+  );
 }
 
 function lineWords(state: PageState): LineWords {
@@ -193,6 +210,10 @@ function lineWords(state: PageState): LineWords {
     case "failed":
     case "insecure-context":
     case "link-used":
-      return { words: "Not connected", icon: "unplugged", tone: state.kind === "refused" ? "danger" : "quiet" };
+      return {
+        words: "Not connected",
+        icon: "unplugged",
+        tone: state.kind === "refused" ? "danger" : "quiet",
+      };
   }
 }

@@ -24,13 +24,26 @@ export class TrustPanel {
   #lastNoise: Uint8Array = new Uint8Array();
 
   constructor(onClose: () => void) {
-    this.#close = button(icon("cross"), onClose, { class: "icon-button", "aria-label": "Close the trust panel", title: "Close (Escape)" });
+    this.#close = button(icon("cross"), onClose, {
+      class: "icon-button",
+      "aria-label": "Close the trust panel",
+      title: "Close (Escape)",
+    });
     this.element = element(
       "aside",
       { class: "panel", id: "trust-panel", "aria-labelledby": "trust-title", tabindex: -1 },
-      element("header", { class: "panel-head" }, element("h2", { id: "trust-title" }, "Why trust this console?"), this.#close),
+      element(
+        "header",
+        { class: "panel-head" },
+        element("h2", { id: "trust-title" }, "Why trust this console?"),
+        this.#close,
+      ),
       this.#body,
-      element("footer", { class: "panel-foot" }, button("Continue to the terminal", onClose, { class: "button primary" })),
+      element(
+        "footer",
+        { class: "panel-foot" },
+        button("Continue to the terminal", onClose, { class: "button primary" }),
+      ),
     );
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") onClose();
@@ -62,7 +75,10 @@ export class TrustPanel {
     const roundTrip = stats.roundTripMs;
     this.#stats.replaceChildren(
       ...fact("Round trip", roundTrip === undefined ? "not measured yet" : `${Math.round(roundTrip)} ms`),
-      ...fact("Packets", `${stats.packetsSent} sent, ${stats.packetsReceived} received, ${stats.packetsLost} lost`),
+      ...fact(
+        "Packets",
+        `${stats.packetsSent} sent, ${stats.packetsReceived} received, ${stats.packetsLost} lost`,
+      ),
       ...fact("Forged or damaged", stats.packetsRefused === 0 ? "none" : `${stats.packetsRefused} dropped`),
       ...fact("Lines used", String(stats.pipes)),
     );
@@ -76,7 +92,12 @@ export class TrustPanel {
 
   #render(): void {
     this.#body.replaceChildren();
-    append(this.#body, [this.#verdict(), ...this.#claimSections(), this.#policySection(), this.#connectionSection()]);
+    append(this.#body, [
+      this.#verdict(),
+      ...this.#claimSections(),
+      this.#policySection(),
+      this.#connectionSection(),
+    ]);
   }
 
   #verdict(): Child {
@@ -90,7 +111,11 @@ export class TrustPanel {
           "div",
           {},
           element("h3", {}, "Nothing is verified yet"),
-          element("p", {}, "Once the guest's evidence has met your policy, you read here what was checked, and by whose signature."),
+          element(
+            "p",
+            {},
+            "Once the guest's evidence has met your policy, you read here what was checked, and by whose signature.",
+          ),
         ),
       );
     }
@@ -171,7 +196,10 @@ export class TrustPanel {
         { class: "facts" },
         ...fact("Guest", plainText(config.identity, 256)),
         ...fact("Address", plainText(config.address, 512)),
-        ...fact("You", `${plainText(config.user, 64)}, ${config.auth === "ssh-key" ? "with your SSH key" : "the guest asks for the password"}`),
+        ...fact(
+          "You",
+          `${plainText(config.user, 64)}, ${config.auth === "ssh-key" ? "with your SSH key" : "the guest asks for the password"}`,
+        ),
         ...fact("Encryption", SUITE_WORDS),
         ...fact("Post-quantum", "yes: what is recorded today stays closed to a quantum computer"),
         ...fact("The host sees", "sealed packets, their sizes and times"),
@@ -188,8 +216,16 @@ export function noiseDetails(total: number, last: Uint8Array): HTMLElement {
     "details",
     { class: "noise" },
     element("summary", {}, `Other bytes on the line: ${total}`),
-    element("p", { class: "quiet" }, "From the host or from whatever else writes to this port. Unsigned: anyone on the way can have put them there."),
-    element("pre", { class: "preview", tabindex: 0, "aria-label": "Bytes that were no packets" }, escapedBytes(last)),
+    element(
+      "p",
+      { class: "quiet" },
+      "From the host or from whatever else writes to this port. Unsigned: anyone on the way can have put them there.",
+    ),
+    element(
+      "pre",
+      { class: "preview", tabindex: 0, "aria-label": "Bytes that were no packets" },
+      escapedBytes(last),
+    ),
   );
 }
 
@@ -201,7 +237,9 @@ function list(lines: readonly string[], name: IconName, tone: string): HTMLEleme
   return element(
     "ul",
     { class: "checks" },
-    ...lines.map((line) => element("li", {}, icon(name, `icon ${tone}`), element("div", {}, plainText(line, 600)))),
+    ...lines.map((line) =>
+      element("li", {}, icon(name, `icon ${tone}`), element("div", {}, plainText(line, 600))),
+    ),
   );
 }
 
@@ -210,15 +248,19 @@ function fact(name: string, value: string): HTMLElement[] {
 }
 
 function copyButton(label: string, text: string): HTMLElement {
-  const made = button(label, () => {
-    navigator.clipboard.writeText(text).then(
-      () => {
-        made.textContent = "Copied";
-      },
-      () => {
-        made.textContent = "The browser did not allow copying";
-      },
-    );
-  }, { class: "button small" });
+  const made = button(
+    label,
+    () => {
+      navigator.clipboard.writeText(text).then(
+        () => {
+          made.textContent = "Copied";
+        },
+        () => {
+          made.textContent = "The browser did not allow copying";
+        },
+      );
+    },
+    { class: "button small" },
+  );
   return made;
 }

@@ -61,7 +61,9 @@ class WebSocketPipe implements Pipe {
     socket.addEventListener("message", (event: MessageEvent<unknown>) => this.#receive(event.data));
     socket.addEventListener("close", (event) => {
       const clean = event.wasClean && event.code === 1000;
-      this.#finish(clean ? "clean" : new SealttyError("transport-lost", `The web socket closed (code ${event.code})`));
+      this.#finish(
+        clean ? "clean" : new SealttyError("transport-lost", `The web socket closed (code ${event.code})`),
+      );
     });
   }
 
@@ -120,6 +122,8 @@ class WebSocketPipe implements Pipe {
   }
 
   #lost(): SealttyError {
-    return this.#end instanceof SealttyError ? this.#end : new SealttyError("transport-lost", "The web socket is closed");
+    return this.#end instanceof SealttyError
+      ? this.#end
+      : new SealttyError("transport-lost", "The web socket is closed");
   }
 }

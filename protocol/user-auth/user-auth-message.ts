@@ -1,4 +1,4 @@
-// What a user signs: this connection, this evidence, this user, this service. docs/protocol.md, user authentication.
+// What a user signs: this connection, this evidence, this user, this service. docs/protocol.md §8.2
 
 import { concat, lv16, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";

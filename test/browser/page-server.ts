@@ -33,8 +33,8 @@ export interface PageServer {
   close(): Promise<void>;
 }
 
-/** @param root - the directory of the page's index.html. */
-export async function servePage(root: string): Promise<PageServer> {
+/** @param root - the directory of the page's index.html. @returns a temporary directory; the caller removes it. */
+export async function buildPage(root: string): Promise<string> {
   const directory = await mkdtemp(path.join(os.tmpdir(), "sealtty-page-"));
   await build({
     configFile: false,
@@ -42,8 +42,20 @@ export async function servePage(root: string): Promise<PageServer> {
     root,
     base: "./",
     publicDir: false,
-    build: { outDir: directory, emptyOutDir: true, target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+    build: {
+      outDir: directory,
+      emptyOutDir: true,
+      target: "es2022",
+      assetsInlineLimit: 0,
+      modulePreload: { polyfill: false },
+    },
   });
+  return directory;
+}
+
+/** @param root - the directory of the page's index.html. */
+export async function servePage(root: string): Promise<PageServer> {
+  const directory = await buildPage(root);
   const server = http.createServer((request, response) => {
     const name = path.normalize(new URL(request.url ?? "/", "http://localhost").pathname);
     const file = path.join(directory, name === "/" ? "index.html" : name);

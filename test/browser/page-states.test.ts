@@ -5,8 +5,14 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { launchBrowser, watchFaults, type PageFaults, type TestBrowser } from "../support/browser.ts";
-import type {} from "./fake-page/fake-main.ts";
+import {
+  launchBrowser,
+  refuseFaults,
+  watchFaults,
+  type PageFaults,
+  type TestBrowser,
+} from "../support/browser.ts";
+import "./fake-page/window.ts";
 import { servePage, type PageServer } from "./page-server.ts";
 
 const SHOTS = path.join(import.meta.dirname, "../../test-results/browser");
@@ -21,7 +27,10 @@ let faults: PageFaults;
 
 beforeAll(async () => {
   await mkdir(SHOTS, { recursive: true });
-  [server, browser] = await Promise.all([servePage(path.join(import.meta.dirname, "fake-page")), launchBrowser({ colorScheme: "dark" })]);
+  [server, browser] = await Promise.all([
+    servePage(path.join(import.meta.dirname, "fake-page")),
+    launchBrowser({ colorScheme: "dark" }),
+  ]);
 });
 afterAll(async () => {
   await browser?.close();
@@ -33,7 +42,7 @@ beforeEach(async () => {
   faults = watchFaults(page, server.origin);
 });
 afterEach(async () => {
-  expect(faults).toEqual({ violations: [], errors: [], foreignRequests: [] });
+  refuseFaults(faults);
   await page.close();
 });
 
@@ -56,7 +65,10 @@ async function shootBoth(name: string): Promise<void> {
   await page.setViewportSize(WIDE);
 }
 
-async function signIn(query = "", assurance: "hardware" | "host-vouched" | "simulated" = "hardware"): Promise<void> {
+async function signIn(
+  query = "",
+  assurance: "hardware" | "host-vouched" | "simulated" = "hardware",
+): Promise<void> {
   await visit(query);
   await page.evaluate((assurance) => {
     window.fake.state({ phase: "waiting-for-guest" });
@@ -69,7 +81,11 @@ async function signIn(query = "", assurance: "hardware" | "host-vouched" | "simu
 const output = (text: string) => page.evaluate((text) => window.fake.output(text), text);
 const typed = () => page.evaluate(() => new TextDecoder().decode(Uint8Array.from(window.fake.input)));
 const terminalText = () =>
-  page.evaluate(() => [...document.querySelectorAll(".xterm-accessibility-tree > div")].map((row) => row.textContent).join("\n"));
+  page.evaluate(() =>
+    [...document.querySelectorAll(".xterm-accessibility-tree > div")]
+      .map((row) => row.textContent)
+      .join("\n"),
+  );
 
 const SCREEN = [
   "\x1b]0;operator@db-primary: ~\x07",
@@ -96,22 +112,27 @@ describe("before a connection", () => {
     expect(await page.evaluate(() => location.hash)).toBe("");
   });
 
-  test.each(["", "#t=short", "#t=<script>alert(1)</script>0123456789"])("without a token (%j) it says that the link was used", async (fragment) => {
-    await visit("", fragment);
-    await inState("link-used");
-    expect(await page.locator("h1").textContent()).toBe("This link was used");
-    expect(await page.locator("main").textContent()).toContain("sealtty open");
-  });
+  test.each(["", "#t=short", "#t=<script>alert(1)</script>0123456789"])(
+    "without a token (%j) it says that the link was used",
+    async (fragment) => {
+      await visit("", fragment);
+      await inState("link-used");
+      expect(await page.locator("h1").textContent()).toBe("This link was used");
+      expect(await page.locator("main").textContent()).toContain("sealtty open");
+    },
+  );
 
   test("a refused token", async () => {
     await visit("used=1");
     await inState("link-used");
+    expect(await page.locator(".top-bar").isVisible()).toBe(false);
     await shootBoth("link-used");
   });
 
   test("no secure context", async () => {
     await visit("insecure=1");
     await inState("insecure-context");
+    expect(await page.locator("h1").textContent()).toBe("This page cannot run here");
     await shootBoth("insecure-context");
   });
 
@@ -148,7 +169,9 @@ describe("connecting", () => {
     await page.waitForSelector(".hint:not([hidden])", { timeout: 15_000 });
     expect(await page.locator(".hint").textContent()).toContain("The guest has not answered");
     await page.locator(".hint summary").click();
-    expect(await page.locator(".hint pre").textContent()).toContain("virtio_console: \\x1b[31mhello\\x07\nlogin: ");
+    expect(await page.locator(".hint pre").textContent()).toContain(
+      "virtio_console: \\x1b[31mhello\\x07\nlogin: ",
+    );
     await shootBoth("silent");
   });
 });
@@ -157,16 +180,27 @@ describe("refusals", () => {
   test("refused evidence: the check, expected, found, what to do; nothing was sent; no terminal", async () => {
     await visit();
     await page.evaluate(() =>
-      window.fake.fail("evidence-refused", "PCR 4 of the guest holds a value that the policy does not accept", {
-        check: "tpm.pcr",
-        expected: "PCR 4 = 9f1cc2a7d04be8315a6e772c1b90fd43e8a5d6027be1f94c3085ad16e7b2409c",
-        found: "PCR 4 = 00d1c63e5b7af90284eb16cd730fa8d1b52e94476cd08b13fe7a52909cb3e186",
-        next: "If you updated the guest's kernel, add the new value with sealtty inspect --save-policy from a machine you trust.",
-      }),
+      window.fake.fail(
+        "evidence-refused",
+        "PCR 4 of the guest holds a value that the policy does not accept",
+        {
+          check: "tpm.pcr",
+          expected: "PCR 4 = 9f1cc2a7d04be8315a6e772c1b90fd43e8a5d6027be1f94c3085ad16e7b2409c",
+          found: "PCR 4 = 00d1c63e5b7af90284eb16cd730fa8d1b52e94476cd08b13fe7a52909cb3e186",
+          next: "If you updated the guest's kernel, add the new value with sealtty inspect --save-policy from a machine you trust.",
+        },
+      ),
     );
     await inState("refused");
     const words = await page.locator("main").textContent();
-    for (const part of ["This guest was refused", "tpm.pcr", "PCR 4 = 9f1c", "PCR 4 = 00d1", "Nothing was sent", "--save-policy"]) {
+    for (const part of [
+      "This guest was refused",
+      "tpm.pcr",
+      "PCR 4 = 9f1c",
+      "PCR 4 = 00d1",
+      "Nothing was sent",
+      "--save-policy",
+    ]) {
       expect(words).toContain(part);
     }
     expect(await page.locator(".xterm").count()).toBe(0);
@@ -180,7 +214,9 @@ describe("refusals", () => {
     await visit();
     await page.evaluate(() => window.fake.attest("hardware"));
     await inState("signing-in");
-    await page.evaluate(() => window.fake.fail("user-refused", "The guest accepts this key for no user of that name"));
+    await page.evaluate(() =>
+      window.fake.fail("user-refused", "The guest accepts this key for no user of that name"),
+    );
     await inState("user-refused");
     expect(await page.locator("main").textContent()).not.toContain("Nothing was sent");
     await shootBoth("user-refused");
@@ -207,7 +243,16 @@ describe("a live session", () => {
     await signIn("host=1");
     await output(SCREEN);
     const panel = await page.locator("#trust-panel").textContent();
-    for (const part of ["Vouched for by the processor", "What was verified", "What was not verified", "Which machine", "Signed by", "build-7 reference values", "ML-KEM-768", "Post-quantum"]) {
+    for (const part of [
+      "Vouched for by the processor",
+      "What was verified",
+      "What was not verified",
+      "Which machine",
+      "Signed by",
+      "build-7 reference values",
+      "ML-KEM-768",
+      "Post-quantum",
+    ]) {
       expect(panel).toContain(part);
     }
     expect(await page.locator(".badge").textContent()).toBe("Hardware-attested");
@@ -225,13 +270,16 @@ describe("a live session", () => {
     await signIn();
     expect(await page.locator(".xterm-screen canvas").count()).toBeGreaterThan(0);
     await output("x".repeat(100_000));
-    await page.waitForFunction(() => window.fake.credit === 100_000);
+    await expect.poll(() => page.evaluate(() => window.fake.credit)).toBe(100_000);
   });
 
   test("light colours", async () => {
     await page.emulateMedia({ colorScheme: "light" });
     await signIn("host=1", "host-vouched");
     await output(SCREEN);
+    expect(await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).toBe(
+      "rgb(241, 243, 245)",
+    );
     await shootBoth("live-light");
     await page.emulateMedia({ colorScheme: "dark" });
   });
@@ -348,7 +396,11 @@ describe("a live session", () => {
     expect(await page.locator(".drawer").textContent()).toContain("This is all that crosses the host.");
     await shootBoth("host-view");
     await page.evaluate(() => window.fake.frames(1000, 2000));
-    await page.waitForFunction(() => document.querySelector(".wire-counts")?.textContent?.includes("1012") !== true && document.querySelectorAll(".wire").length === 150);
+    await page.waitForFunction(
+      () =>
+        document.querySelector(".wire-counts")?.textContent?.includes("1012") !== true &&
+        document.querySelectorAll(".wire").length === 150,
+    );
     expect(await page.locator(".wire").count()).toBe(150);
     expect(await page.locator(".wire-counts").textContent()).toContain("frames");
   });
@@ -359,6 +411,7 @@ describe("a live session", () => {
     await page.getByRole("button", { name: "Settings" }).click();
     await shoot("settings");
     await page.keyboard.press("Escape");
+    await page.locator(".badge").click(); // on a small screen the panel covers the terminal
     await page.locator(".xterm").click();
     await page.keyboard.press("Control+Shift+F");
     await page.keyboard.type("postgres");
@@ -412,12 +465,15 @@ describe("a guest that attacks its terminal", () => {
     await page.locator(".xterm-screen").click();
   };
 
-  test.each(["L", "M", "S", "T", "Z", "I", "b"])("CSI 2147483647 %s does not hang the page", async (final) => {
-    await signIn();
-    await screenReader();
-    await output(`a\x1b[2147483647${final}\x1b[H\x1b[2Jstill here`);
-    await expect.poll(terminalText, { timeout: 5000 }).toContain("still here");
-  });
+  test.each(["L", "M", "S", "T", "Z", "I", "b"])(
+    "CSI 2147483647 %s does not hang the page",
+    async (final) => {
+      await signIn();
+      await screenReader();
+      await output(`a\x1b[2147483647${final}\x1b[H\x1b[2Jstill here`);
+      await expect.poll(terminalText, { timeout: 5000 }).toContain("still here");
+    },
+  );
 
   test("a flood of the largest repeats leaves the page answering", async () => {
     await signIn();
@@ -476,7 +532,11 @@ describe("pasting and links", () => {
     page.evaluate((text) => {
       const data = new DataTransfer();
       data.setData("text/plain", text);
-      document.querySelector(".xterm-helper-textarea")?.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+      document
+        .querySelector(".xterm-helper-textarea")
+        ?.dispatchEvent(
+          new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }),
+        );
     }, text);
 
   test("one plain line goes in without a question", async () => {
@@ -512,7 +572,9 @@ describe("pasting and links", () => {
 
   test("a link of the guest shows its full address before it opens", async () => {
     await signIn();
-    await output("\x1b[H\x1b]8;;https://user:pw@xn--pple-43d.com/%E2%80%AE?q=1\x1b\\Open the AMD page to verify this guest\x1b]8;;\x1b\\");
+    await output(
+      "\x1b[H\x1b]8;;https://user:pw@xn--pple-43d.com/%E2%80%AE?q=1\x1b\\Open the AMD page to verify this guest\x1b]8;;\x1b\\",
+    );
     await page.waitForTimeout(200);
     const box = await page.locator(".xterm-screen").boundingBox();
     if (box === null) throw new Error("no terminal");

@@ -57,16 +57,24 @@ export interface PageFaults {
 export function watchFaults(page: Page, origin: string): PageFaults {
   const faults: PageFaults = { violations: [], errors: [], foreignRequests: [] };
   page.on("console", (message) => {
-    if (/content security policy|trusted ?types/i.test(message.text())) faults.violations.push(message.text());
+    if (/content security policy|trusted ?types/i.test(message.text()))
+      faults.violations.push(message.text());
     else if (message.type() === "error") faults.errors.push(message.text());
   });
   page.on("pageerror", (error) => faults.errors.push(String(error)));
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.origin !== origin && url.protocol !== "blob:" && url.protocol !== "data:") faults.foreignRequests.push(url.href);
+    if (url.origin !== origin && url.protocol !== "blob:" && url.protocol !== "data:")
+      faults.foreignRequests.push(url.href);
   });
   page.on("websocket", (socket) => {
     if (new URL(socket.url()).host !== new URL(origin).host) faults.foreignRequests.push(socket.url());
   });
   return faults;
+}
+
+/** For afterEach. @param allowErrors - console errors are part of the test: a socket that is refused, say. */
+export function refuseFaults(faults: PageFaults, allowErrors = false): void {
+  const found = [...faults.violations, ...faults.foreignRequests, ...(allowErrors ? [] : faults.errors)];
+  if (found.length > 0) throw new Error(`The page did what it must not do:\n${found.join("\n")}`);
 }

@@ -6,6 +6,7 @@ import { nobleSuite } from "../../protocol/crypto/noble.ts";
 import { startInitiator } from "../../protocol/handshake/initiator.ts";
 import { PROTOCOL_NAME } from "../../protocol/handshake/messages.ts";
 import { respond } from "../../protocol/handshake/responder.ts";
+import { packetVectors } from "./packets.ts";
 
 /** Refuses to be random: a vector that needs it is no vector. */
 const suite = nobleSuite(() => {
@@ -87,4 +88,5 @@ function nxhfs(): NxhfsVectors {
 /** File in test/vectors/ → what belongs in it. */
 export const vectorFiles: Readonly<Record<string, () => unknown>> = {
   "nxhfs.json": nxhfs,
+  "packets.json": () => packetVectors(suite, seed),
 };

@@ -17,6 +17,7 @@ import type {
 import { browserClock } from "../../../client/browser-clock.ts";
 import type { WireFrame } from "../../../client/host-view-source.ts";
 import { runPage, takeToken } from "../../../client/page.ts";
+import "./window.ts";
 import { LinkRefused } from "../../../client/server-link.ts";
 
 const query = new URLSearchParams(location.search);
@@ -43,16 +44,31 @@ function verified(assurance: Assurance): VerifiedGuest {
       anyInstance: is("any"),
       verified: [
         { check: "tpm.signature", words: "That key signed the quote", value: "ECDSA P-256 with SHA-256" },
-        { check: "tpm.binding", words: "The quote was made for this connection and no other: this key exchange, this nonce, this guest key" },
-        { check: "tpm.pcr", words: "PCR 4 (boot loader and kernel) holds an accepted value", value: "9f1cc2a7d04be8315a6e772c1b90fd43e8a5d6027be1f94c3085ad16e7b2409c" },
-        { check: "tpm.pcr", words: "PCR 11 (unified kernel image) holds an accepted value", value: "3b8a61f0e2d94c7758a1b6d30f2ce94187d5a06b4e3f19c2d8770ae5b16c92f4" },
+        {
+          check: "tpm.binding",
+          words:
+            "The quote was made for this connection and no other: this key exchange, this nonce, this guest key",
+        },
+        {
+          check: "tpm.pcr",
+          words: "PCR 4 (boot loader and kernel) holds an accepted value",
+          value: "9f1cc2a7d04be8315a6e772c1b90fd43e8a5d6027be1f94c3085ad16e7b2409c",
+        },
+        {
+          check: "tpm.pcr",
+          words: "PCR 11 (unified kernel image) holds an accepted value",
+          value: "3b8a61f0e2d94c7758a1b6d30f2ce94187d5a06b4e3f19c2d8770ae5b16c92f4",
+        },
         { check: "tpm.event-log", words: "Replaying the event log gives the quoted value of PCR 4, 11" },
       ],
       notVerified: [
         "That the host does not read the guest's memory: no processor vouches for this guest",
         "PCRs quoted but not pinned by the policy: 0, 1, 2, 3, 5, 7",
       ],
-      warnings: assurance === "host-vouched" ? ["The TPM is a program of the host: a host that wants to lie, can"] : [],
+      warnings:
+        assurance === "host-vouched"
+          ? ["The TPM is a program of the host: a host that wants to lie, can"]
+          : [],
       policyText: "version = 1\n",
     },
   );
@@ -93,7 +109,7 @@ class FakeStream implements ReceiveStream {
   }
 }
 
-class Fake {
+export class Fake {
   readonly input: number[] = [];
   readonly resizes: [number, number][] = [];
   readonly requests: ChannelRequest[] = [];
@@ -128,7 +144,14 @@ class Fake {
     this.#deny?.(error);
   }
   attest(assurance: Assurance): void {
-    const stats = { roundTripMs: 23.4, packetsSent: 41, packetsReceived: 57, packetsLost: 0, packetsRefused: 0, pipes: 1 };
+    const stats = {
+      roundTripMs: 23.4,
+      packetsSent: 41,
+      packetsReceived: 57,
+      packetsLost: 0,
+      packetsRefused: 0,
+      pipes: 1,
+    };
     const shared = { verified: verified(assurance), stats, close: async () => undefined };
     const guest: Guest = {
       ...shared,
@@ -202,11 +225,6 @@ class Fake {
   }
 }
 
-declare global {
-  interface Window {
-    fake: Fake;
-  }
-}
 const fake = new Fake();
 window.fake = fake;
 

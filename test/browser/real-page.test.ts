@@ -1,0 +1,268 @@
+// The page that ships, its real local server and a real guest endpoint: keys, evidence and appraisal run in Chromium.
+
+import { once } from "node:events";
+import { rm } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import type { Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { WebSocketServer } from "ws";
+import {
+  type HostViewFrame,
+  type PageGuest,
+  type PageServer,
+  startPageServer,
+} from "../../cli/local-page-server.ts";
+import { type PageFile, readPageFiles } from "../../cli/page-files.ts";
+import { bridgePipe } from "../../cli/pipe-bridge.ts";
+import type { Identity } from "../../cli/services.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import type { GuestServices } from "../../protocol/session/guest-connection.ts";
+import {
+  launchBrowser,
+  refuseFaults,
+  watchFaults,
+  type PageFaults,
+  type TestBrowser,
+} from "../support/browser.ts";
+import { fastClock } from "../support/clocks.ts";
+import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
+import { testGuest, type TestGuest } from "../support/session.ts";
+import { buildPage } from "./page-server.ts";
+
+const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
+
+let directory: string;
+let files: ReadonlyMap<string, PageFile>;
+let browser: TestBrowser;
+let page: Page;
+let faults: PageFaults;
+let server: PageServer | undefined;
+
+beforeAll(async () => {
+  directory = await buildPage(path.join(import.meta.dirname, "../../client"));
+  files = await readPageFiles(directory);
+  browser = await launchBrowser({ colorScheme: "dark" });
+});
+afterAll(async () => {
+  await browser?.close();
+  await rm(directory, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  page = await browser.context.newPage();
+  page.on("dialog", (dialog) => void dialog.accept());
+});
+afterEach(async () => {
+  await page.close({ runBeforeUnload: false });
+  await server?.close();
+  server = undefined;
+  refuseFaults(faults, true);
+});
+
+interface Opened {
+  readonly guest: TestGuest;
+  readonly lines: PipePair[];
+}
+
+async function open(
+  own: {
+    guest?: Partial<PageGuest>;
+    services?: Partial<GuestServices>;
+    identity?: Identity;
+    carry?: Parameters<typeof memoryPipes>[0];
+  } = {},
+): Promise<Opened> {
+  const guest = testGuest(fastClock(1), own.services);
+  const lines: PipePair[] = [];
+  const listeners = new Set<(frame: HostViewFrame) => void>();
+  const see = (bytes: Uint8Array, direction: HostViewFrame["direction"]) => {
+    for (const listener of listeners) listener({ direction, bytes, at: Date.now() });
+  };
+  server = await startPageServer({
+    port: 0,
+    files,
+    identity: own.identity,
+    guest: {
+      address: "unix:/run/guest.sock",
+      directUrl: undefined,
+      policyText: POLICY,
+      simulated: true,
+      user: "operator",
+      identity: "db-primary",
+      encoding: "auto",
+      ...own.guest,
+    },
+    dial: async () => {
+      const line = memoryPipes((chunk, deliver, direction) => {
+        see(chunk, direction);
+        (own.carry ?? ((same, on) => on(same)))(chunk, deliver, direction);
+      });
+      void guest.endpoint.servePipe(line.guest).catch(() => undefined);
+      lines.push(line);
+      return line.client;
+    },
+    hostView: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  });
+  faults = watchFaults(page, `http://localhost:${server.port}`);
+  await page.goto(server.url);
+  return { guest, lines };
+}
+const inState = (state: string) => page.waitForSelector(`#page[data-state="${state}"]`, { timeout: 30_000 });
+const said = (guest: TestGuest) => Buffer.concat(guest.processes[0]?.input ?? []).toString();
+
+test("from the link to a login prompt, typing, and the end with its status", async () => {
+  const { guest } = await open();
+  await inState("live");
+  expect(page.url()).not.toContain("#");
+  expect(await page.locator(".bar.danger").textContent()).toContain("SIMULATED EVIDENCE");
+  expect(await page.locator("#trust-panel").textContent()).toContain("This proves nothing");
+  guest.processes[0]?.print(utf8("login: "));
+  await page.keyboard.type("root");
+  await page.keyboard.press("Enter");
+  await expect.poll(() => said(guest)).toBe("root\r");
+  await page.setViewportSize({ width: 900, height: 600 });
+  await expect.poll(() => guest.processes[0]?.events.some((event) => event.startsWith("resize"))).toBe(true);
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.keyboard.press("Control+D"); // ends the echo program
+  await inState("ended");
+  expect(await page.locator(".strip").textContent()).toContain("exit status 7");
+  await page.getByRole("button", { name: "Open a new session" }).click();
+  await inState("live");
+  expect(guest.processes.length).toBe(2);
+});
+
+test("a lot of output arrives whole, and credit keeps it flowing", async () => {
+  const { guest } = await open();
+  await inState("live");
+  const line = utf8(`${"0123456789".repeat(7)}\r\n`);
+  const block = new Uint8Array(line.length * 200);
+  for (let at = 0; at < block.length; at += line.length) block.set(line, at);
+  for (let i = 0; i < 200; i++) guest.processes[0]?.print(block); // 2.9 MB, six windows
+  guest.processes[0]?.print(utf8("\x1b]2;the end\x07"));
+  await expect.poll(() => page.title(), { timeout: 45_000 }).toMatch(/guest title: the end$/);
+});
+
+test("a key of the user signs through the local server, and a refusal says so", async () => {
+  let verified = true;
+  const signed: unknown[] = [];
+  const identity: Identity = {
+    publicKey: utf8("a public key"),
+    source: "test",
+    sign: async (fields) => {
+      signed.push(fields);
+      return utf8("a signature");
+    },
+  };
+  const services: Partial<GuestServices> = {
+    keysAllowed: true,
+    verifyUserKey: async (fields, publicKey, sshsig) =>
+      verified &&
+      fields.user === "operator" &&
+      Buffer.from(publicKey).equals(utf8("a public key")) &&
+      Buffer.from(sshsig).equals(utf8("a signature")),
+  };
+  await open({ identity, services });
+  await inState("live");
+  expect(signed.length).toBe(1);
+  await page.goto("about:blank");
+  await server?.close();
+  verified = false;
+  await open({ identity, services });
+  await inState("user-refused");
+  expect(await page.locator("h1").textContent()).toBe("You were not let in");
+});
+
+test("evidence that does not meet the policy: refused, no terminal, no channel", async () => {
+  const { guest } = await open({
+    guest: { policyText: POLICY.replace('instance = "test"', 'instance = "another"') },
+  });
+  await inState("refused");
+  expect(await page.locator(".comparison").textContent()).toContain("another");
+  expect(await page.locator(".xterm").count()).toBe(0);
+  expect(guest.processes.length).toBe(0);
+});
+
+test("simulated evidence without --simulated is refused", async () => {
+  const { guest } = await open({ guest: { simulated: false } });
+  await page.waitForSelector('#page[data-state="refused"], #page[data-state="failed"]');
+  expect(await page.locator("main").textContent()).toContain("Nothing was sent");
+  expect(guest.processes.length).toBe(0);
+});
+
+test("the host drops the line: the same session goes on over the next one", async () => {
+  const { guest, lines } = await open();
+  await inState("live");
+  await page.keyboard.type("one ");
+  await expect.poll(() => said(guest)).toBe("one ");
+  lines[0]?.cut();
+  await page.keyboard.type("two");
+  await expect.poll(() => said(guest), { timeout: 30_000 }).toBe("one two");
+  await inState("live");
+  expect(lines.length).toBeGreaterThan(1);
+  expect(guest.processes.length).toBe(1);
+});
+
+test("what the host sees has nothing of what was typed", async () => {
+  const seen: Uint8Array[] = [];
+  const { guest } = await open({
+    carry: (chunk, deliver) => {
+      seen.push(chunk.slice());
+      deliver(chunk);
+    },
+  });
+  await inState("live");
+  await page.getByRole("button", { name: "What the host sees", exact: true }).click();
+  await page.locator(".xterm-screen").click();
+  await page.keyboard.type("correct-horse-battery");
+  await expect.poll(() => said(guest)).toBe("correct-horse-battery");
+  await page.waitForSelector(".wire.to-guest");
+  await page.waitForSelector(".wire.to-client");
+  const wire = Buffer.concat(seen).toString("latin1");
+  for (const secret of ["correct", "horse", "battery", "operator"]) expect(wire).not.toContain(secret);
+  await page.screenshot({
+    path: path.join(import.meta.dirname, "../../test-results/browser/real-host-view.png"),
+  });
+});
+
+test("a web socket of the host, spoken to directly", async () => {
+  const host = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  const protocols: string[] = [];
+  const guest = testGuest(fastClock(1));
+  host.on("connection", (socket) => {
+    protocols.push(socket.protocol);
+    const line = memoryPipes();
+    void guest.endpoint.servePipe(line.guest).catch(() => undefined);
+    void bridgePipe(socket, async () => line.client);
+  });
+  await once(host, "listening");
+  const { port } = host.address() as AddressInfo;
+  try {
+    await open({ guest: { address: `ws://127.0.0.1:${port}/`, directUrl: `ws://127.0.0.1:${port}/` } });
+    // The one foreign origin that the policy of the page allows.
+    faults.foreignRequests.splice(0);
+    await inState("live");
+    await page.keyboard.type("hello");
+    await expect.poll(() => said(guest)).toBe("hello");
+    expect(protocols).toEqual(["binary"]);
+    faults.foreignRequests.splice(0);
+  } finally {
+    for (const socket of host.clients) socket.terminate();
+    host.close();
+  }
+});
+
+test("the link works once", async () => {
+  await open();
+  await inState("live");
+  const second = await browser.context.newPage();
+  await second.goto(server?.url ?? "");
+  await second.waitForSelector('#page[data-state="link-used"]');
+  expect(await second.locator(".xterm").count()).toBe(0);
+  await second.close();
+  await page.reload();
+  await inState("link-used");
+  expect(await page.locator(".xterm").count()).toBe(0);
+});

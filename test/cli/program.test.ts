@@ -1,0 +1,329 @@
+// The commands from the outside: arguments and streams in, output and exit status out.
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { COMMANDS, run } from "../../cli/program.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { CLAIMS, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
+
+let directory: string;
+let policy: string;
+beforeAll(() => {
+  directory = mkdtempSync(path.join(tmpdir(), "sealtty-cli-test-"));
+  policy = path.join(directory, "policy.toml");
+  writeFileSync(policy, POLICY_TEXT);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+describe("help and version", () => {
+  test("help lists every command that works, and no other", async () => {
+    const cli = fakeCli();
+    expect(await run(["help"], cli.services)).toBe(0);
+    for (const name of ["open", "connect", "exec", "inspect"])
+      expect(cli.out()).toContain(`sealtty ${name} `);
+    for (const name of ["demo", "verify", "proxy"]) expect(cli.out()).not.toContain(`sealtty ${name}`);
+  });
+  test.each(COMMANDS.map((command) => [command.name]))("help %s names each of its options", async (name) => {
+    const cli = fakeCli();
+    expect(await run(["help", name], cli.services)).toBe(0);
+    for (const option of COMMANDS.find((command) => command.name === name)?.options ?? []) {
+      expect(cli.out()).toContain(`--${option.name}`);
+    }
+    const other = fakeCli();
+    expect(await run([name, "--help"], other.services)).toBe(0);
+    expect(other.out()).toBe(cli.out());
+  });
+  test("version", async () => {
+    const cli = fakeCli();
+    expect(await run(["--version"], cli.services)).toBe(0);
+    expect(cli.out()).toBe("sealtty 1.2.3\n");
+  });
+  test("unknown and later commands are named", async () => {
+    const cli = fakeCli();
+    expect(await run(["conect"], cli.services)).toBe(255);
+    expect(await run(["verify"], cli.services)).toBe(2);
+    expect(cli.errors()).toContain('there is no command "conect"');
+    expect(cli.errors()).toContain('"verify" is not in this version');
+  });
+});
+
+describe("errors", () => {
+  test("no policy: says how to make one, and dials nothing", async () => {
+    const cli = fakeCli();
+    expect(await run(["connect", "tcp:h:1"], cli.services)).toBe(255);
+    expect(cli.errors()).toMatch(/^sealtty: bad-policy: .*inspect tcp:h:1 --save-policy FILE\n$/);
+    expect(cli.connects).toEqual([]);
+  });
+  const refused = () =>
+    Promise.reject(
+      new SealttyError("evidence-refused", "PCR 7 \x1b[2Jdiffers", {
+        refusal: { check: "tpm.pcr", expected: "00", found: "ff\u202e", next: "Update the policy." },
+      }),
+    );
+  test("a refusal says what was expected, what was found, what to do, and moves no cursor", async () => {
+    const cli = fakeCli({ connect: refused });
+    expect(await run(["exec", "tcp:h:1", "--policy", policy, "--", "true"], cli.services)).toBe(255);
+    expect(cli.errors()).toBe(
+      "sealtty: evidence-refused: PCR 7 \ufffd[2Jdiffers\n  check:    tpm.pcr\n  expected: 00\n  found:    ff\ufffd\n  next: Update the policy.\n",
+    );
+  });
+  test("--json: one line", async () => {
+    const cli = fakeCli({ connect: refused });
+    expect(await run(["inspect", "--json", "tcp:h:1", "--policy", policy], cli.services)).toBe(1);
+    const last = cli.errors().trimEnd().split("\n").at(-1) ?? "";
+    expect(JSON.parse(last)).toMatchObject({
+      event: "error",
+      code: "evidence-refused",
+      check: "tpm.pcr",
+      next: "Update the policy.",
+    });
+  });
+  test.each([
+    [["inspect"], 2],
+    [["inspect", "nonsense"], 2],
+    [["inspect", "tcp:h:1", "--policy", "/does/not/exist"], 2],
+    [["inspect", "tcp:h:1", "--timeout", "soon"], 2],
+    [["connect", "tcp:h:1", "--encoding", "morse"], 255],
+    [["connect", "tcp:h:1", "--", "ls"], 255],
+    [["exec", "tcp:h:1", "ls"], 255],
+    [["exec", "tcp:h:1", "--"], 255],
+  ])("%j → %i", async (args, status) => {
+    const cli = fakeCli();
+    expect(await run(args, cli.services)).toBe(status);
+    expect(cli.errors()).toMatch(/^sealtty: bad-(config|policy): /);
+    expect(cli.connects).toEqual([]);
+  });
+  test("a stack trace only for -v -v", async () => {
+    const fail = () => Promise.reject(new Error("oops"));
+    for (const [flags, shown] of [
+      [["-v"], false],
+      [["-v", "-v"], true],
+    ] as const) {
+      const cli = fakeCli({ connect: fail });
+      expect(await run(["connect", ...flags, "tcp:h:1", "--policy", policy], cli.services)).toBe(255);
+      expect(cli.errors()).toContain("internal-error: oops");
+      expect(cli.errors().includes("program.test.ts")).toBe(shown);
+    }
+  });
+});
+
+describe("exec", () => {
+  const args = (...more: string[]) => [
+    "exec",
+    "tcp:h:1",
+    "--policy",
+    policy,
+    "-l",
+    "root",
+    "-i",
+    "key",
+    ...more,
+  ];
+  test("streams apart, exit status passed, what was verified said before", async () => {
+    const cli = fakeCli();
+    const done = run(args("--", "cat", "-n"), cli.services);
+    cli.channel.onEnd = () => {
+      cli.channel.stdout.push(Uint8Array.of(0, 1, 2, 255));
+      cli.channel.stderr.push("complaint\n");
+      cli.channel.finish({ kind: "exited", status: 37 });
+    };
+    cli.stdin.end("input");
+    expect(await done).toBe(37);
+    expect(cli.requests).toEqual([{ kind: "exec", command: ["cat", "-n"], environment: {} }]);
+    expect(cli.auths[0]).toMatchObject({ method: "ssh-key", user: "root" });
+    expect(cli.channel.inputText).toBe("input");
+    expect(cli.channel.events).toEqual(["end"]);
+    expect(cli.channel.stdout.consumedBytes).toBe(4);
+    expect(cli.errors()).toContain("complaint\n");
+    expect(cli.errors()).toContain("SIMULATED");
+    expect(cli.errors()).not.toContain("\x1b"); // no terminal, no colour
+  });
+  test("the end of input comes behind the last bytes, however slowly they are taken", async () => {
+    const cli = fakeCli();
+    cli.channel.takes = settled;
+    const done = run(args("-q", "--", "cat"), cli.services);
+    let atEnd = "";
+    cli.channel.onEnd = () => {
+      atEnd = cli.channel.inputText;
+      cli.channel.finish({ kind: "exited", status: 0 });
+    };
+    for (const part of ["a", "b", "c"]) cli.stdin.write(part);
+    cli.stdin.end("d");
+    expect(await done).toBe(0);
+    expect(atEnd).toBe("abcd");
+  });
+  test("-n reads nothing", async () => {
+    const cli = fakeCli();
+    cli.channel.onEnd = () => cli.channel.finish({ kind: "exited", status: 0 });
+    expect(await run(args("-n", "--", "true"), cli.services)).toBe(0);
+    expect(cli.stdin.listenerCount("data")).toBe(0);
+  });
+  test("signals go to the program; the third of a kind ends sealtty", async () => {
+    const cli = fakeCli();
+    const done = run(args("--", "sleep", "9"), cli.services);
+    await vi.waitFor(() => expect(cli.requests).toHaveLength(1));
+    await settled();
+    for (let i = 0; i < 3; i++) cli.signal("SIGINT");
+    expect(await done).toBe(130);
+    expect(cli.channel.events).toEqual(["SIGINT", "SIGINT", "hang-up"]);
+  });
+  test("a lost connection is never a clean exit", async () => {
+    const cli = fakeCli();
+    const done = run(args("--", "true"), cli.services);
+    cli.channel.stdout.push("half");
+    cli.channel.lose();
+    expect(await done).toBe(255);
+    expect(cli.errors()).toContain("transport-lost");
+  });
+  test("a reader that leaves hangs up", async () => {
+    const cli = fakeCli();
+    const done = run(args("--", "yes"), cli.services);
+    cli.stdout.on("error", () => undefined);
+    cli.stdout.destroy();
+    cli.channel.stdout.push("y\n");
+    expect(await done).toBe(141);
+    expect(cli.channel.events).toContain("hang-up");
+  });
+  test("gives credit only for what stdout took", async () => {
+    const cli = fakeCli();
+    const release: (() => void)[] = [];
+    cli.stdout._write = (_chunk, _encoding, callback) => void release.push(callback);
+    const done = run(args("-n", "--", "big"), cli.services);
+    cli.channel.stdout.push("x".repeat(1000));
+    cli.channel.stdout.push("y".repeat(1000));
+    await vi.waitFor(() => expect(release).toHaveLength(1));
+    expect(cli.channel.stdout.consumedBytes).toBe(0);
+    release.shift()?.();
+    await vi.waitFor(() => expect(cli.channel.stdout.consumedBytes).toBe(1000));
+    release.shift()?.();
+    cli.channel.finish({ kind: "exited", status: 0 });
+    expect(await done).toBe(0);
+  });
+});
+
+describe("connect", () => {
+  const args = (...more: string[]) => ["connect", "tcp:h:1", "--policy", policy, ...more];
+  const onTerminal = () => {
+    const cli = fakeCli();
+    for (const stream of [cli.stdin, cli.stdout, cli.stderr]) stream.isTTY = true;
+    return cli;
+  };
+  test("without a key the guest's login asks; with one the shell starts", async () => {
+    for (const [more, request] of [
+      [[], { kind: "login", term: "xterm", columns: 80, rows: 24 }],
+      [["-i", "key"], { kind: "shell", command: [], term: "xterm", columns: 80, rows: 24, environment: {} }],
+    ] as const) {
+      const cli = onTerminal();
+      cli.channel.finish({ kind: "exited", status: 5 });
+      expect(await run(args(...more), cli.services)).toBe(5);
+      expect(cli.requests).toEqual([request]);
+    }
+  });
+  test("raw while it lasts; keys, sizes and escapes go where they belong; warned before and after, in red", async () => {
+    const cli = onTerminal();
+    const done = run(args(), cli.services);
+    await vi.waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.stdin.write("ls\r");
+    cli.stdout.columns = 100;
+    cli.stdout.emit("resize");
+    cli.channel.stdout.push("\x1b[?1049hout");
+    await settled();
+    cli.stdin.write("~?~\x1a");
+    await settled();
+    cli.stdin.write("~.");
+    expect(await done).toBe(255);
+    expect(cli.channel.inputText).toBe("ls\r");
+    expect(cli.channel.events).toEqual(["resize 100 24", "resize 100 24", "hang-up"]);
+    expect(cli.suspensions).toHaveLength(1);
+    expect(cli.stdin.rawModes).toEqual([true, false, true, false]);
+    expect(cli.out()).toContain("\x1b[?1049l");
+    expect(cli.errors().split("\x1b[31msealtty: warning: SIMULATED")).toHaveLength(3);
+  });
+  test("NO_COLOR and -q: the warning stays, the colour goes", async () => {
+    const cli = fakeCli({ environment: { NO_COLOR: "1" } });
+    cli.stderr.isTTY = true;
+    cli.channel.finish({ kind: "exited", status: 0 });
+    expect(await run(args("-q"), cli.services)).toBe(0);
+    expect(cli.errors()).toContain("SIMULATED");
+    expect(cli.errors()).not.toContain("\x1b");
+  });
+  test.each([
+    ["a lost connection", (cli: ReturnType<typeof fakeCli>) => cli.channel.lose(), 255],
+    ["SIGTERM", (cli: ReturnType<typeof fakeCli>) => cli.signal("SIGTERM"), 143],
+    ["SIGHUP", (cli: ReturnType<typeof fakeCli>) => cli.signal("SIGHUP"), 129],
+    [
+      "its own end",
+      (cli: ReturnType<typeof fakeCli>) => cli.channel.finish({ kind: "signalled", signal: "SIGKILL" }),
+      137,
+    ],
+  ])("the terminal is restored on %s", async (_, end, status) => {
+    const cli = onTerminal();
+    const done = run(args(), cli.services);
+    await vi.waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    end(cli);
+    expect(await done).toBe(status);
+    expect(cli.stdin.rawModes).toEqual([true, false]);
+    expect(cli.out()).toContain("\x1b[?25h");
+  });
+  test("the terminal is restored by the exit handler of a crash, once", async () => {
+    const cli = onTerminal();
+    void run(args(), cli.services);
+    await vi.waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.exit();
+    cli.exit();
+    expect(cli.stdin.rawModes).toEqual([true, false]);
+  });
+  test("~. works while the guest takes nothing", async () => {
+    const cli = onTerminal();
+    cli.channel.takes = () => new Promise(() => undefined);
+    const done = run(args(), cli.services);
+    await vi.waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.stdin.write("typed into nothing\r");
+    await settled();
+    cli.stdin.write("~.");
+    expect(await done).toBe(255);
+  });
+});
+
+describe("inspect", () => {
+  test("says it in words, and that no policy was asked", async () => {
+    const cli = fakeCli();
+    expect(await run(["inspect", "tcp:h:1", "--simulated"], cli.services)).toBe(0);
+    expect(cli.out()).toContain("against NO policy");
+    expect(cli.out()).toContain("SIMULATED: proves nothing");
+    expect(cli.connects[0]).toMatchObject({
+      acceptSimulated: true,
+      timeout: 30_000,
+      address: "tcp:h:1",
+      encoding: "auto",
+    });
+    expect(cli.connects[0]).not.toHaveProperty("policy");
+  });
+  test("--json is the claims, on stdout", async () => {
+    const cli = fakeCli();
+    expect(await run(["inspect", "tcp:h:1", "--json", "--policy", policy], cli.services)).toBe(0);
+    expect(JSON.parse(cli.out())).toEqual({ event: "claims", checkedAgainstPolicy: true, claims: CLAIMS });
+  });
+  test("--save-policy writes what the guest met, and never over a file unless told", async () => {
+    const target = path.join(directory, "saved.toml");
+    const save = (...more: string[]) =>
+      run(["inspect", "tcp:h:1", "--save-policy", target, ...more], fakeCli().services);
+    expect(await save()).toBe(0);
+    expect(readFileSync(target, "utf8")).toBe(POLICY_TEXT);
+    writeFileSync(target, "mine");
+    expect(await save()).toBe(2);
+    expect(readFileSync(target, "utf8")).toBe("mine");
+    expect(await save("--force")).toBe(0);
+    expect(readFileSync(target, "utf8")).toBe(POLICY_TEXT);
+  });
+  test("nothing is saved of a refused guest", async () => {
+    const target = path.join(directory, "refused.toml");
+    const cli = fakeCli({ inspectGuest: () => Promise.reject(new SealttyError("evidence-refused", "no")) });
+    expect(await run(["inspect", "tcp:h:1", "--save-policy", target], cli.services)).toBe(1);
+    expect(() => readFileSync(target)).toThrow("ENOENT");
+  });
+});

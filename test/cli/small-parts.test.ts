@@ -1,0 +1,230 @@
+// The CLI's small parts: printable text, addresses, escapes, terminal modes, options, key files.
+
+import { readFileSync } from "node:fs";
+import { array, assert, property, uint8Array } from "fast-check";
+import { describe, expect, test } from "vitest";
+import { parseAddress } from "../../cli/address.ts";
+import { passedEnvironment, terminalName } from "../../cli/environment.ts";
+import { EscapeKeys, parseEscapeCharacter } from "../../cli/escape-keys.ts";
+import { shellStatus } from "../../cli/exit-status.ts";
+import { parseInput } from "../../cli/options.ts";
+import { escapeBytes, printable } from "../../cli/printable.ts";
+import { exitStatusOf } from "../../cli/report.ts";
+import { newSshKey } from "../../cli/ssh-key-file.ts";
+import { TerminalModes } from "../../cli/terminal-modes.ts";
+import { VERSION } from "../../cli/version.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { parseOpensshKey } from "../../node/openssh-key-file.ts";
+import { concat, utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { VERSION as RELAY_VERSION } from "../../relay/version.ts";
+
+test("the programs' version is package.json's", () => {
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  expect([VERSION, RELAY_VERSION]).toEqual([manifest.version, manifest.version]);
+});
+
+describe("printable()", () => {
+  test.each([
+    ["C0", "a\x1b[31mb\x07\r\n"],
+    ["C1", "a\x9b31mb"],
+    ["right-to-left override", "a\u202eb"],
+    ["isolates and marks", "\u2066a\u2069\u200f\u061c"],
+    ["zero width", "a\u200bb\ufeff\u2060"],
+    ["tags", "a\u{e0041}b"],
+    ["a lone surrogate", "a\ud800b"],
+  ])("shows that %s was there, and nothing of what it does", (_, text) => {
+    const shown = printable(text);
+    expect(shown).toContain("\ufffd");
+    // oxlint-disable-next-line no-control-regex
+    expect(shown).not.toMatch(/[\0-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/);
+  });
+  test("keeps other languages and emoji, and cuts what is long", () => {
+    expect(printable("Grüße, 世界 👋 مرحبا")).toBe("Grüße, 世界 👋 مرحبا");
+    expect(printable("x".repeat(50), 10)).toBe(`${"x".repeat(10)}…`);
+  });
+  test("escapeBytes() leaves printable ASCII only", () => {
+    expect(escapeBytes(Uint8Array.of(0x41, 0x1b, 0x5c, 0xff))).toBe("A\\x1b\\\\\\xff");
+  });
+});
+
+describe("parseAddress()", () => {
+  test.each([
+    ["ws://localhost:1234/", { kind: "web-socket", url: "ws://localhost:1234/", secure: false }],
+    ["ws://localhost:1234", { kind: "web-socket", url: "ws://localhost:1234/", secure: false }],
+    ["WSS://h/a?b=c", { kind: "web-socket", url: "wss://h/a?b=c", secure: true }],
+    ["tcp:h:22", { kind: "tcp", host: "h", port: 22 }],
+    ["tcp:[::1]:22", { kind: "tcp", host: "::1", port: 22 }],
+    ["unix:a b.sock", { kind: "unix", path: "a b.sock" }],
+    ["tty:/dev/ttyUSB0", { kind: "tty", path: "/dev/ttyUSB0" }],
+  ])("%s", (text, expected) => expect(parseAddress(text)).toEqual({ text, ...expected }));
+  test.each([
+    ["vnc+tcp:h:5900", "not in this version"],
+    ["kubevirt:ns/vm", "not in this version"],
+    ["ws://user:secret@h/", "user name or password"],
+    ["ws://h/#x", "#fragment"],
+    ["ws://", "well-formed"],
+    ["tcp:h:0", "1 to 65535"],
+    ["tcp:h:65536", "1 to 65535"],
+    ["tcp:::1:22", "brackets"],
+    ["tcp:h", "tcp:HOST:PORT"],
+    ["unix:", "names no socket"],
+    ["tty:ttyS0", "full path"],
+    ["db1", "no guest address"],
+    ["", "no guest address"],
+    ["http://h/", "no guest address"],
+    ["unix:/a\x1b[2J", "do not print"],
+    [`unix:/${"x".repeat(600)}`, "longer than 512"],
+  ])("refuses %j and says why", (text, why) => {
+    expect(() => parseAddress(text)).toThrow(
+      expect.objectContaining({ code: "bad-config", message: expect.stringContaining(why) }),
+    );
+  });
+});
+
+describe("EscapeKeys, by ssh's rules", () => {
+  /** What the guest gets, with actions in brackets. */
+  const run = (chunks: readonly string[], character: number | null = 0x7e): string => {
+    const keys = new EscapeKeys(character);
+    return chunks
+      .flatMap((chunk) => keys.push(utf8(chunk)))
+      .map((event) => ("send" in event ? Buffer.from(event.send).toString("latin1") : `[${event.action}]`))
+      .join("");
+  };
+  test.each([
+    ["~.", "[disconnect]"],
+    ["ls\r~.", "ls\r[disconnect]"],
+    ["ls~.", "ls~."],
+    ["\r~~.", "\r~."],
+    ["~~~.", "~~."],
+    ["~?~.", "[help][disconnect]"],
+    ["~\x1aa", "[suspend]a"],
+    ["\r~x", "\r~x"],
+    ["\r~\r~.", "\r~\r[disconnect]"],
+    ["\n~.", "\n[disconnect]"],
+  ])("%j → %j", (typed, expected) => {
+    expect(run([typed])).toBe(expected);
+    expect(run(typed.split(""))).toBe(expected); // however it is cut
+  });
+  test("none passes everything, another character takes its place", () => {
+    expect(run(["~.\r~."], null)).toBe("~.\r~.");
+    expect(run(["~.\r%."], 0x25)).toBe("~.\r[disconnect]");
+    expect([parseEscapeCharacter("none"), parseEscapeCharacter("%"), parseEscapeCharacter("^]")]).toEqual([
+      null,
+      0x25,
+      0x1d,
+    ]);
+    expect([parseEscapeCharacter("ab"), parseEscapeCharacter(""), parseEscapeCharacter("^é")]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+  test("without an escape character at a line's start nothing is changed", () =>
+    assert(
+      property(array(uint8Array({ maxLength: 20 })), (chunks) => {
+        const keys = new EscapeKeys(0x7e);
+        const typed = chunks.map((chunk) => chunk.map((byte) => (byte === 0x7e ? 0x7d : byte)));
+        const sent = typed
+          .flatMap((chunk) => keys.push(chunk))
+          .map((event) => ("send" in event ? event.send : utf8("ACTION")));
+        expect(concat(...sent)).toEqual(concat(...typed));
+      }),
+    ));
+});
+
+describe("TerminalModes", () => {
+  const undone = (...output: string[]): string => {
+    const modes = new TerminalModes();
+    for (const each of output) modes.watch(utf8(each));
+    return modes.undo();
+  };
+  test("leaves the alternate screen only where it was entered, however the sequence is cut", () => {
+    expect(undone("hello")).not.toContain("1049");
+    expect(undone("\x1b[?1049h")).toContain("\x1b[?1049l");
+    expect(undone(..."\x1b[?25;1049h".split(""))).toContain("\x1b[?1049l");
+    expect(undone("\x1b[?1049h\x1b[?1049l")).not.toContain("1049");
+    expect(undone("\x1b[?1049h\x1bc")).not.toContain("1049");
+  });
+  test("pops the keyboard modes that were pushed", () => {
+    expect(undone("\x1b[>1u\x1b[>5u\x1b[<u")).toContain("\x1b[<1u");
+    expect(undone("\x1b[>4;2m")).toContain("\x1b[>4m");
+  });
+  test("always shows the cursor and ends mouse reports", () => {
+    for (const part of ["\x1b[?1000l", "\x1b[?2004l", "\x1b[?25h", "\x1b[0m"])
+      expect(undone()).toContain(part);
+  });
+  test("whatever a guest prints, what it undoes is short and made of resets", () =>
+    assert(
+      property(uint8Array({ maxLength: 400 }), (output) => {
+        const modes = new TerminalModes();
+        modes.watch(output);
+        // oxlint-disable-next-line no-control-regex
+        expect(modes.undo()).toMatch(/^(?:\x1b\[(?:!p|\?[0-9]+l|<[0-9]+u|>4m|\?25h|0m))+$/);
+      }),
+    ));
+});
+
+describe("parseInput()", () => {
+  const command = {
+    name: "x",
+    options: [
+      { name: "policy", value: "FILE", help: "" },
+      { name: "verbose", short: "v", help: "" },
+    ],
+  };
+  test("everything behind -- is the command's, options and further -- too", () => {
+    const input = parseInput(command, ["-v", "g", "-v", "--policy=p", "--", "ls", "-v", "--", "--policy"]);
+    expect([input.operands, input.rest]).toEqual([["g"], ["ls", "-v", "--", "--policy"]]);
+    expect([input.count("verbose"), input.text("policy"), input.has("json")]).toEqual([2, "p", false]);
+  });
+  test.each([[["--nope"]], [["--policy"]], [["--verbose=1"]]])("refuses %j", (args) => {
+    expect(() => parseInput(command, args)).toThrow(expect.objectContaining({ code: "bad-config" }));
+  });
+});
+
+describe("exit statuses", () => {
+  test.each([
+    [{ kind: "exited", status: 0 }, 0],
+    [{ kind: "exited", status: 255 }, 255],
+    [{ kind: "signalled", signal: "SIGKILL" }, 137],
+    [{ kind: "signalled", signal: "SIGTERM" }, 143],
+    [{ kind: "signalled", signal: "constructor" }, 255],
+  ] as const)("%j → %i", (exit, status) => expect(shellStatus(exit)).toBe(status));
+  test.each([
+    ["evidence-refused", 1],
+    ["evidence-unavailable", 1],
+    ["bad-policy", 2],
+    ["bad-config", 2],
+    ["guest-silent", 255],
+    ["transport-lost", 255],
+  ] as const)("inspect: %s → %i; connect and exec: 255", (code, status) => {
+    const error = new SealttyError(code, "x");
+    expect([exitStatusOf(error, "inspect-like"), exitStatusOf(error, "ssh-like")]).toEqual([status, 255]);
+  });
+});
+
+test("passedEnvironment() passes how to print and nothing else", () => {
+  const given = {
+    LANG: "C.UTF-8",
+    LC_ALL: "de",
+    COLORTERM: "truecolor",
+    PATH: "/bin",
+    SSH_AUTH_SOCK: "/x",
+    LC_X: "a\nb",
+  };
+  expect(passedEnvironment(given)).toEqual({ LANG: "C.UTF-8", LC_ALL: "de", COLORTERM: "truecolor" });
+  expect([terminalName({ TERM: "screen" }), terminalName({ TERM: "a/../b" }), terminalName({})]).toEqual([
+    "screen",
+    "xterm-256color",
+    "xterm-256color",
+  ]);
+});
+
+test("newSshKey() makes a file that the key loader reads, and its public line", () => {
+  const made = newSshKey(nodeSuite, "demo");
+  const key = parseOpensshKey(made.privateFile, "test");
+  expect(made.publicLine).toBe(`ssh-ed25519 ${Buffer.from(key.publicKeyBlob).toString("base64")} demo\n`);
+  const message = utf8("message");
+  expect(nodeSuite.ed25519Verify(key.publicKeyBlob.subarray(-32), message, key.sign(message))).toBe(true);
+});

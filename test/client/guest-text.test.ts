@@ -1,0 +1,188 @@
+// Titles, links, clipboard requests, exit words and other text of the guest, before it may stand beside ours.
+
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { MAX_CLIPBOARD_WRITE, parseClipboardRequest } from "../../client/clipboard-guard.ts";
+import { hexDump } from "../../client/hex-dump.ts";
+import { parseWireFrame } from "../../client/host-view-source.ts";
+import { safeLink } from "../../client/link-guard.ts";
+import { takeToken } from "../../client/page.ts";
+import { parsePageConfig } from "../../client/page-config.ts";
+import { exitWords, failureOf } from "../../client/page-state.ts";
+import { escapedBytes, plainText } from "../../client/plain-text.ts";
+import { documentTitle, MAX_TITLE, safeTitle } from "../../client/title-rules.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+
+describe("titles", () => {
+  test("ours first, theirs marked", () => {
+    expect(documentTitle("db", "vim notes")).toBe("db · sealtty · guest title: vim notes");
+    expect(documentTitle("db", " \x07 ")).toBe("db · sealtty");
+    expect(documentTitle("", "")).toBe("guest · sealtty");
+  });
+
+  test("whatever it is: one line, no controls, no reordering, short", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string({ unit: "binary", maxLength: 2000 }),
+          fc.string({ unit: "grapheme", maxLength: 2000 }),
+        ),
+        (title) => {
+          const safe = safeTitle(title);
+          expect(Array.from(safe).length).toBeLessThanOrEqual(MAX_TITLE);
+          expect(safe).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+          expect(safe).not.toMatch(/\p{M}{4}/u);
+          expect(safe).toBe(safe.trim());
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    expect(safeTitle("x".repeat(5_000_000)).length).toBe(MAX_TITLE);
+    expect(plainText("a\u202eb\nc", 10)).toBe("a b c");
+  });
+});
+
+describe("links", () => {
+  test.each([
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "file:///etc/passwd",
+    "vbscript:x",
+    "blob:http://x/1",
+    "not a url",
+    "",
+    "ftp://x",
+    `https://x/${"a".repeat(5000)}`,
+  ])("%j is not offered", (text) => expect(safeLink(text)).toBeUndefined());
+  test("look-alikes show as what they are", () => {
+    expect(safeLink("https://аpple.com/x")?.host).toBe("xn--pple-43d.com");
+    expect(safeLink("HTTPS://example.com")?.href).toBe("https://example.com/");
+    expect(safeLink("https://bank.com@evil.net/")).toMatchObject({
+      host: "evil.net",
+      carriesCredentials: true,
+    });
+  });
+});
+
+describe("OSC 52", () => {
+  test("read, write, malformed, too large", () => {
+    expect(parseClipboardRequest("c;?")).toEqual({ kind: "read" });
+    expect(parseClipboardRequest(";aGk=")).toEqual({ kind: "write", text: "hi" }); // tmux
+    expect(parseClipboardRequest("c;aGkbWw==")).toEqual({ kind: "write", text: "hi[" }); // ESC left out
+    for (const bad of ["", "c", "c;***", "x;aGk=", "c;/w==", "c;a"])
+      expect(parseClipboardRequest(bad).kind).toBe("refused");
+    expect(parseClipboardRequest(`c;${btoa("x".repeat(MAX_CLIPBOARD_WRITE))}`).kind).toBe("write");
+    expect(parseClipboardRequest(`c;${btoa("x".repeat(MAX_CLIPBOARD_WRITE + 1))}`)).toEqual({
+      kind: "refused",
+      why: "too-large",
+    });
+  });
+  test("never throws", () => {
+    fc.assert(
+      fc.property(fc.string(), (data) => {
+        expect(parseClipboardRequest(`c;${data}`).kind).toBeTypeOf("string");
+      }),
+    );
+  });
+});
+
+test("exit words let no guest text through", () => {
+  fc.assert(
+    fc.property(fc.string(), (signal) => {
+      const { words } = exitWords({ kind: "signalled", signal });
+      expect(words).toMatch(
+        /^The session was ended by (?:SIG[A-Z0-9+-]{1,12}|a signal that has no known name)\.$/,
+      );
+    }),
+  );
+  expect(exitWords({ kind: "exited", status: 0 }).clean).toBe(true);
+});
+
+test("a failure's words are plain and end as sentences", () => {
+  const failure = failureOf(new SealttyError("transport-lost", "line\x1b[31m\u202e gone"), false);
+  expect(failure.what).toBe("line [31m gone.");
+  expect(failure.nothingSent).toBe(true);
+  expect(failureOf(new Error("secret detail"), true)).toMatchObject({ code: "internal", nothingSent: false });
+  expect(failureOf(new Error("secret detail"), true).what).not.toContain("secret");
+});
+
+test("bytes of the host are shown escaped, and dumped as a person reads them", () => {
+  expect(escapedBytes(utf8("ok\r\n\x1b[2J\\é"))).toBe("ok\n\\x1b[2J\\\\\\xc3\\xa9");
+  expect(hexDump(utf8("0123456789abcdef\n!"))).toBe(
+    "0000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n0010  0a 21                                            ·!",
+  );
+  expect(parseWireFrame('{"direction":"to-guest","bytes":"AAE=","at":1}')).toEqual({
+    direction: "to-guest",
+    bytes: Uint8Array.of(0, 1),
+    at: 1,
+  });
+  for (const bad of [
+    "",
+    "[]",
+    "{}",
+    '{"direction":"up","bytes":"","at":1}',
+    '{"direction":"to-guest","bytes":"*","at":1}',
+  ]) {
+    expect(parseWireFrame(bad)).toBeUndefined();
+  }
+});
+
+describe("what the local server says", () => {
+  const config = {
+    type: "config",
+    address: "unix:/run/x",
+    pipe: { kind: "through-server" },
+    pipeToken: "t",
+    policyText: "",
+    simulated: false,
+    user: "root",
+    auth: "none",
+    publicKey: null,
+    identity: "db",
+    hostView: false,
+    hostViewToken: null,
+    encoding: "auto",
+  };
+  test("is taken as it is", () => {
+    expect(parsePageConfig(JSON.stringify(config))).toMatchObject({
+      address: "unix:/run/x",
+      pipeToken: "t",
+      publicKey: undefined,
+    });
+    expect(
+      parsePageConfig(JSON.stringify({ ...config, auth: "ssh-key", publicKey: "AAE=" })).publicKey,
+    ).toEqual(Uint8Array.of(0, 1));
+    expect(
+      parsePageConfig(JSON.stringify({ ...config, pipe: { kind: "direct", url: "ws://h:1/" } })).pipe,
+    ).toEqual({ kind: "direct", url: "ws://h:1/" });
+  });
+  test.each([
+    ["simulated", "true"],
+    ["auth", "password"],
+    ["pipe", { kind: "direct", url: "http://x" }],
+    ["pipe", null],
+    ["type", "other"],
+    ["encoding", undefined],
+    ["publicKey", 5],
+  ])("a wrong %s is no default", (name, value) => {
+    expect(() => parsePageConfig(JSON.stringify({ ...config, [name]: value }))).toThrow(SealttyError);
+  });
+  test("a key sign-in without a key", () => {
+    expect(() => parsePageConfig(JSON.stringify({ ...config, auth: "ssh-key" }))).toThrow(SealttyError);
+  });
+});
+
+test("the token is taken out of the address at once, whatever the fragment holds", () => {
+  const take = (hash: string) => {
+    const replaced: string[] = [];
+    const location = { hash, pathname: "/", search: "?x=1" } as Location;
+    const history = {
+      replaceState: (_state: unknown, _title: string, url: string) => replaced.push(url),
+    } as unknown as History;
+    return { token: takeToken(location, history), replaced };
+  };
+  expect(take("#t=0123456789abcdefXYZ_-")).toEqual({ token: "0123456789abcdefXYZ_-", replaced: ["/?x=1"] });
+  expect(take("#t=<b>")).toEqual({ token: undefined, replaced: ["/?x=1"] });
+  expect(take("")).toEqual({ token: undefined, replaced: [] });
+});

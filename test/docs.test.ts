@@ -1,0 +1,306 @@
+// The documents say what the code does: numbers, labels, codes, section numbers, links and commands.
+
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { binderOf, tpmQualifyingData } from "../protocol/attestation/binder.ts";
+import { EVIDENCE_TYPES } from "../protocol/attestation/evidence.ts";
+import { utf8 } from "../protocol/bytes.ts";
+import { nobleSuite } from "../protocol/crypto/noble.ts";
+import { ARMOUR_MARK } from "../protocol/frames/armour.ts";
+import * as frames from "../protocol/frames/frame-body.ts";
+import { prologueOf } from "../protocol/handshake/client-hello.ts";
+import { MESSAGE1_LENGTH, MESSAGE2_LENGTH, PROTOCOL_NAME } from "../protocol/handshake/messages.ts";
+import * as limits from "../protocol/limits.ts";
+import { PacketWriter } from "../protocol/packets/packet-frames.ts";
+import {
+  AUTH_METHOD_NOT_ALLOWED,
+  AUTH_OK,
+  AUTH_REFUSED,
+  CLOSE_CODES,
+  encodeMessage,
+  OPEN_FAILED,
+  OPEN_NOT_ALLOWED,
+  OPEN_OK,
+  OPEN_TOO_MANY,
+  SERVICE,
+  type SessionMessage,
+  SIGNALS,
+} from "../protocol/session/messages.ts";
+import { USER_AUTH_NAMESPACE, userAuthMessage } from "../protocol/user-auth/user-auth-message.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const read = (name: string): string => readFileSync(path.join(root, name), "utf8");
+const protocol = read("docs/protocol.md");
+
+/** The text below a heading "#… N title", up to the next heading of any level. */
+function section(number: string): string {
+  const lines = protocol.split("\n");
+  const start = lines.findIndex((line) => new RegExp(`^#+ ${number.replace(".", "\\.")} `).test(line));
+  expect(start, `docs/protocol.md has no §${number}`).toBeGreaterThanOrEqual(0);
+  const length = lines.slice(start + 1).findIndex((line) => /^#+ /.test(line));
+  return lines.slice(start, length < 0 ? undefined : start + 1 + length).join("\n");
+}
+
+/** Rows of all tables in a text, cells without their backquotes. */
+function rows(text: string): string[][] {
+  return text
+    .split("\n")
+    .filter((line) => line.startsWith("|") && !/^\| *-/.test(line))
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", "")));
+}
+
+function filesBelow(folder: string, ending: string): string[] {
+  if (!existsSync(path.join(root, folder))) return [];
+  return readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(ending) && !name.split(path.sep).includes("node_modules"))
+    .map((name) => path.join(folder, name));
+}
+
+/** `const NAME = 10 * 60_000;` in a source file, computed. */
+function constantIn(file: string, name: string): number {
+  const found = new RegExp(`const ${name} = ([0-9_* ]+);`).exec(read(file))?.[1];
+  expect(found, `${file} has no number ${name}`).toBeDefined();
+  return (found as string)
+    .replaceAll("_", "")
+    .split("*")
+    .reduce((product, factor) => product * Number(factor), 1);
+}
+
+const suite = nobleSuite(() => {
+  throw new Error("no randomness here");
+});
+const ascii = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+
+describe("docs/protocol.md", () => {
+  test("§9 lists every constant of protocol/limits.ts with its value, and no other", () => {
+    const listed = rows(section("9")).filter(([name, , third]) => name !== "name" && !third?.includes("/"));
+    const values = Object.entries(limits).map(([name, value]) => [name, String(value)]);
+    expect(listed.map(([name, value]) => [name, value])).toEqual(values);
+  });
+
+  test("§9 gives times and counts as their files have them", () => {
+    const listed = rows(section("9")).filter(([, , third]) => third?.includes("/"));
+    expect(listed.length).toBeGreaterThan(20);
+    for (const [name, value, file] of listed as [string, string, string][]) {
+      expect(constantIn(file, name), name).toBe(Number(value));
+    }
+  });
+
+  test("every upper-case limit that the text names exists", () => {
+    const known = new Set([...Object.keys(limits), ...rows(section("9")).map(([name]) => name)]);
+    for (const [, name] of protocol.matchAll(/`((?:MAX|MIN)_[A-Z_]+|[A-Z]+_STREAM_WINDOW|REPLAY_WINDOW)`/g)) {
+      expect(known.has(name), name).toBe(true);
+    }
+  });
+
+  test("§3 has the frame types and lengths", () => {
+    const types = Object.entries(frames)
+      .filter(([name]) => /^FRAME_/.test(name))
+      .map(([name, value]) => [`0x${(value as number).toString(16)}`, name.slice("FRAME_".length)]);
+    const listed = rows(section("3")).filter(([number]) => number !== "number");
+    expect(listed.map(([number, name]) => [number, name])).toEqual(types);
+    const id = new Uint8Array(4);
+    expect(section("3")).toContain(`exactly ${frames.helloBody(id).length} bytes`);
+    expect(section("3")).toContain(`exactly ${frames.welcomeBody(id, new Uint8Array(frames.COOKIE_LENGTH)).length} bytes`);
+    expect(section("3")).toContain(`u8 version = ${frames.PROTOCOL_VERSION} `);
+    expect(section("3")).toContain(`${frames.PACKET_HEADER_LENGTH} bytes, at least 16 sealed`);
+  });
+
+  test("§2.2 has the armour's mark", () => {
+    expect(section("2.2")).toContain(`"${ascii(ARMOUR_MARK)}"`);
+  });
+
+  test("§4 has the protocol name, the prologue's label and the messages' lengths", () => {
+    expect(section("4.3")).toContain(`\`${PROTOCOL_NAME}\``);
+    expect(section("4.3")).toContain(`: ${MESSAGE1_LENGTH} bytes.`);
+    expect(section("4.3")).toContain(`: ${MESSAGE2_LENGTH} bytes.`);
+    const prologue = ascii(prologueOf(new Uint8Array(4), new Uint8Array(0)));
+    expect(section("4.2")).toContain(`"${prologue.slice(0, prologue.indexOf("\0"))}" ‖ 0x00 ‖ lv16(connection id)`);
+  });
+
+  test("§5.4 has the types of the frames inside a packet", () => {
+    const first = (write: (writer: PacketWriter) => void): number => {
+      const writer = new PacketWriter(64);
+      write(writer);
+      return writer.written[0] as number;
+    };
+    const types = {
+      PADDING: 0,
+      ACK: first((writer) => writer.ack([{ first: 0, last: 0 }])),
+      STREAM: first((writer) => writer.stream(0, 0, new Uint8Array(0), false)),
+      STREAM_END: first((writer) => writer.stream(0, 0, new Uint8Array(0), true)),
+      WINDOW: first((writer) => writer.window(0, 0)),
+      PING: first((writer) => writer.ping()),
+      CLOSE: first((writer) => writer.close(0)),
+    };
+    const listed = rows(section("5.4")).filter(([type]) => type !== "type");
+    expect(Object.fromEntries(listed.map(([type, name]) => [name, Number(type)]))).toEqual(types);
+  });
+
+  test("§5.3 has the generation's length", () => {
+    expect(Math.log2(limits.PACKETS_PER_GENERATION)).toBe(20);
+    expect(section("5.3")).toContain("floor(n / 2^20)");
+  });
+
+  test("§6 has the evidence types and the labels that are hashed", () => {
+    const listed = rows(section("6.1")).filter(([number]) => /^(?:0x)?[0-9a-f]+$/.test(number as string));
+    expect(Object.fromEntries(listed.map(([number, name]) => [name, Number(number)]))).toEqual(EVIDENCE_TYPES);
+    const hashed: string[] = [];
+    const spy = {
+      ...suite,
+      sha256: (message: Uint8Array) => (hashed.push(ascii(message)), suite.sha256(message)),
+      sha512: (message: Uint8Array) => (hashed.push(ascii(message)), suite.sha512(message)),
+    };
+    const bytes = new Uint8Array(32);
+    const context = { handshakeHash: bytes, guestStatic: bytes, exporter: bytes, clientNonce: bytes };
+    tpmQualifyingData(spy, binderOf(spy, context, "tpm", new Uint8Array(0)));
+    const labels = hashed.filter((text) => text.includes("\0") && text.startsWith("sealtty"));
+    expect(labels.length).toBe(2);
+    for (const text of labels) expect(section("6.2")).toContain(`"${text.slice(0, text.indexOf("\0"))}" ‖ 0x00`);
+    expect(section("6.2")).toContain(`= ${labels[0]?.length} bytes`);
+    expect(section("6.4")).toContain('"sealtty-simulated/1" ‖ 0x00 ‖ binder');
+    expect(read("protocol/attestation/simulated.ts")).toContain('"sealtty-simulated/1\\0"');
+  });
+
+  test("§7.2 has the first credit of every stream", () => {
+    const listed = rows(section("7.2")).filter(([stream]) => stream !== "stream");
+    const { CONTROL_STREAM_WINDOW: control, INPUT_STREAM_WINDOW: input, OUTPUT_STREAM_WINDOW: output } = limits;
+    expect(listed).toEqual([
+      ["0", String(control), String(control)],
+      ["2·c", String(input), String(output)],
+      ["2·c + 1", "0", String(output)],
+    ]);
+  });
+
+  test("§8.1 has the session messages' numbers", () => {
+    const screen = { term: "xterm", columns: 80, rows: 24 };
+    const samples: Readonly<Record<SessionMessage["type"], SessionMessage>> = {
+      evidence: {
+        type: "evidence",
+        encoded: new Uint8Array(0),
+        evidence: { type: "simulated", quote: new Uint8Array(0), aux: new Uint8Array(0) },
+      },
+      "no-evidence": { type: "no-evidence" },
+      authenticate: { type: "authenticate", user: "alice", service: SERVICE },
+      authenticated: { type: "authenticated", code: 0 },
+      open: { type: "open", channel: 1, request: { kind: "login", ...screen } },
+      opened: { type: "opened", channel: 1, code: 0 },
+      resize: { type: "resize", channel: 1, columns: 80, rows: 24 },
+      signal: { type: "signal", channel: 1, signal: "SIGINT" },
+      "hang-up": { type: "hang-up", channel: 1 },
+      exit: { type: "exit", channel: 1, status: { kind: "exited", status: 0 } },
+    };
+    const numbers = Object.entries(samples).map(([name, sample]) => [
+      String(encodeMessage(sample)[0]),
+      name.toUpperCase().replace("-", "_"),
+    ]);
+    const listed = rows(section("8.1")).filter(([number]) => number !== "number");
+    expect(listed.map(([number, name]) => [number, name])).toEqual(numbers);
+  });
+
+  test("§8.2 has the user authentication's label, namespace, service and codes", () => {
+    const bytes = new Uint8Array(32);
+    const signed = ascii(userAuthMessage({ handshakeHash: bytes, evidenceDigest: bytes, user: "alice", service: SERVICE }));
+    expect(section("8.2")).toContain(`"${signed.slice(0, signed.indexOf("\0"))}" ‖ 0x00`);
+    expect(section("8.2")).toContain(`namespace \`${USER_AUTH_NAMESPACE}\``);
+    expect(section("8.2")).toContain(`lv32("${USER_AUTH_NAMESPACE}")`);
+    expect(section("8.2")).toContain(`\`${SERVICE}\``);
+    const codes = rows(section("8.2")).filter(([code]) => code !== "code");
+    expect(codes.map(([code]) => Number(code))).toEqual([AUTH_OK, AUTH_REFUSED, AUTH_METHOD_NOT_ALLOWED]);
+    expect(codes[AUTH_METHOD_NOT_ALLOWED]?.[1]).toContain("method");
+  });
+
+  test("§8.3 has the signals and the codes of OPENED", () => {
+    const named = [...section("8.3").matchAll(/`(SIG[A-Z0-9]+)`/g)].map(([, name]) => name);
+    expect(named).toEqual([...SIGNALS]);
+    const codes = rows(section("8.3").slice(section("8.3").indexOf("| OPENED code"))).slice(1);
+    expect(codes.map(([code]) => Number(code))).toEqual([OPEN_OK, OPEN_NOT_ALLOWED, OPEN_TOO_MANY, OPEN_FAILED]);
+    expect(codes[OPEN_TOO_MANY]?.[1]).toContain("too many");
+  });
+
+  test("§8.5 has the close codes", () => {
+    const listed = rows(section("8.5")).filter(([code]) => code !== "code");
+    expect(Object.fromEntries(listed.map(([code, name]) => [name, Number(code)]))).toEqual(CLOSE_CODES);
+  });
+
+  test("every § that the code names exists", () => {
+    const headings = new Set([...protocol.matchAll(/^#+ ([0-9]+(?:\.[0-9]+)?) /gm)].map(([, number]) => number));
+    const sources = ["protocol", "node", "server", "relay", "cli", "client", "test"].flatMap((folder) =>
+      filesBelow(folder, ".ts"),
+    );
+    let references = 0;
+    for (const file of sources) {
+      for (const [, list] of read(file).matchAll(/docs\/protocol\.md ((?:§[0-9.]+(?:,? (?:and|to|or) |, )?)+)/g)) {
+        for (const [, number] of (list as string).matchAll(/§([0-9]+(?:\.[0-9]+)?)/g)) {
+          references++;
+          expect(headings.has(number), `${file} names §${number}`).toBe(true);
+        }
+      }
+    }
+    expect(references).toBeGreaterThan(20);
+    for (const [, number] of protocol.matchAll(/\(§([0-9.]+[0-9])\)/g)) expect(headings.has(number), `§${number}`).toBe(true);
+  });
+});
+
+describe("documents", () => {
+  const documents = [
+    ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].filter((name) => existsSync(path.join(root, name))),
+    ...filesBelow("docs", ".md"),
+    ...filesBelow("test/vectors", ".md"),
+    ...filesBelow("formal", ".md"),
+  ];
+
+  test.each(documents)("%s: links inside the repository lead somewhere", (file) => {
+    const text = read(file).replaceAll(/^(```|~~~)[\s\S]*?^\1/gm, "");
+    for (const [, link] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      const [target, anchor] = (link as string).split("#", 2) as [string, string | undefined];
+      if (/^[a-z]+:/.test(target)) continue;
+      const where = target === "" ? file : path.join(path.dirname(file), target);
+      expect(existsSync(path.join(root, where)), `${file} links to ${target}`).toBe(true);
+      if (anchor === undefined || !where.endsWith(".md")) continue;
+      const anchors = [...read(where).matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
+        (title as string).toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"),
+      );
+      expect(anchors, `${file} links to ${link}`).toContain(anchor);
+    }
+  });
+
+  test.each(documents)("%s: files and folders it names exist", (file) => {
+    const places = /`((?:protocol|node|server|relay|cli|client|scripts|packaging|formal|test)\/[\w./-]+\.(?:ts|mjs|json|toml|service|sh))`/g;
+    for (const [, name] of read(file).matchAll(places)) {
+      if (file === "CHANGELOG.md") continue; // history names what is gone
+      expect(existsSync(path.join(root, name as string)), `${file} names ${name}`).toBe(true);
+    }
+  });
+
+  test("docs/decisions are numbered in order, each with context, decision and consequence", () => {
+    const decisions = filesBelow("docs/decisions", ".md").sort();
+    expect(decisions.map((file) => path.basename(file).slice(0, 4))).toEqual(
+      decisions.map((_, index) => String(index + 1).padStart(4, "0")),
+    );
+    for (const file of decisions) {
+      const headings = [...read(file).matchAll(/^## (.+)$/gm)].map(([, title]) => title);
+      expect(headings, file).toEqual(["Context", "Decision", "Consequence"]);
+    }
+  });
+
+  test.runIf(existsSync(path.join(root, "README.md")))("README.md: the commands it shows exist", () => {
+    const text = read("README.md");
+    const commands = new Set([...filesBelow("cli/commands", ".ts").map((name) => path.basename(name, ".ts")), "help"]);
+    for (const [, name] of text.matchAll(/^\s*(?:\$ )?sealtty ([a-z]+)\b/gm)) {
+      expect(commands.has(name as string), `sealtty ${name}`).toBe(true);
+    }
+    const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
+    for (const [, name] of text.matchAll(/\bnpm run ([a-z:-]+)/g)) expect(scripts, `npm run ${name}`).toHaveProperty([name as string]);
+  });
+
+  test("no document names a label that the code does not have", () => {
+    const sources = filesBelow("protocol", ".ts").map(read).join("\n");
+    for (const [, label] of protocol.matchAll(/"(sealtty[a-z-]*\/[0-9])"/g)) {
+      expect(sources.includes(`"${label}\\0"`), label).toBe(true);
+      expect(utf8(label as string).length).toBeLessThan(64);
+    }
+  });
+});
