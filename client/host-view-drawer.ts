@@ -9,6 +9,13 @@ import { icon } from "./icons.ts";
 export const MAX_FRAMES = 150;
 export const MAX_BYTES_SHOWN = 256;
 
+interface KeptFrame {
+  readonly direction: WireFrame["direction"];
+  readonly at: number;
+  readonly shown: Uint8Array;
+  readonly length: number;
+}
+
 export class HostViewDrawer {
   readonly element: HTMLElement;
   readonly #list = element("div", {
@@ -21,7 +28,7 @@ export class HostViewDrawer {
   readonly #counts = element("span", { class: "wire-counts" });
   readonly #pause: HTMLButtonElement;
   readonly #totals = { "to-guest": { frames: 0, bytes: 0 }, "to-client": { frames: 0, bytes: 0 } };
-  #waiting: WireFrame[] = [];
+  #waiting: KeptFrame[] = [];
   #drawPending = false;
   #paused = false;
   #first: number | undefined;
@@ -61,10 +68,17 @@ export class HostViewDrawer {
     total.frames++;
     total.bytes += frame.bytes.length;
     if (!this.#paused) {
-      this.#waiting.push(frame);
+      const shown = frame.bytes.slice(0, MAX_BYTES_SHOWN); // a copy, so that the rest can go
+      this.#waiting.push({ direction: frame.direction, at: frame.at, shown, length: frame.bytes.length });
       if (this.#waiting.length > MAX_FRAMES) this.#waiting.shift();
     }
-    this.#drawSoon();
+    if (this.element.isConnected) this.#drawSoon();
+  }
+
+  /** Call when the drawer was put on the page: what came before is drawn now. */
+  opened(): void {
+    this.#draw();
+    this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   #drawSoon(): void {
@@ -79,7 +93,7 @@ export class HostViewDrawer {
   #draw(): void {
     const { "to-guest": up, "to-client": down } = this.#totals;
     this.#counts.textContent = `→ guest ${words(up)} · ← guest ${words(down)}`;
-    if (this.#waiting.length === 0) return;
+    if (this.#waiting.length === 0 || !this.element.isConnected) return;
     const atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 40;
     this.#list.append(...this.#waiting.map((frame) => this.#frameLine(frame)));
     this.#waiting = [];
@@ -87,9 +101,9 @@ export class HostViewDrawer {
     if (atEnd) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
-  #frameLine(frame: WireFrame): HTMLElement {
+  #frameLine(frame: KeptFrame): HTMLElement {
     const seconds = ((frame.at - (this.#first ?? frame.at)) / 1000).toFixed(3);
-    const hidden = frame.bytes.length - MAX_BYTES_SHOWN;
+    const hidden = frame.length - frame.shown.length;
     return element(
       "article",
       { class: `wire ${frame.direction}` },
@@ -101,13 +115,13 @@ export class HostViewDrawer {
           { class: "wire-arrow" },
           frame.direction === "to-guest" ? "→ to the guest" : "← from the guest",
         ),
-        element("span", {}, `${frame.bytes.length} bytes`),
+        element("span", {}, `${frame.length} bytes`),
         element("span", {}, `${seconds} s`),
       ),
       element(
         "pre",
         {},
-        hexDump(frame.bytes.subarray(0, MAX_BYTES_SHOWN), this.#list.clientWidth < 560 ? 8 : 16) +
+        hexDump(frame.shown, this.#list.clientWidth < 560 ? 8 : 16) +
           (hidden > 0 ? `\n… ${hidden} more bytes` : ""),
       ),
     );

@@ -113,7 +113,10 @@ class Page implements SessionViews {
     this.#middle = element("div", { class: "middle" }, this.#stage, this.#trust.element);
     root.replaceChildren(this.#bars, this.#topBar.element, this.#middle);
     this.#setTrustOpen(!this.#narrow.matches);
-    this.#narrow.addEventListener("change", () => this.#setTrustOpen(this.#trustOpen));
+    this.#narrow.addEventListener("change", () => {
+      const waiting = this.#state.kind === "connecting" || this.#state.kind === "signing-in";
+      this.#setTrustOpen(waiting && !this.#trustChosen ? !this.#narrow.matches : this.#trustOpen);
+    });
     document.title = documentTitle("", "");
     addEventListener("keydown", (event) => this.#shortcut(event), { capture: true });
     addEventListener("beforeunload", (event) => {
@@ -336,8 +339,10 @@ class Page implements SessionViews {
     if (this.#drawer === undefined) return;
     this.#drawerOpen = open;
     this.#topBar.setHostViewOpen(open);
-    if (open) this.#root.append(this.#drawer.element);
-    else {
+    if (open) {
+      this.#root.append(this.#drawer.element);
+      this.#drawer.opened();
+    } else {
       this.#drawer.element.remove();
       this.#terminal?.focus();
     }

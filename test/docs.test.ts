@@ -48,7 +48,12 @@ function rows(text: string): string[][] {
   return text
     .split("\n")
     .filter((line) => line.startsWith("|") && !/^\| *-/.test(line))
-    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", "")));
+    .map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim().replaceAll("`", "")),
+    );
 }
 
 function filesBelow(folder: string, ending: string): string[] {
@@ -84,26 +89,28 @@ describe("docs/protocol.md", () => {
     const listed = rows(section("9")).filter(([, , third]) => third?.includes("/"));
     expect(listed.length).toBeGreaterThan(20);
     for (const [name, value, file] of listed as [string, string, string][]) {
-      expect(constantIn(file, name), name).toBe(Number(value));
+      expect(constantIn(file, `${name} in its file`), `limit ${name}`).toBe(Number(value));
     }
   });
 
   test("every upper-case limit that the text names exists", () => {
     const known = new Set([...Object.keys(limits), ...rows(section("9")).map(([name]) => name)]);
     for (const [, name] of protocol.matchAll(/`((?:MAX|MIN)_[A-Z_]+|[A-Z]+_STREAM_WINDOW|REPLAY_WINDOW)`/g)) {
-      expect(known.has(name), name).toBe(true);
+      expect(known.has(name), `limit ${name}`).toBe(true);
     }
   });
 
   test("§3 has the frame types and lengths", () => {
     const types = Object.entries(frames)
-      .filter(([name]) => /^FRAME_/.test(name))
+      .filter(([name]) => name.startsWith("FRAME_"))
       .map(([name, value]) => [`0x${(value as number).toString(16)}`, name.slice("FRAME_".length)]);
     const listed = rows(section("3")).filter(([number]) => number !== "number");
     expect(listed.map(([number, name]) => [number, name])).toEqual(types);
     const id = new Uint8Array(4);
     expect(section("3")).toContain(`exactly ${frames.helloBody(id).length} bytes`);
-    expect(section("3")).toContain(`exactly ${frames.welcomeBody(id, new Uint8Array(frames.COOKIE_LENGTH)).length} bytes`);
+    expect(section("3")).toContain(
+      `exactly ${frames.welcomeBody(id, new Uint8Array(frames.COOKIE_LENGTH)).length} bytes`,
+    );
     expect(section("3")).toContain(`u8 version = ${frames.PROTOCOL_VERSION} `);
     expect(section("3")).toContain(`${frames.PACKET_HEADER_LENGTH} bytes, at least 16 sealed`);
   });
@@ -117,7 +124,9 @@ describe("docs/protocol.md", () => {
     expect(section("4.3")).toContain(`: ${MESSAGE1_LENGTH} bytes.`);
     expect(section("4.3")).toContain(`: ${MESSAGE2_LENGTH} bytes.`);
     const prologue = ascii(prologueOf(new Uint8Array(4), new Uint8Array(0)));
-    expect(section("4.2")).toContain(`"${prologue.slice(0, prologue.indexOf("\0"))}" ‖ 0x00 ‖ lv16(connection id)`);
+    expect(section("4.2")).toContain(
+      `"${prologue.slice(0, prologue.indexOf("\0"))}" ‖ 0x00 ‖ lv16(connection id)`,
+    );
   });
 
   test("§5.4 has the types of the frames inside a packet", () => {
@@ -146,7 +155,9 @@ describe("docs/protocol.md", () => {
 
   test("§6 has the evidence types and the labels that are hashed", () => {
     const listed = rows(section("6.1")).filter(([number]) => /^(?:0x)?[0-9a-f]+$/.test(number as string));
-    expect(Object.fromEntries(listed.map(([number, name]) => [name, Number(number)]))).toEqual(EVIDENCE_TYPES);
+    expect(Object.fromEntries(listed.map(([number, name]) => [name, Number(number)]))).toEqual(
+      EVIDENCE_TYPES,
+    );
     const hashed: string[] = [];
     const spy = {
       ...suite,
@@ -158,7 +169,8 @@ describe("docs/protocol.md", () => {
     tpmQualifyingData(spy, binderOf(spy, context, "tpm", new Uint8Array(0)));
     const labels = hashed.filter((text) => text.includes("\0") && text.startsWith("sealtty"));
     expect(labels.length).toBe(2);
-    for (const text of labels) expect(section("6.2")).toContain(`"${text.slice(0, text.indexOf("\0"))}" ‖ 0x00`);
+    for (const text of labels)
+      expect(section("6.2")).toContain(`"${text.slice(0, text.indexOf("\0"))}" ‖ 0x00`);
     expect(section("6.2")).toContain(`= ${labels[0]?.length} bytes`);
     expect(section("6.4")).toContain('"sealtty-simulated/1" ‖ 0x00 ‖ binder');
     expect(read("protocol/attestation/simulated.ts")).toContain('"sealtty-simulated/1\\0"');
@@ -166,7 +178,11 @@ describe("docs/protocol.md", () => {
 
   test("§7.2 has the first credit of every stream", () => {
     const listed = rows(section("7.2")).filter(([stream]) => stream !== "stream");
-    const { CONTROL_STREAM_WINDOW: control, INPUT_STREAM_WINDOW: input, OUTPUT_STREAM_WINDOW: output } = limits;
+    const {
+      CONTROL_STREAM_WINDOW: control,
+      INPUT_STREAM_WINDOW: input,
+      OUTPUT_STREAM_WINDOW: output,
+    } = limits;
     expect(listed).toEqual([
       ["0", String(control), String(control)],
       ["2·c", String(input), String(output)],
@@ -202,7 +218,9 @@ describe("docs/protocol.md", () => {
 
   test("§8.2 has the user authentication's label, namespace, service and codes", () => {
     const bytes = new Uint8Array(32);
-    const signed = ascii(userAuthMessage({ handshakeHash: bytes, evidenceDigest: bytes, user: "alice", service: SERVICE }));
+    const signed = ascii(
+      userAuthMessage({ handshakeHash: bytes, evidenceDigest: bytes, user: "alice", service: SERVICE }),
+    );
     expect(section("8.2")).toContain(`"${signed.slice(0, signed.indexOf("\0"))}" ‖ 0x00`);
     expect(section("8.2")).toContain(`namespace \`${USER_AUTH_NAMESPACE}\``);
     expect(section("8.2")).toContain(`lv32("${USER_AUTH_NAMESPACE}")`);
@@ -216,7 +234,12 @@ describe("docs/protocol.md", () => {
     const named = [...section("8.3").matchAll(/`(SIG[A-Z0-9]+)`/g)].map(([, name]) => name);
     expect(named).toEqual([...SIGNALS]);
     const codes = rows(section("8.3").slice(section("8.3").indexOf("| OPENED code"))).slice(1);
-    expect(codes.map(([code]) => Number(code))).toEqual([OPEN_OK, OPEN_NOT_ALLOWED, OPEN_TOO_MANY, OPEN_FAILED]);
+    expect(codes.map(([code]) => Number(code))).toEqual([
+      OPEN_OK,
+      OPEN_NOT_ALLOWED,
+      OPEN_TOO_MANY,
+      OPEN_FAILED,
+    ]);
     expect(codes[OPEN_TOO_MANY]?.[1]).toContain("too many");
   });
 
@@ -226,13 +249,17 @@ describe("docs/protocol.md", () => {
   });
 
   test("every § that the code names exists", () => {
-    const headings = new Set([...protocol.matchAll(/^#+ ([0-9]+(?:\.[0-9]+)?) /gm)].map(([, number]) => number));
+    const headings = new Set(
+      [...protocol.matchAll(/^#+ ([0-9]+(?:\.[0-9]+)?) /gm)].map(([, number]) => number),
+    );
     const sources = ["protocol", "node", "server", "relay", "cli", "client", "test"].flatMap((folder) =>
       filesBelow(folder, ".ts"),
     );
     let references = 0;
     for (const file of sources) {
-      for (const [, list] of read(file).matchAll(/docs\/protocol\.md ((?:§[0-9.]+(?:,? (?:and|to|or) |, )?)+)/g)) {
+      for (const [, list] of read(file).matchAll(
+        /docs\/protocol\.md ((?:§[0-9.]+(?:,? (?:and|to|or) |, )?)+)/g,
+      )) {
         for (const [, number] of (list as string).matchAll(/§([0-9]+(?:\.[0-9]+)?)/g)) {
           references++;
           expect(headings.has(number), `${file} names §${number}`).toBe(true);
@@ -240,13 +267,16 @@ describe("docs/protocol.md", () => {
       }
     }
     expect(references).toBeGreaterThan(20);
-    for (const [, number] of protocol.matchAll(/\(§([0-9.]+[0-9])\)/g)) expect(headings.has(number), `§${number}`).toBe(true);
+    for (const [, number] of protocol.matchAll(/\(§([0-9.]+[0-9])\)/g))
+      expect(headings.has(number), `§${number}`).toBe(true);
   });
 });
 
 describe("documents", () => {
   const documents = [
-    ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].filter((name) => existsSync(path.join(root, name))),
+    ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].filter((name) =>
+      existsSync(path.join(root, name)),
+    ),
     ...filesBelow("docs", ".md"),
     ...filesBelow("test/vectors", ".md"),
     ...filesBelow("formal", ".md"),
@@ -261,14 +291,18 @@ describe("documents", () => {
       expect(existsSync(path.join(root, where)), `${file} links to ${target}`).toBe(true);
       if (anchor === undefined || !where.endsWith(".md")) continue;
       const anchors = [...read(where).matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
-        (title as string).toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-"),
+        (title as string)
+          .toLowerCase()
+          .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+          .replaceAll(" ", "-"),
       );
       expect(anchors, `${file} links to ${link}`).toContain(anchor);
     }
   });
 
   test.each(documents)("%s: files and folders it names exist", (file) => {
-    const places = /`((?:protocol|node|server|relay|cli|client|scripts|packaging|formal|test)\/[\w./-]+\.(?:ts|mjs|json|toml|service|sh))`/g;
+    const places =
+      /`((?:protocol|node|server|relay|cli|client|scripts|packaging|formal|test)\/[\w./-]+\.(?:ts|mjs|json|toml|service|sh))`/g;
     for (const [, name] of read(file).matchAll(places)) {
       if (file === "CHANGELOG.md") continue; // history names what is gone
       expect(existsSync(path.join(root, name as string)), `${file} names ${name}`).toBe(true);
@@ -282,24 +316,28 @@ describe("documents", () => {
     );
     for (const file of decisions) {
       const headings = [...read(file).matchAll(/^## (.+)$/gm)].map(([, title]) => title);
-      expect(headings, file).toEqual(["Context", "Decision", "Consequence"]);
+      expect(headings, `headings of ${file}`).toEqual(["Context", "Decision", "Consequence"]);
     }
   });
 
   test.runIf(existsSync(path.join(root, "README.md")))("README.md: the commands it shows exist", () => {
     const text = read("README.md");
-    const commands = new Set([...filesBelow("cli/commands", ".ts").map((name) => path.basename(name, ".ts")), "help"]);
+    const commands = new Set([
+      ...filesBelow("cli/commands", ".ts").map((name) => path.basename(name, ".ts")),
+      "help",
+    ]);
     for (const [, name] of text.matchAll(/^\s*(?:\$ )?sealtty ([a-z]+)\b/gm)) {
       expect(commands.has(name as string), `sealtty ${name}`).toBe(true);
     }
     const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
-    for (const [, name] of text.matchAll(/\bnpm run ([a-z:-]+)/g)) expect(scripts, `npm run ${name}`).toHaveProperty([name as string]);
+    for (const [, name] of text.matchAll(/\bnpm run ([a-z:-]+)/g))
+      expect(scripts, `npm run ${name}`).toHaveProperty([name as string]);
   });
 
   test("no document names a label that the code does not have", () => {
     const sources = filesBelow("protocol", ".ts").map(read).join("\n");
     for (const [, label] of protocol.matchAll(/"(sealtty[a-z-]*\/[0-9])"/g)) {
-      expect(sources.includes(`"${label}\\0"`), label).toBe(true);
+      expect(sources.includes(`"${label}\\0"`), `label ${label}`).toBe(true);
       expect(utf8(label as string).length).toBeLessThan(64);
     }
   });

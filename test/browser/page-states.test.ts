@@ -390,8 +390,8 @@ describe("a live session", () => {
     await signIn("host=1");
     await output(SCREEN);
     await page.locator(".badge").click();
+    await page.evaluate(() => window.fake.frames(12, 64)); // kept although the drawer is closed
     await page.getByRole("button", { name: "What the host sees", exact: true }).click();
-    await page.evaluate(() => window.fake.frames(12, 64));
     await page.waitForSelector(".wire");
     expect(await page.locator(".drawer").textContent()).toContain("This is all that crosses the host.");
     await shootBoth("host-view");

@@ -38,7 +38,12 @@ export function packetVectors(suite: CryptoSuite, seed: Seed) {
 /** docs/protocol.md §5.1 to §5.3 */
 function packets(suite: CryptoSuite, seed: Seed) {
   const key = seed("packets/key");
-  const sealed = (name: string, first: number, plaintexts: readonly Uint8Array[], prepare?: (sealer: PacketSealer) => void) => {
+  const sealed = (
+    name: string,
+    first: number,
+    plaintexts: readonly Uint8Array[],
+    prepare?: (sealer: PacketSealer) => void,
+  ) => {
     const sealer = new PacketSealer(suite, ID, key.slice(), first);
     prepare?.(sealer);
     return {
@@ -56,7 +61,12 @@ function packets(suite: CryptoSuite, seed: Seed) {
     cases: [
       sealed("first packets: empty, one PING, 300 bytes", 0, [new Uint8Array(0), ping, counting(300)]),
       sealed("around the end of generation 0", PACKETS_PER_GENERATION - 2, [ping, ping, ping, ping]),
-      sealed("early change of the key: skips to the first number of generation 1", 7, [ping, ping], (sealer) => sealer.advanceGeneration()),
+      sealed(
+        "early change of the key: skips to the first number of generation 1",
+        7,
+        [ping, ping],
+        (sealer) => sealer.advanceGeneration(),
+      ),
       sealed("generation 3", 3 * PACKETS_PER_GENERATION + 5, [ping]),
       sealed("a number of more than 32 bits", 2 ** 32 + 9, [ping]),
     ],
@@ -79,7 +89,9 @@ function plaintexts() {
         { first: 3, last: 50 },
       ]),
     ),
-    written("ACK of 2^40 to 2^40 - 20000", (writer) => writer.ack([{ first: 2 ** 40 - 20_000, last: 2 ** 40 }])),
+    written("ACK of 2^40 to 2^40 - 20000", (writer) =>
+      writer.ack([{ first: 2 ** 40 - 20_000, last: 2 ** 40 }]),
+    ),
     written("STREAM 0 at 0: 010203", (writer) => writer.stream(0, 0, Uint8Array.of(1, 2, 3), false)),
     written("STREAM_END 2 at 2^32: 04", (writer) => writer.stream(2, 2 ** 32, Uint8Array.of(4), true)),
     written("STREAM_END 3 at 0: empty", (writer) => writer.stream(3, 0, new Uint8Array(0), true)),
@@ -203,7 +215,11 @@ function sessionMessages() {
     },
     { type: "authenticated", code: 0 },
     { type: "open", channel: 1, request: { kind: "login", ...screen } },
-    { type: "open", channel: 2, request: { kind: "shell", ...screen, command: [], environment: { LANG: "C.UTF-8" } } },
+    {
+      type: "open",
+      channel: 2,
+      request: { kind: "shell", ...screen, command: [], environment: { LANG: "C.UTF-8" } },
+    },
     {
       type: "open",
       channel: 0x00ffffff,
