@@ -27,7 +27,8 @@ export async function serve(config: ServerConfig, log: Log): Promise<{ stop(): P
     staticKey: nodeSuite.x25519KeyPair(), // per boot, in memory only
     services: {
       // Sent whatever the client says it accepts: the client then names what it found in its refusal.
-      collectEvidence: (context) => collector.collect((aux) => binderOf(nodeSuite, context, provider.type, aux)),
+      collectEvidence: (context) =>
+        collector.collect((aux) => binderOf(nodeSuite, context, provider.type, aux)),
       loginAllowed: config.users.login !== undefined,
       keysAllowed: config.users.authorizedKeys !== undefined,
       verifyUserKey: userKeys(config.users, log),

@@ -18,7 +18,8 @@ export function userKeys(users: UsersConfig, log: Log): GuestServices["verifyUse
     const known = isUserName(fields.user) && (await findAccount(fields.user)) !== undefined;
     const file = (users.authorizedKeys ?? "").replaceAll("%u", known ? fields.user : "nobody");
     const { keys, refusedLines } = parseAuthorizedKeys(await readBounded(file, log));
-    for (const { line, reason } of refusedLines) log.warn("authorized_keys line refused", { file, line, reason });
+    for (const { line, reason } of refusedLines)
+      log.warn("authorized_keys line refused", { file, line, reason });
     const good = verifyUserAuth(nodeSuite, { fields, publicKey, sshsig, authorizedKeys: keys });
     return good && known;
   };
@@ -35,7 +36,10 @@ async function readBounded(file: string, log: Log): Promise<string> {
       await handle.close();
     }
   } catch (error) {
-    log.warn("cannot read authorized keys", { file, error: error instanceof Error ? error.message : "unknown" });
+    log.warn("cannot read authorized keys", {
+      file,
+      error: error instanceof Error ? error.message : "unknown",
+    });
     return "";
   }
 }

@@ -89,7 +89,7 @@ describe("docs/protocol.md", () => {
     const listed = rows(section("9")).filter(([, , third]) => third?.includes("/"));
     expect(listed.length).toBeGreaterThan(20);
     for (const [name, value, file] of listed as [string, string, string][]) {
-      expect(constantIn(file, `${name} in its file`), `limit ${name}`).toBe(Number(value));
+      expect(constantIn(file, name), `${name} in ${file}`).toBe(Number(value));
     }
   });
 
@@ -326,7 +326,13 @@ describe("documents", () => {
       ...filesBelow("cli/commands", ".ts").map((name) => path.basename(name, ".ts")),
       "help",
     ]);
-    for (const [, name] of text.matchAll(/^\s*(?:\$ )?sealtty ([a-z]+)\b/gm)) {
+    // Only what is set as code: fenced or indented blocks, and backquotes.
+    const code = [
+      ...[...text.matchAll(/^```.*\n([\s\S]*?)^```/gm)].flatMap(([, block]) => (block as string).split("\n")),
+      ...text.split("\n").filter((line) => line.startsWith("    ")),
+      ...[...text.matchAll(/`([^`\n]+)`/g)].map(([, words]) => words as string),
+    ].join("\n");
+    for (const [, name] of code.matchAll(/^\s*(?:\$ )?(?:npx )?sealtty ([a-z]+)\b/gm)) {
       expect(commands.has(name as string), `sealtty ${name}`).toBe(true);
     }
     const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };

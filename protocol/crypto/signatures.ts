@@ -1,6 +1,10 @@
 // Verifying the hardware's signatures: asynchronous, because WebCrypto is the one implementation every client has.
 
-export type HardwareSignatureAlgorithm = "ecdsa-p256-sha256" | "ecdsa-p384-sha384" | "rsassa-sha256" | "rsapss-sha384";
+export type HardwareSignatureAlgorithm =
+  | "ecdsa-p256-sha256"
+  | "ecdsa-p384-sha384"
+  | "rsassa-sha256"
+  | "rsapss-sha384";
 
 /** ECDSA: x‖y of equal length. RSA: big-endian modulus and exponent. */
 export type HardwareKey =

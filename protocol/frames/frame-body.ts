@@ -26,7 +26,11 @@ export const FRAME_PACKET = 0x15;
 export function frameHead(body: Uint8Array): { readonly type: number; readonly id: number } | undefined {
   if (body.length < 1 + CONNECTION_ID_LENGTH) return undefined;
   const id =
-    (((body[1] as number) << 24) | ((body[2] as number) << 16) | ((body[3] as number) << 8) | (body[4] as number)) >>> 0;
+    (((body[1] as number) << 24) |
+      ((body[2] as number) << 16) |
+      ((body[3] as number) << 8) |
+      (body[4] as number)) >>>
+    0;
   return { type: body[0] as number, id };
 }
 
@@ -59,7 +63,8 @@ export interface Fragment {
 export function fragmentBodies(prefix: Uint8Array, message: Uint8Array, limit: number): Uint8Array[] {
   const room = limit - prefix.length - 2;
   const count = Math.ceil(message.length / room);
-  if (count > MAX_HANDSHAKE_FRAGMENTS) throw new SealttyError("api-misuse", "Handshake message needs too many frames");
+  if (count > MAX_HANDSHAKE_FRAGMENTS)
+    throw new SealttyError("api-misuse", "Handshake message needs too many frames");
   return Array.from({ length: count }, (_, index) =>
     concat(prefix, u8(index), u8(count), message.subarray(index * room, (index + 1) * room)),
   );
@@ -68,11 +73,17 @@ export function fragmentBodies(prefix: Uint8Array, message: Uint8Array, limit: n
 function readFragment(reader: Reader): Fragment {
   const index = reader.u8();
   const count = reader.u8();
-  if (count === 0 || count > MAX_HANDSHAKE_FRAGMENTS || index >= count) reader.fail("has an impossible fragment number");
+  if (count === 0 || count > MAX_HANDSHAKE_FRAGMENTS || index >= count)
+    reader.fail("has an impossible fragment number");
   return { index, count, bytes: reader.rest() };
 }
 
-export function initBodies(id: Uint8Array, cookie: Uint8Array, message: Uint8Array, limit: number): Uint8Array[] {
+export function initBodies(
+  id: Uint8Array,
+  cookie: Uint8Array,
+  message: Uint8Array,
+  limit: number,
+): Uint8Array[] {
   return fragmentBodies(concat(u8(FRAME_INIT), id, cookie), message, limit);
 }
 
@@ -102,7 +113,8 @@ export class FragmentAssembly {
   /** @returns the whole message once every fragment is there, then starts afresh. */
   add(fragment: Fragment): Uint8Array | undefined {
     const held = this.#parts[fragment.index];
-    const conflict = this.#parts.length !== fragment.count || (held !== undefined && !equalBytes(held, fragment.bytes));
+    const conflict =
+      this.#parts.length !== fragment.count || (held !== undefined && !equalBytes(held, fragment.bytes));
     if (conflict) this.#parts = Array.from({ length: fragment.count }, () => undefined);
     this.#parts[fragment.index] = fragment.bytes.slice();
     let length = 0;

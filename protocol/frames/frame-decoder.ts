@@ -48,7 +48,10 @@ export class FrameDecoder {
       const end = zero < 0 ? chunk.length : zero;
       const piece = chunk.subarray(at, end);
       // The usual case costs no copy: a whole frame inside one chunk.
-      const whole = zero >= 0 && this.#length === 0 && !this.#overflowed && piece.length > 0 ? checkedBody(piece) : undefined;
+      const whole =
+        zero >= 0 && this.#length === 0 && !this.#overflowed && piece.length > 0
+          ? checkedBody(piece)
+          : undefined;
       if (whole !== undefined) {
         this.#frames.push({ body: whole, encoding: "binary" });
         this.#lineLength = 0;
@@ -83,7 +86,8 @@ export class FrameDecoder {
     while (at < piece.length) {
       const byte = piece[at] as number;
       const position = this.#lineLength;
-      const expected = position < ARMOUR_MARK.length ? byte === ARMOUR_MARK[position] : isArmourCharacter(byte);
+      const expected =
+        position < ARMOUR_MARK.length ? byte === ARMOUR_MARK[position] : isArmourCharacter(byte);
       if (expected && position < MAX_ARMOUR_LINE) {
         this.#line[this.#lineLength++] = byte;
         at++;

@@ -73,7 +73,8 @@ export class PacketSealer {
   seal(plaintext: Uint8Array): { number: number; body: Uint8Array } {
     if (this.#key === undefined) throw new SealttyError("api-misuse", "Packet sealer used after destroy");
     if (this.#bytes >= MAX_BYTES_PER_GENERATION) this.advanceGeneration();
-    if (this.#next >= MAX_PACKETS) throw new SealttyError("limit-exceeded", "Packet limit reached: connect again");
+    if (this.#next >= MAX_PACKETS)
+      throw new SealttyError("limit-exceeded", "Packet limit reached: connect again");
     const number = this.#next;
     this.#skipTo(number + 1, number); // before sealing: a throw below must not leave the number free for re-use
     const header = new Uint8Array(PACKET_HEADER_LENGTH);
@@ -152,7 +153,11 @@ export class PacketOpener {
     if (this.#current === undefined) throw new SealttyError("api-misuse", "Packet opener used after destroy");
     if (body.length < PACKET_HEADER_LENGTH + 16) return this.#refuse();
     const low =
-      (((body[5] as number) << 24) | ((body[6] as number) << 16) | ((body[7] as number) << 8) | (body[8] as number)) >>> 0;
+      (((body[5] as number) << 24) |
+        ((body[6] as number) << 16) |
+        ((body[7] as number) << 8) |
+        (body[8] as number)) >>>
+      0;
     const number = this.#window.nearest(low);
     if (!this.#window.isNew(number)) return this.#refuse();
     const key = this.#keyFor(generationOf(number));

@@ -5,7 +5,13 @@ import type { AckRange } from "./packet-frames.ts";
 
 /** What a packet carried that must arrive. */
 export type Content =
-  | { readonly kind: "stream"; readonly stream: number; readonly offset: number; readonly length: number; readonly end: boolean }
+  | {
+      readonly kind: "stream";
+      readonly stream: number;
+      readonly offset: number;
+      readonly length: number;
+      readonly end: boolean;
+    }
   | { readonly kind: "window"; readonly stream: number }
   | { readonly kind: "ping" }
   | { readonly kind: "close" };

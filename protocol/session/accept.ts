@@ -19,7 +19,12 @@ import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import { decodeClientHello, decodeInitMessage, prologueOf } from "../handshake/client-hello.ts";
 import { CookieJar } from "../handshake/cookie.ts";
 import { respond } from "../handshake/responder.ts";
-import { MAX_ARMOUR_BODY, MAX_CANDIDATES_PER_ID, MAX_OPEN_CONNECTIONS, MAX_PENDING_CONNECTIONS } from "../limits.ts";
+import {
+  MAX_ARMOUR_BODY,
+  MAX_CANDIDATES_PER_ID,
+  MAX_OPEN_CONNECTIONS,
+  MAX_PENDING_CONNECTIONS,
+} from "../limits.ts";
 import type { Pipe } from "../pipe.ts";
 import { GuestConnection, type GuestPort, type GuestServices, sameInit } from "./guest-connection.ts";
 import { PipePump } from "./pipe-pump.ts";
@@ -93,7 +98,10 @@ export class GuestEndpoint {
   }
 
   /** Serves one pipe until it ends. Its connections outlive it: a client may come back over another. */
-  async servePipe(pipe: Pipe, traits: { readonly armourOnly: boolean } = { armourOnly: false }): Promise<void> {
+  async servePipe(
+    pipe: Pipe,
+    traits: { readonly armourOnly: boolean } = { armourOnly: false },
+  ): Promise<void> {
     const port = new Port(pipe);
     const decoder = new FrameDecoder();
     this.#pumps.add(port.pump);
@@ -153,7 +161,8 @@ export class GuestEndpoint {
     const connectionId = body.slice(1, 5);
     const { cookie, fragment } = readInit(body);
     if (!this.#cookies.accepts(connectionId, cookie, now)) {
-      if (this.#hellos.take(now)) port.answer(welcomeBody(connectionId, this.#cookies.issue(connectionId, now)), encoding);
+      if (this.#hellos.take(now))
+        port.answer(welcomeBody(connectionId, this.#cookies.issue(connectionId, now)), encoding);
       return;
     }
     const message = this.#assemblyFor(id).add(fragment);
@@ -180,7 +189,12 @@ export class GuestEndpoint {
     const { suite, clock, staticKey, services } = this.#options;
     const { clientHello, message1 } = decodeInitMessage(message);
     const hello = decodeClientHello(clientHello);
-    const { message2, handshaken } = respond(suite, prologueOf(connectionId, clientHello), staticKey, message1);
+    const { message2, handshaken } = respond(
+      suite,
+      prologueOf(connectionId, clientHello),
+      staticKey,
+      message1,
+    );
     const replies = replyBodies(connectionId, message2, MAX_ARMOUR_BODY);
     const connection: GuestConnection = new GuestConnection(
       { suite, clock, services, onOver: () => this.#forget(id, connection) },

@@ -18,7 +18,14 @@ import {
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
-import type { Channel, ChannelRequest, ConnectOptions, ConnectionState, ConnectionStats, UserAuth } from "./api.ts";
+import type {
+  Channel,
+  ChannelRequest,
+  ConnectOptions,
+  ConnectionState,
+  ConnectionStats,
+  UserAuth,
+} from "./api.ts";
 import { ClientChannel } from "./client-channel.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientLink } from "./client-link.ts";
@@ -105,7 +112,8 @@ export class ClientConnection {
     this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
       wake: () => this.#link.wake(),
       alternate: () => {
-        if (options.encoding === "auto") this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
+        if (options.encoding === "auto")
+          this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
       },
     });
     this.#deadline = new Deadline(options.clock, () => this.#onTime());
@@ -114,7 +122,13 @@ export class ClientConnection {
   }
 
   get stats(): ConnectionStats {
-    const none = { roundTripMs: undefined, packetsSent: 0, packetsReceived: 0, packetsLost: 0, packetsRefused: 0 };
+    const none = {
+      roundTripMs: undefined,
+      packetsSent: 0,
+      packetsReceived: 0,
+      packetsLost: 0,
+      packetsRefused: 0,
+    };
     return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes };
   }
 
@@ -133,15 +147,27 @@ export class ClientConnection {
     const waited = `within ${Math.round(timeout / 1000)} s`;
     const version = this.#handshake.otherVersion;
     if (this.#handshaken !== undefined) {
-      return new SealttyError("timeout", `The guest agreed on keys but sent no evidence ${waited}. Its evidence device may be slow or throttled: try again with a longer --timeout.`);
+      return new SealttyError(
+        "timeout",
+        `The guest agreed on keys but sent no evidence ${waited}. Its evidence device may be slow or throttled: try again with a longer --timeout.`,
+      );
     }
     if (this.#handshake.welcomed) {
-      return new SealttyError("timeout", `The guest answered, but the handshake did not complete ${waited}. The host may be damaging what it carries; try again, or try --encoding armour.`);
+      return new SealttyError(
+        "timeout",
+        `The guest answered, but the handshake did not complete ${waited}. The host may be damaging what it carries; try again, or try --encoding armour.`,
+      );
     }
     if (version !== undefined) {
-      return new SealttyError("version-unknown", `The guest says it speaks protocol version ${version}; this program speaks version 1. Install matching versions of sealtty and sealttyd.`);
+      return new SealttyError(
+        "version-unknown",
+        `The guest says it speaks protocol version ${version}; this program speaks version 1. Install matching versions of sealtty and sealttyd.`,
+      );
     }
-    return new SealttyError("guest-silent", `No sealttyd answered ${waited}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`);
+    return new SealttyError(
+      "guest-silent",
+      `No sealttyd answered ${waited}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`,
+    );
   }
 
   /** Only after the appraisal. @throws SealttyError `user-refused`. */
@@ -152,7 +178,12 @@ export class ClientConnection {
     if (auth.method === "none") {
       messages.send(base);
     } else {
-      const fields = { handshakeHash: handshaken.handshakeHash, evidenceDigest, user: auth.user, service: SERVICE };
+      const fields = {
+        handshakeHash: handshaken.handshakeHash,
+        evidenceDigest,
+        user: auth.user,
+        service: SERVICE,
+      };
       const sshsig = await auth.sign(fields);
       messages.send({ ...base, key: { publicKey: auth.publicKey, sshsig } });
     }
@@ -205,7 +236,10 @@ export class ClientConnection {
     const connection = this.#connection;
     if (connection !== undefined && this.#failure === undefined) {
       connection.close(CLOSE_CODES[code]);
-      await this.#until(() => connection.closeArrived || connection.peerClose !== undefined || this.#linkLost, CLOSE_WAIT);
+      await this.#until(
+        () => connection.closeArrived || connection.peerClose !== undefined || this.#linkLost,
+        CLOSE_WAIT,
+      );
     }
     this.#fail(new SealttyError("transport-lost", "The connection was closed"), "closed");
     await this.#link.close();
@@ -275,7 +309,10 @@ export class ClientConnection {
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
     connection.onWork = () => this.#link.wake();
-    const control = connection.openStream(CONTROL_STREAM, { receive: CONTROL_STREAM_WINDOW, send: CONTROL_STREAM_WINDOW });
+    const control = connection.openStream(CONTROL_STREAM, {
+      receive: CONTROL_STREAM_WINDOW,
+      send: CONTROL_STREAM_WINDOW,
+    });
     this.#connection = connection;
     this.#messages = new MessageStream(connection, control);
     this.#deadline.set(this.#nextDeadline());
@@ -308,9 +345,13 @@ export class ClientConnection {
     if (!this.#evidenceTaken) {
       this.#evidenceTaken = true;
       if (message.type === "no-evidence") {
-        throw new SealttyError("evidence-unavailable", "The guest could not collect evidence, so nothing can be verified. Its own log says why (journalctl -u sealttyd, in the guest).");
+        throw new SealttyError(
+          "evidence-unavailable",
+          "The guest could not collect evidence, so nothing can be verified. Its own log says why (journalctl -u sealttyd, in the guest).",
+        );
       }
-      if (message.type !== "evidence") throw new SealttyError("peer-misbehaved", "The guest sent something before its evidence");
+      if (message.type !== "evidence")
+        throw new SealttyError("peer-misbehaved", "The guest sent something before its evidence");
       const { encoded, evidence } = message;
       this.#evidence.resolve({ encoded, evidence, handshaken: this.#handshaken as Handshaken });
       return;
@@ -336,10 +377,19 @@ export class ClientConnection {
     if (code === OPEN_OK) return opening?.resolve();
     const why =
       code === OPEN_NOT_ALLOWED
-        ? new SealttyError("user-refused", "The guest does not allow this to the user: without a key only its login prompt is open. Name a key with -i FILE.")
+        ? new SealttyError(
+            "user-refused",
+            "The guest does not allow this to the user: without a key only its login prompt is open. Name a key with -i FILE.",
+          )
         : code === OPEN_TOO_MANY
-          ? new SealttyError("limit-exceeded", "The guest has too many sessions open. Close some, then try again.")
-          : new SealttyError("peer-misbehaved", "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).");
+          ? new SealttyError(
+              "limit-exceeded",
+              "The guest has too many sessions open. Close some, then try again.",
+            )
+          : new SealttyError(
+              "peer-misbehaved",
+              "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
+            );
     opening?.reject(why);
   }
 
@@ -371,7 +421,12 @@ export class ClientConnection {
     if (connection === undefined) return;
     const silent = this.#options.clock.now() - connection.lastHeard;
     if (silent >= GIVE_UP) {
-      this.#fail(new SealttyError("transport-lost", "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted: connect again."));
+      this.#fail(
+        new SealttyError(
+          "transport-lost",
+          "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted: connect again.",
+        ),
+      );
     } else if (silent >= KEEP_ALIVE + HANGING) {
       this.#sayLost("the guest does not answer");
     }
@@ -416,5 +471,9 @@ export class ClientConnection {
 
 function asSealttyError(error: unknown): SealttyError {
   if (error instanceof SealttyError) return error;
-  return new SealttyError("transport-lost", error instanceof Error ? error.message : "The connection failed", { cause: error });
+  return new SealttyError(
+    "transport-lost",
+    error instanceof Error ? error.message : "The connection failed",
+    { cause: error },
+  );
 }

@@ -84,7 +84,11 @@ export class ClientHandshake {
   }
 
   /** @returns the keys once a reply verified. Whatever else comes is ignored: it may be forged. */
-  onFrame(body: Uint8Array, encoding: FrameEncoding, heard: (encoding: FrameEncoding) => void): Handshaken | undefined {
+  onFrame(
+    body: Uint8Array,
+    encoding: FrameEncoding,
+    heard: (encoding: FrameEncoding) => void,
+  ): Handshaken | undefined {
     const head = frameHead(body);
     if (head === undefined || !equalBytes(body.subarray(1, 5), this.#id)) return undefined;
     try {

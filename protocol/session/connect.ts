@@ -63,7 +63,9 @@ export type InspectOptions = Omit<ConnectOptions, "policy">;
  * Fetches evidence and checks its signatures and its binding to this connection, but compares it with no reference
  * values: it says what a machine is, never that it is the right one. Nothing can be opened on the result.
  */
-export async function inspectGuest(options: InspectOptions): Promise<{ claims: AppraisedClaims; evidence: Evidence }> {
+export async function inspectGuest(
+  options: InspectOptions,
+): Promise<{ claims: AppraisedClaims; evidence: Evidence }> {
   const accepted = (Object.keys(EVIDENCE_TYPES) as EvidenceType[]).filter(
     (type) => type !== "simulated" || options.acceptSimulated,
   );
@@ -96,7 +98,9 @@ async function reachEvidence<Result>(
   const connection = new ClientConnection(options, clientHello);
   let stopTimer: () => void = () => {};
   const timeUp = new Promise<never>((_, reject) => {
-    stopTimer = options.clock.after(options.timeout, () => reject(connection.explainTimeout(options.timeout)));
+    stopTimer = options.clock.after(options.timeout, () =>
+      reject(connection.explainTimeout(options.timeout)),
+    );
   });
   try {
     const { encoded, evidence, handshaken } = await Promise.race([connection.evidence(), timeUp]);
@@ -111,4 +115,3 @@ async function reachEvidence<Result>(
     stopTimer();
   }
 }
-

@@ -15,7 +15,11 @@ export class GuestChannel {
   #over = false;
   #changed: (() => void)[] = [];
 
-  constructor(process: GuestProcess, connection: StreamConnection, streams: { inOut: Stream; error: Stream }) {
+  constructor(
+    process: GuestProcess,
+    connection: StreamConnection,
+    streams: { inOut: Stream; error: Stream },
+  ) {
     this.process = process;
     this.#connection = connection;
     this.#inOut = streams.inOut;

@@ -120,13 +120,20 @@ export class GuestConnection {
     this.#started = this.#clock.now();
     this.#deadline = new Deadline(this.#clock, () => this.#onTime());
     const flight = { bytes: MAX_FLIGHT_TO_CLIENT_BYTES, frames: MAX_FLIGHT_TO_CLIENT_FRAMES };
-    const keys = { connectionId: opened.connectionId, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
+    const keys = {
+      connectionId: opened.connectionId,
+      sendKey: handshaken.sendKey,
+      receiveKey: handshaken.receiveKey,
+    };
     this.#connection = new StreamConnection(this.#suite, keys, flight, this.#started);
     this.#connection.onWork = () => {
       if (!this.#over) this.port.wake(this);
     };
     const windows = { receive: CONTROL_STREAM_WINDOW, send: CONTROL_STREAM_WINDOW };
-    this.#messages = new MessageStream(this.#connection, this.#connection.openStream(CONTROL_STREAM, windows));
+    this.#messages = new MessageStream(
+      this.#connection,
+      this.#connection.openStream(CONTROL_STREAM, windows),
+    );
     this.#deadline.set(this.#nextDeadline());
     const context = { ...handshaken, clientNonce: opened.hello.nonce };
     void this.#sendEvidence(context, opened.hello.evidenceTypes);
@@ -152,7 +159,9 @@ export class GuestConnection {
       return body;
     } catch (error) {
       // One connection's end (its packet limit, or a mistake of ours) must not take the others on this pipe with it.
-      this.#services.log(error instanceof SealttyError ? error.message : "internal error while making a packet");
+      this.#services.log(
+        error instanceof SealttyError ? error.message : "internal error while making a packet",
+      );
       this.destroy();
       return undefined;
     }
@@ -222,7 +231,9 @@ export class GuestConnection {
   #readMessages(): void {
     // One attempt to authenticate at a time: what follows waits in the stream, under credit.
     while (!this.#deciding && !this.#over) {
-      const message = this.#messages.next(this.authenticated ? MAX_COMMAND_BYTES + 128 * 1024 : MAX_AUTH_MESSAGE);
+      const message = this.#messages.next(
+        this.authenticated ? MAX_COMMAND_BYTES + 128 * 1024 : MAX_AUTH_MESSAGE,
+      );
       if (message === undefined) return;
       this.#onMessage(message);
     }
@@ -231,7 +242,8 @@ export class GuestConnection {
   #onMessage(message: SessionMessage): void {
     if (message.type === "authenticate") return this.#onAuthenticate(message);
     const user = this.#user;
-    if (user === undefined) throw new SealttyError("peer-misbehaved", "A message before the user was authenticated");
+    if (user === undefined)
+      throw new SealttyError("peer-misbehaved", "A message before the user was authenticated");
     switch (message.type) {
       case "open":
         void this.#onOpen(user, message.channel, message.request);
@@ -279,12 +291,22 @@ export class GuestConnection {
     });
   }
 
-  async #judge(message: Extract<SessionMessage, { type: "authenticate" }>, evidenceDigest: Uint8Array): Promise<number> {
+  async #judge(
+    message: Extract<SessionMessage, { type: "authenticate" }>,
+    evidenceDigest: Uint8Array,
+  ): Promise<number> {
     if (message.key === undefined) return this.#services.loginAllowed ? AUTH_OK : AUTH_METHOD_NOT_ALLOWED;
     if (!this.#services.keysAllowed) return AUTH_METHOD_NOT_ALLOWED;
-    const fields = { handshakeHash: this.#handshakeHash, evidenceDigest, user: message.user, service: message.service };
+    const fields = {
+      handshakeHash: this.#handshakeHash,
+      evidenceDigest,
+      user: message.user,
+      service: message.service,
+    };
     try {
-      return (await this.#services.verifyUserKey(fields, message.key.publicKey, message.key.sshsig)) ? AUTH_OK : AUTH_REFUSED;
+      return (await this.#services.verifyUserKey(fields, message.key.publicKey, message.key.sshsig))
+        ? AUTH_OK
+        : AUTH_REFUSED;
     } catch {
       this.#services.log("internal error while checking a key");
       return AUTH_REFUSED;
@@ -309,16 +331,26 @@ export class GuestConnection {
     try {
       process = await this.#services.startProcess(user, request);
     } catch (error) {
-      this.#services.log(`could not start a ${request.kind} program: ${error instanceof Error ? error.message : "unknown"}`);
+      this.#services.log(
+        `could not start a ${request.kind} program: ${error instanceof Error ? error.message : "unknown"}`,
+      );
       if (!this.#over) answer(OPEN_FAILED);
       return;
     }
-    if (this.#over || this.#connection.closing || this.#connection.peerClose !== undefined || this.#channels.has(channel)) {
+    if (
+      this.#over ||
+      this.#connection.closing ||
+      this.#connection.peerClose !== undefined ||
+      this.#channels.has(channel)
+    ) {
       return process.hangUp();
     }
     const ids = channelStreams(channel);
     const open = new GuestChannel(process, this.#connection, {
-      inOut: this.#connection.openStream(ids.inOut, { receive: INPUT_STREAM_WINDOW, send: OUTPUT_STREAM_WINDOW }),
+      inOut: this.#connection.openStream(ids.inOut, {
+        receive: INPUT_STREAM_WINDOW,
+        send: OUTPUT_STREAM_WINDOW,
+      }),
       error: this.#connection.openStream(ids.error, { receive: 0, send: OUTPUT_STREAM_WINDOW }),
     });
     this.#channels.set(channel, open);
@@ -343,7 +375,9 @@ export class GuestConnection {
   /** When this connection is forgotten if nothing more happens. */
   get #endsAt(): number {
     if (this.#closedAt !== undefined) return this.#closedAt + LINGER;
-    return this.#user === undefined ? this.#started + AUTHENTICATE_WITHIN : this.#connection.lastHeard + FORGET_AFTER;
+    return this.#user === undefined
+      ? this.#started + AUTHENTICATE_WITHIN
+      : this.#connection.lastHeard + FORGET_AFTER;
   }
 
   #onTime(): void {

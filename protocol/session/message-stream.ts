@@ -39,11 +39,13 @@ export class MessageStream {
         if (this.#headLength < HEAD) continue;
         const length =
           ((this.#head[1] as number) << 16) | ((this.#head[2] as number) << 8) | (this.#head[3] as number);
-        if (length > limit) throw new SealttyError("peer-misbehaved", "Session message longer than allowed here");
+        if (length > limit)
+          throw new SealttyError("peer-misbehaved", "Session message longer than allowed here");
         this.#body = new Uint8Array(length);
         this.#bodyLength = 0;
       }
-      if (this.#body !== undefined && this.#rest !== undefined) this.#bodyLength += this.#copy(this.#body, this.#bodyLength);
+      if (this.#body !== undefined && this.#rest !== undefined)
+        this.#bodyLength += this.#copy(this.#body, this.#bodyLength);
       const message = this.#finished();
       if (message !== undefined) return message;
     }

@@ -18,7 +18,14 @@ export const CONTROL_STREAM = 0;
 export const SERVICE = "sealtty-session";
 
 /** Codes of an authenticated CLOSE: all that a peer ever learns of an error. */
-export const CLOSE_CODES = { done: 0, protocol: 1, "not-authenticated": 2, busy: 3, "shutting-down": 4, internal: 5 } as const;
+export const CLOSE_CODES = {
+  done: 0,
+  protocol: 1,
+  "not-authenticated": 2,
+  busy: 3,
+  "shutting-down": 4,
+  internal: 5,
+} as const;
 /** @returns the code's name, for people. */
 export function closeReason(code: number): string {
   return Object.entries(CLOSE_CODES).find(([, value]) => value === code)?.[0] ?? "unknown";
@@ -104,7 +111,9 @@ function bodyOf(message: SessionMessage): Uint8Array {
         u8(message.key === undefined ? 0 : 1),
         lv16(utf8(message.user)),
         lv16(utf8(message.service)),
-        message.key === undefined ? new Uint8Array(0) : concat(lv16(message.key.publicKey), lv16(message.key.sshsig)),
+        message.key === undefined
+          ? new Uint8Array(0)
+          : concat(lv16(message.key.publicKey), lv16(message.key.sshsig)),
       );
     case "authenticated":
       return u8(message.code);
@@ -176,13 +185,18 @@ function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMes
     case TYPES.opened:
       return { type: "opened", channel: readChannel(reader), code: reader.u8() };
     case TYPES.resize:
-      return { type: "resize", channel: readChannel(reader), columns: readSide(reader), rows: readSide(reader) };
+      return {
+        type: "resize",
+        channel: readChannel(reader),
+        columns: readSide(reader),
+        rows: readSide(reader),
+      };
     case TYPES.signal: {
       const channel = readChannel(reader);
       const name = reader.text16(16);
       const signal = SIGNALS.find((known) => known === name);
       if (signal === undefined) reader.fail("names an unknown signal");
-      return { type: "signal", channel, signal: signal as SignalName };
+      return { type: "signal", channel, signal };
     }
     case TYPES["hang-up"]:
       return { type: "hang-up", channel: readChannel(reader) };

@@ -34,7 +34,8 @@ export class ByteRing {
   /** Forgets everything below `offset`. */
   dropBelow(offset: number): void {
     this.#start = Math.min(this.#end, Math.max(this.#start, offset));
-    if (this.#start === this.#end && this.#bytes.length > 64 * FIRST_CAPACITY) this.#bytes = new Uint8Array(0);
+    if (this.#start === this.#end && this.#bytes.length > 64 * FIRST_CAPACITY)
+      this.#bytes = new Uint8Array(0);
   }
 
   wipe(): void {

@@ -43,10 +43,12 @@ export class Reassembly {
     const to = offset + bytes.length;
     if (to > this.#limit) throw new SealttyError("peer-misbehaved", "Stream data beyond the credit given");
     if (end) {
-      if (this.#length !== undefined && this.#length !== to) throw new SealttyError("peer-misbehaved", "Stream ends at two places");
+      if (this.#length !== undefined && this.#length !== to)
+        throw new SealttyError("peer-misbehaved", "Stream ends at two places");
       this.#length = to;
     }
-    if (this.#length !== undefined && to > this.#length) throw new SealttyError("peer-misbehaved", "Stream data behind its end");
+    if (this.#length !== undefined && to > this.#length)
+      throw new SealttyError("peer-misbehaved", "Stream data behind its end");
     if (to <= this.#delivered) return true;
     if (offset > this.#delivered) return this.#wait(offset, bytes);
     this.#deliver(offset, bytes);

@@ -6,7 +6,12 @@ import { SealttyError } from "../errors.ts";
 import { PACKET_HEADER_LENGTH } from "../frames/frame-body.ts";
 import { MAX_FAILED_OPENINGS, MAX_GENERATION_AGE_MS } from "../limits.ts";
 import { PacketOpener, PacketSealer, generationOf } from "../packets/packet-cipher.ts";
-import { type PacketFrame, PacketWriter, readPacketFrames, streamOverhead } from "../packets/packet-frames.ts";
+import {
+  type PacketFrame,
+  PacketWriter,
+  readPacketFrames,
+  streamOverhead,
+} from "../packets/packet-frames.ts";
 import { ReceivedNumbers } from "../packets/received-numbers.ts";
 import { type Content, type FlightLimits, MAX_ACK_DELAY, Recovery } from "../packets/recovery.ts";
 import { Reassembly } from "./reassembly.ts";
@@ -149,12 +154,14 @@ export class StreamConnection {
   receive(body: Uint8Array, now: number): number | undefined {
     const packet = this.#opener.open(body);
     if (packet === undefined) {
-      if (this.#opener.refused >= MAX_FAILED_OPENINGS) throw new SealttyError("limit-exceeded", "Too many forged packets");
+      if (this.#opener.refused >= MAX_FAILED_OPENINGS)
+        throw new SealttyError("limit-exceeded", "Too many forged packets");
       return undefined;
     }
     this.#lastHeard = now;
     this.#packetsReceived++;
-    if (this.#opener.hasPrevious && this.#forgetAt === undefined) this.#forgetAt = now + 3 * this.#recovery.rto;
+    if (this.#opener.hasPrevious && this.#forgetAt === undefined)
+      this.#forgetAt = now + 3 * this.#recovery.rto;
     let keep = true;
     let asksForAck = false;
     for (const frame of readPacketFrames(packet.plaintext)) {
@@ -182,7 +189,8 @@ export class StreamConnection {
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
     const room = Math.min(maxBody, this.#recovery.room);
     const carries =
-      room >= Math.min(MIN_PACKET_ROOM, maxBody) && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
+      room >= Math.min(MIN_PACKET_ROOM, maxBody) &&
+      (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
     const ackNow = this.#ackAt !== undefined && (carries || this.#ackAt <= now);
     if (!carries && !ackNow) return undefined;
     const writer = new PacketWriter((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
@@ -228,7 +236,8 @@ export class StreamConnection {
     switch (frame.type) {
       case "ack": {
         const newest = (frame.ranges[0] as { last: number }).last;
-        if (!this.#sealer.wasSealed(newest)) throw new SealttyError("peer-misbehaved", "Acknowledges a packet never sent");
+        if (!this.#sealer.wasSealed(newest))
+          throw new SealttyError("peer-misbehaved", "Acknowledges a packet never sent");
         this.#sealer.acknowledged(newest);
         const { arrived, lost } = this.#recovery.onAck(frame.ranges, now);
         for (const content of arrived) this.#arrived(content);
@@ -318,7 +327,13 @@ export class StreamConnection {
       const part = stream.send.take(writer.room - streamOverhead(stream.id, 2 ** 47, writer.room));
       if (part === undefined) return;
       writer.stream(stream.id, part.offset, part.bytes, part.end);
-      contents.push({ kind: "stream", stream: stream.id, offset: part.offset, length: part.bytes.length, end: part.end });
+      contents.push({
+        kind: "stream",
+        stream: stream.id,
+        offset: part.offset,
+        length: part.bytes.length,
+        end: part.end,
+      });
     }
   }
 

@@ -4,7 +4,15 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat } from "../../protocol/bytes.ts";
 import type { Evidence } from "../../protocol/attestation/evidence.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { FRAME_HELLO, FRAME_INIT, FRAME_PACKET, FRAME_REPLY, FRAME_WELCOME, helloBody, initBodies } from "../../protocol/frames/frame-body.ts";
+import {
+  FRAME_HELLO,
+  FRAME_INIT,
+  FRAME_PACKET,
+  FRAME_REPLY,
+  FRAME_WELCOME,
+  helloBody,
+  initBodies,
+} from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
 import { encodeClientHello, encodeInitMessage, prologueOf } from "../../protocol/handshake/client-hello.ts";
@@ -23,7 +31,8 @@ function onBodies(change: (body: Uint8Array, direction: "to-guest" | "to-client"
   const decoders = { "to-guest": new FrameDecoder(), "to-client": new FrameDecoder() };
   return (chunk, deliver, direction) => {
     for (const { body, encoding } of decoders[direction].push(chunk).frames) {
-      for (const changed of change(body, direction)) if (changed.length > 0) deliver(encodeFrame(changed, encoding));
+      for (const changed of change(body, direction))
+        if (changed.length > 0) deliver(encodeFrame(changed, encoding));
     }
   };
 }
@@ -53,7 +62,9 @@ test("relay: an attacker's guest that shows a genuine guest's evidence, fresh fo
   };
   const attacker = testGuest(clock, { collectEvidence: stolen });
   const pipes = serve(attacker);
-  expect(await outcome(connect(clientOptions(clock, async () => pipes.client)))).toMatch(/^evidence-refused: .*bind/);
+  expect(await outcome(connect(clientOptions(clock, async () => pipes.client)))).toMatch(
+    /^evidence-refused: .*bind/,
+  );
 });
 
 test("evidence of an earlier connection to the same guest is refused", async () => {
@@ -62,12 +73,15 @@ test("evidence of an earlier connection to the same guest is refused", async () 
   const guest = testGuest(clock);
   const replaying = testGuest(clock, {
     collectEvidence: async () => {
-      if (first === undefined) first = (await inspectGuest(clientOptions(clock, async () => serve(guest).client))).evidence;
+      if (first === undefined)
+        first = (await inspectGuest(clientOptions(clock, async () => serve(guest).client))).evidence;
       return first;
     },
   });
   for (let i = 0; i < 2; i++) {
-    expect(await outcome(connect(clientOptions(clock, async () => serve(replaying).client)))).toMatch(/^evidence-refused: .*bind/);
+    expect(await outcome(connect(clientOptions(clock, async () => serve(replaying).client)))).toMatch(
+      /^evidence-refused: .*bind/,
+    );
   }
 });
 
@@ -84,7 +98,9 @@ test("reflection: a client that hears only itself finds no guest", async () => {
   void (async () => {
     for await (const chunk of pipes.guest.incoming) await pipes.guest.send(chunk);
   })().catch(() => {});
-  expect(await outcome(connect(clientOptions(clock, async () => pipes.client, { timeout: 20_000 })))).toBe("guest-silent");
+  expect(await outcome(connect(clientOptions(clock, async () => pipes.client, { timeout: 20_000 })))).toBe(
+    "guest-silent",
+  );
 });
 
 test("a guest of another protocol version: said in words, after the timeout, because anyone could have said it", async () => {
@@ -92,9 +108,13 @@ test("a guest of another protocol version: said in words, after the timeout, bec
   const guest = testGuest(clock);
   const pipes = serve(
     guest,
-    onBodies((body) => (body[0] === FRAME_WELCOME ? [Uint8Array.of(...body.subarray(0, 5), 9, 1, 2, 3)] : [body])),
+    onBodies((body) =>
+      body[0] === FRAME_WELCOME ? [Uint8Array.of(...body.subarray(0, 5), 9, 1, 2, 3)] : [body],
+    ),
   );
-  expect(await outcome(connect(clientOptions(clock, async () => pipes.client, { timeout: 20_000 })))).toBe("version-unknown");
+  expect(await outcome(connect(clientOptions(clock, async () => pipes.client, { timeout: 20_000 })))).toBe(
+    "version-unknown",
+  );
 });
 
 test.each([
@@ -103,33 +123,41 @@ test.each([
   ["INIT", FRAME_INIT, 1],
   ["REPLY", FRAME_REPLY, 1],
   ["PACKET (evidence, acknowledgements)", FRAME_PACKET, 1],
-])(`%s frames: a flipped bit in the first of each, every place in turn, only delays (seed ${seed})`, async (_name, type, step) => {
-  const random = seeded(seed);
-  const lengths = await handshakeLengths(type);
-  const places = lengths.flatMap((length, index) =>
-    Array.from({ length: Math.ceil(length / step) }, (_, i) => ({ index, at: Math.min(length - 1, i * step + random.below(step)) })),
-  );
-  // A few at a time: each is a whole handshake on its own guest.
-  for (let from = 0; from < places.length; from += 24) {
-    await Promise.all(
-      places.slice(from, from + 24).map(async ({ index, at }) => {
-        const clock = fastClock(30);
-        const guest = testGuest(clock);
-        let seen = 0;
-        const carry = onBodies((body) => {
-          if (body[0] !== type || seen++ !== index || at >= body.length) return [body];
-          const flipped = body.slice();
-          flipped[at] = (flipped[at] as number) ^ (1 << random.below(8));
-          return [flipped];
-        });
-        const attempt = connect(clientOptions(clock, async () => serve(guest, carry).client, { timeout: 100_000 }));
-        expect({ index, at, outcome: await outcome(attempt) }).toEqual({ index, at, outcome: "attested" });
-        await (await attempt).close();
-        await guest.endpoint.stop();
-      }),
+])(
+  `%s frames: a flipped bit in the first of each, every place in turn, only delays (seed ${seed})`,
+  async (_name, type, step) => {
+    const random = seeded(seed);
+    const lengths = await handshakeLengths(type);
+    const places = lengths.flatMap((length, index) =>
+      Array.from({ length: Math.ceil(length / step) }, (_, i) => ({
+        index,
+        at: Math.min(length - 1, i * step + random.below(step)),
+      })),
     );
-  }
-});
+    // A few at a time: each is a whole handshake on its own guest.
+    for (let from = 0; from < places.length; from += 24) {
+      await Promise.all(
+        places.slice(from, from + 24).map(async ({ index, at }) => {
+          const clock = fastClock(30);
+          const guest = testGuest(clock);
+          let seen = 0;
+          const carry = onBodies((body) => {
+            if (body[0] !== type || seen++ !== index || at >= body.length) return [body];
+            const flipped = body.slice();
+            flipped[at] = (flipped[at] as number) ^ (1 << random.below(8));
+            return [flipped];
+          });
+          const attempt = connect(
+            clientOptions(clock, async () => serve(guest, carry).client, { timeout: 100_000 }),
+          );
+          expect({ index, at, outcome: await outcome(attempt) }).toEqual({ index, at, outcome: "attested" });
+          await (await attempt).close();
+          await guest.endpoint.stop();
+        }),
+      );
+    }
+  },
+);
 
 async function handshakeLengths(type: number): Promise<number[]> {
   const clock = fastClock(20);
@@ -172,7 +200,9 @@ test("before the appraisal the client sends acknowledgements only: packets whose
       return [body];
     });
     const guest = testGuest(clock);
-    const connection = await connect(clientOptions(clock, async () => serve(guest, carry).client, { identity: "same" }));
+    const connection = await connect(
+      clientOptions(clock, async () => serve(guest, carry).client, { identity: "same" }),
+    );
     attested = true;
     sizes.push(toGuest);
     await connection.authenticate({ method: "none", user });
@@ -192,14 +222,16 @@ test(`garbage at full speed for 10 s: bounded memory, bounded state, and an hone
   const block = random.bytes(64 * 1024);
   const hello = (): Uint8Array => encodeFrame(helloBody(random.bytes(4)), "binary");
   const init = (): Uint8Array => encodeFrame(concat(Uint8Array.of(FRAME_INIT), random.bytes(600)), "binary");
-  const packet = (): Uint8Array => encodeFrame(concat(Uint8Array.of(FRAME_PACKET), random.bytes(4000)), "binary");
+  const packet = (): Uint8Array =>
+    encodeFrame(concat(Uint8Array.of(FRAME_PACKET), random.bytes(4000)), "binary");
   globalThis.gc?.();
   const before = process.memoryUsage().heapUsed + process.memoryUsage().arrayBuffers;
   const until = performance.now() + 10_000;
   let sent = 0;
   while (performance.now() < until) {
     const kind = random.below(4);
-    const chunk = kind === 0 ? block.subarray(random.below(1000)) : kind === 1 ? hello() : kind === 2 ? init() : packet();
+    const chunk =
+      kind === 0 ? block.subarray(random.below(1000)) : kind === 1 ? hello() : kind === 2 ? init() : packet();
     await pipes.client.send(chunk);
     sent += chunk.length;
     if (random.chance(0.01)) await new Promise((resolve) => setImmediate(resolve));
@@ -233,7 +265,10 @@ test("garbage at a client: it times out in words, and holds little", async () =>
   })().catch(() => {});
   let noise = 0;
   const attempt = connect(
-    clientOptions(clock, async () => pipes.client, { timeout: 20_000, onHostNoise: (bytes) => (noise = Math.max(noise, bytes.length)) }),
+    clientOptions(clock, async () => pipes.client, {
+      timeout: 20_000,
+      onHostNoise: (bytes) => (noise = Math.max(noise, bytes.length)),
+    }),
   );
   expect(await outcome(attempt)).toBe("guest-silent");
   stop = true;
@@ -252,7 +287,12 @@ test("handshakes of the host's own under the client's connection id, cookie and 
     // Genuine first messages, each with keys that the host knows: every one makes the guest a candidate connection.
     const id = body.slice(1, 5);
     const forged = Array.from({ length: 10 }, () => {
-      const hello = encodeClientHello({ nonce: nodeSuite.randomBytes(32), address: "", identity: "", evidenceTypes: ["simulated"] });
+      const hello = encodeClientHello({
+        nonce: nodeSuite.randomBytes(32),
+        address: "",
+        identity: "",
+        evidenceTypes: ["simulated"],
+      });
       const { message1 } = startInitiator(nodeSuite, prologueOf(id, hello));
       raced++;
       return initBodies(id, cookie as Uint8Array, encodeInitMessage(hello, message1), 4000);

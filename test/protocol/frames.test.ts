@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { armourLine, readArmourLine } from "../../protocol/frames/armour.ts";
@@ -30,15 +30,18 @@ test.each([
   expect(Buffer.from(cobsDecode(Buffer.from(encoded, "hex")) ?? []).toString("hex")).toBe(plain);
 });
 
-test.each([0, 1, 253, 254, 255, 508, 509, 17_000])("COBS of %i bytes has no zero, its bound holds, and it comes back", (length) => {
-  for (const fill of [0, 1, undefined]) {
-    const source = Uint8Array.from({ length }, (_, i) => fill ?? (i * 31) & 0xff);
-    const encoded = cobsEncode(source);
-    expect(encoded.includes(0)).toBe(false);
-    expect(encoded.length).toBeLessThanOrEqual(maxCobsLength(length));
-    expect(Buffer.compare(cobsDecode(encoded) ?? new Uint8Array(1), source)).toBe(0);
-  }
-});
+test.each([0, 1, 253, 254, 255, 508, 509, 17_000])(
+  "COBS of %i bytes has no zero, its bound holds, and it comes back",
+  (length) => {
+    for (const fill of [0, 1, undefined]) {
+      const source = Uint8Array.from({ length }, (_, i) => fill ?? (i * 31) & 0xff);
+      const encoded = cobsEncode(source);
+      expect(encoded.includes(0)).toBe(false);
+      expect(encoded.length).toBeLessThanOrEqual(maxCobsLength(length));
+      expect(Buffer.compare(cobsDecode(encoded) ?? new Uint8Array(1), source)).toBe(0);
+    }
+  },
+);
 
 test("an armoured line is printable, short enough, and comes back", () => {
   fc.assert(
@@ -53,23 +56,40 @@ test("an armoured line is printable, short enough, and comes back", () => {
 });
 
 test("FrameDecoder finds every frame, in both encodings at once, whatever the chunks and the noise between", () => {
-  const frame = fc.record({ body: bytes(MAX_ARMOUR_BODY, 1), encoding: fc.constantFrom<FrameEncoding>("binary", "armour") });
+  const frame = fc.record({
+    body: bytes(MAX_ARMOUR_BODY, 1),
+    encoding: fc.constantFrom<FrameEncoding>("binary", "armour"),
+  });
   // Text noise after a line end cannot change a frame behind it; noise inside a frame costs that frame.
-  const noise = fc.constantFrom("", "[ 1.0] kernel line\r\n", "login: \n", "\0", "\0\0", "~sealtty1:broken\n", "\x1bc\n");
+  const noise = fc.constantFrom(
+    "",
+    "[ 1.0] kernel line\r\n",
+    "login: \n",
+    "\0",
+    "\0\0",
+    "~sealtty1:broken\n",
+    "\x1bc\n",
+  );
   fc.assert(
-    fc.property(fc.array(fc.tuple(frame, noise), { maxLength: 8 }), fc.array(fc.integer({ min: 1, max: 900 })), (parts, cuts) => {
-      const stream = concat(...parts.flatMap(([{ body, encoding }, text]) => [utf8(text), encodeFrame(body, encoding)]));
-      const decoder = new FrameDecoder();
-      const found: Uint8Array[] = [];
-      let at = 0;
-      for (let i = 0; at < stream.length; i++) {
-        const next = at + (cuts[i % Math.max(1, cuts.length)] ?? stream.length);
-        for (const { body } of decoder.push(stream.subarray(at, next)).frames) found.push(body.slice());
-        at = next;
-      }
-      expect(found.length).toBe(parts.length);
-      parts.forEach(([{ body }], i) => expect(found[i]).toEqual(body));
-    }),
+    fc.property(
+      fc.array(fc.tuple(frame, noise), { maxLength: 8 }),
+      fc.array(fc.integer({ min: 1, max: 900 })),
+      (parts, cuts) => {
+        const stream = concat(
+          ...parts.flatMap(([{ body, encoding }, text]) => [utf8(text), encodeFrame(body, encoding)]),
+        );
+        const decoder = new FrameDecoder();
+        const found: Uint8Array[] = [];
+        let at = 0;
+        for (let i = 0; at < stream.length; i++) {
+          const next = at + (cuts[i % Math.max(1, cuts.length)] ?? stream.length);
+          for (const { body } of decoder.push(stream.subarray(at, next)).frames) found.push(body.slice());
+          at = next;
+        }
+        expect(found.length).toBe(parts.length);
+        parts.forEach(([{ body }], i) => expect(found[i]).toEqual(body));
+      },
+    ),
   );
 });
 
@@ -92,7 +112,9 @@ test("any bytes at all: no throw, no frame without a CRC, noise bounded, and the
         expect(noise.length).toBeLessThanOrEqual(MAX_NOISE_KEPT);
       }
       decoder.push(Uint8Array.of(0));
-      expect(decoder.push(encodeFrame(Uint8Array.of(1, 2, 3), "binary")).frames.map(({ body }) => [...body])).toEqual([[1, 2, 3]]);
+      expect(
+        decoder.push(encodeFrame(Uint8Array.of(1, 2, 3), "binary")).frames.map(({ body }) => [...body]),
+      ).toEqual([[1, 2, 3]]);
     }),
     { numRuns: 50 },
   );
@@ -100,7 +122,9 @@ test("any bytes at all: no throw, no frame without a CRC, noise bounded, and the
 
 test("noise is what was no frame, and an armoured line is not noise", () => {
   const decoder = new FrameDecoder();
-  const { frames, noise } = decoder.push(concat(utf8("[ 1.0] hello\r\n"), encodeFrame(Uint8Array.of(9), "armour")));
+  const { frames, noise } = decoder.push(
+    concat(utf8("[ 1.0] hello\r\n"), encodeFrame(Uint8Array.of(9), "armour")),
+  );
   expect(frames.length).toBe(1);
   expect(new TextDecoder().decode(noise)).toBe("[ 1.0] hello\r\n\n");
 });

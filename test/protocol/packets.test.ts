@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SealttyError } from "../../protocol/errors.ts";
 import { PACKET_HEADER_LENGTH } from "../../protocol/frames/frame-body.ts";
@@ -14,25 +14,34 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 const ID = Uint8Array.of(1, 2, 3, 4);
 const key = (fill = 7): Uint8Array => new Uint8Array(32).fill(fill);
 const pair = (first = 0) =>
-  [new PacketSealer(nodeSuite, ID, key(), first), new PacketOpener(nodeSuite, key(), generationOf(first))] as const;
+  [
+    new PacketSealer(nodeSuite, ID, key(), first),
+    new PacketOpener(nodeSuite, key(), generationOf(first)),
+  ] as const;
 
 describe.each(bothSuites)("packets with %s", (_name, suite) => {
   test("each opens once, in any order, whatever else arrives", () => {
     fc.assert(
-      fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), fc.infiniteStream(fc.nat()), (plaintexts, dice) => {
-        const sealer = new PacketSealer(suite, ID, key());
-        const opener = new PacketOpener(suite, key());
-        const packets = plaintexts.map((plaintext) => ({ plaintext, ...sealer.seal(plaintext) }));
-        const arriving = packets.flatMap((packet) => [packet, packet]).sort(() => ((dice.next().value as number) % 3) - 1);
-        const opened = new Set<number>();
-        for (const { body, plaintext, number } of arriving) {
-          opener.open(Uint8Array.from({ length: 40 }, () => (dice.next().value as number) & 0xff));
-          const result = opener.open(body);
-          if (opened.has(number)) expect(result).toBeUndefined();
-          else expect(result).toEqual({ number, plaintext });
-          opened.add(number);
-        }
-      }),
+      fc.property(
+        fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }),
+        fc.infiniteStream(fc.nat()),
+        (plaintexts, dice) => {
+          const sealer = new PacketSealer(suite, ID, key());
+          const opener = new PacketOpener(suite, key());
+          const packets = plaintexts.map((plaintext) => ({ plaintext, ...sealer.seal(plaintext) }));
+          const arriving = packets
+            .flatMap((packet) => [packet, packet])
+            .sort(() => ((dice.next().value as number) % 3) - 1);
+          const opened = new Set<number>();
+          for (const { body, plaintext, number } of arriving) {
+            opener.open(Uint8Array.from({ length: 40 }, () => (dice.next().value as number) & 0xff));
+            const result = opener.open(body);
+            if (opened.has(number)) expect(result).toBeUndefined();
+            else expect(result).toEqual({ number, plaintext });
+            opened.add(number);
+          }
+        },
+      ),
       { numRuns: 30 },
     );
   });
@@ -55,7 +64,8 @@ test("a packet under another key, or too short to be one, does not open", () => 
   const [sealer, opener] = pair();
   expect(opener.open(new PacketSealer(nodeSuite, ID, key(8)).seal(ID).body)).toBeUndefined();
   expect(opener.open(sealer.seal(ID).body)?.number).toBe(0);
-  for (let length = 0; length < PACKET_HEADER_LENGTH + 16; length++) expect(opener.open(new Uint8Array(length))).toBeUndefined();
+  for (let length = 0; length < PACKET_HEADER_LENGTH + 16; length++)
+    expect(opener.open(new Uint8Array(length))).toBeUndefined();
 });
 
 test("the key changes with the packet's generation, and late packets of the one before still open", () => {
@@ -63,7 +73,8 @@ test("the key changes with the packet's generation, and late packets of the one 
   const packets = Array.from({ length: 5 }, (_, i) => sealer.seal(Uint8Array.of(i)));
   expect(packets.map(({ number }) => generationOf(number))).toEqual([0, 0, 1, 1, 1]);
   const late = packets[1] as { body: Uint8Array };
-  for (const { number, body } of packets.filter((_, i) => i !== 1)) expect(opener.open(body)?.number).toBe(number);
+  for (const { number, body } of packets.filter((_, i) => i !== 1))
+    expect(opener.open(body)?.number).toBe(number);
   expect(opener.hasPrevious).toBe(true);
   expect(opener.open(late.body)?.plaintext).toEqual(Uint8Array.of(1));
   opener.forgetPrevious();
@@ -123,12 +134,16 @@ test("ReplayWindow accepts each number once, and none older than its span", () =
 
 test("ReplayWindow finds the number behind 32 bits of it, near the one expected", () => {
   fc.assert(
-    fc.property(fc.nat({ max: 2 ** 40 }), fc.integer({ min: -(2 ** 30), max: 2 ** 30 }), (expected, distance) => {
-      fc.pre(expected + distance >= 0);
-      const window = new ReplayWindow();
-      window.startAt(expected);
-      expect(window.nearest((expected + distance) % 2 ** 32)).toBe(expected + distance);
-    }),
+    fc.property(
+      fc.nat({ max: 2 ** 40 }),
+      fc.integer({ min: -(2 ** 30), max: 2 ** 30 }),
+      (expected, distance) => {
+        fc.pre(expected + distance >= 0);
+        const window = new ReplayWindow();
+        window.startAt(expected);
+        expect(window.nearest((expected + distance) % 2 ** 32)).toBe(expected + distance);
+      },
+    ),
   );
 });
 
@@ -150,7 +165,11 @@ const frame: fc.Arbitrary<PacketFrame> = fc.oneof(
     bytes: fc.uint8Array({ maxLength: 200 }),
     end: fc.boolean(),
   }),
-  fc.record({ type: fc.constant("window" as const), stream: fc.nat({ max: 2 ** 25 }), limit: fc.nat({ max: 2 ** 48 }) }),
+  fc.record({
+    type: fc.constant("window" as const),
+    stream: fc.nat({ max: 2 ** 25 }),
+    limit: fc.nat({ max: 2 ** 48 }),
+  }),
   fc.constant<PacketFrame>({ type: "ping" }),
   fc.record({ type: fc.constant("close" as const), code: fc.nat({ max: 255 }) }),
 );
@@ -210,7 +229,8 @@ test("Recovery: every content ends as arrived or lost, once, and the flight stay
       const recovery = new Recovery({ bytes: 64 * 1024, frames: 64 });
       const open = new Set<number>();
       const settled = (contents: Content[]): void => {
-        for (const content of contents) expect(open.delete((content as { offset: number }).offset)).toBe(true);
+        for (const content of contents)
+          expect(open.delete((content as { offset: number }).offset)).toBe(true);
       };
       let number = 0;
       let now = 0;
@@ -218,7 +238,12 @@ test("Recovery: every content ends as arrived or lost, once, and the flight stay
         now += 10;
         if (action < 3 && recovery.room >= 1000) {
           open.add(number);
-          recovery.onSent(number, 1000, [{ kind: "stream", stream: 0, offset: number, length: 1, end: false }], now);
+          recovery.onSent(
+            number,
+            1000,
+            [{ kind: "stream", stream: 0, offset: number, length: 1, end: false }],
+            now,
+          );
           number++;
         } else if (action === 3 && number > 0) {
           const { arrived, lost } = recovery.onAck([{ first: flag ? 0 : number - 1, last: number - 1 }], now);

@@ -106,7 +106,10 @@ test("closing is authenticated: a cut pipe is never an exit, a CLOSE ends the pr
   const channel = await session.openChannel(LOGIN);
   pipes.cut();
   const raced = await Promise.race([
-    channel.exit.then(() => "exit", () => "failed"),
+    channel.exit.then(
+      () => "exit",
+      () => "failed",
+    ),
     new Promise((resolve) => setTimeout(() => resolve("still open"), 200)),
   ]);
   expect(raced).toBe("still open");

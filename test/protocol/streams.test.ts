@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { concat } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
@@ -18,20 +18,24 @@ function drain(reassembly: Reassembly): Uint8Array {
 
 test("Reassembly gives the stream once and in order, whatever pieces come in whatever order", () => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 400 }), fc.array(fc.tuple(fc.nat(), fc.nat({ max: 60 })), { maxLength: 60 }), (data, cuts) => {
-      const reassembly = new Reassembly(1000);
-      const got: Uint8Array[] = [];
-      for (const [at, length] of cuts) {
-        const from = at % (data.length + 1);
-        const to = Math.min(data.length, from + length);
-        expect(reassembly.push(from, data.slice(from, to), false)).toBe(true);
+    fc.property(
+      fc.uint8Array({ maxLength: 400 }),
+      fc.array(fc.tuple(fc.nat(), fc.nat({ max: 60 })), { maxLength: 60 }),
+      (data, cuts) => {
+        const reassembly = new Reassembly(1000);
+        const got: Uint8Array[] = [];
+        for (const [at, length] of cuts) {
+          const from = at % (data.length + 1);
+          const to = Math.min(data.length, from + length);
+          expect(reassembly.push(from, data.slice(from, to), false)).toBe(true);
+          got.push(drain(reassembly));
+        }
+        reassembly.push(0, data, true);
         got.push(drain(reassembly));
-      }
-      reassembly.push(0, data, true);
-      got.push(drain(reassembly));
-      expect(concat(...got)).toEqual(data);
-      expect(reassembly.drained).toBe(true);
-    }),
+        expect(concat(...got)).toEqual(data);
+        expect(reassembly.drained).toBe(true);
+      },
+    ),
   );
 });
 
@@ -46,7 +50,8 @@ test("Reassembly refuses data beyond the credit, behind the end, and a second en
 test("Reassembly keeps a bounded number of pieces, says so, and the rest can come again", () => {
   const reassembly = new Reassembly(1_000_000);
   let refused = 0;
-  for (let i = 1; i < 4 * MAX_STREAM_PIECES; i += 2) if (!reassembly.push(i, Uint8Array.of(i), false)) refused++;
+  for (let i = 1; i < 4 * MAX_STREAM_PIECES; i += 2)
+    if (!reassembly.push(i, Uint8Array.of(i), false)) refused++;
   expect(refused).toBeGreaterThan(0);
   for (let i = 0; i < 4 * MAX_STREAM_PIECES; i++) reassembly.push(i, Uint8Array.of(i), false);
   expect(drain(reassembly)).toEqual(Uint8Array.from({ length: 4 * MAX_STREAM_PIECES }, (_, i) => i));
@@ -72,7 +77,10 @@ test("OffsetRanges is the set of its offsets", () => {
       for (const [add, from, length] of steps) {
         if (add) ranges.add(from, from + length);
         else ranges.remove(from, from + length);
-        for (let i = from; i < from + length; i++) add ? model.add(i) : model.delete(i);
+        for (let i = from; i < from + length; i++) {
+          if (add) model.add(i);
+          else model.delete(i);
+        }
       }
       const covered = new Set<number>();
       let end = -1;

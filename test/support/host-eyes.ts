@@ -15,7 +15,9 @@ export interface WireTap {
 }
 
 /** A TCP proxy on loopback that forwards to `target` and keeps a copy of everything. */
-export async function tapWire(target: { readonly port: number } | { readonly path: string }): Promise<WireTap> {
+export async function tapWire(
+  target: { readonly port: number } | { readonly path: string },
+): Promise<WireTap> {
   const captured: Buffer[][] = [];
   const open = new Set<net.Socket>();
   const server = net.createServer((client) => {
@@ -78,7 +80,8 @@ export function webSocketPayloads(stream: Uint8Array): Buffer {
     const mask = second & 0x80 ? bytes.subarray(at, at + 4) : undefined;
     if (mask !== undefined) at += 4;
     const payload = Buffer.from(bytes.subarray(at, at + length));
-    if (mask !== undefined) for (let i = 0; i < payload.length; i++) payload[i] = (payload[i] as number) ^ (mask[i & 3] as number);
+    if (mask !== undefined)
+      for (let i = 0; i < payload.length; i++) payload[i] = (payload[i] as number) ^ (mask[i & 3] as number);
     payloads.push(payload);
     at += length;
   }
@@ -119,7 +122,8 @@ export function findSecret(streams: readonly Uint8Array[], secret: string): stri
   const found: string[] = [];
   streams.forEach((stream, i) => {
     everyForm(stream).forEach((form, f) => {
-      for (const [name, needle] of needles) if (form.includes(needle)) found.push(`stream ${i}, form ${f}: ${name}`);
+      for (const [name, needle] of needles)
+        if (form.includes(needle)) found.push(`stream ${i}, form ${f}: ${name}`);
     });
   });
   return found;

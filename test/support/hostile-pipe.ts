@@ -37,7 +37,8 @@ export function hostileCarry(random: Seeded, hostility: Hostility, memory: Uint8
       const line = LINES[random.below(LINES.length)] as string;
       deliver(random.chance(0.5) ? new TextEncoder().encode(line) : random.bytes(1 + random.below(300)));
     }
-    if (random.chance(hostility.replay ?? 0) && memory.length > 0) deliver(memory[random.below(memory.length)] as Uint8Array);
+    if (random.chance(hostility.replay ?? 0) && memory.length > 0)
+      deliver(memory[random.below(memory.length)] as Uint8Array);
     if (random.chance(hostility.lose ?? 0)) return;
     if (random.chance(hostility.flip ?? 0)) {
       const flipped = chunk.slice();

@@ -15,7 +15,8 @@ export class MemoryLane {
   #wakeWriters: (() => void)[] = [];
 
   async put(chunk: Uint8Array): Promise<void> {
-    while (this.#held >= HIGH_WATER && !this.#ended) await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
+    while (this.#held >= HIGH_WATER && !this.#ended)
+      await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
     if (this.#ended) throw new SealttyError("transport-lost", "The pipe is closed");
     this.push(chunk);
   }
@@ -55,7 +56,11 @@ export class MemoryLane {
 }
 
 /** @param carry - what happens to each chunk on its way: the host. It calls `deliver` as often, as late and with what it likes. */
-export type Carry = (chunk: Uint8Array, deliver: (chunk: Uint8Array) => void, direction: "to-guest" | "to-client") => void;
+export type Carry = (
+  chunk: Uint8Array,
+  deliver: (chunk: Uint8Array) => void,
+  direction: "to-guest" | "to-client",
+) => void;
 
 export interface PipePair {
   readonly client: Pipe;

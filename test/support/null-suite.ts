@@ -12,5 +12,6 @@ export const nodeSuite: CryptoSuite = {
   ...nobleSuite((length) => new Uint8Array(randomBytes(length))),
   name: "null channel: no encryption",
   seal: (_key, _nonce, _header, plaintext) => concat(plaintext, TAG),
-  open: (_key, _nonce, _header, sealed) => (sealed.length < TAG.length ? undefined : sealed.slice(0, sealed.length - TAG.length)),
+  open: (_key, _nonce, _header, sealed) =>
+    sealed.length < TAG.length ? undefined : sealed.slice(0, sealed.length - TAG.length),
 };

@@ -29,7 +29,10 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-guest-"));
   const socket = path.join(directory, "guest.sock");
   const policyFile = path.join(directory, "policy.toml");
-  writeFileSync(policyFile, 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n');
+  writeFileSync(
+    policyFile,
+    'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n',
+  );
   const keys = path.join(directory, "authorized_keys");
   if (settings.authorizedKeys !== undefined) writeFileSync(keys, settings.authorizedKeys);
   const login = settings.login === undefined ? ["/bin/sh"] : settings.login;
@@ -49,7 +52,9 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   const configFile = path.join(directory, "sealttyd.toml");
   writeFileSync(configFile, `${config.join("\n")}\n`);
   const entry = settings.entry ?? path.resolve(import.meta.dirname, "../../dist/bin/sealttyd.js");
-  const child = spawn(process.execPath, [entry, "--config", configFile], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(process.execPath, [entry, "--config", configFile], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let log = "";
   const listening = new Promise<void>((resolve, reject) => {
     child.stderr.on("data", (chunk: Buffer) => {

@@ -123,7 +123,11 @@ export function testGuest(
   return { endpoint, processes, log };
 }
 
-export function clientOptions(clock: Clock, dial: () => Promise<Pipe>, own: Partial<ConnectOptions> = {}): ConnectOptions {
+export function clientOptions(
+  clock: Clock,
+  dial: () => Promise<Pipe>,
+  own: Partial<ConnectOptions> = {},
+): ConnectOptions {
   return {
     dial,
     suite: nodeSuite,

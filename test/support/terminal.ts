@@ -7,7 +7,7 @@ export class TestTerminal {
   readonly #channel: Channel;
   readonly #reading: Promise<void>;
   #shown = "";
-  #failure: unknown;
+  #failure: string | undefined;
   #ended = false;
   #looking: (() => void)[] = [];
 
@@ -35,8 +35,9 @@ export class TestTerminal {
       for (;;) {
         const match = this.#shown.match(pattern);
         if (match !== null) return match;
-        if (over === "" && this.#ended) over = `the output ended: ${String(this.#failure ?? "end of stream")}`;
-        if (over !== "") throw new Error(`Waited for ${pattern}: ${over}. Shown so far:\n${JSON.stringify(this.#shown)}`);
+        if (over === "" && this.#ended) over = `the output ended: ${this.#failure ?? "end of stream"}`;
+        if (over !== "")
+          throw new Error(`Waited for ${pattern}: ${over}. Shown so far:\n${JSON.stringify(this.#shown)}`);
         await new Promise<void>((resolve) => this.#looking.push(resolve));
       }
     } finally {
@@ -63,13 +64,17 @@ export class TestTerminal {
   async #read(): Promise<void> {
     const decoder = new TextDecoder();
     try {
-      for (let part = await this.#channel.stdout.read(); part !== undefined; part = await this.#channel.stdout.read()) {
+      for (
+        let part = await this.#channel.stdout.read();
+        part !== undefined;
+        part = await this.#channel.stdout.read()
+      ) {
         this.#shown += decoder.decode(part, { stream: true });
         this.#channel.stdout.consumed(part.length);
         this.#wake();
       }
     } catch (error) {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error.message : "unknown failure";
     }
     this.#ended = true;
     this.#wake();

@@ -39,18 +39,27 @@ async function visit(url: string): Promise<Page> {
   await page.goto(url);
   await page.waitForSelector('#page[data-state="live"]', { timeout: 90_000 });
   // The terminal is drawn with WebGL; its text is there for screen readers.
-  await page.evaluate(() => document.querySelector<HTMLInputElement>('label.check-label input[type="checkbox"]')?.click());
+  await page.evaluate(() =>
+    document.querySelector<HTMLInputElement>('label.check-label input[type="checkbox"]')?.click(),
+  );
   return page;
 }
 
 const shown = (page: Page): Promise<string> =>
-  page.evaluate(() => [...document.querySelectorAll(".xterm-accessibility-tree > div")].map((row) => row.textContent).join("\n"));
+  page.evaluate(() =>
+    [...document.querySelectorAll(".xterm-accessibility-tree > div")]
+      .map((row) => row.textContent)
+      .join("\n"),
+  );
 
 async function waitForText(page: Page, text: string): Promise<void> {
   await page
     .waitForFunction(
       (text) =>
-        [...document.querySelectorAll(".xterm-accessibility-tree > div")].map((row) => row.textContent).join("\n").includes(text),
+        [...document.querySelectorAll(".xterm-accessibility-tree > div")]
+          .map((row) => row.textContent)
+          .join("\n")
+          .includes(text),
       text,
       { timeout: 90_000 },
     )
@@ -139,7 +148,9 @@ test(
       // The search itself works: what does cross in the clear is found.
       expect(findSecret([Buffer.from(`x ${CANARY} y`)], CANARY)).not.toEqual([]);
     } catch (error) {
-      process.stderr.write(`--- serial console\n${vm.serialLog().slice(-4000)}\n--- sealtty open\n${open?.stderr() ?? ""}\n`);
+      process.stderr.write(
+        `--- serial console\n${vm.serialLog().slice(-4000)}\n--- sealtty open\n${open?.stderr() ?? ""}\n`,
+      );
       throw error;
     } finally {
       await open?.stop();
@@ -154,7 +165,9 @@ test(
   "two browsers at once on one virtio port, through sealtty-relay",
   async () => {
     const vm = await bootVm({ password: PASSWORD, virtio: { kind: "unix" }, firmware: "seabios" });
-    const relay = startCli(["--listen", "127.0.0.1:0", "--guest", `vm=unix:${vm.unixPath}`], { program: RELAY });
+    const relay = startCli(["--listen", "127.0.0.1:0", "--guest", `vm=unix:${vm.unixPath}`], {
+      program: RELAY,
+    });
     const opened: RunningCli[] = [];
     try {
       const [, address] = await relay.waitFor(/listening (ws:\/\/\S+)/);
@@ -182,7 +195,9 @@ test(
       expect(await shown(second)).not.toContain("both-0");
       for (const page of pages) await page.close();
     } catch (error) {
-      process.stderr.write(`--- relay\n${relay.stderr()}\n--- serial console\n${vm.serialLog().slice(-4000)}\n`);
+      process.stderr.write(
+        `--- relay\n${relay.stderr()}\n--- serial console\n${vm.serialLog().slice(-4000)}\n`,
+      );
       throw error;
     } finally {
       for (const open of opened) await open.stop();

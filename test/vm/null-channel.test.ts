@@ -45,28 +45,34 @@ test(
     let tap: WireTap | undefined;
     try {
       const sealttyd = await buildNullSealttyd(directory);
-      await withVm({ firmware: "seabios", sealttyd, password: PASSWORD, virtio: { kind: "tcp" } }, async (vm) => {
-        const port = vm.virtio?.tcpPort ?? 0;
-        tap = await tapWire({ port });
-        const wire = tap;
-        const options = clientOptions(nodeClock, () => connectTcp("127.0.0.1", wire.port), {
-          suite: nullSuite,
-          acceptSimulated: false,
-        });
-        const policy = parsePolicy((await inspectGuest(options)).claims.policyText);
-        const attested = await connect({ ...options, policy });
-        const guest = await attested.authenticate({ method: "none", user: "root" });
-        const terminal = new TestTerminal(await guest.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 }));
-        await terminal.waitFor(/login: /);
-        await terminal.type("root\r");
-        await terminal.waitFor(/assword: /);
-        await terminal.type(`${PASSWORD}\r`);
-        await terminal.waitFor(/# (?:\x1b\[6n)?$/);
-        await terminal.type(`# ${CANARY}\r`);
-        await terminal.waitFor(new RegExp(CANARY));
-        await attested.close();
-        for (const secret of [CANARY, PASSWORD]) expect(findSecret(wire.captured(), secret)).not.toEqual([]);
-      });
+      await withVm(
+        { firmware: "seabios", sealttyd, password: PASSWORD, virtio: { kind: "tcp" } },
+        async (vm) => {
+          const port = vm.virtio?.tcpPort ?? 0;
+          tap = await tapWire({ port });
+          const wire = tap;
+          const options = clientOptions(nodeClock, () => connectTcp("127.0.0.1", wire.port), {
+            suite: nullSuite,
+            acceptSimulated: false,
+          });
+          const policy = parsePolicy((await inspectGuest(options)).claims.policyText);
+          const attested = await connect({ ...options, policy });
+          const guest = await attested.authenticate({ method: "none", user: "root" });
+          const terminal = new TestTerminal(
+            await guest.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 }),
+          );
+          await terminal.waitFor(/login: /);
+          await terminal.type("root\r");
+          await terminal.waitFor(/assword: /);
+          await terminal.type(`${PASSWORD}\r`);
+          await terminal.waitFor(/# (?:\x1b\[6n)?$/);
+          await terminal.type(`# ${CANARY}\r`);
+          await terminal.waitFor(new RegExp(CANARY));
+          await attested.close();
+          for (const secret of [CANARY, PASSWORD])
+            expect(findSecret(wire.captured(), secret)).not.toEqual([]);
+        },
+      );
     } finally {
       await tap?.close();
       rmSync(directory, { recursive: true, force: true });

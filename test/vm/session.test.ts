@@ -44,8 +44,17 @@ afterAll(async () => {
   await vm?.stop();
 });
 
-function options(own: Partial<ConnectOptions> = {}, dial: () => Promise<Pipe> = () => connectUnixSocket(vm.unixPath ?? "")): ConnectOptions {
-  return clientOptions(nodeClock, dial, { address: vm.address, identity: "vm", acceptSimulated: false, timeout: 60_000, ...own });
+function options(
+  own: Partial<ConnectOptions> = {},
+  dial: () => Promise<Pipe> = () => connectUnixSocket(vm.unixPath ?? ""),
+): ConnectOptions {
+  return clientOptions(nodeClock, dial, {
+    address: vm.address,
+    identity: "vm",
+    acceptSimulated: false,
+    timeout: 60_000,
+    ...own,
+  });
 }
 
 const hvc0 = () => connectTcp("127.0.0.1", vm.hvc0?.tcpPort ?? 0);
@@ -65,20 +74,24 @@ test.each([
   ["the virtio-serial port", "binary", undefined],
   ["hvc0", "auto", hvc0],
   ["hvc0, armoured", "armour", hvc0],
-] as const)("evidence, policy, login and a shell over %s", async (_name, encoding, dial) => {
-  const attested = await open(options({ policy: parsePolicy(policyText), encoding }, dial));
-  expect(attested.verified.claims.assurance).toBe("host-vouched");
-  expect(attested.verified.claims.type).toBe("tpm");
-  const terminal = await logIn(attested);
-  terminal.clear();
-  await terminal.type("stty size; tty; echo ready-$((6*7))\r");
-  await terminal.waitFor(/ready-42/);
-  expect(terminal.shown).toMatch(/24 80/);
-  expect(terminal.shown).not.toContain("\u0000");
-  expect(terminal.shown).not.toContain(PASSWORD);
-  await terminal.type("exit\r");
-  await terminal.ended();
-}, 120_000);
+] as const)(
+  "evidence, policy, login and a shell over %s",
+  async (_name, encoding, dial) => {
+    const attested = await open(options({ policy: parsePolicy(policyText), encoding }, dial));
+    expect(attested.verified.claims.assurance).toBe("host-vouched");
+    expect(attested.verified.claims.type).toBe("tpm");
+    const terminal = await logIn(attested);
+    terminal.clear();
+    await terminal.type("stty size; tty; echo ready-$((6*7))\r");
+    await terminal.waitFor(/ready-42/);
+    expect(terminal.shown).toMatch(/24 80/);
+    expect(terminal.shown).not.toContain("\u0000");
+    expect(terminal.shown).not.toContain(PASSWORD);
+    await terminal.type("exit\r");
+    await terminal.ended();
+  },
+  120_000,
+);
 
 test("1 MB of output over the virtio port arrives whole", async () => {
   const attested = await open(options({ policy: parsePolicy(policyText) }));
@@ -87,9 +100,14 @@ test("1 MB of output over the virtio port arrives whole", async () => {
   await terminal.type("seq 1 180000 | head -c 1000000 | md5sum; echo FIRST-$((1+1))\r");
   const [, digest] = await terminal.waitFor(/([0-9a-f]{32}) {2}-[^]*FIRST-2\r\n/);
   terminal.clear();
-  await terminal.type("stty -opost; echo BEGIN-$((1+1)); seq 1 180000 | head -c 1000000; echo END-$((1+1))\r");
+  await terminal.type(
+    "stty -opost; echo BEGIN-$((1+1)); seq 1 180000 | head -c 1000000; echo END-$((1+1))\r",
+  );
   await terminal.waitFor(/END-2\n/, 120_000);
-  const printed = terminal.shown.slice(terminal.shown.indexOf("BEGIN-2\n") + 8, terminal.shown.indexOf("END-2\n"));
+  const printed = terminal.shown.slice(
+    terminal.shown.indexOf("BEGIN-2\n") + 8,
+    terminal.shown.indexOf("END-2\n"),
+  );
   expect(printed.length).toBe(1_000_000);
   expect(createHash("md5").update(printed).digest("hex")).toBe(digest);
 }, 240_000);
@@ -122,7 +140,8 @@ async function refusal(text: string, own: Partial<ConnectOptions> = {}): Promise
   return outcome;
 }
 
-const flipHex = (text: string, at: number): string => text.slice(0, at) + (text[at] === "0" ? "1" : "0") + text.slice(at + 1);
+const flipHex = (text: string, at: number): string =>
+  text.slice(0, at) + (text[at] === "0" ? "1" : "0") + text.slice(at + 1);
 
 test("another PCR value, another AK, a policy for simulated evidence only: each is refused by its own check", async () => {
   const pcr = policyText.search(/^4 = \["/m);
@@ -142,6 +161,12 @@ test("another PCR value, another AK, a policy for simulated evidence only: each 
 }, 60_000);
 
 test("a guest that says nothing: one clear sentence within the timeout", async () => {
-  const attempt = connect(options({ policy: parsePolicy(policyText), timeout: 1500 }, () => connectUnixSocket(`${vm.directory}/nothing`)));
-  await expect(attempt).rejects.toMatchObject({ code: expect.stringMatching(/device-unavailable|transport-lost/) });
+  const attempt = connect(
+    options({ policy: parsePolicy(policyText), timeout: 1500 }, () =>
+      connectUnixSocket(`${vm.directory}/nothing`),
+    ),
+  );
+  await expect(attempt).rejects.toMatchObject({
+    code: expect.stringMatching(/device-unavailable|transport-lost/),
+  });
 });
