@@ -278,7 +278,7 @@ export class TerminalView implements TerminalPort {
     const review = reviewPaste(clipboard);
     if (review === undefined) {
       this.#notice(
-        `Nothing was pasted: the text is longer than ${MAX_PASTE / 1024 / 1024} MiB. Use sealtty cp for files.`,
+        `Nothing was pasted: the text is longer than ${MAX_PASTE / 1024 / 1024} MiB. Send a file through sealtty exec: its stdin is binary-clean.`,
       );
       return;
     }

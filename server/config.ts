@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { TomlError, parse } from "smol-toml";
 import { SealttyError } from "../protocol/errors.ts";
 import { errorCode } from "../node/socket-pipe.ts";
+import { DEFAULT_PCRS, TPM_DEVICE } from "./evidence/tpm.ts";
 import { escapeText } from "./log.ts";
 
 export type PipeConfig =
@@ -32,8 +33,6 @@ export interface ServerConfig {
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
 
-const DEFAULT_TPM = "/dev/tpmrm0";
-const DEFAULT_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 const MAX_NAME = 128;
 
 /** @throws SealttyError `bad-config`. */
@@ -98,7 +97,7 @@ function evidenceOf(table: Table): EvidenceConfig {
       table.allow("type", "device", "pcrs");
       return {
         type,
-        device: table.has("device") ? table.path("device") : DEFAULT_TPM,
+        device: table.has("device") ? table.path("device") : TPM_DEVICE,
         pcrs: table.has("pcrs") ? table.pcrs("pcrs") : DEFAULT_PCRS,
       };
     case "simulated":

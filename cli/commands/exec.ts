@@ -61,7 +61,7 @@ export const execCommand: Command = {
 /** @throws SealttyError `bad-config`: better here than as a guest's refusal. */
 function checkCommand(command: readonly string[]): void {
   let bytes = 0;
-  for (const argument of command) bytes += utf8(argument).length;
+  for (const argument of command) bytes += utf8(argument).length + 1;
   if (command.length > MAX_COMMAND_ARGUMENTS || bytes > MAX_COMMAND_BYTES) {
     throw new SealttyError(
       "bad-config",

@@ -83,7 +83,8 @@ export async function appraise(input: AppraisalInput): Promise<VerifiedGuest> {
 }
 
 /**
- * What a client offers in its HELLO, which is in the transcript: the guest must answer with one of these.
+ * What a client offers in its HELLO, which is in the transcript. A guest with another kind
+ * sends that all the same, and the appraisal names it in its refusal.
  * Empty where the policy accepts simulated evidence only and the user did not.
  */
 export function acceptedEvidenceTypes(policy: Policy, acceptSimulated: boolean): EvidenceType[] {

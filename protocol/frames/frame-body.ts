@@ -75,6 +75,7 @@ function readFragment(reader: Reader): Fragment {
   const count = reader.u8();
   if (count === 0 || count > MAX_HANDSHAKE_FRAGMENTS || index >= count)
     reader.fail("has an impossible fragment number");
+  if (reader.remaining > MAX_HANDSHAKE_MESSAGE) reader.fail("has an oversized fragment");
   return { index, count, bytes: reader.rest() };
 }
 

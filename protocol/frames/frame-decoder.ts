@@ -137,6 +137,7 @@ export class FrameDecoder {
   }
 
   #addNoise(bytes: Uint8Array): void {
+    if (bytes.every((byte) => byte === LF || byte === CR)) return; // what stands around an armoured line
     this.#noiseBytes += bytes.length;
     const kept = new Uint8Array(Math.min(MAX_NOISE_KEPT, this.#noise.length + bytes.length));
     const newest = bytes.subarray(Math.max(0, bytes.length - kept.length));

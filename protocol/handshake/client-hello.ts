@@ -13,7 +13,7 @@ export interface ClientHello {
   readonly address: string;
   /** The guest the user means. */
   readonly identity: string;
-  /** Evidence the client can appraise under its policy; the guest sends nothing else. */
+  /** Evidence the client can appraise under its policy; a guest with one kind sends that, and leaves refusing to the client. */
   readonly evidenceTypes: readonly EvidenceType[];
 }
 

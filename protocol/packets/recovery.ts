@@ -38,10 +38,12 @@ const MAX_RTO = 2000;
 const START_BYTES = 32 * 1024;
 const MIN_BYTES = 2048;
 const MIN_FRAMES = 2;
+const MAX_GIVEN_UP = 1024;
 
 export class Recovery {
   readonly #limits: FlightLimits;
   readonly #sent = new Map<number, SentPacket>(); // in order of number
+  readonly #givenUp = new Map<number, SentPacket>(); // their acknowledgement may still come: then they did arrive
   #flightBytes = 0;
   #allowedBytes: number; // grows to the limit while nothing is lost, halves when something is
   #allowedFrames: number;
@@ -70,7 +72,7 @@ export class Recovery {
   get rto(): number {
     if (this.#srtt === undefined) return Math.min(MAX_RTO, FIRST_RTO * this.#backoff);
     const base = Math.max(MIN_RTO, this.#srtt + Math.max(4 * this.#variance, 10) + MAX_ACK_DELAY);
-    return Math.min(MAX_RTO, base * this.#backoff);
+    return Math.max(base, Math.min(MAX_RTO, base * this.#backoff));
   }
 
   /** Bytes that another packet may have, 0 when the flight is full. */
@@ -106,6 +108,14 @@ export class Recovery {
         this.#giveUp(packet, lost);
       }
     }
+    for (const packet of this.#givenUp.values()) {
+      const late = ranges.some(({ first, last }) => packet.number >= first && packet.number <= last);
+      if (!late) continue;
+      this.#givenUp.delete(packet.number);
+      progressed = true;
+      if (packet.number === largest) this.#measure(now - packet.sentAt);
+      arrived.push(...packet.contents);
+    }
     if (progressed) {
       this.#backoff = 1;
       this.#lastProgress = now;
@@ -138,6 +148,8 @@ export class Recovery {
       this.#remove(packet);
       lost.push(...packet.contents);
     }
+    this.#givenUp.clear();
+    this.#srtt = undefined;
     this.#backoff = 1;
     this.#lastProgress = now;
     this.#allowedBytes = Math.min(START_BYTES, this.#limits.bytes);
@@ -149,6 +161,13 @@ export class Recovery {
     this.#remove(packet);
     lost.push(...packet.contents);
     this.#lost++;
+    this.#givenUp.set(packet.number, packet);
+    if (this.#givenUp.size > MAX_GIVEN_UP) {
+      for (const oldest of this.#givenUp.keys()) {
+        this.#givenUp.delete(oldest);
+        break;
+      }
+    }
     if (packet.number < this.#recoverFrom) return;
     let newest = packet.number;
     for (const number of this.#sent.keys()) newest = number;

@@ -86,7 +86,6 @@ export class ClientChannel implements Channel {
       this.#settleExit = { resolve, reject };
     });
     this.exit.catch(() => {}); // a caller that never asks is no unhandled rejection
-    streams.error.send.end(); // the client has nothing to say on it
     streams.inOut.onChange = () => this.#changed(this.#output);
     streams.error.onChange = () => this.#changed(this.#error);
   }
@@ -125,6 +124,12 @@ export class ClientChannel implements Channel {
 
   hangUp(): void {
     if (!this.#over) this.#messages.send({ type: "hang-up", channel: this.#number });
+  }
+
+  /** The guest knows the channel: only now may anything go on its streams. */
+  opened(): void {
+    this.#errors.send.end(); // the client has nothing to say on it
+    this.#connection.onWork();
   }
 
   /** The guest's EXIT message; it may come before the last output. */

@@ -198,6 +198,11 @@ export class ClientConnection {
     );
   }
 
+  /** As it is, without any rule: for the methods here, and for tests of the guest. */
+  sendMessage(message: SessionMessage): void {
+    this.#open().messages.send(message);
+  }
+
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
   async openChannel(request: ChannelRequest): Promise<Channel> {
     const { connection, messages } = this.#open();
@@ -228,6 +233,7 @@ export class ClientConnection {
       connection.dropStream(ids.error);
       throw error;
     }
+    channel.opened();
     return channel;
   }
 
@@ -334,7 +340,11 @@ export class ClientConnection {
     }
     if (connection.peerClose !== undefined && !connection.closing) {
       const reason = closeReason(connection.peerClose);
-      this.#fail(new SealttyError("transport-lost", `The guest closed the connection (${reason}).`), reason);
+      const next = reason === "busy" ? " It is busy: try again in some seconds." : "";
+      this.#fail(
+        new SealttyError("transport-lost", `The guest closed the connection (${reason}).${next}`),
+        reason,
+      );
     }
     this.#deadline.set(this.#nextDeadline());
     for (const look of this.#looking.splice(0)) look();

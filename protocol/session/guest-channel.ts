@@ -12,7 +12,8 @@ export class GuestChannel {
   readonly #connection: StreamConnection;
   readonly #inOut: Stream;
   readonly #error: Stream;
-  #over = false;
+  #discarding = false; // hung up: output is read to its end and thrown away
+  #silent = false; // the connection is over: nothing may be sent
   #changed: (() => void)[] = [];
 
   constructor(
@@ -39,28 +40,36 @@ export class GuestChannel {
       this.#carryOutput(this.process.stderr, this.#error),
     ]);
     const status = await this.process.exit;
-    if (this.#over) return;
-    messages.send({ type: "exit", channel, status });
+    // Input that nobody will read any more must not keep the streams alive.
+    this.#inOut.abandoned = true;
+    this.#error.abandoned = true;
+    if (!this.#silent) messages.send({ type: "exit", channel, status });
   }
 
-  /** The connection is over, or the client hung up. */
+  /** The client hung up: it still learns how the program ended. */
   hangUp(): void {
-    this.#over = true;
+    this.#discarding = true;
     this.process.hangUp();
     for (const resolve of this.#changed.splice(0)) resolve();
   }
 
+  /** The connection is over. */
+  end(): void {
+    this.#silent = true;
+    this.hangUp();
+  }
+
   async #carryOutput(from: ProcessOutput, to: Stream): Promise<void> {
     for (;;) {
-      while (to.send.unsent >= MAX_UNSENT && !this.#over) await this.#change();
+      while (to.send.unsent >= MAX_UNSENT && !this.#discarding) await this.#change();
       const chunk = await from.read();
       if (chunk === undefined) break;
-      if (this.#over) continue; // read on, so that the program ends
+      if (this.#discarding) continue; // read on, so that the program ends
       to.send.write(chunk);
       this.#connection.onWork();
     }
     to.send.end();
-    this.#connection.onWork();
+    if (!this.#silent) this.#connection.onWork();
   }
 
   async #feedInput(): Promise<void> {
@@ -75,7 +84,7 @@ export class GuestChannel {
         }
       } else if (receive.drained) {
         return this.process.endInput();
-      } else if (this.#over) {
+      } else if (this.#discarding) {
         return;
       } else {
         await this.#change();

@@ -87,6 +87,8 @@ export class GuestConnection {
   readonly #onOver: () => void;
   readonly #started: number;
   readonly #channels = new Map<number, GuestChannel>();
+  #starting = 0; // channels whose program is being started
+  #newestChannel = 0; // numbers only grow: none is ever used again
   #evidenceDigest: Uint8Array | undefined;
   #user: AuthenticatedUser | undefined;
   #newest = -1; // highest packet number heard
@@ -224,7 +226,9 @@ export class GuestConnection {
       this.#messages.send({ type: "evidence", evidence, encoded });
     } catch (error) {
       this.#services.log(`no evidence: ${error instanceof SealttyError ? error.message : "internal error"}`);
-      if (!this.#over) this.#messages.send({ type: "no-evidence" });
+      if (this.#over) return;
+      if (error instanceof SealttyError && error.code === "limit-exceeded") this.close("busy");
+      else this.#messages.send({ type: "no-evidence" });
     }
   }
 
@@ -246,7 +250,11 @@ export class GuestConnection {
       throw new SealttyError("peer-misbehaved", "A message before the user was authenticated");
     switch (message.type) {
       case "open":
-        void this.#onOpen(user, message.channel, message.request);
+        this.#onOpen(user, message.channel, message.request).catch((error: unknown) => {
+          const ours = !(error instanceof SealttyError);
+          this.#services.log(ours ? "internal error in a channel" : error.message);
+          this.close(ours ? "internal" : "protocol");
+        });
         return;
       case "resize":
         this.#channels.get(message.channel)?.process.resize(message.columns, message.rows);
@@ -323,44 +331,50 @@ export class GuestConnection {
   }
 
   async #onOpen(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {
+    if (channel <= this.#newestChannel)
+      throw new SealttyError("peer-misbehaved", "A channel number was used again");
+    this.#newestChannel = channel;
     const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
-    if (this.#channels.has(channel)) return this.close("protocol");
     if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
-    if (this.#channels.size >= MAX_CHANNELS) return answer(OPEN_TOO_MANY);
-    let process: GuestProcess;
-    try {
-      process = await this.#services.startProcess(user, request);
-    } catch (error) {
-      this.#services.log(
-        `could not start a ${request.kind} program: ${error instanceof Error ? error.message : "unknown"}`,
-      );
-      if (!this.#over) answer(OPEN_FAILED);
-      return;
-    }
-    if (
-      this.#over ||
-      this.#connection.closing ||
-      this.#connection.peerClose !== undefined ||
-      this.#channels.has(channel)
-    ) {
-      return process.hangUp();
-    }
+    if (this.#channels.size + this.#starting >= MAX_CHANNELS) return answer(OPEN_TOO_MANY);
+    // Before anything is awaited, so that streams open in the order of their numbers.
     const ids = channelStreams(channel);
-    const open = new GuestChannel(process, this.#connection, {
+    const streams = {
       inOut: this.#connection.openStream(ids.inOut, {
         receive: INPUT_STREAM_WINDOW,
         send: OUTPUT_STREAM_WINDOW,
       }),
       error: this.#connection.openStream(ids.error, { receive: 0, send: OUTPUT_STREAM_WINDOW }),
-    });
+    };
+    let process: GuestProcess | undefined;
+    this.#starting++;
+    try {
+      process = await this.#services.startProcess(user, request);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : "unknown";
+      this.#services.log(`could not start a ${request.kind} program: ${why}`);
+    } finally {
+      this.#starting--;
+    }
+    if (this.#ending) return process?.hangUp();
+    if (process === undefined) {
+      this.#connection.dropStream(ids.inOut);
+      this.#connection.dropStream(ids.error);
+      return answer(OPEN_FAILED);
+    }
+    const open = new GuestChannel(process, this.#connection, streams);
     this.#channels.set(channel, open);
     answer(OPEN_OK);
-    await open.run(channel, this.#messages).catch(() => this.#services.log("internal error in a channel"));
+    await open.run(channel, this.#messages);
     this.#channels.delete(channel);
   }
 
+  get #ending(): boolean {
+    return this.#over || this.#connection.closing || this.#connection.peerClose !== undefined;
+  }
+
   #hangUpAll(): void {
-    for (const channel of this.#channels.values()) channel.hangUp();
+    for (const channel of this.#channels.values()) channel.end();
   }
 
   #linger(): void {
@@ -383,8 +397,11 @@ export class GuestConnection {
   #onTime(): void {
     if (this.#over) return;
     const now = this.#clock.now();
-    const done = this.#connection.closeArrived || now >= this.#endsAt;
-    if (done) return this.destroy();
+    if (this.#connection.closeArrived) return this.destroy();
+    if (now >= this.#endsAt) {
+      if (this.#closedAt !== undefined) return this.destroy();
+      this.close(this.authenticated ? "done" : "not-authenticated"); // said once, then lingered over
+    }
     this.#connection.onTime(now);
     this.#deadline.set(this.#nextDeadline());
   }

@@ -73,7 +73,8 @@ export class Reassembly {
   #deliver(offset: number, bytes: Uint8Array): void {
     const fresh = bytes.subarray(this.#delivered - offset);
     if (fresh.length === 0) return;
-    this.#ready.push(fresh);
+    // A view keeps its whole packet alive: a small one is copied, or one credit byte could hold 16 KiB.
+    this.#ready.push(fresh.length * 2 < fresh.buffer.byteLength ? fresh.slice() : fresh);
     this.#delivered += fresh.length;
   }
 

@@ -49,9 +49,12 @@ export class Stream {
     this.send.allow(windows.send);
   }
 
+  /** Nobody reads it any more: what still comes is acknowledged and thrown away. */
+  abandoned = false;
+
   /** Nothing will come, go or be asked for again. */
   get over(): boolean {
-    return this.send.finished && this.receive.drained;
+    return this.send.finished && (this.abandoned || this.receive.drained);
   }
 }
 
@@ -111,7 +114,7 @@ export class StreamConnection {
     return this.#closeCode !== undefined;
   }
 
-  /** Both sides open the same id, with mirrored windows, by agreement of the session messages above. */
+  /** Both sides open the same id, with mirrored windows, by agreement of the session messages above; ids only grow. */
   openStream(id: number, windows: StreamWindows): Stream {
     if (this.#streams.has(id)) throw new SealttyError("api-misuse", "Stream opened twice");
     if (this.#streams.size >= MAX_STREAMS / 2) this.#forgetFinished();
@@ -248,6 +251,7 @@ export class StreamConnection {
         const stream = this.#streams.get(frame.stream);
         // One we forgot is acknowledged and thrown away; one we do not know yet must come again.
         if (stream === undefined) return frame.stream <= this.#highestStream;
+        if (stream.abandoned) return true;
         const kept = stream.receive.push(frame.offset, frame.bytes, frame.end);
         stream.onChange();
         return kept;

@@ -39,7 +39,7 @@ import {
 export const TPM_DEVICE = "/dev/tpmrm0";
 export const TPM_EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements";
 /** What says which firmware, boot loader, kernel, initramfs and command line run. */
-export const DEFAULT_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14];
+export const DEFAULT_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 const TIMEOUT_MS = 30_000;
 const TRANSIENT_RETRIES = 20;

@@ -48,7 +48,8 @@ test("npm start: a working terminal in the browser, the same guest for the CLI, 
   );
   await page.locator(".xterm-helper-textarea").focus();
   await page.keyboard.type("echo pid=$$ sum=$((40+2))\n");
-  const shown = () => page.evaluate(() => document.querySelector(".xterm-accessibility-tree")?.textContent ?? "");
+  const shown = () =>
+    page.evaluate(() => document.querySelector(".xterm-accessibility-tree")?.textContent ?? "");
   await page.waitForFunction(
     () => /pid=\d+ sum=42/.test(document.querySelector(".xterm-accessibility-tree")?.textContent ?? ""),
     undefined,
@@ -69,7 +70,10 @@ test("npm start: a working terminal in the browser, the same guest for the CLI, 
   const common = [address as string, "--simulated", "--policy", policy as string];
   const inspected = await runCli(["inspect", ...common, "--json"]);
   expect(inspected.status).toBe(0);
-  const executed = await runCli(["exec", ...common, "-i", identity as string, "--", "sh", "-c", "cat; exit 9"], "in and out");
+  const executed = await runCli(
+    ["exec", ...common, "-i", identity as string, "--", "sh", "-c", "cat; exit 9"],
+    "in and out",
+  );
   expect(executed).toMatchObject({ status: 9, stdout: "in and out" });
 
   demo.child.kill("SIGINT"); // Ctrl-C

@@ -2,6 +2,10 @@ import { expect, test } from "vitest";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Channel, Guest } from "../../protocol/session/api.ts";
+import { encodeClientHello } from "../../protocol/handshake/client-hello.ts";
+import { MAX_CHANNELS } from "../../protocol/limits.ts";
+import { ClientConnection } from "../../protocol/session/client-connection.ts";
+import type { SessionMessage } from "../../protocol/session/messages.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
@@ -136,4 +140,88 @@ test("many channels on one connection, one after the other and at once", async (
     );
   }
   await session.close();
+});
+
+test("opening channels costs no packet: nothing counts as lost on a pipe that loses nothing", async () => {
+  const { session } = await open();
+  for (let i = 0; i < 30; i++) {
+    const channel = await session.openChannel(LOGIN);
+    await channel.write(utf8("\x04"));
+    await channel.stdout.read();
+    await channel.exit;
+  }
+  expect(session.stats.packetsLost).toBe(0);
+  await session.close();
+});
+
+test("hanging up: the program gets it, its end is told, and the channel's place is free again", async () => {
+  const { session, guest } = await open();
+  for (let i = 0; i < 100; i++) {
+    const channel = await session.openChannel(LOGIN);
+    await channel.write(utf8("input that nobody reads in time"));
+    channel.hangUp();
+    for (let part = await channel.stdout.read(); part !== undefined; part = await channel.stdout.read()) {
+      channel.stdout.consumed(part.length);
+    }
+    expect(await channel.exit).toEqual({ kind: "signalled", signal: "SIGHUP" });
+  }
+  expect(guest.processes.every(({ events }) => events.includes("hang up"))).toBe(true);
+  await session.close();
+});
+
+/** A client of our own making, past the handshake and the user, that may break every rule behind them. */
+async function rogue() {
+  const clock = fastClock(10);
+  const guest = testGuest(clock);
+  const pipes = memoryPipes();
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const hello = encodeClientHello({
+    nonce: new Uint8Array(32),
+    address: "",
+    identity: "",
+    evidenceTypes: ["simulated"],
+  });
+  const connection = new ClientConnection(
+    clientOptions(clock, async () => pipes.client),
+    hello,
+  );
+  await connection.evidence();
+  await connection.authenticate({ method: "none", user: "root" }, new Uint8Array(32));
+  return { guest, connection };
+}
+
+test.each<[string, (send: (message: SessionMessage) => void) => void]>([
+  [
+    "a channel number twice",
+    (send) => {
+      send({ type: "open", channel: 1, request: LOGIN });
+      send({ type: "hang-up", channel: 1 });
+      send({ type: "open", channel: 1, request: LOGIN });
+    },
+  ],
+  [
+    "a burst of 200 openings",
+    (send) => {
+      for (let channel = 1; channel <= 200; channel++) send({ type: "open", channel, request: LOGIN });
+    },
+  ],
+  ["a message that only guests send", (send) => send({ type: "opened", channel: 1, code: 0 })],
+  [
+    "authenticating twice",
+    (send) => send({ type: "authenticate", user: "root", service: "sealtty-session" }),
+  ],
+])("a rogue client with %s: the guest lives, and serves the next one", async (_name, attack) => {
+  const { guest, connection } = await rogue();
+  attack((message) => connection.sendMessage(message));
+  const outcome = await Promise.race([
+    connection.closed,
+    new Promise<string>((resolve) => setTimeout(() => resolve("open"), 300)),
+  ]);
+  expect(["open", "protocol"]).toContain(outcome);
+  await connection.close("done");
+  expect(guest.processes.length).toBeLessThanOrEqual(MAX_CHANNELS);
+  const pipes = memoryPipes();
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const next = await connect(clientOptions(fastClock(10), async () => pipes.client));
+  await next.close();
 });

@@ -199,3 +199,47 @@ test("StreamConnection ends with a peer that acknowledges what was never sent, a
     for (let id = 0; ; id++) left.openStream(id, { receive: 1, send: 1 });
   }).toThrow(/Too many streams/);
 });
+
+test("a round trip of three seconds, without loss: everything arrives, and little is sent twice", () => {
+  const [left, right] = connections();
+  const windows = { receive: 65_536, send: 65_536 };
+  const from = left.openStream(2, windows);
+  const to = right.openStream(2, windows);
+  const data = seeded(9).bytes(60_000);
+  from.send.write(data);
+  const sky: { at: number; body: Uint8Array; to: StreamConnection }[] = [];
+  const got: Uint8Array[] = [];
+  let length = 0;
+  for (let now = 0; now < 120_000 && (length < data.length || from.send.held > 0); now += 5) {
+    for (const [here, there] of [
+      [left, right],
+      [right, left],
+    ] as const) {
+      for (let body = here.next(2000, now); body !== undefined; body = here.next(2000, now)) {
+        sky.push({ at: now + 1500, body, to: there });
+      }
+      if ((here.deadline ?? Number.POSITIVE_INFINITY) <= now) here.onTime(now);
+    }
+    while (sky[0] !== undefined && sky[0].at <= now) {
+      const { body, to } = sky.shift() as (typeof sky)[number];
+      to.receive(body, now);
+    }
+    for (let part = to.receive.shift(); part !== undefined; part = to.receive.shift()) {
+      got.push(part);
+      length += part.length;
+      if (to.receive.consume(part.length)) to.windowDue = true;
+    }
+  }
+  expect(Buffer.compare(concat(...got), data)).toBe(0);
+  expect(from.send.held).toBe(0);
+});
+
+test("one byte of credit holds about one byte: small pieces do not keep their packets alive", () => {
+  const reassembly = new Reassembly(10_000);
+  let largest = 0;
+  for (let i = 0; i < 1000; i++) reassembly.push(i, new Uint8Array(16_000).subarray(7, 8), false);
+  for (let part = reassembly.shift(); part !== undefined; part = reassembly.shift()) {
+    largest = Math.max(largest, part.buffer.byteLength);
+  }
+  expect(largest).toBeLessThan(100);
+});
