@@ -39,14 +39,34 @@ export async function readPolicy(input: Input, guest: string, services: Services
   let text: string;
   try {
     const bytes = await readFile(path);
-    if (bytes.length > MAX_POLICY_FILE) throw new SealttyError("bad-policy", `${path} is larger than 1 MiB`);
+    if (bytes.length > MAX_POLICY_FILE)
+      throw new SealttyError(
+        "bad-policy",
+        `${path} is larger than 1 MiB; name a policy, which is a few lines`,
+      );
     text = bytes.toString("utf8");
   } catch (cause) {
     if (cause instanceof SealttyError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
-    throw new SealttyError("bad-policy", `cannot read the policy ${path} (${code})`, { cause });
+    throw new SealttyError("bad-policy", `cannot read the policy ${path}: ${whyUnreadable(code, guest)}`, {
+      cause,
+    });
   }
-  return { text, policy: services.parsePolicy(text) };
+  try {
+    return { text, policy: services.parsePolicy(text) };
+  } catch (cause) {
+    if (!(cause instanceof SealttyError) || cause.code !== "bad-policy") throw cause;
+    throw new SealttyError("bad-policy", `${path}: ${cause.message.replace(/^Policy: /, "")}`, { cause });
+  }
+}
+
+function whyUnreadable(code: string | undefined, guest: string): string {
+  if (code === "ENOENT") {
+    return `there is no such file; check the path, or make one with: sealtty inspect ${guest} --save-policy FILE`;
+  }
+  if (code === "EACCES") return "this user may not read it; change its permissions";
+  if (code === "EISDIR") return "it is a directory; name the file in it";
+  return `${code ?? "unknown error"}; check the path`;
 }
 
 /** @param required - take a default key where none was named: the guest opens nothing like this without one. */

@@ -17,10 +17,11 @@ export async function openTty(path: string): Promise<Pipe> {
     // Non-blocking: opening a line without carrier would wait for ever.
     fd = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
   } catch (cause) {
-    throw unavailable(path, `it cannot be opened (${errorCode(cause)})`, cause);
+    throw unavailable(path, ...whyNot(errorCode(cause)), cause);
   }
   try {
-    if (!tty.isatty(fd)) throw unavailable(path, "it is no terminal device");
+    if (!tty.isatty(fd))
+      throw unavailable(path, "it is no terminal device", "Name a serial device such as /dev/ttyUSB0.");
     await stty(path);
     return new SocketPipe(new tty.ReadStream(fd), `tty ${JSON.stringify(path)}`);
   } catch (error) {
@@ -34,15 +35,27 @@ function stty(path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     execFile("stty", [flag, path, ...RAW], { timeout: 10_000 }, (error) => {
       if (error === null) resolve();
-      else reject(unavailable(path, "stty could not make it raw", error));
+      else reject(unavailable(path, "stty could not make it raw", "Check that stty is installed.", error));
     });
   });
 }
 
-function unavailable(path: string, why: string, cause?: unknown): SealttyError {
-  return new SealttyError(
-    "device-unavailable",
-    `Cannot use ${JSON.stringify(path)}: ${why}. Check the path and that your user may read and write it.`,
-    { cause },
-  );
+function whyNot(code: string | undefined): [why: string, next: string] {
+  switch (code) {
+    case "ENOENT":
+      return ["there is no such device", "Check the path, and that the cable or adapter is plugged in."];
+    case "EACCES":
+    case "EPERM":
+      return ["this user may not open it", "Join the group that owns it (often dialout)."];
+    case "EBUSY":
+      return ["another program has it open", "Stop that program (fuser -v names it)."];
+    default:
+      return [`it cannot be opened (${code ?? "unknown error"})`, "Check the path."];
+  }
+}
+
+function unavailable(path: string, why: string, next: string, cause?: unknown): SealttyError {
+  return new SealttyError("device-unavailable", `Cannot use ${JSON.stringify(path)}: ${why}. ${next}`, {
+    cause,
+  });
 }

@@ -14,6 +14,7 @@ import {
   sign,
   verify,
 } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { isSoundEd25519Key, requireOwn, requirePeers } from "../protocol/crypto/input-checks.ts";
 import { nobleSuite } from "../protocol/crypto/noble.ts";
 import type { CryptoSuite, KeyPair } from "../protocol/crypto/suite.ts";
@@ -31,6 +32,7 @@ const noble = nobleSuite(randomBytes);
 
 export const nodeSuite: CryptoSuite = {
   name: "node:crypto",
+  crc32: (bytes) => crc32(bytes),
   sha256: (message) => plain(createHash("sha256").update(message).digest()),
   sha512: (message) => plain(createHash("sha512").update(message).digest()),
   hmacSha256: (key, message) => plain(createHmac("sha256", key).update(message).digest()),

@@ -4,7 +4,10 @@ import net from "node:net";
 import { SealttyError } from "../protocol/errors.ts";
 import type { SealttyErrorCode } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
+import { ChunkQueue } from "./chunk-queue.ts";
 
+/** Bytes read ahead of the pipe's reader. */
+const MAX_WAITING = 256 * 1024;
 /** After an orderly close began, the peer has this long to take what is still buffered. */
 const CLOSE_GRACE_MS = 500;
 
@@ -46,15 +49,19 @@ export class SocketPipe implements Pipe {
     return this.#closing;
   }
 
-  async *#read(): AsyncGenerator<Uint8Array> {
-    try {
-      // Pulls: the socket stops reading once its own small buffer is full.
-      for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
-    } catch (cause) {
-      if (this.#closing !== undefined) return;
-      this.#socket.destroy();
-      throw this.#lost(cause);
-    }
+  /** Not the socket's own iterator: that takes several turns of the event loop a chunk, and a keystroke is a chunk. */
+  #read(): ChunkQueue {
+    const socket = this.#socket;
+    const queue = new ChunkQueue(MAX_WAITING, () => socket.resume());
+    socket.on("data", (chunk: Buffer) => {
+      if (!queue.push(chunk)) socket.pause();
+    });
+    socket.once("end", () => queue.end());
+    socket.once("close", () => {
+      if (this.#closing !== undefined) return queue.discard();
+      queue.end(socket.readableEnded ? undefined : this.#lost());
+    });
+    return queue;
   }
 
   async #end(): Promise<void> {

@@ -1,7 +1,7 @@
 // The relay's command line and configuration file, as one checked value.
 
 import { parseArgs } from "node:util";
-import { parse as parseToml } from "smol-toml";
+import { parse as parseToml, TomlError } from "smol-toml";
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestTarget } from "./guest-socket.ts";
 import type { RelayOptions } from "./relay.ts";
@@ -19,6 +19,7 @@ It sees ciphertext only and is trusted for nothing.
   --help, --version
 
 SIGUSR2 writes the counters to stderr (SIGUSR1 belongs to Node's debugger).
+Exit status: 0 stopped by a signal, 2 usage or configuration, 1 it could not start (stderr says why).
 `;
 
 export interface RelayArguments {
@@ -58,7 +59,8 @@ export function parseRelayArguments(args: readonly string[]): RelayArguments {
       allowOrigins: values["allow-origin"] ?? [],
     };
   } catch (cause) {
-    throw new SealttyError("bad-config", (cause as Error).message, { cause });
+    const message = (cause as Error).message.split(". ")[0]?.replace(/\.$/, "");
+    throw new SealttyError("bad-config", `${message}; see: sealtty-relay --help`, { cause });
   }
 }
 
@@ -68,10 +70,12 @@ export function relayOptions(args: RelayArguments, toml: string | undefined): Re
   const guests = new Map<string, GuestTarget>();
   for (const text of [...file.guests, ...args.guests]) {
     const at = text.indexOf("=");
+    if (at < 0)
+      throw bad(`--guest ${JSON.stringify(text)} has no "="; write NAME=unix:PATH or NAME=tcp:HOST:PORT`);
     const name = text.slice(0, Math.max(at, 0));
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name) || name === "healthz") {
       throw bad(
-        `--guest ${JSON.stringify(text)}: a name is 1 to 64 letters, digits, dots, dashes or underscores`,
+        `--guest ${JSON.stringify(text)}: a name is 1 to 64 letters, digits, dots, dashes or underscores; choose another before the "="`,
       );
     }
     guests.set(name, parseTarget(text.slice(at + 1)));
@@ -89,7 +93,7 @@ export function relayOptions(args: RelayArguments, toml: string | undefined): Re
 function parseTarget(text: string): GuestTarget {
   if (text.startsWith("unix:") && text.length > 5) return { kind: "unix", path: text.slice(5) };
   if (text.startsWith("tcp:")) return { kind: "tcp", ...parseHostPort(text.slice(4), 1) };
-  throw bad(`${JSON.stringify(text)} is not unix:PATH or tcp:HOST:PORT`);
+  throw bad(`${JSON.stringify(text)} is no guest's address; write unix:PATH or tcp:HOST:PORT`);
 }
 
 function parseListen(text: string): { host: string; port: number } {
@@ -101,7 +105,9 @@ function parseHostPort(text: string, least: number): { host: string; port: numbe
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
   if (host === undefined || port < least || port > 65535)
-    throw bad(`${JSON.stringify(text)} is not HOST:PORT`);
+    throw bad(
+      `${JSON.stringify(text)} is not HOST:PORT; write for example 127.0.0.1:8744, with a port from ${least} to 65535`,
+    );
   return { host, port };
 }
 
@@ -110,14 +116,20 @@ function readToml(text: string): { listen: string | undefined; guests: string[];
   try {
     root = parseToml(text);
   } catch (cause) {
-    throw new SealttyError("bad-config", `The configuration file is no TOML: ${(cause as Error).message}`, {
-      cause,
-    });
+    // Not its own message: that quotes the file, over several lines.
+    const where = cause instanceof TomlError ? `, line ${cause.line}, column ${cause.column}` : "";
+    throw new SealttyError(
+      "bad-config",
+      `The configuration file${where}: not valid TOML; check quotes, brackets and repeated keys there`,
+      { cause },
+    );
   }
   const { listen, guests = {}, allow_origins: allowOrigins = [], ...unknown } = root;
   const [stranger] = Object.keys(unknown);
   if (stranger !== undefined)
-    throw bad(`The configuration file has an unknown key ${JSON.stringify(stranger)}`);
+    throw bad(
+      `The configuration file has an unknown key ${JSON.stringify(stranger)}; known are listen, guests, allow_origins`,
+    );
   if (listen !== undefined && typeof listen !== "string") throw bad('listen must be "HOST:PORT"');
   if (typeof guests !== "object" || guests === null || Array.isArray(guests))
     throw bad("[guests] must be a table");

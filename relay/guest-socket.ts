@@ -10,6 +10,8 @@ export type GuestTarget =
 export interface GuestSocketEvents {
   onConnected(): void;
   onLost(reason: string): void;
+  /** The first attempt failed; it goes on trying. */
+  onAbsent(reason: string): void;
   onBytes(chunk: Uint8Array): void;
 }
 
@@ -21,6 +23,7 @@ export class GuestSocket {
   #delay = RECONNECT_FIRST_MS;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
+  #saidAbsent = false;
   #waiting: (() => void)[] = []; // writers that wait for room
 
   constructor(target: GuestTarget, events: GuestSocketEvents) {
@@ -76,6 +79,8 @@ export class GuestSocket {
     this.#release();
     if (this.#closed) return;
     if (wasConnected) this.#events.onLost(reason);
+    else if (!this.#saidAbsent) this.#events.onAbsent(reason);
+    this.#saidAbsent = true;
     this.#timer = setTimeout(() => this.#dial(), this.#delay);
     this.#delay = Math.min(this.#delay * 2, RECONNECT_LAST_MS);
   }

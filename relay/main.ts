@@ -32,7 +32,8 @@ function readConfig(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new SealttyError("bad-config", `Cannot read ${path} (${(cause as NodeJS.ErrnoException).code})`, {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new SealttyError("bad-config", `Cannot read ${path} (${code}); name another file with --config`, {
       cause,
     });
   }

@@ -85,6 +85,8 @@ export class GuestRoute {
         this.#startPump();
       },
       onLost: (reason) => log(`guest pipe lost (${reason}), trying again`),
+      onAbsent: (reason) =>
+        log(`no guest there yet (${reason}), trying again; check its address and that its machine runs`),
       onBytes: (chunk) => this.#fromGuest(chunk),
     });
   }

@@ -55,10 +55,8 @@ export async function startWebSocketServer(options: WebSocketServerOptions): Pro
       reject(
         new SealttyError(
           "device-unavailable",
-          `Cannot listen on ${options.host}:${options.port} (${cause.code})`,
-          {
-            cause,
-          },
+          `Cannot listen on ${options.host} port ${options.port}: ${whyNot(cause.code)}`,
+          { cause },
         ),
       ),
     );
@@ -78,6 +76,19 @@ export async function startWebSocketServer(options: WebSocketServerOptions): Pro
       await new Promise<void>((resolve) => server.close(() => resolve()));
     },
   };
+}
+
+function whyNot(code: string | undefined): string {
+  switch (code) {
+    case "EADDRINUSE":
+      return "the port is taken. Stop the other program, or choose another with --listen HOST:PORT.";
+    case "EADDRNOTAVAIL":
+      return "this machine has no such address. Choose another with --listen HOST:PORT.";
+    case "EACCES":
+      return "this user may not. Choose a port from 1024 on with --listen HOST:PORT.";
+    default:
+      return `${code ?? "unknown error"}. Choose another with --listen HOST:PORT.`;
+  }
 }
 
 function serve(client: WebSocket, route: GuestRoute): void {

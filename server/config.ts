@@ -42,11 +42,13 @@ export async function readServerConfig(file: string): Promise<ServerConfig> {
     text = await readFile(file, "utf8");
   } catch (cause) {
     const code = errorCode(cause) ?? "unknown error";
-    const next =
-      code === "ENOENT" ? "Write one (see sealttyd.example.toml), or name another with --config." : "";
-    throw new SealttyError("bad-config", `Cannot read ${escapeText(file)}: ${code}. ${next}`.trimEnd(), {
-      cause,
-    });
+    const [why, next] =
+      code === "ENOENT"
+        ? [code, "Write one (see sealttyd.example.toml), or name another with --config."]
+        : code === "EISDIR"
+          ? ["it is a directory", "Name the file in it with --config."]
+          : [code, "Check that sealttyd may read it."];
+    throw new SealttyError("bad-config", `Cannot read ${escapeText(file)}: ${why}. ${next}`, { cause });
   }
   return parseServerConfig(text, file);
 }

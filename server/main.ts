@@ -17,6 +17,8 @@ The encrypted guest console's server, to be run in the guest.
   -v, --verbose   log more
   --version       print the version
   --help          print this
+
+Exit status: 0 stopped by a signal, 2 usage, 255 it could not start or go on (the log says why).
 `;
 
 const EXIT_GOOD = 0;

@@ -98,7 +98,9 @@ async function refuseExisting(path: string): Promise<void> {
   const existing = await open(path, "r").catch((error: NodeJS.ErrnoException) => error);
   if (existing instanceof Error) {
     if (existing.code === "ENOENT") return;
-    throw new SealttyError("bad-config", `cannot look at ${path} (${existing.code})`, { cause: existing });
+    throw new SealttyError("bad-config", `cannot look at ${path} (${existing.code}); name another file`, {
+      cause: existing,
+    });
   }
   await existing.close();
   throw exists(path);
@@ -122,7 +124,9 @@ async function savePolicy(path: string, text: string, replace: boolean): Promise
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "EEXIST" && !replace) throw exists(path);
     if (created) await unlink(written).catch(() => undefined);
-    throw new SealttyError("bad-config", `cannot write ${path} (${code})`, { cause });
+    throw new SealttyError("bad-config", `cannot write ${path} (${code}); name a file where you may write`, {
+      cause,
+    });
   }
 }
 

@@ -6,6 +6,7 @@ import { hmac } from "@noble/hashes/hmac.js";
 import { sha256, sha512 } from "@noble/hashes/sha2.js";
 import { ml_kem768 } from "@noble/post-quantum/ml-kem.js";
 import { SealttyError } from "../errors.ts";
+import { crc32 } from "../frames/crc32.ts";
 import { isPrimeOrderEd25519Point, isSoundEd25519Key, requireOwn, requirePeers } from "./input-checks.ts";
 import type { CryptoSuite, KeyPair } from "./suite.ts";
 
@@ -16,6 +17,7 @@ import type { CryptoSuite, KeyPair } from "./suite.ts";
 export function nobleSuite(randomBytes: (length: number) => Uint8Array): CryptoSuite {
   return {
     name: "noble",
+    crc32: (bytes) => crc32(bytes),
     sha256: (message) => sha256(message),
     sha512: (message) => sha512(message),
     hmacSha256: (key, message) => hmac(sha256, key, message),

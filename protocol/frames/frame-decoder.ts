@@ -32,6 +32,12 @@ export class FrameDecoder {
   #frames: DecodedFrame[] = [];
   #noise: Uint8Array = NOTHING;
   #noiseBytes = 0;
+  readonly #checksum: (bytes: Uint8Array) => number;
+
+  /** @param checksum - CRC-32; native where the runtime has it. */
+  constructor(checksum: (bytes: Uint8Array) => number = crc32) {
+    this.#checksum = checksum;
+  }
 
   /** Noise seen since the start, bytes. */
   get noiseBytes(): number {
@@ -50,7 +56,7 @@ export class FrameDecoder {
       // The usual case costs no copy: a whole frame inside one chunk.
       const whole =
         zero >= 0 && this.#length === 0 && !this.#overflowed && piece.length > 0
-          ? checkedBody(piece)
+          ? this.#checkedBody(piece)
           : undefined;
       if (whole !== undefined) {
         this.#frames.push({ body: whole, encoding: "binary" });
@@ -97,7 +103,7 @@ export class FrameDecoder {
       this.#append(piece.subarray(from, at));
       this.#lineLength = 0;
       if (byte === LF || byte === CR) {
-        const body = bodyUnderCrc(readArmourLine(this.#line.subarray(0, position)));
+        const body = this.#bodyUnderCrc(readArmourLine(this.#line.subarray(0, position)));
         if (body !== undefined) {
           this.#frames.push({ body, encoding: "armour" });
           if (!this.#overflowed) this.#length -= position; // the line itself is no noise
@@ -127,7 +133,7 @@ export class FrameDecoder {
   #endSegment(): void {
     const segment = this.#segment.subarray(0, this.#length);
     if (!this.#overflowed && segment.length > 0) {
-      const body = checkedBody(segment);
+      const body = this.#checkedBody(segment);
       if (body !== undefined) this.#frames.push({ body, encoding: "binary" });
       else this.#addNoise(segment);
     }
@@ -146,20 +152,20 @@ export class FrameDecoder {
     kept.set(newest, older);
     this.#noise = kept;
   }
-}
 
-function checkedBody(encoded: Uint8Array): Uint8Array | undefined {
-  return encoded.length > MAX_SEGMENT ? undefined : bodyUnderCrc(cobsDecode(encoded));
-}
+  #checkedBody(encoded: Uint8Array): Uint8Array | undefined {
+    return encoded.length > MAX_SEGMENT ? undefined : this.#bodyUnderCrc(cobsDecode(encoded));
+  }
 
-function bodyUnderCrc(checked: Uint8Array | undefined): Uint8Array | undefined {
-  if (checked === undefined || checked.length < 5 || checked.length - 4 > MAX_FRAME_BODY) return undefined;
-  const end = checked.length - 4;
-  const stated =
-    (((checked[end] as number) << 24) |
-      ((checked[end + 1] as number) << 16) |
-      ((checked[end + 2] as number) << 8) |
-      (checked[end + 3] as number)) >>>
-    0;
-  return crc32(checked, 0, end) === stated ? checked.subarray(0, end) : undefined;
+  #bodyUnderCrc(checked: Uint8Array | undefined): Uint8Array | undefined {
+    if (checked === undefined || checked.length < 5 || checked.length - 4 > MAX_FRAME_BODY) return undefined;
+    const end = checked.length - 4;
+    const stated =
+      (((checked[end] as number) << 24) |
+        ((checked[end + 1] as number) << 16) |
+        ((checked[end + 2] as number) << 8) |
+        (checked[end + 3] as number)) >>>
+      0;
+    return this.#checksum(checked.subarray(0, end)) === stated ? checked.subarray(0, end) : undefined;
+  }
 }

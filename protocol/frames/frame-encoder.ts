@@ -9,14 +9,18 @@ import { crc32 } from "./crc32.ts";
 export type FrameEncoding = "binary" | "armour";
 
 /** @param body - 1 to MAX_FRAME_BODY bytes (armour: MAX_ARMOUR_BODY). @throws SealttyError `api-misuse` on any other size. */
-export function encodeFrame(body: Uint8Array, encoding: FrameEncoding): Uint8Array<ArrayBuffer> {
+export function encodeFrame(
+  body: Uint8Array,
+  encoding: FrameEncoding,
+  checksum: (bytes: Uint8Array) => number = crc32,
+): Uint8Array<ArrayBuffer> {
   const limit = encoding === "binary" ? MAX_FRAME_BODY : MAX_ARMOUR_BODY;
   if (body.length === 0 || body.length > limit) {
     throw new SealttyError("api-misuse", `A ${encoding} frame holds 1 to ${limit} bytes, not ${body.length}`);
   }
   const checked = new Uint8Array(body.length + 4);
   checked.set(body);
-  const crc = crc32(body);
+  const crc = checksum(body);
   checked[body.length] = crc >>> 24;
   checked[body.length + 1] = crc >>> 16;
   checked[body.length + 2] = crc >>> 8;

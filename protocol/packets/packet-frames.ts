@@ -40,17 +40,33 @@ export function streamOverhead(stream: number, offset: number, length: number): 
   return 1 + varintLength(stream) + varintLength(offset) + varintLength(length);
 }
 
-/** Fills one packet's plaintext, never more than `capacity` bytes. */
+/** Fills the plaintext of one packet after the other, in one buffer: a packet per keystroke must not cost 16 KiB each. */
 export class PacketWriter {
-  readonly #bytes: Uint8Array;
+  #bytes = new Uint8Array(0);
+  #capacity = 0;
   #at = 0;
 
-  constructor(capacity: number) {
-    this.#bytes = new Uint8Array(capacity);
+  constructor(capacity = 0) {
+    this.begin(capacity);
+  }
+
+  /** A new packet of at most `capacity` bytes; what `written` gave before is gone. */
+  begin(capacity: number): void {
+    if (capacity > this.#bytes.length) {
+      this.wipe();
+      this.#bytes = new Uint8Array(capacity);
+    }
+    this.#capacity = capacity;
+    this.#at = 0;
+  }
+
+  /** Best effort (docs/limits.md). */
+  wipe(): void {
+    this.#bytes.fill(0);
   }
 
   get room(): number {
-    return this.#bytes.length - this.#at;
+    return this.#capacity - this.#at;
   }
   get written(): Uint8Array {
     return this.#bytes.subarray(0, this.#at);

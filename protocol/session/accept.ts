@@ -39,8 +39,8 @@ class Port implements GuestPort {
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
 
-  constructor(pipe: Pipe) {
-    this.pump = new PipePump(pipe, () => this.#next());
+  constructor(pipe: Pipe, checksum: (bytes: Uint8Array) => number) {
+    this.pump = new PipePump(pipe, checksum, () => this.#next());
   }
 
   /** WELCOME and REPLY; beyond the bound they are dropped, the client asks again. */
@@ -102,8 +102,8 @@ export class GuestEndpoint {
     pipe: Pipe,
     traits: { readonly armourOnly: boolean } = { armourOnly: false },
   ): Promise<void> {
-    const port = new Port(pipe);
-    const decoder = new FrameDecoder();
+    const port = new Port(pipe, this.#options.suite.crc32);
+    const decoder = new FrameDecoder(this.#options.suite.crc32);
     this.#pumps.add(port.pump);
     try {
       for await (const chunk of pipe.incoming) {

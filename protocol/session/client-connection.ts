@@ -102,7 +102,7 @@ export class ClientConnection {
     this.#id = options.suite.randomBytes(4);
     this.closed = this.#end.promise;
     const encoding = options.encoding === "armour" ? "armour" : "binary";
-    this.#link = new ClientLink(() => options.dial(), options.clock, encoding, {
+    this.#link = new ClientLink(() => options.dial(), options.clock, options.suite.crc32, encoding, {
       onPipe: () => this.#onPipe(),
       onFrame: (body, how) => this.#onFrame(body, how),
       onNoise: (noise) => options.onHostNoise?.(noise),

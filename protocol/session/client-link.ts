@@ -25,6 +25,7 @@ export class ClientLink {
   readonly #dial: () => Promise<Pipe>;
   readonly #clock: Clock;
   readonly #events: ClientLinkEvents;
+  readonly #checksum: (bytes: Uint8Array) => number;
   encoding: FrameEncoding;
   #pipe: Pipe | undefined;
   #pump: PipePump | undefined;
@@ -32,7 +33,14 @@ export class ClientLink {
   #stopWaiting: (() => void) | undefined;
   #pipes = 0;
 
-  constructor(dial: () => Promise<Pipe>, clock: Clock, encoding: FrameEncoding, events: ClientLinkEvents) {
+  constructor(
+    dial: () => Promise<Pipe>,
+    clock: Clock,
+    checksum: (bytes: Uint8Array) => number,
+    encoding: FrameEncoding,
+    events: ClientLinkEvents,
+  ) {
+    this.#checksum = checksum;
     this.#dial = dial;
     this.#clock = clock;
     this.encoding = encoding;
@@ -84,12 +92,12 @@ export class ClientLink {
       await pipe.close();
       return false;
     }
-    const pump = new PipePump(pipe, () => {
+    const pump = new PipePump(pipe, this.#checksum, () => {
       const body = this.#events.source();
       return body === undefined ? undefined : { body, encoding: this.encoding };
     });
     this.#pump = pump;
-    const decoder = new FrameDecoder();
+    const decoder = new FrameDecoder(this.#checksum);
     let heard = false;
     try {
       this.#events.onPipe();

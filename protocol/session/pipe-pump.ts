@@ -6,11 +6,17 @@ import type { Pipe } from "../pipe.ts";
 export class PipePump {
   readonly #pipe: Pipe;
   readonly #source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined;
+  readonly #checksum: (bytes: Uint8Array) => number;
   #running = false;
   #stopped = false;
 
   /** @param source - the next frame to send; undefined where none is due. */
-  constructor(pipe: Pipe, source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined) {
+  constructor(
+    pipe: Pipe,
+    checksum: (bytes: Uint8Array) => number,
+    source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined,
+  ) {
+    this.#checksum = checksum;
     this.#pipe = pipe;
     this.#source = source;
   }
@@ -30,7 +36,7 @@ export class PipePump {
       while (!this.#stopped) {
         const frame = this.#source();
         if (frame === undefined) break;
-        const bytes = encodeFrame(frame.body, frame.encoding);
+        const bytes = encodeFrame(frame.body, frame.encoding, this.#checksum);
         try {
           await this.#pipe.send(bytes);
         } catch {

@@ -39,7 +39,7 @@ export class Stream {
   readonly id: number;
   readonly send = new SendBuffer();
   readonly receive: Reassembly;
-  /** Called when `receive` has something new, when credit or buffer room came, when the connection ended. */
+  /** Called when `receive` has something new, when credit came, when bytes were sent or acknowledged. Must not send. */
   onChange: () => void = () => {};
   windowDue = false; // the peer must be told the credit
 
@@ -63,6 +63,7 @@ export class StreamConnection {
   readonly #opener: PacketOpener;
   readonly #recovery: Recovery;
   readonly #received = new ReceivedNumbers();
+  readonly #writer = new PacketWriter();
   readonly #streams = new Map<number, Stream>();
   #highestStream = -1; // ever opened
   #turn = 0; // which stream goes first in the next packet
@@ -196,7 +197,8 @@ export class StreamConnection {
       (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
     const ackNow = this.#ackAt !== undefined && (carries || this.#ackAt <= now);
     if (!carries && !ackNow) return undefined;
-    const writer = new PacketWriter((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
+    const writer = this.#writer;
+    writer.begin((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
     if (ackNow && writer.ack(this.#received.ranges)) {
       this.#ackDue = 0;
       this.#ackAt = undefined;
@@ -232,6 +234,7 @@ export class StreamConnection {
   destroy(): void {
     this.#sealer.destroy();
     this.#opener.destroy();
+    this.#writer.wipe();
     for (const stream of this.#streams.values()) stream.send.wipe();
   }
 
@@ -326,6 +329,12 @@ export class StreamConnection {
   }
 
   #fillFrom(stream: Stream, writer: PacketWriter, contents: Content[]): void {
+    if (!stream.send.hasWork) return;
+    this.#fillWhileRoom(stream, writer, contents);
+    stream.onChange(); // what waits to write need not wait for the acknowledgement
+  }
+
+  #fillWhileRoom(stream: Stream, writer: PacketWriter, contents: Content[]): void {
     while (stream.send.hasWork) {
       // The offset's length is not known before `take`: reckon with the longest.
       const part = stream.send.take(writer.room - streamOverhead(stream.id, 2 ** 47, writer.room));

@@ -10,7 +10,7 @@ import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
 import { FdWriter } from "../nonblocking-fd.ts";
-import { ChunkQueue } from "./chunk-queue.ts";
+import { ChunkQueue } from "../../node/chunk-queue.ts";
 import { readFd } from "./fd-reader.ts";
 import type { FdReader } from "./fd-reader.ts";
 
@@ -84,7 +84,7 @@ export async function openTty(device: string, options: TtyPipeOptions = {}): Pro
           : "See the kernel log.";
     throw new SealttyError(
       "device-unavailable",
-      `Cannot open ${shown}: ${code ?? "unknown error"}. ${next}`,
+      `Cannot open ${shown}: ${code === "ENOENT" ? "there is no such device (ENOENT)" : (code ?? "unknown error")}. ${next}`,
       {
         cause,
       },
@@ -130,8 +130,8 @@ async function makeRaw(device: string, shown: string, stty: string): Promise<voi
   } catch (cause) {
     const why =
       errorCode(cause) === "ENOENT"
-        ? "the program stty is missing"
-        : "stty refused: is it a terminal at all?";
+        ? "the program stty is missing. Install coreutils, or busybox with stty."
+        : "stty refused, so it is probably no terminal. Check device in the configuration.";
     throw new SealttyError("device-unavailable", `Cannot make ${shown} raw: ${why}`, { cause });
   } finally {
     fs.closeSync(fd);

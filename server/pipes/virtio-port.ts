@@ -10,7 +10,7 @@ import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
 import { FdWriter } from "../nonblocking-fd.ts";
-import { ChunkQueue } from "./chunk-queue.ts";
+import { ChunkQueue } from "../../node/chunk-queue.ts";
 import { readFd } from "./fd-reader.ts";
 import type { FdReader } from "./fd-reader.ts";
 

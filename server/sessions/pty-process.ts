@@ -20,11 +20,9 @@ import type { PtyAddon } from "./pty-addon.ts";
 /** Read-ahead, and the most that one read() gives. */
 const BUFFER_SIZE = 64 * 1024;
 /** The kernel gives at most 4095 bytes of a pty at a time. */
-const LANDING_SIZE = 4096;
-/** A read that brought at least this much probably has more behind it. */
+const LANDING_SIZE = 4095;
+/** A read that brought at least this much probably has more behind it: worth one turn of the loop to gather. */
 const LARGE_READ = 2048;
-/** Reads in a row for one event, so that a flood leaves time for others. */
-const MAX_READS_IN_A_ROW = 32;
 /** Up to here a chunk is copied out, above it the buffer itself is handed over. */
 const COPY_BELOW = 16 * 1024;
 
@@ -153,6 +151,7 @@ class PtyProcess implements GuestProcess {
   #phase: "running" | "draining" | "ended" = "running";
   #status: ExitStatus | undefined;
   #resolveExit!: (status: ExitStatus) => void;
+  #gathering = false;
   #lastInput = 0x0a;
   #quietSince = 0;
   #afterExit = 0; // bytes
@@ -243,23 +242,16 @@ class PtyProcess implements GuestProcess {
     if (this.#phase !== "running") return false;
     this.#landing.copy(this.#buffer, this.#length, 0, length);
     this.#length += length;
-    if (length >= LARGE_READ) this.#readMore();
-    this.#handOver();
-    return this.#length <= BUFFER_SIZE - LANDING_SIZE;
-  }
-
-  /** One event of the loop brings 4 KiB at most; asking the kernel again at once brings the rest. */
-  #readMore(): void {
-    for (let reads = 0; reads < MAX_READS_IN_A_ROW && this.#length < BUFFER_SIZE; reads++) {
-      let length: number | "again";
-      try {
-        length = readNow(this.#master, this.#buffer, this.#length);
-      } catch {
-        return; // libuv will meet it as well
-      }
-      if (length === "again" || length === 0) return;
-      this.#length += length;
+    if (length < LARGE_READ) this.#handOver();
+    else if (!this.#gathering) {
+      this.#gathering = true;
+      setImmediate(() => {
+        this.#gathering = false;
+        this.#handOver();
+        if (this.#phase === "running" && this.#length === 0) this.#stream.resume();
+      });
     }
+    return this.#length <= BUFFER_SIZE - LANDING_SIZE;
   }
 
   #take(): Uint8Array {

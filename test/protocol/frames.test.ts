@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { armourLine, readArmourLine } from "../../protocol/frames/armour.ts";
 import { cobsDecode, cobsEncodeInto, maxCobsLength } from "../../protocol/frames/cobs.ts";
@@ -17,6 +18,15 @@ const cobsEncode = (source: Uint8Array): Uint8Array => {
 test("crc32() gives the check value of the CRC catalogue", () => {
   expect(crc32(utf8("123456789"))).toBe(0xcbf43926);
   expect(crc32(new Uint8Array(0))).toBe(0);
+});
+
+test("the native checksum and ours agree, at every length and alignment", () => {
+  fc.assert(
+    fc.property(bytes(300), fc.nat({ max: 20 }), (data, skip) => {
+      expect(crc32(data.subarray(skip))).toBe(nodeSuite.crc32(data.subarray(skip)));
+      expect(crc32(data, Math.min(skip, data.length))).toBe(nodeSuite.crc32(data.subarray(skip)));
+    }),
+  );
 });
 
 test.each([

@@ -10,7 +10,7 @@ import { nodeClock } from "../../node/clock.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
 import { FdWriter } from "../../server/nonblocking-fd.ts";
-import { ChunkQueue } from "../../server/pipes/chunk-queue.ts";
+import { ChunkQueue } from "../../node/chunk-queue.ts";
 import { isKernelConsole, openTty } from "../../server/pipes/tty.ts";
 import { openVirtioPort } from "../../server/pipes/virtio-port.ts";
 import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
