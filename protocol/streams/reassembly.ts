@@ -3,6 +3,9 @@
 import { SealttyError } from "../errors.ts";
 import { MAX_STREAM_PIECES } from "../limits.ts";
 
+const GATHER_BELOW = 512;
+const BLOCK = 4096;
+
 interface Piece {
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -11,6 +14,8 @@ interface Piece {
 export class Reassembly {
   readonly #window: number;
   readonly #ready: Uint8Array[] = [];
+  #block: Uint8Array | undefined; // of the last chunk in `ready`, while small pieces are gathered there
+  #blockUsed = 0;
   #waiting: Piece[] = []; // above a gap, by offset, not overlapping
   #delivered = 0; // offset behind the last byte in `ready`
   #consumed = 0;
@@ -58,6 +63,7 @@ export class Reassembly {
 
   /** The next chunk in order, owned by the caller; undefined where none is ready. */
   shift(): Uint8Array | undefined {
+    if (this.#ready.length === 1) this.#block = undefined; // it goes to the caller: no more may be gathered into it
     return this.#ready.shift();
   }
 
@@ -73,9 +79,25 @@ export class Reassembly {
   #deliver(offset: number, bytes: Uint8Array): void {
     const fresh = bytes.subarray(this.#delivered - offset);
     if (fresh.length === 0) return;
-    // A view keeps its whole packet alive: a small one is copied, or one credit byte could hold 16 KiB.
-    this.#ready.push(fresh.length * 2 < fresh.buffer.byteLength ? fresh.slice() : fresh);
+    // A view keeps its whole packet alive, and an array of its own costs far more than a byte: small pieces that nobody
+    // has taken yet are gathered, or a peer could make one byte of credit hold hundreds.
+    if (fresh.length <= GATHER_BELOW && this.#ready.length > 0) this.#gather(fresh);
+    else {
+      this.#block = undefined; // it is no longer the last
+      this.#ready.push(fresh.length * 2 < fresh.buffer.byteLength ? fresh.slice() : fresh);
+    }
     this.#delivered += fresh.length;
+  }
+
+  #gather(piece: Uint8Array): void {
+    if (this.#block === undefined || this.#blockUsed + piece.length > BLOCK) {
+      this.#block = new Uint8Array(BLOCK);
+      this.#blockUsed = 0;
+      this.#ready.push(this.#block);
+    }
+    this.#block.set(piece, this.#blockUsed);
+    this.#blockUsed += piece.length;
+    this.#ready[this.#ready.length - 1] = this.#block.subarray(0, this.#blockUsed);
   }
 
   #closeGap(): void {
