@@ -2,7 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { mustRun, projectRoot, run } from "./run.mjs";
+import { mustRun, projectRoot, run, ScriptError } from "./run.mjs";
 
 async function readJson(file) {
   try {
@@ -24,11 +24,20 @@ async function installedAsLocked() {
   });
 }
 
-/** Runs `npm ci` unless node_modules is what package-lock.json asks for. */
+/**
+ * Installs unless node_modules is what package-lock.json asks for. `npm install --no-save` takes the locked versions and
+ * hashes as `npm ci` does, but does not refuse a lockfile that leaves out other systems' optional binaries: a registry
+ * mirror may not carry those. What is there afterwards is compared with the lockfile.
+ */
 export async function ensureNodeModules() {
   if (await installedAsLocked()) return;
   process.stdout.write("Installing the npm packages of package-lock.json\n");
-  await mustRun("npm", ["ci"], { show: true });
+  await mustRun("npm", ["install", "--no-save"], { show: true });
+  if (!(await installedAsLocked())) {
+    throw new ScriptError(
+      "npm installed something else than package-lock.json asks for. Remove node_modules and try again.",
+    );
+  }
 }
 
 /** Runs a program of node_modules/.bin. */
