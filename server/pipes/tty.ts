@@ -131,7 +131,7 @@ async function makeRaw(device: string, shown: string, stty: string): Promise<voi
     const why =
       errorCode(cause) === "ENOENT"
         ? "the program stty is missing. Install coreutils, or busybox with stty."
-        : "stty refused, so it is probably no terminal. Check device in the configuration.";
+        : "stty refused: is it a terminal at all? Check device in the configuration.";
     throw new SealttyError("device-unavailable", `Cannot make ${shown} raw: ${why}`, { cause });
   } finally {
     fs.closeSync(fd);

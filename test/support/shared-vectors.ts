@@ -26,9 +26,10 @@ export function readShared(path: string): Uint8Array {
 
 /** For each test file that has `test.runIf(hasShared)`: without the vectors, one test whose name says so. */
 export function tellIfSharedIsAbsent(): void {
-  test.runIf(!hasShared)(`NOT RUN: no shared vectors at ${place} (set SEALTTY_SHARED)`, () => {
-    expect(hasShared).toBe(false);
-  });
+  if (!hasShared)
+    test(`NOT RUN: no shared vectors at ${place} (set SEALTTY_SHARED)`, () => {
+      expect(hasShared).toBe(false);
+    });
 }
 
 /** A Wycheproof file, by the fields that the tests of one schema have. */

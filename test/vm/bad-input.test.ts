@@ -24,7 +24,7 @@ beforeAll(async () => {
   });
   const policy = path.join(vm.directory, "policy.toml");
   const saved = await runCli(["inspect", vm.address, "--save-policy", policy, "--json", "--timeout", "60"]);
-  expect(saved.status, saved.stderr).toBe(0);
+  if (saved.status !== 0) throw new Error(saved.stderr);
   policyText = (JSON.parse(saved.stdout.split("\n")[0] as string) as { claims: { policyText: string } })
     .claims.policyText;
 }, BOOT_TIMEOUT);

@@ -23,10 +23,11 @@ import {
   suite,
 } from "./support.ts";
 
-test.runIf(!hasEvidence)("sample evidence is absent: its tests did not run", () => {
-  expect(samples("tpm")).toEqual([]);
-  console.warn(`No sample evidence at ${evidenceDirectory}; the other attestation tests still ran.`);
-});
+if (!hasEvidence)
+  test("sample evidence is absent: its tests did not run", () => {
+    expect(samples("tpm")).toEqual([]);
+    console.warn(`No sample evidence at ${evidenceDirectory}; the other attestation tests still ran.`);
+  });
 
 type Selection = readonly [string, readonly number[]];
 
