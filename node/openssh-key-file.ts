@@ -74,7 +74,10 @@ function openEnvelope(text: string, name: string): Envelope {
     }
     if (/^(?:ssh|sk|ecdsa)-\S+ /.test(text))
       throw refused(name, "this is a public key; name the private key file");
-    throw refused(name, "this is not an OpenSSH private key file");
+    throw refused(
+      name,
+      "this is not an OpenSSH private key file. Name the private key that ssh-keygen -t ed25519 made, or load it with ssh-add",
+    );
   }
   const bytes = decodeBase64(lines.slice(begin + 1, end).join(""));
   if (bytes === undefined) throw refused(name, "the key file is damaged");

@@ -52,7 +52,17 @@ export async function serve(config: ServerConfig, log: Log): Promise<{ stop(): P
 
 async function openEvidence(config: ServerConfig, log: Log): Promise<EvidenceProvider> {
   if (config.evidence.type === "tpm") {
-    return openTpmEvidence({ device: config.evidence.device, pcrs: config.evidence.pcrs, suite: nodeSuite });
+    const provider = await openTpmEvidence({
+      device: config.evidence.device,
+      pcrs: config.evidence.pcrs,
+      suite: nodeSuite,
+    });
+    // Better now, to whoever starts this, than to the first client: is there a TPM that answers behind the device?
+    await provider.prepareAux().catch(async (error: unknown) => {
+      await provider.close();
+      throw error;
+    });
+    return provider;
   }
   log.warn("SIMULATED EVIDENCE is configured: it proves nothing about this machine");
   return new SimulatedEvidenceProvider(SIMULATED_OPT_IN, nodeSuite, config.evidence.instance);

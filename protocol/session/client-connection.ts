@@ -53,6 +53,14 @@ const CLOSE_WAIT = 1000;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
+/** What a person can do after the guest's CLOSE, by its code. */
+const AFTER_CLOSE: Readonly<Record<string, string>> = {
+  busy: "It has too much to do: try again in some seconds.",
+  "shutting-down": "Its sealttyd is being stopped, or the guest shuts down: connect again once it is back.",
+  "not-authenticated": "No user was authenticated in time, or too many attempts failed: connect again.",
+  protocol: "One side broke the protocol: install matching versions of sealtty and sealttyd.",
+};
+
 type Options = Pick<ConnectOptions, "dial" | "suite" | "clock" | "encoding" | "onState" | "onHostNoise">;
 
 interface ReceivedEvidence {
@@ -340,9 +348,9 @@ export class ClientConnection {
     }
     if (connection.peerClose !== undefined && !connection.closing) {
       const reason = closeReason(connection.peerClose);
-      const next = reason === "busy" ? " It is busy: try again in some seconds." : "";
+      const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
       this.#fail(
-        new SealttyError("transport-lost", `The guest closed the connection (${reason}).${next}`),
+        new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`),
         reason,
       );
     }
