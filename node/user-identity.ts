@@ -150,7 +150,7 @@ function readKey(file: string): string {
 
 function reasonOf(cause: unknown): string {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
-  if (code === "ENOENT") return "no such file; check the path given with -i";
+  if (code === "ENOENT") return "no such file";
   if (code === "EACCES") return "no permission to read it";
   return `cannot be read (${code})`;
 }

@@ -44,7 +44,7 @@ export async function startWebSocketServer(options: WebSocketServerOptions): Pro
     const route = options.routes.get(nameOf(request.url));
     if (route === undefined) return refuse(socket, "404 Not Found", "no such guest");
     if (!originAllowed(request.headers.origin, options.allowOrigins)) {
-      options.log(`refused the page origin ${JSON.stringify(request.headers.origin)}`);
+      options.log(`refused the page origin ${loggable(request.headers.origin ?? "")}`);
       return refuse(socket, "403 Forbidden", "this page may not use the relay (--allow-origin)");
     }
     sockets.handleUpgrade(request, socket, head, (client) => serve(client, route));
@@ -132,6 +132,11 @@ function pingAll(sockets: WebSocketServer): void {
 
 function nameOf(url: string | undefined): string {
   return (url ?? "/").split("?", 1)[0]?.slice(1) ?? "";
+}
+
+/** A header may hold 8-bit controls, which JSON leaves as they are and the operator's terminal obeys. */
+function loggable(header: string): string {
+  return JSON.stringify(header.slice(0, 200).replaceAll(/[^\x20-\x7e]/g, "?"));
 }
 
 function answerText(request: http.IncomingMessage, response: http.ServerResponse): void {

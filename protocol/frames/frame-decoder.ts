@@ -30,7 +30,9 @@ export class FrameDecoder {
   readonly #line = new Uint8Array(MAX_ARMOUR_LINE + 1);
   #lineLength = 0; // 0: no armoured line under way
   #frames: DecodedFrame[] = [];
-  #noise: Uint8Array = NOTHING;
+  // Twice what is kept, so that making room is rare: a host may send its noise in pieces of one byte.
+  readonly #noise = new Uint8Array(2 * MAX_NOISE_KEPT);
+  #noiseLength = 0; // of this call
   #noiseBytes = 0;
   readonly #checksum: (bytes: Uint8Array) => number;
 
@@ -47,7 +49,7 @@ export class FrameDecoder {
   /** Takes one chunk of the stream. Never throws; holds at most two bounded buffers between calls. */
   push(chunk: Uint8Array): Decoded {
     this.#frames = [];
-    this.#noise = NOTHING;
+    this.#noiseLength = 0;
     let at = 0;
     while (at < chunk.length) {
       const zero = chunk.indexOf(0, at);
@@ -67,7 +69,7 @@ export class FrameDecoder {
       }
       at = end + 1;
     }
-    return { frames: this.#frames, noise: this.#noise };
+    return { frames: this.#frames, noise: this.#newestNoise() };
   }
 
   #takePiece(piece: Uint8Array): void {
@@ -145,12 +147,18 @@ export class FrameDecoder {
   #addNoise(bytes: Uint8Array): void {
     if (bytes.every((byte) => byte === LF || byte === CR)) return; // what stands around an armoured line
     this.#noiseBytes += bytes.length;
-    const kept = new Uint8Array(Math.min(MAX_NOISE_KEPT, this.#noise.length + bytes.length));
-    const newest = bytes.subarray(Math.max(0, bytes.length - kept.length));
-    const older = kept.length - newest.length;
-    kept.set(this.#noise.subarray(this.#noise.length - older));
-    kept.set(newest, older);
-    this.#noise = kept;
+    const newest = bytes.subarray(Math.max(0, bytes.length - MAX_NOISE_KEPT));
+    if (this.#noiseLength + newest.length > this.#noise.length) {
+      this.#noise.copyWithin(0, this.#noiseLength - MAX_NOISE_KEPT, this.#noiseLength);
+      this.#noiseLength = MAX_NOISE_KEPT;
+    }
+    this.#noise.set(newest, this.#noiseLength);
+    this.#noiseLength += newest.length;
+  }
+
+  #newestNoise(): Uint8Array {
+    if (this.#noiseLength === 0) return NOTHING;
+    return this.#noise.slice(Math.max(0, this.#noiseLength - MAX_NOISE_KEPT), this.#noiseLength);
   }
 
   #checkedBody(encoded: Uint8Array): Uint8Array | undefined {

@@ -50,6 +50,8 @@ const FORGET_AFTER = 30 * 60_000;
 const LINGER = 3000;
 const MAX_AUTH_ATTEMPTS = 5;
 const REFUSAL_DELAY = 1000;
+/** A client that does not take its answers is not heard further: each OPEN would leave one more here. */
+const MAX_ANSWERS_HELD = 64 * 1024;
 
 export interface GuestServices {
   /** @throws SealttyError `evidence-unavailable`. */
@@ -233,8 +235,9 @@ export class GuestConnection {
   }
 
   #readMessages(): void {
-    // One attempt to authenticate at a time: what follows waits in the stream, under credit.
-    while (!this.#deciding && !this.#over) {
+    // One attempt to authenticate at a time, and answers that were taken: what follows waits in the stream, under credit.
+    // After a CLOSE of either side nothing counts any more, a further attempt least of all.
+    while (!this.#deciding && !this.#ending && this.#messages.held <= MAX_ANSWERS_HELD) {
       const message = this.#messages.next(
         this.authenticated ? MAX_COMMAND_BYTES + 128 * 1024 : MAX_AUTH_MESSAGE,
       );
@@ -379,6 +382,7 @@ export class GuestConnection {
 
   #linger(): void {
     this.#closedAt ??= this.#clock.now();
+    this.#deadline.set(this.#nextDeadline()); // a host that takes no frames must not keep the keys alive
   }
 
   #nextDeadline(): number | undefined {

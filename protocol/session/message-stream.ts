@@ -20,6 +20,11 @@ export class MessageStream {
     this.#stream = stream;
   }
 
+  /** Bytes sent and not yet acknowledged. */
+  get held(): number {
+    return this.#stream.send.held;
+  }
+
   send(message: SessionMessage): void {
     this.#stream.send.write(encodeMessage(message));
     this.#connection.onWork();

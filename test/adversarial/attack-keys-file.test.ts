@@ -1,0 +1,42 @@
+// A guest's user owns the file that `%u` names: it must not be able to stop the daemon with it.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { userKeys } from "../../server/user-keys.ts";
+
+const FIELDS = { handshakeHash: new Uint8Array(32), evidenceDigest: new Uint8Array(32), user: os.userInfo().username, service: "sealtty-session" };
+
+async function attempt(make: (file: string) => void): Promise<{ result: boolean | "hangs"; log: string[] }> {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-keys-"));
+  const file = path.join(directory, "keys");
+  const log: string[] = [];
+  const say = (message: string, fields?: object) => void log.push(`${message} ${JSON.stringify(fields)}`);
+  try {
+    make(file);
+    const check = userKeys({ authorizedKeys: file, login: undefined, shell: undefined }, { error: say, warn: say, info: say, debug: say });
+    const late = new Promise<"hangs">((resolve) => setTimeout(() => resolve("hangs"), 3000).unref());
+    const result = await Promise.race([check(FIELDS, new Uint8Array(51), new Uint8Array(10)), late]);
+    if (result === "hangs") execFileSync("sh", ["-c", `timeout 1 sh -c ': > "$1"' sh "$0" || true`, file]);
+    return { result, log };
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test("a FIFO in place of authorized_keys is refused at once", async () => {
+  expect((await attempt((file) => execFileSync("mkfifo", [file]))).result).toBe(false);
+});
+
+test("an endless file that says it is empty is refused", async () => {
+  const { result, log } = await attempt((file) => symlinkSync("/dev/zero", file));
+  expect(result).toBe(false);
+  expect(log.length).toBe(1);
+});
+
+test("a file of nonsense does not fill the log", async () => {
+  const { result, log } = await attempt((file) => writeFileSync(file, "nonsense\n".repeat(20_000)));
+  expect(result).toBe(false);
+  expect(log.length).toBeLessThanOrEqual(10);
+});

@@ -1,0 +1,178 @@
+// What an attacker without a key can make a guest, or a client, spend: each test was a finding once.
+import { performance } from "node:perf_hooks";
+import { expect, test } from "vitest";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { encodeClientHello, encodeInitMessage, prologueOf } from "../../protocol/handshake/client-hello.ts";
+import { startInitiator } from "../../protocol/handshake/initiator.ts";
+import { FragmentAssembly, helloBody, initBodies, readReply, readWelcome } from "../../protocol/frames/frame-body.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
+import { encodeMessage, SERVICE, type SessionMessage } from "../../protocol/session/messages.ts";
+import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
+import { MessageStream } from "../../protocol/session/message-stream.ts";
+import { fastClock, ManualClock } from "../support/clocks.ts";
+import { memoryPipes } from "../support/memory-pipe.ts";
+import { testGuest, type TestGuest } from "../support/session.ts";
+
+/** A client that keeps no rule: it acknowledges what it likes, reads what it likes, sends what it likes. */
+export async function rawClient(guest: TestGuest, given?: ReturnType<typeof memoryPipes>, clock?: ManualClock) {
+  const pipes = given ?? memoryPipes();
+  if (given === undefined) void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const id = nodeSuite.randomBytes(4);
+  const hello = encodeClientHello({ nonce: nodeSuite.randomBytes(32), address: "x", identity: "x", evidenceTypes: ["simulated"] });
+  const { message1, awaiting } = startInitiator(nodeSuite, prologueOf(id, hello));
+  const decoder = new FrameDecoder();
+  const bodies: Uint8Array[] = [];
+  let onBody: (body: Uint8Array) => void = (body) => void bodies.push(body);
+  void (async () => {
+    for await (const chunk of pipes.client.incoming) for (const { body } of decoder.push(chunk).frames) onBody(body);
+  })();
+  const until = async (holds: () => boolean) => {
+    const end = performance.now() + 20_000;
+    while (!holds()) {
+      if (performance.now() > end) throw new Error("nothing came");
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+  await pipes.client.send(encodeFrame(helloBody(id), "binary"));
+  await until(() => bodies.length > 0);
+  const { cookie } = readWelcome(bodies.shift() as Uint8Array);
+  for (const body of initBodies(id, cookie, encodeInitMessage(hello, message1), 752)) await pipes.client.send(encodeFrame(body, "binary"));
+  const assembly = new FragmentAssembly();
+  let message2: Uint8Array | undefined;
+  await until(() => {
+    for (const body of bodies.splice(0)) if (body[0] === 0x14) message2 ??= assembly.add(readReply(body));
+    return message2 !== undefined;
+  });
+  const handshaken = awaiting.receive(message2 as Uint8Array);
+  if (handshaken === undefined) throw new Error("handshake");
+  const keys = { connectionId: id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
+  const start = performance.now();
+  const now = () => clock?.now() ?? performance.now() - start;
+  const connection = new StreamConnection(nodeSuite, keys, { bytes: 65536, frames: 64 }, 0);
+  const control = connection.openStream(0, { receive: 2 ** 40, send: 131072 });
+  const messages = new MessageStream(connection, control);
+  const got: SessionMessage[] = [];
+  const state = { reading: true, closed: undefined as number | undefined };
+  const flush = () => {
+    for (let body = connection.next(4000, now()); body !== undefined; body = connection.next(4000, now()))
+      void pipes.client.send(encodeFrame(body, "binary")).catch(() => {});
+  };
+  onBody = (body) => {
+    if (body[0] !== 0x15 || connection.receive(body, now()) === undefined) return;
+    state.closed = connection.peerClose;
+    if (state.reading) for (let m = messages.next(2_000_000); m !== undefined; m = messages.next(2_000_000)) got.push(m);
+    connection.onTime(now());
+    flush();
+  };
+  const timer = setInterval(() => {
+    connection.onTime(now());
+    flush();
+  }, 5);
+  return {
+    connection, control, got, state, flush, until,
+    send(message: SessionMessage) {
+      control.send.write(encodeMessage(message));
+    },
+    stop() {
+      clearInterval(timer);
+    },
+  };
+}
+
+const NO_KEY = { type: "authenticate", user: "x", service: SERVICE } as const;
+
+test("a client without a key that never takes answers cannot make the guest keep any number of them", async () => {
+  const guest = testGuest(fastClock(1));
+  const client = await rawClient(guest);
+  try {
+    await client.until(() => client.got.some((message) => message.type === "evidence"));
+    client.send(NO_KEY);
+    client.flush();
+    await client.until(() => client.got.some((message) => message.type === "authenticated"));
+    client.state.reading = false; // no more credit for the guest's control stream: its answers stay with it
+    const request = { kind: "shell", command: [], term: "x", columns: 1, rows: 1, environment: {} } as const;
+    let channel = 0;
+    const flood = async (ms: number) => {
+      const end = performance.now() + ms;
+      while (performance.now() < end) {
+        while (client.control.send.held < 100_000) client.send({ type: "open", channel: ++channel, request });
+        client.flush();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      return channel;
+    };
+    const first = await flood(4000);
+    // Without a bound it goes on for ever: 16 million OPENs and 150 MB of answers for each of 32 connections.
+    expect(await flood(3000)).toBe(first);
+    expect(first * 9).toBeLessThan(512 * 1024);
+    client.state.reading = true; // taken at last: the guest hears on
+    await client.until(() => client.got.filter(({ type }) => type === "opened").length >= first - 5000);
+  } finally {
+    client.stop();
+  }
+}, 30_000);
+
+test("a host that takes no frames does not keep a closed connection's keys alive", async () => {
+  const clock = new ManualClock();
+  const guest = testGuest(clock);
+  let stalled = false;
+  const pipes = memoryPipes();
+  const { send } = pipes.guest;
+  pipes.guest.send = (chunk) => (stalled ? new Promise(() => {}) : send.call(pipes.guest, chunk));
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const client = await rawClient(guest, pipes, clock);
+  try {
+    await client.until(() => client.got.some((message) => message.type === "evidence"));
+    client.send(NO_KEY);
+    client.flush();
+    await client.until(() => client.got.some((message) => message.type === "authenticated"));
+    stalled = true;
+    clock.advance(50); // an acknowledgement goes out, and never arrives: the pump waits from here on
+    client.send({ type: "evidence", evidence: { type: "tpm", quote: new Uint8Array(), aux: new Uint8Array() }, encoded: new Uint8Array() });
+    client.flush();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    for (let i = 0; i < 40; i++) clock.advance(100);
+    expect(guest.endpoint.connectionCount).toBe(0);
+  } finally {
+    client.stop();
+  }
+});
+
+test("after its CLOSE the guest takes no more attempts to authenticate, and starts no program", async () => {
+  const guest = testGuest(fastClock(20), { loginAllowed: true, keysAllowed: true });
+  const client = await rawClient(guest);
+  try {
+    await client.until(() => client.got.some((message) => message.type === "evidence"));
+    const wrong = { ...NO_KEY, key: { publicKey: new Uint8Array(51), sshsig: new Uint8Array(10) } };
+    for (let i = 0; i < 5; i++) client.send(wrong);
+    client.send(NO_KEY); // a sixth, which would be accepted
+    client.send({ type: "open", channel: 1, request: { kind: "login", term: "x", columns: 1, rows: 1 } });
+    client.flush();
+    await client.until(() => client.state.closed !== undefined);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    client.connection.ping();
+    client.flush();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(guest.log).not.toContain("user authenticated by none");
+    expect(guest.processes.length).toBe(0);
+  } finally {
+    client.stop();
+  }
+});
+
+for (const [name, make] of [
+  ["one byte and a zero, over and over", (i: number) => (i % 2 === 0 ? 0x61 : 0)],
+  ["tildes behind an overlong segment", () => 0x7e],
+] as const) {
+  test(`host noise costs about its length: ${name}`, () => {
+    const chunk = Uint8Array.from({ length: 64 * 1024 }, (_, i) => make(i));
+    const decoder = new FrameDecoder();
+    decoder.push(chunk);
+    const start = performance.now();
+    for (let i = 0; i < 4; i++) decoder.push(chunk);
+    const ms = (performance.now() - start) / 4;
+    console.log(`${name}: ${ms.toFixed(1)} ms for 64 KiB`);
+    expect(ms).toBeLessThan(40);
+  });
+}
