@@ -29,16 +29,14 @@ import type {
 import { ClientChannel } from "./client-channel.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientLink } from "./client-link.ts";
+import { closedError, notOpenedError, timeoutError, userRefusedError } from "./client-words.ts";
 import { Deadline } from "./deadline.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
-  AUTH_METHOD_NOT_ALLOWED,
   AUTH_OK,
   CLOSE_CODES,
   CONTROL_STREAM,
-  OPEN_NOT_ALLOWED,
   OPEN_OK,
-  OPEN_TOO_MANY,
   SERVICE,
   type SessionMessage,
   channelStreams,
@@ -52,14 +50,6 @@ const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
-
-/** What a person can do after the guest's CLOSE, by its code. */
-const AFTER_CLOSE: Readonly<Record<string, string>> = {
-  busy: "It has too much to do: try again in some seconds.",
-  "shutting-down": "Its sealttyd is being stopped, or the guest shuts down: connect again once it is back.",
-  "not-authenticated": "No user was authenticated in time, or too many attempts failed: connect again.",
-  protocol: "One side broke the protocol: install matching versions of sealtty and sealttyd.",
-};
 
 type Options = Pick<ConnectOptions, "dial" | "suite" | "clock" | "encoding" | "onState" | "onHostNoise">;
 
@@ -152,30 +142,8 @@ export class ClientConnection {
 
   /** Why nothing came in time, as far as can be told. */
   explainTimeout(timeout: number): SealttyError {
-    const waited = `within ${Math.round(timeout / 1000)} s`;
-    const version = this.#handshake.otherVersion;
-    if (this.#handshaken !== undefined) {
-      return new SealttyError(
-        "timeout",
-        `The guest agreed on keys but sent no evidence ${waited}. Its evidence device may be slow or throttled: try again with a longer --timeout.`,
-      );
-    }
-    if (this.#handshake.welcomed) {
-      return new SealttyError(
-        "timeout",
-        `The guest answered, but the handshake did not complete ${waited}. The host may be damaging what it carries; try again, or try --encoding armour.`,
-      );
-    }
-    if (version !== undefined) {
-      return new SealttyError(
-        "version-unknown",
-        `The guest says it speaks protocol version ${version}; this program speaks version 1. Install matching versions of sealtty and sealttyd.`,
-      );
-    }
-    return new SealttyError(
-      "guest-silent",
-      `No sealttyd answered ${waited}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`,
-    );
+    const { welcomed, otherVersion } = this.#handshake;
+    return timeoutError({ keys: this.#handshaken !== undefined, welcomed, otherVersion }, timeout);
   }
 
   /** Only after the appraisal. @throws SealttyError `user-refused`. */
@@ -196,14 +164,7 @@ export class ClientConnection {
       messages.send({ ...base, key: { publicKey: auth.publicKey, sshsig } });
     }
     const code = await this.#authentication.promise;
-    if (code === AUTH_OK) return;
-    const how = auth.method === "none" ? "a login without a key" : "this key";
-    throw new SealttyError(
-      "user-refused",
-      code === AUTH_METHOD_NOT_ALLOWED
-        ? `The guest does not allow ${how}. ${auth.method === "none" ? "Name a key with -i FILE." : "Its configuration names no authorized keys."}`
-        : `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys.`,
-    );
+    if (code !== AUTH_OK) throw userRefusedError(auth, code);
   }
 
   /** As it is, without any rule: for the methods here, and for tests of the guest. */
@@ -348,11 +309,7 @@ export class ClientConnection {
     }
     if (connection.peerClose !== undefined && !connection.closing) {
       const reason = closeReason(connection.peerClose);
-      const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
-      this.#fail(
-        new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`),
-        reason,
-      );
+      this.#fail(closedError(reason), reason);
     }
     this.#deadline.set(this.#nextDeadline());
     for (const look of this.#looking.splice(0)) look();
@@ -392,23 +349,8 @@ export class ClientConnection {
   #onOpened(channel: number, code: number): void {
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
-    if (code === OPEN_OK) return opening?.resolve();
-    const why =
-      code === OPEN_NOT_ALLOWED
-        ? new SealttyError(
-            "user-refused",
-            "The guest does not allow this to the user: without a key only its login prompt is open. Name a key with -i FILE.",
-          )
-        : code === OPEN_TOO_MANY
-          ? new SealttyError(
-              "limit-exceeded",
-              "The guest has too many sessions open. Close some, then try again.",
-            )
-          : new SealttyError(
-              "peer-misbehaved",
-              "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
-            );
-    opening?.reject(why);
+    if (code === OPEN_OK) opening?.resolve();
+    else opening?.reject(notOpenedError(code));
   }
 
   #nextDeadline(): number | undefined {

@@ -1,0 +1,82 @@
+// What a client tells a person when a connection does not come about, or ends: what happened, why, what to do next.
+
+import { SealttyError } from "../errors.ts";
+import type { UserAuth } from "./api.ts";
+import { AUTH_METHOD_NOT_ALLOWED, OPEN_NOT_ALLOWED, OPEN_TOO_MANY } from "./messages.ts";
+
+/** @param progress - how far the connection had come. @param timeout - ms that were waited. */
+export function timeoutError(
+  progress: { readonly keys: boolean; readonly welcomed: boolean; readonly otherVersion: number | undefined },
+  timeout: number,
+): SealttyError {
+  const waited = `within ${Math.round(timeout / 1000)} s`;
+  if (progress.keys) {
+    return new SealttyError(
+      "timeout",
+      `The guest agreed on keys but sent no evidence ${waited}. Its evidence device may be slow or throttled: try again with a longer --timeout.`,
+    );
+  }
+  if (progress.welcomed) {
+    return new SealttyError(
+      "timeout",
+      `The guest answered, but the handshake did not complete ${waited}. The host may be damaging what it carries; try again, or try --encoding armour.`,
+    );
+  }
+  if (progress.otherVersion !== undefined) {
+    return new SealttyError(
+      "version-unknown",
+      `The guest says it speaks protocol version ${progress.otherVersion}; this program speaks version 1. Install matching versions of sealtty and sealttyd.`,
+    );
+  }
+  return new SealttyError(
+    "guest-silent",
+    `No sealttyd answered ${waited}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`,
+  );
+}
+
+/** @param code - of the guest's AUTHENTICATED message, not 0. */
+export function userRefusedError(auth: UserAuth, code: number): SealttyError {
+  const how = auth.method === "none" ? "a login without a key" : "this key";
+  if (code !== AUTH_METHOD_NOT_ALLOWED) {
+    return new SealttyError(
+      "user-refused",
+      `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys.`,
+    );
+  }
+  const next =
+    auth.method === "none" ? "Name a key with -i FILE." : "Its configuration names no authorized keys.";
+  return new SealttyError("user-refused", `The guest does not allow ${how}. ${next}`);
+}
+
+/** @param code - of the guest's OPENED message, not 0. */
+export function notOpenedError(code: number): SealttyError {
+  if (code === OPEN_NOT_ALLOWED) {
+    return new SealttyError(
+      "user-refused",
+      "The guest does not allow this to the user: without a key only its login prompt is open. Name a key with -i FILE.",
+    );
+  }
+  if (code === OPEN_TOO_MANY) {
+    return new SealttyError(
+      "limit-exceeded",
+      "The guest has too many sessions open. Close some, then try again.",
+    );
+  }
+  return new SealttyError(
+    "peer-misbehaved",
+    "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
+  );
+}
+
+const AFTER_CLOSE: Readonly<Record<string, string>> = {
+  busy: "It has too much to do: try again in some seconds.",
+  "shutting-down": "Its sealttyd is being stopped, or the guest shuts down: connect again once it is back.",
+  "not-authenticated": "No user was authenticated in time, or too many attempts failed: connect again.",
+  protocol: "One side broke the protocol: install matching versions of sealtty and sealttyd.",
+};
+
+/** @param reason - the name of the guest's close code. */
+export function closedError(reason: string): SealttyError {
+  const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
+  return new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`);
+}
