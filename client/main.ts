@@ -7,7 +7,7 @@ import { connect } from "../protocol/session/connect.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { browserClock } from "./browser-clock.ts";
 import { openHostView } from "./host-view-source.ts";
-import { runPage, takeToken } from "./page.ts";
+import { keepNextToken, runPage, takeToken } from "./page.ts";
 import { openServerLink } from "./server-link.ts";
 import { openWebSocketPipe } from "./web-socket-pipe.ts";
 
@@ -27,12 +27,16 @@ function ownUrl(path: string): string {
   return url.href;
 }
 
-const token = takeToken(location, history); // first of all: the fragment must not outlive this line
+const token = takeToken(location, history, sessionStorage); // first of all: the fragment must not outlive this line
 
 void runPage(document.getElementById("page") ?? document.body, {
   secureContext: isSecureContext && crypto.subtle !== undefined,
   token,
-  openServerLink: (token) => openServerLink(ownUrl("/session"), token),
+  openServerLink: async (token) => {
+    const link = await openServerLink(ownUrl("/session"), token);
+    keepNextToken(sessionStorage, link.config.nextToken);
+    return link;
+  },
   sessionParts: (link) => ({
     connect,
     parsePolicy,

@@ -8,6 +8,8 @@ export interface PageConfig {
   readonly address: string;
   readonly pipe: { readonly kind: "direct"; readonly url: string } | { readonly kind: "through-server" };
   readonly pipeToken: string | undefined;
+  /** One-use, for the next load of this page in this tab. */
+  readonly nextToken: string | undefined;
   readonly policyText: string;
   /** The user said `--simulated`. */
   readonly simulated: boolean;
@@ -44,6 +46,7 @@ export function parsePageConfig(json: string): PageConfig {
         ? { kind: "direct", url: webSocketUrl(pipe) }
         : { kind: "through-server" },
     pipeToken: optionalText(fields, "pipeToken"),
+    nextToken: optionalText(fields, "nextToken"),
     policyText: text(fields, "policyText"),
     simulated: flag(fields, "simulated"),
     user: text(fields, "user"),

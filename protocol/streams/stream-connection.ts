@@ -69,6 +69,7 @@ export class StreamConnection {
   #turn = 0; // which stream goes first in the next packet
   #ackDue = 0; // ack-eliciting packets received since the last acknowledgement went out
   #ackAt: number | undefined; // when an acknowledgement must go out
+  #ackToldAt = Number.NEGATIVE_INFINITY; // up to here the owner was told that one is due
   #pingDue = false;
   #closeDue = false;
   #closeCode: number | undefined; // ours, once `close` was called
@@ -212,7 +213,9 @@ export class StreamConnection {
 
   /** When `onTime` is due next. */
   get deadline(): number | undefined {
-    return earliest(this.#recovery.deadline, this.#ackAt, this.#forgetAt);
+    // One that is due and was told waits for the pipe alone: a pipe that takes nothing must not keep a timer running.
+    const ackAt = this.#ackAt !== undefined && this.#ackAt <= this.#ackToldAt ? undefined : this.#ackAt;
+    return earliest(this.#recovery.deadline, ackAt, this.#forgetAt);
   }
 
   onTime(now: number): void {
@@ -222,6 +225,7 @@ export class StreamConnection {
     }
     const deadline = this.#recovery.deadline;
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
+    this.#ackToldAt = now;
     this.onWork();
   }
 

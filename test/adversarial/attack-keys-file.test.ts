@@ -6,7 +6,12 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { userKeys } from "../../server/user-keys.ts";
 
-const FIELDS = { handshakeHash: new Uint8Array(32), evidenceDigest: new Uint8Array(32), user: os.userInfo().username, service: "sealtty-session" };
+const FIELDS = {
+  handshakeHash: new Uint8Array(32),
+  evidenceDigest: new Uint8Array(32),
+  user: os.userInfo().username,
+  service: "sealtty-session",
+};
 
 async function attempt(make: (file: string) => void): Promise<{ result: boolean | "hangs"; log: string[] }> {
   const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-keys-"));
@@ -15,7 +20,10 @@ async function attempt(make: (file: string) => void): Promise<{ result: boolean 
   const say = (message: string, fields?: object) => void log.push(`${message} ${JSON.stringify(fields)}`);
   try {
     make(file);
-    const check = userKeys({ authorizedKeys: file, login: undefined, shell: undefined }, { error: say, warn: say, info: say, debug: say });
+    const check = userKeys(
+      { authorizedKeys: file, login: undefined, shell: undefined },
+      { error: say, warn: say, info: say, debug: say },
+    );
     const late = new Promise<"hangs">((resolve) => setTimeout(() => resolve("hangs"), 3000).unref());
     const result = await Promise.race([check(FIELDS, new Uint8Array(51), new Uint8Array(10)), late]);
     if (result === "hangs") execFileSync("sh", ["-c", `timeout 1 sh -c ': > "$1"' sh "$0" || true`, file]);

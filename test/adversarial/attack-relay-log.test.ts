@@ -14,7 +14,8 @@ test("an Origin header with 8-bit controls reaches the log as harmless text", as
   try {
     const socket = net.connect(relay.port, "127.0.0.1");
     await new Promise((resolve) => socket.once("connect", resolve));
-    const head = "GET /g HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://a\x9b2J\x9d0;owned\x9c\r\n\r\n";
+    const head =
+      "GET /g HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://a\x9b2J\x9d0;owned\x9c\r\n\r\n";
     socket.write(Buffer.from(head, "latin1"));
     socket.resume();
     await new Promise((resolve) => socket.once("close", resolve));

@@ -134,6 +134,7 @@ describe("what the local server says", () => {
     address: "unix:/run/x",
     pipe: { kind: "through-server" },
     pipeToken: "t",
+    nextToken: null,
     policyText: "",
     simulated: false,
     user: "root",
@@ -174,15 +175,24 @@ describe("what the local server says", () => {
 });
 
 test("the token is taken out of the address at once, whatever the fragment holds", () => {
-  const take = (hash: string) => {
+  const take = (hash: string, kept: string | null = null) => {
     const replaced: string[] = [];
     const location = { hash, pathname: "/", search: "?x=1" } as Location;
     const history = {
       replaceState: (_state: unknown, _title: string, url: string) => replaced.push(url),
     } as unknown as History;
-    return { token: takeToken(location, history), replaced };
+    const removed: string[] = [];
+    const storage = {
+      getItem: () => kept,
+      removeItem: (name: string) => removed.push(name),
+    } as unknown as Storage;
+    const token = takeToken(location, history, storage);
+    expect(removed.length).toBe(1); // a token that was looked at is gone
+    return { token, replaced };
   };
   expect(take("#t=0123456789abcdefXYZ_-")).toEqual({ token: "0123456789abcdefXYZ_-", replaced: ["/?x=1"] });
   expect(take("#t=<b>")).toEqual({ token: undefined, replaced: ["/?x=1"] });
   expect(take("")).toEqual({ token: undefined, replaced: [] });
+  expect(take("", "kept-for-the-reload_0")).toEqual({ token: "kept-for-the-reload_0", replaced: [] });
+  expect(take("#t=0123456789abcdefXYZ_-", "kept-for-the-reload_0").token).toBe("0123456789abcdefXYZ_-");
 });

@@ -313,9 +313,14 @@ function fail(problem: string): never {
 /** The log is the one little-endian structure here. */
 class LittleEndian {
   readonly #bytes: Uint8Array;
+  /** Where the run of one and the same byte begins that reaches to the end; found once, or zeros would cost their square. */
+  readonly #lastRun: number;
   #at = 0;
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
+    let start = bytes.length;
+    while (start > 0 && bytes[start - 1] === bytes.at(-1)) start--;
+    this.#lastRun = start;
   }
   get remaining(): number {
     return this.#bytes.length - this.#at;
@@ -338,9 +343,7 @@ class LittleEndian {
   /** Firmware hands out a whole buffer: what was never written is all FF or all zero. */
   restIsPadding(): boolean {
     const first = this.#bytes[this.#at];
-    if (first !== 0 && first !== 0xff) return false;
-    for (let i = this.#at; i < this.#bytes.length; i++) if (this.#bytes[i] !== first) return false;
-    return true;
+    return (first === 0 || first === 0xff) && this.#at >= this.#lastRun;
   }
   #number(size: number): number {
     const bytes = this.take(size);

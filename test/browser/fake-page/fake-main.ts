@@ -235,7 +235,7 @@ const neverUsed = (): never => {
 
 void runPage(document.getElementById("page") ?? document.body, {
   secureContext: !is("insecure"),
-  token: takeToken(location, history),
+  token: takeToken(location, history, sessionStorage),
   openServerLink: async () => {
     if (is("loading")) await new Promise(() => undefined);
     if (is("used")) throw new LinkRefused("closed");
@@ -252,6 +252,7 @@ void runPage(document.getElementById("page") ?? document.body, {
         identity: query.get("identity") ?? "db-primary",
         hostView: is("host"),
         hostViewToken: "unused",
+        nextToken: undefined,
         encoding: "auto",
       },
       sign: async () => new Uint8Array(),
