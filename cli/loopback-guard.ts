@@ -17,10 +17,20 @@ export function judgeRequest(request: IncomingMessage, port: number, needsOrigin
     return { status: 403, reason: "only the page of this server may ask" };
   }
   const site = request.headers["sec-fetch-site"];
-  if (site !== undefined && site !== "same-origin" && site !== "none") {
+  if (site !== undefined && site !== "same-origin" && site !== "none" && !isPlainVisit(request)) {
     return { status: 403, reason: "only the page of this server may ask" };
   }
   return { status: 200 };
+}
+
+/**
+ * Somebody followed a link to the page itself: the file that opened the browser did, and anyone may. The page holds no
+ * secret, cannot be framed, and does nothing without a token.
+ */
+function isPlainVisit(request: IncomingMessage): boolean {
+  const { headers, method, url } = request;
+  const visits = headers["sec-fetch-mode"] === "navigate" && headers["sec-fetch-dest"] === "document";
+  return visits && method === "GET" && url === "/";
 }
 
 export function hostsOf(port: number): string[] {

@@ -1,6 +1,5 @@
 // bin `sealtty`: the real terminal, network, keys and clock, given to the commands.
 
-import { spawn } from "node:child_process";
 import { userInfo } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,6 +9,7 @@ import { loadIdentity } from "../node/user-identity.ts";
 import { parsePolicy } from "../protocol/attestation/policy.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
 import { connect, inspectGuest } from "../protocol/session/connect.ts";
+import { openBrowser } from "./open-browser.ts";
 import { dial } from "./dial.ts";
 import { EXIT_OURS } from "./exit-status.ts";
 import { run } from "./program.ts";
@@ -51,16 +51,6 @@ function localUser(): string {
   } catch {
     return process.env["USER"] ?? "root"; // a container's user without an entry in /etc/passwd
   }
-}
-
-function openBrowser(url: string): boolean {
-  const graphical = (process.env["DISPLAY"] ?? "") !== "" || (process.env["WAYLAND_DISPLAY"] ?? "") !== "";
-  const program = process.platform === "darwin" ? "open" : graphical ? "xdg-open" : undefined;
-  if (program === undefined) return false;
-  const child = spawn(program, [url], { stdio: "ignore", detached: true });
-  child.on("error", () => undefined); // the link was printed
-  child.unref();
-  return true;
 }
 
 /** Whatever goes wrong: the terminal is restored by the exit handlers, and the user gets one sentence. */

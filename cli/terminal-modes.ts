@@ -15,6 +15,7 @@ export class TerminalModes {
   #state: "text" | "escape" | "csi" = "text";
   #parameters = "";
   #keyboardPushes = 0; // kitty keyboard protocol
+  #keyboardSet = false; // its flags were set in place, without a push
   #modifyOtherKeys = false;
 
   /** Looks only; never changes a byte. */
@@ -40,9 +41,11 @@ export class TerminalModes {
     let text = "\x1b[!p";
     for (const mode of new Set([...ALWAYS_UNDONE, ...this.#on])) text += `\x1b[?${mode}l`;
     if (this.#keyboardPushes > 0) text += `\x1b[<${this.#keyboardPushes}u`;
+    if (this.#keyboardSet) text += "\x1b[=0u";
     if (this.#modifyOtherKeys) text += "\x1b[>4m";
     this.#on.clear();
     this.#keyboardPushes = 0;
+    this.#keyboardSet = false;
     this.#modifyOtherKeys = false;
     this.#state = "text";
     return `${text}\x1b[?25h\x1b[0m`;
@@ -71,6 +74,7 @@ export class TerminalModes {
   #finish(final: string): void {
     const kind = this.#parameters[0];
     const numbers = this.#parameters.slice(1).split(";").map(Number);
+    if (kind === "=" && final === "u") this.#keyboardSet = true;
     if (kind === "?" && (final === "h" || final === "l")) {
       for (const mode of numbers) {
         if (!UNDONE.has(mode)) continue;

@@ -31,8 +31,10 @@ export const MAX_EVIDENCE_TYPES = 16;
 export const MAX_PENDING_CONNECTIONS = 32;
 /** Connections that share one id because the host replayed or raced an INIT. */
 export const MAX_CANDIDATES_PER_ID = 4;
-/** Connections with an authenticated user. */
+/** Connections of users with a key. */
 export const MAX_OPEN_CONNECTIONS = 32;
+/** Connections without a key, which have the login program only; they never take a key's place. */
+export const MAX_LOGIN_CONNECTIONS = 16;
 
 /** Evidence. */
 export const MAX_EVIDENCE_QUOTE = 64 * 1024;
@@ -50,6 +52,8 @@ export const MAX_COMMAND_BYTES = 128 * 1024;
 export const MAX_ENVIRONMENT = 64;
 export const MAX_ENVIRONMENT_VALUE = 1024;
 export const MAX_CHANNELS = 64;
+/** Channels of a connection without a key. */
+export const MAX_LOGIN_CHANNELS = 4;
 export const MAX_TERMINAL_SIDE = 10_000;
 
 /** Streams. */

@@ -149,7 +149,7 @@ export class GuestRoute {
     this.#startPump();
   }
 
-  /** The newest user of an id comes first; an older one keeps its place beside it, so that nobody can take an id away. */
+  /** The newest user of an id comes first; an older one keeps its place beside it, so that nobody takes an id away by using it once. Two that keep using it can: that delays its owner, no more. */
   #learn(id: number, client: Client): void {
     const users = this.#users.get(id);
     client.ids.delete(id);

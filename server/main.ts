@@ -49,8 +49,10 @@ async function main(args: readonly string[]): Promise<number> {
     const stopped = stopSignal();
     const server = await serve(config, log);
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
-    log.info("sealttyd stops", { signal: await stopped });
+    const why = await Promise.race([stopped, server.pipeLost]);
+    if (typeof why === "string") log.info("sealttyd stops", { signal: why });
     await within(STOP_TIMEOUT_MS, server.stop());
+    if (typeof why !== "string") throw why;
     return EXIT_GOOD;
   } catch (error) {
     report(log, error);

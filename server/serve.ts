@@ -4,6 +4,7 @@ import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
 import { binderOf } from "../protocol/attestation/binder.ts";
 import type { EvidenceProvider } from "../protocol/attestation/evidence.ts";
+import { SealttyError } from "../protocol/errors.ts";
 import { GuestEndpoint } from "../protocol/session/accept.ts";
 import type { ServerConfig } from "./config.ts";
 import { EvidenceCollector } from "./evidence/collect.ts";
@@ -17,8 +18,14 @@ import { userKeys } from "./user-keys.ts";
 /** A host may ask at will; a TPM serves the rest of the guest, too. */
 const EVIDENCE_PER_SECOND = 4;
 
+export interface RunningServer {
+  /** Resolves when the one device that is the pipe is gone. */
+  readonly pipeLost: Promise<SealttyError>;
+  stop(): Promise<void>;
+}
+
 /** @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then. */
-export async function serve(config: ServerConfig, log: Log): Promise<{ stop(): Promise<void> }> {
+export async function serve(config: ServerConfig, log: Log): Promise<RunningServer> {
   const provider = await openEvidence(config, log);
   const collector = new EvidenceCollector({ provider, clock: nodeClock, perSecond: EVIDENCE_PER_SECOND });
   const endpoint = new GuestEndpoint({
@@ -36,12 +43,29 @@ export async function serve(config: ServerConfig, log: Log): Promise<{ stop(): P
       log: (event) => log.info(event),
     },
   });
+  let lost: (reason: SealttyError) => void = () => {};
+  const pipeLost = new Promise<SealttyError>((resolve) => {
+    lost = resolve;
+  });
+  const watch = async (serving: Promise<void>): Promise<void> => {
+    const reason = await serving.then(
+      () => "it ended",
+      (error: unknown) => (error instanceof Error ? error.message : "unknown"),
+    );
+    if (config.pipe.type === "unix") return log.debug("a connection of the socket ended", { reason });
+    // A device has one pipe: without it this process would live on and hear nobody.
+    lost(
+      new SealttyError(
+        "transport-lost",
+        `The console device is gone: ${reason}. Whoever starts sealttyd should start it again.`,
+      ),
+    );
+  };
   const pipes = await openServerPipes(config, (pipe, { armourOnly }) => {
-    endpoint.servePipe(pipe, { armourOnly }).catch((error: unknown) => {
-      log.warn("a pipe failed", { error: error instanceof Error ? error.message : "unknown" });
-    });
+    void watch(endpoint.servePipe(pipe, { armourOnly }));
   });
   return {
+    pipeLost,
     async stop() {
       await endpoint.stop();
       await pipes.close();

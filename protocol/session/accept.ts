@@ -22,6 +22,7 @@ import { respond } from "../handshake/responder.ts";
 import {
   MAX_ARMOUR_BODY,
   MAX_CANDIDATES_PER_ID,
+  MAX_LOGIN_CONNECTIONS,
   MAX_OPEN_CONNECTIONS,
   MAX_PENDING_CONNECTIONS,
 } from "../limits.ts";
@@ -32,6 +33,7 @@ import { TokenBucket } from "./token-bucket.ts";
 
 const MAX_ASSEMBLIES = 16;
 const MAX_ANSWERS_WAITING = 64;
+const IDLE = 60_000;
 
 /** One pipe: what comes in is decoded, what goes out takes turns. */
 class Port implements GuestPort {
@@ -174,7 +176,8 @@ export class GuestEndpoint {
       for (const reply of known.replies) port.answer(reply, encoding);
       return;
     }
-    if (!this.#handshakes.take(now) || !this.#makeRoom(id)) return;
+    if (!this.#handshakes.take(now)) return;
+    this.#makeRoom(id);
     this.#handshake(id, connectionId, message, digest, encoding, port);
   }
 
@@ -197,27 +200,38 @@ export class GuestEndpoint {
     );
     const replies = replyBodies(connectionId, message2, MAX_ARMOUR_BODY);
     const connection: GuestConnection = new GuestConnection(
-      { suite, clock, services, onOver: () => this.#forget(id, connection) },
+      {
+        suite,
+        clock,
+        services,
+        admit: (method) => this.#admit(method),
+        onOver: () => this.#forget(id, connection),
+      },
       { connectionId, initDigest, replies, handshaken, hello, port, encoding },
     );
     this.#connections.set(id, [...(this.#connections.get(id) ?? []), connection]);
     for (const reply of replies) port.answer(reply, encoding);
   }
 
-  /** Authenticated connections are never pushed out by others; of the rest the oldest goes. */
-  #makeRoom(id: number): boolean {
-    const all = this.#all();
-    const open = all.filter((connection) => connection.authenticated);
-    if (open.length >= MAX_OPEN_CONNECTIONS) {
-      const idle = open.reduce((a, b) => (a.lastHeard <= b.lastHeard ? a : b));
-      if (this.#options.clock.now() - idle.lastHeard < 60_000) return false;
-      idle.destroy(); // its client pings every 15 s while it lives
-    }
+  /**
+   * Whether one more user of this kind may come in. A connection whose client lives pings every 15 s: one that was
+   * silent for a minute makes room. Users without a key never take the places of those with one.
+   */
+  #admit(method: "none" | "ssh-key"): boolean {
+    const alike = this.#all().filter((connection) => connection.method === method);
+    if (alike.length < (method === "none" ? MAX_LOGIN_CONNECTIONS : MAX_OPEN_CONNECTIONS)) return true;
+    const idle = alike.reduce((a, b) => (a.lastHeard <= b.lastHeard ? a : b));
+    if (this.#options.clock.now() - idle.lastHeard < IDLE) return false;
+    idle.destroy();
+    return true;
+  }
+
+  /** Connections whose user is in are never pushed out by newcomers; of the rest the oldest goes. */
+  #makeRoom(id: number): void {
     const sameId = (this.#connections.get(id) ?? []).filter((connection) => !connection.authenticated);
     if (sameId.length >= MAX_CANDIDATES_PER_ID) (sameId[0] as GuestConnection).destroy();
     const pending = this.#all().filter((connection) => !connection.authenticated);
     if (pending.length >= MAX_PENDING_CONNECTIONS) (pending[0] as GuestConnection).destroy();
-    return true;
   }
 
   #assemblyFor(id: number): FragmentAssembly {

@@ -20,6 +20,7 @@ import { encodeInitMessage, prologueOf } from "../handshake/client-hello.ts";
 import { startInitiator } from "../handshake/initiator.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import { MAX_ARMOUR_BODY } from "../limits.ts";
+import { TokenBucket } from "./token-bucket.ts";
 
 const REPEAT_HELLO = 250;
 const REPEAT_INIT = 1000;
@@ -34,6 +35,7 @@ export class ClientHandshake {
   readonly #initMessage: Uint8Array;
   readonly #awaiting: ReturnType<typeof startInitiator>["awaiting"];
   readonly #reply = new FragmentAssembly();
+  readonly #replies = new TokenBucket(50, 50);
   readonly #outbox: Uint8Array[] = [];
   readonly #wake: () => void;
   readonly #alternate: () => void;
@@ -95,7 +97,8 @@ export class ClientHandshake {
       if (head.type === FRAME_WELCOME) this.#onWelcome(body, encoding, heard);
       if (head.type !== FRAME_REPLY) return undefined;
       const message2 = this.#reply.add(readReply(body));
-      if (message2 === undefined) return undefined;
+      // Each costs a millisecond of public-key work, forged ones too; the guest repeats the true one when asked again.
+      if (message2 === undefined || !this.#replies.take(this.#clock.now())) return undefined;
       const handshaken = this.#awaiting.receive(message2);
       if (handshaken === undefined) return undefined;
       heard(encoding);

@@ -18,6 +18,7 @@ import {
   MAX_COMMAND_BYTES,
   MAX_FLIGHT_TO_CLIENT_BYTES,
   MAX_FLIGHT_TO_CLIENT_FRAMES,
+  MAX_LOGIN_CHANNELS,
   MAX_ARMOUR_BODY,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
@@ -87,6 +88,7 @@ export class GuestConnection {
   readonly #deadline: Deadline;
   readonly #handshakeHash: Uint8Array;
   readonly #onOver: () => void;
+  readonly #admit: (method: AuthenticatedUser["method"]) => boolean;
   readonly #started: number;
   readonly #channels = new Map<number, GuestChannel>();
   #starting = 0; // channels whose program is being started
@@ -100,7 +102,14 @@ export class GuestConnection {
   #over = false;
 
   constructor(
-    own: { suite: CryptoSuite; clock: Clock; services: GuestServices; onOver(): void },
+    own: {
+      suite: CryptoSuite;
+      clock: Clock;
+      services: GuestServices;
+      /** Whether there is a place for one more user of this kind. */
+      admit(method: AuthenticatedUser["method"]): boolean;
+      onOver(): void;
+    },
     opened: {
       connectionId: Uint8Array;
       initDigest: Uint8Array;
@@ -115,6 +124,7 @@ export class GuestConnection {
     this.#clock = own.clock;
     this.#services = own.services;
     this.#onOver = () => own.onOver();
+    this.#admit = (method) => own.admit(method);
     this.initDigest = opened.initDigest;
     this.replies = opened.replies;
     this.port = opened.port;
@@ -145,6 +155,10 @@ export class GuestConnection {
 
   get authenticated(): boolean {
     return this.#user !== undefined;
+  }
+  /** How its user was let in; undefined while nobody was. */
+  get method(): AuthenticatedUser["method"] | undefined {
+    return this.#user?.method;
   }
   get over(): boolean {
     return this.#over;
@@ -286,7 +300,9 @@ export class GuestConnection {
     if (this.#over) return;
     if (code === AUTH_OK) {
       this.#deciding = false;
-      this.#user = { name: message.user, method: message.key === undefined ? "none" : "ssh-key" };
+      const method = message.key === undefined ? "none" : "ssh-key";
+      if (!this.#admit(method)) return this.close("busy");
+      this.#user = { name: message.user, method };
       this.#services.log(`user authenticated by ${this.#user.method}`);
       this.#messages.send({ type: "authenticated", code });
       return this.#readOn();
@@ -339,7 +355,8 @@ export class GuestConnection {
     this.#newestChannel = channel;
     const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
     if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
-    if (this.#channels.size + this.#starting >= MAX_CHANNELS) return answer(OPEN_TOO_MANY);
+    const limit = user.method === "none" ? MAX_LOGIN_CHANNELS : MAX_CHANNELS;
+    if (this.#channels.size + this.#starting >= limit) return answer(OPEN_TOO_MANY);
     // Before anything is awaited, so that streams open in the order of their numbers.
     const ids = channelStreams(channel);
     const streams = {

@@ -2,6 +2,7 @@
 
 import http from "node:http";
 import net from "node:net";
+import { redirectPage } from "../../cli/open-browser.ts";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import {
@@ -190,6 +191,16 @@ describe("pages", () => {
   test("a navigation of the user's, and the page's own requests, pass", async () => {
     const server = await start();
     for (const host of [`localhost:${server.port}`, `127.0.0.1:${server.port}`, `[::1]:${server.port}`]) {
+      // A link followed from elsewhere, as the file that opens the browser does: the page alone, not its parts.
+      const visit = {
+        host,
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+      };
+      expect((await get(server, "/", visit)).status).toBe(200);
+      expect((await get(server, "/", { ...visit, "sec-fetch-dest": "iframe" })).status).toBe(403);
+      expect((await get(server, "/index.html", visit)).status).toBe(403);
       expect((await get(server, "/", { host, "sec-fetch-site": "none" })).status).toBe(200);
       expect(
         (await get(server, "/", { host, origin: `http://${host}`, "sec-fetch-site": "same-origin" })).status,
@@ -471,4 +482,17 @@ test("/host-view shows what the host saw, to its token only", async () => {
   await vi.waitFor(() => expect(listeners.size).toBe(0));
   const none = await start();
   expect((await socket(none, "/host-view", "x").closed).status).toBe(404);
+});
+
+test("the file that opens the browser holds the link and nothing else can be put into it", () => {
+  expect(redirectPage("http://localhost:8743/#t=abc_-9")).toContain(
+    'content="0;url=http://localhost:8743/#t=abc_-9"',
+  );
+  for (const url of [
+    'http://localhost:1/#t=a"><script>',
+    "https://example.org/#t=a",
+    "http://localhost:1/x#t=a",
+  ]) {
+    expect(() => redirectPage(url)).toThrow();
+  }
 });

@@ -146,6 +146,11 @@ describe("TerminalModes", () => {
     expect(undone("\x1b[?1049h\x1b[?1049l")).not.toContain("1049");
     expect(undone("\x1b[?1049h\x1bc")).not.toContain("1049");
   });
+  test("sets keyboard flags back that were set in place", () => {
+    expect(undone("\x1b[=5;1u")).toContain("\x1b[=0u");
+    expect(undone("\x1b[5u")).not.toContain("\x1b[=0u");
+  });
+
   test("pops the keyboard modes that were pushed", () => {
     expect(undone("\x1b[>1u\x1b[>5u\x1b[<u")).toContain("\x1b[<1u");
     expect(undone("\x1b[>4;2m")).toContain("\x1b[>4m");

@@ -3,7 +3,7 @@ import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Channel, Guest } from "../../protocol/session/api.ts";
 import { encodeClientHello } from "../../protocol/handshake/client-hello.ts";
-import { MAX_CHANNELS } from "../../protocol/limits.ts";
+import { MAX_LOGIN_CHANNELS, MAX_LOGIN_CONNECTIONS } from "../../protocol/limits.ts";
 import { ClientConnection } from "../../protocol/session/client-connection.ts";
 import type { SessionMessage } from "../../protocol/session/messages.ts";
 import { connect } from "../../protocol/session/connect.ts";
@@ -124,9 +124,9 @@ test("closing is authenticated: a cut pipe is never an exit, a CLOSE ends the pr
 
 test("many channels on one connection, one after the other and at once", async () => {
   const { session } = await open();
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 50; round++) {
     await Promise.all(
-      Array.from({ length: 20 }, async (_, i) => {
+      Array.from({ length: 4 }, async (_, i) => {
         const channel = await session.openChannel(LOGIN);
         await channel.write(utf8(`channel ${round}/${i}\x04`));
         const out: Uint8Array[] = [];
@@ -167,6 +167,34 @@ test("hanging up: the program gets it, its end is told, and the channel's place 
   }
   expect(guest.processes.every(({ events }) => events.includes("hang up"))).toBe(true);
   await session.close();
+});
+
+test("without a key: few connections and channels, and never the places of users with one", async () => {
+  const clock = fastClock(10);
+  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true });
+  const reach = async () => {
+    const pipes = memoryPipes();
+    void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+    return connect(clientOptions(clock, async () => pipes.client));
+  };
+  const logins = [];
+  for (let i = 0; i < MAX_LOGIN_CONNECTIONS; i++) {
+    logins.push(await (await reach()).authenticate({ method: "none", user: "root" }));
+  }
+  const [first] = logins as [Guest];
+  for (let i = 0; i < MAX_LOGIN_CHANNELS; i++) await first.openChannel(LOGIN);
+  await expect(first.openChannel(LOGIN)).rejects.toThrow(/too many sessions/);
+  await expect((await reach()).authenticate({ method: "none", user: "root" })).rejects.toThrow(/busy/);
+  const key = {
+    method: "ssh-key",
+    user: "root",
+    publicKey: new Uint8Array(4),
+    sign: async () => new Uint8Array(4),
+  } as const;
+  const owner = await (await reach()).authenticate(key);
+  await owner.openChannel(LOGIN);
+  await owner.close();
+  for (const login of logins) await login.close();
 });
 
 /** A client of our own making, past the handshake and the user, that may break every rule behind them. */
@@ -219,7 +247,7 @@ test.each<[string, (send: (message: SessionMessage) => void) => void]>([
   ]);
   expect(["open", "protocol"]).toContain(outcome);
   await connection.close("done");
-  expect(guest.processes.length).toBeLessThanOrEqual(MAX_CHANNELS);
+  expect(guest.processes.length).toBeLessThanOrEqual(MAX_LOGIN_CHANNELS);
   const pipes = memoryPipes();
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const next = await connect(clientOptions(fastClock(10), async () => pipes.client));
