@@ -70,5 +70,15 @@ process.on("unhandledRejection", crash);
 process.stdout.on("error", () => undefined);
 process.stderr.on("error", () => undefined);
 
+let terminalGone = false;
+process.once("SIGHUP", () => {
+  terminalGone = true;
+});
 const status = await run(process.argv.slice(2), services);
+if (terminalGone) {
+  // Not process.exit(): at its end Node sets the terminal's modes back, and aborts where there is no terminal any more.
+  process.removeAllListeners("SIGHUP");
+  process.kill(process.pid, "SIGHUP");
+  await new Promise(() => setTimeout(() => {}, 1000)); // the signal is on its way
+}
 process.exit(status);

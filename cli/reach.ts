@@ -230,7 +230,7 @@ function wordsFor(state: ConnectionState): string | undefined {
     case "appraising":
       return "appraising the evidence…";
     case "reconnecting":
-      return `the connection is lost (${state.reason}); trying again, nothing you typed is lost…`;
+      return `the connection is lost (${state.reason}); trying again for up to 10 minutes, nothing you typed is lost (Ctrl-C, or Enter ~. in a terminal, gives up)`;
     case "attested":
     case "closed":
       return undefined;

@@ -354,8 +354,8 @@ class Page implements SessionViews {
       this.#drawer.opened();
     } else {
       this.#drawer.element.remove();
-      this.#terminal?.focus();
     }
+    this.#terminal?.focus(); // to type, and see it arrive on the host sealed
   }
 
   #changeFont(by: number): void {

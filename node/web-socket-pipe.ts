@@ -70,7 +70,7 @@ export async function connectWebSocket(
       request.destroy();
       const next =
         response.statusCode === 404
-          ? "QEMU only serves the path /."
+          ? "QEMU serves the path / only, a relay /NAME for the names it was given."
           : "Check the address and the credentials.";
       refuse(`the server answered with HTTP status ${String(response.statusCode)}`, next);
     });

@@ -1,7 +1,7 @@
 // `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments
 
-import { existsSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import path from "node:path";
 import { ensureNodeModules } from "./lib/install.mjs";
 import { isMain, projectRoot, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
@@ -13,6 +13,12 @@ export const parts = {
   sealttyd: "server/main.ts",
   "sealtty-relay": "relay/main.ts",
 };
+
+/** sealttyd's one native part goes beside it: copy both, and node, into a guest. */
+function copyPtyAddon() {
+  const addon = `node_modules/@lydell/node-pty-${process.platform}-${process.arch}/pty.node`;
+  copyFileSync(path.join(projectRoot, addon), path.join(projectRoot, "dist/bin/pty.node"));
+}
 
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
@@ -26,6 +32,7 @@ export async function build(names = Object.keys(parts)) {
       mode: name,
       logLevel: "warn",
     });
+    if (name === "sealttyd") copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
   }
 }

@@ -3,7 +3,7 @@
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { build } from "./build.mjs";
 import { buildGuestImage, defaultPassword } from "./guest-image.mjs";
@@ -46,13 +46,29 @@ async function policyFor(address, directory, sealttydHash) {
   );
   const unfinished = `${policy}.unfinished`;
   const inspect = await run(process.execPath, [sealtty, "inspect", address, "--save-policy", unfinished]);
-  process.stdout.write(inspect.stdout);
-  process.stderr.write(inspect.stderr);
+  process.stdout.write(inspect.stdout.replaceAll(unfinished, policy));
+  process.stderr.write(inspect.stderr.replaceAll(unfinished, policy));
   if (inspect.status !== 0 || !existsSync(unfinished)) {
     throw new ScriptError(`sealtty inspect could not save a policy (exit status ${inspect.status})`);
   }
   renameSync(unfinished, policy);
   return policy;
+}
+
+/** Two VMs cannot share one TPM's state. @returns what gives the turn back. */
+function takeTurn(file) {
+  if (existsSync(file)) {
+    const pid = Number(readFileSync(file, "utf8"));
+    let alive = false;
+    try {
+      alive = pid > 0 && process.kill(pid, 0);
+    } catch {
+      // left behind by one that was killed
+    }
+    if (alive) throw new ScriptError(`Another npm run demo:vm is running (process ${pid}): end it first.`);
+  }
+  writeFileSync(file, String(process.pid));
+  return () => rmSync(file, { force: true });
 }
 
 /** Runs `sealtty open` until it ends or we are told to. */
@@ -70,7 +86,7 @@ await runScript(async () => {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop.abort());
   await ensureNodeModules();
-  await ensurePackages(["vm"]);
+  await ensurePackages(["vm", "ssh"]);
   await build();
   const image = await buildGuestImage();
   if (stop.signal.aborted) return 0;
@@ -82,6 +98,12 @@ await runScript(async () => {
   for (const file of inputs) hash.update(readFileSync(path.resolve(projectRoot, file)));
   const directory = path.join(cacheDirectory, "demo");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const release = takeTurn(path.join(directory, "running"));
+  const key = path.join(directory, "id_ed25519");
+  if (!existsSync(key))
+    await mustRun("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", key]);
+  const authorizedKeys = readFileSync(`${key}.pub`, "utf8");
+  hash.update(authorizedKeys);
 
   say("booting a VM with a software TPM (QEMU, no KVM: about ten seconds)");
   const start = performance.now();
@@ -91,18 +113,26 @@ await runScript(async () => {
       virtio: { kind: "websocket" },
       tpmStateDirectory: path.join(directory, "tpm"),
       password,
+      authorizedKeys,
     });
     say(`booted in ${secondsSince(start)}; the host's end of its console is ${vm.address}`);
     void vm.ended.then(() => stop.abort());
     if (stop.signal.aborted) return 0;
     const policy = await policyFor(vm.address, directory, hash.digest("hex").slice(0, 12));
     say(`log in as root with the password ${password}; Ctrl-C here ends everything`);
+    say("In another terminal (QEMU serves one client at a time: close the page first):");
+    const program = path.relative(process.cwd(), sealtty);
+    const common = `${vm.address} --policy ${policy} -l root`;
+    process.stdout.write(`  node ${program} connect ${common}\n`);
+    process.stdout.write(`  node ${program} exec ${common} -i ${key} -- uname -a\n`);
+    process.stdout.write(`  node ${program} inspect ${vm.address} --policy ${policy}\n`);
     return await openConsole([vm.address, "--policy", policy, "-l", "root", ...rest], stop.signal);
   } catch (error) {
     if (!stop.signal.aborted) throw error; // a Ctrl-C reaches QEMU as well, and then anything here may fail
     return 0;
   } finally {
     await vm?.stop();
+    release();
     say("the VM has ended");
   }
 });

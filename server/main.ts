@@ -2,6 +2,7 @@
 
 import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
+import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, readServerConfig } from "./config.ts";
 import { createLog } from "./log.ts";
 import type { Log } from "./log.ts";
@@ -13,7 +14,7 @@ const USAGE = `Usage: sealttyd [--config FILE] [--check] [-v]
 The encrypted guest console's server, to be run in the guest.
 
   --config FILE   configuration (default ${DEFAULT_CONFIG_FILE})
-  --check         only check the configuration: exit status 0 good, 1 not
+  --check         only check the configuration: exit status 0 good, 1 not; says as well what it names and is not here
   -v, --verbose   log more
   --version       print the version
   --help          print this
@@ -44,6 +45,9 @@ async function main(args: readonly string[]): Promise<number> {
     const config = await readServerConfig(options.config);
     if (options.check) {
       process.stdout.write(`${options.config}: good\n`);
+      for (const missing of missingHere(config)) {
+        process.stdout.write(`on this machine, now: ${missing}\n`);
+      }
       return EXIT_GOOD;
     }
     const stopped = stopSignal();

@@ -12,6 +12,7 @@ import { SIMULATED_OPT_IN, SimulatedEvidenceProvider } from "./evidence/simulate
 import { openTpmEvidence } from "./evidence/tpm.ts";
 import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
+import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { userPrograms } from "./sessions/user-programs.ts";
 import { userKeys } from "./user-keys.ts";
 
@@ -26,6 +27,7 @@ export interface RunningServer {
 
 /** @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then. */
 export async function serve(config: ServerConfig, log: Log): Promise<RunningServer> {
+  loadPtyAddon(); // without it no terminal could ever be opened: say so now
   const provider = await openEvidence(config, log);
   const collector = new EvidenceCollector({ provider, clock: nodeClock, perSecond: EVIDENCE_PER_SECOND });
   const endpoint = new GuestEndpoint({

@@ -1,6 +1,8 @@
 // `sealtty inspect`: fetches and explains a guest's evidence, and logs in nowhere.
 
+import { basename } from "node:path";
 import { open, rename, unlink } from "node:fs/promises";
+import { isPolicyName } from "../../protocol/attestation/policy.ts";
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { parseAddress } from "../address.ts";
@@ -44,7 +46,7 @@ export const inspectCommand: Command = {
       reached.explain.end();
       await reached.attested.close();
     } else {
-      const { explain, ...options } = connectOptions(input, address, "guest", services, reporter);
+      const { explain, ...options } = connectOptions(input, address, nameFrom(target), services, reporter);
       try {
         ({ claims } = await services.inspectGuest(options));
       } finally {
@@ -92,6 +94,12 @@ export function describeClaims(claims: AppraisedClaims, checked: boolean): strin
   return rows
     .map(([name, words]) => `${printable(name).padEnd(width)}  ${printable(words, 4000)}\n`)
     .join("");
+}
+
+/** The guest's name in a new policy: that of its file, so that nobody ends up with ten guests named "guest". */
+function nameFrom(file: string | undefined): string {
+  const name = file === undefined ? "" : basename(file).replace(/\.toml(\..*)?$/, "");
+  return isPolicyName(name) ? name : "guest";
 }
 
 async function refuseExisting(path: string): Promise<void> {

@@ -66,7 +66,7 @@ export function checkSimulated(
       "The guest's evidence is simulated: it proves nothing",
       "evidence from hardware or a TPM",
       "simulated evidence",
-      "Only for a test: say --simulated. Otherwise configure the guest's sealttyd for its real evidence device.",
+      "Do not connect, unless this is a test of your own: then say --simulated. Else configure the guest's sealttyd for its real evidence device.",
     );
   }
   const aux = parsing("simulated.format", "The data beside the simulated quote", () =>
@@ -105,7 +105,7 @@ export function verifySimulated(
       "The policy does not accept simulated evidence",
       "another type of evidence",
       "simulated",
-      "Only for a test: use a policy with a [simulated] section.",
+      "This guest, or whoever answers for it, can prove nothing: do not connect. Configure its sealttyd for its real evidence device.",
     );
   }
   const facts = checkSimulated(evidence, binder, suite, acceptSimulated);
@@ -113,9 +113,9 @@ export function verifySimulated(
     refuse(
       "simulated.instance",
       "The simulated guest has another name than the policy says",
-      policy.simulated.instance,
+      `"${policy.simulated.instance}"`,
       "another name",
-      "Put the name of the guest's simulated provider into simulated.instance.",
+      "This is another simulated guest than the one you mean: check the address.",
     );
   }
   return facts;

@@ -32,5 +32,5 @@ export interface CryptoSuite {
   ed25519PublicKey(secretKey: Uint8Array): Uint8Array;
   randomBytes(length: number): Uint8Array;
   /** CRC-32 (IEEE 802.3), unsigned: no cryptography, but on every byte's way, and native where the rest is. */
-  crc32(bytes: Uint8Array): number;
+  readonly crc32: (bytes: Uint8Array) => number;
 }

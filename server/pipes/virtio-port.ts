@@ -32,6 +32,13 @@ export interface VirtioPortOptions {
   readonly reading?: "auto" | "poll";
 }
 
+export const VIRTIO_PORTS = "/sys/class/virtio-ports";
+
+/** Of the ports that this machine has now. */
+export function virtioPortNames(): string[] {
+  return listPorts(VIRTIO_PORTS).map(({ name }) => name);
+}
+
 /** @throws SealttyError `device-unavailable`, with what exists instead. */
 export function openVirtioPort(name: string, options: VirtioPortOptions = {}): VirtioPort {
   return new VirtioPort(name, options);
@@ -127,7 +134,7 @@ export class VirtioPort implements Pipe {
 }
 
 function openPort(name: string, options: VirtioPortOptions): number {
-  const sysfs = options.sysfs ?? "/sys/class/virtio-ports";
+  const sysfs = options.sysfs ?? VIRTIO_PORTS;
   const ports = listPorts(sysfs);
   const port = ports.find((candidate) => candidate.name === name);
   if (port === undefined) {

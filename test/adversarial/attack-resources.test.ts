@@ -156,8 +156,8 @@ test("a host that takes no frames: no timer runs in circles, and the keys of a c
   const guest = testGuest(clock);
   let stalled = false;
   const pipes = memoryPipes();
-  const { send } = pipes.guest;
-  pipes.guest.send = (chunk) => (stalled ? new Promise(() => {}) : send.call(pipes.guest, chunk));
+  const send = pipes.guest.send.bind(pipes.guest);
+  pipes.guest.send = (chunk) => (stalled ? new Promise(() => {}) : send(chunk));
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const client = await rawClient(guest, pipes, manual);
   const pass = async () => {

@@ -493,6 +493,6 @@ test("the file that opens the browser holds the link and nothing else can be put
     "https://example.org/#t=a",
     "http://localhost:1/x#t=a",
   ]) {
-    expect(() => redirectPage(url)).toThrow();
+    expect(() => redirectPage(url)).toThrow("not a link");
   }
 });
