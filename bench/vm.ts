@@ -37,8 +37,8 @@ exec 4<>"$port"
 serve <&4 >/dev/null 2>&1 &
 `;
 
-const PROFILE_AT = "/tmp/bench-profile";
-const PROFILE_UNTIL = "/tmp/bench-profile-end";
+const PROFILE_AT = "/run/bench-profile";
+const PROFILE_UNTIL = "/run/bench-profile-end";
 
 /** In place of sealttyd.js: runs it, and profiles it from the one file's appearing to the other's. Prints its own table. */
 const profiler = `

@@ -15,7 +15,7 @@ import { EXIT_OURS } from "./exit-status.ts";
 import { run } from "./program.ts";
 import { Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../node/version.ts";
 
 const services: Services = {
   stdin: process.stdin,

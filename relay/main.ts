@@ -5,7 +5,7 @@ import { SealttyError } from "../protocol/errors.ts";
 import { parseRelayArguments, RELAY_HELP, relayOptions } from "./config.ts";
 import { startRelay } from "./relay.ts";
 import type { Tap } from "./route.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../node/version.ts";
 
 const MAX_TAP_WAITING = 1024 * 1024;
 

@@ -7,7 +7,7 @@ import { DEFAULT_CONFIG_FILE, readServerConfig } from "./config.ts";
 import { createLog } from "./log.ts";
 import type { Log } from "./log.ts";
 import { serve } from "./serve.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../node/version.ts";
 
 const USAGE = `Usage: sealttyd [--config FILE] [--check] [-v]
 

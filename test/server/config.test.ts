@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { SealttyError } from "../../protocol/errors.ts";
 import { parseServerConfig, readServerConfig } from "../../server/config.ts";
 import { createLog, escapeText } from "../../server/log.ts";
-import { VERSION } from "../../server/version.ts";
+import { VERSION } from "../../node/version.ts";
 
 const root = new URL("../../", import.meta.url);
 const pipe = '[pipe]\ntype = "virtio"\nname = "sealtty.0"\n';

@@ -283,13 +283,13 @@ test.skipIf(!isRoot)(
     const { prepareLaunch } = await import("../../server/sessions/launch.ts");
     const prepared = prepareLaunch({
       command: ["id"],
-      environment: { PATH: "/bin", LD_PRELOAD: "/tmp/evil.so", "BAD NAME": "x" },
+      environment: { PATH: "/bin", LD_PRELOAD: "/nowhere/evil.so", "BAD NAME": "x" },
       directory: "/nonexistent",
       account,
     });
     expect(prepared.options.env).toEqual({ PATH: "/bin" });
     expect(prepared.options.cwd).toBe("/");
-    expect(prepared.command.indexOf("LD_PRELOAD=/tmp/evil.so")).toBeGreaterThan(
+    expect(prepared.command.indexOf("LD_PRELOAD=/nowhere/evil.so")).toBeGreaterThan(
       prepared.command.indexOf("--"),
     );
   },
