@@ -148,7 +148,7 @@ test.each([
             return [flipped];
           });
           const attempt = connect(
-            clientOptions(clock, async () => serve(guest, carry).client, { timeout: 100_000 }),
+            clientOptions(clock, async () => serve(guest, carry).client, { timeout: 900_000 }),
           );
           expect({ index, at, outcome: await outcome(attempt) }).toEqual({ index, at, outcome: "attested" });
           await (await attempt).close();
@@ -157,6 +157,7 @@ test.each([
       );
     }
   },
+  300_000,
 );
 
 async function handshakeLengths(type: number): Promise<number[]> {
