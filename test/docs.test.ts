@@ -348,3 +348,24 @@ describe("documents", () => {
     }
   });
 });
+
+test("every file of the project that a document names exists", () => {
+  const named =
+    /`((?:protocol|server|relay|client|cli|node|test|scripts|formal|packaging|docs|bench)\/[\w./-]+\.\w+)`/g;
+  const decisions = readdirSync(path.join(root, "docs/decisions")).map((name) => `docs/decisions/${name}`);
+  const documents = readdirSync(path.join(root, "docs"))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`);
+  for (const document of [
+    "README.md",
+    "formal/README.md",
+    "test/vectors/README.md",
+    ...documents,
+    ...decisions,
+  ]) {
+    const text = readFileSync(path.join(root, document), "utf8");
+    for (const [, file] of text.matchAll(named)) {
+      expect(existsSync(path.join(root, file as string)), `${document} names ${file}`).toBe(true);
+    }
+  }
+});
