@@ -139,6 +139,7 @@ export function exitStatusOf(error: unknown, exits: "ssh-like" | "inspect-like")
     case "api-misuse":
       return 2;
     case "peer-misbehaved":
+    case "program-failed":
     case "user-refused":
     case "guest-silent":
     case "version-unknown":

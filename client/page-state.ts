@@ -94,7 +94,7 @@ function wordsFor(code: string, message: string): { title: string; what: string;
         what: message || "It answered, but its hardware signed nothing, so there is no reason to believe it.",
         advice: [
           "In the guest: does /dev/tpmrm0 or /sys/kernel/config/tsm exist, and may sealttyd read it?",
-          "Run sealttyd doctor in the guest.",
+          "Run sealttyd --check in the guest: it says what is missing there.",
         ],
       };
     case "user-refused":
@@ -106,8 +106,22 @@ function wordsFor(code: string, message: string): { title: string; what: string;
           "Is this key (-i IDENTITY) among the keys in the guest's measured configuration?",
         ],
       };
-    case "guest-silent":
+    case "program-failed":
+      return {
+        title: "The guest could not start the session",
+        what: message || "The guest is the right one, but its login program or shell could not be started.",
+        advice: [
+          "Its own log says why (journalctl -u sealttyd, in the guest).",
+          "Run sealttyd --check in the guest: it says what is missing there.",
+        ],
+      };
     case "timeout":
+      return {
+        title: "The guest was not ready in time",
+        what: message || "Answers came, but not all that was needed.",
+        advice: ["Try again.", ...SILENCE_ADVICE],
+      };
+    case "guest-silent":
       return {
         title: "The guest has not answered",
         what: "The line to the host is open, but nothing came back that only the guest could have said.",
@@ -144,9 +158,14 @@ function wordsFor(code: string, message: string): { title: string; what: string;
           "Is the sealtty command that opened this page still running?",
         ],
       };
+    case "limit-exceeded":
+      return {
+        title: "Too much at once",
+        what: message || "A limit of this page or of the guest was reached.",
+        advice: ["Close other sessions with this guest, then try again."],
+      };
     case "peer-misbehaved":
     case "decrypt-failed":
-    case "limit-exceeded":
       return {
         title: "The other side broke the protocol",
         what: message || "What came back is not what a guest would say.",

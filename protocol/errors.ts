@@ -8,6 +8,7 @@ export type SealttyErrorCode =
   | "evidence-refused" // the appraisal of the evidence failed
   | "evidence-unavailable" // the guest could not collect evidence
   | "user-refused" // the guest refused the user's authentication
+  | "program-failed" // the guest could not start the program asked for
   | "guest-silent" // nothing that makes sense came back in time
   | "version-unknown" // the guest speaks another protocol version
   | "decrypt-failed"

@@ -34,6 +34,11 @@ export function frameHead(body: Uint8Array): { readonly type: number; readonly i
   return { type: body[0] as number, id };
 }
 
+/** A view of the connection id of a body that has a head. */
+export function connectionIdOf(body: Uint8Array): Uint8Array {
+  return body.subarray(1, 1 + CONNECTION_ID_LENGTH);
+}
+
 export function helloBody(id: Uint8Array): Uint8Array {
   return concat(u8(FRAME_HELLO), id);
 }

@@ -3,8 +3,8 @@
 
 import { equalBytes, wipe } from "../bytes.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
+import { COOKIE_LENGTH } from "../frames/frame-body.ts";
 
-export const COOKIE_LENGTH = 16;
 /** A cookie lives between one and two of these. */
 export const COOKIE_EPOCH_MS = 120_000;
 

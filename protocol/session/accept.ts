@@ -5,6 +5,7 @@ import type { KeyPair, CryptoSuite } from "../crypto/suite.ts";
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
 import {
+  connectionIdOf,
   FRAME_HELLO,
   FRAME_INIT,
   FRAME_PACKET,
@@ -153,14 +154,14 @@ export class GuestEndpoint {
   #onHello(body: Uint8Array, encoding: FrameEncoding, port: Port): void {
     const now = this.#options.clock.now();
     if (body.length !== 5 || !this.#hellos.take(now)) return;
-    const id = body.slice(1, 5);
+    const id = connectionIdOf(body).slice();
     port.answer(welcomeBody(id, this.#cookies.issue(id, now)), encoding);
   }
 
   #onInit(id: number, body: Uint8Array, encoding: FrameEncoding, port: Port): void {
     const { suite, clock } = this.#options;
     const now = clock.now();
-    const connectionId = body.slice(1, 5);
+    const connectionId = connectionIdOf(body).slice();
     const { cookie, fragment } = readInit(body);
     if (!this.#cookies.accepts(connectionId, cookie, now)) {
       if (this.#hellos.take(now))

@@ -4,7 +4,7 @@ import type { Evidence } from "../attestation/evidence.ts";
 import { equalBytes } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
-import { FRAME_PACKET } from "../frames/frame-body.ts";
+import { connectionIdOf, FRAME_PACKET } from "../frames/frame-body.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -264,7 +264,7 @@ export class ClientConnection {
     if (this.#failure !== undefined) return;
     try {
       if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
-      else if (body[0] === FRAME_PACKET && equalBytes(body.subarray(1, 5), this.#id)) {
+      else if (body[0] === FRAME_PACKET && equalBytes(connectionIdOf(body), this.#id)) {
         this.#onPacket(this.#connection, body, encoding); // another id is another client's, behind the same relay
       }
     } catch (error) {

@@ -8,6 +8,7 @@ import {
   FRAME_REPLY,
   FRAME_WELCOME,
   FragmentAssembly,
+  connectionIdOf,
   PROTOCOL_VERSION,
   frameHead,
   helloBody,
@@ -92,7 +93,7 @@ export class ClientHandshake {
     heard: (encoding: FrameEncoding) => void,
   ): Handshaken | undefined {
     const head = frameHead(body);
-    if (head === undefined || !equalBytes(body.subarray(1, 5), this.#id)) return undefined;
+    if (head === undefined || !equalBytes(connectionIdOf(body), this.#id)) return undefined;
     try {
       if (head.type === FRAME_WELCOME) this.#onWelcome(body, encoding, heard);
       if (head.type !== FRAME_REPLY) return undefined;

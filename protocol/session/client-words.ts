@@ -63,7 +63,7 @@ export function notOpenedError(code: number): SealttyError {
     );
   }
   return new SealttyError(
-    "peer-misbehaved",
+    "program-failed",
     "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
   );
 }

@@ -205,8 +205,10 @@ export class GuestConnection {
       }
       this.replies = [];
       this.#readMessages();
-      if (this.#connection.peerClose !== undefined) this.#hangUpAll();
-      if (this.#connection.peerClose !== undefined) this.#linger();
+      if (this.#connection.peerClose !== undefined) {
+        this.#hangUpAll();
+        this.#linger();
+      }
       this.#deadline.set(this.#nextDeadline());
     } catch (error) {
       if (!(error instanceof SealttyError)) this.#services.log("internal error while taking a packet");
@@ -297,7 +299,7 @@ export class GuestConnection {
   }
 
   #decided(message: Extract<SessionMessage, { type: "authenticate" }>, code: number): void {
-    if (this.#over) return;
+    if (this.#ending) return; // closed meanwhile: nobody is let in any more, and no place is taken
     if (code === AUTH_OK) {
       this.#deciding = false;
       const method = message.key === undefined ? "none" : "ssh-key";
@@ -311,7 +313,7 @@ export class GuestConnection {
     this.#attempts++;
     this.#clock.after(REFUSAL_DELAY, () => {
       this.#deciding = false;
-      if (this.#over) return;
+      if (this.#ending) return;
       this.#messages.send({ type: "authenticated", code });
       if (this.#attempts >= MAX_AUTH_ATTEMPTS) this.close("not-authenticated");
       else this.#readOn();

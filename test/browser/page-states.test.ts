@@ -224,6 +224,9 @@ describe("refusals", () => {
 
   test.each([
     ["guest-silent", "The guest has not answered"],
+    ["timeout", "The guest was not ready in time"],
+    ["program-failed", "The guest could not start the session"],
+    ["limit-exceeded", "Too much at once"],
     ["version-unknown", "The guest speaks another version"],
     ["peer-misbehaved", "The other side broke the protocol"],
     ["transport-lost", "The line is gone"],

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import { concat, fromHex, utf8 } from "../../protocol/bytes.ts";
-import { COOKIE_EPOCH_MS, COOKIE_LENGTH, CookieJar } from "../../protocol/handshake/cookie.ts";
+import { COOKIE_LENGTH } from "../../protocol/frames/frame-body.ts";
+import { COOKIE_EPOCH_MS, CookieJar } from "../../protocol/handshake/cookie.ts";
 import { bothSuites } from "../support/both-suites.ts";
 
 const ID = fromHex("0102030405060708");

@@ -197,6 +197,41 @@ test("without a key: few connections and channels, and never the places of users
   for (const login of logins) await login.close();
 });
 
+test("a client that closes while its key is being checked is let in no more, and takes no place", async () => {
+  const clock = fastClock(10);
+  let decide: (good: boolean) => void = () => {};
+  let asked: () => void = () => {};
+  const checking = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  const guest = testGuest(clock, {
+    keysAllowed: true,
+    verifyUserKey: () => {
+      asked();
+      return new Promise((resolve) => {
+        decide = resolve;
+      });
+    },
+  });
+  const pipes = memoryPipes();
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const attested = await connect(clientOptions(clock, async () => pipes.client));
+  const key = {
+    method: "ssh-key",
+    user: "root",
+    publicKey: new Uint8Array(4),
+    sign: async () => new Uint8Array(4),
+  } as const;
+  const attempt = attested.authenticate(key).catch(() => "gone");
+  await checking;
+  await attested.close();
+  decide(true);
+  expect(await attempt).toBe("gone");
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(guest.log.filter((line) => line.includes("user authenticated"))).toEqual([]);
+  await guest.endpoint.stop();
+});
+
 /** A client of our own making, past the handshake and the user, that may break every rule behind them. */
 async function rogue() {
   const clock = fastClock(10);
