@@ -25,6 +25,16 @@ export interface Refusal {
   readonly found: string;
   /** What the owner can do next, one sentence. */
   readonly next: string;
+  /** The key of the policy that decides this check, e.g. `snp.vmpl`; absent where no key can change the answer. */
+  readonly policyKey?: string;
+  /** Every further check that failed beside this one, so that a policy can be mended in one go. */
+  readonly others?: readonly FailedCheck[];
+}
+
+/** A check that failed, told whole. */
+export interface FailedCheck extends Omit<Refusal, "others"> {
+  /** What is wrong, for a person. */
+  readonly problem: string;
 }
 
 /**

@@ -40,6 +40,16 @@ export const MAX_LOGIN_CONNECTIONS = 16;
 export const MAX_EVIDENCE_QUOTE = 64 * 1024;
 export const MAX_EVIDENCE_AUX = 1024 * 1024;
 export const MAX_EVENT_LOG = 512 * 1024;
+/** SEV-SNP certificate table: VCEK, ASK, ARK and the like, as the host provisions it. */
+export const MAX_CERTIFICATE_TABLE = 64 * 1024;
+/** Collateral beside a quote, whole; and what one verifier looks at, the owner's own included. */
+export const MAX_COLLATERAL = 256 * 1024;
+export const MAX_COLLATERAL_PIECE = 128 * 1024;
+export const MAX_COLLATERAL_PIECES = 64;
+/** A report or quote inside aux. */
+export const MAX_HARDWARE_REPORT = 32 * 1024;
+/** The owner's instance document. */
+export const MAX_INSTANCE_DOCUMENT = 64 * 1024;
 
 /** Session messages. */
 export const MAX_CONTROL_MESSAGE = MAX_EVIDENCE_QUOTE + MAX_EVIDENCE_AUX + 64;

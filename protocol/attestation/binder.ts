@@ -1,6 +1,6 @@
 // The binder: what ties evidence to this very connection. docs/protocol.md §6.2
 
-import { concat, lv16, u16, u8, utf8 } from "../bytes.ts";
+import { concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { EVIDENCE_TYPES, type EvidenceType } from "./evidence.ts";
 
@@ -44,4 +44,36 @@ export function binderOf(
 /** @returns 32 bytes: qualifyingData of a TPM quote, which fits every TPM. */
 export function tpmQualifyingData(suite: CryptoSuite, binder: Uint8Array): Uint8Array {
   return suite.sha256(concat(TPM_LABEL, binder));
+}
+
+const REATTEST_LABEL = utf8("sealtty-reattest/1\0");
+
+/** What re-attestation inside a connection adds to the values of its handshake. */
+export interface RenewalContext extends BindingContext {
+  /** Counts the requests of this connection, from 1; never repeats. */
+  readonly counter: number;
+  /** Fresh from the client for this request, 32 bytes. */
+  readonly renewalNonce: Uint8Array;
+}
+
+/** Binder of evidence that is asked for again during a connection: own label, a counter, a fresh nonce. @returns 64 bytes. */
+export function renewalBinderOf(
+  suite: CryptoSuite,
+  context: RenewalContext,
+  type: EvidenceType,
+  aux: Uint8Array,
+): Uint8Array {
+  return suite.sha512(
+    concat(
+      REATTEST_LABEL,
+      u8(ROLE_GUEST),
+      u16(EVIDENCE_TYPES[type]),
+      lv16(context.handshakeHash),
+      lv16(context.guestStatic),
+      lv16(context.exporter),
+      u32(context.counter),
+      lv16(context.renewalNonce),
+      lv16(suite.sha256(aux)),
+    ),
+  );
 }

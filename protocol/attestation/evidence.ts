@@ -1,6 +1,7 @@
 // What evidence is (RFC 9334), and the two small interfaces around it: the guest collects, the client verifies.
 
 import { Reader, concat, lv32, u16 } from "../bytes.ts";
+import type { AuxParts } from "./aux.ts";
 import { MAX_EVIDENCE_AUX, MAX_EVIDENCE_QUOTE } from "../limits.ts";
 
 /** Numbers are on the wire and in the binder; never re-used. Unknown ones are refused. */
@@ -10,6 +11,8 @@ export const EVIDENCE_TYPES = {
   tpm: 3,
   "azure-snp": 4,
   "azure-tdx": 5,
+  nitro: 6,
+  cca: 7,
   simulated: 0xff01,
 } as const;
 export type EvidenceType = keyof typeof EVIDENCE_TYPES;
@@ -22,15 +25,18 @@ export interface Evidence {
 }
 
 /**
- * Guest side. `aux` must be known before the quote is made, because the binder commits to it;
- * so a provider first prepares aux, then has the hardware sign `binder` (64 bytes, protocol/attestation/binder.ts).
+ * Guest side. What goes beside the quote must be known before the quote is made, because the binder commits to it; so a
+ * provider first prepares its parts, then has the hardware sign `binder` (64 bytes, protocol/attestation/binder.ts).
  */
 export interface EvidenceProvider {
   readonly type: EvidenceType;
-  /** @throws SealttyError `evidence-unavailable`. */
-  prepareAux(): Promise<Uint8Array>;
-  /** @returns the quote bytes. @throws SealttyError `evidence-unavailable`. */
-  quote(binder: Uint8Array, aux: Uint8Array): Promise<Uint8Array>;
+  /** The parts that this hardware needs; the collector adds those that every kind may have. @throws SealttyError `evidence-unavailable`. */
+  prepareAux(): Promise<AuxParts>;
+  /** @returns the quote bytes. @throws SealttyError `evidence-unavailable`; StaleAuxError where parts must be prepared again. */
+  quote(binder: Uint8Array, aux: AuxParts): Promise<Uint8Array>;
+  /** Really has the hardware answer, once; called at start and by health probes. @throws SealttyError `evidence-unavailable`. */
+  probe(): Promise<void>;
+  close(): Promise<void>;
 }
 
 export function evidenceTypeOf(number: number): EvidenceType | undefined {

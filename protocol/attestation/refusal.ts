@@ -1,6 +1,7 @@
-// Refusing evidence: one shape for every failed check.
+// Refusing evidence: one shape for every failed check, and the list of checks that an appraisal goes through.
 
-import { SealttyError } from "../errors.ts";
+import { type FailedCheck, type Refusal, SealttyError } from "../errors.ts";
+import type { CheckedLine } from "./verified-guest.ts";
 
 /** Hex of at most this many digits goes into a sentence for people. */
 const MAX_SHOWN = 160;
@@ -30,7 +31,7 @@ export function parsing<T>(check: string, what: string, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    if (!(cause instanceof SealttyError)) throw cause;
+    if (!(cause instanceof SealttyError) || cause.code === "evidence-refused") throw cause;
     return refuse(
       check,
       `${what} is malformed: ${cause.message}`,
@@ -39,6 +40,55 @@ export function parsing<T>(check: string, what: string, parse: () => T): T {
       "If the guest runs another version of sealttyd, bring both to the same version; otherwise something on the way changed the evidence.",
       cause,
     );
+  }
+}
+
+/** One comparison of checked facts with the owner's policy. */
+export interface Comparison {
+  readonly check: string;
+  /** Whether it holds. */
+  readonly met: boolean;
+  /** What was found out where it holds, a sentence for people. */
+  readonly words: string;
+  /** What is wrong where it does not. */
+  readonly problem: string;
+  /** Hex or fixed words. */
+  readonly expected: string;
+  readonly found: string;
+  /** The policy's key that decides, e.g. `snp.vmpl`. */
+  readonly policyKey?: string;
+  readonly next: string;
+}
+
+/**
+ * Judges evidence whose signatures hold: every comparison is made and written down, so that a refusal names all that
+ * does not fit and not only the first. Nothing may be believed before `settle` returned.
+ */
+export class Checks {
+  readonly #passed: CheckedLine[] = [];
+  readonly #failed: FailedCheck[] = [];
+
+  /** Something a verifier has already established. */
+  established(...lines: readonly CheckedLine[]): void {
+    this.#passed.push(...lines);
+  }
+
+  compare(comparison: Comparison): void {
+    const { check, met, words, problem, next } = comparison;
+    const expected = cut(comparison.expected);
+    const found = cut(comparison.found);
+    const key = comparison.policyKey === undefined ? {} : { policyKey: comparison.policyKey };
+    if (met) this.#passed.push({ check, words, value: comparison.found, expected, ...key });
+    else this.#failed.push({ check, problem, expected, found, next, ...key });
+  }
+
+  /** @returns what holds. @throws SealttyError `evidence-refused` naming the first that does not, and all others. */
+  settle(): readonly CheckedLine[] {
+    const [first, ...others] = this.#failed;
+    if (first === undefined) return this.#passed;
+    const { problem, ...rest } = first;
+    const refusal: Refusal = others.length === 0 ? rest : { ...rest, others };
+    throw new SealttyError("evidence-refused", problem, { refusal });
   }
 }
 

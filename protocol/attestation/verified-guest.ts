@@ -11,24 +11,57 @@ export interface CheckedLine {
   /** Stable name, e.g. `tpm.signature`. */
   readonly check: string;
   readonly words: string;
-  /** Hex or fixed words; never raw guest text. */
+  /** What was found: hex or fixed words; never raw guest text. */
   readonly value?: string;
+  /** What the policy or the specification asks for; absent where the words say it. */
+  readonly expected?: string;
+  /** The policy's key that decided, e.g. `snp.vmpl`. */
+  readonly policyKey?: string;
+}
+
+/** A value that tells guests, boots or software apart: compared on re-attestation, and with what was seen before. */
+export interface ClaimedValue {
+  /** Stable name, e.g. `snp.measurement`. */
+  readonly name: string;
+  /** For people, e.g. "Launch measurement". */
+  readonly words: string;
+  /** Hex or fixed words. */
+  readonly value: string;
+  /** `boot`: new at every boot of the guest (REPORT_ID); `lasting`: a change needs an explanation (measurement). */
+  readonly scope: "boot" | "lasting";
+}
+
+/** The owner's instance document, believed because its digest is in the evidence. Texts are the owner's. */
+export interface ProvenInstance {
+  readonly name: string;
+  /** SHA-256, hex. */
+  readonly digest: string;
+  /** The document whole, for showing: the owner's own words. */
+  readonly text: string;
 }
 
 /** Everything a verifier learned; plain data, so that it can be shown and printed as JSON. */
 export interface AppraisedClaims {
   readonly type: EvidenceType;
   readonly assurance: Assurance;
+  /** One sentence that sums up. */
+  readonly verdict: string;
+  /** What runs there, in words. */
+  readonly what: string;
   /** Who signed, in words: "TPM attestation key 000b…". */
   readonly signedBy: string;
   /** Which machine this is, in words, or that any instance was allowed. */
   readonly instance: string;
+  /** How fresh the evidence is, in words. */
+  readonly fresh: string;
   readonly anyInstance: boolean;
+  readonly instanceDocument: ProvenInstance | undefined;
   readonly verified: readonly CheckedLine[];
   /** What this evidence does not prove, in words. */
   readonly notVerified: readonly string[];
   /** Shown for as long as the connection lives. */
   readonly warnings: readonly string[];
+  readonly values: readonly ClaimedValue[];
   /** What `--save-policy` would pin: the policy text that this evidence meets. */
   readonly policyText: string;
 }

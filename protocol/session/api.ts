@@ -1,11 +1,15 @@
 // What the page and the CLI see of a guest: the shapes only. protocol/session/connect.ts makes them.
 
+import type { ClaimedChange } from "../attestation/changes.ts";
+import type { Collateral } from "../attestation/collateral.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import type { Policy } from "../attestation/policy.ts";
+import type { TrustRoots } from "../attestation/roots.ts";
 import type { VerifiedGuest } from "../attestation/verified-guest.ts";
 import type { Clock } from "../clock.ts";
 import type { SignatureVerifier } from "../crypto/signatures.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
+import type { Refusal } from "../errors.ts";
 import type { Pipe } from "../pipe.ts";
 
 export type ConnectionState =
@@ -24,6 +28,12 @@ export interface ConnectOptions {
   readonly suite: CryptoSuite;
   readonly signatures: SignatureVerifier;
   readonly clock: Clock;
+  /** Milliseconds since 1970, UTC: whether certificates and collateral are valid. */
+  wallTime(): number;
+  /** The owner's own collateral; what the guest sends is joined to it. */
+  readonly collateral: Collateral;
+  /** The vendors' keys unless a test brings its own. */
+  readonly trustRoots?: TrustRoots;
   /** As the user named it; goes into the transcript. */
   readonly address: string;
   /** The guest the user means (alias or policy name); goes into the transcript. */
@@ -36,9 +46,28 @@ export interface ConnectOptions {
   /** Frames for 8-bit clean pipes, armoured lines for the rest; "auto" tries both in turn. */
   readonly encoding: "auto" | "binary" | "armour";
   onState?(state: ConnectionState): void;
+  /** Re-attestation: every `policy.reattestEvery` seconds, and when asked for. */
+  onAttestation?(event: AttestationEvent): void;
   /** Bytes on the pipe that were no frame (host noise): at most 4096 bytes a call, hostile, to be shown escaped only. */
   onHostNoise?(noise: Uint8Array): void;
 }
+
+/** What came of asking the guest for evidence again. */
+export type AttestationEvent =
+  /** The same guest, the same boot, the policy still met. */
+  | { readonly kind: "renewed"; readonly verified: VerifiedGuest }
+  /**
+   * FROZEN: no input goes out and no output comes in until the user chose (`Guest.goOn` or `close`).
+   * @param changes - what is different; empty where `refusal` says that the evidence itself was refused.
+   */
+  | {
+      readonly kind: "changed";
+      readonly reason: string;
+      readonly changes: readonly ClaimedChange[];
+      readonly refusal: Refusal | undefined;
+    }
+  /** The guest could not collect evidence this time; asked again at the next turn. Nothing is frozen. */
+  | { readonly kind: "unavailable"; readonly reason: string; readonly inARow: number };
 
 /** `sign` gets the to-be-signed user authentication fields and returns the SSHSIG blob. */
 export type UserAuth =
@@ -134,6 +163,11 @@ export interface Guest {
   readonly stats: ConnectionStats;
   /** @throws SealttyError `user-refused` where the guest does not allow it, `limit-exceeded`. */
   openChannel(request: ChannelRequest): Promise<Channel>;
+  /** Asks for evidence now; what came of it is told by `onAttestation`. Resolves after that. */
+  reattest(): Promise<void>;
+  readonly frozen: boolean;
+  /** The user says that the change is their own: what is there now counts from here on. No effect unless frozen. */
+  goOn(): void;
   close(): Promise<void>;
   /** Resolves with the reason once the connection is over. */
   readonly closed: Promise<string>;
