@@ -1,6 +1,6 @@
 // The escapes of a raw terminal, by ssh's rules: a line's first character, then a letter.
 
-export type EscapeAction = "disconnect" | "suspend" | "help";
+export type EscapeAction = "disconnect" | "suspend" | "help" | "attest" | "go-on";
 export type EscapeEvent = { readonly send: Uint8Array } | { readonly action: EscapeAction };
 
 const CR = 0x0d;
@@ -8,6 +8,13 @@ const LF = 0x0a;
 const DOT = 0x2e;
 const QUESTION = 0x3f;
 const CONTROL_Z = 0x1a;
+const ACTIONS: ReadonlyMap<number, EscapeAction> = new Map([
+  [DOT, "disconnect"],
+  [CONTROL_Z, "suspend"],
+  [QUESTION, "help"],
+  [0x41, "attest"], // A
+  [0x47, "go-on"], // G
+]);
 
 /** What `-e` takes. @returns the byte; null for `none`; undefined where it is neither. */
 export function parseEscapeCharacter(text: string): number | null | undefined {
@@ -44,16 +51,9 @@ export class EscapeKeys {
     for (const byte of typed) {
       if (this.#pending) {
         this.#pending = false;
-        if (byte === DOT) {
-          act("disconnect");
-          continue;
-        }
-        if (byte === CONTROL_Z) {
-          act("suspend");
-          continue;
-        }
-        if (byte === QUESTION) {
-          act("help");
+        const action = ACTIONS.get(byte);
+        if (action !== undefined && byte !== this.#character) {
+          act(action);
           continue;
         }
         if (byte !== this.#character) send.push(this.#character); // doubled: one of them goes through
@@ -77,6 +77,8 @@ export class EscapeKeys {
       "supported escapes, after a newline:",
       `  ${key}.   end the session (the guest's programs get a hang-up)`,
       `  ${key}^Z  suspend sealtty`,
+      `  ${key}A   ask the guest for evidence again, now`,
+      `  ${key}G   go on with a guest that changed (the session is frozen until then)`,
       `  ${key}?   this text`,
       `  ${key}${key}   send the escape character itself`,
     ];

@@ -28,6 +28,7 @@ const services: Services = {
   suite: nodeSuite,
   signatures: webCryptoSignatures(globalThis.crypto.subtle),
   clock: nodeClock,
+  wallTime: () => Date.now(),
   connect,
   inspectGuest,
   parsePolicy,

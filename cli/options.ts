@@ -26,6 +26,11 @@ export const COMMON_OPTIONS = [
     help: "SSH key to authenticate with; without: the guest's login asks",
   },
   { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
+  {
+    name: "collateral",
+    value: "DIR",
+    help: "certificates, CRLs and TCB info of your own, beside what the guest sends",
+  },
   { name: "timeout", value: "SECONDS", help: "for connection and evidence; default 30" },
   {
     name: "encoding",

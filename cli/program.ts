@@ -2,10 +2,15 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { connectCommand } from "./commands/connect.ts";
+import { collateralCommand } from "./commands/collateral.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { instanceCommand } from "./commands/instance.ts";
+import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
+import { policyCommand } from "./commands/policy.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
 import { type Command, type Input, parseInput } from "./options.ts";
 import { exitStatusOf, print, Reporter } from "./report.ts";
@@ -16,10 +21,15 @@ export const COMMANDS: readonly Command[] = [
   connectCommand,
   execCommand,
   inspectCommand,
+  verifyCommand,
+  policyCommand,
+  instanceCommand,
+  measureCommand,
+  collateralCommand,
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["cp", "proxy", "forward", "verify", "unlock", "provision"];
+const LATER = ["cp", "proxy", "forward", "unlock", "provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {
@@ -70,5 +80,5 @@ function unknown(name: string, args: readonly string[], services: Services): num
     `${problem}; the commands are ${known.join(", ")} (sealtty help)`,
   );
   new Reporter(services, { has: (option) => args.includes(`--${option}`), count: () => 0 }).failure(error);
-  return LATER.includes(name) && name === "verify" ? 2 : 255;
+  return 255;
 }

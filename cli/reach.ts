@@ -11,9 +11,12 @@ import type {
   UserAuth,
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
+import { AttestationWatch } from "./attestation-watch.ts";
 import type { Input } from "./options.ts";
+import { ownerCollateral } from "./owner-collateral.ts";
 import { escapeBytes } from "./printable.ts";
 import type { Reporter } from "./report.ts";
+import { lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
 const MAX_POLICY_FILE = 1024 * 1024;
@@ -99,20 +102,29 @@ export function timeoutOf(input: Input): number {
   return seconds * 1000;
 }
 
+export type ReachOptions = Omit<ConnectOptions, "policy"> & {
+  readonly explain: Explainer;
+  readonly watch: AttestationWatch;
+};
+
 /** Everything of ConnectOptions but the policy. */
-export function connectOptions(
+export async function connectOptions(
   input: Input,
   address: GuestAddress,
   identity: string,
   services: Services,
   reporter: Reporter,
-): Omit<ConnectOptions, "policy"> & { readonly explain: Explainer } {
+): Promise<ReachOptions> {
+  const collateral = await ownerCollateral(input, services);
   const explain = new Explainer(services, reporter);
+  const watch = new AttestationWatch(reporter);
   return {
     dial: () => services.dial(address),
     suite: services.suite,
     signatures: services.signatures,
     clock: services.clock,
+    wallTime: () => services.wallTime(),
+    collateral,
     address: address.text,
     identity,
     acceptSimulated: input.has("simulated"),
@@ -120,7 +132,9 @@ export function connectOptions(
     encoding: encodingOf(input),
     onState: (state) => explain.state(state),
     onHostNoise: (noise) => explain.noise(noise),
+    onAttestation: (event) => watch.event(event),
     explain,
+    watch,
   };
 }
 
@@ -131,6 +145,8 @@ export interface Reached {
   readonly user: string;
   /** Tells the user about states from now on. */
   readonly explain: Explainer;
+  /** Tells the user what re-attestation says. */
+  readonly watch: AttestationWatch;
 }
 
 /** Connects and appraises, and says what was verified. Nothing secret was sent when it resolves. */
@@ -144,11 +160,13 @@ export async function reach(
   const address = parseAddress(guest);
   const { policy } = await readPolicy(input, guest, services);
   const identity = await readIdentity(input, services, needsKey); // a missing key is said before the guest is bothered
-  const { explain, ...options } = connectOptions(input, address, policy.name, services, reporter);
+  const { explain, watch, ...options } = await connectOptions(input, address, policy.name, services, reporter);
   try {
     const attested = await services.connect({ ...options, policy });
-    reporter.verified(attested.verified.claims, policy.name);
-    return { attested, policy, identity, user: userOf(input, services), explain };
+    const { claims } = attested.verified;
+    reporter.verified(claims, policy.name);
+    reporter.lookedBack(await lookBack(policy.name, address.text, claims, services));
+    return { attested, policy, identity, user: userOf(input, services), explain, watch };
   } finally {
     explain.settled();
   }

@@ -1,10 +1,12 @@
 // What sealtty says about itself: short lines on stderr, or JSON lines. Nothing of a guest or host is printed as it came.
 
 import { styleText } from "node:util";
-import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
-import { SealttyError } from "../protocol/errors.ts";
+import type { AppraisedClaims, CheckedLine } from "../protocol/attestation/verified-guest.ts";
+import { type FailedCheck, SealttyError } from "../protocol/errors.ts";
+import { changeLines } from "./attestation-watch.ts";
 import type { Input } from "./options.ts";
 import { printable } from "./printable.ts";
+import type { SeenBefore } from "./seen-guests.ts";
 import type { Services, TerminalOutput } from "./services.ts";
 
 /** Writes and waits until the stream took it; a stream that is gone is no error here. */
@@ -66,10 +68,20 @@ export class Reporter {
     this.event("verified", { claims });
     this.say(`sealtty: verified "${policyName}": ${claims.instance}`);
     this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${claims.signedBy}`);
-    for (const line of claims.verified)
-      this.detail(`  ${line.check}: ${line.words}${line.value ? ` ${line.value}` : ""}`);
+    this.detail(`  ${claims.verdict}`);
+    this.detail(`  ${claims.what}`);
+    this.detail(`  ${claims.fresh}`);
+    for (const line of claims.verified) this.detail(`  ${checkedWords(line)}`);
     for (const line of claims.notVerified) this.detail(`  not verified: ${line}`);
     this.warnings(claims);
+  }
+
+  /** What is different since the last look at this guest; nothing where there was none. */
+  lookedBack(seen: SeenBefore | undefined): void {
+    if (seen === undefined || seen.changes.length === 0) return;
+    this.event("changed-since", { at: seen.at, changes: seen.changes });
+    this.say(`sealtty: your policy is met, but this guest is not what it was on ${seen.at}:`);
+    for (const line of changeLines(seen.changes)) this.say(`  ${line}`);
   }
 
   /** Simulated evidence, any instance, …: said before a session and again behind it. */
@@ -88,8 +100,15 @@ export class Reporter {
         this.#line(`  check:    ${printable(described.check)}`);
         this.#line(`  expected: ${printable(described.expected ?? "")}`);
         this.#line(`  found:    ${printable(described.found ?? "")}`);
+        if (described.policyKey !== undefined) this.#line(`  policy:   ${printable(described.policyKey)}`);
       }
       if (described.next !== undefined) this.#line(`  next: ${printable(described.next)}`);
+      for (const other of described.others ?? []) {
+        const key = other.policyKey === undefined ? "" : ` (policy: ${other.policyKey})`;
+        this.#line(`  also ${printable(other.check)}: ${printable(other.problem)}${printable(key)}`);
+        this.#line(`    expected ${printable(other.expected)}`);
+        this.#line(`    found    ${printable(other.found)}`);
+      }
     }
     if (this.verbosity > 1 && error instanceof Error) {
       for (const line of (error.stack ?? "").split("\n")) this.#line(printable(line));
@@ -117,6 +136,15 @@ export interface Described {
   readonly expected?: string;
   readonly found?: string;
   readonly next?: string;
+  readonly policyKey?: string;
+  readonly others?: readonly FailedCheck[];
+}
+
+/** A check that holds, in a line. */
+export function checkedWords({ check, words, value, expected, policyKey }: CheckedLine): string {
+  const found = value === undefined ? "" : ` ${value}`;
+  const wanted = expected === undefined || expected === value ? "" : ` (expected: ${expected})`;
+  return `${check}: ${words}${found}${wanted}${policyKey === undefined ? "" : ` [${policyKey}]`}`;
 }
 
 export function describe(error: unknown): Described {

@@ -1,14 +1,13 @@
 // All that a command touches outside itself: main.ts gives the real ones, tests give their own.
 
 import type { Readable, Writable } from "node:stream";
-import type { Evidence } from "../protocol/attestation/evidence.ts";
 import type { Policy } from "../protocol/attestation/policy.ts";
-import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import type { Clock } from "../protocol/clock.ts";
 import type { SignatureVerifier } from "../protocol/crypto/signatures.ts";
 import type { CryptoSuite } from "../protocol/crypto/suite.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import type { AttestedGuest, ConnectOptions, UserAuthFields } from "../protocol/session/api.ts";
+import type { Inspected } from "../protocol/session/connect.ts";
 import type { GuestAddress } from "./address.ts";
 
 export interface TerminalInput extends Readable {
@@ -46,10 +45,10 @@ export interface Services {
   readonly suite: CryptoSuite;
   readonly signatures: SignatureVerifier;
   readonly clock: Clock;
+  /** Milliseconds since 1970, UTC. */
+  wallTime(): number;
   connect(options: ConnectOptions): Promise<AttestedGuest>;
-  inspectGuest(
-    options: Omit<ConnectOptions, "policy">,
-  ): Promise<{ claims: AppraisedClaims; evidence: Evidence }>;
+  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
   /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */

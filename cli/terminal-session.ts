@@ -1,8 +1,9 @@
 // This terminal as the guest's: keys and escapes in, output and size changes out, until the remote program ends.
 
 import { SealttyError } from "../protocol/errors.ts";
-import type { Channel } from "../protocol/session/api.ts";
-import { type EscapeEvent, EscapeKeys, parseEscapeCharacter } from "./escape-keys.ts";
+import type { Channel, Guest } from "../protocol/session/api.ts";
+import type { AttestationWatch } from "./attestation-watch.ts";
+import { type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
 import { EXIT_OURS, EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "./exit-status.ts";
 import type { Input } from "./options.ts";
 import { OutputClosed, pump } from "./output.ts";
@@ -30,7 +31,9 @@ export async function runTerminal(
   escapeCharacter: number | null,
   services: Services,
   reporter: Reporter,
+  attestation: { readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen">; readonly watch: AttestationWatch },
 ): Promise<number> {
+  const { guest, watch } = attestation;
   const { stdin, stdout } = services;
   const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null);
   const offs: (() => void)[] = [];
@@ -39,6 +42,16 @@ export async function runTerminal(
       channel.hangUp();
       resolve(status);
     };
+    const key = escapeCharacter === null ? undefined : escapeName(escapeCharacter);
+    if (terminal.hasKeyboard && key !== undefined) {
+      watch.askPerson(() =>
+        reporter.warn(`sealtty: nothing is sent or shown; Enter ${key}. ends, Enter ${key}G goes on if you know why`),
+      );
+    }
+    void watch.frozen.then((error) => {
+      channel.hangUp();
+      reject(error);
+    });
     let typed = 0;
     let sending = Promise.resolve();
     const send = (bytes: Uint8Array): void => {
@@ -56,6 +69,14 @@ export async function runTerminal(
       if ("send" in event) send(event.send);
       else if (event.action === "disconnect") stop(EXIT_OURS);
       else if (event.action === "help") for (const line of keys.help()) reporter.say(line);
+      else if (event.action === "attest") {
+        watch.sayNext();
+        void guest.reattest();
+      } else if (event.action === "go-on") {
+        if (!guest.frozen) return reporter.say("sealtty: nothing is frozen");
+        guest.goOn();
+        reporter.say("sealtty: going on with the guest as it is now");
+      }
       else {
         terminal.suspend();
         channel.resize(terminal.size.columns, terminal.size.rows);

@@ -19,7 +19,7 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
         badge: "Hardware-attested",
         headline: "Vouched for by the processor",
         meaning:
-          "The processor itself signed what runs in this guest and the keys of this connection. The host cannot make such a signature.",
+          "The processor signed what this guest was started with and the keys of this connection; its maker vouches for the processor. Software of the host cannot make such a signature. Attacks by someone with hands on the machine are outside of what this proves.",
         tone: "good",
         icon: "shield-check",
       };
@@ -28,7 +28,7 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
         badge: "Attested by paravisor",
         headline: "Vouched for by the paravisor",
         meaning:
-          "A virtual TPM signed, inside the guest's protected memory, run by the cloud's paravisor; the processor vouches for the paravisor.",
+          "A virtual TPM signed, run by the cloud's paravisor inside the guest's protected memory; the processor vouches for the paravisor. So you trust the processor's maker, and the cloud for what its paravisor does. Attacks by someone with hands on the machine are outside of what this proves.",
         tone: "good",
         icon: "shield-check",
       };
@@ -37,7 +37,7 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
         badge: "Host-vouched",
         headline: "Vouched for by the host only",
         meaning:
-          "A software TPM that the host runs signed this. It shows what the guest booted, as long as you trust the host not to lie about it.",
+          "A TPM signed, and none can be told from a program that the host runs. It shows what the guest booted as long as you trust the host; nothing shows that the guest's memory is closed to it.",
         tone: "caution",
         icon: "shield-alert",
       };
@@ -46,7 +46,7 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
         badge: "SIMULATED",
         headline: "This proves nothing",
         meaning:
-          "The evidence was made up for trying sealtty out. Anyone, the host included, could have made it.",
+          "The evidence is made up, for trying sealtty out. Anyone, the host included, can make it.",
         tone: "danger",
         icon: "shield-alert",
       };

@@ -1,13 +1,14 @@
 // One console from the first dial to its end, top to bottom: connect, appraise, sign in, open, pump.
 
 import type { Clock } from "../protocol/clock.ts";
-import type { Policy } from "../protocol/attestation/policy.ts";
+import type { Policy } from "../protocol/attestation/policy/model.ts";
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import type { SignatureVerifier } from "../protocol/crypto/signatures.ts";
 import type { CryptoSuite } from "../protocol/crypto/suite.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import type {
+  AttestationEvent,
   AttestedGuest,
   Channel,
   ChannelRequest,
@@ -19,8 +20,10 @@ import type {
   UserAuthFields,
 } from "../protocol/session/api.ts";
 import type { PageConfig } from "./page-config.ts";
-import { exitWords, failureOf, stepOf, type PageState } from "./page-state.ts";
+import type { FrozenChoices, GuestChanged } from "./frozen-dialog.ts";
+import { CLOSED_OVER_CHANGES, exitWords, failureOf, stepOf, type PageState } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
+import { type SeenStore, type SinceSeen, sinceSeen, valuesToKeep } from "./seen-store.ts";
 
 /** All that a session needs from outside, so that tests can script it. */
 export interface SessionParts {
@@ -30,6 +33,9 @@ export interface SessionParts {
   readonly suite: CryptoSuite;
   readonly signatures: SignatureVerifier;
   readonly clock: Clock;
+  /** Milliseconds since 1970, UTC. */
+  wallTime(): number;
+  readonly seen: SeenStore;
   dial(config: PageConfig): Promise<Pipe>;
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
@@ -49,7 +55,19 @@ export interface TerminalPort {
 export interface SessionViews {
   show(state: PageState): void;
   showPolicy(policy: Policy): void;
+  /** Evidence passed: the first, or a later one. */
   showVerified(claims: AppraisedClaims): void;
+  /** This guest was opened here before. */
+  showSeen(since: SinceSeen): void;
+  /** The policy is met, yet values that last are others than before. Resolves with whether to go on. */
+  askAboutChanges(since: SinceSeen): Promise<boolean>;
+  /** How to have the guest prove itself at once; undefined while nobody can be asked. */
+  offerRecheck(recheck: (() => Promise<void>) | undefined): void;
+  showUnavailable(reason: string, inARow: number): void;
+  /** Covers the terminal until the user chose. */
+  freeze(event: GuestChanged, choices: FrozenChoices): void;
+  /** The user went on with a guest that changed: said for as long as the connection lives. */
+  showWentOn(refused: boolean): void;
   showStats(stats: ConnectionStats): void;
   /** Hostile bytes: to be shown escaped only, and outside the terminal. */
   showHostNoise(noise: Uint8Array): void;
@@ -82,15 +100,24 @@ export function startConsoleSession(
   let channelLive = false;
   let attempt = 1;
   let ended: Extract<PageState, { kind: "ended" }> | undefined;
+  let line: PageState = { kind: "live" }; // the channel's, frozen or not
+  const freeze: Freeze = { frozen: false, count: 0 };
+
+  const showLine = (state: PageState): void => {
+    line = state;
+    if (!freeze.frozen || state.kind === "ended") views.show(state);
+    const canAsk = !connectionOver && !freeze.frozen && state.kind !== "reconnecting";
+    views.offerRecheck(canAsk ? guest?.reattest.bind(guest) : undefined);
+  };
 
   const onState = (state: ConnectionState): void => {
     if (closedByUs) return;
     if (guest !== undefined) {
       if (!channelLive) return;
       if (state.phase === "reconnecting") {
-        views.show({ kind: "reconnecting", reason: plainText(state.reason, 200) });
+        showLine({ kind: "reconnecting", reason: plainText(state.reason, 200) });
       } else if (state.phase === "attested") {
-        views.show({ kind: "live" });
+        showLine({ kind: "live" });
       }
       return;
     }
@@ -103,6 +130,57 @@ export function startConsoleSession(
       views.show({ kind: "connecting", step, attempt: step === "dialing" ? attempt : 1 });
   };
 
+  const remember = (claims: AppraisedClaims): void =>
+    parts.seen.remember(config.identity, config.address, valuesToKeep(claims), parts.wallTime());
+
+  const onAttestation = (event: AttestationEvent): void => {
+    if (closedByUs) return;
+    if (event.kind === "renewed") return views.showVerified(event.verified.claims);
+    if (event.kind === "unavailable") return views.showUnavailable(event.reason, event.inARow);
+    freeze.frozen = true;
+    freeze.count++;
+    views.show({ kind: "frozen" });
+    views.offerRecheck(undefined);
+    views.freeze(event, { close: closeFrozen, goOn: () => goOn(event) });
+  };
+
+  const closeFrozen = (): void => {
+    if (!connectionOver) {
+      views.show({
+        kind: "ended",
+        words: "You closed it: the guest was no longer the one that you connected to.",
+        clean: false,
+        canOpenAgain: false,
+        canConnectAgain: true,
+      });
+    }
+    connectionOver = true;
+    closedByUs = true;
+    void guest?.close().catch(() => undefined);
+  };
+
+  const goOn = (event: GuestChanged): void => {
+    if (guest === undefined || connectionOver) return closeFrozen();
+    freeze.frozen = false;
+    guest.goOn();
+    if (event.refusal === undefined) {
+      views.showVerified(guest.verified.claims);
+      remember(guest.verified.claims);
+    }
+    views.showWentOn(event.refusal !== undefined);
+    showLine(line);
+  };
+
+  /** @returns false where the user saw a change and did not want to go on. */
+  const comparedWithBefore = async (claims: AppraisedClaims): Promise<boolean> => {
+    const before = parts.seen.recall(config.identity, config.address);
+    const since = before && sinceSeen(before, valuesToKeep(claims));
+    if (since !== undefined && since.lasting.length > 0 && !(await views.askAboutChanges(since))) return false;
+    if (since !== undefined) views.showSeen(since);
+    remember(claims);
+    return true;
+  };
+
   const run = async (): Promise<void> => {
     const policy = parts.parsePolicy(config.policyText);
     views.showPolicy(policy);
@@ -111,6 +189,8 @@ export function startConsoleSession(
       suite: parts.suite,
       signatures: parts.signatures,
       clock: parts.clock,
+      wallTime: parts.wallTime,
+      collateral: config.collateral,
       address: config.address,
       identity: config.identity,
       policy,
@@ -118,17 +198,26 @@ export function startConsoleSession(
       timeout: APPRAISAL_MS,
       encoding: config.encoding,
       onState,
+      onAttestation,
       onHostNoise: (noise) => views.showHostNoise(noise),
     });
     if (closedByUs) return;
     views.showVerified(attested.verified.claims);
     pollStats(attested);
+    if (!(await comparedWithBefore(attested.verified.claims))) {
+      connectionOver = true;
+      views.show({ kind: "failed", failure: CLOSED_OVER_CHANGES });
+      await attested.close();
+      return;
+    }
+    if (closedByUs) return;
     views.show({ kind: "signing-in", user: config.user, method: config.auth });
     guest = await attested.authenticate(userAuth(config, parts));
     if (closedByUs) return;
     void guest.closed.then(() => {
       connectionOver = true;
-      if (ended?.canOpenAgain === true) views.show({ ...ended, canOpenAgain: false });
+      views.offerRecheck(undefined);
+      if (ended?.canOpenAgain === true && !closedByUs) showLine({ ...ended, canOpenAgain: false });
     });
     await runChannel(guest);
   };
@@ -138,12 +227,12 @@ export function startConsoleSession(
     const terminal = views.mountTerminal();
     const channel = await open.openChannel(channelRequest(config, terminal));
     channelLive = true;
-    views.show({ kind: "live" });
+    showLine({ kind: "live" });
     try {
-      await pump(channel, terminal, views.warnInputStuck.bind(views));
+      await pump(channel, terminal, freeze, views.warnInputStuck.bind(views));
       const exit = exitWords(await channel.exit);
       ended = { kind: "ended", ...exit, canOpenAgain: !connectionOver };
-      views.show(ended);
+      showLine(ended);
     } finally {
       channelLive = false;
       views.warnInputStuck(false);
@@ -199,23 +288,33 @@ function channelRequest(config: PageConfig, { columns, rows }: TerminalPort): Ch
   return { kind: "shell", command: [], ...pty, environment: {} };
 }
 
+/** While the guest is not the one the user knows, what is typed for it goes nowhere, not even later. */
+interface Freeze {
+  frozen: boolean;
+  /** How often it was frozen: what waited since before that is left out. */
+  count: number;
+}
+
 /** Connects channel and terminal until the output has ended and was parsed. */
 async function pump(
   channel: Channel,
   terminal: TerminalPort,
+  freeze: Readonly<Freeze>,
   warnStuck: (stuck: boolean) => void,
 ): Promise<void> {
   let waiting = 0;
   let writes: Promise<void> = Promise.resolve();
   terminal.onInput((bytes) => {
+    if (freeze.frozen) return;
     // A guest that asks its terminal questions and never reads the answers must not fill our memory.
     if (waiting + bytes.length > MAX_WAITING_INPUT) {
       warnStuck(true);
       return;
     }
     waiting += bytes.length;
+    const typedAt = freeze.count;
     writes = writes
-      .then(() => channel.write(bytes))
+      .then(() => (freeze.count === typedAt ? channel.write(bytes) : undefined))
       .then(() => {
         waiting -= bytes.length;
         if (waiting === 0) warnStuck(false);

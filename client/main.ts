@@ -7,7 +7,9 @@ import { connect } from "../protocol/session/connect.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { browserClock } from "./browser-clock.ts";
 import { openHostView } from "./host-view-source.ts";
-import { keepNextToken, runPage, takeToken } from "./page.ts";
+import { keepNextToken, takeToken } from "./page-token.ts";
+import { runPage } from "./page.ts";
+import { SeenStore } from "./seen-store.ts";
 import { openServerLink } from "./server-link.ts";
 import { openWebSocketPipe } from "./web-socket-pipe.ts";
 
@@ -43,6 +45,8 @@ void runPage(document.getElementById("page") ?? document.body, {
     suite: nobleSuite(randomBytes),
     signatures: webCryptoSignatures(crypto.subtle),
     clock: browserClock(),
+    wallTime: () => Date.now(),
+    seen: new SeenStore(() => localStorage),
     sign: (fields) => link.sign(fields),
     dial: (config) => {
       if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });

@@ -1,5 +1,7 @@
 // What the local server tells the page about the guest to open. Ours, yet checked: a typo must not become a default.
 
+import { NO_COLLATERAL, type Collateral } from "../protocol/attestation/collateral.ts";
+import { MAX_COLLATERAL_PIECE, MAX_COLLATERAL_PIECES } from "../protocol/limits.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { fromBase64 } from "./base64.ts";
 
@@ -22,6 +24,8 @@ export interface PageConfig {
   readonly hostView: boolean;
   readonly hostViewToken: string | undefined;
   readonly encoding: "auto" | "binary" | "armour";
+  /** The owner's own: what the vendors signed about their keys and platforms. */
+  readonly collateral: Collateral;
 }
 
 /** @throws SealttyError `bad-config`. */
@@ -51,11 +55,12 @@ export function parsePageConfig(json: string): PageConfig {
     simulated: flag(fields, "simulated"),
     user: text(fields, "user"),
     auth,
-    publicKey: publicKey === undefined ? undefined : bytes(publicKey),
+    publicKey: publicKey === undefined ? undefined : bytes(publicKey, "publicKey"),
     identity: text(fields, "identity"),
     hostView,
     hostViewToken: optionalText(fields, "hostViewToken"),
     encoding: oneOf(fields, "encoding", ["auto", "binary", "armour"] as const),
+    collateral: collateralOf(fields["collateral"]),
   };
 }
 
@@ -65,6 +70,36 @@ export function objectOf(value: unknown, name: string): Fields {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw bad(name);
   return value as Fields;
 }
+
+const COLLATERAL_KINDS = ["certificates", "crls", "tcbInfos", "qeIdentities"] as const;
+
+/** All four lists of base64 pieces, or no collateral at all. */
+function collateralOf(value: unknown): Collateral {
+  if (value === undefined || value === null) return NO_COLLATERAL;
+  const lists = objectOf(value, "collateral");
+  for (const name of Object.keys(lists))
+    if (!COLLATERAL_KINDS.some((kind) => kind === name)) throw bad("collateral");
+  let left = MAX_COLLATERAL_PIECES;
+  const piecesOf = (kind: keyof Collateral): Uint8Array[] => {
+    const list = lists[kind];
+    if (!Array.isArray(list) || list.length > left) throw bad(`collateral.${kind}`);
+    left -= list.length;
+    return list.map((piece: unknown) => {
+      if (typeof piece !== "string" || piece.length > MAX_PIECE_BASE64) throw bad(`collateral.${kind}`);
+      const decoded = bytes(piece, `collateral.${kind}`);
+      if (decoded.length === 0 || decoded.length > MAX_COLLATERAL_PIECE) throw bad(`collateral.${kind}`);
+      return decoded;
+    });
+  };
+  return {
+    certificates: piecesOf("certificates"),
+    crls: piecesOf("crls"),
+    tcbInfos: piecesOf("tcbInfos"),
+    qeIdentities: piecesOf("qeIdentities"),
+  };
+}
+
+const MAX_PIECE_BASE64 = Math.ceil(MAX_COLLATERAL_PIECE / 3) * 4;
 
 function text(fields: Fields, name: string): string {
   const value = fields[name];
@@ -94,11 +129,11 @@ function webSocketUrl(fields: Fields): string {
   return value;
 }
 
-function bytes(base64: string): Uint8Array {
+function bytes(base64: string, name: string): Uint8Array {
   try {
     return fromBase64(base64);
   } catch {
-    throw bad("publicKey");
+    throw bad(name);
   }
 }
 

@@ -27,11 +27,16 @@ export type PageState =
   | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "live" }
   | { readonly kind: "reconnecting"; readonly reason: string }
+  /** The guest changed: covered by a dialog until the user chose. */
+  | { readonly kind: "frozen" }
   | {
       readonly kind: "ended";
       readonly words: string;
       readonly clean: boolean;
+      /** On the same connection. */
       readonly canOpenAgain: boolean;
+      /** With a new one, from this page. */
+      readonly canConnectAgain?: boolean;
     }
   | { readonly kind: "lost"; readonly failure: Failure };
 
@@ -54,6 +59,19 @@ export const STEPS: readonly { readonly step: Step; readonly words: string; read
 export function stepOf(state: ConnectionState): Step | undefined {
   return STEPS.find(({ step }) => step === state.phase)?.step;
 }
+
+/** The user saw that something is different since last time, and closed. */
+export const CLOSED_OVER_CHANGES: Failure = {
+  title: "You closed the connection",
+  what: "The guest met your policy, but something was different since you last looked, and you did not go on.",
+  advice: [
+    "Find out whether somebody changed this guest: an update, another image, a move to another machine.",
+    "If your policy should not accept what is there now, take the value out of it.",
+  ],
+  code: "closed-by-you",
+  nothingSent: true,
+  refusal: undefined,
+};
 
 /** The signal's name comes from the guest: only the shape of a signal name passes. */
 export function exitWords(exit: ExitStatus): { words: string; clean: boolean } {

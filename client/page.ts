@@ -1,7 +1,8 @@
 // The page as a whole: takes the token, gets its configuration, runs a session, shows each state.
 
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
-import { ANY_INSTANCE_BAR, SIMULATED_BAR } from "./assurance-words.ts";
+import { barsFor, type WentOn } from "./bars.ts";
+import { askAboutChanges } from "./changed-dialog.ts";
 import { ConnectingView } from "./connecting-view.ts";
 import {
   startConsoleSession,
@@ -10,16 +11,25 @@ import {
   type SessionViews,
 } from "./console-session.ts";
 import { element } from "./dom.ts";
+import { UNAVAILABLE_IS_NOTABLE } from "./freshness-view.ts";
+import { FrozenDialog, type FrozenChoices, type GuestChanged } from "./frozen-dialog.ts";
 import { HostViewDrawer } from "./host-view-drawer.ts";
 import type { WireFrame } from "./host-view-source.ts";
-import { icon } from "./icons.ts";
 import { failureOf, type Failure, type PageState } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
 import { LinkRefused, type ServerLink } from "./server-link.ts";
-import { endedStrip, lostStrip, reconnectingStrip } from "./session-strip.ts";
+import type { SinceSeen } from "./seen-store.ts";
+import {
+  endedStrip,
+  inputStuckStrip,
+  lostStrip,
+  reconnectingStrip,
+  unavailableStrip,
+} from "./session-strip.ts";
 import { TerminalView } from "./terminal-view.ts";
 import { documentTitle } from "./title-rules.ts";
+import { spanWords } from "./time-words.ts";
 import { showsTerminal, TopBar } from "./top-bar.ts";
 import { TrustPanel } from "./trust-panel.ts";
 
@@ -32,23 +42,6 @@ export interface PageParts {
   openServerLink(token: string): Promise<ServerLink>;
   sessionParts(link: ServerLink): SessionParts;
   openHostView(link: ServerLink, onFrame: (frame: WireFrame) => void): void;
-}
-
-/** In the tab's session storage: this origin's only, gone with the tab, worth nothing once used or once the server ended. */
-const NEXT_TOKEN = "sealtty.next-token";
-
-/** Reads `#t=TOKEN` and takes it out of the address bar and the history at once; after a reload, the one kept for that. */
-export function takeToken(location: Location, history: History, storage: Storage): string | undefined {
-  const kept = storage.getItem(NEXT_TOKEN);
-  storage.removeItem(NEXT_TOKEN);
-  const token = new URLSearchParams(location.hash.slice(1)).get("t") ?? kept ?? "";
-  if (location.hash !== "") history.replaceState(null, "", location.pathname + location.search);
-  return /^[A-Za-z0-9_-]{16,256}$/.test(token) ? token : undefined;
-}
-
-/** So that a reload of this tab works although every token does so only once. */
-export function keepNextToken(storage: Storage, token: string | undefined): void {
-  if (token !== undefined) storage.setItem(NEXT_TOKEN, token);
 }
 
 export async function runPage(root: HTMLElement, parts: PageParts): Promise<void> {
@@ -95,6 +88,10 @@ class Page implements SessionViews {
   #connecting: ConnectingView | undefined;
   #strip: { element: HTMLElement; dispose(): void } | undefined;
   #inputStuck: HTMLElement | undefined;
+  #unavailable: HTMLElement | undefined;
+  #frozen: FrozenDialog | undefined;
+  #wentOn: WentOn | undefined;
+  #overridden = false; // the last evidence was refused, and the user went on
   #session: ConsoleSession | undefined;
   #restart: (() => void) | undefined;
 
@@ -152,6 +149,9 @@ class Page implements SessionViews {
     this.#restart = () => {
       void this.#session?.close();
       this.#claims = undefined;
+      this.#wentOn = undefined;
+      this.#overridden = false;
+      this.#clearUnavailable();
       this.#trust.setClaims(undefined);
       this.#updateBars();
       this.show({ kind: "connecting", step: "dialing", attempt: 1 });
@@ -166,9 +166,13 @@ class Page implements SessionViews {
     this.#state = state;
     this.#root.dataset["state"] = state.kind;
     this.#topBar.setState(state);
-    this.#topBar.setAssurance(state.kind === "refused" ? "refused" : this.#claims?.assurance);
+    this.#updateBadge();
     this.#clearStrip();
-    if (!showsTerminal(state)) this.#dropTerminal();
+    if (!showsTerminal(state)) {
+      this.#dropTerminal();
+      this.#clearUnavailable();
+    }
+    if (state.kind !== "frozen") this.#frozen?.connectionEnded();
     if (state.kind === "connecting" || state.kind === "signing-in") {
       this.#connecting ??= this.#mount(new ConnectingView(this.#identity));
       if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt);
@@ -210,6 +214,7 @@ class Page implements SessionViews {
             state.words,
             state.clean,
             state.canOpenAgain ? () => this.#session?.openAgain() : undefined,
+            state.canConnectAgain === true ? this.#restart : undefined,
           ),
           dispose: () => undefined,
         });
@@ -231,8 +236,57 @@ class Page implements SessionViews {
 
   showVerified(claims: AppraisedClaims): void {
     this.#claims = claims;
+    this.#overridden = false;
+    this.#clearUnavailable();
     this.#trust.setClaims(claims);
-    this.#topBar.setAssurance(claims.assurance);
+    this.#updateBadge();
+    this.#updateBars();
+  }
+
+  showSeen(since: SinceSeen): void {
+    this.#trust.freshness.setSeen(since);
+  }
+
+  askAboutChanges(since: SinceSeen): Promise<boolean> {
+    return askAboutChanges(this.#identity, since);
+  }
+
+  offerRecheck(recheck: (() => Promise<void>) | undefined): void {
+    this.#trust.freshness.setRecheck(recheck);
+  }
+
+  showUnavailable(reason: string, inARow: number): void {
+    const { freshness } = this.#trust;
+    freshness.unavailable(reason, inARow);
+    this.#clearUnavailable();
+    if (inARow < UNAVAILABLE_IS_NOTABLE || this.#terminal === undefined) return;
+    const { checkedAt } = freshness;
+    const ago = checkedAt === undefined ? undefined : spanWords(Date.now() - checkedAt);
+    this.#unavailable = unavailableStrip(inARow, ago);
+    this.#stage.append(this.#unavailable);
+  }
+
+  freeze(event: GuestChanged, choices: FrozenChoices): void {
+    this.#trust.freshness.changed();
+    this.#frozen?.dismiss(); // a later look at the same change: the confirmation is asked for anew
+    document.title = `Frozen: the guest changed · ${documentTitle(this.#identity, "")}`;
+    const done = (choose: () => void) => (): void => {
+      this.#frozen = undefined;
+      document.title = documentTitle(this.#identity, "");
+      choose();
+      this.#terminal?.focus();
+    };
+    this.#frozen = new FrozenDialog(event, this.#identity, this.#trust.freshness.checkedAt, Date.now(), {
+      close: done(choices.close),
+      goOn: done(choices.goOn),
+    });
+  }
+
+  showWentOn(refused: boolean): void {
+    this.#wentOn = { at: Date.now(), refused: refused || this.#wentOn?.refused === true };
+    this.#overridden = refused;
+    if (refused) this.#trust.setOverride("Its last evidence did not meet your policy, and you went on");
+    this.#updateBadge();
     this.#updateBars();
   }
 
@@ -276,18 +330,19 @@ class Page implements SessionViews {
       return;
     }
     if (this.#inputStuck !== undefined) return;
-    this.#inputStuck = element(
-      "div",
-      { class: "strip caution", role: "alert" },
-      icon("alert"),
-      element(
-        "div",
-        { class: "strip-words" },
-        element("strong", {}, "The guest does not take its input"),
-        element("p", {}, "Too much waits for it already. What is typed now is left out."),
-      ),
-    );
+    this.#inputStuck = inputStuckStrip();
     this.#stage.append(this.#inputStuck);
+  }
+
+  #updateBadge(): void {
+    if (this.#state.kind === "refused") this.#topBar.setAssurance("refused");
+    else if (this.#state.kind === "frozen" || this.#overridden) this.#topBar.setAssurance("changed");
+    else this.#topBar.setAssurance(this.#claims?.assurance);
+  }
+
+  #clearUnavailable(): void {
+    this.#unavailable?.remove();
+    this.#unavailable = undefined;
   }
 
   #mount(view: ConnectingView): ConnectingView {
@@ -312,25 +367,11 @@ class Page implements SessionViews {
     this.#strip = undefined;
   }
 
-  /** Bars that nothing takes away while what they say is true. */
   #updateBars(): void {
-    const simulated =
-      this.#claims === undefined ? this.#simulatedAllowed : this.#claims.assurance === "simulated";
-    this.#bars.replaceChildren();
-    if (simulated)
-      this.#bars.append(element("p", { class: "bar danger", role: "alert" }, icon("alert"), SIMULATED_BAR));
-    else if (this.#simulatedAllowed) {
-      this.#bars.append(
-        element(
-          "p",
-          { class: "bar caution" },
-          icon("alert"),
-          "Started with --simulated: made-up evidence would have been accepted too",
-        ),
-      );
-    }
-    if (this.#claims?.anyInstance === true)
-      this.#bars.append(element("p", { class: "bar caution" }, icon("alert"), ANY_INSTANCE_BAR));
+    const bars = barsFor(this.#simulatedAllowed, this.#claims, this.#wentOn);
+    const words = (each: Iterable<Element>) => [...each].map((bar) => bar.textContent).join("\n");
+    if (words(bars) === words(this.#bars.children)) return; // saying it again would interrupt a screen reader
+    this.#bars.replaceChildren(...bars);
   }
 
   #hideTrust(): void {

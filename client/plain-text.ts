@@ -27,3 +27,15 @@ export function escapedBytes(bytes: Uint8Array): string {
   }
   return text;
 }
+
+/** Tabs and line ends aside, what is unfit is shown as its code point, so that a reader sees that it is there. */
+const UNFIT_IN_LINES = /[^\P{C}\t\n]|[\p{Zl}\p{Zp}]/gu;
+
+/** A text of several lines, whole: nothing in it can hide, reorder or overprint. @param limit - UTF-16 units kept. */
+export function plainLines(text: string, limit: number): string {
+  const lines = text.slice(0, limit).replace(/\r\n/g, "\n");
+  const clean = lines
+    .replace(UNFIT_IN_LINES, (char) => `\\u{${char.codePointAt(0)?.toString(16) ?? ""}}`)
+    .replace(STACKED_MARKS, "$1");
+  return text.length > limit ? `${clean}…` : clean;
+}

@@ -1,9 +1,12 @@
 // What went wrong, what was expected and found, and what can be done: the pages that stand where a terminal would.
 
+import type { FailedCheck, Refusal } from "../protocol/errors.ts";
+import { copyButton } from "./copy-button.ts";
 import { button, element, type Child } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
 import type { Failure } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
+import { refusalText } from "./refusal-text.ts";
 
 /** @param onRetry - absent where trying again can't help. */
 export function failurePage(
@@ -18,15 +21,6 @@ export function failurePage(
     danger ? "shield-alert" : failure.code === "user-refused" ? "key" : "alert",
     failure.title,
     element("p", { class: "lead" }, failure.what),
-    refusal !== undefined &&
-      element(
-        "dl",
-        { class: "comparison" },
-        ...pair("Guest", plainText(identity, 256)),
-        ...pair("Check that failed", plainText(refusal.check, 100), "code"),
-        ...pair("Expected", plainText(refusal.expected, 1200), "code"),
-        ...pair("Found", plainText(refusal.found, 1200), "code found"),
-      ),
     failure.nothingSent &&
       element(
         "p",
@@ -34,13 +28,80 @@ export function failurePage(
         icon("check", "icon good"),
         "Nothing was sent to it: no user name, no key, no password, no keystroke.",
       ),
+    refusal !== undefined && comparison(refusal, identity),
     advice(refusal === undefined ? failure.advice : [plainText(refusal.next, 600), ...failure.advice]),
+    refusal !== undefined && policyAdvice(refusal.policyKey),
+    refusal !== undefined && otherChecks(refusal.others ?? []),
     element(
       "div",
       { class: "card-foot" },
       onRetry !== undefined && button("Try again", onRetry, { class: "button primary" }),
+      refusal !== undefined && copyButton("Copy as text", () => refusalText(failure, refusal, identity)),
       element("span", { class: "quiet" }, "Code ", element("code", {}, failure.code)),
     ),
+  );
+}
+
+/** The check that decided, expected against found. */
+export function comparison(refusal: Refusal, identity: string): HTMLElement {
+  return element(
+    "dl",
+    { class: "comparison" },
+    ...pair("Guest", plainText(identity, 256)),
+    ...pair("Check that failed", plainText(refusal.check, 100), "code"),
+    ...pair("Expected", plainText(refusal.expected, 1200), "code"),
+    ...pair("Found", plainText(refusal.found, 1200), "code found"),
+    ...(refusal.policyKey === undefined ? [] : pair("Policy key", plainText(refusal.policyKey, 100), "code")),
+  );
+}
+
+/** What else does not fit, so that a policy can be mended in one go. */
+export function otherChecks(others: readonly FailedCheck[]): Child {
+  if (others.length === 0) return undefined;
+  return element(
+    "section",
+    { class: "others", "aria-labelledby": "others-title" },
+    element(
+      "h2",
+      { id: "others-title" },
+      others.length === 1 ? "One more check failed" : `${others.length} more checks failed`,
+    ),
+    element("ul", {}, ...others.slice(0, MAX_OTHERS).map(otherCheck)),
+    others.length > MAX_OTHERS &&
+      element("p", { class: "quiet" }, `… and ${others.length - MAX_OTHERS} more`),
+  );
+}
+
+const MAX_OTHERS = 64;
+
+function otherCheck(failed: FailedCheck): HTMLElement {
+  return element(
+    "li",
+    {},
+    element("h3", {}, plainText(failed.problem, 400)),
+    element(
+      "dl",
+      { class: "values" },
+      ...pair("Expected", plainText(failed.expected, 1200), "code"),
+      ...pair("Found", plainText(failed.found, 1200), "code found"),
+      ...pair("Check", plainText(failed.check, 100), "code"),
+      ...(failed.policyKey === undefined ? [] : pair("Policy key", plainText(failed.policyKey, 100), "code")),
+    ),
+    element("p", { class: "quiet" }, plainText(failed.next, 600)),
+  );
+}
+
+function policyAdvice(key: string | undefined): Child {
+  return element(
+    "p",
+    { class: "policy-advice" },
+    ...(key === undefined
+      ? ["No key of the policy can change this answer."]
+      : [
+          "What to change in the policy if this is really your guest, and if what was found is what you want: the key ",
+          element("code", {}, plainText(key, 100)),
+          ".",
+        ]),
   );
 }
 

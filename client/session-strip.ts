@@ -32,7 +32,17 @@ export function endedStrip(
   words: string,
   clean: boolean,
   onOpenAgain: (() => void) | undefined,
+  onConnectAgain: (() => void) | undefined,
 ): HTMLElement {
+  if (onConnectAgain !== undefined) {
+    return strip(
+      "caution",
+      "stop",
+      "Session ended",
+      [words],
+      button("Connect again", onConnectAgain, { class: "button primary" }),
+    );
+  }
   return strip(
     clean ? "neutral" : "caution",
     "stop",
@@ -52,6 +62,33 @@ export function lostStrip(failure: Failure, onRetry: () => void): HTMLElement {
     [failure.what, " This was not a clean end: the last output may be missing."],
     button("Connect again", onRetry, { class: "button primary" }),
   );
+}
+
+/** The guest did not answer several checks in a row; nothing is frozen. */
+export function unavailableStrip(inARow: number, checkedAgo: string | undefined): HTMLElement {
+  return strip(
+    "caution",
+    "clock",
+    "The guest no longer proves itself",
+    [
+      `It had no evidence to show at the last ${inARow} checks.`,
+      checkedAgo === undefined ? undefined : ` It last proved itself ${checkedAgo} ago.`,
+      " Nothing says that it changed, and nothing says that it did not.",
+    ],
+    undefined,
+  );
+}
+
+export function inputStuckStrip(): HTMLElement {
+  const made = strip(
+    "caution",
+    "alert",
+    "The guest does not take its input",
+    ["Too much waits for it already. What is typed now is left out."],
+    undefined,
+  );
+  made.setAttribute("role", "alert");
+  return made;
 }
 
 function strip(

@@ -92,13 +92,8 @@ export class TopBar {
     this.#identity.title = identity;
   }
 
-  setAssurance(assurance: Assurance | "refused" | undefined): void {
-    const words =
-      assurance === undefined
-        ? { badge: "Not verified yet", tone: "neutral", icon: "shield" as const }
-        : assurance === "refused"
-          ? { badge: "Refused", tone: "danger", icon: "shield-alert" as const }
-          : assuranceWords(assurance);
+  setAssurance(assurance: Assurance | "refused" | "changed" | undefined): void {
+    const words = badgeWords(assurance);
     this.#badge.className = `badge ${words.tone}`;
     this.#badge.replaceChildren(icon(words.icon), element("span", {}, words.badge));
     this.#badge.title = "Why trust this console?";
@@ -181,10 +176,24 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["Ctrl + / Ctrl −", "text size"],
 ];
 
+function badgeWords(assurance: Assurance | "refused" | "changed" | undefined) {
+  if (assurance === undefined)
+    return { badge: "Not verified yet", tone: "neutral", icon: "shield" } as const;
+  if (assurance === "refused") return { badge: "Refused", tone: "danger", icon: "shield-alert" } as const;
+  if (assurance === "changed") return { badge: "Changed", tone: "danger", icon: "shield-alert" } as const;
+  return assuranceWords(assurance);
+}
+
+const WITH_TERMINAL: ReadonlySet<PageState["kind"]> = new Set([
+  "live",
+  "reconnecting",
+  "frozen",
+  "ended",
+  "lost",
+]);
+
 export function showsTerminal(state: PageState): boolean {
-  return (
-    state.kind === "live" || state.kind === "reconnecting" || state.kind === "ended" || state.kind === "lost"
-  );
+  return WITH_TERMINAL.has(state.kind);
 }
 
 function lineWords(state: PageState): LineWords {
@@ -201,6 +210,8 @@ function lineWords(state: PageState): LineWords {
       return { words: "Connected", icon: "plug", tone: "good" };
     case "reconnecting":
       return { words: "Reconnecting", icon: "clock", tone: "caution" };
+    case "frozen":
+      return { words: "Frozen", icon: "stop", tone: "danger" };
     case "ended":
       return { words: "Session ended", icon: "stop", tone: "quiet" };
     case "lost":

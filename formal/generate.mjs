@@ -3,235 +3,176 @@
 
 import { writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { VARIANTS } from "./variants.mjs";
 
 /** Byte strings that the models name by a constant; test/formal.test.ts compares them with protocol/attestation/binder.ts. */
-export const LABELS = { label_evidence: "sealtty-evidence/1\\0", label_tpm: "sealtty-tpm/1\\0" };
-
-/** The fields of the binder behind label, role and evidence type, in their order in protocol/attestation/binder.ts. */
-export const BINDER_FIELDS = ["handshakeHash", "guestStatic", "exporter", "clientNonce"];
-
-/** Names in both roles: n client nonce, gi gr gs public points, ee es DH results, ss KEM secret, h handshake hash. */
-const PRODUCT = "hash((label_evidence, role_guest, h, gs, exporter(ee, ss, es), n))";
-const BINDINGS = {
-  none: "label_evidence",
-  nonce: "hash((label_evidence, n))",
-  "client-dh": "hash((label_evidence, gi))",
-  static: "hash((label_evidence, gs))",
-  "nonce-static": "hash((label_evidence, n, gs))",
-  "h-static": "hash((label_evidence, h, gs))",
-  product: PRODUCT,
-  "product-tpm": `hash((label_tpm, ${PRODUCT}))`,
+export const LABELS = {
+  label_evidence: "sealtty-evidence/1\\0",
+  label_reattest: "sealtty-reattest/1\\0",
+  label_tpm: "sealtty-tpm/1\\0",
 };
 
-/**
- * binding    what the report signs                       leaked   every guest's static key is public from the start
- * keys       events carry the transport keys too         kem      false: plain NX
- * policy     instance | any (measurement only) | static (any instance, but the pinned static key)
- * later      what leaks in phase 1, when sessions are over: static, report (the hardware's key), dh, kem
- * user       user authentication: signature over h, or over the client nonce only
- * secure     expected: agreement and secrecy hold
- */
-const VARIANTS = [
-  {
-    file: "unbound",
-    claim: "A report that is bound to nothing can be relayed.",
-    binding: "none",
-    secure: false,
-  },
-  {
-    file: "nonce",
-    claim: "A report over a nonce of the client can be relayed from another session.",
-    binding: "nonce",
-    secure: false,
-  },
-  {
-    file: "client-dh",
-    claim: "A report over the client's ephemeral key: only this client can open the session it is sent in.",
-    binding: "client-dh",
-    secure: true,
-  },
-  {
-    file: "static",
-    claim: "A report over the guest's static key, while that key is secret.",
-    binding: "static",
-    secure: true,
-  },
-  {
-    file: "static-leaked",
-    claim: "The same once a static key has leaked (an old snapshot): an old report is replayed.",
-    binding: "static",
-    leaked: true,
-    secure: false,
-  },
-  {
-    file: "nonce-static",
-    claim: "A report over nonce and static key, while that key is secret.",
-    binding: "nonce-static",
-    secure: true,
-  },
-  {
-    file: "nonce-static-leaked",
-    claim: "The same with a leaked static key: a fresh report is relayed.",
-    binding: "nonce-static",
-    leaked: true,
-    secure: false,
-  },
-  {
-    file: "h-static",
-    claim: "A report over the handshake hash and the static key.",
-    binding: "h-static",
-    secure: true,
-  },
-  {
-    file: "h-static-leaked",
-    claim: "The same with a leaked static key: still no relay and no replay.",
-    binding: "h-static",
-    leaked: true,
-    secure: true,
-  },
-  {
-    file: "full",
-    claim: "sealtty's binder, policy with an instance; the adversary runs the same image as other instances.",
-    binding: "product",
-    secure: true,
-  },
-  {
-    file: "full-leaked",
-    claim: "sealtty's binder with a leaked static key.",
-    binding: "product",
-    leaked: true,
-    secure: true,
-  },
-  {
-    file: "full-tpm-leaked",
-    claim: "sealtty's binder as a TPM signs it, with a leaked static key.",
-    binding: "product-tpm",
-    leaked: true,
-    secure: true,
-  },
-  {
-    file: "full-keys-leaked",
-    claim: "sealtty's binder with a leaked static key: agreement on the transport keys as well.",
-    binding: "product",
-    leaked: true,
-    keys: true,
-    secure: true,
-  },
-  {
-    file: "same-image-any-instance",
-    claim: "A policy with a measurement only: the adversary's own guest with the same image is accepted.",
-    binding: "product",
-    policy: "any",
-    secure: false,
-  },
-  {
-    file: "same-image-static-pinned",
-    claim: "The same policy with a pinned static key: the adversary's guest is refused.",
-    binding: "product",
-    policy: "static",
-    secure: true,
-  },
-  {
-    file: "forward-secrecy",
-    claim: "All long-term keys (static, report signing) leak after the session.",
-    binding: "product",
-    later: ["static", "report"],
-    secure: true,
-  },
-  {
-    file: "harvest-hybrid",
-    claim: "Recorded today, X25519 broken later: all DH exponents and long-term keys leak after the session.",
-    binding: "product",
-    later: ["static", "report", "dh"],
-    secure: true,
-  },
-  {
-    file: "harvest-no-kem",
-    claim: "The same without the KEM (plain NX): the recording opens.",
-    binding: "product",
-    later: ["static", "report", "dh"],
-    kem: false,
-    secure: false,
-  },
-  {
-    file: "harvest-kem-broken",
-    claim: "ML-KEM broken later: KEM secrets and long-term keys leak after the session, X25519 holds.",
-    binding: "product",
-    later: ["static", "report", "kem"],
-    secure: true,
-  },
-  {
-    file: "user-auth",
-    claim:
-      "A guest that accepts a user talks to a client of that user which accepted this very guest session; the static key has leaked, and the user also visits guests of the adversary.",
-    binding: "product",
-    leaked: true,
-    user: "h",
-    secure: true,
-  },
-  {
-    file: "user-auth-nonce-only",
-    claim:
-      "A user signature that does not cover h: a guest of the adversary, which the user visits, logs in elsewhere as that user.",
-    binding: "product",
-    leaked: true,
-    user: "nonce",
-    secure: false,
-  },
-];
+/** What protocol/attestation/binder.ts hashes, in its order, and the term that stands for it here. */
+export const BINDER = {
+  LABEL: "label_evidence",
+  "u8(ROLE_GUEST)": "role_guest",
+  "u16(EVIDENCE_TYPES[type])": "type",
+  "lv16(context.handshakeHash)": "h",
+  "lv16(context.guestStatic)": "gs",
+  "lv16(context.exporter)": "exporter(ee, ss, es)",
+  "lv16(context.clientNonce)": "n",
+  "lv16(suite.sha256(aux))": "aux",
+};
+export const RENEWAL_BINDER = {
+  REATTEST_LABEL: "label_reattest",
+  "u8(ROLE_GUEST)": "role_guest",
+  "u16(EVIDENCE_TYPES[type])": "type",
+  "lv16(context.handshakeHash)": "h",
+  "lv16(context.guestStatic)": "gs",
+  "lv16(context.exporter)": "exporter(ee, ss, es)",
+  "u32(context.counter)": "counter",
+  "lv16(context.renewalNonce)": "nonce",
+  "lv16(suite.sha256(aux))": "aux",
+};
+
+/** What an instance key signs (keyProofContext in binder.ts); here no renewal is signed for, so its part is empty. */
+export const KEY_PROOF = {
+  "lv16(context.handshakeHash)": "h",
+  "lv16(context.guestStatic)": "gs",
+  "lv16(context.clientNonce)": "n",
+  "lv16(renewal)": "nothing",
+};
+const KEY_PROOF_TERMS = ["label_instance", ...Object.values(KEY_PROOF)];
+
+/** @param values - term for a part that differs; undefined leaves the part out. */
+function hashOf(parts, values) {
+  const terms = Object.values(parts).map((part) => (part in values ? values[part] : part));
+  return `hash((${terms.filter((term) => term !== undefined).join(", ")}))`;
+}
+
+/** Names in both roles: n client nonce, gi gr gs public points, ee es DH results, ss KEM secret, h handshake hash. */
+const product = (v) =>
+  hashOf(BINDER, {
+    type: v.unbound === "type" ? undefined : typeOf(v),
+    aux: v.unbound === "aux" ? undefined : "hash(aux)",
+  });
+const BINDINGS = {
+  none: () => "label_evidence",
+  nonce: () => "hash((label_evidence, n))",
+  "client-dh": () => "hash((label_evidence, gi))",
+  static: () => "hash((label_evidence, gs))",
+  "nonce-static": () => "hash((label_evidence, n, gs))",
+  "h-static": () => "hash((label_evidence, h, gs))",
+  product,
+  "product-tpm": (v) => `hash((label_tpm, ${product(v)}))`,
+};
+const renewalBinder = (v, counter, nonce, aux) =>
+  hashOf(RENEWAL_BINDER, {
+    type: typeOf(v),
+    counter: v.renewal.binds.includes("counter") ? counter : undefined,
+    nonce: v.renewal.binds.includes("nonce") ? nonce : undefined,
+    aux: `hash(${aux})`,
+  });
+const typeOf = (v) => (v.agree === "type" ? "t" : "type_snp");
+
+/** What a report says: variable, type, and the owner's guest's own value. */
+const CLAIMS = {
+  measurement: { name: "m", type: "measurement", good: "good_measurement" },
+  instance: { name: "i", type: "instance", good: "good_instance" },
+  document: { name: "digest", type: "bitstring", good: "hash(good_document)" },
+  author: { name: "author", type: "verifykey", good: "verify_key(owner_author)" },
+  chip: { name: "cpu", type: "chip", good: "good_chip" },
+  boot: { name: "boot", type: "bootid", good: "boot" },
+};
+
+/** A variant with its defaults. */
+function settle(v) {
+  const claims = ["measurement", ...(v.claims ?? ["instance"])];
+  return {
+    kem: true,
+    later: [],
+    evidence: "sealed",
+    others: "instances",
+    pins: claims.filter((claim) => claim !== "boot"),
+    ...v,
+    claims,
+  };
+}
+
+/** @returns what the events about evidence carry, as [variable in the query, type, term in the processes]. */
+function agreedOn(v) {
+  return [
+    ["h", "bitstring", "h"],
+    ["s", "group", "gs"],
+    ...(v.keys
+      ? [
+          ["k1", "key", "k_i2r(ee, ss, es)"],
+          ["k2", "key", "k_r2i(ee, ss, es)"],
+        ]
+      : []),
+    ...(v.agree === "aux" ? [["a", "bitstring", "aux"]] : []),
+    ...(v.agree === "type" ? [["t", "evidencetype", "t"]] : []),
+    ...(v.hostDocument ? [["d", "bitstring", "document"]] : []),
+  ];
+}
 
 /** @returns the queries of a variant as [text, what ProVerif should say]. */
 function queriesOf(v) {
+  const [agreement, second] = Array.isArray(v.secure) ? v.secure : [v.secure, v.secure];
   // An insecure variant is asked the weaker question: failing that, it fails the injective one too.
-  const kind = v.secure ? "inj-event" : "event";
+  const kind = agreement ? "inj-event" : "event";
   if (v.user !== undefined) {
     return [
       ["h: bitstring; event(GuestUser(h))", false],
       [
         `h: bitstring; ${kind}(GuestUser(h)) ==> ${kind}(UserSigned(good_measurement, good_instance, h))`,
-        v.secure,
+        agreement,
       ],
-      ["attacker(output)", v.secure],
+      ["attacker(output)", second],
     ];
   }
-  const [types, args] = v.keys
-    ? ["h: bitstring, s: group, k1: key, k2: key", "h, s, k1, k2"]
-    : ["h: bitstring, s: group", "h, s"];
+  if (v.renewal !== undefined) {
+    const types = "h: bitstring, k: counter, r: nonce";
+    return [
+      [`${types}; event(ClientRenewed(h, k, r))`, false],
+      [`${types}; ${kind}(ClientRenewed(h, k, r)) ==> ${kind}(GuestRenewed(h, k, r))`, agreement],
+    ];
+  }
+  const agreed = agreedOn(v);
+  const types = agreed.map(([name, type]) => `${name}: ${type}`).join(", ");
+  const args = agreed.map(([name]) => name).join(", ");
   const reachable = [`${types}; event(ClientAccept(${args}))`, false];
-  if (v.later !== undefined) return [reachable, ["attacker(keystroke) phase 1", v.secure]];
+  if (v.later.length > 0) return [reachable, ["attacker(keystroke) phase 1", second]];
+  if (v.hostDocument !== undefined)
+    return [
+      reachable,
+      [`${types}; event(ClientAccept(${args})) ==> event(OwnerMade(d))`, agreement],
+      [`${types}; event(GuestEvidence(${args})) ==> event(OwnerMade(d))`, second],
+    ];
   return [
     reachable,
-    [`${types}; ${kind}(ClientAccept(${args})) ==> ${kind}(GuestEvidence(${args}))`, v.secure],
-    ["attacker(keystroke)", v.secure],
+    [`${types}; ${kind}(ClientAccept(${args})) ==> ${kind}(GuestEvidence(${args}))`, agreement],
+    ["attacker(keystroke)", second],
   ];
 }
 
-function modelOf(v) {
-  const kem = v.kem !== false;
-  const policy = v.policy ?? "instance";
-  const later = v.later ?? [];
-  const binding = BINDINGS[v.binding];
-  const queries = queriesOf(v);
-  const keys = v.keys ? ", k_i2r(ee, ss, es), k_r2i(ee, ss, es)" : "";
-  const userSigned = v.user === "h" ? "(label_user, h, hash(quote), user)" : "(label_user, n, user)";
-  const userExpected = v.user === "h" ? "(=label_user, =h, =hash(quote), =user)" : "(=label_user, =n, =user)";
-  // A user visits whatever guest the adversary names, each under a policy of its own.
-  const accepted = v.user
-    ? "=m, =i"
-    : `=good_measurement, ${policy === "instance" ? "=good_instance" : "any_instance: instance"}`;
-  const lines = (...all) => all.filter((line) => line !== false && line !== undefined).join("\n");
-
-  const header = lines(
+function headerOf(v) {
+  return lines(
     `(* formal/${v.file}.pv, made by formal/generate.mjs: change that.`,
     "",
     ...wrap(`   ${v.claim}`, 108),
     "",
     "   Expected (RESULT lines of ProVerif 2.05):",
-    ...queries.map(([query, expected]) => `     ${resultOf(query)} is ${expected}`),
+    ...queriesOf(v).map(([query, expected]) => `     ${resultOf(query)} is ${expected}`),
     "   An event alone is a sanity check: false means that an honest run gets there. *)",
   );
+}
 
-  const declarations = lines(
+function declarationsOf(v) {
+  const has = (claim) => v.claims.includes(claim);
+  const reported = v.claims.map((claim) => CLAIMS[claim]);
+  const reportTerm = `report(${[...reported.map(({ name }) => name), "b"].join(", ")})`;
+  return lines(
     "set ignoreTypes = false.",
     "",
     "(* The network: all of it is the adversary's. *)",
@@ -241,8 +182,11 @@ function modelOf(v) {
     "type group.",
     "type nonce.",
     "type key.",
+    "type evidencetype.",
     "type measurement.",
-    "type instance.",
+    has("instance") && "type instance.",
+    has("chip") && "type chip.",
+    has("boot") && lines("type bootid.", "type counter."),
     "",
     "(* X25519. Both sides refuse the points that make the result constant; the model has no such points. *)",
     "const g: group.",
@@ -250,7 +194,7 @@ function modelOf(v) {
     "equation forall x: exponent, y: exponent; exp(exp(g, x), y) = exp(exp(g, y), x).",
     "fun group_bits(group): bitstring [data].",
     "",
-    kem &&
+    v.kem &&
       lines(
         "(* ML-KEM-768 *)",
         "type kemsecret.",
@@ -263,7 +207,7 @@ function modelOf(v) {
         "  decapsulate(d, kem_ciphertext(kem_public(d), r)) = kem_shared(kem_public(d), r).",
         "",
       ),
-    !kem && lines("(* No KEM: a public constant in its place. *)", "const no_kem: bitstring.", ""),
+    !v.kem && lines("(* No KEM: a public constant in its place. *)", "const no_kem: bitstring.", ""),
     "(* SHA-256, SHA-512 *)",
     "fun hash(bitstring): bitstring.",
     "",
@@ -280,13 +224,9 @@ function modelOf(v) {
     "fun k_r2i(group, bitstring, group): key.",
     "fun exporter(group, bitstring, group): bitstring.",
     "",
-    "(* Attestation hardware: anyone reads and checks a report, only the hardware makes one. *)",
-    "fun report(measurement, instance, bitstring): bitstring [private].",
-    "reduc forall m: measurement, i: instance, b: bitstring; read_report(report(m, i, b)) = (m, i, b).",
-    "",
-    v.user &&
+    (v.user || v.instanceKey || has("author")) &&
       lines(
-        "(* SSH signatures: whoever holds the public key reads what was signed. *)",
+        "(* SSH, Ed25519 and ID block signatures: whoever holds the public key reads what was signed. *)",
         "type signkey.",
         "type verifykey.",
         "fun verify_key(signkey): verifykey.",
@@ -294,45 +234,114 @@ function modelOf(v) {
         "reduc forall k: signkey, p: bitstring; signed_by(verify_key(k), sign(k, p)) = p.",
         "",
       ),
+    "(* Attestation hardware: anyone reads and checks a report, only the hardware makes one. *)",
+    `fun report(${[...reported.map(({ type }) => type), "bitstring"].join(", ")}): bitstring [private].`,
+    `reduc forall ${[...reported.map(({ name, type }) => `${name}: ${type}`), "b: bitstring"].join(", ")};`,
+    `  read_report(${reportTerm}) = (${[...reported.map(({ name }) => name), "b"].join(", ")}).`,
+    "",
     ...Object.entries(LABELS).map(([name, text]) => `const ${name}: bitstring. (* "${text}" *)`),
     "const prologue: bitstring.",
     "const role_guest: bitstring.",
+    "const type_snp: evidencetype.",
+    v.agree === "type" && "const type_azure_snp: evidencetype.",
     "const nothing: bitstring.",
+    !has("document") && "const certificates: bitstring.",
     "const ad_evidence: bitstring.",
-    v.user
-      ? lines(
-          "const ad_user: bitstring.",
-          "const ad_output: bitstring.",
-          "const label_user: bitstring.",
-          "const user: bitstring.",
-        )
-      : "const ad_keystroke: bitstring.",
+    !v.user && !v.renewal && "const ad_keystroke: bitstring.",
+    v.user &&
+      lines(
+        "const ad_user: bitstring.",
+        "const ad_output: bitstring.",
+        "const label_user: bitstring.",
+        "const user: bitstring.",
+      ),
+    v.instanceKey && "const label_instance: bitstring.",
+    v.renewal && lines("const first: counter.", "const second: counter."),
     "",
     "const good_measurement: measurement.",
-    "const good_instance: instance.",
-    v.user
-      ? "free output: bitstring [private]. (* what the guest sends to an authenticated user *)"
-      : "free keystroke: bitstring [private]. (* what the client sends after the appraisal *)",
-    "",
-    v.user
-      ? lines("event UserSigned(measurement, instance, bitstring).", "event GuestUser(bitstring).")
-      : lines(
-          `event ClientAccept(bitstring, group${v.keys ? ", key, key" : ""}).`,
-          `event GuestEvidence(bitstring, group${v.keys ? ", key, key" : ""}).`,
-        ),
-    "",
-    ...queries.map(([query]) => `query ${query}.`),
+    has("instance") && "const good_instance: instance.",
+    has("document") && "const good_document: bitstring. (* public: the host delivers it *)",
+    has("chip") && "const good_chip: chip.",
+    has("author") &&
+      lines("free owner_author: signkey [private].", "fun measurement_bits(measurement): bitstring [data]."),
+    v.user && "free output: bitstring [private]. (* what the guest sends to an authenticated user *)",
+    !v.user &&
+      !v.renewal &&
+      "free keystroke: bitstring [private]. (* what the client sends after the appraisal *)",
   );
+}
 
-  const client = lines(
+function eventsOf(v) {
+  if (v.user)
+    return lines("event UserSigned(measurement, instance, bitstring).", "event GuestUser(bitstring).");
+  if (v.renewal)
+    return lines(
+      "event ClientRenewed(bitstring, counter, nonce).",
+      "event GuestRenewed(bitstring, counter, nonce).",
+    );
+  const types = agreedOn(v)
+    .map(([, type]) => type)
+    .join(", ");
+  return lines(
+    `event ClientAccept(${types}).`,
+    v.later.length === 0 && `event GuestEvidence(${types}).`,
+    v.hostDocument && "event OwnerMade(bitstring).",
+  );
+}
+
+/** The pattern that the client's policy makes for what read_report gives. @param renewal - its counter. */
+function acceptedReport(v, binder, renewal) {
+  const patterns = v.claims.map((claim) => {
+    const { name, type, good } = CLAIMS[claim];
+    if (v.user) return `=${name}`; // each guest a user visits under a policy of its own
+    if (claim === "boot") {
+      if (renewal === undefined) return "boot: bootid";
+      return v.renewal.sameBoot ? "=boot" : `boot_${renewal}: bootid`;
+    }
+    if (v.pins.includes(claim)) return `=${good}`;
+    return claim === "document" ? "=hash(document)" : `any_${name}: ${type}`;
+  });
+  return `(${[...patterns, `=${binder}`].join(", ")})`;
+}
+
+const eventOf = (name, v) =>
+  `  event ${name}(${agreedOn(v)
+    .map(([, , term]) => term)
+    .join(", ")})`;
+const USER_SIGNED = {
+  h: ["label_user", "h", "hash(evidence)", "user"],
+  nonce: ["label_user", "n", "user"],
+};
+
+function clientOf(v) {
+  const has = (claim) => v.claims.includes(claim);
+  const kem = v.kem;
+  const typed = v.agree === "type";
+  const leaksLater = v.later.includes("dh") || v.later.includes("kem");
+  // Who compares the document that came beside the quote: with the policy's digest, or (acceptedReport) with the report's.
+  const checksDocument = v.hostDocument === undefined || v.hostDocument.includes("client");
+  const rounds = (v.renewal ? ["first", "second"] : []).map((counter) =>
+    lines(
+      `  new renewal_${counter}: nonce;`,
+      `  out(c, (${counter}, renewal_${counter}));`,
+      `  in(c, (quote_${counter}: bitstring, aux_${counter}: bitstring));`,
+      `  let ${acceptedReport(v, renewalBinder(v, counter, `renewal_${counter}`, `aux_${counter}`), counter)} = read_report(quote_${counter}) in`,
+      `  event ClientRenewed(h, ${counter}, renewal_${counter})`,
+    ),
+  );
+  return lines(
     "(* -> e, e1    <- e, ee, ekem1, s, es    then evidence, and only then anything of the client's *)",
-    `let Client${parameters([policy === "static" && "pinned: group", v.user && "usk: signkey"])} =`,
+    `let Client${parameters(
+      v.staticPinned && "pinned: group",
+      v.user && "usk: signkey",
+      v.instanceKey && "pinned_key: verifykey",
+    )} =`,
     v.user && "  in(c, (m: measurement, i: instance));",
     "  new n: nonce;",
     "  new x: exponent;",
     kem && "  new d: kemsecret;",
-    later.includes("dh") && "  ((phase 1; out(c, x)) | (",
-    later.includes("kem") && "  ((phase 1; out(c, d)) | (",
+    v.later.includes("dh") && "  ((phase 1; out(c, x)) | (",
+    v.later.includes("kem") && "  ((phase 1; out(c, d)) | (",
     "  let gi = exp(g, x) in",
     `  out(c, (n, gi${kem ? ", kem_public(d)" : ""}));`,
     `  in(c, (gr: group${kem ? ", sealed_kem: bitstring" : ""}, sealed_static: bitstring, sealed_payload: bitstring));`,
@@ -345,29 +354,58 @@ function modelOf(v) {
         "  let h2 = hash((h1, sealed_kem)) in",
       ),
     !kem && lines("  let ss = no_kem in", "  let h2 = h1 in"),
-    `  let group_bits(${policy === "static" ? "=pinned" : "gs: group"}) = unseal(k_static(ee, ss), h2, sealed_static) in`,
-    policy === "static" && "  let gs = pinned in",
+    `  let group_bits(${v.staticPinned ? "=pinned" : "gs: group"}) = unseal(k_static(ee, ss), h2, sealed_static) in`,
+    v.staticPinned && "  let gs = pinned in",
     "  let h3 = hash((h2, sealed_static)) in",
     "  let es = exp(gs, x) in",
     "  let (=nothing) = unseal(k_payload(ee, ss, es), h3, sealed_payload) in",
     "  let h = hash((h3, sealed_payload)) in",
-    "  in(c, sealed_evidence: bitstring);",
-    "  let quote = unseal(k_r2i(ee, ss, es), ad_evidence, sealed_evidence) in",
-    `  let (${accepted}, =${binding}) = read_report(quote) in`,
-    v.user
-      ? lines(
-          "  event UserSigned(m, i, h);",
-          `  out(c, seal(k_i2r(ee, ss, es), ad_user, sign(usk, ${userSigned})))`,
-        )
+    v.evidence === "clear"
+      ? "  in(c, evidence: bitstring);"
       : lines(
-          `  event ClientAccept(h, gs${keys});`,
-          "  out(c, seal(k_i2r(ee, ss, es), ad_keystroke, keystroke))",
+          "  in(c, sealed_evidence: bitstring);",
+          "  let evidence = unseal(k_r2i(ee, ss, es), ad_evidence, sealed_evidence) in",
         ),
-    (later.includes("dh") || later.includes("kem")) && "  ))",
+    `  let (${typed ? "t: evidencetype, " : ""}quote: bitstring, aux: bitstring) = evidence in`,
+    has("document") &&
+      `  let ${v.instanceKey ? "(document: bitstring, signature: bitstring)" : "document"} = aux in`,
+    has("document") &&
+      checksDocument &&
+      v.pins.includes("document") &&
+      "  if hash(document) = hash(good_document) then",
+    v.instanceKey &&
+      `  let (${KEY_PROOF_TERMS.map((term) => `=${term}`).join(", ")}) = signed_by(pinned_key, signature) in`,
+    `  let ${acceptedReport(v, BINDINGS[v.binding](v))} = read_report(quote) in`,
+    v.user &&
+      lines(
+        "  event UserSigned(m, i, h);",
+        `  out(c, seal(k_i2r(ee, ss, es), ad_user, sign(usk, (${USER_SIGNED[v.user].join(", ")}))))`,
+      ),
+    v.renewal && lines("  phase 1;", rounds.join(";\n")),
+    !v.user &&
+      !v.renewal &&
+      lines(`${eventOf("ClientAccept", v)};`, "  out(c, seal(k_i2r(ee, ss, es), ad_keystroke, keystroke))"),
+    leaksLater && "  ))",
   );
+}
 
-  const guest = lines(
-    `let Guest${parameters(["s: exponent", v.user && "user_key: verifykey"])} =`,
+function guestOf(v) {
+  const has = (claim) => v.claims.includes(claim);
+  const kem = v.kem;
+  const typed = v.agree === "type";
+  const own = v.claims.map((claim) => CLAIMS[claim].good).join(", ");
+  const aux = has("document") ? "document" : "certificates";
+  return lines(
+    `let Guest${parameters(
+      "s: exponent",
+      v.user && "user_key: verifykey",
+      v.instanceKey && "instance_key: signkey",
+      has("boot") && "boot: bootid",
+    )} =`,
+    v.hostDocument && "  in(c, document: bitstring);",
+    v.hostDocument?.includes("guest") && "  if hash(document) = hash(good_document) then",
+    has("document") && !v.hostDocument && "  let document = good_document in",
+    typed && "  in(c, t: evidencetype);",
     `  in(c, (n: nonce, gi: group${kem ? ", their_kem: kempublic" : ""}));`,
     "  new y: exponent;",
     kem && "  new r: coins;",
@@ -387,61 +425,150 @@ function modelOf(v) {
     "  let h3 = hash((h2, sealed_static)) in",
     "  let sealed_payload = seal(k_payload(ee, ss, es), h3, nothing) in",
     "  let h = hash((h3, sealed_payload)) in",
-    `  let quote = report(good_measurement, good_instance, ${binding}) in`,
-    !v.user && `  event GuestEvidence(h, gs${keys});`,
+    v.instanceKey
+      ? `  let aux = (${aux}, sign(instance_key, (${KEY_PROOF_TERMS.join(", ")}))) in`
+      : `  let aux = ${aux} in`,
+    `  let quote = report(${own}, ${BINDINGS[v.binding](v)}) in`,
+    `  let evidence = (${typed ? "t, " : ""}quote, aux) in`,
+    !v.user && !v.renewal && v.later.length === 0 && `${eventOf("GuestEvidence", v)};`,
     `  out(c, (gr${kem ? ", sealed_kem" : ""}, sealed_static, sealed_payload));`,
-    `  out(c, seal(k_r2i(ee, ss, es), ad_evidence, quote))${v.user ? ";" : "."}`,
+    `  out(c, ${v.evidence === "clear" ? "evidence" : "seal(k_r2i(ee, ss, es), ad_evidence, evidence)"})${v.user || v.renewal ? ";" : "."}`,
     v.user &&
       lines(
         "  in(c, sealed_user: bitstring);",
         "  let signature = unseal(k_i2r(ee, ss, es), ad_user, sealed_user) in",
-        `  let ${userExpected} = signed_by(user_key, signature) in`,
+        `  let (${USER_SIGNED[v.user].map((term) => `=${term}`).join(", ")}) = signed_by(user_key, signature) in`,
         "  event GuestUser(h);",
         "  out(c, seal(k_r2i(ee, ss, es), ad_output, output)).",
       ),
+    v.renewal &&
+      lines(
+        "  phase 1;",
+        "  ((out(c, exporter(ee, ss, es))) | !(",
+        "    in(c, (k: counter, renewal: nonce));",
+        "    event GuestRenewed(h, k, renewal);",
+        `    out(c, (report(${own}, ${renewalBinder(v, "k", "renewal", "aux")}), aux))`,
+        "  )).",
+      ),
   );
+}
 
-  const others = lines(
-    "(* The adversary's own genuine guests, among them the same image as another instance (which is also a sibling that",
-    "   leaks all it has), and any image that claims this instance: any report but ours. *)",
+/** Genuine hardware that works for the adversary: asked for a report over any binder, by guests that it may have. */
+function othersOf(v) {
+  const asked = v.claims.filter((claim) => claim !== "boot").map((claim) => CLAIMS[claim]);
+  const inputs = asked.map(({ name, type }) => `${name}: ${type}`);
+  const reported = v.claims.map((claim) => CLAIMS[claim].name);
+  const instance = v.claims.includes("document") ? "digest <> hash(good_document)" : "i <> good_instance";
+  const [condition, comment] = {
+    instances: [
+      `m <> good_measurement || ${instance}`,
+      lines(
+        "(* The adversary's own genuine guests, among them the same image as another instance (which is also a sibling that",
+        "   leaks all it has), and any image that claims this instance: any report but ours. *)",
+      ),
+    ],
+    images: [
+      "m <> good_measurement",
+      "(* The adversary's own genuine guests: any image but the owner's, which serves its own users wherever it runs. *)",
+    ],
+    chips: [
+      "cpu <> good_chip",
+      "(* The adversary's own genuine guests: any image and document, the owner's too, on any chip but the pinned one. *)",
+    ],
+  }[v.others];
+  const author = v.claims.includes("author");
+  return lines(
+    comment,
+    author &&
+      "(* The hardware reports an author only with an ID block of that author for this measurement. *)",
     "let OtherGuests =",
-    "  in(c, (m: measurement, i: instance, b: bitstring));",
-    "  if m <> good_measurement || i <> good_instance then",
-    "  out(c, report(m, i, b)).",
+    `  in(c, (${[...inputs, author && "id_block: bitstring", "b: bitstring"].filter(Boolean).join(", ")}));`,
+    author && "  let (=measurement_bits(m)) = signed_by(author, id_block) in",
+    `  if ${condition} then`,
+    v.claims.includes("boot") && "  new boot: bootid;",
+    `  out(c, report(${reported.join(", ")}, b)).`,
+    v.reboots &&
+      lines(
+        "",
+        "(* The owner's guest after a reboot, taken over: the same image and document, another boot. *)",
+        "let Rebooted =",
+        "  in(c, b: bitstring);",
+        "  new boot: bootid;",
+        `  out(c, report(${v.claims.map((claim) => CLAIMS[claim].good).join(", ")}, b)).`,
+      ),
   );
+}
 
-  const guestProcess = `!Guest(s${v.user ? ", verify_key(usk)" : ""})`;
+function mainOf(v) {
+  const client = `!Client${parameters(
+    v.staticPinned && "exp(g, s)",
+    v.user && "usk",
+    v.instanceKey && "verify_key(ik)",
+  )}`;
+  const guest = `!Guest${parameters(
+    "s",
+    v.user && "verify_key(usk)",
+    v.instanceKey && "ik",
+    v.claims.includes("boot") && "boot",
+  )}`;
   const boot = (inner) =>
     lines(
       "    new s: exponent;",
+      v.claims.includes("boot") && "    new boot: bootid;",
       "    out(c, exp(g, s));",
       v.leaked && "    out(c, s);",
-      later.includes("static") ? `    ((${inner}) | (phase 1; out(c, s)))` : `    (${inner})`,
+      v.later.includes("static") ? `    ((${inner}) | (phase 1; out(c, s)))` : `    (${inner})`,
     );
-  const reports =
-    later.includes("report") &&
-    lines("  | (phase 1; !(in(c, (m: measurement, i: instance, b: bitstring)); out(c, report(m, i, b))))");
-  const main =
-    policy === "static"
-      ? lines("process", "  (", boot(`(!Client(exp(g, s))) | (${guestProcess})`), "  )", "  | (!OtherGuests)")
-      : lines(
-          "process",
-          v.user && lines("  new usk: signkey;", "  out(c, verify_key(usk));", "  ("),
-          `  (!Client${v.user ? "(usk)" : ""})`,
-          "  | (!OtherGuests)",
-          "  | !(",
-          boot(guestProcess),
-          "  )",
-          reports,
-          v.user && "  )",
-        );
-
-  return `${[header, declarations, `${client}.`, guest, others, main].join("\n\n")}\n`;
+  const anyReport = v.claims.map((claim) => CLAIMS[claim]);
+  const before = lines(
+    v.user && lines("  new usk: signkey;", "  out(c, verify_key(usk));"),
+    v.instanceKey && lines("  new ik: signkey;", "  out(c, verify_key(ik));"),
+    v.instanceKey === "leaked" && "  out(c, ik);",
+    v.claims.includes("author") &&
+      lines(
+        "  out(c, verify_key(owner_author));",
+        "  out(c, sign(owner_author, measurement_bits(good_measurement)));",
+      ),
+    v.hostDocument && "  event OwnerMade(good_document);",
+  );
+  const parts = v.staticPinned
+    ? lines("  (", boot(`(${client}) | (${guest})`), "  )", "  | (!OtherGuests)")
+    : lines(
+        `  (${client})`,
+        "  | (!OtherGuests)",
+        v.reboots && "  | (phase 1; !Rebooted)",
+        "  | !(",
+        boot(guest),
+        "  )",
+        v.later.includes("report") &&
+          lines(
+            `  | (phase 1; !(in(c, (${anyReport.map(({ name, type }) => `${name}: ${type}`).join(", ")}, b: bitstring)); out(c, report(${anyReport.map(({ name }) => name).join(", ")}, b))))`,
+          ),
+      );
+  return before === "" ? lines("process", parts) : lines("process", before, "  (", parts, "  )");
 }
 
-function parameters(all) {
+function modelOf(v) {
+  const queries = lines(...queriesOf(v).map(([query]) => `query ${query}.`));
+  const parts = [
+    headerOf(v),
+    declarationsOf(v),
+    eventsOf(v),
+    queries,
+    `${clientOf(v)}.`,
+    guestOf(v),
+    othersOf(v),
+  ];
+  return `${[...parts, mainOf(v)].join("\n\n")}\n`;
+}
+
+function parameters(...all) {
   const used = all.filter(Boolean);
   return used.length === 0 ? "" : `(${used.join(", ")})`;
+}
+
+function lines(...all) {
+  return all.filter((line) => line !== false && line !== undefined).join("\n");
 }
 
 /** What ProVerif calls a query in its results. */
@@ -465,11 +592,11 @@ function wrap(text, width) {
 }
 
 /** File name → text. */
-export const models = Object.fromEntries(VARIANTS.map((v) => [`${v.file}.pv`, modelOf(v)]));
+export const models = Object.fromEntries(VARIANTS.map((v) => [`${v.file}.pv`, modelOf(settle(v))]));
 
 /** File name → query → what ProVerif should answer. */
 export const expected = Object.fromEntries(
-  VARIANTS.map((v) => [`${v.file}.pv`, Object.fromEntries(queriesOf(v))]),
+  VARIANTS.map((v) => [`${v.file}.pv`, Object.fromEntries(queriesOf(settle(v)))]),
 );
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

@@ -3,6 +3,8 @@
 import { accessSync, constants, existsSync } from "node:fs";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ServerConfig } from "./config.ts";
+import { TSM_REPORTS } from "./evidence/configfs-tsm.ts";
+import { SEV_GUEST_DEVICE, findSevGuestHelper } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findProgram } from "./sessions/launch.ts";
@@ -11,14 +13,12 @@ import { VIRTIO_PORTS, virtioPortNames } from "./pipes/virtio-port.ts";
 /** What would not work here and now, a sentence each. An image may be checked on another machine than it boots on. */
 export function missingHere(config: ServerConfig): string[] {
   const missing: string[] = [];
-  const { pipe, evidence, users } = config;
+  const { pipe, users } = config;
   if (pipe.type === "virtio" && !virtioPortNames().includes(pipe.name)) {
     missing.push(`there is no virtio port named "${escapeText(pipe.name)}" (${VIRTIO_PORTS})`);
   }
   if (pipe.type === "tty" && !existsSync(pipe.device)) missing.push(`there is no ${escapeText(pipe.device)}`);
-  if (evidence.type === "tpm" && !existsSync(evidence.device)) {
-    missing.push(`there is no TPM at ${escapeText(evidence.device)}: no client could verify this machine`);
-  }
+  missing.push(...missingEvidence(config));
   const keys = users.authorizedKeys;
   if (keys !== undefined && !keys.includes("%u") && !existsSync(keys)) {
     missing.push(`there is no ${escapeText(keys)}: nobody could use a key`);
@@ -36,6 +36,36 @@ export function missingHere(config: ServerConfig): string[] {
     if (!(error instanceof SealttyError)) throw error;
     missing.push(error.message);
   }
+  return missing;
+}
+
+function missingEvidence({ evidence, instance }: ServerConfig): string[] {
+  const missing: string[] = [];
+  const nobody = "no client could verify this machine";
+  switch (evidence.type) {
+    case "tpm":
+    case "azure":
+      if (!existsSync(evidence.device))
+        missing.push(`there is no TPM at ${escapeText(evidence.device)}: ${nobody}`);
+      break;
+    case "sev-snp": {
+      const device = evidence.collector !== "configfs" && existsSync(SEV_GUEST_DEVICE);
+      const configfs = evidence.collector !== "sev-guest" && existsSync(TSM_REPORTS);
+      if (!device && !configfs)
+        missing.push(`there is neither ${TSM_REPORTS} nor ${SEV_GUEST_DEVICE} to use: ${nobody}`);
+      else if (!configfs && findSevGuestHelper() === undefined)
+        missing.push(`the program sev-guest-report is missing, which asks ${SEV_GUEST_DEVICE}: ${nobody}`);
+      break;
+    }
+    case "tdx":
+      if (!existsSync(TSM_REPORTS)) missing.push(`there is no ${TSM_REPORTS}: ${nobody}`);
+      break;
+    case "simulated":
+  }
+  if ("collateral" in evidence && evidence.collateral !== undefined && !existsSync(evidence.collateral))
+    missing.push(`there is no directory ${escapeText(evidence.collateral)}: sealttyd would not start`);
+  if (instance.key !== undefined && !existsSync(instance.key))
+    missing.push(`there is no instance key ${escapeText(instance.key)}: sealttyd would not start`);
   return missing;
 }
 

@@ -4,7 +4,9 @@ import { readFile } from "node:fs/promises";
 import { TomlError, parse } from "smol-toml";
 import { SealttyError } from "../protocol/errors.ts";
 import { errorCode } from "../node/socket-pipe.ts";
-import { DEFAULT_PCRS, TPM_DEVICE } from "./evidence/tpm.ts";
+import { Table } from "./config-table.ts";
+import { DEFAULT_PCRS } from "./evidence/tpm.ts";
+import { TPM_DEVICE } from "./evidence/tpm-channel.ts";
 import { escapeText } from "./log.ts";
 
 export type PipeConfig =
@@ -12,12 +14,53 @@ export type PipeConfig =
   | { readonly type: "tty"; readonly device: string; readonly armourOnly: boolean }
   | { readonly type: "unix"; readonly path: string };
 
+/** What evidence of every real kind of hardware has. */
+interface HardwareConfig {
+  /** Minutes between two health probes; 0: none but that at the start. */
+  readonly probeMinutes: number;
+}
+
+/** Evidence of the TEE's own hardware. */
+interface TeeConfig extends HardwareConfig {
+  /** Directory of certificates, CRLs and TCB info to send along; undefined: none. */
+  readonly collateral: string | undefined;
+  readonly timeoutSeconds: number;
+  readonly secondsBetweenReports: number;
+}
+
 export type EvidenceConfig =
-  | { readonly type: "tpm"; readonly device: string; readonly pcrs: readonly number[] }
+  | (HardwareConfig & { readonly type: "tpm"; readonly device: string; readonly pcrs: readonly number[] })
+  | (TeeConfig & {
+      readonly type: "sev-snp";
+      /** "auto": configfs-tsm where the kernel has it, else /dev/sev-guest; the evidence is the same. */
+      readonly collector: "auto" | "configfs" | "sev-guest";
+      readonly vmpl: number;
+    })
+  | (TeeConfig & { readonly type: "tdx" })
+  | (HardwareConfig & {
+      readonly type: "azure";
+      readonly device: string;
+      readonly pcrs: readonly number[];
+      readonly collateral: string | undefined;
+      /** Whether Azure's metadata service may be asked. */
+      readonly imds: boolean;
+    })
   | { readonly type: "simulated"; readonly instance: string };
 
+/** `[instance]`: which guest this is. */
+export interface InstanceConfig {
+  /** "fw_cfg", "cmdline" or absolute paths, tried in order; undefined: there is no document. */
+  readonly document: readonly string[] | undefined;
+  /** Of TPM and Azure evidence: the register that holds the document's digest. */
+  readonly pcr: number;
+  /** OpenSSH private key file (Ed25519). */
+  readonly key: string | undefined;
+  /** Public key files of the guest's sshd, sent along. */
+  readonly sshHostKeys: readonly string[];
+}
+
 export interface UsersConfig {
-  /** File of public keys; absent: nobody can use a key. */
+  /** File of public keys; absent: nobody can use a key, unless an instance document lists keys. */
   readonly authorizedKeys: string | undefined;
   /** Program and arguments for a session without a key; absent: not allowed. */
   readonly login: readonly string[] | undefined;
@@ -29,11 +72,10 @@ export interface ServerConfig {
   readonly pipe: PipeConfig;
   readonly evidence: EvidenceConfig;
   readonly users: UsersConfig;
+  readonly instance: InstanceConfig;
 }
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
-
-const MAX_NAME = 128;
 
 /** @throws SealttyError `bad-config`. */
 export async function readServerConfig(file: string): Promise<ServerConfig> {
@@ -68,14 +110,27 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users");
-  const config = {
-    pipe: pipeOf(root.table("pipe", "It says how the host carries the console.")),
-    evidence: evidenceOf(root.table("evidence", "It says how this machine proves what it is.")),
-    users: usersOf(root.table("users", "It says who may log in.")),
-  };
-  return config;
+  root.allow("pipe", "evidence", "users", "instance");
+  const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
+  const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
+  const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
+  const byDocument = instance.document !== undefined;
+  const users =
+    byDocument && !root.has("users")
+      ? NO_USERS
+      : usersOf(root.table("users", "It says who may log in."), byDocument);
+  return { pipe, evidence, users, instance };
 }
+
+const NO_USERS: UsersConfig = { authorizedKeys: undefined, login: undefined, shell: undefined };
+/** The one that policies look at unless they say otherwise. */
+const INSTANCE_PCR = 15;
+const NO_INSTANCE: InstanceConfig = {
+  document: undefined,
+  pcr: INSTANCE_PCR,
+  key: undefined,
+  sshHostKeys: [],
+};
 
 function pipeOf(table: Table): PipeConfig {
   const type = table.oneOf("type", ["virtio", "tty", "unix"]);
@@ -93,15 +148,38 @@ function pipeOf(table: Table): PipeConfig {
 }
 
 function evidenceOf(table: Table): EvidenceConfig {
-  const type = table.oneOf("type", ["tpm", "simulated"]);
+  const type = table.oneOf("type", ["sev-snp", "tdx", "azure", "tpm", "simulated"]);
   switch (type) {
-    case "tpm":
-      table.allow("type", "device", "pcrs");
+    case "sev-snp":
+      if (table.has("service_provider")) {
+        table.fail(
+          "evidence through an SVSM (service_provider) has no verifier in this version",
+          "Remove the key; under an SVSM set vmpl to the level that this guest runs at.",
+        );
+      }
+      table.allow("type", "collector", "vmpl", ...TEE_KEYS);
       return {
         type,
-        device: table.has("device") ? table.path("device") : TPM_DEVICE,
-        pcrs: table.has("pcrs") ? table.pcrs("pcrs") : DEFAULT_PCRS,
+        collector: table.has("collector")
+          ? table.oneOf("collector", ["auto", "configfs", "sev-guest"])
+          : "auto",
+        vmpl: table.whole("vmpl", 0, 3) ?? 0,
+        ...teeOf(table),
       };
+    case "tdx":
+      table.allow("type", ...TEE_KEYS);
+      return { type, ...teeOf(table) };
+    case "azure":
+      table.allow("type", "device", "pcrs", "collateral", "imds", "probe_minutes");
+      return {
+        type,
+        ...tpmOf(table),
+        collateral: table.has("collateral") ? table.path("collateral") : undefined,
+        imds: table.flag("imds") ?? false,
+      };
+    case "tpm":
+      table.allow("type", "device", "pcrs", "probe_minutes");
+      return { type, ...tpmOf(table) };
     case "simulated":
       table.allow("type", "instance", "i_know_this_proves_nothing");
       if (table.flag("i_know_this_proves_nothing") !== true) {
@@ -114,166 +192,69 @@ function evidenceOf(table: Table): EvidenceConfig {
   }
 }
 
-function usersOf(table: Table): UsersConfig {
+const TEE_KEYS = ["collateral", "timeout_seconds", "seconds_between_reports", "probe_minutes"] as const;
+const WEEK_IN_MINUTES = 7 * 24 * 60;
+
+function teeOf(table: Table): TeeConfig {
+  return {
+    collateral: table.has("collateral") ? table.path("collateral") : undefined,
+    timeoutSeconds: table.whole("timeout_seconds", 1, 600) ?? 75,
+    secondsBetweenReports: table.whole("seconds_between_reports", 1, 60) ?? 1,
+    probeMinutes: probeMinutesOf(table),
+  };
+}
+
+function tpmOf(table: Table) {
+  return {
+    device: table.has("device") ? table.path("device") : TPM_DEVICE,
+    pcrs: table.has("pcrs") ? table.pcrs("pcrs") : DEFAULT_PCRS,
+    probeMinutes: probeMinutesOf(table),
+  };
+}
+
+function probeMinutesOf(table: Table): number {
+  return table.whole("probe_minutes", 0, WEEK_IN_MINUTES) ?? 60;
+}
+
+function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
+  table.allow("document", "pcr", "key", "ssh_host_keys");
+  const document = table.has("document") ? table.documentSources("document") : undefined;
+  if (document !== undefined && evidence.type === "simulated") {
+    table.fail(
+      "simulated evidence holds no digest, so no instance document could be believed",
+      "Remove document, or use real evidence.",
+    );
+  }
+  if (table.has("pcr") && evidence.type !== "tpm" && evidence.type !== "azure")
+    table.fail(`"pcr" has no meaning for ${evidence.type} evidence`, "Remove it.");
+  return {
+    document,
+    // Zero at the start, for the operating system, and not to be reset: TCG PC Client Profile §2.3.4
+    pcr: table.whole("pcr", 8, 15) ?? INSTANCE_PCR,
+    key: table.has("key") ? table.path("key") : undefined,
+    sshHostKeys: table.has("ssh_host_keys") ? table.paths("ssh_host_keys") : [],
+  };
+}
+
+/** @param byDocument - an instance document says who may log in; this table then says only how. */
+function usersOf(table: Table, byDocument: boolean): UsersConfig {
   table.allow("authorized_keys", "login", "shell");
+  if (byDocument && table.has("authorized_keys")) {
+    table.fail(
+      "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
+      "Remove one of the two.",
+    );
+  }
   const users = {
     authorizedKeys: table.has("authorized_keys") ? table.path("authorized_keys") : undefined,
     login: table.has("login") ? table.command("login") : undefined,
     shell: table.has("shell") ? table.command("shell") : undefined,
   };
-  if (users.authorizedKeys === undefined && users.login === undefined) {
+  if (!byDocument && users.authorizedKeys === undefined && users.login === undefined) {
     table.fail(
       "nobody could log in",
       'Set authorized_keys = "/etc/sealtty/authorized_keys", or login = ["/bin/login"], or both.',
     );
   }
   return users;
-}
-
-/** One table of the file: reads each key with its type, and names file, table and key in every error. */
-class Table {
-  readonly #values: Readonly<Record<string, unknown>>;
-  readonly #file: string;
-  readonly #name: string;
-
-  constructor(values: Readonly<Record<string, unknown>>, file: string, name: string) {
-    this.#values = values;
-    this.#file = file;
-    this.#name = name;
-  }
-
-  has(key: string): boolean {
-    return Object.hasOwn(this.#values, key);
-  }
-
-  allow(...known: readonly string[]): void {
-    for (const key of Object.keys(this.#values)) {
-      if (known.includes(key)) continue;
-      const near = nearest(key, known);
-      const list = known.join(", ");
-      this.fail(
-        `unknown key "${escapeText(key)}"`,
-        near === undefined ? `Known here: ${list}.` : `Did you mean "${near}"? Known here: ${list}.`,
-      );
-    }
-  }
-
-  table(key: string, purpose: string): Table {
-    const value = this.#values[key];
-    if (!this.has(key)) this.fail(`the table [${key}] is missing`, purpose);
-    if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Date) {
-      this.fail(`"${key}" must be a table`, `Write [${key}] on a line of its own.`);
-    }
-    return new Table(value as Record<string, unknown>, this.#file, key);
-  }
-
-  oneOf<const T extends string>(key: string, choices: readonly T[]): T {
-    const value = this.#values[key];
-    const found = choices.find((choice) => choice === value);
-    if (found !== undefined) return found;
-    const list = choices.map((choice) => `"${choice}"`).join(", ");
-    const near = typeof value === "string" ? nearest(value, choices) : undefined;
-    this.fail(
-      this.has(key) ? `"${key}" has a value that is not known` : `"${key}" is missing`,
-      near === undefined
-        ? `It must be one of ${list}.`
-        : `Did you mean "${near}"? It must be one of ${list}.`,
-    );
-  }
-
-  text(key: string): string {
-    const value = this.#required(key);
-    if (typeof value !== "string" || value === "" || value.length > MAX_NAME || /\p{Cc}/u.test(value)) {
-      this.fail(
-        `"${key}" must be a text of 1 to ${MAX_NAME} printable characters`,
-        `Write it in quotes: ${key} = "…".`,
-      );
-    }
-    return value;
-  }
-
-  path(key: string): string {
-    const value = this.#required(key);
-    if (typeof value !== "string" || !value.startsWith("/") || value.includes("\0")) {
-      this.fail(`"${key}" must be an absolute path`, `Write it in quotes, from the root: ${key} = "/…".`);
-    }
-    return value;
-  }
-
-  flag(key: string): boolean | undefined {
-    const value = this.#values[key];
-    if (value !== undefined && typeof value !== "boolean") {
-      this.fail(`"${key}" must be true or false`, "Write it without quotes.");
-    }
-    return value;
-  }
-
-  command(key: string): readonly string[] {
-    const value = this.#required(key);
-    const isCommand =
-      Array.isArray(value) &&
-      value.every((part) => typeof part === "string" && !part.includes("\0")) &&
-      typeof value[0] === "string" &&
-      value[0].startsWith("/");
-    if (!isCommand) {
-      this.fail(
-        `"${key}" must be a list: a program with its absolute path, then its arguments`,
-        `For example ${key} = ["/bin/sh", "-l"].`,
-      );
-    }
-    return value as string[];
-  }
-
-  pcrs(key: string): readonly number[] {
-    const value = this.#required(key);
-    const isSelection =
-      Array.isArray(value) &&
-      value.length > 0 &&
-      new Set(value).size === value.length &&
-      value.every((pcr) => typeof pcr === "number" && Number.isInteger(pcr) && pcr >= 0 && pcr <= 23);
-    if (!isSelection) {
-      this.fail(
-        `"${key}" must list at least one PCR, each once, from 0 to 23`,
-        `For example ${key} = [0, 2, 4, 7].`,
-      );
-    }
-    return (value as number[]).toSorted((a, b) => a - b);
-  }
-
-  fail(problem: string, next: string): never {
-    const place = this.#name === "" ? this.#file : `${this.#file}, [${this.#name}]`;
-    throw new SealttyError("bad-config", `${place}: ${problem}. ${next}`);
-  }
-
-  #required(key: string): unknown {
-    if (!this.has(key)) this.fail(`"${key}" is missing`, `Add it below [${this.#name}].`);
-    return this.#values[key];
-  }
-}
-
-/** The known word with the fewest single-letter edits, if they are few. */
-function nearest<T extends string>(word: string, known: readonly T[]): T | undefined {
-  let best: T | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
-  for (const candidate of known) {
-    const distance = editDistance(word.toLowerCase(), candidate);
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitute = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitute, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

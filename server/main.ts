@@ -3,18 +3,20 @@
 import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
-import { DEFAULT_CONFIG_FILE, readServerConfig } from "./config.ts";
+import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
+import { openEvidence } from "./evidence/open.ts";
 import { createLog } from "./log.ts";
 import type { Log } from "./log.ts";
 import { serve } from "./serve.ts";
 import { VERSION } from "../node/version.ts";
 
-const USAGE = `Usage: sealttyd [--config FILE] [--check] [-v]
+const USAGE = `Usage: sealttyd [--config FILE] [--check [--probe]] [-v]
 
 The encrypted guest console's server, to be run in the guest.
 
   --config FILE   configuration (default ${DEFAULT_CONFIG_FILE})
   --check         only check the configuration: exit status 0 good, 1 not; says as well what it names and is not here
+  --probe         with --check: really ask this machine for evidence, once; exit status 1 where it gives none
   -v, --verbose   log more
   --version       print the version
   --help          print this
@@ -48,6 +50,7 @@ async function main(args: readonly string[]): Promise<number> {
       for (const missing of missingHere(config)) {
         process.stdout.write(`on this machine, now: ${missing}\n`);
       }
+      if (options.probe) await probeByHand(config, log);
       return EXIT_GOOD;
     }
     const stopped = stopSignal();
@@ -64,9 +67,21 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+/** Beside a running sealttyd, too: each asks on its own. @throws SealttyError `evidence-unavailable`, `bad-config`. */
+async function probeByHand(config: ServerConfig, log: Log): Promise<void> {
+  const { provider } = await openEvidence(config, log);
+  try {
+    await provider.probe();
+    process.stdout.write(`on this machine, now: ${provider.type} evidence can be had\n`);
+  } finally {
+    await provider.close();
+  }
+}
+
 interface Options {
   readonly config: string;
   readonly check: boolean;
+  readonly probe: boolean;
   readonly verbose: boolean;
   readonly version: boolean;
   readonly help: boolean;
@@ -79,11 +94,13 @@ function parse(args: readonly string[]): Options | undefined {
       options: {
         config: { type: "string", default: DEFAULT_CONFIG_FILE },
         check: { type: "boolean", default: false },
+        probe: { type: "boolean", default: false },
         verbose: { type: "boolean", short: "v", default: false },
         version: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
       },
     });
+    if (values.probe && !values.check) throw new Error("--probe goes with --check");
     return values;
   } catch (error) {
     process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${USAGE}`);

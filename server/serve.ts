@@ -2,21 +2,22 @@
 
 import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
-import { binderOf } from "../protocol/attestation/binder.ts";
 import type { EvidenceProvider } from "../protocol/attestation/evidence.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { GuestEndpoint } from "../protocol/session/accept.ts";
 import type { ServerConfig } from "./config.ts";
 import { EvidenceCollector } from "./evidence/collect.ts";
-import { SIMULATED_OPT_IN, SimulatedEvidenceProvider } from "./evidence/simulated.ts";
-import { openTpmEvidence } from "./evidence/tpm.ts";
+import { watchHealth } from "./evidence/health.ts";
+import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
+import { reasonOf } from "./evidence/unavailable.ts";
+import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
 import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
-import { userPrograms } from "./sessions/user-programs.ts";
+import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
 import { userKeys } from "./user-keys.ts";
 
-/** A host may ask at will; a TPM serves the rest of the guest, too. */
+/** A host may ask at will; a TPM serves the rest of the guest, too. TEE reports have a pace of their own below it. */
 const EVIDENCE_PER_SECOND = 4;
 
 export interface RunningServer {
@@ -28,20 +29,41 @@ export interface RunningServer {
 /** @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then. */
 export async function serve(config: ServerConfig, log: Log): Promise<RunningServer> {
   loadPtyAddon(); // without it no terminal could ever be opened: say so now
-  const provider = await openEvidence(config, log);
+  const opened = await openEvidence(config, log);
+  try {
+    return await serveWith(opened, config, log);
+  } catch (error) {
+    await opened.provider.close();
+    throw error;
+  }
+}
+
+async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log): Promise<RunningServer> {
+  const { provider } = opened;
   const collector = new EvidenceCollector({ provider, clock: nodeClock, perSecond: EVIDENCE_PER_SECOND });
+  const sick = await probeAtStart(provider, config, log);
+  const believed = await instanceDocument(opened, config, log);
+  const warn = (message: string) => log.warn("instance", { problem: message });
+  const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
+  const document = believed?.document;
   const endpoint = new GuestEndpoint({
     suite: nodeSuite,
     clock: nodeClock,
     staticKey: nodeSuite.x25519KeyPair(), // per boot, in memory only
     services: {
       // Sent whatever the client says it accepts: the client then names what it found in its refusal.
-      collectEvidence: (context) =>
-        collector.collect((aux) => binderOf(nodeSuite, context, provider.type, aux)),
-      loginAllowed: config.users.login !== undefined,
-      keysAllowed: config.users.authorizedKeys !== undefined,
-      verifyUserKey: userKeys(config.users, log),
-      startProcess: userPrograms(config.users),
+      collectEvidence: async ({ makeBinder, proofContext }) =>
+        collector.collect({
+          makeBinder: (aux) => makeBinder(provider.type, aux),
+          commonParts: await instance.forConnection(proofContext),
+        }),
+      loginAllowed: loginProgram(config.users, document) !== undefined,
+      keysAllowed:
+        document === undefined
+          ? config.users.authorizedKeys !== undefined
+          : document.authorizedKeys.length > 0,
+      verifyUserKey: userKeys(config.users, document, log),
+      startProcess: userPrograms(config.users, document),
       log: (event) => log.info(event),
     },
   });
@@ -66,30 +88,55 @@ export async function serve(config: ServerConfig, log: Log): Promise<RunningServ
   const pipes = await openServerPipes(config, (pipe, { armourOnly }) => {
     void watch(endpoint.servePipe(pipe, { armourOnly }));
   });
+  const stopWatching = watchHealth(
+    {
+      clock: nodeClock,
+      minutes: "probeMinutes" in config.evidence ? config.evidence.probeMinutes : 0,
+      probe: () => collector.probe(),
+      onSick: (cause) => log.warn(NO_EVIDENCE, { cause }),
+      onWell: () => log.info("evidence can be had again"),
+    },
+    sick,
+  );
   return {
     pipeLost,
     async stop() {
+      stopWatching();
       await endpoint.stop();
       await pipes.close();
-      if ("close" in provider && typeof provider.close === "function") await provider.close();
+      await provider.close();
     },
   };
 }
 
-async function openEvidence(config: ServerConfig, log: Log): Promise<EvidenceProvider> {
-  if (config.evidence.type === "tpm") {
-    const provider = await openTpmEvidence({
-      device: config.evidence.device,
-      pcrs: config.evidence.pcrs,
-      suite: nodeSuite,
-    });
-    // Better now, to whoever starts this, than to the first client: is there a TPM that answers behind the device?
-    await provider.prepareAux().catch(async (error: unknown) => {
-      await provider.close();
-      throw error;
-    });
-    return provider;
+const NO_EVIDENCE = "NO EVIDENCE can be had: no client can verify this machine";
+
+/**
+ * Better now, to whoever starts this, than to the first client. A TPM that does not answer ends the start; a TEE's hardware
+ * may come to itself (the host throttles, a driver is loaded later), and starting again and again would only hurry it.
+ * @returns whether it failed.
+ */
+async function probeAtStart(provider: EvidenceProvider, config: ServerConfig, log: Log): Promise<boolean> {
+  try {
+    await provider.probe();
+    return false;
+  } catch (error) {
+    if (config.evidence.type !== "sev-snp" && config.evidence.type !== "tdx") throw error;
+    log.warn(NO_EVIDENCE, { cause: reasonOf(error) });
+    return true;
   }
-  log.warn("SIMULATED EVIDENCE is configured: it proves nothing about this machine");
-  return new SimulatedEvidenceProvider(SIMULATED_OPT_IN, nodeSuite, config.evidence.instance);
+}
+
+/** @throws SealttyError where one is configured and cannot be believed: then nobody knows who may log in. */
+async function instanceDocument(
+  { anchor }: OpenedEvidence,
+  { instance }: ServerConfig,
+  log: Log,
+): Promise<BelievedDocument | undefined> {
+  if (instance.document === undefined) return undefined;
+  if (anchor === undefined)
+    throw new SealttyError("bad-config", "This kind of evidence cannot vouch for an instance document");
+  const believed = await believeDocument(nodeSuite, instance.document, anchor);
+  log.info("instance document believed", { name: believed.document.name, from: believed.words });
+  return believed;
 }

@@ -4,7 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { binderOf, tpmQualifyingData } from "../protocol/attestation/binder.ts";
+import { AUX_PARTS } from "../protocol/attestation/aux.ts";
+import { binderOf, renewalBinderOf, tpmQualifyingData } from "../protocol/attestation/binder.ts";
 import { EVIDENCE_TYPES } from "../protocol/attestation/evidence.ts";
 import { utf8 } from "../protocol/bytes.ts";
 import { nobleSuite } from "../protocol/crypto/noble.ts";
@@ -176,6 +177,27 @@ describe("docs/protocol.md", () => {
     expect(read("protocol/attestation/simulated.ts")).toContain('"sealtty-simulated/1\\0"');
   });
 
+  test("§6.3 lists the parts beside a quote, with their numbers and limits", () => {
+    const listed = rows(section("6.3")).filter(([number]) => number !== "part");
+    expect(listed.map(([number, name, limit]) => [name, Number(number), Number(limit)])).toEqual(
+      Object.entries(AUX_PARTS).map(([name, part]) => [name, part.number, part.limit]),
+    );
+  });
+
+  test("§6.9 and §6.10 have the labels that are signed and hashed", () => {
+    const hashed: string[] = [];
+    const spy = {
+      ...suite,
+      sha512: (message: Uint8Array) => (hashed.push(ascii(message)), suite.sha512(message)),
+    };
+    const bytes = new Uint8Array(32);
+    const context = { handshakeHash: bytes, guestStatic: bytes, exporter: bytes, clientNonce: bytes };
+    renewalBinderOf(spy, { ...context, counter: 1, renewalNonce: bytes }, "tdx", new Uint8Array(0));
+    expect(section("6.10")).toContain(`"${hashed[0]?.slice(0, hashed[0].indexOf("\0"))}" ‖ 0x00`);
+    expect(read("protocol/attestation/instance/key-proof.ts")).toContain('"sealtty-instance-key/1\\0"');
+    expect(section("6.9")).toContain('"sealtty-instance-key/1" ‖ 0x00');
+  });
+
   test("§7.2 has the first credit of every stream", () => {
     const listed = rows(section("7.2")).filter(([stream]) => stream !== "stream");
     const {
@@ -207,6 +229,8 @@ describe("docs/protocol.md", () => {
       signal: { type: "signal", channel: 1, signal: "SIGINT" },
       "hang-up": { type: "hang-up", channel: 1 },
       exit: { type: "exit", channel: 1, status: { kind: "exited", status: 0 } },
+      attest: { type: "attest", counter: 1, nonce: new Uint8Array(32) },
+      attested: { type: "attested", counter: 1, evidence: undefined },
     };
     const numbers = Object.entries(samples).map(([name, sample]) => [
       String(encodeMessage(sample)[0]),

@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { parseModel } from "./support/proverif-check.ts";
 
 const folder = new URL("../formal/", import.meta.url);
 const read = (file: string): string => readFileSync(new URL(file, folder), "utf8");
@@ -13,7 +14,9 @@ interface Generator {
   readonly models: Readonly<Record<string, string>>;
   readonly expected: unknown;
   readonly LABELS: Readonly<Record<string, string>>;
-  readonly BINDER_FIELDS: readonly string[];
+  readonly BINDER: Readonly<Record<string, string>>;
+  readonly RENEWAL_BINDER: Readonly<Record<string, string>>;
+  readonly KEY_PROOF: Readonly<Record<string, string>>;
 }
 interface Runner {
   fingerprint(query: string): string;
@@ -51,35 +54,141 @@ describe.each(files)("%s", (file) => {
     expect(stated.map((match) => match[2])).toEqual(Object.values(expected[file] ?? {}).map(String));
   });
 
-  test("uses no name that it does not declare, and closes what it opens", () => {
-    expect(code.split("(").length).toBe(code.split(")").length);
-    const known = new Set(
-      "set ignoreTypes false free channel type const fun equation forall reduc data private event query inj attacker let in new out if then phase process bitstring".split(
-        " ",
-      ),
-    );
-    for (const [, name] of code.matchAll(/\b(?:free|type|const|fun|event|let|new) (\w+)/g))
-      known.add(name ?? "");
-    for (const [, name] of code.matchAll(/(\w+): \w+/g)) known.add(name ?? ""); // bound with a type
-    for (const [, name] of code.matchAll(/; *\n? +(\w+)\([^=]*\) = |; (\w+)\(.*\) = /g))
-      known.add(name ?? ""); // reduc
-    for (const name of ["unseal", "decapsulate", "read_report", "signed_by"])
-      if (code.includes(`; ${name}(`) || code.includes(`\n  ${name}(`)) known.add(name);
-    const used = new Set(code.match(/\b[a-zA-Z]\w*\b/g));
-    expect([...used].filter((name) => !known.has(name))).toEqual([]);
+  test("parses and type-checks", () => {
+    const model = parseModel(text);
+    expect(model.queries.length).toBe(queries.length);
+    expect(model.queries[0]?.implies).toBeUndefined(); // an honest run gets there, or the rest would hold of nothing
   });
 });
 
-test("labels and fields of the binder are those of protocol/attestation/binder.ts", () => {
+test("labels and hashed parts are those of protocol/attestation/binder.ts", () => {
   const binder = readFileSync(new URL("../protocol/attestation/binder.ts", import.meta.url), "utf8");
   const labels = [...binder.matchAll(/utf8\("([^"]+)"\)/g)].map((match) => match[1]);
   expect(new Set(labels)).toEqual(new Set(Object.values(generator.LABELS)));
-  const fields = [...binder.matchAll(/lv16\(context\.(\w+)\)/g)].map((match) => match[1]);
-  expect(fields).toEqual(generator.BINDER_FIELDS);
+  const hashedIn = (name: string): (string | undefined)[] => {
+    const from = binder.indexOf(`function ${name}(`);
+    const body = binder.slice(from, binder.indexOf("\n}", from));
+    return [...body.slice(body.lastIndexOf("concat(\n")).matchAll(/^ +(.+),$/gm)]
+      .map((match) => match[1])
+      .filter((part) => part !== ")");
+  };
+  expect(hashedIn("binderOf")).toEqual(Object.keys(generator.BINDER));
+  expect(hashedIn("renewalBinderOf")).toEqual(Object.keys(generator.RENEWAL_BINDER));
+  expect(hashedIn("keyProofContext")).toEqual(Object.keys(generator.KEY_PROOF));
   for (const file of files) {
     const declared = [...read(file).matchAll(/^const (label_\w+): bitstring\. \(\* "([^"]+)" \*\)$/gm)];
     expect(Object.fromEntries(declared.map((match) => [match[1], match[2]]))).toEqual(generator.LABELS);
   }
+});
+
+describe("parseModel() refuses", () => {
+  const code = (file: string): string => read(file).replace(/^\(\*[\s\S]*?\*\)/, "");
+  const good = code("sibling-instance-key.pv");
+  const renewal = code("renewal.pv");
+  const mistakes: readonly (readonly [
+    what: string,
+    text: string,
+    from: string,
+    to: string,
+    reason: RegExp,
+  ])[] = [
+    ["a keyword as a name", good, "signature: bitstring", "proof: bitstring", /expected a name/],
+    [
+      "an unknown name",
+      good,
+      "event ClientAccept(h, gs);",
+      "event ClientAccept(h, gz);",
+      /gz is not declared/,
+    ],
+    ["an unknown function", good, "= read_report(", "= read_quote(", /read_quote is not declared/],
+    ["an unknown type", good, "new r: coins", "new r: coin", /type coin is not declared/],
+    [
+      "an unknown event",
+      good,
+      "event GuestEvidence(h, gs);",
+      "event Evidence(h, gs);",
+      /Evidence is not declared/,
+    ],
+    ["an argument of another type", good, "unseal(k_ekem(ee), h1", "unseal(ee, h1", /unseal takes/],
+    ["a missing argument", good, "exp(gi, s)", "exp(gi)", /exp takes/],
+    [
+      "an event with other arguments",
+      good,
+      "event ClientAccept(h, gs);",
+      "event ClientAccept(h);",
+      /ClientAccept takes/,
+    ],
+    ["a call with other arguments", good, "!Guest(s, ik)", "!Guest(s)", /Guest takes/],
+    [
+      "a variable without type in a tuple",
+      good,
+      "(quote: bitstring, aux",
+      "(quote, aux",
+      /quote needs a type/,
+    ],
+    ["a comparison across types", good, "m <> good_measurement", "m <> good_document", /<> between/],
+    ["a condition that is no test", good, "if m <> good_measurement ||", "if m ||", /\|\| between/],
+    ["a name that hides another", good, "new r: coins", "new s: coins", /hides another/],
+    ["a name declared twice", good, "type group.", "type group. type group.", /declared twice/],
+    [
+      "a pattern of a function that is not data",
+      good,
+      "let group_bits(gs: group) =",
+      "let hash(gs: bitstring) =",
+      /not data/,
+    ],
+    [
+      "a pattern against another type",
+      good,
+      "let (=nothing) =",
+      "let (=gi) =",
+      /pattern of group against bitstring/,
+    ],
+    ["an open parenthesis", good, "(!OtherGuests)", "(!OtherGuests", /expected "\)"/],
+    ["a missing dot", good, "type nonce.", "type nonce", /expected "\."/],
+    ["a missing semicolon", good, "new n: nonce;", "new n: nonce", /expected "\."/],
+    ["a missing in", good, "let es = exp(gs, x) in", "let es = exp(gs, x)", /expected "in"/],
+    [
+      "an event that no process has",
+      good,
+      "  event GuestEvidence(h, gs);\n",
+      "",
+      /no process has event GuestEvidence/,
+    ],
+    [
+      "an event that no query has",
+      good,
+      "event ClientAccept(b",
+      "event Lonely.\nevent ClientAccept(b",
+      /expected "\("/,
+    ],
+    ["a process that is never run", good, "  | (!OtherGuests)\n", "", /OtherGuests is never run/],
+    ["half an injective query", good, "==> inj-event", "==> event", /injective/],
+    [
+      "a destructor's result from nowhere",
+      good,
+      "signed_by(verify_key(k), sign(k, p)) = p",
+      "signed_by(verify_key(k), sign(k, k2)) = p",
+      /k2 is not declared/,
+    ],
+    ["an option of another declaration", good, "[private]. (* what", "[data]. (* what", /does not belong/],
+    ["phase 0", renewal, "phase 1;", "phase 0;", /positive/],
+    [
+      "an else branch, which the checker does not know",
+      good,
+      "out(c, report(m, digest, b)).",
+      "out(c, report(m, digest, b)) else 0.",
+      /expected "\."/,
+    ],
+    ["a character outside the language", good, "(!Client", "(!Client{", /no token/],
+  ];
+  test("nothing in the models that the mistakes are made in", () => {
+    for (const text of [good, renewal]) expect(() => parseModel(text)).not.toThrow();
+  });
+  test.each(mistakes)("%s", (_what, text, from, to, reason) => {
+    expect(text).toContain(from);
+    expect(() => parseModel(text.replace(from, to))).toThrow(reason);
+  });
 });
 
 test("run.mjs reads ProVerif's summary, whatever it calls the variables", () => {

@@ -22,7 +22,7 @@ export const connectCommand: Command = {
   operands: "GUEST",
   options: [...COMMON_OPTIONS, ESCAPE_OPTION],
   notes: [
-    "Escapes, after a newline: ~. ends, ~^Z suspends, ~? helps, ~~ sends ~.",
+    "Escapes, after a newline: ~. ends, ~^Z suspends, ~A asks for evidence again, ~G goes on after a change, ~? helps, ~~ sends ~.",
     "With -i your shell starts; without a key the guest's own login asks, inside the encrypted channel.",
     "Exit status: the shell's own, 128+n for signal n, 255 for sealtty's errors and ~.",
   ],
@@ -55,7 +55,10 @@ export async function terminalCommand(
         ? { kind: "login", ...screen }
         : { kind: "shell", command, ...screen, environment: passedEnvironment(services.environment) };
     const channel = await guest.openChannel(request);
-    const status = await runTerminal(channel, terminal, escapeCharacter, services, reporter);
+    const status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, {
+      guest,
+      watch: reached.watch,
+    });
     reporter.warnings(reached.attested.verified.claims);
     return status;
   } finally {

@@ -48,7 +48,7 @@ export const execCommand: Command = {
       const guest = await authenticate(reached);
       const environment = passedEnvironment(services.environment);
       const channel = await guest.openChannel({ kind: "exec", command, environment });
-      const status = await runExec(channel, !input.has("no-stdin"), services, reporter);
+      const status = await runExec(channel, !input.has("no-stdin"), services, reporter, reached.watch.frozen);
       if (reporter.verbosity > 0) reporter.warnings(reached.attested.verified.claims);
       return status;
     } finally {
@@ -78,7 +78,12 @@ async function runExec(
   withInput: boolean,
   services: Services,
   reporter: Reporter,
+  frozen: Promise<SealttyError>,
 ): Promise<number> {
+  const changed = frozen.then((error): never => {
+    channel.hangUp();
+    throw error;
+  });
   const offs: (() => void)[] = [];
   const interrupted = new Promise<number>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -110,7 +115,7 @@ async function runExec(
   if (withInput) offs.push(feed(channel, services));
   else channel.end();
   try {
-    return await Promise.race([finished, interrupted]);
+    return await Promise.race([finished, interrupted, changed]);
   } finally {
     for (const off of offs) off();
   }

@@ -3,11 +3,12 @@
 import { basename } from "node:path";
 import { open, rename, unlink } from "node:fs/promises";
 import { isPolicyName } from "../../protocol/attestation/policy.ts";
-import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import type { Inspected } from "../../protocol/session/connect.ts";
 import { parseAddress } from "../address.ts";
+import { describeClaims } from "../claims-words.ts";
+import { evidenceFileText } from "../evidence-file.ts";
 import { COMMON_OPTIONS, type Command, onlyGuest, usage } from "../options.ts";
-import { printable } from "../printable.ts";
 import { connectOptions, reach } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 
@@ -25,7 +26,8 @@ export const inspectCommand: Command = {
         : option,
     ),
     { name: "save-policy", value: "FILE", help: "write a policy that this guest meets, as it is now" },
-    { name: "force", help: "let --save-policy replace a file" },
+    { name: "save-evidence", value: "FILE", help: "keep the evidence, for sealtty verify" },
+    { name: "force", help: "let --save-policy and --save-evidence replace a file" },
   ],
   notes: [
     "Save a policy only on a network and host that you trust: it pins whoever answers.",
@@ -37,22 +39,26 @@ export const inspectCommand: Command = {
     const guest = onlyGuest(inspectCommand, input);
     const reporter = new Reporter(services, input);
     const target = input.text("save-policy");
-    if (target !== undefined && !input.has("force")) await refuseExisting(target);
+    const kept = input.text("save-evidence");
+    for (const file of [target, kept]) if (file !== undefined && !input.has("force")) await refuseExisting(file);
     const address = parseAddress(guest);
-    let claims: AppraisedClaims;
+    let inspected: Pick<Inspected, "claims" | "evidence" | "context">;
     if (input.has("policy")) {
       const reached = await reach(guest, input, services, reporter);
-      claims = reached.attested.verified.claims;
+      const { verified, evidence, context } = reached.attested;
+      inspected = { claims: verified.claims, evidence, context };
       reached.explain.end();
       await reached.attested.close();
     } else {
-      const { explain, ...options } = connectOptions(input, address, nameFrom(target), services, reporter);
+      const made = await connectOptions(input, address, nameFrom(target), services, reporter);
+      const { explain, watch: _watch, ...options } = made;
       try {
-        ({ claims } = await services.inspectGuest(options));
+        inspected = await services.inspectGuest(options);
       } finally {
         explain.end();
       }
     }
+    const { claims, evidence, context } = inspected;
     const checked = input.has("policy");
     const report = reporter.json
       ? `${JSON.stringify({ event: "claims", checkedAgainstPolicy: checked, claims })}\n`
@@ -60,7 +66,7 @@ export const inspectCommand: Command = {
     await print(services.stdout, report);
     if (!checked) reporter.warnings(claims);
     if (target !== undefined) {
-      await savePolicy(target, claims.policyText, input.has("force"));
+      await save(target, claims.policyText, input.has("force"));
       if (reporter.json)
         await print(services.stdout, `${JSON.stringify({ event: "policy-saved", file: target })}\n`);
       else
@@ -68,33 +74,15 @@ export const inspectCommand: Command = {
           `sealtty: policy written to ${target}: read it, and keep it where only you can change it`,
         );
     }
+    if (kept !== undefined) {
+      await save(kept, evidenceFileText(evidence, context, services.wallTime()), input.has("force"));
+      if (reporter.json)
+        await print(services.stdout, `${JSON.stringify({ event: "evidence-saved", file: kept })}\n`);
+      else reporter.say(`sealtty: evidence written to ${kept}: sealtty verify --evidence ${kept} checks it again`);
+    }
     return 0;
   },
 };
-
-/** The claims, as a table of words. */
-export function describeClaims(claims: AppraisedClaims, checked: boolean): string {
-  const rows: (readonly [string, string])[] = [
-    [
-      "checked",
-      checked
-        ? "against your policy: it is met"
-        : "against NO policy: this says what answered, not who should",
-    ],
-    ["evidence", claims.type],
-    ["assurance", claims.assurance === "simulated" ? "SIMULATED: proves nothing" : claims.assurance],
-    ["signed by", claims.signedBy],
-    ["instance", claims.instance],
-  ];
-  for (const { check, words, value } of claims.verified)
-    rows.push([check, value === undefined ? words : `${words} ${value}`]);
-  for (const words of claims.notVerified) rows.push(["not verified", words]);
-  for (const words of claims.warnings) rows.push(["warning", words]);
-  const width = Math.max(...rows.map(([name]) => name.length));
-  return rows
-    .map(([name, words]) => `${printable(name).padEnd(width)}  ${printable(words, 4000)}\n`)
-    .join("");
-}
 
 /** The guest's name in a new policy: that of its file, so that nobody ends up with ten guests named "guest". */
 function nameFrom(file: string | undefined): string {
@@ -115,7 +103,7 @@ async function refuseExisting(path: string): Promise<void> {
 }
 
 /** Whole or not at all; never over an existing file without `replace`. @throws SealttyError `bad-config`. */
-async function savePolicy(path: string, text: string, replace: boolean): Promise<void> {
+async function save(path: string, text: string, replace: boolean): Promise<void> {
   const written = replace ? `${path}.${process.pid}.new` : path;
   let created = false;
   try {

@@ -11,6 +11,7 @@ import {
   startPageServer,
 } from "../local-page-server.ts";
 import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
+import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
 import { encodingOf, readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
@@ -52,6 +53,7 @@ export const openCommand: Command = {
         user,
         identity: policy.name,
         encoding: encodingOf(input),
+        collateral: collateralAsText(await ownerCollateral(input, services)),
       },
       identity: await readIdentity(input, services, false),
       dial: () => services.dial(address),

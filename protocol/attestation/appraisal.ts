@@ -1,85 +1,159 @@
-// From evidence to a verified guest, in words for people. The one place that makes a VerifiedGuest.
+// From evidence to a verified guest, in words for people. The one place that makes a VerifiedGuest: decode, check what
+// needs no policy, compare with the binder, judge by the policy, and only then believe.
 
+import { equalBytes, toHex } from "../bytes.ts";
 import type { SignatureVerifier } from "../crypto/signatures.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
-import { type BindingContext, binderOf } from "./binder.ts";
+import type { EvidenceReport } from "./appraised-report.ts";
+import { type AuxParts, decodeAux } from "./aux.ts";
+import { checkAzure, judgeAzure, reportAzure } from "./azure/verify.ts";
+import {
+  type BindingContext,
+  type RenewalContext,
+  binderOf,
+  keyProofContext,
+  renewalBinderOf,
+  tpmQualifyingData,
+} from "./binder.ts";
+import { CCA_RECOGNISED } from "./cca/verify.ts";
+import { type Collateral, NO_COLLATERAL, decodeCollateral } from "./collateral.ts";
 import type { Evidence, EvidenceType } from "./evidence.ts";
-import { type Policy, isPolicyName, reaches, renderPolicy } from "./policy.ts";
-import { refuse } from "./refusal.ts";
-import { type SimulatedFacts, checkSimulated, verifySimulated } from "./simulated.ts";
-import { type TpmFacts, checkTpmEvidence, describeRest, verifyTpm } from "./tpm/verify.ts";
-import { type AppraisedClaims, type Assurance, type CheckedLine, VerifiedGuest } from "./verified-guest.ts";
-import { toHex } from "../bytes.ts";
+import { judgeInstance } from "./instance/judge.ts";
+import { NITRO_RECOGNISED } from "./nitro/verify.ts";
+import { type Policy, acceptedTypes, isPolicyName, reaches, renderPolicy } from "./policy.ts";
+import { INSTANCE_DEFAULTS, POLICY_DEFAULTS } from "./policy/model.ts";
+import { Checks, parsing, refuse } from "./refusal.ts";
+import type { TrustRoots } from "./roots.ts";
+import { checkSnp, judgeSnp, reportSnp } from "./sev-snp/verify.ts";
+import { checkSimulated, judgeSimulated, reportSimulated } from "./simulated.ts";
+import { judgeTdx } from "./tdx/judge.ts";
+import { reportTdx } from "./tdx/report.ts";
+import { checkTdx } from "./tdx/verify.ts";
+import type { PcrValue } from "./tpm/pcr.ts";
+import { checkTpm, judgeTpm, reportTpm } from "./tpm/verify.ts";
+import { type AppraisedClaims, type ProvenInstance, VerifiedGuest } from "./verified-guest.ts";
+import type { VerifyContext } from "./verify-context.ts";
+import { fallbackWhat, verdictWords } from "./verdict.ts";
 
-export interface AppraisalInput {
+/** What evidence must commit to: the verifier's own values of its own connection, never the peer's word for them. */
+export interface Commitment {
+  /** @param aux - encoded. @returns 64 bytes. */
+  binderFor(type: EvidenceType, aux: Uint8Array): Uint8Array;
+  /** What an instance key must have signed. */
+  readonly keyProof: Uint8Array;
+  /** How fresh evidence that fits this is, in words. */
+  readonly fresh: string;
+}
+
+export function commitmentOf(suite: CryptoSuite, context: BindingContext | RenewalContext): Commitment {
+  const keyProof = keyProofContext(context);
+  if ("counter" in context) {
+    return {
+      binderFor: (type, aux) => renewalBinderOf(suite, context, type, aux),
+      keyProof,
+      fresh: `Made for this connection, when it was asked for again (${context.counter})`,
+    };
+  }
+  return {
+    binderFor: (type, aux) => binderOf(suite, context, type, aux),
+    keyProof,
+    fresh: "Made for this very connection, when it began: for its keys and its nonce",
+  };
+}
+
+/** All that a check without a policy needs; nothing in here reads a clock or a network by itself. */
+export interface CheckInput {
   readonly evidence: Evidence;
-  /** The verifier's own values of this handshake. */
-  readonly context: BindingContext;
-  readonly policy: Policy;
+  readonly commitment: Commitment;
   readonly suite: CryptoSuite;
   readonly signatures: SignatureVerifier;
   /** Only ever true because the user said `--simulated`. */
   readonly acceptSimulated: boolean;
+  /** Milliseconds since 1970, UTC: when certificates and collateral have to be valid. */
+  readonly now: number;
+  readonly roots: TrustRoots;
+  /** The owner's own. */
+  readonly collateral: Collateral;
 }
 
-const ASSURANCE_OF = { tpm: "host-vouched", simulated: "simulated" } as const satisfies Record<
-  string,
-  Assurance
->;
-const SIMULATED_WARNING = "SIMULATED evidence: nothing about this guest is proven";
-/** PCRs that `--save-policy` leaves out: reset by any software (16, 23), or different at every look (10, IMA). */
-const NOT_SAVED: ReadonlySet<number> = new Set([10, 16, 23]);
+export interface AppraisalInput extends CheckInput {
+  readonly policy: Policy;
+}
+
+/** Evidence whose signatures and binding hold. */
+interface Checked {
+  readonly parts: AuxParts;
+  readonly report: EvidenceReport;
+  readonly pcrs: readonly PcrValue[];
+  judge(policy: Policy, checks: Checks): void;
+}
+
+/**
+ * For `sealtty verify` of a bare report or quote, which no connection stands behind: the same checks and the same policy,
+ * but nothing says for whom it was made. Deliberately not a VerifiedGuest. @throws SealttyError `evidence-refused`.
+ */
+export async function appraiseUnbound(
+  input: Omit<AppraisalInput, "commitment"> & {
+    /** What REPORT_DATA has to be (64 bytes), where the owner knows it. */
+    readonly reportData: Uint8Array | undefined;
+  },
+): Promise<{ readonly claims: AppraisedClaims }> {
+  const { reportData, ...rest } = input;
+  const commitment: Commitment = {
+    binderFor: () => reportData ?? new Uint8Array(64),
+    keyProof: new Uint8Array(),
+    fresh:
+      reportData === undefined
+        ? "Unknown: it may be any age, and made for anyone"
+        : "It carries the report data that you named",
+  };
+  const claims = await appraiseClaims({ ...rest, commitment }, reportData !== undefined);
+  if (reportData !== undefined) return { claims };
+  const warning = "Nothing says for whom this evidence was made, or when: it may be replayed";
+  return {
+    claims: {
+      ...claims,
+      notVerified: ["Whom it was made for, and when: no report data was named", ...claims.notVerified],
+      warnings: [...claims.warnings, warning],
+    },
+  };
+}
 
 /** Resolves only if every check passed; there is no `false` to forget. @throws SealttyError `evidence-refused`. */
 export async function appraise(input: AppraisalInput): Promise<VerifiedGuest> {
-  const { evidence, context, policy, suite } = input;
-  const binder = binderOf(suite, context, evidence.type, evidence.aux);
-  switch (evidence.type) {
-    case "tpm": {
-      requireSection(policy, "tpm");
-      requireAssurance(policy, "tpm");
-      const { facts, verdict } = await verifyTpm(evidence, binder, policy, suite, input.signatures);
-      const anyInstance = policy.tpm?.akNames.length === 0;
-      return VerifiedGuest.afterChecks(
-        {
-          signature: "valid",
-          binding: "equal",
-          instance: anyInstance ? "any-by-policy" : "pinned",
-          referenceValues: "met",
-          assurance: "met",
-        },
-        {
-          ...tpmWords(facts, policy.name),
-          instance: anyInstance
-            ? `Any machine (the policy says so); this one has the TPM attestation key ${facts.akName}`
-            : `The machine with the TPM attestation key ${facts.akName}`,
-          anyInstance,
-          ...verdict,
-        },
-      );
-    }
-    case "simulated": {
-      requireSection(policy, "simulated");
-      requireAssurance(policy, "simulated");
-      const facts = verifySimulated(evidence, binder, policy, suite, input.acceptSimulated);
-      return VerifiedGuest.afterChecks(
-        {
-          signature: "valid",
-          binding: "equal",
-          instance: "pinned",
-          referenceValues: "met",
-          assurance: "met",
-        },
-        simulatedClaims(facts, policy.name),
-      );
-    }
-    case "sev-snp":
-    case "tdx":
-    case "azure-snp":
-    case "azure-tdx":
-      return refuseUnbuilt(evidence.type);
-  }
+  const claims = await appraiseClaims(input, true);
+  return VerifiedGuest.afterChecks(
+    {
+      signature: "valid",
+      binding: "equal",
+      instance: claims.anyInstance ? "any-by-policy" : "pinned",
+      referenceValues: "met",
+      assurance: "met",
+    },
+    claims,
+  );
+}
+
+async function appraiseClaims(input: AppraisalInput, bound: boolean): Promise<AppraisedClaims> {
+  const { evidence, policy } = input;
+  requireAccepted(policy, evidence.type);
+  const checked = await checkEvidence(input, policy.clockSkew, bound);
+  const checks = new Checks();
+  const document = judgeAll(input, checked, policy, checks);
+  const verified = checks.settle();
+  const { report } = checked;
+  return {
+    ...commonClaims(evidence.type, report, policy.name, document),
+    verdict: verdictWords(report.assurance, policy, bound),
+    instance: instanceWords(report, policy, document),
+    fresh: input.commitment.fresh,
+    anyInstance: policy.anyInstance,
+    verified,
+    warnings: policy.anyInstance
+      ? ["The policy names no machine: any machine that runs the accepted software is accepted", ...report.warnings]
+      : report.warnings,
+  };
 }
 
 /**
@@ -88,154 +162,274 @@ export async function appraise(input: AppraisalInput): Promise<VerifiedGuest> {
  * Empty where the policy accepts simulated evidence only and the user did not.
  */
 export function acceptedEvidenceTypes(policy: Policy, acceptSimulated: boolean): EvidenceType[] {
-  const types: EvidenceType[] = [];
-  if (policy.tpm !== undefined) types.push("tpm");
-  if (policy.simulated !== undefined && acceptSimulated) types.push("simulated");
-  return types;
+  return acceptedTypes(policy).filter((type) => type !== "simulated" || acceptSimulated);
 }
 
 /**
- * For `sealtty inspect --save-policy`, on a machine that the user already trusts: every cryptographic check, but no
- * reference values, because there are none yet. Deliberately not a VerifiedGuest: nothing may be sent on its strength.
+ * For `sealtty inspect` without a policy: every cryptographic check, but no reference values, because there are none yet.
+ * Deliberately not a VerifiedGuest: nothing may be sent on its strength.
  * `claims.policyText` would pin what was found. @param input.name - goes into the policy text.
  * @throws SealttyError `evidence-refused`, or `api-misuse` on a name that no policy may have.
  */
 export async function describeUnderNoPolicy(
-  input: Omit<AppraisalInput, "policy"> & { readonly name: string },
+  input: CheckInput & { readonly name: string },
 ): Promise<{ readonly claims: AppraisedClaims }> {
-  const { evidence, context, suite, name } = input;
+  const { evidence, name } = input;
   if (!isPolicyName(name)) throw new SealttyError("api-misuse", "Not a name that a policy may have");
-  const binder = binderOf(suite, context, evidence.type, evidence.aux);
-  const warning = "No policy was applied: these are the guest's values, not values that anyone expected";
-  switch (evidence.type) {
-    case "tpm": {
-      const facts = await checkTpmEvidence(evidence, binder, suite, input.signatures);
-      const bank = bankToSave(facts);
-      const rest = describeRest(facts, bank, suite);
-      const values: CheckedLine[] = facts.pcrs.map(({ bank, index, value }) => ({
-        check: "tpm.pcr-quoted",
-        words: `PCR ${index} of ${bank}, as quoted`,
-        value: toHex(value),
-      }));
-      const claims = {
-        ...tpmWords(facts, name),
-        instance: `The machine with the TPM attestation key ${facts.akName}`,
-        anyInstance: false,
-        verified: [...facts.verified, ...values, ...rest.verified],
-        notVerified: ["Which machine this is, and what it runs: no reference values", ...rest.notVerified],
-        warnings: [warning],
-      };
-      return { claims };
-    }
-    case "simulated": {
-      const facts = checkSimulated(evidence, binder, suite, input.acceptSimulated);
-      const claims = simulatedClaims(facts, name);
-      return { claims: { ...claims, warnings: [...claims.warnings, warning] } };
-    }
-    case "sev-snp":
-    case "tdx":
-    case "azure-snp":
-    case "azure-tdx":
-      return refuseUnbuilt(evidence.type);
-  }
-}
-
-function tpmWords(facts: TpmFacts, name: string) {
+  const { report, ...checked } = await checkEvidence(input, POLICY_DEFAULTS.clockSkew, true);
+  const checks = new Checks();
+  checks.established(...report.verified);
+  // What it brings along is held against its own evidence, as with a policy that pins nothing of it.
+  const document = judgeDocument(input, { ...checked, report }, { ...INSTANCE_DEFAULTS }, checks);
+  const verified = checks.settle();
   return {
-    type: "tpm",
-    assurance: ASSURANCE_OF.tpm,
-    signedBy: `TPM attestation key ${facts.akName}`,
-    policyText: tpmPolicyText(facts, name),
-  } as const;
-}
-
-/** Pins the key and every PCR that was quoted in one bank. */
-function tpmPolicyText(facts: TpmFacts, name: string): string {
-  const bank = bankToSave(facts);
-  const pcrs = new Map<number, string[]>();
-  for (const pcr of facts.pcrs) {
-    if (pcr.bank === bank && !NOT_SAVED.has(pcr.index)) pcrs.set(pcr.index, [toHex(pcr.value)]);
-  }
-  return renderPolicy({
-    version: 1,
-    name,
-    minimumAssurance: ASSURANCE_OF.tpm,
-    anyInstance: false,
-    tpm: { akNames: [facts.akName], bank, pcrs },
-    simulated: undefined,
-  });
-}
-
-function bankToSave(facts: TpmFacts): "sha256" | "sha384" {
-  for (const bank of ["sha256", "sha384"] as const) {
-    if (facts.pcrs.some((pcr) => pcr.bank === bank && !NOT_SAVED.has(pcr.index))) return bank;
-  }
-  return refuse(
-    "tpm.pcr-selection",
-    "The quote covers no PCR that a policy could pin",
-    "PCRs of the sha256 or sha384 bank",
-    "none",
-    "Have sealttyd quote the PCRs of the boot, in its default configuration 0-9, 11, 12 and 14 of sha256.",
-  );
-}
-
-function simulatedClaims(facts: SimulatedFacts, name: string): AppraisedClaims {
-  return {
-    type: "simulated",
-    assurance: ASSURANCE_OF.simulated,
-    signedBy: "A simulated key, made by software for tests",
-    instance: `Simulated instance "${facts.instance}"`,
-    anyInstance: false,
-    verified: [
-      {
-        check: "simulated.binding",
-        words: "The simulated quote was made for this connection",
-        value: facts.publicKey,
-      },
-    ],
-    notVerified: ["Everything: which machine this is, what it runs, who can read its memory"],
-    warnings: [SIMULATED_WARNING],
-    policyText: renderPolicy({
-      version: 1,
-      name,
-      minimumAssurance: "simulated",
+    claims: {
+      ...commonClaims(evidence.type, report, name, document),
+      verdict:
+        "Nothing was compared with a policy: this says what answered, not whether it is the guest you mean",
+      instance: document === undefined ? report.which : `"${document.name}", as its owner's document says. ${report.which}`,
+      fresh: input.commitment.fresh,
       anyInstance: false,
-      tpm: undefined,
-      simulated: { instance: facts.instance },
-    }),
+      verified,
+      notVerified: ["Which machine this is, and what it runs: no reference values", ...report.notVerified],
+      warnings: [
+        ...report.warnings,
+        "No policy was applied: these are the guest's values, not values that anyone expected",
+      ],
+    },
   };
 }
 
-function requireSection(policy: Policy, type: "tpm" | "simulated"): void {
-  if (policy[type] !== undefined) return;
-  const accepted = acceptedEvidenceTypes(policy, true).join(" or ");
+/** Decodes, checks and compares with the binder: everything that needs no policy. @param bound - false for `appraiseUnbound` alone. */
+async function checkEvidence(input: CheckInput, clockSkew: number, bound: boolean): Promise<Checked> {
+  const { evidence, suite } = input;
+  const { type, quote } = evidence;
+  if (type === "nitro") return refuseRecognised(type, NITRO_RECOGNISED);
+  if (type === "cca") return refuseRecognised(type, CCA_RECOGNISED);
+  const parts = parsing("evidence.format", "What came beside the quote", () => decodeAux(type, evidence.aux));
+  const binder = input.commitment.binderFor(type, evidence.aux);
+  const context: VerifyContext = {
+    now: input.now,
+    clockSkew: clockSkew * 1000,
+    roots: input.roots,
+    signatures: input.signatures,
+    suite,
+    collateral: input.collateral,
+  };
+  const checked = await checkOfType(type, quote, parts, binder, context, input);
+  if (!bound) return { ...checked, parts };
+  requireBinding(type, checked.report.bound, boundValue(type, binder, suite));
+  const held = {
+    check: `${PREFIX[type]}.binding`,
+    words: "The evidence was made for this connection and no other: this key exchange, this nonce, this guest key",
+    value: toHex(checked.report.bound),
+  };
+  return { ...checked, parts, report: { ...checked.report, verified: [...checked.report.verified, held] } };
+}
+
+async function checkOfType(
+  type: AppraisedType,
+  quote: Uint8Array,
+  parts: AuxParts,
+  binder: Uint8Array,
+  context: VerifyContext,
+  input: CheckInput,
+): Promise<Omit<Checked, "parts">> {
+  const collateral = parsing("evidence.format", "The collateral beside the quote", () =>
+    parts.collateral === undefined ? NO_COLLATERAL : decodeCollateral(parts.collateral),
+  );
+  switch (type) {
+    case "sev-snp": {
+      const facts = await checkSnp(quote, parts.certificateTable, collateral, context);
+      return {
+        report: reportSnp(facts),
+        pcrs: [],
+        judge: (policy, checks) => judgeSnp(facts, required(policy.snp), checks),
+      };
+    }
+    case "tdx": {
+      const facts = await checkTdx(quote, collateral, context);
+      return {
+        report: reportTdx(facts, parts.eventLog),
+        pcrs: [],
+        judge: (policy, checks) => judgeTdx(facts, required(policy.tdx), checks),
+      };
+    }
+    case "azure-snp":
+    case "azure-tdx": {
+      const facts = await checkAzure(type, quote, parts, context);
+      return {
+        report: reportAzure(facts),
+        pcrs: facts.pcrs,
+        judge: (policy, checks) => judgeAzure(facts, policy, checks),
+      };
+    }
+    case "tpm": {
+      const facts = await checkTpm(quote, parts, context);
+      return {
+        report: reportTpm(facts),
+        pcrs: facts.pcrs,
+        judge: (policy, checks) => judgeTpm(facts, required(policy.tpm), checks),
+      };
+    }
+    case "simulated": {
+      const facts = checkSimulated(quote, parts, binder, input.suite, input.acceptSimulated);
+      return {
+        report: reportSimulated(facts),
+        pcrs: [],
+        judge: (policy, checks) => judgeSimulated(facts, required(policy.simulated), checks),
+      };
+    }
+  }
+}
+
+/** The kinds of evidence that this version appraises, and what their checks' names begin with. */
+const PREFIX = {
+  "sev-snp": "snp",
+  tdx: "tdx",
+  "azure-snp": "azure",
+  "azure-tdx": "azure",
+  tpm: "tpm",
+  simulated: "simulated",
+} as const;
+type AppraisedType = keyof typeof PREFIX;
+
+/** What the signed structure of a type has to carry. */
+function boundValue(type: AppraisedType, binder: Uint8Array, suite: CryptoSuite): Uint8Array {
+  return type === "tpm" || type === "azure-snp" || type === "azure-tdx"
+    ? tpmQualifyingData(suite, binder)
+    : binder;
+}
+
+function requireBinding(type: AppraisedType, bound: Uint8Array, expected: Uint8Array): void {
+  if (equalBytes(bound, expected)) return;
+  refuse(
+    `${PREFIX[type]}.binding`,
+    "The evidence was not made for this connection: it is replayed, relayed from another connection, or something beside it was exchanged",
+    toHex(expected),
+    toHex(bound),
+    "Connect again; if it stays, someone between you and the guest answers in its place.",
+  );
+}
+
+function judgeAll(
+  input: AppraisalInput,
+  checked: Checked,
+  policy: Policy,
+  checks: Checks,
+): ProvenInstance | undefined {
+  const { assurance } = checked.report;
+  checks.established(...checked.report.verified);
+  checked.judge(policy, checks);
+  checks.compare({
+    check: "assurance",
+    met: reaches(assurance, policy.minimumAssurance),
+    words: `This kind of evidence is worth "${assurance}"`,
+    problem: `This evidence is worth "${assurance}", and the policy wants at least "${policy.minimumAssurance}"`,
+    expected: policy.minimumAssurance,
+    found: assurance,
+    policyKey: "minimumAssurance",
+    next: "Use a guest with stronger evidence, or lower minimumAssurance in the policy if that is enough for you.",
+  });
+  return judgeDocument(input, checked, policy.instance, checks);
+}
+
+function judgeDocument(
+  input: CheckInput,
+  checked: Checked,
+  instance: Policy["instance"],
+  checks: Checks,
+): ProvenInstance | undefined {
+  return judgeInstance(
+    {
+      policy: instance,
+      documentDigest: checked.report.documentDigest,
+      pcrs: checked.pcrs,
+      document: checked.parts.instanceDocument,
+      keyProof: checked.parts.instanceKey,
+      proofContext: input.commitment.keyProof,
+      suite: input.suite,
+    },
+    checks,
+  );
+}
+
+function commonClaims(
+  type: EvidenceType,
+  report: EvidenceReport,
+  name: string,
+  document: ProvenInstance | undefined,
+) {
+  const { assurance, signedBy, notVerified, values } = report;
+  return {
+    type,
+    assurance,
+    what: report.what === "" ? fallbackWhat(type) : report.what,
+    signedBy,
+    instanceDocument: document,
+    notVerified,
+    values:
+      document === undefined
+        ? values
+        : [
+            ...values,
+            {
+              name: "instance.document",
+              words: "Instance document (SHA-256)",
+              value: document.digest,
+              scope: "lasting",
+            } as const,
+          ],
+    policyText: renderPolicy(savedPolicy(report, name, document)),
+  };
+}
+
+/** A policy that this evidence meets, and that pins as much of it as is the same tomorrow. */
+function savedPolicy(
+  { pins, assurance }: EvidenceReport,
+  name: string,
+  document: ProvenInstance | undefined,
+): Policy {
+  return {
+    ...POLICY_DEFAULTS,
+    name,
+    minimumAssurance: assurance,
+    instance:
+      document === undefined ? INSTANCE_DEFAULTS : { ...INSTANCE_DEFAULTS, documents: [document.digest] },
+    ...pins,
+  };
+}
+
+function instanceWords(report: EvidenceReport, policy: Policy, document: ProvenInstance | undefined): string {
+  if (policy.anyInstance) return `Any machine (the policy says so). ${report.which}`;
+  return document === undefined ? report.which : `"${document.name}", by its owner's document. ${report.which}`;
+}
+
+/** Nitro and CCA documents are refused with words of their own, further on. */
+function requireAccepted(policy: Policy, type: EvidenceType): void {
+  const accepted = acceptedTypes(policy);
+  if (type === "nitro" || type === "cca" || accepted.includes(type)) return;
   refuse(
     "evidence.type",
     `The guest sent ${type} evidence, which the policy does not accept`,
-    accepted,
+    accepted.join(" or "),
     type,
-    `Have the guest's sealttyd use ${accepted} evidence, or add a [${type}] section to the policy.`,
+    `Have the guest's sealttyd use ${accepted.join(" or ")} evidence, or write a policy for ${type} (docs/policy.md).`,
   );
 }
 
-function requireAssurance(policy: Policy, type: keyof typeof ASSURANCE_OF): void {
-  const assurance = ASSURANCE_OF[type];
-  if (reaches(assurance, policy.minimumAssurance)) return;
-  refuse(
-    "assurance",
-    `This evidence is worth "${assurance}", and the policy wants at least "${policy.minimumAssurance}"`,
-    policy.minimumAssurance,
-    assurance,
-    "Use a guest with stronger evidence, or lower minimumAssurance in the policy if that is enough for you.",
-  );
-}
-
-function refuseUnbuilt(type: EvidenceType): never {
+function refuseRecognised(type: EvidenceType, words: string): never {
   return refuse(
     "evidence.type",
-    `This version cannot check ${type} evidence yet`,
-    "tpm",
+    words,
+    "sev-snp, tdx, azure-snp, azure-tdx or tpm",
     type,
-    "Use a newer sealtty, or have the guest's sealttyd use its TPM.",
+    "Use a machine with one of the kinds of evidence that this version appraises.",
   );
+}
+
+/** The section is there: `requireAccepted` was asked. Yet nothing rests on that. */
+function required<Section>(section: Section | undefined): Section {
+  if (section === undefined) throw new SealttyError("api-misuse", "No section of the policy for this evidence");
+  return section;
 }

@@ -21,5 +21,7 @@ export interface EvidenceReport {
   readonly warnings: readonly string[];
   readonly values: readonly ClaimedValue[];
   /** The sections of a policy that would pin what was found: for `--save-policy`. */
-  readonly pins: Pick<Policy, "snp" | "tdx" | "azure" | "tpm">;
+  readonly pins: Pick<Policy, "snp" | "tdx" | "azure" | "tpm"> & {
+    readonly simulated?: Policy["simulated"];
+  };
 }

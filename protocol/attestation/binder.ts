@@ -77,3 +77,15 @@ export function renewalBinderOf(
     ),
   );
 }
+
+/** What an instance key signs (instance/key-proof.ts): the connection, and for a renewal its count and nonce. */
+export function keyProofContext(context: BindingContext | RenewalContext): Uint8Array {
+  const renewal =
+    "counter" in context ? concat(u32(context.counter), lv16(context.renewalNonce)) : new Uint8Array();
+  return concat(
+    lv16(context.handshakeHash),
+    lv16(context.guestStatic),
+    lv16(context.clientNonce),
+    lv16(renewal),
+  );
+}

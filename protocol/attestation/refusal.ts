@@ -67,6 +67,26 @@ export interface Comparison {
 export class Checks {
   readonly #passed: CheckedLine[] = [];
   readonly #failed: FailedCheck[] = [];
+  readonly #warnings: string[] = [];
+  readonly #open: string[] = [];
+
+  /** What the policy's own looseness means for as long as the connection lives: a sentence. */
+  warn(sentence: string): void {
+    this.#warnings.push(sentence);
+  }
+
+  /** What this evidence carries and the policy does not ask about: a sentence for "not verified". */
+  leaveOpen(sentence: string): void {
+    this.#open.push(sentence);
+  }
+
+  get warnings(): readonly string[] {
+    return this.#warnings;
+  }
+
+  get notVerified(): readonly string[] {
+    return this.#open;
+  }
 
   /** Something a verifier has already established. */
   established(...lines: readonly CheckedLine[]): void {

@@ -4,9 +4,11 @@
 import { Reader, concat, lv16, toHex, u8, utf8 } from "../bytes.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
-import type { Evidence } from "./evidence.ts";
-import { type Policy, isInstanceName } from "./policy.ts";
-import { parsing, refuse } from "./refusal.ts";
+import type { EvidenceReport } from "./appraised-report.ts";
+import type { AuxParts } from "./aux.ts";
+import type { Policy } from "./policy/model.ts";
+import { isInstanceName } from "./policy/names.ts";
+import { type Checks, parsing, refuse } from "./refusal.ts";
 
 const VERSION = 1;
 const LABEL = utf8("sealtty-simulated/1\0");
@@ -15,21 +17,21 @@ const MAX_INSTANCE = 64;
 export interface SimulatedAux {
   /** Ed25519, 32 bytes. */
   readonly publicKey: Uint8Array;
+  /** 1 to 64 printable ASCII characters. */
   readonly instance: string;
 }
 
-/** u8 version, lv16 public key, lv16 instance name. */
-export function encodeSimulatedAux(aux: SimulatedAux): Uint8Array {
+/** The part that simulated evidence carries: lv16 public key, lv16 instance name. @throws SealttyError `api-misuse`. */
+export function simulatedParts(aux: SimulatedAux): AuxParts {
   if (!isInstanceName(aux.instance)) {
     throw new SealttyError("api-misuse", "A simulated instance's name is 1 to 64 printable ASCII characters");
   }
-  return concat(u8(VERSION), lv16(aux.publicKey), lv16(utf8(aux.instance)));
+  return { simulated: concat(lv16(aux.publicKey), lv16(utf8(aux.instance))) };
 }
 
 /** @throws SealttyError `peer-misbehaved`. */
-export function decodeSimulatedAux(bytes: Uint8Array): SimulatedAux {
-  const reader = new Reader(bytes, "Data beside the simulated quote");
-  if (reader.u8() !== VERSION) reader.fail("has a version that this version does not know");
+export function readSimulatedParts(parts: AuxParts): SimulatedAux {
+  const reader = new Reader(parts.simulated ?? new Uint8Array(), "Data beside the simulated quote");
   const publicKey = reader.lv16(32);
   if (publicKey.length !== 32) reader.fail("has a public key of another length than 32 bytes");
   const instance = reader.text16(MAX_INSTANCE);
@@ -51,13 +53,20 @@ export interface SimulatedFacts {
   readonly instance: string;
   /** Hex. */
   readonly publicKey: string;
+  /** The binder that the quote signs. */
+  readonly bound: Uint8Array;
 }
 
-/** What needs no policy. @throws SealttyError `evidence-refused`. */
+/**
+ * What needs no policy.
+ * @param binder - the quote signs it and does not repeat it, so that the signature cannot be checked without.
+ * @throws SealttyError `evidence-refused`.
+ */
 export function checkSimulated(
-  evidence: Evidence,
+  quote: Uint8Array,
+  parts: AuxParts,
   binder: Uint8Array,
-  suite: CryptoSuite,
+  suite: Pick<CryptoSuite, "ed25519Verify">,
   acceptSimulated: boolean,
 ): SimulatedFacts {
   if (!acceptSimulated) {
@@ -70,10 +79,10 @@ export function checkSimulated(
     );
   }
   const aux = parsing("simulated.format", "The data beside the simulated quote", () =>
-    decodeSimulatedAux(evidence.aux),
+    readSimulatedParts(parts),
   );
   const signature = parsing("simulated.format", "The simulated quote", () => {
-    const reader = new Reader(evidence.quote, "Simulated quote");
+    const reader = new Reader(quote, "Simulated quote");
     if (reader.u8() !== VERSION) reader.fail("has a version that this version does not know");
     const bytes = reader.bytes(64);
     reader.end();
@@ -88,35 +97,55 @@ export function checkSimulated(
       "Connect again.",
     );
   }
-  return { instance: aux.instance, publicKey: toHex(aux.publicKey) };
+  return { instance: aux.instance, publicKey: toHex(aux.publicKey), bound: binder };
 }
 
-/** @throws SealttyError `evidence-refused` unless the policy has [simulated], the user accepted, and all of it fits. */
-export function verifySimulated(
-  evidence: Evidence,
-  binder: Uint8Array,
-  policy: Policy,
-  suite: CryptoSuite,
-  acceptSimulated: boolean,
-): SimulatedFacts {
-  if (policy.simulated === undefined) {
-    refuse(
-      "evidence.type",
-      "The policy does not accept simulated evidence",
-      "another type of evidence",
-      "simulated",
-      "This guest, or whoever answers for it, can prove nothing: do not connect. Configure its sealttyd for its real evidence device.",
-    );
-  }
-  const facts = checkSimulated(evidence, binder, suite, acceptSimulated);
-  if (facts.instance !== policy.simulated.instance) {
-    refuse(
-      "simulated.instance",
-      "The simulated guest has another name than the policy says",
-      `"${policy.simulated.instance}"`,
-      "another name",
-      "This is another simulated guest than the one you mean: check the address.",
-    );
-  }
-  return facts;
+/** Compares with the policy's `[simulated]`. */
+export function judgeSimulated(
+  facts: SimulatedFacts,
+  policy: NonNullable<Policy["simulated"]>,
+  checks: Checks,
+): void {
+  const met = facts.instance === policy.instance;
+  checks.compare({
+    check: "simulated.instance",
+    met,
+    words: "The simulated guest has the name that the policy says",
+    problem: "The simulated guest has another name than the policy says",
+    expected: `"${policy.instance}"`,
+    found: met ? `"${policy.instance}"` : "another name", // the guest's own text stays out
+    policyKey: "simulated.instance",
+    next: "This is another simulated guest than the one you mean: check the address.",
+  });
+}
+
+/** Checked facts in words. The instance's name is printable ASCII, and the guest's own word. */
+export function reportSimulated(facts: SimulatedFacts): EvidenceReport {
+  return {
+    assurance: "simulated",
+    bound: facts.bound,
+    signedBy: "A simulated key, made by software for tests",
+    what: "Nothing is known about what runs there",
+    which: `Simulated instance "${facts.instance}"`,
+    documentDigest: undefined,
+    verified: [
+      {
+        check: "simulated.signature",
+        words: "The simulated quote was made for this connection",
+        value: facts.publicKey,
+      },
+    ],
+    notVerified: ["Everything: which machine this is, what it runs, who can read its memory"],
+    warnings: ["SIMULATED evidence: nothing about this guest is proven"],
+    values: [
+      {
+        name: "simulated.instance",
+        words: "Name of the simulated instance",
+        value: facts.instance,
+        scope: "lasting",
+      },
+      { name: "simulated.key", words: "Simulated key", value: facts.publicKey, scope: "boot" },
+    ],
+    pins: { snp: undefined, tdx: undefined, azure: undefined, tpm: undefined, simulated: { instance: facts.instance } },
+  };
 }

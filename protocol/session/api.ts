@@ -1,5 +1,6 @@
 // What the page and the CLI see of a guest: the shapes only. protocol/session/connect.ts makes them.
 
+import type { BindingContext } from "../attestation/binder.ts";
 import type { ClaimedChange } from "../attestation/changes.ts";
 import type { Collateral } from "../attestation/collateral.ts";
 import type { Evidence } from "../attestation/evidence.ts";
@@ -101,6 +102,8 @@ export interface ConnectionStats {
 export interface AttestedGuest {
   readonly verified: VerifiedGuest;
   readonly evidence: Evidence;
+  /** What the evidence commits to. */
+  readonly context: BindingContext;
   readonly stats: ConnectionStats;
   /** @throws SealttyError `user-refused`. */
   authenticate(auth: UserAuth): Promise<Guest>;

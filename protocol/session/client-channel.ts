@@ -4,6 +4,7 @@ import { SealttyError } from "../errors.ts";
 import { MAX_SEND_BUFFER } from "../limits.ts";
 import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type { Channel, ExitStatus, ReceiveStream } from "./api.ts";
+import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { SIGNALS } from "./messages.ts";
 
@@ -11,16 +12,22 @@ import { SIGNALS } from "./messages.ts";
 class StreamReader implements ReceiveStream {
   readonly #stream: Stream;
   readonly #connection: StreamConnection;
+  readonly #gate: Gate;
   #failure: SealttyError | undefined;
+  #failedFrozen = false; // ended while frozen: what lay here is never delivered
   #wake: () => void = () => {};
 
-  constructor(stream: Stream, connection: StreamConnection) {
+  constructor(stream: Stream, connection: StreamConnection, gate: Gate) {
     this.#stream = stream;
     this.#connection = connection;
+    this.#gate = gate;
   }
 
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
+      // Before the end and the failure, too: what a changed guest sent is not shown until the user chose.
+      if (this.#gate.shut) await this.#gate.opened();
+      if (this.#failedFrozen && this.#failure !== undefined) throw this.#failure;
       const chunk = this.#stream.receive.shift();
       if (chunk !== undefined) return chunk;
       if (this.#stream.receive.drained) return undefined;
@@ -43,6 +50,7 @@ class StreamReader implements ReceiveStream {
 
   fail(error: SealttyError): void {
     this.#failure = error;
+    this.#failedFrozen = this.#gate.shut;
     this.#wake();
   }
 }
@@ -59,6 +67,7 @@ export class ClientChannel implements Channel {
   readonly #inOut: Stream;
   readonly #errors: Stream;
   readonly #release: () => void;
+  readonly #gate: Gate;
   #status: ExitStatus | undefined;
   #failure: SealttyError | undefined;
   #settleExit!: { resolve(status: ExitStatus): void; reject(error: SealttyError): void };
@@ -70,16 +79,18 @@ export class ClientChannel implements Channel {
     streams: { inOut: Stream; error: Stream },
     messages: MessageStream,
     connection: StreamConnection,
+    gate: Gate,
     release: () => void,
   ) {
+    this.#gate = gate;
     this.#number = number;
     this.#messages = messages;
     this.#connection = connection;
     this.#release = release;
     this.#inOut = streams.inOut;
     this.#errors = streams.error;
-    this.#output = new StreamReader(streams.inOut, connection);
-    this.#error = new StreamReader(streams.error, connection);
+    this.#output = new StreamReader(streams.inOut, connection, gate);
+    this.#error = new StreamReader(streams.error, connection, gate);
     this.stdout = this.#output;
     this.stderr = this.#error;
     this.exit = new Promise((resolve, reject) => {
@@ -93,6 +104,7 @@ export class ClientChannel implements Channel {
   async write(bytes: Uint8Array): Promise<void> {
     let rest = bytes;
     while (rest.length > 0) {
+      if (this.#gate.shut) await this.#gate.opened();
       if (this.#failure !== undefined) throw this.#failure;
       if (this.#inOut.send.ended || this.#status !== undefined) return; // nobody reads any more, as with a closed terminal
       const room = MAX_SEND_BUFFER - this.#inOut.send.held;
@@ -112,14 +124,13 @@ export class ClientChannel implements Channel {
   }
 
   resize(columns: number, rows: number): void {
-    if (this.#over) return;
-    this.#messages.send({ type: "resize", channel: this.#number, columns, rows });
+    this.#whenOpen(() => this.#messages.send({ type: "resize", channel: this.#number, columns, rows }));
   }
 
   signal(name: string): void {
     const signal = SIGNALS.find((known) => known === name);
     if (signal === undefined) throw new SealttyError("api-misuse", `No such signal to send: ${name}`);
-    if (!this.#over) this.#messages.send({ type: "signal", channel: this.#number, signal });
+    this.#whenOpen(() => this.#messages.send({ type: "signal", channel: this.#number, signal }));
   }
 
   hangUp(): void {
@@ -147,6 +158,17 @@ export class ClientChannel implements Channel {
     this.#wakeAll();
   }
 
+  /** A signal or a size is input, too: it waits with the rest while the connection is frozen. */
+  #whenOpen(send: () => void): void {
+    if (!this.#gate.shut) {
+      if (!this.#over) send();
+      return;
+    }
+    void this.#gate.opened().then(() => {
+      if (!this.#over) send();
+    });
+  }
+
   get #over(): boolean {
     return this.#status !== undefined || this.#failure !== undefined;
   }
@@ -165,6 +187,7 @@ export class ClientChannel implements Channel {
 
   #settleWhenDelivered(): void {
     if (this.#status === undefined || !this.#inOut.receive.ended || !this.#errors.receive.ended) return;
+    if (this.#gate.shut) return void this.#gate.opened().then(() => this.#settleWhenDelivered());
     this.#settleExit.resolve(this.#status);
     this.#release();
   }

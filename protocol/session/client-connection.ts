@@ -31,6 +31,7 @@ import { ClientHandshake } from "./client-handshake.ts";
 import { ClientLink } from "./client-link.ts";
 import { closedError, notOpenedError, timeoutError, userRefusedError } from "./client-words.ts";
 import { Deadline } from "./deadline.ts";
+import { Gate } from "./gate.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
   AUTH_OK,
@@ -58,6 +59,8 @@ interface ReceivedEvidence {
   readonly evidence: Evidence;
   readonly handshaken: Handshaken;
 }
+
+type Waiter<T> = ReturnType<typeof waiter<T>>;
 
 /** A promise and its two ends; a failure nobody waits for is no unhandled rejection. */
 function waiter<T>() {
@@ -87,6 +90,9 @@ export class ClientConnection {
   #messages: MessageStream | undefined;
   #evidenceTaken = false;
   #authentication: ReturnType<typeof waiter<number>> | undefined;
+  readonly #gate = new Gate();
+  #renewal: { readonly counter: number; readonly answer: Waiter<Evidence | undefined> } | undefined;
+  #renewals = 0;
   #nextChannel = 1;
   #failure: SealttyError | undefined;
   #linkLost = false;
@@ -167,6 +173,39 @@ export class ClientConnection {
     if (code !== AUTH_OK) throw userRefusedError(auth, code);
   }
 
+  /**
+   * Asks the guest for evidence again. @param renewalNonce - 32 fresh bytes.
+   * @returns the request's count, and the evidence; undefined where the guest could collect none.
+   */
+  async renewEvidence(
+    renewalNonce: Uint8Array,
+  ): Promise<{ counter: number; evidence: Evidence | undefined }> {
+    const { messages } = this.#open();
+    if (this.#renewal !== undefined) throw new SealttyError("api-misuse", "Already asking for evidence");
+    const counter = ++this.#renewals;
+    const answer = waiter<Evidence | undefined>();
+    this.#renewal = { counter, answer };
+    messages.send({ type: "attest", counter, nonce: renewalNonce });
+    try {
+      return { counter, evidence: await answer.promise };
+    } finally {
+      this.#renewal = undefined;
+    }
+  }
+
+  /** Frozen: nothing of the user's goes out, nothing of the guest's programs is delivered. */
+  get frozen(): boolean {
+    return this.#gate.shut;
+  }
+  freeze(): void {
+    this.#gate.close();
+    this.#connection?.holdChannels(true);
+  }
+  thaw(): void {
+    this.#connection?.holdChannels(false);
+    this.#gate.open();
+  }
+
   /** As it is, without any rule: for the methods here, and for tests of the guest. */
   sendMessage(message: SessionMessage): void {
     this.#open().messages.send(message);
@@ -174,6 +213,7 @@ export class ClientConnection {
 
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
   async openChannel(request: ChannelRequest): Promise<Channel> {
+    await this.#gate.opened();
     const { connection, messages } = this.#open();
     if (this.#channels.size >= MAX_CHANNELS) {
       throw new SealttyError("limit-exceeded", `At most ${MAX_CHANNELS} channels at once on one connection.`);
@@ -189,7 +229,7 @@ export class ClientConnection {
       // The streams stay known until our side is through too: an acknowledgement may still be owed.
       streams.inOut.send.end();
     };
-    const channel = new ClientChannel(number, streams, messages, connection, forget);
+    const channel = new ClientChannel(number, streams, messages, connection, this.#gate, forget);
     this.#channels.set(number, channel);
     const opening = waiter<void>();
     this.#openings.set(number, opening);
@@ -341,6 +381,12 @@ export class ClientConnection {
       case "exit":
         this.#channels.get(message.channel)?.exited(message.status);
         return;
+      case "attested":
+        // Only the answer to the question that stands: the guest owes nothing else.
+        if (this.#renewal?.counter !== message.counter)
+          throw new SealttyError("peer-misbehaved", "The guest sent evidence that nobody asked for");
+        this.#renewal.answer.resolve(message.evidence);
+        return;
       default:
         throw new SealttyError("peer-misbehaved", "The guest sent a message that only clients send");
     }
@@ -405,10 +451,12 @@ export class ClientConnection {
     this.#handshake.destroy();
     this.#evidence.reject(error);
     this.#authentication?.reject(error);
+    this.#renewal?.answer.reject(error);
     for (const opening of this.#openings.values()) opening.reject(error);
     for (const channel of this.#channels.values()) channel.fail(error);
     this.#channels.clear();
     this.#end.resolve(reason);
+    this.#gate.open(); // readers find the failure; what was held back is gone
     this.#options.onState?.({ phase: "closed", reason });
     for (const look of this.#looking.splice(0)) look();
     // Let an acknowledgement of the peer's CLOSE leave first.

@@ -1,14 +1,22 @@
 // The client's side of a connection, top to bottom: keys, evidence, appraisal, then the user, then channels.
 // docs/protocol.md §4 to §8
 
-import { acceptedEvidenceTypes, appraise, describeUnderNoPolicy } from "../attestation/appraisal.ts";
+import {
+  type Commitment,
+  acceptedEvidenceTypes,
+  appraise,
+  commitmentOf,
+  describeUnderNoPolicy,
+} from "../attestation/appraisal.ts";
 import type { BindingContext } from "../attestation/binder.ts";
 import { EVIDENCE_TYPES, type Evidence, type EvidenceType } from "../attestation/evidence.ts";
+import { VENDOR_ROOTS } from "../attestation/roots.ts";
 import type { AppraisedClaims, VerifiedGuest } from "../attestation/verified-guest.ts";
 import { SealttyError } from "../errors.ts";
 import { encodeClientHello } from "../handshake/client-hello.ts";
 import { ClientConnection } from "./client-connection.ts";
 import type { AttestedGuest, ConnectOptions, Guest, UserAuth } from "./api.ts";
+import { ReAttestation } from "./re-attestation.ts";
 
 /**
  * Resolves once the guest's evidence met the policy; until then the client sends nothing but handshake messages and
@@ -17,21 +25,15 @@ import type { AttestedGuest, ConnectOptions, Guest, UserAuth } from "./api.ts";
  */
 export async function connect(options: ConnectOptions): Promise<AttestedGuest> {
   const accepted = acceptedEvidenceTypes(options.policy, options.acceptSimulated);
-  const verify = (evidence: Evidence, context: BindingContext): Promise<VerifiedGuest> =>
-    appraise({
-      evidence,
-      context,
-      policy: options.policy,
-      suite: options.suite,
-      signatures: options.signatures,
-      acceptSimulated: options.acceptSimulated,
-    });
-  const { connection, evidence, encoded, result: verified } = await reachEvidence(options, accepted, verify);
+  const verify = (evidence: Evidence, commitment: Commitment): Promise<VerifiedGuest> =>
+    appraise({ ...appraisalParts(options), evidence, commitment, policy: options.policy });
+  const { connection, evidence, encoded, context, result } = await reachEvidence(options, accepted, verify);
   connection.enter({ phase: "attested" });
   let authenticating = false;
   return {
-    verified,
+    verified: result,
     evidence,
+    context,
     get stats() {
       return connection.stats;
     },
@@ -43,51 +45,99 @@ export async function connect(options: ConnectOptions): Promise<AttestedGuest> {
       } finally {
         authenticating = false;
       }
-      return {
-        verified,
-        get stats() {
-          return connection.stats;
-        },
-        openChannel: (request) => connection.openChannel(request),
-        close: () => connection.close("done"),
-        closed: connection.closed,
-      };
+      return openGuest(options, connection, context, result, verify);
     },
     close: () => connection.close("done"),
   };
 }
 
+/** The user is in: channels may open, and evidence is asked for again from now on. */
+function openGuest(
+  options: ConnectOptions,
+  connection: ClientConnection,
+  context: BindingContext,
+  first: VerifiedGuest,
+  verify: (evidence: Evidence, commitment: Commitment) => Promise<VerifiedGuest>,
+): Guest {
+  const again = new ReAttestation(
+    {
+      clock: options.clock,
+      every: options.policy.reattestEvery * 1000,
+      async renew() {
+        const renewalNonce = options.suite.randomBytes(32);
+        const { counter, evidence } = await connection.renewEvidence(renewalNonce);
+        if (evidence === undefined) return undefined;
+        return await verify(evidence, commitmentOf(options.suite, { ...context, counter, renewalNonce }));
+      },
+      freeze: () => connection.freeze(),
+      thaw: () => connection.thaw(),
+      tell: (event) => options.onAttestation?.(event),
+    },
+    first,
+  );
+  void connection.closed.then(() => again.stop());
+  return {
+    verified: first,
+    get stats() {
+      return connection.stats;
+    },
+    openChannel: (request) => connection.openChannel(request),
+    reattest: () => again.now(),
+    get frozen() {
+      return again.frozen;
+    },
+    goOn: () => again.goOn(),
+    close: () => connection.close("done"),
+    closed: connection.closed,
+  };
+}
+
 export type InspectOptions = Omit<ConnectOptions, "policy">;
+
+export interface Inspected {
+  readonly claims: AppraisedClaims;
+  readonly evidence: Evidence;
+  /** What the evidence commits to: kept beside it, it can be verified again later, offline. */
+  readonly context: BindingContext;
+}
 
 /**
  * Fetches evidence and checks its signatures and its binding to this connection, but compares it with no reference
  * values: it says what a machine is, never that it is the right one. Nothing can be opened on the result.
  */
-export async function inspectGuest(
-  options: InspectOptions,
-): Promise<{ claims: AppraisedClaims; evidence: Evidence }> {
+export async function inspectGuest(options: InspectOptions): Promise<Inspected> {
   const accepted = (Object.keys(EVIDENCE_TYPES) as EvidenceType[]).filter(
     (type) => type !== "simulated" || options.acceptSimulated,
   );
-  const describe = (evidence: Evidence, context: BindingContext) =>
-    describeUnderNoPolicy({
-      evidence,
-      context,
-      suite: options.suite,
-      signatures: options.signatures,
-      acceptSimulated: options.acceptSimulated,
-      name: options.identity,
-    });
-  const { connection, evidence, result } = await reachEvidence(options, accepted, describe);
+  const describe = (evidence: Evidence, commitment: Commitment) =>
+    describeUnderNoPolicy({ ...appraisalParts(options), evidence, commitment, name: options.identity });
+  const { connection, evidence, context, result } = await reachEvidence(options, accepted, describe);
   await connection.close("done");
-  return { claims: result.claims, evidence };
+  return { claims: result.claims, evidence, context };
+}
+
+function appraisalParts(options: InspectOptions) {
+  return {
+    suite: options.suite,
+    signatures: options.signatures,
+    acceptSimulated: options.acceptSimulated,
+    now: options.wallTime(),
+    roots: options.trustRoots ?? VENDOR_ROOTS,
+    collateral: options.collateral,
+  };
 }
 
 async function reachEvidence<Result>(
   options: InspectOptions,
   accepted: readonly EvidenceType[],
-  judge: (evidence: Evidence, context: BindingContext) => Promise<Result>,
-): Promise<{ connection: ClientConnection; evidence: Evidence; encoded: Uint8Array; result: Result }> {
+  judge: (evidence: Evidence, commitment: Commitment) => Promise<Result>,
+): Promise<{
+  connection: ClientConnection;
+  evidence: Evidence;
+  encoded: Uint8Array;
+  context: BindingContext;
+  result: Result;
+}> {
   const nonce = options.suite.randomBytes(32);
   const clientHello = encodeClientHello({
     nonce,
@@ -105,9 +155,10 @@ async function reachEvidence<Result>(
   try {
     const { encoded, evidence, handshaken } = await Promise.race([connection.evidence(), timeUp]);
     connection.enter({ phase: "appraising" });
-    const context = { ...handshaken, clientNonce: nonce };
-    const result = await Promise.race([judge(evidence, context), timeUp]);
-    return { connection, evidence, encoded, result };
+    const { handshakeHash, guestStatic, exporter } = handshaken;
+    const context: BindingContext = { handshakeHash, guestStatic, exporter, clientNonce: nonce };
+    const result = await Promise.race([judge(evidence, commitmentOf(options.suite, context)), timeUp]);
+    return { connection, evidence, encoded, context, result };
   } catch (error) {
     await connection.close("not-authenticated");
     throw error;

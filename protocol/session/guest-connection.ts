@@ -1,7 +1,13 @@
 // One connection of the guest through its phases: evidence, user, channels. Nothing private goes out before the user is in.
 
-import type { BindingContext } from "../attestation/binder.ts";
-import { type Evidence, encodeEvidence } from "../attestation/evidence.ts";
+import {
+  type BindingContext,
+  type RenewalContext,
+  binderOf,
+  keyProofContext,
+  renewalBinderOf,
+} from "../attestation/binder.ts";
+import { type Evidence, type EvidenceType, encodeEvidence } from "../attestation/evidence.ts";
 import { equalBytes } from "../bytes.ts";
 import type { Clock } from "../clock.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
@@ -54,9 +60,17 @@ const REFUSAL_DELAY = 1000;
 /** A client that does not take its answers is not heard further: each OPEN would leave one more here. */
 const MAX_ANSWERS_HELD = 64 * 1024;
 
+/** What evidence has to commit to, for whoever collects it. */
+export interface EvidenceRequest {
+  /** @param aux - encoded: the binder covers it. @returns 64 bytes. */
+  makeBinder(type: EvidenceType, aux: Uint8Array): Uint8Array;
+  /** What an instance key signs. */
+  readonly proofContext: Uint8Array;
+}
+
 export interface GuestServices {
-  /** @throws SealttyError `evidence-unavailable`. */
-  collectEvidence(context: BindingContext, accepted: ClientHello["evidenceTypes"]): Promise<Evidence>;
+  /** @throws SealttyError `evidence-unavailable`, `limit-exceeded`. */
+  collectEvidence(request: EvidenceRequest): Promise<Evidence>;
   /** Whether a session without a key is allowed: it gets the login program and nothing else. */
   readonly loginAllowed: boolean;
   readonly keysAllowed: boolean;
@@ -86,7 +100,8 @@ export class GuestConnection {
   readonly #connection: StreamConnection;
   readonly #messages: MessageStream;
   readonly #deadline: Deadline;
-  readonly #handshakeHash: Uint8Array;
+  /** Of this connection's handshake; the exporter in it is secret. */
+  readonly #context: BindingContext;
   readonly #onOver: () => void;
   readonly #admit: (method: AuthenticatedUser["method"]) => boolean;
   readonly #started: number;
@@ -97,6 +112,8 @@ export class GuestConnection {
   #user: AuthenticatedUser | undefined;
   #newest = -1; // highest packet number heard
   #attempts = 0;
+  #renewing = false; // evidence is being collected again
+  #lastRenewal = 0;
   #deciding = false; // an authentication attempt is being answered
   #closedAt: number | undefined;
   #over = false;
@@ -130,7 +147,6 @@ export class GuestConnection {
     this.port = opened.port;
     this.encoding = opened.encoding;
     const { handshaken } = opened;
-    this.#handshakeHash = handshaken.handshakeHash;
     this.#started = this.#clock.now();
     this.#deadline = new Deadline(this.#clock, () => this.#onTime());
     const flight = { bytes: MAX_FLIGHT_TO_CLIENT_BYTES, frames: MAX_FLIGHT_TO_CLIENT_FRAMES };
@@ -149,8 +165,8 @@ export class GuestConnection {
       this.#connection.openStream(CONTROL_STREAM, windows),
     );
     this.#deadline.set(this.#nextDeadline());
-    const context = { ...handshaken, clientNonce: opened.hello.nonce };
-    void this.#sendEvidence(context, opened.hello.evidenceTypes);
+    this.#context = { ...handshaken, clientNonce: opened.hello.nonce };
+    void this.#sendEvidence();
   }
 
   get authenticated(): boolean {
@@ -235,19 +251,47 @@ export class GuestConnection {
     this.#onOver();
   }
 
-  async #sendEvidence(context: BindingContext, accepted: ClientHello["evidenceTypes"]): Promise<void> {
+  async #sendEvidence(): Promise<void> {
+    const context = this.#context;
     try {
-      const evidence = await this.#services.collectEvidence(context, accepted);
+      const evidence = await this.#services.collectEvidence({
+        makeBinder: (type, aux) => binderOf(this.#suite, context, type, aux),
+        proofContext: keyProofContext(context),
+      });
       if (this.#over) return;
       const encoded = encodeEvidence(evidence);
       this.#evidenceDigest = this.#suite.sha256(encoded);
       this.#messages.send({ type: "evidence", evidence, encoded });
     } catch (error) {
-      this.#services.log(`no evidence: ${error instanceof SealttyError ? error.message : "internal error"}`);
+      this.#logNoEvidence(error);
       if (this.#over) return;
       if (error instanceof SealttyError && error.code === "limit-exceeded") this.close("busy");
       else this.#messages.send({ type: "no-evidence" });
     }
+  }
+
+  /** Evidence asked for again: one at a time, each with a higher count. */
+  async #renewEvidence(counter: number, renewalNonce: Uint8Array): Promise<void> {
+    if (this.#renewing || counter <= this.#lastRenewal)
+      throw new SealttyError("peer-misbehaved", "Evidence asked for out of turn");
+    this.#renewing = true;
+    this.#lastRenewal = counter;
+    const context: RenewalContext = { ...this.#context, counter, renewalNonce };
+    let evidence: Evidence | undefined;
+    try {
+      evidence = await this.#services.collectEvidence({
+        makeBinder: (type, aux) => renewalBinderOf(this.#suite, context, type, aux),
+        proofContext: keyProofContext(context),
+      });
+    } catch (error) {
+      this.#logNoEvidence(error);
+    }
+    this.#renewing = false;
+    if (!this.#ending) this.#messages.send({ type: "attested", counter, evidence });
+  }
+
+  #logNoEvidence(error: unknown): void {
+    this.#services.log(`no evidence: ${error instanceof SealttyError ? error.message : "internal error"}`);
   }
 
   #readMessages(): void {
@@ -283,6 +327,9 @@ export class GuestConnection {
         return;
       case "hang-up":
         this.#channels.get(message.channel)?.hangUp();
+        return;
+      case "attest":
+        this.#renewEvidence(message.counter, message.nonce).catch(() => this.close("protocol"));
         return;
       default:
         throw new SealttyError("peer-misbehaved", "A message that only guests send");
@@ -327,7 +374,7 @@ export class GuestConnection {
     if (message.key === undefined) return this.#services.loginAllowed ? AUTH_OK : AUTH_METHOD_NOT_ALLOWED;
     if (!this.#services.keysAllowed) return AUTH_METHOD_NOT_ALLOWED;
     const fields = {
-      handshakeHash: this.#handshakeHash,
+      handshakeHash: this.#context.handshakeHash,
       evidenceDigest,
       user: message.user,
       service: message.service,

@@ -72,7 +72,11 @@ export type SessionMessage =
   | { readonly type: "resize"; readonly channel: number; readonly columns: number; readonly rows: number }
   | { readonly type: "signal"; readonly channel: number; readonly signal: SignalName }
   | { readonly type: "hang-up"; readonly channel: number }
-  | { readonly type: "exit"; readonly channel: number; readonly status: ExitStatus };
+  | { readonly type: "exit"; readonly channel: number; readonly status: ExitStatus }
+  /** The client asks for evidence again: for this connection, this nonce (32 bytes), this count. */
+  | { readonly type: "attest"; readonly counter: number; readonly nonce: Uint8Array }
+  /** The answer; without evidence where none could be collected. */
+  | { readonly type: "attested"; readonly counter: number; readonly evidence: Evidence | undefined };
 
 const TYPES = {
   evidence: 1,
@@ -85,6 +89,8 @@ const TYPES = {
   signal: 8,
   "hang-up": 9,
   exit: 10,
+  attest: 11,
+  attested: 12,
 } as const satisfies Record<SessionMessage["type"], number>;
 
 const KINDS = ["login", "shell", "exec"] as const;
@@ -127,6 +133,13 @@ function bodyOf(message: SessionMessage): Uint8Array {
       return concat(u32(message.channel), lv16(utf8(message.signal)));
     case "hang-up":
       return u32(message.channel);
+    case "attest":
+      return concat(u32(message.counter), message.nonce);
+    case "attested":
+      return concat(
+        u32(message.counter),
+        message.evidence === undefined ? new Uint8Array(0) : encodeEvidence(message.evidence),
+      );
     case "exit":
       return concat(
         u32(message.channel),
@@ -208,6 +221,14 @@ function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMes
       const signal = reader.text16(16);
       if (!/^SIG[A-Z0-9]{1,12}$/.test(signal)) reader.fail("has a malformed signal name");
       return { type: "exit", channel, status: { kind: "signalled", signal } };
+    }
+    case TYPES.attest:
+      return { type: "attest", counter: reader.u32(), nonce: reader.bytes(32).slice() };
+    case TYPES.attested: {
+      const counter = reader.u32();
+      const encoded = reader.rest().slice();
+      const evidence = encoded.length === 0 ? undefined : decodeEvidence(encoded);
+      return { type: "attested", counter, evidence };
     }
     default:
       throw new SealttyError("peer-misbehaved", `Session message of unknown type (${body.length} bytes)`);

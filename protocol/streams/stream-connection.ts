@@ -80,6 +80,7 @@ export class StreamConnection {
   #forgetAt: number | undefined;
   #lastHeard: number;
   #packetsReceived = 0;
+  #channelsHeld = false;
   /** Set by the owner: more may be ready to send. */
   onWork: () => void = () => {};
 
@@ -136,6 +137,12 @@ export class StreamConnection {
   dropStream(id: number): void {
     this.#streams.get(id)?.send.wipe();
     this.#streams.delete(id);
+  }
+
+  /** While held, only the control stream's bytes leave; what is written to the others waits, and is lost with nobody. */
+  holdChannels(held: boolean): void {
+    this.#channelsHeld = held;
+    if (!held) this.onWork();
   }
 
   ping(): void {
@@ -300,8 +307,12 @@ export class StreamConnection {
 
   #hasContent(): boolean {
     if (this.#pingDue) return true;
-    for (const stream of this.#streams.values()) if (stream.windowDue || stream.send.hasWork) return true;
+    for (const stream of this.#streams.values()) if (stream.windowDue || this.#maySend(stream)) return true;
     return false;
+  }
+
+  #maySend(stream: Stream): boolean {
+    return stream.send.hasWork && (stream.id === 0 || !this.#channelsHeld);
   }
 
   #fill(writer: PacketWriter, contents: Content[]): void {
@@ -325,7 +336,7 @@ export class StreamConnection {
     // The control stream first, then each of the others in turn.
     const control = this.#streams.get(0);
     if (control !== undefined) this.#fillFrom(control, writer, contents);
-    const others = [...this.#streams.values()].filter((stream) => stream.id !== 0 && stream.send.hasWork);
+    const others = [...this.#streams.values()].filter((stream) => stream.id !== 0 && this.#maySend(stream));
     this.#turn++;
     for (let i = 0; i < others.length; i++) {
       this.#fillFrom(others[(this.#turn + i) % others.length] as Stream, writer, contents);

@@ -1,7 +1,8 @@
 // Collecting evidence for one connection after another: one at a time, not too often, and again where it went stale.
 
 import type { Clock } from "../../protocol/clock.ts";
-import type { Evidence, EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import { type AuxParts, encodeAux } from "../../protocol/attestation/aux.ts";
+import type { Evidence, EvidenceProvider, EvidenceType } from "../../protocol/attestation/evidence.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { Mutex } from "./mutex.ts";
 
@@ -10,18 +11,23 @@ export class StaleAuxError extends SealttyError {}
 
 const ATTEMPTS = 3;
 
-/**
- * One piece of evidence. @param makeBinder - aux to binder: protocol/attestation/binder.ts with this connection's values.
- * @throws SealttyError `evidence-unavailable`, also where aux was stale three times in a row.
- */
+export interface EvidenceRequest {
+  /** Aux to binder, 64 bytes: protocol/attestation/binder.ts with this connection's values. */
+  makeBinder(aux: Uint8Array): Uint8Array;
+  /** Parts that any kind of evidence may have. */
+  readonly commonParts?: Pick<AuxParts, "instanceDocument" | "instanceKey" | "sshHostKeys">;
+}
+
+/** One piece of evidence. @throws SealttyError `evidence-unavailable`, also where aux was stale three times in a row. */
 export async function collectEvidence(
   provider: EvidenceProvider,
-  makeBinder: (aux: Uint8Array) => Uint8Array,
+  request: EvidenceRequest,
 ): Promise<Evidence> {
   for (let attempt = 1; ; attempt++) {
-    const aux = await provider.prepareAux();
+    const parts = await provider.prepareAux();
+    const aux = encodeAux({ ...request.commonParts, ...parts });
     try {
-      const quote = await provider.quote(makeBinder(aux), aux);
+      const quote = await provider.quote(request.makeBinder(aux), parts);
       return { type: provider.type, quote, aux };
     } catch (error) {
       if (!(error instanceof StaleAuxError) || attempt >= ATTEMPTS) throw error;
@@ -50,14 +56,13 @@ export class EvidenceCollector {
     this.#options = { maxWaiting: 16, ...options };
   }
 
-  get type() {
+  get type(): EvidenceType {
     return this.#options.provider.type;
   }
 
   /** @throws SealttyError `evidence-unavailable`, or `limit-exceeded` where too many wait already. */
-  async collect(makeBinder: (aux: Uint8Array) => Uint8Array): Promise<Evidence> {
-    const { provider, clock, perSecond, maxWaiting } = this.#options;
-    if (this.#waiting >= maxWaiting) {
+  async collect(request: EvidenceRequest): Promise<Evidence> {
+    if (this.#waiting >= this.#options.maxWaiting) {
       throw new SealttyError(
         "limit-exceeded",
         "Too many connections wait for evidence: try again in some seconds",
@@ -65,14 +70,24 @@ export class EvidenceCollector {
     }
     this.#waiting++;
     try {
-      return await this.#mutex.run(async () => {
-        const wait = this.#nextStart - clock.now();
-        if (wait > 0) await new Promise<void>((resolve) => void clock.after(wait, resolve));
-        this.#nextStart = clock.now() + 1000 / perSecond;
-        return await collectEvidence(provider, makeBinder);
-      });
+      return await this.#inTurn((provider) => collectEvidence(provider, request));
     } finally {
       this.#waiting--;
     }
+  }
+
+  /** The provider's own probe, in turn with the connections. @throws SealttyError `evidence-unavailable`. */
+  async probe(): Promise<void> {
+    await this.#inTurn((provider) => provider.probe());
+  }
+
+  #inTurn<T>(task: (provider: EvidenceProvider) => Promise<T>): Promise<T> {
+    const { provider, clock, perSecond } = this.#options;
+    return this.#mutex.run(async () => {
+      const wait = this.#nextStart - clock.now();
+      if (wait > 0) await new Promise<void>((resolve) => void clock.after(wait, resolve));
+      this.#nextStart = clock.now() + 1000 / perSecond;
+      return await task(provider);
+    });
   }
 }

@@ -1,7 +1,8 @@
 // Simulated evidence, for tests and demonstrations: signed by a key that this process makes up. It proves nothing.
 
+import type { AuxParts } from "../../protocol/attestation/aux.ts";
 import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
-import { encodeSimulatedAux, signSimulatedQuote } from "../../protocol/attestation/simulated.ts";
+import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 
@@ -11,7 +12,7 @@ export class SimulatedEvidenceProvider implements EvidenceProvider {
   readonly type = "simulated";
   readonly #suite: CryptoSuite;
   readonly #secretKey: Uint8Array;
-  readonly #aux: Uint8Array;
+  readonly #parts: AuxParts;
 
   /**
    * @param optIn - the literal "simulated-for-testing": nobody gets here by a default or a typing error.
@@ -27,7 +28,7 @@ export class SimulatedEvidenceProvider implements EvidenceProvider {
     this.#suite = suite;
     this.#secretKey = suite.randomBytes(32);
     try {
-      this.#aux = encodeSimulatedAux({ publicKey: suite.ed25519PublicKey(this.#secretKey), instance });
+      this.#parts = simulatedParts({ publicKey: suite.ed25519PublicKey(this.#secretKey), instance });
     } catch (cause) {
       throw new SealttyError(
         "bad-config",
@@ -37,11 +38,15 @@ export class SimulatedEvidenceProvider implements EvidenceProvider {
     }
   }
 
-  async prepareAux(): Promise<Uint8Array> {
-    return this.#aux.slice();
+  async prepareAux(): Promise<AuxParts> {
+    return this.#parts;
   }
 
   async quote(binder: Uint8Array): Promise<Uint8Array> {
     return signSimulatedQuote(this.#suite, this.#secretKey, binder);
   }
+
+  async probe(): Promise<void> {} // there is no hardware
+
+  async close(): Promise<void> {}
 }

@@ -1,4 +1,4 @@
-// TPM 2.0 commands as bytes, and their responses: only the five that a quote needs. TPM 2.0 Library Part 3.
+// TPM 2.0 commands as bytes, and their responses: only those that evidence needs. TPM 2.0 Library Part 3.
 
 import {
   type BankName,
@@ -18,9 +18,21 @@ export const PCRS_PER_READ = 8;
 
 const TPM_ST_NO_SESSIONS = 0x8001;
 const TPM_ST_SESSIONS = 0x8002;
+const TPM_RH_OWNER = 0x40000001;
 const TPM_RH_ENDORSEMENT = 0x4000000b;
 const TPM_RS_PW = 0x40000009;
-const CC = { createPrimary: 0x131, quote: 0x158, flushContext: 0x165, pcrRead: 0x17e } as const;
+const CC = {
+  createPrimary: 0x131,
+  nvRead: 0x14e,
+  quote: 0x158,
+  flushContext: 0x165,
+  nvReadPublic: 0x169,
+  readPublic: 0x173,
+  pcrRead: 0x17e,
+  pcrExtend: 0x182,
+} as const;
+/** Bytes asked for in one TPM2_NV_Read; every TPM's TPM_PT_NV_BUFFER_MAX is at least that. */
+export const NV_CHUNK = 512;
 
 /** A password session with an empty password. */
 const EMPTY_PASSWORD = concat(u32(9), u32(TPM_RS_PW), lv16(new Uint8Array()), u8(0), lv16(new Uint8Array()));
@@ -94,6 +106,43 @@ export function flushContextCommand(handle: number): Uint8Array {
   return command(TPM_ST_NO_SESSIONS, CC.flushContext, u32(handle));
 }
 
+export function readPublicCommand(handle: number): Uint8Array {
+  return command(TPM_ST_NO_SESSIONS, CC.readPublic, u32(handle));
+}
+
+export function nvReadPublicCommand(index: number): Uint8Array {
+  return command(TPM_ST_NO_SESSIONS, CC.nvReadPublic, u32(index));
+}
+
+/** @param attributes - of `parseNvPublic`: they say whose empty password opens the index. */
+export function nvReadCommand(index: number, attributes: number, offset: number, length: number): Uint8Array {
+  const authority = (attributes & NV_OWNER_READ) !== 0 ? TPM_RH_OWNER : index;
+  return command(
+    TPM_ST_SESSIONS,
+    CC.nvRead,
+    u32(authority),
+    u32(index),
+    EMPTY_PASSWORD,
+    u16(length),
+    u16(offset),
+  );
+}
+
+/** Banks that the TPM does not have are ignored by it. @param digests - of the banks' lengths. */
+export function pcrExtendCommand(
+  index: number,
+  digests: readonly { readonly bank: BankName; readonly digest: Uint8Array }[],
+): Uint8Array {
+  return command(
+    TPM_ST_SESSIONS,
+    CC.pcrExtend,
+    u32(index), // a PCR's handle is its number
+    EMPTY_PASSWORD,
+    u32(digests.length),
+    ...digests.flatMap(({ bank, digest }) => [u16(BANKS[bank].alg), digest]),
+  );
+}
+
 function command(tag: number, code: number, ...parts: readonly Uint8Array[]): Uint8Array {
   const body = concat(u32(code), ...parts);
   return concat(u16(tag), u32(6 + body.length), body);
@@ -126,6 +175,49 @@ export function parseCreatePrimary(body: Uint8Array): { handle: number; publicAr
   const parameters: Reader = new Reader(reader.bytes(reader.u32()), "Answer to TPM2_CreatePrimary");
   const publicArea = parameters.lv16(1024).slice();
   return { handle, publicArea }; // creation data, ticket and name are of no use here
+}
+
+/** @returns the TPMT_PUBLIC of a key that is there already. @throws SealttyError `peer-misbehaved`. */
+export function parseReadPublic(body: Uint8Array): Uint8Array {
+  const reader: Reader = new Reader(body, "Answer to TPM2_ReadPublic");
+  return reader.lv16(1024).slice(); // its name and qualified name follow: computed where they are needed
+}
+
+/** Bits of TPMA_NV. Part 2 §13.4 */
+const NV_OWNER_READ = 1 << 17;
+const NV_AUTH_READ = 1 << 18;
+const NV_READ_LOCKED = 1 << 28;
+const NV_WRITTEN = 1 << 29;
+
+/** TPMS_NV_PUBLIC. @throws SealttyError `peer-misbehaved`. */
+export function parseNvPublic(body: Uint8Array): { index: number; attributes: number; size: number } {
+  const outer: Reader = new Reader(body, "Answer to TPM2_NV_ReadPublic");
+  const reader: Reader = new Reader(outer.lv16(256), "Public area of the NV index");
+  const index = reader.u32();
+  reader.u16(); // nameAlg
+  const attributes = reader.u32();
+  reader.lv16(64); // authPolicy
+  const size = reader.u16();
+  reader.end();
+  return { index, attributes, size };
+}
+
+/** @returns why an index cannot be read with an empty password, as fixed words. */
+export function nvReadFault(attributes: number): string | undefined {
+  if ((attributes & NV_WRITTEN) === 0) return "was never written";
+  if ((attributes & NV_READ_LOCKED) !== 0) return "is locked against reading";
+  if ((attributes & (NV_OWNER_READ | NV_AUTH_READ)) === 0) return "may not be read by its owner";
+  return undefined;
+}
+
+/** @throws SealttyError `peer-misbehaved` where another number of bytes came than `length`. */
+export function parseNvRead(body: Uint8Array, length: number): Uint8Array {
+  const reader: Reader = new Reader(body, "Answer to TPM2_NV_Read");
+  const parameters: Reader = new Reader(reader.bytes(reader.u32()), "Answer to TPM2_NV_Read");
+  const data = parameters.lv16(length);
+  if (data.length !== length) parameters.fail("has another length than was asked for");
+  parameters.end();
+  return data.slice();
 }
 
 /** @throws SealttyError `peer-misbehaved` where values and selection do not fit together. */

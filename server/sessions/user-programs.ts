@@ -1,6 +1,7 @@
 // Which program a channel gets, as whom, in which environment.
 
 import os from "node:os";
+import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { StartProcess } from "../../protocol/session/guest-process.ts";
 import type { UsersConfig } from "../config.ts";
@@ -11,16 +12,34 @@ import { startOnPty } from "./pty-process.ts";
 /** What a client may set for a program; everything else is the guest's to say (sshd's AcceptEnv habit). */
 const CLIENT_MAY_SET = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
 
-export function userPrograms(users: UsersConfig): StartProcess {
+/** Where the document allows a login without a key, and the configuration does not say by which program. */
+const LOGIN_OF_DOCUMENTS: readonly string[] = ["/bin/login"];
+
+/** @returns what a session without a key runs; undefined where it is not allowed. */
+export function loginProgram(
+  users: UsersConfig,
+  document: InstanceDocument | undefined,
+): readonly string[] | undefined {
+  if (document === undefined) return users.login;
+  return document.agent.login ? (users.login ?? LOGIN_OF_DOCUMENTS) : undefined;
+}
+
+/** @param document - the believed instance document: what it does not allow is refused. */
+export function userPrograms(users: UsersConfig, document: InstanceDocument | undefined): StartProcess {
+  const login = loginProgram(users, document);
   return async (user, request) => {
     if (request.kind === "login") {
-      if (users.login === undefined)
-        throw new SealttyError("bad-config", "No login program is configured ([users] login)");
+      if (login === undefined)
+        throw new SealttyError(
+          "bad-config",
+          "No login program is configured, or the instance document forbids it",
+        );
       // login(1) asks for the name and the password itself, and becomes the user: it starts as the daemon's own user.
       const { columns, rows, term } = request;
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
-      return startOnPty({ command: users.login, environment, directory: "/", columns, rows });
+      return startOnPty({ command: login, environment, directory: "/", columns, rows });
     }
+    if (document !== undefined) requireAllowed(document, request.command);
     const account = await accountFor(user.name);
     const allowed = Object.fromEntries(
       Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)),
@@ -44,6 +63,13 @@ export function userPrograms(users: UsersConfig): StartProcess {
       rows,
     });
   };
+}
+
+/** @param command - empty: an interactive shell, which runs anything. */
+function requireAllowed(document: InstanceDocument, command: readonly string[]): void {
+  if (command.length === 0 ? document.agent.shell : mayRun(document, command)) return;
+  const what = command.length === 0 ? "a shell" : "this command";
+  throw new SealttyError("user-refused", `The instance document does not allow ${what}`);
 }
 
 async function accountFor(name: string): Promise<Account> {

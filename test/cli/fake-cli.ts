@@ -23,12 +23,17 @@ export const POLICY_TEXT =
 export const CLAIMS: AppraisedClaims = {
   type: "simulated",
   assurance: "simulated",
+  verdict: "This proves nothing",
+  what: "Nothing is known of what runs",
   signedBy: "nobody",
   instance: 'Simulated instance "test"',
+  fresh: "Made for this connection",
+  instanceDocument: undefined,
   anyInstance: false,
   verified: [{ check: "simulated.binding", words: "made for this connection", value: "00ff" }],
   notVerified: ["everything"],
   warnings: ["SIMULATED evidence: nothing is proven"],
+  values: [{ name: "simulated.instance", words: "Simulated instance", value: "test", scope: "lasting" }],
   policyText: POLICY_TEXT,
 };
 
@@ -164,9 +169,12 @@ export function fakeCli(changes: Partial<Services> = {}): FakeCli {
     CLAIMS,
   );
   const evidence = { type: "simulated", quote: new Uint8Array(0), aux: new Uint8Array(0) } as const;
+  const zeros = new Uint8Array(32);
+  const context = { handshakeHash: zeros, guestStatic: zeros, exporter: zeros, clientNonce: zeros };
   const attested: AttestedGuest = {
     verified,
     evidence,
+    context,
     stats: STATS,
     authenticate(auth) {
       auths.push(auth);
@@ -177,6 +185,9 @@ export function fakeCli(changes: Partial<Services> = {}): FakeCli {
           requests.push(request);
           return Promise.resolve(channel);
         },
+        reattest: () => Promise.resolve(),
+        frozen: false,
+        goOn: () => undefined,
         close: () => Promise.resolve(),
         closed: new Promise<string>(() => undefined),
       });
@@ -194,13 +205,14 @@ export function fakeCli(changes: Partial<Services> = {}): FakeCli {
     suite: nodeSuite,
     signatures: { verify: () => Promise.resolve(false) },
     clock: nodeClock,
+    wallTime: () => Date.UTC(2026, 5, 15),
     connect(options) {
       connects.push(options);
       return Promise.resolve(attested);
     },
     inspectGuest(options) {
       connects.push(options);
-      return Promise.resolve({ claims: CLAIMS, evidence });
+      return Promise.resolve({ claims: CLAIMS, evidence, context });
     },
     parsePolicy,
     loadIdentity: (file) =>

@@ -6,9 +6,9 @@ import { MAX_CLIPBOARD_WRITE, parseClipboardRequest } from "../../client/clipboa
 import { hexDump } from "../../client/hex-dump.ts";
 import { parseWireFrame } from "../../client/host-view-source.ts";
 import { safeLink } from "../../client/link-guard.ts";
-import { takeToken } from "../../client/page.ts";
 import { parsePageConfig } from "../../client/page-config.ts";
 import { exitWords, failureOf } from "../../client/page-state.ts";
+import { takeToken } from "../../client/page-token.ts";
 import { escapedBytes, plainText } from "../../client/plain-text.ts";
 import { documentTitle, MAX_TITLE, safeTitle } from "../../client/title-rules.ts";
 import { utf8 } from "../../protocol/bytes.ts";

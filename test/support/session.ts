@@ -1,7 +1,8 @@
 // A guest and a client in one process, over pipes in memory: everything real but the hardware and the programs.
 
-import { encodeSimulatedAux, signSimulatedQuote } from "../../protocol/attestation/simulated.ts";
-import { binderOf } from "../../protocol/attestation/binder.ts";
+import { encodeAux } from "../../protocol/attestation/aux.ts";
+import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
+import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
@@ -102,10 +103,10 @@ export function testGuest(
   const processes: FakeProcess[] = [];
   const log: string[] = [];
   const secretKey = suite.randomBytes(32);
-  const aux = encodeSimulatedAux({ publicKey: suite.ed25519PublicKey(secretKey), instance: "test" });
+  const aux = encodeAux(simulatedParts({ publicKey: suite.ed25519PublicKey(secretKey), instance: "test" }));
   const services: GuestServices = {
-    async collectEvidence(context) {
-      const quote = signSimulatedQuote(suite, secretKey, binderOf(suite, context, "simulated", aux));
+    async collectEvidence({ makeBinder }) {
+      const quote = signSimulatedQuote(suite, secretKey, makeBinder("simulated", aux));
       return { type: "simulated", quote, aux };
     },
     loginAllowed: true,
@@ -133,6 +134,8 @@ export function clientOptions(
     suite: nodeSuite,
     signatures: webCryptoSignatures(globalThis.crypto.subtle),
     clock,
+    wallTime: () => Date.UTC(2026, 5, 15),
+    collateral: NO_COLLATERAL,
     address: "memory:test",
     identity: "test",
     policy: SIMULATED_POLICY,

@@ -1,13 +1,13 @@
-// Our container for TPM evidence: `quote` and `aux` of an Evidence of type "tpm". docs/protocol.md §6.3
+// Our container for TPM evidence: `quote` of an Evidence, and the parts beside it. docs/protocol.md §6.3
 
-import { Reader, concat, lv16, lv32, u8 } from "../../bytes.ts";
-import { MAX_EVENT_LOG } from "../../limits.ts";
-import { MAX_PCR_VALUES, type PcrValue, encodePcrValues, parsePcrValues } from "./pcr.ts";
+import { Reader, concat, lv16, u8 } from "../../bytes.ts";
+import { SealttyError } from "../../errors.ts";
+import type { AuxParts } from "../aux.ts";
+import { type PcrValue, encodePcrValues, parsePcrValues } from "./pcr.ts";
 
 const VERSION = 1;
 const MAX_ATTEST = 1024;
 const MAX_SIGNATURE = 1024;
-const MAX_PUBLIC = 1024;
 
 /** What the TPM signed, and its signature, as the TPM gave them. */
 export interface TpmQuote {
@@ -41,18 +41,20 @@ export function decodeTpmQuote(bytes: Uint8Array): TpmQuote {
   return { attest, signature };
 }
 
-/** u8 version, lv16 TPMT_PUBLIC, lv16 PCR values, lv32 event log. */
-export function encodeTpmAux(aux: TpmAux): Uint8Array {
-  return concat(u8(VERSION), lv16(aux.akPublic), lv16(encodePcrValues(aux.pcrs)), lv32(aux.eventLog));
+/** The parts that TPM evidence carries; an empty event log is left out. */
+export function tpmParts(aux: TpmAux): AuxParts {
+  const parts = { akPublic: aux.akPublic, pcrs: encodePcrValues(aux.pcrs) };
+  return aux.eventLog.length === 0 ? parts : { ...parts, eventLog: aux.eventLog };
 }
 
-/** @throws SealttyError `peer-misbehaved`. */
-export function decodeTpmAux(bytes: Uint8Array): TpmAux {
-  const reader = new Reader(bytes, "Data beside the TPM quote");
-  if (reader.u8() !== VERSION) reader.fail("has a version that this version does not know");
-  const akPublic = reader.lv16(MAX_PUBLIC);
-  const pcrs = parsePcrValues(reader.lv16(MAX_PCR_VALUES * 67));
-  const eventLog = reader.lv32(MAX_EVENT_LOG);
-  reader.end();
-  return { akPublic, pcrs, eventLog };
+/** @throws SealttyError `peer-misbehaved` where the key or the values are missing, or the values malformed. */
+export function readTpmParts(parts: AuxParts): TpmAux {
+  const { akPublic, pcrs, eventLog } = parts;
+  if (akPublic === undefined || pcrs === undefined) {
+    throw new SealttyError(
+      "peer-misbehaved",
+      `Data beside the TPM quote lacks ${akPublic === undefined ? "the attestation key" : "the PCR values"}`,
+    );
+  }
+  return { akPublic, pcrs: parsePcrValues(pcrs), eventLog: eventLog ?? new Uint8Array() };
 }

@@ -1,10 +1,15 @@
 // The real page with a scripted guest instead of a connection: a test turns it with `window.fake`. Never shipped.
 
-import type { Policy } from "../../../protocol/attestation/policy.ts";
-import { type Assurance, VerifiedGuest } from "../../../protocol/attestation/verified-guest.ts";
+import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
+import {
+  type Assurance,
+  type AppraisedClaims,
+  VerifiedGuest,
+} from "../../../protocol/attestation/verified-guest.ts";
 import { SealttyError, type Refusal, type SealttyErrorCode } from "../../../protocol/errors.ts";
 import { utf8 } from "../../../protocol/bytes.ts";
 import type {
+  AttestationEvent,
   AttestedGuest,
   Channel,
   ChannelRequest,
@@ -15,62 +20,22 @@ import type {
   ReceiveStream,
 } from "../../../protocol/session/api.ts";
 import { browserClock } from "../../../client/browser-clock.ts";
+import { fakeClaims, fakePolicy } from "./fake-claims.ts";
 import type { WireFrame } from "../../../client/host-view-source.ts";
-import { runPage, takeToken } from "../../../client/page.ts";
+import { takeToken } from "../../../client/page-token.ts";
+import { runPage } from "../../../client/page.ts";
+import { SeenStore } from "../../../client/seen-store.ts";
 import "./window.ts";
 import { LinkRefused } from "../../../client/server-link.ts";
 
 const query = new URLSearchParams(location.search);
 const is = (name: string): boolean => query.get(name) === "1";
-const policy: Policy = {
-  version: 1,
-  name: "build-7 reference values",
-  minimumAssurance: (query.get("assurance") ?? "host-vouched") as Assurance,
-  anyInstance: is("any"),
-  tpm: undefined,
-  simulated: undefined,
-};
+const policy = fakePolicy((query.get("assurance") ?? "host-vouched") as Assurance, is("any"));
 
-function verified(assurance: Assurance): VerifiedGuest {
+function verified(assurance: Assurance, changes: Partial<AppraisedClaims>): VerifiedGuest {
   return VerifiedGuest.afterChecks(
     { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
-    {
-      type: assurance === "simulated" ? "simulated" : "tpm",
-      assurance,
-      signedBy: "TPM attestation key 000b4f1c…9e21",
-      instance: is("any")
-        ? "Any machine (the policy says so); this one has the TPM attestation key 000b4f1c7a"
-        : "The machine with the TPM attestation key 000b4f1c7ad0e5b2c9f83466a1d7e0b5f2c4889be3d1a6f70c5e2b9481d3f6a09e21",
-      anyInstance: is("any"),
-      verified: [
-        { check: "tpm.signature", words: "That key signed the quote", value: "ECDSA P-256 with SHA-256" },
-        {
-          check: "tpm.binding",
-          words:
-            "The quote was made for this connection and no other: this key exchange, this nonce, this guest key",
-        },
-        {
-          check: "tpm.pcr",
-          words: "PCR 4 (boot loader and kernel) holds an accepted value",
-          value: "9f1cc2a7d04be8315a6e772c1b90fd43e8a5d6027be1f94c3085ad16e7b2409c",
-        },
-        {
-          check: "tpm.pcr",
-          words: "PCR 11 (unified kernel image) holds an accepted value",
-          value: "3b8a61f0e2d94c7758a1b6d30f2ce94187d5a06b4e3f19c2d8770ae5b16c92f4",
-        },
-        { check: "tpm.event-log", words: "Replaying the event log gives the quoted value of PCR 4, 11" },
-      ],
-      notVerified: [
-        "That the host does not read the guest's memory: no processor vouches for this guest",
-        "PCRs quoted but not pinned by the policy: 0, 1, 2, 3, 5, 7",
-      ],
-      warnings:
-        assurance === "host-vouched"
-          ? ["The TPM is a program of the host: a host that wants to lie, can"]
-          : [],
-      policyText: "version = 1\n",
-    },
+    { ...fakeClaims(assurance, is("any")), ...changes },
   );
 }
 
@@ -122,6 +87,19 @@ export class Fake {
   #exit: { resolve(exit: ExitStatus): void; reject(error: Error): void } | undefined;
   #closeConnection: ((reason: string) => void) | undefined;
   #onFrame: ((frame: WireFrame) => void) | undefined;
+  #verified: VerifiedGuest | undefined;
+  #answerRecheck: (() => void) | undefined;
+  frozen = false;
+  rechecks = 0;
+  closes = 0;
+  /** What was handed to `connect`, as far as a test looks at it. */
+  get collateralPieces(): number {
+    const { certificates, crls, tcbInfos, qeIdentities } = this.#options?.collateral ?? NO_COLLATERAL;
+    return certificates.length + crls.length + tcbInfos.length + qeIdentities.length;
+  }
+  get wallTime(): number {
+    return this.#options?.wallTime() ?? 0;
+  }
 
   connect(options: ConnectOptions): Promise<AttestedGuest> {
     this.#options = options;
@@ -143,7 +121,8 @@ export class Fake {
     this.#refuse?.(error);
     this.#deny?.(error);
   }
-  attest(assurance: Assurance): void {
+  attest(assurance: Assurance, changes: Partial<AppraisedClaims> = {}): void {
+    this.#verified = verified(assurance, changes);
     const stats = {
       roundTripMs: 23.4,
       packetsSent: 41,
@@ -152,24 +131,74 @@ export class Fake {
       packetsRefused: 0,
       pipes: 1,
     };
-    const shared = { verified: verified(assurance), stats, close: async () => undefined };
-    const guest: Guest = {
-      ...shared,
-      openChannel: async (request) => this.#open(request),
-      closed: new Promise((resolve) => {
-        this.#closeConnection = resolve;
-      }),
+    const close = async (): Promise<void> => {
+      this.closes++;
     };
+    const guest = this.#guest(stats, close);
     this.state({ phase: "attested" });
     this.#attest?.({
-      ...shared,
+      verified: this.#verified,
+      stats,
+      close,
       evidence: { type: "tpm", quote: new Uint8Array(), aux: new Uint8Array() },
+      context: {
+        handshakeHash: new Uint8Array(32),
+        guestStatic: new Uint8Array(32),
+        exporter: new Uint8Array(32),
+        clientNonce: new Uint8Array(32),
+      },
       authenticate: () =>
         new Promise((resolve, reject) => {
           this.#admit = () => resolve(guest);
           this.#deny = reject;
         }),
     });
+  }
+  #guest(stats: Guest["stats"], close: () => Promise<void>): Guest {
+    const fake = this;
+    return {
+      stats,
+      close,
+      get verified() {
+        return fake.#verified ?? verified("simulated", {});
+      },
+      get frozen() {
+        return fake.frozen;
+      },
+      openChannel: async (request) => this.#open(request),
+      reattest: () => {
+        this.rechecks++;
+        return new Promise((resolve) => {
+          this.#answerRecheck = resolve;
+        });
+      },
+      goOn: () => {
+        this.frozen = false;
+      },
+      closed: new Promise((resolve) => {
+        this.#closeConnection = resolve;
+      }),
+    };
+  }
+  /** An answer to a check that was asked for, or that came by itself. */
+  renew(changes: Partial<AppraisedClaims> = {}): void {
+    const assurance = this.#verified?.claims.assurance ?? "hardware";
+    this.#verified = verified(assurance, changes);
+    this.#options?.onAttestation?.({ kind: "renewed", verified: this.#verified });
+    this.#answerRecheck?.();
+  }
+  unavailable(reason: string, inARow: number): void {
+    this.#options?.onAttestation?.({ kind: "unavailable", reason, inARow });
+    this.#answerRecheck?.();
+  }
+  change(
+    event: Omit<Extract<AttestationEvent, { kind: "changed" }>, "kind">,
+    now: Partial<AppraisedClaims> = {},
+  ): void {
+    this.frozen = true;
+    if (event.refusal === undefined) this.#verified = verified("hardware", now);
+    this.#options?.onAttestation?.({ kind: "changed", ...event });
+    this.#answerRecheck?.();
   }
   admit(): void {
     this.#admit?.();
@@ -254,6 +283,7 @@ void runPage(document.getElementById("page") ?? document.body, {
         hostViewToken: "unused",
         nextToken: undefined,
         encoding: "auto",
+        collateral: NO_COLLATERAL,
       },
       sign: async () => new Uint8Array(),
     };
@@ -267,6 +297,11 @@ void runPage(document.getElementById("page") ?? document.body, {
     suite: new Proxy({} as ConnectOptions["suite"], { get: neverUsed }),
     signatures: { verify: neverUsed },
     clock: browserClock(),
+    wallTime: () => Date.now(),
+    seen: new SeenStore(() => {
+      if (is("no-storage")) throw new DOMException("The operation is insecure", "SecurityError");
+      return localStorage;
+    }),
     dial: neverUsed,
     sign: async () => new Uint8Array(),
   }),

@@ -2,15 +2,10 @@
 
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  type Policy,
-  isPolicyName,
-  parsePolicy,
-  policyDigest,
-  renderPolicy,
-} from "../../../protocol/attestation/policy.ts";
+import { parsePolicy, policyDigest, renderPolicy } from "../../../protocol/attestation/policy.ts";
 import { toHex } from "../../../protocol/bytes.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
+import { anyPolicy } from "./made-policies.ts";
 import { onlySealttyErrors, suite } from "./support.ts";
 
 const AK = `000b${"ab".repeat(32)}`;
@@ -28,6 +23,12 @@ test("parsePolicy() reads every key", () => {
     name: "db1",
     minimumAssurance: "host-vouched",
     anyInstance: false,
+    clockSkew: 300,
+    reattestEvery: 600,
+    instance: { documents: [], keys: [], pcr: 15 },
+    snp: undefined,
+    tdx: undefined,
+    azure: undefined,
     tpm: {
       akNames: [AK],
       bank: "sha384",
@@ -63,7 +64,7 @@ test.each([
     'version = 1\nminimumAssurance = "simulated"\n[simulated]\nname = "x"\n',
     "unknown key simulated.name",
   ],
-  ["an unknown section", `${HEAD}${TPM}${PCRS}[snp]\n`, "unknown key snp"],
+  ["an unknown section", `${HEAD}${TPM}${PCRS}[sgx]\n`, "unknown key sgx; did you mean"],
   ["no evidence at all", HEAD, "add a [tpm] section"],
   ["no key", `${HEAD}[tpm]\n${PCRS}`, "tpm.ak is missing, so any machine could answer"],
   ["an empty list of keys", `${HEAD}[tpm]\nak = []\n${PCRS}`, "tpm.ak is missing"],
@@ -122,38 +123,21 @@ test.each([
   expect((error as SealttyError).message).toContain(part);
 });
 
-const hexText = (bytes: number) =>
-  fc.uint8Array({ minLength: bytes, maxLength: bytes }).map((value) => toHex(value));
-const anyPolicy: fc.Arbitrary<Policy> = fc
-  .record({
-    name: fc.string({ minLength: 1, maxLength: 20, unit: "binary" }).filter(isPolicyName),
-    bank: fc.constantFrom("sha256" as const, "sha384" as const),
-    ak: fc.array(hexText(32), { maxLength: 3 }),
-    indexes: fc.uniqueArray(fc.integer({ min: 0, max: 15 }), { minLength: 1 }),
-    values: fc.array(hexText(48), { minLength: 1, maxLength: 3 }),
-    simulated: fc.boolean(),
-  })
-  .map(({ name, bank, ak, indexes, values, simulated }) => ({
-    version: 1,
-    name,
-    minimumAssurance: simulated ? "simulated" : "host-vouched",
-    anyInstance: ak.length === 0,
-    tpm: {
-      akNames: ak.map((digest) => `000b${digest}`),
-      bank,
-      pcrs: new Map(
-        indexes.map((i) => [i, values.map((value) => value.slice(0, bank === "sha256" ? 64 : 96))]),
-      ),
-    },
-    simulated: simulated ? { instance: 'a "quoted" \\ name' } : undefined,
-  }));
-
 test("renderPolicy() writes what parsePolicy() reads back", () =>
   fc.assert(
     fc.property(anyPolicy, (policy) => {
       expect(parsePolicy(renderPolicy(policy))).toEqual(policy);
     }),
+    { numRuns: 300 },
   ));
+
+test("renderPolicy() writes no default, and nothing that a policy does not say", () => {
+  const text = renderPolicy(parsePolicy(`${HEAD}clockSkew = 300\n${TPM}bank = "sha256"\n${PCRS}`));
+  for (const absent of ["clockSkew", "reattestEvery", "anyInstance", "bank", "[instance]", "[snp]"]) {
+    expect(text).not.toContain(`\n${absent}`);
+  }
+  expect(text).toContain(`[tpm.pcrs]\n# boot loader or kernel image\n4 = ["${VALUE}"]\n`);
+});
 
 test("policyDigest() does not depend on comments or order, and does on every value", () => {
   const digest = (text: string) => toHex(policyDigest(suite, parsePolicy(text)));
@@ -181,6 +165,12 @@ test("parsePolicy() never throws anything but a SealttyError", () => {
     "\\u0000",
     '"""',
     "= 1e9\n",
+    "[snp]\n",
+    "[snp.minimumTcb]\nsnp = 1\n",
+    "[tdx.rtmrs]\n1 = []\n",
+    "[azure]\nvmId = 3\n",
+    '[instance]\nkeys = ["ssh-ed25519 AAAA"]\n',
+    "vmpl = [9]\n",
   );
   const text = fc
     .array(fc.oneof(pieces, fc.string({ unit: "binary" })), { maxLength: 8 })

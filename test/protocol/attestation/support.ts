@@ -11,12 +11,17 @@ import {
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
+import { encodeAux } from "../../../protocol/attestation/aux.ts";
 import { type BindingContext, binderOf, tpmQualifyingData } from "../../../protocol/attestation/binder.ts";
+import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
 import type { Evidence } from "../../../protocol/attestation/evidence.ts";
-import { type BankName, type PcrValue, encodePcrSelections } from "../../../protocol/attestation/tpm/pcr.ts";
+import { Checks } from "../../../protocol/attestation/refusal.ts";
+import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
+import { BANKS, type BankName, type PcrValue, encodePcrSelections } from "../../../protocol/attestation/tpm/pcr.ts";
 import { ATTRIBUTES, sha256Name } from "../../../protocol/attestation/tpm/public.ts";
-import { encodeTpmAux, encodeTpmQuote } from "../../../protocol/attestation/tpm/quote.ts";
-import { concat, lv16, toHex, u16, u32, u8 } from "../../../protocol/bytes.ts";
+import { encodeTpmQuote, tpmParts } from "../../../protocol/attestation/tpm/quote.ts";
+import type { VerifyContext } from "../../../protocol/attestation/verify-context.ts";
+import { concat, lv16, toHex, u16, u32, u8, utf8 } from "../../../protocol/bytes.ts";
 import { nobleSuite } from "../../../protocol/crypto/noble.ts";
 import { webCryptoSignatures } from "../../../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
@@ -37,6 +42,26 @@ export function sampleJson(path: string) {
 }
 export function samples(directory: string): string[] {
   return hasEvidence ? readdirSync(`${evidenceDirectory}/${directory}`) : [];
+}
+
+/** What a verifier is given: vendor roots, no collateral of the owner's, a clock at `now` (ISO 8601). */
+export function verifyAt(now: string, changes: Partial<VerifyContext> = {}): VerifyContext {
+  return {
+    now: Date.parse(now),
+    clockSkew: 0,
+    roots: VENDOR_ROOTS,
+    signatures,
+    suite,
+    collateral: NO_COLLATERAL,
+    ...changes,
+  };
+}
+
+/** Judges and settles. @returns the checks that held. @throws SealttyError `evidence-refused`. */
+export function settled(judge: (checks: Checks) => void) {
+  const checks = new Checks();
+  judge(checks);
+  return { verified: checks.settle(), warnings: checks.warnings, notVerified: checks.notVerified };
 }
 
 export function newContext(): BindingContext {
@@ -120,7 +145,7 @@ export function makeTpmEvidence(
   eventLog: Uint8Array = new Uint8Array(),
   change: Partial<AttestFields> = {},
 ): Evidence {
-  const aux = encodeTpmAux({ akPublic: ak.publicArea, pcrs, eventLog });
+  const aux = encodeAux(tpmParts({ akPublic: ak.publicArea, pcrs, eventLog }));
   const banks = [...new Set(pcrs.map((pcr) => pcr.bank))];
   const selections = banks.map((bank) => ({
     bank,
@@ -133,6 +158,36 @@ export function makeTpmEvidence(
     ...change,
   });
   return { type: "tpm", quote: encodeTpmQuote({ attest, signature: ak.sign(attest) }), aux };
+}
+
+/** Little-endian. */
+export const le = (value: number, size: number) =>
+  Uint8Array.from({ length: size }, (_, i) => Math.floor(value / 256 ** i) % 256);
+
+export interface MadeEvent {
+  readonly index: number;
+  readonly type: number;
+  readonly data: Uint8Array;
+  /** Default: the hash of the data. */
+  readonly digest?: Uint8Array;
+}
+
+/** A crypto-agile log with one bank. */
+export function makeEventLog(
+  events: readonly MadeEvent[],
+  { bank = "sha256", trailing = new Uint8Array() }: { bank?: BankName; trailing?: Uint8Array } = {},
+): Uint8Array {
+  const { alg, size } = BANKS[bank];
+  const spec = concat(
+    utf8("Spec ID Event03\0"),
+    ...[le(0, 4), Uint8Array.of(0, 2, 0, 2), le(1, 4), le(alg, 2), le(size, 2), Uint8Array.of(0)],
+  );
+  const header = concat(le(0, 4), le(3, 4), new Uint8Array(20), le(spec.length, 4), spec);
+  const records = events.map(({ index, type, data, digest }) => {
+    const own = digest ?? new Uint8Array(createHash(bank).update(data).digest());
+    return concat(le(index, 4), le(type, 4), le(1, 4), le(alg, 2), own, le(data.length, 4), data);
+  });
+  return concat(header, ...records, trailing);
 }
 
 /** The check that refused; fails the test where nothing did, or another error came. */

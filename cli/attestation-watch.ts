@@ -1,0 +1,84 @@
+// What re-attestation says during a session, told to the user; a changed guest ends a script, and asks a person.
+
+import type { ClaimedChange } from "../protocol/attestation/changes.ts";
+import { SealttyError } from "../protocol/errors.ts";
+import type { AttestationEvent } from "../protocol/session/api.ts";
+import type { Reporter } from "./report.ts";
+
+export class AttestationWatch {
+  readonly #reporter: Reporter;
+  /** Resolves once, with the reason, when the connection froze and nobody took `onChanged`. */
+  readonly frozen: Promise<SealttyError>;
+  #freeze!: (reason: SealttyError) => void;
+  #ask: (() => void) | undefined;
+  #asked = false;
+
+  constructor(reporter: Reporter) {
+    this.#reporter = reporter;
+    this.frozen = new Promise((resolve) => {
+      this.#freeze = resolve;
+    });
+  }
+
+  /** A person is there to choose: `ask` is called after the change was told, instead of ending the command. */
+  askPerson(ask: () => void): void {
+    this.#ask = ask;
+  }
+
+  /** The user asked for it: say what came of it even where all is well. */
+  sayNext(): void {
+    this.#asked = true;
+  }
+
+  event(event: AttestationEvent): void {
+    const asked = this.#asked;
+    this.#asked = false;
+    switch (event.kind) {
+      case "renewed":
+        this.#reporter.event("attestation-renewed", {});
+        if (asked) this.#reporter.say("sealtty: evidence checked again: the same guest, and your policy is met");
+        else this.#reporter.detail("sealtty: evidence checked again, all the same");
+        return;
+      case "unavailable":
+        this.#reporter.event("attestation-unavailable", { reason: event.reason, inARow: event.inARow });
+        if (asked || event.inARow % 3 === 0)
+          this.#reporter.warn(`sealtty: warning: no fresh evidence (${event.inARow} times in a row): ${event.reason}`);
+        return;
+      case "changed": {
+        const { reason, changes, refusal } = event;
+        this.#reporter.event("attestation-changed", { reason, changes, refusal });
+        const error = changedError(reason, changes, event.refusal);
+        if (this.#ask === undefined) return this.#freeze(error);
+        this.#reporter.warn(`sealtty: FROZEN: ${reason}`);
+        for (const line of changeLines(changes)) this.#reporter.warn(`  ${line}`);
+        if (refusal !== undefined) {
+          this.#reporter.warn(`  check ${refusal.check}: expected ${refusal.expected}, found ${refusal.found}`);
+        }
+        this.#ask();
+      }
+    }
+  }
+}
+
+/** One line a value: what it was, what it is. */
+export function changeLines(changes: readonly ClaimedChange[]): string[] {
+  return changes.map(
+    ({ words, before, after }) => `${words}: ${before ?? "(was not there)"} -> ${after ?? "(is not there)"}`,
+  );
+}
+
+function changedError(
+  reason: string,
+  changes: readonly ClaimedChange[],
+  refusal: SealttyError["refusal"],
+): SealttyError {
+  const first = changes[0];
+  return new SealttyError("evidence-refused", `${reason}. The session was ended`, {
+    refusal: refusal ?? {
+      check: "re-attestation",
+      expected: first === undefined ? "the same guest" : `${first.words}: ${first.before ?? "absent"}`,
+      found: first === undefined ? "another" : (first.after ?? "absent"),
+      next: "If you restarted or moved the guest yourself, connect again; otherwise find out why it changed first.",
+    },
+  });
+}

@@ -1,0 +1,35 @@
+// Claims told to a person: a sentence, then what, who, which and how fresh, then every check.
+
+import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
+import { printable } from "./printable.ts";
+import { checkedWords } from "./report.ts";
+
+/** @param checked - against a policy that it met. */
+export function describeClaims(claims: AppraisedClaims, checked: boolean): string {
+  const rows: (readonly [string, string])[] = [
+    ["verdict", claims.verdict],
+    [
+      "checked",
+      checked
+        ? "against your policy: it is met"
+        : "against NO policy: this says what answered, not who should",
+    ],
+    ["evidence", claims.type],
+    ["assurance", claims.assurance === "simulated" ? "SIMULATED: proves nothing" : claims.assurance],
+    ["what runs", claims.what],
+    ["signed by", claims.signedBy],
+    ["which machine", claims.instance],
+    ["how fresh", claims.fresh],
+  ];
+  if (claims.instanceDocument !== undefined) {
+    const { name, digest } = claims.instanceDocument;
+    rows.push(["instance document", `"${name}", SHA-256 ${digest}: its digest is in the evidence`]);
+  }
+  for (const line of claims.verified) rows.push(["ok", checkedWords(line)]);
+  for (const words of claims.notVerified) rows.push(["not verified", words]);
+  for (const words of claims.warnings) rows.push(["warning", words]);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows
+    .map(([name, words]) => `${printable(name).padEnd(width)}  ${printable(words, 4000)}\n`)
+    .join("");
+}

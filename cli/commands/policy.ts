@@ -1,0 +1,102 @@
+// `sealtty policy`: explains a policy file in words, and prints the schema for editors.
+
+import {
+  type PolicyExplanation,
+  acceptedTypes,
+  explanationOf,
+  policyDigest,
+} from "../../protocol/attestation/policy.ts";
+import { MAX_POLICY } from "../../protocol/attestation/policy/parse.ts";
+import { policySchema } from "../../protocol/attestation/policy/schema.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { COMMON_OPTIONS, type Command, type Input, usage } from "../options.ts";
+import { readOwnerFile } from "../owner-file.ts";
+import { printable } from "../printable.ts";
+import { print, Reporter } from "../report.ts";
+import type { Services } from "../services.ts";
+
+const TAKEN = ["json", "verbose", "quiet"];
+/** Four bytes of UTF-8 for a character at most; the parser counts characters. */
+const MAX_FILE = 4 * MAX_POLICY;
+
+export const policyCommand: Command = {
+  name: "policy",
+  summary: "explain a policy file in words, or print its schema",
+  operands: "check FILE | schema",
+  options: COMMON_OPTIONS.filter(({ name }) => TAKEN.includes(name)),
+  notes: [
+    "check: who is accepted, what must run, which machine, which defaults are in force, and what to be careful about.",
+    "schema: JSON Schema (draft-07) for editors, e.g. Taplo or Even Better TOML.",
+    "Exit status: 0 good, 1 the policy is refused, 2 usage.",
+  ],
+  exits: "inspect-like",
+  run(input, services) {
+    const [verb, file, ...extra] = input.operands;
+    if (input.rest !== undefined || extra.length > 0) throw usage(policyCommand, "unexpected operand");
+    if (verb === "schema" && file === undefined) return schema(services);
+    if (verb !== "check")
+      throw usage(policyCommand, verb === undefined ? "say check or schema" : "no such verb");
+    if (file === undefined) throw usage(policyCommand, "FILE is missing");
+    return check(file, input, services);
+  },
+};
+
+async function schema(services: Services): Promise<number> {
+  await print(services.stdout, `${JSON.stringify(policySchema(), null, 2)}\n`);
+  return 0;
+}
+
+async function check(file: string, input: Input, services: Services): Promise<number> {
+  const reporter = new Reporter(services, input);
+  const text = textOfFile(file, await readOwnerFile(file, "policy", MAX_FILE));
+  let policy: ReturnType<Services["parsePolicy"]>;
+  try {
+    policy = services.parsePolicy(text);
+  } catch (cause) {
+    if (!(cause instanceof SealttyError) || cause.code !== "bad-policy") throw cause;
+    reporter.failure(
+      new SealttyError("bad-policy", `${file}: ${cause.message.replace(/^Policy: /, "")}`, { cause }),
+    );
+    return 1;
+  }
+  const digest = toHex(policyDigest(services.suite, policy));
+  const explanation = explanationOf(policy);
+  if (reporter.json) {
+    const { name, minimumAssurance, anyInstance } = policy;
+    const event = { event: "policy", file, digest, name, minimumAssurance, anyInstance };
+    const accepts = acceptedTypes(policy);
+    await print(services.stdout, `${JSON.stringify({ ...event, accepts, ...explanation })}\n`);
+  } else {
+    const lines = reporter.quiet ? [] : describe(file, digest, explanation);
+    await print(services.stdout, lines.map((line) => `${printable(line, 4000)}\n`).join(""));
+    for (const { words } of explanation.warnings) reporter.warn(`sealtty: warning: ${words}`);
+  }
+  return 0;
+}
+
+function describe(file: string, digest: string, explanation: PolicyExplanation): string[] {
+  const { summary, written, defaults, notCompared } = explanation;
+  const key = ({ key, value, words }: (typeof written)[number]) => [`  ${key} = ${value}`, `      ${words}`];
+  return [
+    `${file}: a good policy`,
+    `digest ${digest}`,
+    "",
+    ...summary,
+    "",
+    "It says",
+    ...written.flatMap(key),
+    "",
+    "Defaults in force",
+    ...defaults.flatMap(key),
+    ...(notCompared.length === 0 ? [] : ["", `Not compared: ${notCompared.join(", ")}`]),
+  ];
+}
+
+function textOfFile(file: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new SealttyError("bad-config", `${file} is not UTF-8 text; name a policy`, { cause });
+  }
+}

@@ -1,0 +1,23 @@
+// Where sealtty keeps what is the user's: the XDG base directories, or none where there is no home.
+
+import path from "node:path";
+import type { Services } from "./services.ts";
+
+function base(environment: Services["environment"], variable: string, below: string): string | undefined {
+  const own = environment[variable] ?? "";
+  if (path.isAbsolute(own)) return path.join(own, "sealtty");
+  const home = environment["HOME"] ?? "";
+  return path.isAbsolute(home) ? path.join(home, below, "sealtty") : undefined;
+}
+
+/** Collateral that `sealtty collateral fetch` keeps; lost without harm. */
+export function collateralCache(environment: Services["environment"]): string | undefined {
+  const cache = base(environment, "XDG_CACHE_HOME", ".cache");
+  return cache === undefined ? undefined : path.join(cache, "collateral");
+}
+
+/** What was seen of guests before. */
+export function seenDirectory(environment: Services["environment"]): string | undefined {
+  const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
+  return state === undefined ? undefined : path.join(state, "seen");
+}

@@ -1,0 +1,81 @@
+// What a guest said the last time, to be held beside what it says now. It decides nothing: the policy does.
+
+import { createHash } from "node:crypto";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { type ClaimedChange, changesBetween } from "../protocol/attestation/changes.ts";
+import type { AppraisedClaims, ClaimedValue } from "../protocol/attestation/verified-guest.ts";
+import { seenDirectory } from "./directories.ts";
+import type { Services } from "./services.ts";
+
+const VERSION = 1;
+const MAX_FILE = 256 * 1024;
+const MAX_VALUES = 256;
+
+export interface SeenBefore {
+  /** ISO 8601, UTC. */
+  readonly at: string;
+  readonly changes: readonly ClaimedChange[];
+}
+
+/**
+ * Compares with the last look at this guest, and keeps this one in its place. Trouble with the file is no trouble for the
+ * connection. @param name - the policy's. @returns undefined at the first look, or where nothing can be kept.
+ */
+export async function lookBack(
+  name: string,
+  address: string,
+  claims: Pick<AppraisedClaims, "values">,
+  services: Pick<Services, "environment" | "wallTime">,
+): Promise<SeenBefore | undefined> {
+  const directory = seenDirectory(services.environment);
+  if (directory === undefined) return undefined;
+  const lasting = claims.values.filter((value) => value.scope === "lasting");
+  const file = path.join(directory, `${createHash("sha256").update(`${name}\0${address}`).digest("hex")}.json`);
+  const before = await readSeen(file);
+  await keep(directory, file, {
+    version: VERSION,
+    name,
+    address,
+    at: new Date(services.wallTime()).toISOString(),
+    values: lasting,
+  }).catch(() => undefined);
+  if (before === undefined) return undefined;
+  return { at: before.at, changes: changesBetween(before.values, lasting) };
+}
+
+interface SeenFile {
+  readonly version: number;
+  readonly name: string;
+  readonly address: string;
+  readonly at: string;
+  readonly values: readonly ClaimedValue[];
+}
+
+async function readSeen(file: string): Promise<Pick<SeenFile, "at" | "values"> | undefined> {
+  try {
+    const text = await readFile(file, "utf8");
+    if (text.length > MAX_FILE) return undefined;
+    const { version, at, values } = JSON.parse(text) as Partial<SeenFile>;
+    if (version !== VERSION || typeof at !== "string" || !/^[0-9TZ:.-]{20,30}$/.test(at)) return undefined;
+    if (!Array.isArray(values) || values.length > MAX_VALUES) return undefined;
+    const good = values.every(
+      (each: Partial<ClaimedValue> | null) =>
+        typeof each?.name === "string" &&
+        typeof each.words === "string" &&
+        typeof each.value === "string" &&
+        each.scope === "lasting",
+    );
+    return good ? { at, values } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whole or not at all: two commands may write at once. */
+async function keep(directory: string, file: string, seen: SeenFile): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const fresh = `${file}.${process.pid}.new`;
+  await writeFile(fresh, `${JSON.stringify(seen, undefined, 1)}\n`, { mode: 0o600 });
+  await rename(fresh, file);
+}

@@ -1,0 +1,29 @@
+// A guest seen before meets the policy and yet says something else than last time: worth a look before a terminal opens.
+
+import { changesTable } from "./changes-view.ts";
+import { ask } from "./dialog.ts";
+import { element } from "./dom.ts";
+import type { SinceSeen } from "./seen-store.ts";
+import { dateWords } from "./time-words.ts";
+
+/** @returns whether the user expected it; false on Escape. */
+export async function askAboutChanges(identity: string, since: SinceSeen): Promise<boolean> {
+  const expected = await ask(
+    "Something is different since you last looked",
+    [
+      element(
+        "p",
+        {},
+        element("strong", { class: "breakable" }, identity),
+        ` meets your policy, which is what decides. But it is not as it was when you last opened it here, on ${dateWords(since.at)}. An update that you made would look like this.`,
+      ),
+      changesTable(since.lasting),
+      element("p", { class: "quiet" }, "Nothing was sent to it yet: no user name, no key, no password."),
+    ],
+    [
+      { label: "Close the connection", value: false },
+      { label: "This is expected: go on", value: true, look: "primary" },
+    ],
+  );
+  return expected === true;
+}

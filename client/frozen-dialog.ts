@@ -1,0 +1,153 @@
+// The guest became another one while it was open: nothing goes in or out until the user chose. It cannot be overlooked,
+// Escape does not dismiss it, and going on takes two steps.
+
+import type { AttestationEvent } from "../protocol/session/api.ts";
+import { changesTable } from "./changes-view.ts";
+import { button, element, type Child } from "./dom.ts";
+import { icon } from "./icons.ts";
+import { plainText } from "./plain-text.ts";
+import { comparison, otherChecks } from "./refusal-view.ts";
+import { hourWords, spanWords } from "./time-words.ts";
+
+export type GuestChanged = Extract<AttestationEvent, { kind: "changed" }>;
+
+export interface FrozenChoices {
+  close(): void;
+  goOn(): void;
+}
+
+export class FrozenDialog {
+  readonly #dialog: HTMLDialogElement;
+  readonly #confirm: HTMLInputElement;
+  readonly #goOn: HTMLButtonElement;
+  readonly #stepTwo: HTMLElement;
+  readonly #over: HTMLElement;
+  #answered = false;
+
+  /** @param checkedAt - when it last proved itself, milliseconds since 1970. */
+  constructor(
+    event: GuestChanged,
+    identity: string,
+    checkedAt: number | undefined,
+    now: number,
+    choices: FrozenChoices,
+  ) {
+    const answer = (choose: () => void) => (): void => {
+      this.dismiss();
+      choose();
+    };
+    const close = button("Close the console", answer(choices.close), {
+      class: "button primary",
+      autofocus: true,
+    });
+    const goOn = answer(choices.goOn);
+    this.#goOn = button(
+      "Go on: I know why it changed",
+      () => {
+        if (this.#confirm.checked) goOn();
+      },
+      { class: "button danger", disabled: true },
+    );
+    this.#confirm = element("input", { type: "checkbox" });
+    this.#confirm.addEventListener("change", () => {
+      this.#goOn.disabled = !this.#confirm.checked;
+    });
+    this.#stepTwo = element(
+      "label",
+      { class: "check-label" },
+      this.#confirm,
+      "I know why this guest changed, and I trust what is there now.",
+    );
+    this.#over = element("p", { class: "frozen-over", role: "status" });
+    this.#dialog = element(
+      "dialog",
+      {
+        class: "dialog frozen",
+        role: "alertdialog",
+        closedby: "none",
+        "aria-labelledby": "frozen-title",
+        "aria-describedby": "frozen-reason",
+      },
+      element(
+        "div",
+        { class: "frozen-head" },
+        icon("shield-alert"),
+        element("h2", { id: "frozen-title" }, "This is no longer the guest that you connected to"),
+      ),
+      element(
+        "div",
+        { class: "dialog-body", tabindex: 0, role: "group", "aria-label": "What changed" },
+        ...bodyOf(event, identity, checkedAt, now),
+      ),
+      element(
+        "div",
+        { class: "frozen-foot" },
+        this.#over,
+        this.#stepTwo,
+        element("div", { class: "dialog-buttons" }, close, this.#goOn),
+      ),
+    );
+    this.#holdOpen();
+    document.body.appendChild(this.#dialog);
+    this.#dialog.showModal();
+    close.focus();
+  }
+
+  /** The connection ended meanwhile: there is nothing left to go on with. */
+  connectionEnded(): void {
+    this.#stepTwo.hidden = true;
+    this.#goOn.hidden = true;
+    this.#over.textContent = "The connection has ended meanwhile.";
+  }
+
+  dismiss(): void {
+    this.#answered = true;
+    this.#dialog.close();
+    this.#dialog.remove();
+  }
+
+  /** Browsers give in to a second Escape, or do not know `closedby`. */
+  #holdOpen(): void {
+    this.#dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") event.preventDefault();
+      event.stopPropagation(); // no shortcut of the page works here
+    });
+    this.#dialog.addEventListener("cancel", (event) => event.preventDefault());
+    this.#dialog.addEventListener("close", () => {
+      if (!this.#answered) this.#dialog.showModal();
+    });
+  }
+}
+
+function bodyOf(
+  { reason, changes, refusal }: GuestChanged,
+  identity: string,
+  checkedAt: number | undefined,
+  now: number,
+): Child[] {
+  const onlyBoot = refusal === undefined && changes.every(({ scope }) => scope === "boot");
+  return [
+    element("p", { id: "frozen-reason", class: "lead" }, plainText(reason, 600)),
+    element(
+      "p",
+      {},
+      "The console is frozen: nothing that you type goes out, and nothing that arrives is shown.",
+      checkedAt !== undefined &&
+        ` It last proved itself at ${hourWords(checkedAt)} (${spanWords(now - checkedAt)} ago); what you typed since then may have reached what is there now.`,
+    ),
+    refusal === undefined
+      ? element("p", {}, "What is there now meets your policy, but it is not what you connected to.")
+      : element("p", {}, "What is there now does not meet your policy:"),
+    refusal !== undefined && comparison(refusal, identity),
+    refusal !== undefined && element("p", { class: "next" }, plainText(refusal.next, 600)),
+    refusal !== undefined && otherChecks(refusal.others ?? []),
+    changes.length > 0 && changesTable(changes),
+    onlyBoot &&
+      changes.length > 0 &&
+      element(
+        "p",
+        { class: "quiet" },
+        "An ordinary restart would have ended this connection. A migration, a restored snapshot or another TPM looks like this; so does a copy of the guest.",
+      ),
+  ];
+}

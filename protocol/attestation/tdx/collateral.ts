@@ -1,0 +1,252 @@
+// Finds in a bag of collateral what belongs to one platform: its two CRLs, TCB info, QE identity. Newest valid ones win,
+// outdated ones are passed over; a piece that claims to be the one needed and does not hold is a refusal, never ignored.
+
+import { equalBytes, textOf, toHex } from "../../bytes.ts";
+import type { Collateral } from "../collateral.ts";
+import { parsing, refuse } from "../refusal.ts";
+import type { VerifyContext } from "../verify-context.ts";
+import type { Certificate } from "../x509/certificate.ts";
+import { type RevocationList, isCrlSignedBy, parseCrl } from "../x509/crl.ts";
+import type { PckChain, TcbSigners } from "./chain.ts";
+import { JsonObject, dateWords } from "./json-fields.ts";
+import type { PckFacts } from "./pck.ts";
+import { type QeIdentity, readQeIdentity } from "./qe-identity.ts";
+import { type SignedJson, parseSignedJson } from "./signed-json.ts";
+import { type TcbInfo, readTcbInfo } from "./tcb-info.ts";
+
+/** When a piece is good, milliseconds since 1970. */
+export interface Lifetime {
+  readonly from: number;
+  readonly until: number;
+}
+
+/** Parsed, and by its own words what is needed and current; nothing of it is believed yet. */
+interface Candidate<T> extends Lifetime {
+  readonly piece: T;
+}
+
+interface JsonPiece {
+  readonly signed: SignedJson;
+  readonly value: unknown;
+}
+
+export interface Candidates {
+  readonly pckCrls: readonly Candidate<RevocationList>[];
+  readonly rootCrls: readonly Candidate<RevocationList>[];
+  readonly tcbInfos: readonly Candidate<JsonPiece>[];
+  readonly qeIdentities: readonly Candidate<JsonPiece>[];
+}
+
+const NEXT_FETCH =
+  "Fetch the TDX collateral for this platform (sealtty collateral fetch on a machine with a network) and give it with --collateral, or let the guest's image carry it.";
+const NEXT_FORGED =
+  "Fetch the collateral anew; if it stays, something between you and the guest changes it: do not connect.";
+
+/**
+ * @throws SealttyError `evidence-refused`: tdx.collateral-format; tdx.pck-crl, tdx.root-crl, tdx.tcb-info or
+ * tdx.qe-identity where a piece is missing; tdx.collateral-date where none of a kind is current.
+ */
+export function requireCandidates(
+  bag: Collateral,
+  chain: PckChain,
+  pck: PckFacts,
+  context: VerifyContext,
+): Candidates {
+  const crls = parsing("tdx.collateral-format", "A revocation list in the collateral", () =>
+    bag.crls.map(parseCrl),
+  );
+  const listsOf = (issuer: Certificate) =>
+    crls
+      .filter((crl) => equalBytes(crl.issuer, issuer.subject))
+      .map((crl) => ({ piece: crl, from: crl.thisUpdate, until: crl.nextUpdate }));
+  const tcbInfos = parsing("tdx.collateral-format", "A TCB info in the collateral", () =>
+    bag.tcbInfos.map((bytes) => peek(bytes, "tcbInfo", "TCB info")),
+  );
+  const qeIdentities = parsing("tdx.collateral-format", "A QE identity in the collateral", () =>
+    bag.qeIdentities.map((bytes) => peek(bytes, "enclaveIdentity", "QE identity")),
+  );
+  const found: Candidates = {
+    pckCrls: listsOf(chain.ca),
+    rootCrls: listsOf(chain.root),
+    tcbInfos: tcbInfos.filter(({ names }) => names === `TDX ${pck.fmspc} ${pck.pceId}`),
+    qeIdentities: qeIdentities.filter(({ names }) => names === "TD_QE"),
+  };
+  requireSome(found.pckCrls, "tdx.pck-crl", `revocation list of the PCK ${pck.ca} CA`);
+  requireSome(found.rootCrls, "tdx.root-crl", "revocation list of Intel's root CA");
+  requireSome(
+    found.tcbInfos,
+    "tdx.tcb-info",
+    `TDX TCB info for FMSPC ${pck.fmspc} and PCEID ${pck.pceId}`,
+    tcbInfos.map(({ shown }) => shown).join(", "),
+  );
+  requireSome(
+    found.qeIdentities,
+    "tdx.qe-identity",
+    "identity of the TD quoting enclave",
+    qeIdentities.length === 0 ? "" : "of another enclave",
+  );
+  return requireCurrent(found, context);
+}
+
+function requireSome(found: readonly unknown[], check: string, words: string, others = ""): void {
+  if (found.length > 0) return;
+  refuse(
+    check,
+    `The collateral has no ${words}`,
+    `the ${words}`,
+    others === "" ? "none" : others,
+    NEXT_FETCH,
+  );
+}
+
+/** What the piece says it is, before anything of it is believed. */
+function peek(
+  bytes: Uint8Array,
+  member: "tcbInfo" | "enclaveIdentity",
+  what: string,
+): Candidate<JsonPiece> & { readonly names: string; readonly shown: string } {
+  const signed = parseSignedJson(bytes, member, what);
+  const value: unknown = JSON.parse(textOf(signed.body));
+  const object = new JsonObject(value, what);
+  const platform =
+    member === "tcbInfo" ? ` ${toHex(object.hex("fmspc", 6))} ${toHex(object.hex("pceId", 2))}` : "";
+  const id = object.text("id", 16);
+  return {
+    piece: { signed, value },
+    from: object.date("issueDate"),
+    until: object.date("nextUpdate"),
+    names: `${id}${platform}`,
+    shown: `${id === "TDX" || id === "SGX" ? id : "another kind"}${platform}`,
+  };
+}
+
+/** All kinds are looked at, so that the owner renews once and not four times. */
+function requireCurrent(found: Candidates, context: VerifyContext): Candidates {
+  const stale: string[] = [];
+  const current = <T>(words: string, candidates: readonly Candidate<T>[]) => {
+    const good = candidates.filter(
+      ({ from, until }) =>
+        from <= context.now + context.clockSkew && context.now - context.clockSkew <= until,
+    );
+    if (good.length === 0)
+      stale.push(
+        `${words} ${candidates.map(({ from, until }) => `${dateWords(from)} to ${dateWords(until)}`).join(", ")}`,
+      );
+    return good;
+  };
+  const all: Candidates = {
+    tcbInfos: current("TCB info", found.tcbInfos),
+    qeIdentities: current("QE identity", found.qeIdentities),
+    pckCrls: current("PCK revocation list", found.pckCrls),
+    rootCrls: current("root revocation list", found.rootCrls),
+  };
+  if (stale.length > 0) {
+    refuse(
+      "tdx.collateral-date",
+      "Collateral is outdated, or not valid yet",
+      `valid at ${dateWords(context.now)}`,
+      stale.join("; "),
+      `See that this machine's clock is right. ${NEXT_FETCH}`,
+    );
+  }
+  return all;
+}
+
+/** The newest, once every candidate's signature holds. @throws SealttyError `evidence-refused`: `check`. */
+export async function requireCrl(
+  candidates: readonly Candidate<RevocationList>[],
+  issuer: Certificate,
+  check: "tdx.pck-crl" | "tdx.root-crl",
+  context: VerifyContext,
+): Promise<RevocationList> {
+  for (const { piece } of candidates) {
+    if (await isCrlSignedBy(piece, issuer, context.signatures)) continue;
+    refuse(
+      check,
+      check === "tdx.pck-crl"
+        ? "The PCK revocation list is not signed by the CA that it names"
+        : "The root revocation list is not signed by Intel's root",
+      "a signature of its issuer",
+      "another signature",
+      NEXT_FORGED,
+    );
+  }
+  return candidates
+    .map(({ piece }) => piece)
+    .sort((a, b) => b.thisUpdate - a.thisUpdate)[0] as RevocationList;
+}
+
+export interface SignedBy<T> {
+  readonly content: T;
+  readonly signer: Certificate;
+}
+
+/** @throws SealttyError `evidence-refused`: tdx.tcb-signing-chain, tdx.tcb-info-signature, tdx.tcb-info-format. */
+export async function requireTcbInfo(
+  candidates: Candidates["tcbInfos"],
+  signers: TcbSigners,
+  context: VerifyContext,
+): Promise<SignedBy<TcbInfo>> {
+  return await newest("tdx.tcb-info", "TCB info", candidates, signers, context, readTcbInfo);
+}
+
+/** @throws SealttyError `evidence-refused`: tdx.qe-identity-signature, tdx.qe-identity-format. */
+export async function requireQeIdentity(
+  candidates: Candidates["qeIdentities"],
+  signers: TcbSigners,
+  context: VerifyContext,
+): Promise<SignedBy<QeIdentity>> {
+  return await newest("tdx.qe-identity", "QE identity", candidates, signers, context, readQeIdentity);
+}
+
+/** Every candidate must be signed and whole; the one of the highest TCB evaluation wins, then the newest. */
+async function newest<T extends { readonly evaluationNumber: number; readonly issueDate: number }>(
+  check: string,
+  words: string,
+  candidates: readonly Candidate<JsonPiece>[],
+  { signers, others }: TcbSigners,
+  context: VerifyContext,
+  read: (value: unknown) => T,
+): Promise<SignedBy<T>> {
+  const all: SignedBy<T>[] = [];
+  for (const { piece } of candidates) {
+    const signer = await signerOf(piece.signed, signers, context);
+    if (signer === undefined) {
+      if ((await signerOf(piece.signed, others, context)) !== undefined) {
+        // As a leaked PCK key would do it: one broken platform must not write what all others are judged by.
+        refuse(
+          "tdx.tcb-signing-chain",
+          `The ${words} is signed by a key that may not sign it`,
+          "a signature of Intel SGX TCB Signing, issued by the root itself",
+          "a signature of another certificate's key",
+          NEXT_FORGED,
+        );
+      }
+      return refuse(
+        `${check}-signature`,
+        `The ${words} is not signed by Intel's TCB signing key`,
+        "a signature of Intel SGX TCB Signing over these exact bytes",
+        "another signature",
+        NEXT_FORGED,
+      );
+    }
+    // `value` was parsed from the bytes that the signature covers, and from no others.
+    const content = parsing(`${check}-format`, `The ${words}`, () => read(piece.value));
+    all.push({ content, signer });
+  }
+  all.sort(
+    ({ content: a }, { content: b }) => b.evaluationNumber - a.evaluationNumber || b.issueDate - a.issueDate,
+  );
+  return all[0] as SignedBy<T>;
+}
+
+async function signerOf(
+  { body, signature }: SignedJson,
+  signers: readonly Certificate[],
+  context: VerifyContext,
+): Promise<Certificate | undefined> {
+  for (const signer of signers) {
+    if (await context.signatures.verify("ecdsa-p256-sha256", signer.key, body, signature)) return signer;
+  }
+  return undefined;
+}

@@ -1,0 +1,532 @@
+// A made TDX platform with one thing wrong at a time: each class of the shared samples, and what they do not have.
+
+import { expect, test } from "vitest";
+import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
+import type { TdxPolicy } from "../../../protocol/attestation/policy/model.ts";
+import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
+import { concat, fromHex, toHex } from "../../../protocol/bytes.ts";
+import { basicConstraints, caExtensions, der, keyUsage, madeKey } from "../../support/made-pki.ts";
+import { MADE_PIID, MADE_TDX_NOW, type MadeTdxOptions, madeTdx } from "../../support/made-tdx.ts";
+import { refusedBy } from "./support.ts";
+import { check, checkAndJudge } from "./tdx-support.ts";
+
+const DAY = 86_400_000;
+const svn = (...first: readonly number[]) => Uint8Array.from({ length: 16 }, (_, i) => first[i] ?? 0);
+const bit = (number: number) =>
+  Uint8Array.from({ length: 8 }, (_, i) => (i === number >> 3 ? 1 << (number & 7) : 0));
+const withBit = (number: number) =>
+  bit(number).map((byte, i) => byte | (fromHex("0000001000000000")[i] as number));
+const leafOnly = [basicConstraints(false), keyUsage("digitalSignature")];
+const named = (CN: string) => ({ CN, O: "Made for a test", L: "Santa Clara", ST: "CA", C: "US" });
+
+const GOOD: Readonly<Record<string, MadeTdxOptions>> = {
+  "version 4": {},
+  "version 5, TD 1.5": { version: 5 },
+  "version 5, TD 1.0": { version: 5, kind: "td-1.0" },
+  "zero padding to 8000 bytes": { trailing: new Uint8Array(3000) },
+  "a zero byte behind the certificates": { pem: (pem) => `${pem}\0` },
+  "a Processor CA's certificate, without instance": { ca: "Processor" },
+  "no authentication data": { authData: new Uint8Array() },
+  "a TDX module 1.0, whose components the level covers": { body: { teeTcbSvn: svn(5, 0, 6) } },
+  "components 0 and 1 below the level, with a module after 1.0": {
+    body: { teeTcbSvn: svn(6, 1, 6) },
+    tcbInfo: (info) => ({ ...info, tdxModuleIdentities: info["tdxModuleIdentities"] }),
+  },
+  "a level that is passed over": { pck: { pceSvn: 14 } },
+  "members of TCB info that Intel may add": {
+    tcbInfo: (info) => ({ ...info, newMember: { any: [1, "x", null, true] } }),
+  },
+  "signature first": {
+    tcbInfoText: (text) => text.replace(/^\{("tcbInfo":.*),("signature":"\w+")\}$/, "{$2,$1}"),
+  },
+  "white space around the signed object": {
+    tcbInfoText: (text) => `\n ${text.replace(/^\{/, "{ ").replace(/,"signature"/, ' ,\t"signature"')}\n`,
+  },
+  "a lower-case module identity": {
+    tcbInfo: (info) => JSON.parse(JSON.stringify(info).replace('"TDX_03"', '"tdx_03"')),
+  },
+};
+
+test.for(Object.entries(GOOD))("accepted: %s", async ([, options]) => {
+  const facts = await checkAndJudge(options);
+  expect(facts.status).toBe("UpToDate");
+  expect(facts.advisories).toEqual([]);
+});
+
+/** Class, what is made, the check that must refuse, and the policy where it is not the default. */
+const BAD: readonly (readonly [string, MadeTdxOptions, string, Partial<TdxPolicy>?])[] = [
+  // The quote's bytes.
+  ["another version", { version: 6 as 5, bodyType: 2 }, "tdx.quote-version"],
+  ["an SGX enclave's quote", { teeType: 0 }, "tdx.tee-type"],
+  ["an SGX enclave's body in a version 5 quote", { version: 5, bodyType: 1 }, "tdx.tee-type"],
+  ["an unknown body type", { version: 5, bodyType: 4 }, "tdx.quote-format"],
+  [
+    "a body of type 3 with the size of type 2",
+    { version: 5, kind: "td-1.0", bodyType: 3 },
+    "tdx.quote-format",
+  ],
+  ["a body of type 2 with the size of type 3", { version: 5, bodyType: 2 }, "tdx.quote-format"],
+  ["a P-384 attestation key", { keyType: 3 }, "tdx.key-type"],
+  ["another vendor's quoting enclave", { qeVendor: new Uint8Array(16) }, "tdx.quote-format"],
+  ["certification data without a QE report", { outerType: 5 }, "tdx.certification-data"],
+  ...[1, 2, 3, 4, 7].map(
+    (innerType) =>
+      [`PCK certification data of type ${innerType}`, { innerType }, "tdx.certification-data"] as const,
+  ),
+  ["trailing bytes that are not zero", { trailing: Uint8Array.of(0, 0, 1) }, "tdx.quote-format"],
+  ["more zero bytes than any buffer has", { trailing: new Uint8Array(17_000) }, "tdx.quote-format"],
+  ["authentication data above the limit", { authData: new Uint8Array(1025) }, "tdx.quote-format"],
+  // Chains.
+  ["two certificates", { pem: (pem) => pem.slice(0, pem.lastIndexOf("-----BEGIN")) }, "tdx.pck-chain-format"],
+  [
+    "four certificates",
+    { pem: (pem) => pem + pem.slice(pem.lastIndexOf("-----BEGIN")) },
+    "tdx.pck-chain-format",
+  ],
+  [
+    "text between the certificates",
+    { pem: (pem) => pem.replace("-----\n-----", "-----\nhello\n-----") },
+    "tdx.pck-chain-format",
+  ],
+  ["white space that nothing signs", { pem: (pem) => pem.replace(/\n$/, " ") }, "tdx.pck-chain-format"],
+  ["a forged root", { forged: ["root"] }, "tdx.pck-chain"],
+  ["a CA that the root did not sign", { forged: ["ca"] }, "tdx.pck-chain"],
+  ["a leaf that the CA did not sign", { forged: ["leaf"] }, "tdx.pck-chain"],
+  [
+    "a CA of another name",
+    { certificates: { ca: { subject: named("Intel SGX PCK Other CA") } } },
+    "tdx.pck-chain",
+  ],
+  [
+    "a leaf of another name",
+    { certificates: { leaf: { subject: named("Intel SGX PCK") } } },
+    "tdx.pck-chain",
+  ],
+  [
+    "a CA without the right to sign certificates",
+    { certificates: { ca: { extensions: [basicConstraints(true, 0), keyUsage("cRLSign")] } } },
+    "tdx.pck-chain",
+  ],
+  ["a CA that is none", { certificates: { ca: { extensions: leafOnly } } }, "tdx.pck-chain"],
+  ["a leaf that is a CA", { certificates: { leaf: { extensions: caExtensions(0) } } }, "tdx.pck-chain"],
+  [
+    "a leaf without the SGX extension",
+    { certificates: { leaf: { extensions: leafOnly } } },
+    "tdx.pck-extension",
+  ],
+  ["an expired leaf", { certificates: { leaf: { notAfter: MADE_TDX_NOW - DAY } } }, "tdx.pck-validity"],
+  [
+    "a CA that is not valid yet",
+    { certificates: { ca: { notBefore: MADE_TDX_NOW + DAY } } },
+    "tdx.pck-validity",
+  ],
+  ["an expired root", { certificates: { root: { notAfter: MADE_TDX_NOW - DAY } } }, "tdx.pck-validity"],
+  ["a forged TCB signing certificate", { forged: ["signer"] }, "tdx.tcb-signing-chain"],
+  [
+    "a TCB signing certificate of another name",
+    { certificates: { signer: { subject: named("Intel SGX PCK Certificate") } } },
+    "tdx.tcb-signing-chain",
+  ],
+  [
+    "a TCB signing certificate that is a CA",
+    { certificates: { signer: { extensions: caExtensions(0) } } },
+    "tdx.tcb-signing-chain",
+  ],
+  [
+    "a TCB signing certificate of the PCK CA",
+    {
+      certificates: {
+        signer: { issuer: { name: named("Intel SGX PCK Platform CA"), key: madeKey("ec-p256", "tdx ca") } },
+      },
+    },
+    "tdx.tcb-signing-chain",
+  ],
+  [
+    "an expired TCB signing certificate",
+    { certificates: { signer: { notAfter: MADE_TDX_NOW - DAY } } },
+    "tdx.tcb-signing-validity",
+  ],
+  // Revocation.
+  ["a revoked PCK certificate", { revoked: ["leaf"] }, "tdx.pck-revoked"],
+  ["a revoked PCK CA", { revoked: ["ca"] }, "tdx.ca-revoked"],
+  ["a revoked TCB signing certificate", { revoked: ["signer"] }, "tdx.tcb-signing-revoked"],
+  ["a forged PCK revocation list", { forged: ["pckCrl"] }, "tdx.pck-crl"],
+  ["a forged root revocation list", { forged: ["rootCrl"] }, "tdx.root-crl"],
+  ["outdated revocation lists", { crlDays: [-40, -10] }, "tdx.collateral-date"],
+  ["revocation lists of the future", { crlDays: [10, 40] }, "tdx.collateral-date"],
+  // TCB info and QE identity.
+  ["outdated TCB info", { jsonDays: [-40, -10] }, "tdx.collateral-date"],
+  ["TCB info of the future", { jsonDays: [10, 40] }, "tdx.collateral-date"],
+  ["TCB info signed by the PCK leaf", { tcbInfoSigner: "leaf" }, "tdx.tcb-signing-chain"],
+  ["TCB info signed by the root itself", { tcbInfoSigner: "root" }, "tdx.tcb-signing-chain"],
+  ["TCB info signed by another key", { tcbInfoSigner: "other" }, "tdx.tcb-info-signature"],
+  ["QE identity signed by the PCK leaf", { qeIdentitySigner: "leaf" }, "tdx.tcb-signing-chain"],
+  ["QE identity signed by another key", { qeIdentitySigner: "other" }, "tdx.qe-identity-signature"],
+  [
+    "TCB info changed after signing",
+    { tcbInfoText: (text) => text.replace('"svn":4', '"svn":3') },
+    "tdx.tcb-info-signature",
+  ],
+  [
+    "TCB info written anew",
+    { tcbInfoText: (text) => text.replace('"version":3', '"version": 3') },
+    "tdx.tcb-info-signature",
+  ],
+  [
+    "QE identity changed after signing",
+    { qeIdentityText: (text) => text.replace('"isvprodid":2', '"isvprodid":1') },
+    "tdx.qe-identity-signature",
+  ],
+  ["TCB info of SGX", { tcbInfo: (info) => ({ ...info, id: "SGX" }) }, "tdx.tcb-info"],
+  [
+    "TCB info of another platform",
+    { tcbInfo: (info) => ({ ...info, fmspc: "00906ed50000" }) },
+    "tdx.tcb-info",
+  ],
+  ["TCB info of another PCE", { tcbInfo: (info) => ({ ...info, pceId: "0001" }) }, "tdx.tcb-info"],
+  ["TCB info of another version", { tcbInfo: (info) => ({ ...info, version: 4 }) }, "tdx.tcb-info-format"],
+  [
+    "QE identity of SGX's quoting enclave",
+    { qeIdentity: (identity) => ({ ...identity, id: "QE" }) },
+    "tdx.qe-identity",
+  ],
+  [
+    "QE identity of another version",
+    { qeIdentity: (identity) => ({ ...identity, version: 3 }) },
+    "tdx.qe-identity-format",
+  ],
+  // TDX module.
+  ["a module version that Intel does not list", { body: { teeTcbSvn: svn(5, 9, 6) } }, "tdx.module"],
+  [
+    "a module of another signer",
+    { body: { mrSignerSeam: new Uint8Array(48).fill(0x66) } },
+    "tdx.module-signer",
+  ],
+  [
+    "a module 1.0 of another signer",
+    { body: { teeTcbSvn: svn(5, 0, 6), mrSignerSeam: new Uint8Array(48).fill(1) } },
+    "tdx.module-signer",
+  ],
+  ["a module with attributes", { body: { seamAttributes: bit(0) } }, "tdx.module-attributes"],
+  ["a module below every level", { body: { teeTcbSvn: svn(2, 3, 6) } }, "tdx.tcb-unsupported"],
+  ["a revoked module", { moduleStatus: "Revoked" }, "tdx.tcb-revoked"],
+  // Quoting enclave and quote.
+  [
+    "a QE report that the PCK key did not sign",
+    { certificates: { leaf: { key: madeKey("ec-p256", "tdx another leaf") } } },
+    "tdx.qe-report-signature",
+  ],
+  [
+    "an attestation key that the QE does not name",
+    { qeReportData: new Uint8Array(64).fill(7) },
+    "tdx.attestation-key",
+  ],
+  [
+    "another MRSIGNER of the QE",
+    { qeReport: { mrSigner: new Uint8Array(32).fill(1) } },
+    "tdx.qe-identity-match",
+  ],
+  ["another product id of the QE", { qeReport: { isvProdId: 1 } }, "tdx.qe-identity-match"],
+  ["another MISCSELECT of the QE", { qeReport: { miscSelect: 1 } }, "tdx.qe-identity-match"],
+  [
+    "a debug QE",
+    { qeReport: { attributes: fromHex("13000000000000000000000000000000") } },
+    "tdx.qe-identity-match",
+  ],
+  ["a QE below every level", { qeReport: { isvSvn: 3 } }, "tdx.tcb-unsupported"],
+  ["a revoked QE", { qeStatus: "Revoked" }, "tdx.tcb-revoked"],
+  // Platform levels.
+  [
+    "an SGX component below every level",
+    { pck: { components: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] } },
+    "tdx.tcb-unsupported",
+  ],
+  ["PCESVN below every level", { pck: { pceSvn: 10 } }, "tdx.tcb-unsupported"],
+  ["a TDX component below every level", { body: { teeTcbSvn: svn(5, 3, 4) } }, "tdx.tcb-unsupported"],
+  ["a module 1.0 below every level", { body: { teeTcbSvn: svn(2, 0, 6) } }, "tdx.tcb-unsupported"],
+  ["a revoked platform", { platformStatus: "Revoked" }, "tdx.tcb-revoked"],
+  [
+    "a revoked level for the processor, another one for TDX",
+    { platformStatus: "Revoked", body: { teeTcbSvn: svn(5, 3, 5) } },
+    "tdx.tcb-revoked",
+    { tcbStatus: ["OutOfDate"], advisories: ["INTEL-SA-00001"] },
+  ],
+  // Policy.
+  ["a lower platform level", { body: { teeTcbSvn: svn(5, 3, 5) } }, "tdx.tcb-status"],
+  ["software hardening needed", { platformStatus: "SWHardeningNeeded" }, "tdx.tcb-status"],
+  ["configuration needed", { platformStatus: "ConfigurationNeeded" }, "tdx.tcb-status"],
+  ["an outdated module", { body: { teeTcbSvn: svn(3, 3, 6) } }, "tdx.tcb-status"],
+  ["an outdated QE", { qeStatus: "OutOfDate" }, "tdx.tcb-status"],
+  ["an old TCB evaluation", { evaluation: 5 }, "tdx.tcb-evaluation", { minimumTcbEvaluation: 17 }],
+  ["a debug TD", { body: { tdAttributes: withBit(0) } }, "tdx.debug"],
+  ["SEPT_VE_DISABLE off", { body: { tdAttributes: new Uint8Array(8) } }, "tdx.sept-ve"],
+  ["a service TD", { version: 5, body: { mrServiceTd: new Uint8Array(48).fill(0x38) } }, "tdx.mrservicetd"],
+];
+
+test.for(BAD.map(([name, options, expected, policy]) => ({ name, options, expected, policy })))(
+  "refused: $name ($expected)",
+  async ({ options, expected, policy }) => {
+    expect(await refusedBy(async () => await checkAndJudge(options, policy))).toBe(expected);
+  },
+);
+
+test("a quote in a CBOR web token is told apart, whatever its size", async () => {
+  const made = madeTdx();
+  for (const start of [
+    [0xd2, 0x84],
+    [0x84, 0x44],
+    [0xd8, 0x3d, 0xd2],
+    [0xd9, 0x01, 0x8f],
+  ]) {
+    for (const size of [100, 9000]) {
+      const quote = concat(Uint8Array.from(start), new Uint8Array(size).fill(0x58));
+      expect(await refusedBy(async () => await check({ ...made, quote }))).toBe("tdx.dice-quote");
+    }
+  }
+});
+
+test("a made root is not Intel's", async () => {
+  expect(await refusedBy(async () => await check({}, { roots: VENDOR_ROOTS }))).toBe("tdx.root");
+});
+
+test.for(["certificates", "crls", "tcbInfos", "qeIdentities"] as const)(
+  "nothing is good without %s",
+  async (kind) => {
+    const made = madeTdx();
+    const checks = {
+      certificates: "tdx.tcb-signing-chain",
+      crls: "tdx.pck-crl",
+      tcbInfos: "tdx.tcb-info",
+      qeIdentities: "tdx.qe-identity",
+    };
+    const collateral = { ...made.collateral, [kind]: [] };
+    expect(await refusedBy(async () => await check({ ...made, collateral }))).toBe(checks[kind]);
+    // The owner's own collateral makes up for it.
+    expect((await check({ ...made, collateral }, { collateral: made.collateral })).status).toBe("UpToDate");
+  },
+);
+
+test.for(["pck", "root"] as const)("without the %s revocation list nothing is known", async (kind) => {
+  const made = madeTdx();
+  const crls = made.collateral.crls.filter((_, i) => i === (kind === "pck" ? 1 : 0));
+  const attempt = async () => await check({ ...made, collateral: { ...made.collateral, crls } });
+  expect(await refusedBy(attempt)).toBe(`tdx.${kind}-crl`);
+});
+
+test("a revocation list of another CA with the same key is not the one needed", async () => {
+  const made = madeTdx();
+  const processor = madeTdx({ ca: "Processor" }).collateral.crls[0] as Uint8Array;
+  const crls = [processor, made.collateral.crls[1] as Uint8Array];
+  expect(
+    await refusedBy(async () => await check({ ...made, collateral: { ...made.collateral, crls } })),
+  ).toBe("tdx.pck-crl");
+});
+
+test.for(["empty", "garbage", "cut"] as const)(
+  "a revocation list that is %s is refused, never ignored",
+  async (how) => {
+    const made = madeTdx();
+    const [pck, root] = made.collateral.crls as [Uint8Array, Uint8Array];
+    const bad = {
+      empty: new Uint8Array(),
+      garbage: new Uint8Array(100).fill(0x41),
+      cut: pck.subarray(0, -1),
+    }[how];
+    // Even beside good ones.
+    const collateral = { ...made.collateral, crls: [bad, pck, root] };
+    expect(await refusedBy(async () => await check({ ...made, collateral }))).toBe("tdx.collateral-format");
+  },
+);
+
+test("the newest valid piece wins; outdated ones are passed over; a forged one that is current is refused", async () => {
+  const made = madeTdx();
+  const outdated = madeTdx({ jsonDays: [-90, -60], crlDays: [-90, -60], evaluation: 12 });
+  const revoking = madeTdx({ crlDays: [-1, 29], revoked: ["leaf"] });
+  const better = madeTdx({ evaluation: 20, jsonDays: [-10, 20] });
+  const passed = await check(made, { collateral: outdated.collateral });
+  expect(passed.tcbEvaluationDataNumber).toBe(19);
+  expect((await check(made, { collateral: better.collateral })).tcbEvaluationDataNumber).toBe(20);
+  expect(await refusedBy(async () => await check(made, { collateral: revoking.collateral }))).toBe(
+    "tdx.pck-revoked",
+  );
+  for (const forged of [
+    madeTdx({ tcbInfoSigner: "other" }),
+    madeTdx({ qeIdentitySigner: "other" }),
+    madeTdx({ forged: ["pckCrl"] }),
+    madeTdx({ forged: ["rootCrl"] }),
+    madeTdx({ forged: ["signer"] }),
+  ]) {
+    await expect(check(made, { collateral: forged.collateral })).rejects.toMatchObject({
+      code: "evidence-refused",
+    });
+  }
+});
+
+test("an expired TCB signing certificate beside a valid one does no harm", async () => {
+  const made = madeTdx();
+  const expired = madeTdx({ certificates: { signer: { serial: 9, notAfter: MADE_TDX_NOW - DAY } } });
+  const { certificates } = expired.collateral;
+  expect((await check(made, { collateral: { ...NO_COLLATERAL, certificates } })).status).toBe("UpToDate");
+});
+
+test("the clock skew is tolerated, and not a second more", async () => {
+  const until = MADE_TDX_NOW + 25 * DAY;
+  const context = (now: number) => ({ now, clockSkew: 300_000 });
+  expect((await check({}, context(until + 300_000))).status).toBe("UpToDate");
+  expect(await refusedBy(async () => await check({}, context(until + 301_000)))).toBe("tdx.collateral-date");
+  const from = MADE_TDX_NOW - 5 * DAY;
+  expect((await check({}, context(from - 300_000))).status).toBe("UpToDate");
+  expect(await refusedBy(async () => await check({}, context(from - 301_000)))).toBe("tdx.collateral-date");
+});
+
+/** What platform, module and quoting enclave give together. */
+test.for([
+  ["UpToDate", 5, "UpToDate", "UpToDate"],
+  ["SWHardeningNeeded", 5, "UpToDate", "SWHardeningNeeded"],
+  ["ConfigurationNeeded", 5, "UpToDate", "ConfigurationNeeded"],
+  ["ConfigurationAndSWHardeningNeeded", 5, "UpToDate", "ConfigurationAndSWHardeningNeeded"],
+  ["OutOfDate", 5, "UpToDate", "OutOfDate"],
+  ["OutOfDateConfigurationNeeded", 5, "UpToDate", "OutOfDateConfigurationNeeded"],
+  ["UpToDate", 3, "UpToDate", "OutOfDate"],
+  ["SWHardeningNeeded", 3, "UpToDate", "OutOfDate"],
+  ["ConfigurationNeeded", 3, "UpToDate", "OutOfDateConfigurationNeeded"],
+  ["ConfigurationAndSWHardeningNeeded", 3, "UpToDate", "OutOfDateConfigurationNeeded"],
+  ["OutOfDateConfigurationNeeded", 3, "UpToDate", "OutOfDateConfigurationNeeded"],
+  ["UpToDate", 5, "OutOfDate", "OutOfDate"],
+  ["SWHardeningNeeded", 5, "OutOfDate", "OutOfDate"],
+  ["ConfigurationNeeded", 5, "OutOfDate", "OutOfDateConfigurationNeeded"],
+  ["ConfigurationAndSWHardeningNeeded", 3, "OutOfDate", "OutOfDateConfigurationNeeded"],
+] as const)(
+  "platform %s, module ISVSVN %i, QE %s: %s",
+  async ([platformStatus, isvSvn, qeStatus, status]) => {
+    const facts = await check({ platformStatus, qeStatus, body: { teeTcbSvn: svn(isvSvn, 3, 6) } });
+    expect(facts.status).toBe(status);
+    expect(facts).toMatchObject({
+      platformStatus,
+      qeStatus,
+      moduleStatus: isvSvn === 5 ? "UpToDate" : "OutOfDate",
+    });
+  },
+);
+
+/** TEE_TCB_SVN is what the TD started with, TEE_TCB_SVN_2 what runs now. */
+test.for([
+  ["current module", {}, svn(3, 3, 6), svn(5, 3, 6), "TDRelaunchAdvised"],
+  ["current module 1.0", {}, svn(3, 3, 6), svn(5, 0, 6), "TDRelaunchAdvised"],
+  [
+    "configuration needed too",
+    { platformStatus: "ConfigurationNeeded" },
+    svn(3, 3, 6),
+    svn(5, 3, 6),
+    "TDRelaunchAdvisedConfigurationNeeded",
+  ],
+  ["loader not current", {}, svn(3, 3, 6), svn(5, 3, 5), "OutOfDate"],
+  ["module not current", {}, svn(3, 3, 6), svn(4, 3, 6), "OutOfDate"],
+  ["module 1.0 not current", {}, svn(3, 3, 6), svn(4, 0, 6), "OutOfDate"],
+  ["module up to date, loader not", {}, svn(5, 3, 5), svn(5, 3, 6), "OutOfDate"],
+  ["QE outdated", { qeStatus: "OutOfDate" }, svn(3, 3, 6), svn(5, 3, 6), "OutOfDate"],
+  ["processor outdated", { pck: { pceSvn: 12 } }, svn(3, 3, 6), svn(5, 3, 6), "OutOfDate"],
+] as const)("TD 1.5, started before an update, %s", async ([, options, teeTcbSvn, teeTcbSvn2, status]) => {
+  const facts = await check({ version: 5, ...options, body: { teeTcbSvn, teeTcbSvn2 } });
+  expect(facts.status).toBe(status);
+});
+
+test("a module that runs now and that Intel does not list is refused", async () => {
+  const body = { teeTcbSvn: svn(3, 3, 6), teeTcbSvn2: svn(9, 9, 9) };
+  expect(await refusedBy(async () => await check({ version: 5, body }))).toBe("tdx.module");
+});
+
+test("a level with the module's own components below is matched only after module 1.0", async () => {
+  // Component 0 of the level is 5: a module of another line counts its own numbers.
+  const info: MadeTdxOptions = { body: { teeTcbSvn: svn(4, 1, 6) } };
+  expect((await check(info)).platformStatus).toBe("UpToDate");
+  expect((await check({ body: { teeTcbSvn: svn(4, 0, 6) } })).platformStatus).toBe("OutOfDate");
+});
+
+test("advisories are those of every level that matched, each once", async () => {
+  const facts = await check({
+    platformStatus: "SWHardeningNeeded",
+    advisories: ["INTEL-SA-00615", "INTEL-SA-00002"],
+    body: { teeTcbSvn: svn(3, 3, 6) },
+    qeIdentity: (identity) => ({
+      ...identity,
+      tcbLevels: [
+        {
+          tcb: { isvsvn: 4 },
+          tcbDate: "2026-01-01T00:00:00Z",
+          tcbStatus: "OutOfDate",
+          advisoryIDs: ["INTEL-SA-00477"],
+        },
+      ],
+    }),
+  });
+  expect(facts.advisories).toEqual(["INTEL-SA-00002", "INTEL-SA-00477", "INTEL-SA-00615"]);
+});
+
+test("the PCK certificate's facts are read whole", async () => {
+  const { pck } = await check({ pck: { smtEnabled: false, dynamicPlatform: false } });
+  expect(pck).toMatchObject({
+    ca: "Platform",
+    piid: MADE_PIID,
+    smtEnabled: false,
+    dynamicPlatform: false,
+    cachedKeys: false,
+    pceSvn: 13,
+  });
+  const processor = await check({ ca: "Processor" });
+  expect(processor.pck).toMatchObject({ ca: "Processor", piid: undefined, smtEnabled: undefined });
+});
+
+test.for([
+  ["a part missing", (parts: Uint8Array[]) => parts.slice(1)],
+  ["the TCB missing", (parts: Uint8Array[]) => parts.filter((_, i) => i !== 1)],
+  ["the instance missing", (parts: Uint8Array[]) => parts.filter((_, i) => i !== 5)],
+  ["the configuration missing", (parts: Uint8Array[]) => parts.slice(0, 6)],
+  ["a part twice", (parts: Uint8Array[]) => [...parts, parts[0] as Uint8Array]],
+  [
+    "an unknown part",
+    (parts: Uint8Array[]) => [...parts, der.sequence(der.oid("1.2.840.113741.1.13.1.8"), der.null())],
+  ],
+  [
+    "a part of another tree",
+    (parts: Uint8Array[]) => [...parts, der.sequence(der.oid("1.2.840.113741.1.14.1"), der.null())],
+  ],
+  [
+    "something after a value",
+    (parts: Uint8Array[]) => [
+      ...parts.slice(1),
+      der.sequence(der.oid("1.2.840.113741.1.13.1.1"), der.octets(new Uint8Array(16)), der.null()),
+    ],
+  ],
+  [
+    "an unknown SGX type",
+    (parts: Uint8Array[]) =>
+      parts.map((part, i) =>
+        i === 4 ? der.sequence(der.oid("1.2.840.113741.1.13.1.5"), der.enumerated(3)) : part,
+      ),
+  ],
+] as const)("SGX extension with %s", async ([, sgxParts]) => {
+  expect(await refusedBy(async () => await check({ sgxParts }))).toBe("tdx.pck-extension");
+});
+
+test.for([
+  ["PPID", { ppid: new Uint8Array(15) }],
+  ["PIID", { piid: new Uint8Array(17) }],
+  ["FMSPC", { fmspc: new Uint8Array(5) }],
+  ["PCEID", { pceId: new Uint8Array(3) }],
+  ["component", { components: [256, ...Array.from({ length: 15 }, () => 0)] }],
+  ["PCESVN", { pceSvn: 65_536 }],
+  ["number of components", { components: [1, 2, 3] }],
+] as const)("SGX extension with a %s of another size", async ([, pck]) => {
+  expect(await refusedBy(async () => await check({ pck }))).toBe("tdx.pck-extension");
+});
+
+test("facts carry what was signed", async () => {
+  const reportData = Uint8Array.from({ length: 64 }, (_, i) => i);
+  const mrConfigId = new Uint8Array(48).fill(0xcd);
+  const { body, lifetimes } = await check({ version: 5, reportData, mrConfigId });
+  expect(toHex(body.reportData)).toBe(toHex(reportData));
+  expect(toHex(body.mrConfigId)).toBe("cd".repeat(48));
+  expect(toHex(body.rtmrs[2] as Uint8Array)).toBe("22".repeat(48));
+  expect(lifetimes.tcbInfo).toEqual({ from: MADE_TDX_NOW - 5 * DAY, until: MADE_TDX_NOW + 25 * DAY });
+});

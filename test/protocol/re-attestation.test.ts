@@ -1,0 +1,231 @@
+// Evidence again during a connection: renewed, changed, refused, missing, replayed; and what a frozen connection lets through.
+
+import { expect, test } from "vitest";
+import { encodeAux } from "../../protocol/attestation/aux.ts";
+import type { Evidence } from "../../protocol/attestation/evidence.ts";
+import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AttestationEvent, ConnectOptions } from "../../protocol/session/api.ts";
+import { connect } from "../../protocol/session/connect.ts";
+import type { EvidenceRequest, GuestServices } from "../../protocol/session/guest-connection.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { fastClock, ManualClock } from "../support/clocks.ts";
+import { memoryPipes } from "../support/memory-pipe.ts";
+import { clientOptions, testGuest } from "../support/session.ts";
+
+const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
+
+/** A simulated machine: another secret key is another machine, or the same one after a reboot. */
+class Machine {
+  secretKey = nodeSuite.randomBytes(32);
+  instance = "test";
+  sick: SealttyError | undefined;
+  /** What it gave, in order. */
+  readonly given: Evidence[] = [];
+  /** Gives this instead, whatever was asked. */
+  replay: Evidence | undefined;
+
+  readonly collect: GuestServices["collectEvidence"] = async ({ makeBinder }: EvidenceRequest) => {
+    if (this.sick !== undefined) throw this.sick;
+    const { secretKey, instance } = this;
+    const aux = encodeAux(
+      simulatedParts({ publicKey: nodeSuite.ed25519PublicKey(secretKey), instance }),
+    );
+    const quote = signSimulatedQuote(nodeSuite, secretKey, makeBinder("simulated", aux));
+    const evidence: Evidence = this.replay ?? { type: "simulated", quote, aux };
+    this.given.push(evidence);
+    return evidence;
+  };
+}
+
+async function open(own: Partial<ConnectOptions> = {}) {
+  const clock = fastClock(10);
+  const machine = new Machine();
+  const guest = testGuest(clock, { collectEvidence: machine.collect });
+  const pipes = memoryPipes();
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  const events: AttestationEvent[] = [];
+  const attested = await connect(
+    clientOptions(clock, async () => pipes.client, { onAttestation: (event) => events.push(event), ...own }),
+  );
+  const session = await attested.authenticate({ method: "none", user: "root" });
+  return { machine, guest, events, attested, session };
+}
+
+test("the same guest is renewed, with evidence of its own each time", async () => {
+  const { machine, events, session } = await open();
+  await session.reattest();
+  await session.reattest();
+  expect(events.map((event) => event.kind)).toEqual(["renewed", "renewed"]);
+  const [first, second, third] = machine.given.map((evidence) => Buffer.from(evidence.quote).toString("hex"));
+  expect(new Set([first, second, third]).size).toBe(3); // the binder differs: a count and a nonce
+  const renewed = events[0];
+  expect(renewed?.kind === "renewed" && renewed.verified.claims.fresh).toMatch(/asked for again \(1\)/);
+  await session.close();
+});
+
+test("asking twice at once is one question", async () => {
+  const { machine, events, session } = await open();
+  await Promise.all([session.reattest(), session.reattest()]);
+  expect(events).toHaveLength(1);
+  expect(machine.given).toHaveLength(2);
+  await session.close();
+});
+
+test("a changed guest freezes the session both ways until the user goes on", async () => {
+  const { machine, guest, events, session } = await open();
+  const channel = await session.openChannel(LOGIN);
+  await channel.write(utf8("before"));
+  expect(await channel.stdout.read()).toEqual(utf8("before"));
+  const process = guest.processes[0];
+
+  machine.secretKey = nodeSuite.randomBytes(32); // rebooted, or another machine
+  await session.reattest();
+  expect(session.frozen).toBe(true);
+  const [event] = events;
+  expect(event?.kind).toBe("changed");
+  expect(event?.kind === "changed" && event.changes.map(({ name, scope }) => ({ name, scope }))).toEqual([
+    { name: "simulated.key", scope: "boot" },
+  ]);
+
+  process?.print(utf8("secret prompt: "));
+  let written = false;
+  let shown: Uint8Array | undefined;
+  const writing = channel.write(utf8("password")).then(() => {
+    written = true;
+  });
+  const reading = channel.stdout.read().then((bytes) => {
+    shown = bytes;
+  });
+  channel.signal("SIGINT");
+  channel.resize(132, 43);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(written).toBe(false);
+  expect(shown).toBeUndefined();
+  expect(process?.input).toHaveLength(1);
+  expect(process?.events).toEqual([]);
+  await session.reattest(); // asking changes nothing while frozen
+  expect(events).toHaveLength(1);
+
+  session.goOn();
+  await Promise.all([writing, reading]);
+  expect(shown).toEqual(utf8("secret prompt: "));
+  expect(await channel.stdout.read()).toEqual(utf8("password"));
+  expect(process?.events).toEqual(["SIGINT", "resize 132x43"]);
+  await session.reattest(); // what was accepted counts from now on
+  expect(events.map(({ kind }) => kind)).toEqual(["changed", "renewed"]);
+  await session.close();
+});
+
+test("bytes written before the freeze and still unsent do not leave either", async () => {
+  const { machine, guest, session } = await open();
+  const channel = await session.openChannel(LOGIN);
+  await channel.write(utf8("a"));
+  await channel.stdout.read();
+  machine.secretKey = nodeSuite.randomBytes(32);
+  const asking = session.reattest();
+  while (!session.frozen) await new Promise((resolve) => setTimeout(resolve, 1));
+  await asking;
+  void channel.write(utf8("typed too late"));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(guest.processes[0]?.input.map((bytes) => Buffer.from(bytes).toString())).toEqual(["a"]);
+  await session.close();
+});
+
+test("a frozen session that is closed shows nothing of what came meanwhile, and no exit", async () => {
+  const { machine, guest, session } = await open();
+  const channel = await session.openChannel(LOGIN);
+  machine.secretKey = nodeSuite.randomBytes(32);
+  await session.reattest();
+  const reading = channel.stdout.read().then(
+    (bytes) => bytes,
+    (error: Error) => error.message,
+  );
+  guest.processes[0]?.print(utf8("forged"));
+  guest.processes[0]?.finish({ kind: "exited", status: 0 });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await session.close();
+  expect(await reading).toMatch(/closed/);
+  await expect(channel.exit).rejects.toThrow("closed");
+});
+
+test("evidence that the policy no longer accepts freezes, with the refusal", async () => {
+  const { machine, events, session } = await open();
+  machine.instance = "other";
+  await session.reattest();
+  const [event] = events;
+  expect(event?.kind === "changed" && event.refusal?.check).toBe("simulated.instance");
+  expect(session.frozen).toBe(true);
+  await session.close();
+});
+
+test("the evidence of the beginning, and that of an earlier renewal, are refused when they come again", async () => {
+  for (const which of [0, 1]) {
+    const { machine, events, session } = await open();
+    await session.reattest();
+    machine.replay = machine.given[which] as Evidence;
+    await session.reattest();
+    expect(events.map(({ kind }) => kind)).toEqual(["renewed", "changed"]);
+    const last = events[1];
+    expect(last?.kind === "changed" && last.refusal?.check).toBe("simulated.binding");
+    await session.close();
+  }
+});
+
+test("a guest that can collect none is told, counted, and asked again; nothing freezes", async () => {
+  const { machine, events, session } = await open();
+  machine.sick = new SealttyError("evidence-unavailable", "throttled");
+  await session.reattest();
+  await session.reattest();
+  machine.sick = undefined;
+  await session.reattest();
+  machine.sick = new SealttyError("evidence-unavailable", "throttled");
+  await session.reattest();
+  expect(events.map((event) => (event.kind === "unavailable" ? event.inARow : event.kind))).toEqual([
+    1,
+    2,
+    "renewed",
+    1,
+  ]);
+  expect(session.frozen).toBe(false);
+  await session.close();
+});
+
+test("it is asked for by itself, every so often", async () => {
+  const { POLICY_DEFAULTS } = await import("../../protocol/attestation/policy/model.ts");
+  const { ReAttestation } = await import("../../protocol/session/re-attestation.ts");
+  const clock = new ManualClock();
+  const { attested, session } = await open();
+  let asked = 0;
+  const again = new ReAttestation(
+    {
+      clock,
+      every: POLICY_DEFAULTS.reattestEvery * 1000,
+      renew: async () => {
+        asked++;
+        return attested.verified;
+      },
+      freeze: () => {},
+      thaw: () => {},
+      tell: () => {},
+    },
+    attested.verified,
+  );
+  const settle = async () => {
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+  };
+  clock.advance(599_000);
+  await settle();
+  expect(asked).toBe(0);
+  clock.advance(1000);
+  await settle();
+  expect(asked).toBe(1);
+  clock.advance(600_000);
+  await settle();
+  expect(asked).toBe(2);
+  again.stop();
+  clock.advance(6_000_000);
+  expect(asked).toBe(2);
+  await session.close();
+});
