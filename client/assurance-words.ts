@@ -45,8 +45,7 @@ export function assuranceWords(assurance: Assurance): AssuranceWords {
       return {
         badge: "SIMULATED",
         headline: "This proves nothing",
-        meaning:
-          "The evidence is made up, for trying sealtty out. Anyone, the host included, can make it.",
+        meaning: "The evidence is made up, for trying sealtty out. Anyone, the host included, can make it.",
         tone: "danger",
         icon: "shield-alert",
       };

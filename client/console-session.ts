@@ -175,7 +175,8 @@ export function startConsoleSession(
   const comparedWithBefore = async (claims: AppraisedClaims): Promise<boolean> => {
     const before = parts.seen.recall(config.identity, config.address);
     const since = before && sinceSeen(before, valuesToKeep(claims));
-    if (since !== undefined && since.lasting.length > 0 && !(await views.askAboutChanges(since))) return false;
+    if (since !== undefined && since.lasting.length > 0 && !(await views.askAboutChanges(since)))
+      return false;
     if (since !== undefined) views.showSeen(since);
     remember(claims);
     return true;

@@ -81,7 +81,8 @@ export class FreshnessView {
       inARow === 1
         ? `The last check had no answer${words}.`
         : `The last ${inARow} checks had no answer${words}.`;
-    if (this.#asking) this.#tell("The guest could not show new evidence this time. What was verified before stands.");
+    if (this.#asking)
+      this.#tell("The guest could not show new evidence this time. What was verified before stands.");
     this.#tick();
   }
 
@@ -100,7 +101,8 @@ export class FreshnessView {
     const when = dateWords(seen.at);
     if (seen.lasting.length > 0) {
       const what = seen.lasting.map(({ words }) => plainText(words, 120));
-      const more = what.length > 4 ? `${what.slice(0, 4).join(", ")} and ${what.length - 4} more` : what.join(", ");
+      const more =
+        what.length > 4 ? `${what.slice(0, 4).join(", ")} and ${what.length - 4} more` : what.join(", ");
       this.#seen.textContent = `Changed since you last looked (${when}), as you expected: ${more}.`;
     } else if (seen.rebooted) {
       this.#seen.textContent = `Rebooted since you last looked (${when}).`;

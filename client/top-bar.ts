@@ -177,8 +177,7 @@ const KEYS: readonly (readonly [string, string])[] = [
 ];
 
 function badgeWords(assurance: Assurance | "refused" | "changed" | undefined) {
-  if (assurance === undefined)
-    return { badge: "Not verified yet", tone: "neutral", icon: "shield" } as const;
+  if (assurance === undefined) return { badge: "Not verified yet", tone: "neutral", icon: "shield" } as const;
   if (assurance === "refused") return { badge: "Refused", tone: "danger", icon: "shield-alert" } as const;
   if (assurance === "changed") return { badge: "Changed", tone: "danger", icon: "shield-alert" } as const;
   return assuranceWords(assurance);

@@ -1,25 +1,27 @@
-// What the models ask: one entry for each .pv file, as switches that generate.mjs knows.
+// What the models ask: one entry for each .pv file, as switches that generate.mjs, roles.mjs and terms.mjs know.
 
 /** The strongest siblings: genuine guests whose keys, sessions and programs are all the adversary's. */
 const SIBLINGS = { binding: "product", leaked: true, claims: ["document"] };
 const RENEWALS = { binding: "product", claims: ["document", "boot"] };
 
 /**
- * binding      what the report signs: generate.mjs, BINDINGS
+ * binding      what the report signs: terms.mjs, BINDINGS
  * unbound      what the product's binder leaves out: "type" or "aux"
  * keys         events carry the transport keys too
  * agree        events carry this too: "aux" or "type"
  * evidence     "clear": evidence travels outside the sealed channel, as a saved file does
  * leaked       every guest's static key is public from the start      kem   false: plain NX
  * claims       what a report says beside its measurement and binder: instance (an abstract one; the default), document
- *              (HOST_DATA, MRCONFIGID or a PCR: digest of an instance document), author, chip, boot (REPORT_ID, resetCount)
+ *              (HOST_DATA, MRCONFIGID or a PCR: digest of an instance document), author, owner (MROWNER), chip, boot
+ *              (REPORT_ID, resetCount)
  * pins         what the policy compares; default: measurement and all claims but boot
  * staticPinned the policy has the guest's static key      instanceKey   the policy has an instance key; "leaked": public
  * others       which reports the adversary gets from genuine hardware, for any binder: of "instances" other than the
  *              owner's (default), "images" that are not the owner's (here the image itself names its users), other "chips"
  * hostDocument the host delivers the instance document; who checks its digest: "guest", "client"
  * renewal      evidence is asked for again in phase 1, in the clear, when the exporter has leaked: what its binder has
- *              ("counter", "nonce"), and whether the boot is compared; `reboots`: the owner's guest then runs elsewhere, taken over
+ *              ("counter", "nonce"), and whether the boot is compared
+ * reboots      the owner's guest is started once more in phase 1, and is the adversary's then
  * later        what leaks in phase 1, when sessions are over: static, report (the hardware's key), dh, kem
  * user         user authentication: signature over h, or over the client nonce only
  * secure       expected: agreement and secrecy hold; or one answer for each query behind the first
@@ -220,6 +222,15 @@ export const VARIANTS = [
     pins: ["author"],
     others: "images",
     secure: true,
+  },
+  {
+    file: "sibling-owner-field",
+    claim:
+      "Measurement and a field that whoever starts a guest sets freely, and that means nothing to the image (MROWNER): the sibling has the owner's value.",
+    ...SIBLINGS,
+    claims: ["document", "owner"],
+    pins: ["measurement", "owner"],
+    secure: false,
   },
   {
     file: "sibling-instance-key",

@@ -162,18 +162,16 @@ export class Section<S extends object> {
   #entry<F extends keyof S>(field: F, value: S[F]): Entry {
     const key = this.#keys[field];
     const byDefault = this.#defaultOf(field);
-    const meaning = key.kind.meaning(value);
-    const isDefault =
-      byDefault !== undefined && JSON.stringify(key.kind.meaning(byDefault)) === JSON.stringify(meaning);
+    const written = key.kind.write(value);
     return {
       path: this.path(key.name),
       name: key.name,
       words: key.words,
-      written: key.kind.write(value),
-      isDefault,
+      written,
+      isDefault: byDefault !== undefined && inline(key.kind.write(byDefault)) === inline(written),
       strict: key.strict,
       risk: key.risk?.(value),
-      meaning,
+      meaning: key.kind.meaning(value),
     };
   }
 }

@@ -13,6 +13,8 @@ const expected = JSON.parse(read("expected.json")) as Record<string, Record<stri
 interface Generator {
   readonly models: Readonly<Record<string, string>>;
   readonly expected: unknown;
+}
+interface Terms {
   readonly LABELS: Readonly<Record<string, string>>;
   readonly BINDER: Readonly<Record<string, string>>;
   readonly RENEWAL_BINDER: Readonly<Record<string, string>>;
@@ -25,6 +27,7 @@ interface Runner {
 const load = async <T>(file: string): Promise<T> =>
   (await import(/* @vite-ignore */ fileURLToPath(new URL(file, folder)))) as T;
 const generator = await load<Generator>("generate.mjs");
+const terms = await load<Terms>("terms.mjs");
 const runner = await load<Runner>("run.mjs");
 
 test("the committed models and expected.json are what generate.mjs makes", () => {
@@ -61,10 +64,14 @@ describe.each(files)("%s", (file) => {
   });
 });
 
-test("labels and hashed parts are those of protocol/attestation/binder.ts", () => {
-  const binder = readFileSync(new URL("../protocol/attestation/binder.ts", import.meta.url), "utf8");
-  const labels = [...binder.matchAll(/utf8\("([^"]+)"\)/g)].map((match) => match[1]);
-  expect(new Set(labels)).toEqual(new Set(Object.values(generator.LABELS)));
+test("labels and hashed parts are those of protocol/attestation", () => {
+  const source = (file: string): string =>
+    readFileSync(new URL(`../protocol/attestation/${file}`, import.meta.url), "utf8");
+  const binder = source("binder.ts");
+  const labels = [...(binder + source("instance/key-proof.ts")).matchAll(/utf8\("([^"]+)"\)/g)].map(
+    (match) => match[1],
+  );
+  expect(new Set(labels)).toEqual(new Set(Object.values(terms.LABELS)));
   const hashedIn = (name: string): (string | undefined)[] => {
     const from = binder.indexOf(`function ${name}(`);
     const body = binder.slice(from, binder.indexOf("\n}", from));
@@ -72,12 +79,12 @@ test("labels and hashed parts are those of protocol/attestation/binder.ts", () =
       .map((match) => match[1])
       .filter((part) => part !== ")");
   };
-  expect(hashedIn("binderOf")).toEqual(Object.keys(generator.BINDER));
-  expect(hashedIn("renewalBinderOf")).toEqual(Object.keys(generator.RENEWAL_BINDER));
-  expect(hashedIn("keyProofContext")).toEqual(Object.keys(generator.KEY_PROOF));
+  expect(hashedIn("binderOf")).toEqual(Object.keys(terms.BINDER));
+  expect(hashedIn("renewalBinderOf")).toEqual(Object.keys(terms.RENEWAL_BINDER));
+  expect(hashedIn("keyProofContext")).toEqual(Object.keys(terms.KEY_PROOF));
   for (const file of files) {
     const declared = [...read(file).matchAll(/^const (label_\w+): bitstring\. \(\* "([^"]+)" \*\)$/gm)];
-    expect(Object.fromEntries(declared.map((match) => [match[1], match[2]]))).toEqual(generator.LABELS);
+    expect(Object.fromEntries(declared.map((match) => [match[1], match[2]]))).toEqual(terms.LABELS);
   }
 });
 

@@ -11,6 +11,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { collectEvidence } from "./collect.ts";
 import type { CollateralSource } from "./collateral-source.ts";
 import { TPM_EVENT_LOG, readEventLog } from "./event-log-file.ts";
 import { checkQuoteFormat } from "./hardware-report.ts";
@@ -133,7 +134,7 @@ export class AzureEvidenceProvider implements EvidenceProvider {
   }
 
   async probe(): Promise<void> {
-    await this.quote(this.#options.suite.randomBytes(64), await this.prepareAux());
+    await collectEvidence(this, { makeBinder: () => this.#options.suite.randomBytes(64) });
   }
 
   close(): Promise<void> {

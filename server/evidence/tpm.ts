@@ -20,7 +20,7 @@ import {
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { StaleAuxError } from "./collect.ts";
+import { StaleAuxError, collectEvidence } from "./collect.ts";
 import { TPM_EVENT_LOG, readEventLog } from "./event-log-file.ts";
 import {
   TPM_DEVICE,
@@ -102,7 +102,7 @@ export class TpmEvidenceProvider implements EvidenceProvider {
   }
 
   async probe(): Promise<void> {
-    await this.quote(this.#suite.randomBytes(64), await this.prepareAux());
+    await collectEvidence(this, { makeBinder: () => this.#suite.randomBytes(64) });
   }
 
   /** Flushes the key and closes the device. Idempotent; never throws. */

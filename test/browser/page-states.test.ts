@@ -1,103 +1,16 @@
 // Every state of the page, with a scripted guest, under the strict headers: it renders, violates nothing, calls nobody.
 // Screenshots go to test-results/browser/ for people to look at.
 
-import { mkdir } from "node:fs/promises";
-import path from "node:path";
 import type { Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import {
-  launchBrowser,
-  refuseFaults,
-  watchFaults,
-  type PageFaults,
-  type TestBrowser,
-} from "../support/browser.ts";
-import "./fake-page/window.ts";
-import { servePage, type PageServer } from "./page-server.ts";
+import { beforeEach, describe, expect, test } from "vitest";
+import { inNewPages, NARROW, SCREEN, TOKEN, WIDE } from "./fake-page/driver.ts";
 
-const SHOTS = path.join(import.meta.dirname, "../../test-results/browser");
-const TOKEN = "#t=0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-const WIDE = { width: 1280, height: 800 };
-const NARROW = { width: 400, height: 800 };
-
-let server: PageServer;
-let browser: TestBrowser;
+const driver = inNewPages();
+const { visit, stateOf, inState, shoot, shootBoth, signIn, output, typed, terminalText } = driver;
 let page: Page;
-let faults: PageFaults;
-
-beforeAll(async () => {
-  await mkdir(SHOTS, { recursive: true });
-  [server, browser] = await Promise.all([
-    servePage(path.join(import.meta.dirname, "fake-page")),
-    launchBrowser({ colorScheme: "dark" }),
-  ]);
+beforeEach(() => {
+  page = driver.page;
 });
-afterAll(async () => {
-  await browser?.close();
-  await server?.close();
-});
-beforeEach(async () => {
-  page = await browser.context.newPage();
-  page.on("dialog", (dialog) => void dialog.accept()); // leaving a live session asks
-  faults = watchFaults(page, server.origin);
-});
-afterEach(async () => {
-  refuseFaults(faults);
-  await page.close();
-});
-
-async function visit(query = "", fragment = TOKEN): Promise<void> {
-  await page.goto(`${server.origin}/${query === "" ? "" : `?${query}`}${fragment}`);
-}
-const stateOf = () => page.locator("#page").getAttribute("data-state");
-const inState = (state: string) => page.waitForSelector(`#page[data-state="${state}"]`);
-
-async function shoot(name: string): Promise<void> {
-  // The terminal draws on animation frames.
-  await page.waitForTimeout(200);
-  await page.screenshot({ path: path.join(SHOTS, `${name}.png`) });
-}
-async function shootBoth(name: string): Promise<void> {
-  await page.setViewportSize(WIDE);
-  await shoot(`${name}-wide`);
-  await page.setViewportSize(NARROW);
-  await shoot(`${name}-narrow`);
-  await page.setViewportSize(WIDE);
-}
-
-async function signIn(
-  query = "",
-  assurance: "hardware" | "host-vouched" | "simulated" = "hardware",
-): Promise<void> {
-  await visit(query);
-  await page.evaluate((assurance) => {
-    window.fake.state({ phase: "waiting-for-guest" });
-    window.fake.attest(assurance);
-  }, assurance);
-  await inState("signing-in");
-  await page.evaluate(() => window.fake.admit());
-  await inState("live");
-}
-const output = (text: string) => page.evaluate((text) => window.fake.output(text), text);
-const typed = () => page.evaluate(() => new TextDecoder().decode(Uint8Array.from(window.fake.input)));
-const terminalText = () =>
-  page.evaluate(() =>
-    [...document.querySelectorAll(".xterm-accessibility-tree > div")]
-      .map((row) => row.textContent)
-      .join("\n"),
-  );
-
-const SCREEN = [
-  "\x1b]0;operator@db-primary: ~\x07",
-  "\x1b[1;32moperator@db-primary\x1b[0m:\x1b[1;34m~\x1b[0m$ systemctl status postgresql\r\n",
-  "\x1b[32m●\x1b[0m postgresql.service - PostgreSQL database server\r\n",
-  "     Loaded: loaded (/usr/lib/systemd/system/postgresql.service; \x1b[32menabled\x1b[0m)\r\n",
-  "     Active: \x1b[1;32mactive (running)\x1b[0m since Tue 2026-03-03 08:14:02 UTC; 3h ago\r\n",
-  "   Main PID: 812 (postgres)\r\n",
-  "┌──────────┬────────┐\r\n│ database │  size  │\r\n├──────────┼────────┤\r\n│ ledger   │ 18 GiB │\r\n└──────────┴────────┘\r\n",
-  "\x1b[31mred\x1b[0m \x1b[33myellow\x1b[0m \x1b[35mmagenta\x1b[0m \x1b[36mcyan\x1b[0m \x1b[90mgrey\x1b[0m\r\n",
-  "\x1b[1;32moperator@db-primary\x1b[0m:\x1b[1;34m~\x1b[0m$ ",
-].join("");
 
 describe("before a connection", () => {
   test("loading", async () => {
@@ -108,7 +21,7 @@ describe("before a connection", () => {
 
   test("the token leaves the address bar and the history at once", async () => {
     await visit("loading=1");
-    expect(page.url()).toBe(`${server.origin}/?loading=1`);
+    expect(page.url()).toBe(`${driver.origin}/?loading=1`);
     expect(await page.evaluate(() => location.hash)).toBe("");
   });
 
@@ -488,11 +401,11 @@ describe("a guest that attacks its terminal", () => {
     await page.waitForFunction(() => document.title.includes("AMD"));
     expect(await page.title()).toBe("db-primary · sealtty · guest title: evil AMD SEV verified");
     expect(await page.locator(".top-bar").textContent()).not.toContain("AMD");
-    expect(await page.locator("#trust-panel").textContent()).not.toContain("AMD");
+    expect(await page.locator("#trust-panel").textContent()).not.toMatch(/evil|SEV verified/);
   });
 
   test("a clipboard read gets no answer; a write asks first, and Block holds", async () => {
-    await browser.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: server.origin });
+    await driver.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: driver.origin });
     await signIn();
     await page.evaluate(() => navigator.clipboard.writeText("MY PASSWORD"));
     await page.locator(".xterm-screen").click();
@@ -585,6 +498,6 @@ describe("pasting and links", () => {
     expect(words).toContain("user name in front of the host");
     await shoot("link");
     await page.getByRole("button", { name: "Cancel" }).click();
-    expect(browser.context.pages().filter((each) => each.url().includes("xn--"))).toEqual([]);
+    expect(driver.context.pages().filter((each) => each.url().includes("xn--"))).toEqual([]);
   });
 });

@@ -127,7 +127,7 @@ test("bytes written before the freeze and still unsent do not leave either", asy
   const asking = session.reattest();
   while (!session.frozen) await new Promise((resolve) => setTimeout(resolve, 1));
   await asking;
-  void channel.write(utf8("typed too late"));
+  channel.write(utf8("typed too late")).catch(() => {}); // the connection is closed before it may leave
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(guest.processes[0]?.input.map((bytes) => Buffer.from(bytes).toString())).toEqual(["a"]);
   await session.close();

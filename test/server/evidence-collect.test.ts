@@ -1,36 +1,38 @@
 // The collector: one at a time, at a bounded rate, with a bounded queue; and the simulated provider.
 
 import { expect, test } from "vitest";
-import { appraise } from "../../protocol/attestation/appraisal.ts";
+import { appraise, commitmentOf } from "../../protocol/attestation/appraisal.ts";
+import { decodeAux } from "../../protocol/attestation/aux.ts";
 import { binderOf } from "../../protocol/attestation/binder.ts";
+import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
-import type { Clock } from "../../protocol/clock.ts";
+import { VENDOR_ROOTS } from "../../protocol/attestation/roots.ts";
 import { EvidenceCollector, StaleAuxError, collectEvidence } from "../../server/evidence/collect.ts";
 import { SimulatedEvidenceProvider } from "../../server/evidence/simulated.ts";
 import { newContext, signatures, suite } from "../protocol/attestation/support.ts";
+import { HandClock } from "./support/hand-clock.ts";
 
-/** Time that passes only when someone waits for it. */
-class HandClock implements Clock {
-  time = 0;
-  now() {
-    return this.time;
-  }
-  after(delay: number, callback: () => void) {
-    this.time += delay;
-    queueMicrotask(callback);
-    return () => {};
-  }
-  soon(callback: () => void) {
-    queueMicrotask(callback);
-  }
-}
+const checkInput = {
+  suite,
+  signatures,
+  acceptSimulated: true,
+  now: Date.now(),
+  roots: VENDOR_ROOTS,
+  collateral: NO_COLLATERAL,
+};
 
 const stale = () => new StaleAuxError("evidence-unavailable", "changed");
-const binder = () => new Uint8Array(64);
+const request = { makeBinder: () => new Uint8Array(64) };
 
 function fakeProvider(quote: () => Promise<Uint8Array>): EvidenceProvider {
-  return { type: "simulated", prepareAux: async () => new Uint8Array(1), quote };
+  return {
+    type: "simulated",
+    prepareAux: async () => ({ simulated: Uint8Array.of(7) }),
+    quote,
+    probe: async () => void (await quote()),
+    close: async () => {},
+  };
 }
 
 test("collectEvidence() gives up after three stale attempts, and at once on another error", async () => {
@@ -39,13 +41,13 @@ test("collectEvidence() gives up after three stale attempts, and at once on anot
     calls++;
     throw stale();
   });
-  await expect(collectEvidence(always, binder)).rejects.toBeInstanceOf(StaleAuxError);
+  await expect(collectEvidence(always, request)).rejects.toBeInstanceOf(StaleAuxError);
   expect(calls).toBe(3);
   const broken = fakeProvider(async () => {
     calls++;
     throw new Error("no");
   });
-  await expect(collectEvidence(broken, binder)).rejects.toThrow("no");
+  await expect(collectEvidence(broken, request)).rejects.toThrow("no");
   expect(calls).toBe(4);
 });
 
@@ -62,7 +64,7 @@ test("the collector starts at most N a second, one at a time, in order, and a fa
     return new Uint8Array([starts.length]);
   });
   const collector = new EvidenceCollector({ provider, clock, perSecond: 4 });
-  const results = await Promise.allSettled([1, 2, 3, 4].map(() => collector.collect(binder)));
+  const results = await Promise.allSettled([1, 2, 3, 4].map(() => collector.collect(request)));
   expect(starts).toEqual([0, 250, 500, 750]);
   expect(results.map((result) => result.status)).toEqual(["fulfilled", "rejected", "fulfilled", "fulfilled"]);
 });
@@ -75,10 +77,10 @@ test("the collector turns callers away once too many wait, and takes them again 
     perSecond: 1000,
     maxWaiting: 2,
   });
-  const results = await Promise.allSettled([1, 2, 3].map(() => collector.collect(binder)));
+  const results = await Promise.allSettled([1, 2, 3].map(() => collector.collect(request)));
   expect(results.map((result) => result.status)).toEqual(["fulfilled", "fulfilled", "rejected"]);
   expect((results[2] as PromiseRejectedResult).reason.code).toBe("limit-exceeded");
-  await collector.collect(binder);
+  await collector.collect(request);
 });
 
 test("the simulated provider needs its opt-in, and its evidence is accepted as simulated", async () => {
@@ -89,8 +91,32 @@ test("the simulated provider needs its opt-in, and its evidence is accepted as s
   );
   const provider = new SimulatedEvidenceProvider("simulated-for-testing", suite, "demo");
   const context = newContext();
-  const evidence = await collectEvidence(provider, (aux) => binderOf(suite, context, "simulated", aux));
+  const evidence = await collectEvidence(provider, {
+    makeBinder: (aux) => binderOf(suite, context, "simulated", aux),
+  });
   const policy = parsePolicy('version = 1\nminimumAssurance = "simulated"\n[simulated]\ninstance = "demo"');
-  const guest = await appraise({ evidence, context, policy, suite, signatures, acceptSimulated: true });
+  const guest = await appraise({ ...checkInput, evidence, commitment: commitmentOf(suite, context), policy });
   expect(guest.claims.assurance).toBe("simulated");
+});
+
+test("common parts travel in aux beside the provider's own, under one binder; a probe takes its turn", async () => {
+  const provider = fakeProvider(async () => new Uint8Array(1));
+  const clock = new HandClock();
+  const collector = new EvidenceCollector({ provider, clock, perSecond: 1 });
+  let covered: Uint8Array | undefined;
+  const evidence = await collector.collect({
+    makeBinder: (aux) => {
+      covered = aux;
+      return new Uint8Array(64);
+    },
+    commonParts: { instanceDocument: Uint8Array.of(1), sshHostKeys: Uint8Array.of(2) },
+  });
+  expect(covered).toEqual(evidence.aux);
+  expect(decodeAux("simulated", evidence.aux)).toEqual({
+    simulated: Uint8Array.of(7),
+    instanceDocument: Uint8Array.of(1),
+    sshHostKeys: Uint8Array.of(2),
+  });
+  await collector.probe();
+  expect(clock.now()).toBe(1000);
 });

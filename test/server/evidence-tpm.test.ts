@@ -1,95 +1,27 @@
 // The TPM provider against a real software TPM (swtpm), end to end with the appraisal, and against TPMs that misbehave.
 
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { type Socket, connect } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { appraise, describeUnderNoPolicy } from "../../protocol/attestation/appraisal.ts";
+import { appraise, commitmentOf, describeUnderNoPolicy } from "../../protocol/attestation/appraisal.ts";
+import type { AuxParts } from "../../protocol/attestation/aux.ts";
 import { binderOf } from "../../protocol/attestation/binder.ts";
+import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
-import { decodeTpmAux } from "../../protocol/attestation/tpm/quote.ts";
-import { concat, lv16, toHex, u16, u32, u8 } from "../../protocol/bytes.ts";
+import { VENDOR_ROOTS } from "../../protocol/attestation/roots.ts";
+import { concat, toHex, u16, u32 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { StaleAuxError, collectEvidence } from "../../server/evidence/collect.ts";
-import {
-  DEFAULT_PCRS,
-  TpmEvidenceProvider,
-  type TpmTransmit,
-  openTpmEvidence,
-} from "../../server/evidence/tpm.ts";
+import { DEFAULT_PCRS, TpmEvidenceProvider, openTpmEvidence } from "../../server/evidence/tpm.ts";
 import { newContext, refusedBy, signatures, suite } from "../protocol/attestation/support.ts";
-
-const hasSwtpm = spawnSync("swtpm", ["--version"]).status === 0;
+import { Swtpm, hasSwtpm } from "./support/swtpm.ts";
 
 if (!hasSwtpm)
   test("swtpm is absent: the tests with a real TPM did not run", () => {
     expect(hasSwtpm).toBe(false);
     console.warn("Install swtpm to run the TPM integration tests.");
   });
-
-/** A software TPM in a directory of its own. */
-class Swtpm {
-  #process: ChildProcess | undefined;
-  #socket: Socket | undefined;
-  #waiting: ((bytes: Uint8Array) => void) | undefined;
-  #received: Uint8Array = new Uint8Array();
-  readonly directory: string;
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  async start(): Promise<void> {
-    const server = join(this.directory, "server.sock");
-    const control = join(this.directory, "control.sock");
-    for (const path of [server, control]) rmSync(path, { force: true });
-    this.#process = spawn(
-      "swtpm",
-      [
-        ...["socket", "--tpm2", "--tpmstate", `dir=${this.directory}`],
-        ...["--server", `type=unixio,path=${server}`, "--ctrl", `type=unixio,path=${control}`],
-        ...["--flags", "not-need-init,startup-clear"],
-      ],
-      { stdio: "ignore" },
-    );
-    for (let i = 0; i < 200 && !existsSync(server); i++) await new Promise((done) => setTimeout(done, 25));
-    const socket = connect(server);
-    this.#socket = socket;
-    socket.on("data", (chunk) => {
-      this.#received = concat(this.#received, chunk);
-      if (this.#received.length < 6) return;
-      const length = Buffer.from(this.#received).readUInt32BE(2);
-      if (this.#received.length < length) return;
-      const response = this.#received.subarray(0, length);
-      this.#received = this.#received.slice(length);
-      this.#waiting?.(response);
-    });
-    await new Promise<void>((done, failed) => socket.once("connect", done).once("error", failed));
-  }
-
-  readonly transmit: TpmTransmit = (command) =>
-    new Promise((resolve) => {
-      this.#waiting = resolve;
-      this.#socket?.write(command);
-    });
-
-  async extend(pcr: number, digest: Uint8Array): Promise<void> {
-    const auth = concat(u32(9), u32(0x40000009), lv16(new Uint8Array()), u8(0), lv16(new Uint8Array()));
-    const body = concat(u32(0x182), u32(pcr), auth, u32(1), u16(0x0b), digest);
-    const response = await this.transmit(concat(u16(0x8002), u32(6 + body.length), body));
-    if (toHex(response.subarray(6, 10)) !== "00000000") throw new Error("TPM2_PCR_Extend failed");
-  }
-
-  async stop(): Promise<void> {
-    this.#socket?.destroy();
-    const process = this.#process;
-    if (process === undefined || process.exitCode !== null) return;
-    const exited = new Promise((done) => process.once("exit", done));
-    process.kill("SIGTERM");
-    await exited;
-  }
-}
 
 describe.runIf(hasSwtpm)("with swtpm", () => {
   const directory = hasSwtpm ? mkdtempSync(join(tmpdir(), "sealtty-swtpm-")) : "";
@@ -108,10 +40,18 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
   });
 
   const collectWith = async (provider: TpmEvidenceProvider, context = newContext()) => {
-    const evidence = await collectEvidence(provider, (aux) => binderOf(suite, context, "tpm", aux));
-    return { evidence, context };
+    const makeBinder = (aux: Uint8Array) => binderOf(suite, context, "tpm", aux);
+    const evidence = await collectEvidence(provider, { makeBinder });
+    return { evidence, commitment: commitmentOf(suite, context) };
   };
-  const common = { suite, signatures, acceptSimulated: false };
+  const common = {
+    suite,
+    signatures,
+    acceptSimulated: false,
+    now: Date.now(),
+    roots: VENDOR_ROOTS,
+    collateral: NO_COLLATERAL,
+  };
 
   test("its evidence is collected, described, pinned, and then accepted for its connection only", async () => {
     const provider = new TpmEvidenceProvider({ suite, transmit: tpm.transmit, eventLogPath: logPath });
@@ -124,7 +64,7 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
     const verified = await appraise({ ...common, ...second, policy });
     expect(verified.claims.warnings).toEqual([]);
     expect(verified.claims.instance).toContain(policy.tpm?.akNames[0]);
-    const relayed = { ...common, evidence: second.evidence, context: first.context, policy };
+    const relayed = { ...common, evidence: second.evidence, commitment: first.commitment, policy };
     expect(await refusedBy(() => appraise(relayed))).toBe("tpm.binding");
 
     await tpm.extend(9, new Uint8Array(32).fill(1));
@@ -136,17 +76,17 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
 
   test("flipping any byte of real evidence is refused", async () => {
     const provider = new TpmEvidenceProvider({ suite, transmit: tpm.transmit, eventLogPath: logPath });
-    const { evidence, context } = await collectWith(provider);
+    const { evidence, commitment } = await collectWith(provider);
     await provider.close();
-    const described = await describeUnderNoPolicy({ ...common, evidence, context, name: "swtpm" });
+    const described = await describeUnderNoPolicy({ ...common, evidence, commitment, name: "swtpm" });
     const policy = parsePolicy(described.claims.policyText);
-    expect((await appraise({ ...common, evidence, context, policy })).claims.type).toBe("tpm");
+    expect((await appraise({ ...common, evidence, commitment, policy })).claims.type).toBe("tpm");
     for (const part of ["quote", "aux"] as const) {
       for (let at = 0; at < evidence[part].length; at++) {
         const changed = evidence[part].slice();
         changed[at] = (changed[at] as number) ^ (1 << (at % 8));
         await refusedBy(() =>
-          appraise({ ...common, evidence: { ...evidence, [part]: changed }, context, policy }),
+          appraise({ ...common, evidence: { ...evidence, [part]: changed }, commitment, policy }),
         );
       }
     }
@@ -155,9 +95,9 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
   test("the key's name is the same for another process and after the TPM was restarted", async () => {
     const nameOf = async () => {
       const provider = new TpmEvidenceProvider({ suite, transmit: tpm.transmit });
-      const aux = decodeTpmAux(await provider.prepareAux());
+      const { akPublic } = await provider.prepareAux();
       await provider.close();
-      return toHex(aux.akPublic);
+      return toHex(akPublic ?? new Uint8Array());
     };
     const before = await nameOf();
     await tpm.stop();
@@ -170,8 +110,8 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
     await collectWith(provider);
     await tpm.stop();
     await tpm.start();
-    const { evidence, context } = await collectWith(provider);
-    const { claims } = await describeUnderNoPolicy({ ...common, evidence, context, name: "swtpm" });
+    const { evidence, commitment } = await collectWith(provider);
+    const { claims } = await describeUnderNoPolicy({ ...common, evidence, commitment, name: "swtpm" });
     expect(claims.type).toBe("tpm");
     await provider.close();
   });
@@ -179,7 +119,7 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
   test("no key is left in the TPM by many providers (it has room for three)", async () => {
     for (let i = 0; i < 8; i++) {
       const provider = new TpmEvidenceProvider({ suite, transmit: tpm.transmit });
-      expect((await provider.prepareAux()).length).toBeGreaterThan(0);
+      expect((await provider.prepareAux()).akPublic).toBeDefined();
       await provider.close();
     }
   });
@@ -195,22 +135,38 @@ describe.runIf(hasSwtpm)("with swtpm", () => {
     const racing = {
       type: "tpm" as const,
       prepareAux: () => provider.prepareAux(),
-      async quote(binder: Uint8Array, prepared: Uint8Array) {
+      probe: () => provider.probe(),
+      close: () => provider.close(),
+      async quote(binder: Uint8Array, prepared: AuxParts) {
         if (calls++ < 2) await tpm.extend(8, new Uint8Array(32).fill(calls));
         return await provider.quote(binder, prepared);
       },
     };
-    const evidence = await collectEvidence(racing, (prepared) => binderOf(suite, context, "tpm", prepared));
+    const makeBinder = (prepared: Uint8Array) => binderOf(suite, context, "tpm", prepared);
+    const evidence = await collectEvidence(racing, { makeBinder });
+    const commitment = commitmentOf(suite, context);
     expect(calls).toBe(3);
-    await describeUnderNoPolicy({ ...common, evidence, context, name: "swtpm" });
+    await describeUnderNoPolicy({ ...common, evidence, commitment, name: "swtpm" });
     await provider.close();
+  });
+
+  test("a probe has it quote, and sees that it stopped", async () => {
+    const provider = new TpmEvidenceProvider({ suite, transmit: tpm.transmit });
+    await provider.probe();
+    await provider.close();
+    await expect(provider.probe()).rejects.toThrow("it was closed");
   });
 
   test("SHA-384 PCRs work, and a bank that the TPM lacks is named", async () => {
     const provider = new TpmEvidenceProvider({ suite, transmit: tpm.transmit, bank: "sha384", pcrs: [0, 4] });
-    const { evidence, context } = await collectWith(provider);
-    const { claims } = await describeUnderNoPolicy({ ...common, evidence, context, name: "swtpm" });
-    const verified = await appraise({ ...common, evidence, context, policy: parsePolicy(claims.policyText) });
+    const { evidence, commitment } = await collectWith(provider);
+    const { claims } = await describeUnderNoPolicy({ ...common, evidence, commitment, name: "swtpm" });
+    const verified = await appraise({
+      ...common,
+      evidence,
+      commitment,
+      policy: parsePolicy(claims.policyText),
+    });
     expect(verified.claims.policyText).toContain('bank = "sha384"');
     await provider.close();
   });
@@ -226,7 +182,7 @@ test.each([
   [
     "has a password on its hierarchy",
     async () => answer(0x9a2),
-    "TPM_RC_BAD_AUTH (0x9a2). The endorsement hierarchy has a password",
+    "TPM_RC_BAD_AUTH (0x9a2). The hierarchy that is asked has a password",
   ],
   ["was not started", async () => answer(0x100), "TPM_RC_INITIALIZE"],
   ["refuses with an unknown code", async () => answer(0x7777), "unknown response code (0x7777)"],

@@ -32,8 +32,10 @@ const PLATFORM_PROFILES = ["http://arm.com/CCA-SSD/1.0.0", "tag:arm.com,2023:cca
 const REALM_PROFILES = ["tag:arm.com,2023:realm#1.0.0"];
 /** "Secured": 0x3000 to 0x30ff; all else is being made, debugged or decommissioned. */
 const SECURED = 0x30;
-const MEASUREMENT = { "sha-256": 32, "sha-384": 48, "sha-512": 64 } as const;
-type HashName = keyof typeof MEASUREMENT;
+const HASHES = ["sha-256", "sha-384", "sha-512"] as const;
+type HashName = (typeof HASHES)[number];
+/** Some makers fill shorter measurements up to 64 bytes, so that the hash does not say the length. */
+const MEASUREMENT_SIZES = [32, 48, 64] as const;
 const NEXT = "Do not connect: this token does not come from the hardware that the platform key belongs to.";
 
 /** Fixed words for who meets such evidence in a connection. */
@@ -44,7 +46,7 @@ export interface CcaFacts {
   readonly challenge: Uint8Array;
   /** 64 bytes. */
   readonly personalization: Uint8Array;
-  /** RIM and four REMs, 32, 48 or 64 bytes each: the hash says. */
+  /** RIM and four REMs, all of 32, 48 or 64 bytes. */
   readonly initialMeasurement: Uint8Array;
   readonly extensibleMeasurements: readonly Uint8Array[];
   readonly hash: HashName;
@@ -86,12 +88,12 @@ export function parseCcaToken(token: Uint8Array): Token {
     realmClaims.fail("has a profile that this version does not know");
 
   const hash = hashName(realmClaims, CLAIM.realmHash);
-  const size = MEASUREMENT[hash];
+  const initialMeasurement = realmClaims.bytes(CLAIM.realmInitial, ...MEASUREMENT_SIZES);
   const extensible = realmClaims.get(CLAIM.realmExtensible);
   if (!Array.isArray(extensible) || extensible.length !== 4)
     return realmClaims.fail("has not four extensible measurements");
   const extensibleMeasurements = extensible.map((value: CborValue) =>
-    value instanceof Uint8Array && value.length === size
+    value instanceof Uint8Array && value.length === initialMeasurement.length
       ? value
       : realmClaims.fail("has an extensible measurement of another length"),
   );
@@ -107,7 +109,7 @@ export function parseCcaToken(token: Uint8Array): Token {
     facts: {
       challenge: realmClaims.bytes(CLAIM.nonce, 64),
       personalization: realmClaims.bytes(CLAIM.realmPersonalization, 64),
-      initialMeasurement: realmClaims.bytes(CLAIM.realmInitial, size),
+      initialMeasurement,
       extensibleMeasurements,
       hash,
       platformInstance: platformClaims.bytes(CLAIM.platformInstance, 33),
@@ -119,8 +121,9 @@ export function parseCcaToken(token: Uint8Array): Token {
 
 function hashName(claims: CborMembers, claim: number): HashName {
   const name = claims.text(claim, 16);
-  if (!Object.hasOwn(MEASUREMENT, name)) claims.fail("names a hash that this version does not know");
-  return name as HashName;
+  return (
+    HASHES.find((hash) => hash === name) ?? claims.fail("names a hash that this version does not know")
+  );
 }
 
 /** SEC1, uncompressed, P-384. */

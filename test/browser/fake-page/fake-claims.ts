@@ -67,7 +67,8 @@ function snpClaims(anyInstance: boolean): AppraisedClaims {
     verified: [
       {
         check: "snp.vcek-chain",
-        words: "AMD's root key vouches for the key of this processor, and none of the certificates is revoked",
+        words:
+          "AMD's root key vouches for the key of this processor, and none of the certificates is revoked",
         value: hex(7, 64),
         expected: "a pinned AMD root key",
       },

@@ -103,6 +103,11 @@ export class SoftwareAk {
   }
 }
 
+/** TPMT_SIGNATURE around a bare RSASSA signature with SHA-256. */
+export function rsassa(signature: Uint8Array): Uint8Array {
+  return concat(u16(0x14), u16(0x0b), lv16(signature));
+}
+
 export interface AttestFields {
   readonly magic?: number;
   readonly type?: number;

@@ -23,11 +23,19 @@ export interface ConfigfsBehaviour {
   driver?: string | undefined;
   privlevelFloor?: number;
   /** Makes the report. An error it throws is what reading outblob gives. */
-  report?(inblob: Uint8Array, privlevel: number, service: string | undefined): Uint8Array | Promise<Uint8Array>;
+  report?(
+    inblob: Uint8Array,
+    privlevel: number,
+    service: string | undefined,
+  ): Uint8Array | Promise<Uint8Array>;
   /** "absent": there is no such attribute (TDX). */
   auxblob?: Uint8Array | "absent";
   /** Called before each operation; an error it throws is the operation's. */
-  before?(operation: "mkdir" | "write" | "read", attribute: string, files: SimulatedConfigfs): void | Promise<void>;
+  before?(
+    operation: "mkdir" | "write" | "read",
+    attribute: string,
+    files: SimulatedConfigfs,
+  ): void | Promise<void>;
   /** Longest outblob that the kernel gives out. */
   outblobMax?: number;
   /** What is at the attribute after EOF: TSM_INBLOB_MAX. */

@@ -1,0 +1,71 @@
+// A real software TPM (swtpm), on a unix socket in a directory of its own.
+
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync, rmSync } from "node:fs";
+import { type Socket, connect } from "node:net";
+import { join } from "node:path";
+import { concat, lv16, toHex, u16, u32, u8 } from "../../../protocol/bytes.ts";
+import type { TpmTransmit } from "../../../server/evidence/tpm-channel.ts";
+
+export const hasSwtpm = spawnSync("swtpm", ["--version"]).status === 0;
+
+export class Swtpm {
+  #process: ChildProcess | undefined;
+  #socket: Socket | undefined;
+  #waiting: ((bytes: Uint8Array) => void) | undefined;
+  #received: Uint8Array = new Uint8Array();
+  readonly directory: string;
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  async start(): Promise<void> {
+    const server = join(this.directory, "server.sock");
+    const control = join(this.directory, "control.sock");
+    for (const path of [server, control]) rmSync(path, { force: true });
+    this.#process = spawn(
+      "swtpm",
+      [
+        ...["socket", "--tpm2", "--tpmstate", `dir=${this.directory}`],
+        ...["--server", `type=unixio,path=${server}`, "--ctrl", `type=unixio,path=${control}`],
+        ...["--flags", "not-need-init,startup-clear"],
+      ],
+      { stdio: "ignore" },
+    );
+    for (let i = 0; i < 200 && !existsSync(server); i++) await new Promise((done) => setTimeout(done, 25));
+    const socket = connect(server);
+    this.#socket = socket;
+    socket.on("data", (chunk) => {
+      this.#received = concat(this.#received, chunk);
+      if (this.#received.length < 6) return;
+      const length = Buffer.from(this.#received).readUInt32BE(2);
+      if (this.#received.length < length) return;
+      const response = this.#received.subarray(0, length);
+      this.#received = this.#received.slice(length);
+      this.#waiting?.(response);
+    });
+    await new Promise<void>((done, failed) => socket.once("connect", done).once("error", failed));
+  }
+
+  readonly transmit: TpmTransmit = (command) =>
+    new Promise((resolve) => {
+      this.#waiting = resolve;
+      this.#socket?.write(command);
+    });
+
+  async extend(pcr: number, digest: Uint8Array): Promise<void> {
+    const auth = concat(u32(9), u32(0x40000009), lv16(new Uint8Array()), u8(0), lv16(new Uint8Array()));
+    const body = concat(u32(0x182), u32(pcr), auth, u32(1), u16(0x0b), digest);
+    const response = await this.transmit(concat(u16(0x8002), u32(6 + body.length), body));
+    if (toHex(response.subarray(6, 10)) !== "00000000") throw new Error("TPM2_PCR_Extend failed");
+  }
+
+  async stop(): Promise<void> {
+    this.#socket?.destroy();
+    const process = this.#process;
+    if (process === undefined || process.exitCode !== null) return;
+    const exited = new Promise((done) => process.once("exit", done));
+    process.kill("SIGTERM");
+    await exited;
+  }
+}
