@@ -15,6 +15,7 @@ import { asText, intoDocument, type Report, type Row } from "./report.ts";
 import { sealttyPeer, startSealttyd } from "./sealtty.ts";
 import { median } from "./statistics.ts";
 import { startTtyd } from "./ttyd.ts";
+import { verificationRows } from "./verification.ts";
 import { profileInVm, startVm, type VmPeers } from "./vm.ts";
 
 const ROUNDS = 3;
@@ -213,6 +214,7 @@ async function main(): Promise<void> {
   const rows = [
     ...local.filter((row) => !isMemory(row)),
     ...inVm,
+    ...(await verificationRows(options.quick ? 5 : 30)),
     ...memory,
     ...local.filter(isMemory),
     ...page,

@@ -8,6 +8,7 @@ import { connectUnixSocket } from "../node/unix-socket-pipe.ts";
 import { parsePolicy } from "../protocol/attestation/policy.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
 import type { Channel } from "../protocol/session/api.ts";
+import { NO_COLLATERAL } from "../protocol/attestation/collateral.ts";
 import { connect } from "../protocol/session/connect.ts";
 import { type Program, scratchDirectory, startProgram } from "./children.ts";
 import { COLUMNS, type Inbox, type Peer, ROWS, shellLines, type Terminal } from "./peer.ts";
@@ -59,6 +60,8 @@ export function sealttyPeer(name: string, socket: string, own: Partial<Peer> = {
         suite: nodeSuite,
         signatures: webCryptoSignatures(globalThis.crypto.subtle),
         clock: nodeClock,
+        wallTime: () => Date.now(),
+        collateral: NO_COLLATERAL,
         address: `unix:${socket}`,
         identity: "bench",
         policy: POLICY,

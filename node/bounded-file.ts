@@ -2,6 +2,7 @@
 
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
+import { concat } from "../protocol/bytes.ts";
 
 /** @returns all of a regular file of at most `limit` bytes. @throws Error: Node's own, or one that says what is wrong. */
 export async function readBoundedFile(file: string, limit: number): Promise<Uint8Array> {
@@ -20,7 +21,7 @@ export async function readBoundedFile(file: string, limit: number): Promise<Uint
       if (length > limit) throw new Error("file too large");
       parts.push(bytes.slice(0, bytesRead));
     }
-    return Buffer.concat(parts);
+    return concat(...parts);
   } finally {
     await handle.close();
   }

@@ -3,7 +3,7 @@
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { DIGEST_SIZE, digest, extend, type HashName } from "./hashes.ts";
-import { type PeImage, sectionContent } from "./pe.ts";
+import { authenticodeDigest, parsePe, type PeImage, sectionContent } from "./pe.ts";
 
 /** What is measured, in this order whatever the image's. `.pcrsig` signs the result and is never measured. */
 const ORDER = [
@@ -83,6 +83,38 @@ export function ukiPcr11(name: HashName, pe: PeImage): UkiPcr11 {
 export function commandLineOverride(name: HashName, commandLine: string): Uint8Array {
   const measured = Buffer.from(`${commandLine}\0`, "utf16le");
   return extend(name, new Uint8Array(DIGEST_SIZE[name]), digest(name, measured));
+}
+
+/**
+ * PCR 4 where firmware starts the UKI from a boot option, and the stub has it start the kernel inside.
+ * @returns undefined for stubs other than 252, which was booted and compared: newer ones load the kernel by themselves.
+ */
+export function ukiPcr4(name: HashName, pe: PeImage): Uint8Array | undefined {
+  const kernel = pe.sections.find((each) => each.name === ".linux");
+  if (kernel === undefined || Number.parseInt(versionOf(pe), 10) !== 252) return undefined;
+  const inner = parsePe(sectionContent(pe, kernel), "The kernel in the UKI");
+  return [
+    digest(name, utf8("Calling EFI Application from Boot Option")),
+    digest(name, new Uint8Array(4)), // the separator
+    authenticodeDigest(name, pe),
+    authenticodeDigest(name, inner),
+  ].reduce<Uint8Array>((register, event) => extend(name, register, event), new Uint8Array(DIGEST_SIZE[name]));
+}
+
+/**
+ * PCR 9 as the kernel inside measures it: its load options, and the initrd where the stub adds nothing to it.
+ * @returns undefined where the stub changes the command line on the way (blanks at its ends, control characters).
+ */
+export function ukiPcr9(name: HashName, pe: PeImage, override: string | undefined): Uint8Array | undefined {
+  const content = (wanted: string) => {
+    const section = pe.sections.find((each) => each.name === wanted);
+    return section === undefined ? new Uint8Array(0) : sectionContent(pe, section);
+  };
+  const initrd = content(".initrd");
+  const options = override ?? new TextDecoder("latin1").decode(content(".cmdline"));
+  if (initrd.length === 0 || !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(options)) return undefined;
+  const register = extend(name, new Uint8Array(DIGEST_SIZE[name]), digest(name, Buffer.from(`${options}\0`, "utf16le")));
+  return extend(name, register, digest(name, initrd));
 }
 
 /** `.sdmagic` is "#### LoaderInfo: systemd-stub VERSION ####". */

@@ -81,6 +81,9 @@ export interface AppraisalInput extends CheckInput {
   readonly policy: Policy;
 }
 
+const ANY_INSTANCE =
+  "The policy names no machine: any machine that runs the accepted software is accepted";
+
 /** Evidence whose signatures and binding hold. */
 interface Checked {
   readonly parts: AuxParts;
@@ -143,16 +146,16 @@ async function appraiseClaims(input: AppraisalInput, bound: boolean): Promise<Ap
   const document = judgeAll(input, checked, policy, checks);
   const verified = checks.settle();
   const { report } = checked;
+  const warnings = [...report.warnings, ...checks.warnings];
   return {
     ...commonClaims(evidence.type, report, policy.name, document),
+    notVerified: [...report.notVerified, ...checks.notVerified],
     verdict: verdictWords(report.assurance, policy, bound),
     instance: instanceWords(report, policy, document),
     fresh: input.commitment.fresh,
     anyInstance: policy.anyInstance,
     verified,
-    warnings: policy.anyInstance
-      ? ["The policy names no machine: any machine that runs the accepted software is accepted", ...report.warnings]
-      : report.warnings,
+    warnings: policy.anyInstance ? [ANY_INSTANCE, ...warnings] : warnings,
   };
 }
 
@@ -193,8 +196,8 @@ export async function describeUnderNoPolicy(
       verified,
       notVerified: ["Which machine this is, and what it runs: no reference values", ...report.notVerified],
       warnings: [
-        ...report.warnings,
         "No policy was applied: these are the guest's values, not values that anyone expected",
+        ...report.warnings,
       ],
     },
   };

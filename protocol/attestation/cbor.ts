@@ -196,7 +196,12 @@ export class CborMembers {
   /** Printable ASCII of 1 to `limit` characters. */
   text(key: number | string, limit: number): string {
     const value = this.#map.get(key);
-    if (typeof value !== "string" || value.length === 0 || value.length > limit || !/^[\x20-\x7e]*$/.test(value))
+    if (
+      typeof value !== "string" ||
+      value.length === 0 ||
+      value.length > limit ||
+      !/^[\x20-\x7e]*$/.test(value)
+    )
       return this.fail(`has no ${key} that is plain text of at most ${limit} characters`);
     return value;
   }

@@ -146,6 +146,12 @@ export function reportSimulated(facts: SimulatedFacts): EvidenceReport {
       },
       { name: "simulated.key", words: "Simulated key", value: facts.publicKey, scope: "boot" },
     ],
-    pins: { snp: undefined, tdx: undefined, azure: undefined, tpm: undefined, simulated: { instance: facts.instance } },
+    pins: {
+      snp: undefined,
+      tdx: undefined,
+      azure: undefined,
+      tpm: undefined,
+      simulated: { instance: facts.instance },
+    },
   };
 }

@@ -5,7 +5,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import type { Clock } from "../../protocol/clock.ts";
-import { Reader } from "../../protocol/bytes.ts";
+import { Reader, concat } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_CERTIFICATE_TABLE } from "../../protocol/limits.ts";
 import { shieldedStdio } from "../sessions/launch.ts";
@@ -125,7 +125,7 @@ export class SevGuestDevice implements HardwareReporter {
         this.#running = false;
         if (status !== 0) reject(helperFailed(complaint));
         else if (length > MAX_OUTPUT) reject(unavailable(`${HELPER} printed too much`, "Build it anew."));
-        else resolve(Buffer.concat(output));
+        else resolve(concat(...output));
       });
     });
   }

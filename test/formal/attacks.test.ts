@@ -4,7 +4,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { parseModel, type Model } from "../support/proverif-check.ts";
+import { parseModel } from "../support/proverif-check.ts";
+import type { Model } from "../support/proverif-model.ts";
 import { Stuck, World, type Thread, type Value } from "../support/proverif-run.ts";
 
 const folder = new URL("../../formal/", import.meta.url);
@@ -143,6 +144,8 @@ const impersonate =
       measurement: world.fresh("measurement"),
       ...(world.model.types.has("instance") ? { instance: world.fresh("instance") } : {}),
       owner: world.fresh("bitstring"),
+      // Shows the owner's document, and was started with another: or shows what it was started with.
+      ...(ownersDocument ? { document: world.fresh("bitstring") } : {}),
       ...(world.model.types.has("chip") ? { chip: world.fresh("chip") } : {}),
     };
     const choose = (claim: string): Value =>
@@ -160,9 +163,10 @@ const impersonate =
       const asked = [measurement];
       for (const claim of claimsOf(variant)) {
         if (claim === "boot") continue;
-        if (claim === "document")
-          asked.push(world.apply("hash", good?.["document"] ? world.named("good_document") : document));
-        else if (claim === "author") {
+        if (claim === "document") {
+          const launchedWith = good?.["document"] ? world.named("good_document") : other["document"];
+          asked.push(world.apply("hash", launchedWith ?? document));
+        } else if (claim === "author") {
           const own = world.fresh("signkey");
           const block = world.apply(
             "sign",
@@ -182,7 +186,7 @@ const impersonate =
       return (param === "instance_key" ? known("ik") : undefined) ?? world.fresh(type);
     });
     const guest = world.play("Guest", args, {
-      report: ([binder]) => stolen?.quote ?? ownReport(last(binder ? [binder] : [])),
+      report: (binder) => stolen?.quote ?? ownReport(binder),
       chosen: {
         ...(claimsOf(variant).includes("document") && !variant.hostDocument ? { document } : {}),
         ...(stolen ? { aux: stolen.aux } : {}),
@@ -200,22 +204,22 @@ const logInElsewhere: Strategy = (world, variant) => {
   const visited = [world.fresh("measurement"), world.fresh("instance")] as const;
   const client = startClient(world, variant, visited);
   const { visitor, guest } = visitGuest(world, variant, has(client, "n"));
-  const false_ = world.play(
+  const impostor = world.play(
     "Guest",
     [world.fresh("exponent"), world.apply("verify_key", world.fresh("signkey"))],
     {
       chosen: {},
-      report: ([binder]) => {
+      report: (binder) => {
         const sibling = world.start("OtherGuests");
-        world.send(sibling, world.tuple(...visited, last(binder ? [binder] : [])));
+        world.send(sibling, world.tuple(...visited, binder));
         return last(sibling.outputs);
       },
     },
   );
-  connect(world, client, false_);
+  connect(world, client, impostor);
   const key = (thread: Thread): Value =>
     world.apply("k_i2r", has(thread, "ee"), has(thread, "ss"), has(thread, "es"));
-  const signature = world.apply("unseal", key(false_), world.named("ad_user"), last(client.outputs, 1));
+  const signature = world.apply("unseal", key(impostor), world.named("ad_user"), last(client.outputs, 1));
   world.send(guest, world.apply("seal", key(visitor), world.named("ad_user"), signature));
 };
 
@@ -312,6 +316,44 @@ describe("the attacks that are expected work, and only those", () => {
   });
 });
 
+/** So that "no attack works" above can be wrong: a check taken out of a client that holds is noticed. */
+describe("a model that holds no longer does", () => {
+  const removals: readonly (readonly [file: string, what: string, from: RegExp, to: string])[] = [
+    ["full-leaked", "the binder compared", /=hash\(\(label_evidence.*\)\)\) = read/, "b: bitstring) = read"],
+    ["sibling-document", "the document's digest", /=hash\(good_document\), /, "digest: bitstring, "],
+    ["sibling-instance-key", "the key's signature", /^ {2}let \(=label_instance.*\n/m, ""],
+    ["sibling-other-chip", "the chip", /=good_chip/, "cpu: chip"],
+    [
+      "user-auth",
+      "what the signature is about",
+      /=h, =hash\(evidence\)/,
+      "other: bitstring, digest: bitstring",
+    ],
+    ["document-checked", "the digest in the guest", /(let Guest[\s\S]*?) {2}if .*\n/, "$1"],
+    [
+      "type-bound",
+      "the type in the client's binder",
+      /=hash\(\(label_evidence.*\)\)\) = read/,
+      "b: bitstring) = read",
+    ],
+    ["renewal", "the second boot compared", /=boot(?=.*= read_report\(quote_second\))/, "other: bootid"],
+    [
+      "renewal",
+      "the second binder compared",
+      /=hash\(\(label_reattest.*\) = read_report\(quote_second\)/,
+      "b: bitstring) = read_report(quote_second)",
+    ],
+  ];
+  test.each(removals)("%s without %s", (file, _what, from, to) => {
+    const text = read(`${file}.pv`);
+    const weaker = text.replace(from, to);
+    expect(weaker).not.toBe(text);
+    const variant = last(VARIANTS.filter((one) => one.file === file));
+    const answers = [...refutations(parseModel(weaker), variant).values()].slice(1);
+    expect(answers.some((by) => by.length > 0)).toBe(true);
+  });
+});
+
 describe("the adversary of these runs", () => {
   const model = parseModel(read("sibling-document.pv"));
 
@@ -342,18 +384,21 @@ describe("the adversary of these runs", () => {
     expect(() => world.send(guest, secret)).toThrow(Stuck);
     const hello = world.tuple(world.fresh("nonce"), world.fresh("group"), world.fresh("bitstring"));
     expect(() => world.send(guest, hello)).toThrow(/nobody takes/);
-    expect(() => world.send(guest, world.tuple(...hello.args.slice(0, 2), world.fresh("kempublic")))).not.toThrow();
+    expect(() =>
+      world.send(guest, world.tuple(...hello.args.slice(0, 2), world.fresh("kempublic"))),
+    ).not.toThrow();
     expect(guest.outputs.length).toBe(2);
   });
 
   test("opens what it has the key for, and nothing else", () => {
     const world = new World(model);
     const [key, other] = [world.fresh("key"), world.apply("k_ekem", has(world.start("Client"), "gi"))];
-    const sealed = (with_: Value, plain: Value): Value => world.apply("seal", with_, world.named("nothing"), plain);
+    const sealed = (with_: Value, plain: Value): Value =>
+      world.apply("seal", with_, world.named("nothing"), plain);
     const guest = world.start("Guest");
-    expect(() => world.apply("unseal", other, world.named("nothing"), sealed(key, guest.env.get("aux") ?? key))).toThrow(
-      Stuck,
-    );
+    expect(() =>
+      world.apply("unseal", other, world.named("nothing"), sealed(key, guest.env.get("aux") ?? key)),
+    ).toThrow(Stuck);
     expect(world.apply("unseal", key, world.named("nothing"), sealed(key, key)).key).toBe(key.key);
   });
 

@@ -132,6 +132,8 @@ export interface MadeSnpOptions {
   readonly leaf?: Partial<MadeCertificate>;
   /** Changes the VCEK's or VLEK's extensions, by the last arcs of their name ("3.1"); undefined leaves one out. */
   readonly extensions?: { readonly [suffix: string]: Uint8Array | undefined };
+  /** Behind them. */
+  readonly moreExtensions?: readonly MadeExtension[];
   readonly cspId?: string;
   /** Names the set of keys; another name is another AMD. */
   readonly keys?: string;
@@ -308,9 +310,10 @@ function leafExtensions(options: MadeSnpOptions): MadeExtension[] {
     "5": kind === "vlek" ? der.ia5(cspId) : undefined,
     ...options.extensions,
   };
-  return Object.entries(values).flatMap(([suffix, value]) =>
+  const own = Object.entries(values).flatMap(([suffix, value]) =>
     value === undefined ? [] : [{ oid: `${ARC}.${suffix}`, value }],
   );
+  return [...own, ...(options.moreExtensions ?? [])];
 }
 
 /** Of the certificate table's entries, hex in the order of the text. */

@@ -1,7 +1,7 @@
 // Runs a model of formal/ on ground terms, against an adversary who sends only what Dolev-Yao rules let it make.
 // Shows attacks, and that honest runs get to their end. Shows no absence of attacks: it runs what it is told to.
 
-import type { Fact, Model, Pattern, Process, Query, Term } from "./proverif-check.ts";
+import type { Fact, Model, Pattern, Process, Query, Term } from "./proverif-model.ts";
 
 /** A ground term in its normal form; equal terms have equal keys. */
 export interface Value {
@@ -30,7 +30,7 @@ export interface Thread {
   waiting: Continuation[];
   /** Of an adversary who plays the process with its own values: where reports come from, and names it chooses. */
   readonly plays:
-    | { report(args: readonly Value[]): Value; readonly chosen: Readonly<Record<string, Value>> }
+    | { report(binder: Value): Value; readonly chosen: Readonly<Record<string, Value>> }
     | undefined;
 }
 
@@ -146,7 +146,7 @@ export class World {
   }
 
   /** @returns whether this run shows that the query's fact does not hold. */
-  refutes({ fact, implies, variables }: Query): boolean {
+  refutes({ fact, implies }: Query): boolean {
     if (fact.kind === "attacker")
       return this.phase >= fact.phase && this.knows(this.#evaluate(fact.term, new Map(), undefined));
     const happened = this.events.filter((event) => this.#is(event, fact, new Map()));
@@ -269,7 +269,7 @@ export class World {
         if (thread?.plays && this.model.symbols.get(term.name)?.isPrivate) {
           const binder = term.args.at(-1);
           if (binder === undefined) throw new Error(`${term.name} without arguments`);
-          return thread.plays.report([this.#evaluate(binder, env, thread)]);
+          return thread.plays.report(this.#evaluate(binder, env, thread)); // the claims are its hardware's affair
         }
         return this.apply(term.name, ...term.args.map((arg) => this.#evaluate(arg, env, thread)));
       }

@@ -71,7 +71,8 @@ const TD_REPORT_DATA = 128;
 
 /** REPORTDATA of a TDREPORT (REPORTMACSTRUCT, Intel TDX module ABI). @returns 64 bytes. @throws SealttyError `peer-misbehaved`. */
 export function reportDataOfTdReport(report: Uint8Array): Uint8Array {
-  if (report.length !== TD_REPORT || report[0] !== TD_REPORT_TYPE) fail("holds something else than a TDREPORT");
+  if (report.length !== TD_REPORT || report[0] !== TD_REPORT_TYPE)
+    fail("holds something else than a TDREPORT");
   return report.subarray(TD_REPORT_DATA, TD_REPORT_DATA + 64);
 }
 

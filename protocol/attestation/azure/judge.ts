@@ -42,7 +42,8 @@ export function judgeAzure(facts: AzureFacts, policy: Policy, checks: Checks): v
     words: claims.consoleEnabled
       ? "The guest's plain serial console is on, and the policy accepts that"
       : "The guest's plain serial console is off",
-    problem: "The guest's plain serial console is on: Azure's host can read it and type into it, past this connection",
+    problem:
+      "The guest's plain serial console is on: Azure's host can read it and type into it, past this connection",
     expected: azure.allowHostConsole ? "on or off" : "off",
     found: claims.consoleEnabled ? "on" : "off",
     policyKey: "azure.allowHostConsole",

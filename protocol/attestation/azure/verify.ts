@@ -13,7 +13,13 @@ import type { EventLogReport } from "../tpm/event-log.ts";
 import { parsePcrValues } from "../tpm/pcr.ts";
 import { TPM_ALG } from "../tpm/public.ts";
 import { decodeTpmQuote } from "../tpm/quote.ts";
-import { type PinnableBank, type QuotedFacts, checkQuote, quotedBank, quotedEventLog } from "../tpm/quoted.ts";
+import {
+  type PinnableBank,
+  type QuotedFacts,
+  checkQuote,
+  quotedBank,
+  quotedEventLog,
+} from "../tpm/quoted.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import { type HclHash, type HclReport, parseHclReport, reportDataOfTdReport } from "./hcl.ts";
 import { type RuntimeClaims, parseRuntimeClaims } from "./runtime-claims.ts";
@@ -163,5 +169,8 @@ function requireRuntimeData(
 function required(parts: AuxParts, part: "hclReport" | "pcrs" | "hardwareQuote"): Uint8Array {
   const value = parts[part];
   if (value !== undefined) return value;
-  throw new SealttyError("peer-misbehaved", `Data beside the vTPM's quote lacks part ${AUX_PARTS[part].number}`);
+  throw new SealttyError(
+    "peer-misbehaved",
+    `Data beside the vTPM's quote lacks part ${AUX_PARTS[part].number}`,
+  );
 }

@@ -73,8 +73,7 @@ export function parseCcaToken(token: Uint8Array): Token {
   const outer = decodeCbor(token, WHAT);
   const inner = outer instanceof CborTag && outer.tag === COLLECTION_TAG ? outer.value : undefined;
   const collection = new CborMembers(inner, WHAT).only(PLATFORM_TOKEN, REALM_TOKEN);
-  const sign1 = (key: number) =>
-    readSign1(decodeCbor(collection.someBytes(key, token.length), WHAT), WHAT);
+  const sign1 = (key: number) => readSign1(decodeCbor(collection.someBytes(key, token.length), WHAT), WHAT);
   const platform = sign1(PLATFORM_TOKEN);
   const realm = sign1(REALM_TOKEN);
   // Other claims are tolerated: all are signed, and none of them loosens what is read here.
@@ -121,9 +120,7 @@ export function parseCcaToken(token: Uint8Array): Token {
 
 function hashName(claims: CborMembers, claim: number): HashName {
   const name = claims.text(claim, 16);
-  return (
-    HASHES.find((hash) => hash === name) ?? claims.fail("names a hash that this version does not know")
-  );
+  return HASHES.find((hash) => hash === name) ?? claims.fail("names a hash that this version does not know");
 }
 
 /** SEC1, uncompressed, P-384. */
@@ -174,7 +171,10 @@ export async function checkCca(
       toHex(bound),
       NEXT,
     );
-  if (parsed.realm.algorithm !== "ecdsa-p384-sha384" || !(await isSign1By(parsed.realm, parsed.realmKey, signatures)))
+  if (
+    parsed.realm.algorithm !== "ecdsa-p384-sha384" ||
+    !(await isSign1By(parsed.realm, parsed.realmKey, signatures))
+  )
     refuse(
       "cca.realm-signature",
       "The realm's token is not signed by the realm's key",

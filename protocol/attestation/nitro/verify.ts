@@ -50,13 +50,15 @@ interface Document extends NitroFacts {
 }
 
 /** @param document - COSE_Sign1. @throws SealttyError `peer-misbehaved`. */
-export function parseNitroDocument(document: Uint8Array): { readonly sign1: Sign1; readonly claims: Document } {
+export function parseNitroDocument(document: Uint8Array): {
+  readonly sign1: Sign1;
+  readonly claims: Document;
+} {
   const sign1 = readSign1(decodeCbor(document, WHAT), WHAT);
   const members = new CborMembers(decodeCbor(sign1.payload, WHAT, { indefiniteMaps: true }), WHAT).only(
     ...MEMBERS,
   );
-  if (members.text("digest", 16) !== "SHA384")
-    members.fail("names a digest that this version does not know");
+  if (members.text("digest", 16) !== "SHA384") members.fail("names a digest that this version does not know");
   const list = members.get("cabundle");
   if (!Array.isArray(list) || list.length === 0 || list.length > MAX_BUNDLE)
     return members.fail("has no bundle of certificates");
@@ -92,8 +94,7 @@ function readPcrs(value: CborValue | undefined): ReadonlyMap<number, Uint8Array>
       return members.fail("names an impossible PCR");
     pcrs.set(index, members.bytes(index, 48));
   }
-  for (const index of MEASURED)
-    if (!pcrs.has(index)) members.fail("lacks a PCR that says what was started");
+  for (const index of MEASURED) if (!pcrs.has(index)) members.fail("lacks a PCR that says what was started");
   return pcrs;
 }
 

@@ -246,7 +246,10 @@ export function bootCounters(facts: QuotedFacts, section: string): ClaimedValue[
 }
 
 /** What `--save-policy` would pin of the registers; empty where nothing of the quote is worth pinning. */
-export function pcrPins(facts: Pick<QuotedFacts, "pcrs">, bank: PinnableBank): Map<number, readonly string[]> {
+export function pcrPins(
+  facts: Pick<QuotedFacts, "pcrs">,
+  bank: PinnableBank,
+): Map<number, readonly string[]> {
   return new Map(lastingPcrs(facts, bank).map(({ index, value }) => [index, [toHex(value)]]));
 }
 
@@ -291,9 +294,7 @@ export function describeBoot(
   });
   const open = [...log.differing, ...log.uncovered].sort((a, b) => a - b);
   if (open.length > 0) {
-    notVerified.push(
-      `How PCR ${open.join(", ")} came to its value: the event log does not account for it`,
-    );
+    notVerified.push(`How PCR ${open.join(", ")} came to its value: the event log does not account for it`);
   }
   return { verified, notVerified };
 }

@@ -5,19 +5,18 @@ import { expect, test } from "vitest";
 import {
   acceptedEvidenceTypes,
   appraise,
+  commitmentOf,
   describeUnderNoPolicy,
 } from "../../../protocol/attestation/appraisal.ts";
-import { binderOf } from "../../../protocol/attestation/binder.ts";
+import { decodeAux, encodeAux } from "../../../protocol/attestation/aux.ts";
+import { type BindingContext, binderOf } from "../../../protocol/attestation/binder.ts";
+import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
 import type { Evidence } from "../../../protocol/attestation/evidence.ts";
 import { type Policy, parsePolicy } from "../../../protocol/attestation/policy.ts";
-import { encodeSimulatedAux, signSimulatedQuote } from "../../../protocol/attestation/simulated.ts";
+import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
+import { signSimulatedQuote, simulatedParts } from "../../../protocol/attestation/simulated.ts";
 import { ATTRIBUTES } from "../../../protocol/attestation/tpm/public.ts";
-import {
-  decodeTpmAux,
-  decodeTpmQuote,
-  encodeTpmAux,
-  encodeTpmQuote,
-} from "../../../protocol/attestation/tpm/quote.ts";
+import { decodeTpmQuote, encodeTpmQuote } from "../../../protocol/attestation/tpm/quote.ts";
 import { tpmEventLogOf } from "../../../protocol/attestation/tpm/verify.ts";
 import { VerifiedGuest } from "../../../protocol/attestation/verified-guest.ts";
 import { concat, toHex } from "../../../protocol/bytes.ts";
@@ -50,9 +49,12 @@ ${changes.bank ?? ""}
 ${changes.more ?? ""}`);
 }
 
-const input = (evidence: Evidence, policy = policyOf(), acceptSimulated = false) => ({
+const input = (evidence: Evidence, policy = policyOf(), acceptSimulated = false, of: BindingContext = context) => ({
   evidence,
-  context,
+  commitment: commitmentOf(suite, of),
+  now: Date.UTC(2026, 5, 15),
+  roots: VENDOR_ROOTS,
+  collateral: NO_COLLATERAL,
   policy,
   suite,
   signatures,
@@ -69,11 +71,12 @@ test("good TPM evidence makes a VerifiedGuest that says what was checked and wha
   expect(claims.verified.map((line) => line.check)).toEqual([
     "tpm.ak-attributes",
     "tpm.signature",
-    "tpm.binding",
     "tpm.pcr-digest",
+    "tpm.boot",
+    "tpm.binding",
     "tpm.ak-name",
     "tpm.pcr",
-    "tpm.boot",
+    "assurance",
   ]);
   expect(claims.notVerified.join("\n")).toContain("belongs to the host");
   expect(claims.notVerified.join("\n")).toContain("memory is encrypted");
@@ -95,7 +98,7 @@ test("describeUnderNoPolicy() checks the crypto, gives a policy that accepts it,
   expect(result.claims.warnings[0]).toContain("No policy was applied");
   const { claims } = await appraise(input(good, parsePolicy(result.claims.policyText)));
   expect(claims.warnings).toEqual([]);
-  const relayed = { ...input(good), context: newContext(), name: "db 1" };
+  const relayed = { ...input(good, policyOf(), false, newContext()), name: "db 1" };
   expect(await refusedBy(() => describeUnderNoPolicy(relayed))).toBe("tpm.binding");
 });
 
@@ -185,7 +188,7 @@ test("a key that also decrypts is refused", async () => {
 
 test("another key's signature under the pinned key's name is refused", async () => {
   const forged = makeTpmEvidence(new SoftwareAk(), context, pcrs);
-  const aux = encodeTpmAux({ ...decodeTpmAux(forged.aux), akPublic: ak.publicArea });
+  const aux = encodeAux({ ...decodeAux("tpm", forged.aux), akPublic: ak.publicArea });
   expect(await refusedBy(() => appraise(input({ ...forged, aux })))).toBe("tpm.signature");
 });
 
@@ -215,7 +218,7 @@ test.each(["handshakeHash", "guestStatic", "exporter", "clientNonce"] as const)(
   async (field) => {
     const changed = context[field].slice();
     changed[31] = (changed[31] as number) ^ 1;
-    const attempt = () => appraise({ ...input(good), context: { ...context, [field]: changed } });
+    const attempt = () => appraise(input(good, policyOf(), false, { ...context, [field]: changed }));
     expect(await refusedBy(attempt)).toBe("tpm.binding");
   },
 );
@@ -225,7 +228,7 @@ test("an event log that is no log is not a refusal, but is not verified either",
   const { claims } = await appraise(input(evidence));
   expect(claims.notVerified).toContain("The event log: the event log is malformed");
   expect(claims.verified.map((line) => line.check)).not.toContain("tpm.event-log");
-  expect(tpmEventLogOf(evidence, "sha256", suite).events).toEqual([]);
+  expect(tpmEventLogOf(decodeAux("tpm", evidence.aux), "sha256", suite).events).toEqual([]);
 });
 
 test("a policy that wants more than a TPM can give refuses it", async () => {
@@ -241,7 +244,7 @@ const simulatedPolicy = parsePolicy(
 
 function simulatedEvidence(instance = "demo", of = context): Evidence {
   const secretKey = new Uint8Array(randomBytes(32));
-  const aux = encodeSimulatedAux({ publicKey: suite.ed25519PublicKey(secretKey), instance });
+  const aux = encodeAux(simulatedParts({ publicKey: suite.ed25519PublicKey(secretKey), instance }));
   const quote = signSimulatedQuote(suite, secretKey, binderOf(suite, of, "simulated", aux));
   return { type: "simulated", quote, aux };
 }
@@ -287,5 +290,5 @@ test("describeUnderNoPolicy() refuses a name that no policy may have", async () 
 
 test("the containers give back what went in", () => {
   expect(encodeTpmQuote(decodeTpmQuote(good.quote))).toEqual(good.quote);
-  expect(encodeTpmAux(decodeTpmAux(good.aux))).toEqual(good.aux);
+  expect(encodeAux(decodeAux("tpm", good.aux))).toEqual(good.aux);
 });

@@ -2,7 +2,12 @@
 
 import { expect, test } from "vitest";
 import type { AuxParts } from "../../../protocol/attestation/aux.ts";
-import { type AzureType, checkAzure, judgeAzure, reportAzure } from "../../../protocol/attestation/azure/verify.ts";
+import {
+  type AzureType,
+  checkAzure,
+  judgeAzure,
+  reportAzure,
+} from "../../../protocol/attestation/azure/verify.ts";
 import { parseHclReport } from "../../../protocol/attestation/azure/hcl.ts";
 import { NO_COLLATERAL, encodeCollateral } from "../../../protocol/attestation/collateral.ts";
 import { AZURE_DEFAULTS, POLICY_DEFAULTS, type Policy } from "../../../protocol/attestation/policy/model.ts";
@@ -11,7 +16,17 @@ import { encodeTpmQuote } from "../../../protocol/attestation/tpm/quote.ts";
 import { pemCertificates } from "../../../protocol/attestation/x509/pem.ts";
 import { fromHex, toHex } from "../../../protocol/bytes.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
-import { hasEvidence, rsassa, refusedBy, sample, sampleJson, samples, settled, verifyAt } from "./support.ts";
+import {
+  hasEvidence,
+  refusedBy,
+  rememberingSignatures,
+  rsassa,
+  sample,
+  sampleJson,
+  samples,
+  settled,
+  verifyAt,
+} from "./support.ts";
 
 const SNP: Record<string, string> = {
   "genoa-v3": "pass",
@@ -54,7 +69,10 @@ function snpParts(at: string, files = ["pcrs"]): AuxParts {
 }
 
 /** What `--save-policy` would write, and what a test loosens or tightens. */
-function policyFrom(pins: Pick<Policy, "snp" | "tdx" | "azure" | "tpm">, changes: Partial<Policy> = {}): Policy {
+function policyFrom(
+  pins: Pick<Policy, "snp" | "tdx" | "azure" | "tpm">,
+  changes: Partial<Policy> = {},
+): Policy {
   return { ...POLICY_DEFAULTS, minimumAssurance: "paravisor", ...pins, ...changes };
 }
 
@@ -92,39 +110,47 @@ test.runIf(hasEvidence).each(Object.entries(SNP))("sample azure-snp/%s: %s", asy
 
   // The same without the owner's word for the console.
   const azure = { ...(report.pins.azure ?? AZURE_DEFAULTS), allowHostConsole: false };
-  expect(await refusedBy(() => settled((checks) => judgeAzure(facts, policyFrom(report.pins, { azure }), checks)))).toBe(
-    "azure.host-console",
-  );
-});
-
-test.runIf(hasEvidence)("sample milan-v3-userdata: what the guest had put into the report is shown", async () => {
-  const at = "azure-snp/milan-v3-userdata";
-  const facts = await checkAzure("azure-snp", quoteOf(at), snpParts(at), verifyAt("2026-06-01T00:00:00Z"));
-  const line = reportAzure(facts).verified.find((each) => each.check === "azure.user-data");
-  expect(line?.value).toBe(
-    sampleJson(`${at}/expected.json`).runtime_claims["user-data"].toLowerCase(),
-  );
-  expect(line?.value?.slice(0, 96)).toBe(toHex(facts.bound));
-});
-
-test.runIf(hasEvidence)("mix and match: the quote, the runtime data and the report of two guests", async () => {
-  const [one, two] = ["azure-snp/milan-v3-live", "azure-snp/milan-v3-v1"] as const;
-  const context = verifyAt("2026-06-01T00:00:00Z");
-  const check = (quote: Uint8Array, parts: AuxParts) =>
-    refusedBy(() => checkAzure("azure-snp", quote, parts, context));
-  expect(await check(quoteOf(two), { ...snpParts(one), pcrs: pcrsOf(two) })).toBe("azure.quote-signature");
-  expect(await check(quoteOf(one), { ...snpParts(one), pcrs: pcrsOf(two) })).toBe("tpm.pcr-digest");
-  expect(await check(quoteOf(one), { ...snpParts(one), hclReport: sample(`${two}/hcl_report.bin`) })).toMatch(
-    /^snp\./,
-  );
-  const grafted = sample(`${one}/hcl_report.bin`).slice();
-  grafted.set(sample(`${two}/hcl_report.bin`).subarray(32, 1216), 32);
-  const parts = { ...snpParts(one), hclReport: grafted, collateral: snpParts(two).collateral as Uint8Array };
-  expect(await check(quoteOf(one), parts)).toBe("azure.runtime-data");
   expect(
-    await refusedBy(() => checkAzure("azure-tdx", quoteOf(one), snpParts(one), context)),
-  ).toBe("azure.report-type");
+    await refusedBy(() => settled((checks) => judgeAzure(facts, policyFrom(report.pins, { azure }), checks))),
+  ).toBe("azure.host-console");
 });
+
+test.runIf(hasEvidence)(
+  "sample milan-v3-userdata: what the guest had put into the report is shown",
+  async () => {
+    const at = "azure-snp/milan-v3-userdata";
+    const facts = await checkAzure("azure-snp", quoteOf(at), snpParts(at), verifyAt("2026-06-01T00:00:00Z"));
+    const line = reportAzure(facts).verified.find((each) => each.check === "azure.user-data");
+    expect(line?.value).toBe(sampleJson(`${at}/expected.json`).runtime_claims["user-data"].toLowerCase());
+    expect(line?.value?.slice(0, 96)).toBe(toHex(facts.bound));
+  },
+);
+
+test.runIf(hasEvidence)(
+  "mix and match: the quote, the runtime data and the report of two guests",
+  async () => {
+    const [one, two] = ["azure-snp/milan-v3-live", "azure-snp/milan-v3-v1"] as const;
+    const context = verifyAt("2026-06-01T00:00:00Z");
+    const check = (quote: Uint8Array, parts: AuxParts) =>
+      refusedBy(() => checkAzure("azure-snp", quote, parts, context));
+    expect(await check(quoteOf(two), { ...snpParts(one), pcrs: pcrsOf(two) })).toBe("azure.quote-signature");
+    expect(await check(quoteOf(one), { ...snpParts(one), pcrs: pcrsOf(two) })).toBe("tpm.pcr-digest");
+    expect(
+      await check(quoteOf(one), { ...snpParts(one), hclReport: sample(`${two}/hcl_report.bin`) }),
+    ).toMatch(/^snp\./);
+    const grafted = sample(`${one}/hcl_report.bin`).slice();
+    grafted.set(sample(`${two}/hcl_report.bin`).subarray(32, 1216), 32);
+    const parts = {
+      ...snpParts(one),
+      hclReport: grafted,
+      collateral: snpParts(two).collateral as Uint8Array,
+    };
+    expect(await check(quoteOf(one), parts)).toBe("azure.runtime-data");
+    expect(await refusedBy(() => checkAzure("azure-tdx", quoteOf(one), snpParts(one), context))).toBe(
+      "azure.report-type",
+    );
+  },
+);
 
 function tdxParts(at: string): AuxParts {
   const issuers = ["pck_crl", "qe_identity", "tcb_info"].flatMap((name) =>
@@ -155,9 +181,7 @@ test.runIf(hasEvidence)("sample azure-tdx/td10-outofdate fails by its TCB status
   const tdx = report.pins.tdx;
   if (tdx === undefined) throw new Error("no pins");
   const judge = (changes: Partial<typeof tdx>) =>
-    settled((checks) =>
-      judgeAzure(facts, policyFrom(report.pins, { tdx: { ...tdx, ...changes } }), checks),
-    );
+    settled((checks) => judgeAzure(facts, policyFrom(report.pins, { tdx: { ...tdx, ...changes } }), checks));
   judge({});
   let refusal: SealttyError["refusal"];
   try {
@@ -169,51 +193,60 @@ test.runIf(hasEvidence)("sample azure-tdx/td10-outofdate fails by its TCB status
   expect(refusal?.others ?? []).toEqual([]);
 });
 
-test.runIf(hasEvidence)("azure-tdx: the TDREPORT, the TD quote and the runtime data belong together", async () => {
-  const at = "azure-tdx/td10-outofdate";
-  const context = verifyAt("2025-07-08T00:00:00Z");
-  const parts = tdxParts(at);
-  const check = (changes: AuxParts) =>
-    refusedBy(() => checkAzure("azure-tdx", quoteOf(at), { ...parts, ...changes }, context));
-  const changed = (offset: number) => {
-    const report = sample(`${at}/hcl_report.bin`).slice();
-    report[offset] = (report[offset] as number) ^ 1;
-    return report;
-  };
-  expect(await check({ hclReport: changed(32 + 128) })).toBe("azure.hardware-quote");
-  expect(await check({ hclReport: changed(1236 + 100) })).toBe("azure.runtime-data");
-  expect(await check({ hclReport: changed(32) })).toBe("azure.hcl-report");
-  const { hardwareQuote: _, ...without } = parts;
-  expect(await refusedBy(() => checkAzure("azure-tdx", quoteOf(at), without, context))).toBe("azure.hardware-quote");
-});
+test.runIf(hasEvidence)(
+  "azure-tdx: the TDREPORT, the TD quote and the runtime data belong together",
+  async () => {
+    const at = "azure-tdx/td10-outofdate";
+    const context = verifyAt("2025-07-08T00:00:00Z");
+    const parts = tdxParts(at);
+    const check = (changes: AuxParts) =>
+      refusedBy(() => checkAzure("azure-tdx", quoteOf(at), { ...parts, ...changes }, context));
+    const changed = (offset: number) => {
+      const report = sample(`${at}/hcl_report.bin`).slice();
+      report[offset] = (report[offset] as number) ^ 1;
+      return report;
+    };
+    expect(await check({ hclReport: changed(32 + 128) })).toBe("azure.hardware-quote");
+    expect(await check({ hclReport: changed(1236 + 100) })).toBe("azure.runtime-data");
+    expect(await check({ hclReport: changed(32) })).toBe("azure.hcl-report");
+    const { hardwareQuote: _, ...without } = parts;
+    expect(await refusedBy(() => checkAzure("azure-tdx", quoteOf(at), without, context))).toBe(
+      "azure.hardware-quote",
+    );
+  },
+);
 
 test.runIf(hasEvidence).each([
-  ["azure-snp", "azure-snp/genoa-v3", 2],
   ["azure-snp", "azure-snp/milan-v3-v1", 1],
   ["azure-tdx", "azure-tdx/td10-outofdate", 2],
-] as const)("%s: a changed byte anywhere in %s is refused, or is one that nothing was read from", async (type, at, version) => {
-  const bytes = sample(`${at}/hcl_report.bin`);
-  expect(parseHclReport(bytes).version).toBe(version);
-  const context = verifyAt(sampleJson(`${at}/expected.json`).verify_at);
-  const parts = type === "azure-snp" ? snpParts(at) : tdxParts(at);
-  const quote = quoteOf(at);
-  const good = reportAzure(await checkAzure(type as AzureType, quote, parts, context));
-  let harmless = 0;
-  for (let offset = 0; offset < bytes.length; offset += type === "azure-snp" ? 3 : 11) {
-    const changed = bytes.slice();
-    changed[offset] = (changed[offset] as number) ^ 0x01;
-    try {
-      const facts = await checkAzure(type as AzureType, quote, { ...parts, hclReport: changed }, context);
-      // Of a TDREPORT only the TD quote's copy is believed; the MAC is for its own machine.
-      expect(type).toBe("azure-tdx");
-      expect(offset).toBeGreaterThanOrEqual(32 + 1);
-      expect(offset).toBeLessThan(32 + 1024);
-      expect(reportAzure(facts)).toEqual(good);
-      harmless++;
-    } catch (error) {
-      if (!(error instanceof SealttyError)) throw error;
-      expect(error.code).toBe("evidence-refused");
+] as const)(
+  "%s: a changed byte in %s is refused, or is one that nothing was read from",
+  async (type, at, version) => {
+    const bytes = sample(`${at}/hcl_report.bin`);
+    expect(parseHclReport(bytes).version).toBe(version);
+    const context = verifyAt(sampleJson(`${at}/expected.json`).verify_at, {
+      signatures: rememberingSignatures(),
+    });
+    const parts = type === "azure-snp" ? snpParts(at) : tdxParts(at);
+    const quote = quoteOf(at);
+    const good = reportAzure(await checkAzure(type as AzureType, quote, parts, context));
+    let harmless = 0;
+    for (let offset = 0; offset < bytes.length; offset += 5) {
+      const changed = bytes.slice();
+      changed[offset] = (changed[offset] as number) ^ 0x01;
+      try {
+        const facts = await checkAzure(type as AzureType, quote, { ...parts, hclReport: changed }, context);
+        // Of a TDREPORT only the TD quote's copy is believed; the MAC is for its own machine.
+        expect(type).toBe("azure-tdx");
+        expect(offset).toBeGreaterThanOrEqual(32 + 1);
+        expect(offset).toBeLessThan(32 + 1024);
+        expect(reportAzure(facts)).toEqual(good);
+        harmless++;
+      } catch (error) {
+        if (!(error instanceof SealttyError)) throw error;
+        expect(error.code).toBe("evidence-refused");
+      }
     }
-  }
-  expect(harmless > 0).toBe(type === "azure-tdx");
-});
+    expect(harmless > 0).toBe(type === "azure-tdx");
+  },
+);

@@ -135,7 +135,11 @@ test.each([false, true])("a made token passes (key as COSE_Key: %s)", async (cos
 });
 
 test.each([
-  ["another platform's signature", "cca.platform-signature", { platformKey: madeKey("ec-p256", "cca-other") }],
+  [
+    "another platform's signature",
+    "cca.platform-signature",
+    { platformKey: madeKey("ec-p256", "cca-other") },
+  ],
   ["another realm's signature", "cca.realm-signature", { realmKey: stranger }],
   [
     "another realm's key, with its own signature",
@@ -149,7 +153,11 @@ test.each([
   ["a profile and a bare point", "cca.format", { realmClaims: [[265, "tag:arm.com,2023:realm#1.0.0"]] }],
   ["a short challenge", "cca.format", { realmClaims: [[10, new Uint8Array(32)]] }],
   ["no lifecycle", "cca.format", { platformClaims: [[2395, undefined]] }],
-  ["three extensible measurements", "cca.format", { realmClaims: [[44239, [1, 2, 3].map(() => new Uint8Array(32))]] }],
+  [
+    "three extensible measurements",
+    "cca.format",
+    { realmClaims: [[44239, [1, 2, 3].map(() => new Uint8Array(32))]] },
+  ],
   ["measurements of two lengths", "cca.format", { realmClaims: [[44238, new Uint8Array(48)]] }],
   ["an unknown hash", "cca.format", { realmClaims: [[44236, "toString"]] }],
 ] as const)("%s is refused by %s", async (_what, expected, changes: Changes) => {

@@ -119,13 +119,13 @@ test("a CC event log counts its registers from MRTD, which no event is verified 
   const zero = new Uint8Array(48);
   const report = reportCcEventLog(log, [extended("one"), extended("one"), zero, extended("four")], sha384);
   expect(report).toMatchObject({ problem: undefined, reproduced: [0, 3], differing: [], uncovered: [1] });
-  expect(report.events.map(({ register, verified, textProven }) => ({ register, verified, textProven }))).toEqual(
-    [
-      { register: "MRTD", verified: false, textProven: false },
-      { register: "RTMR 0", verified: true, textProven: true },
-      { register: "RTMR 3", verified: true, textProven: true },
-    ],
-  );
+  expect(
+    report.events.map(({ register, verified, textProven }) => ({ register, verified, textProven })),
+  ).toEqual([
+    { register: "MRTD", verified: false, textProven: false },
+    { register: "RTMR 0", verified: true, textProven: true },
+    { register: "RTMR 3", verified: true, textProven: true },
+  ]);
 });
 
 test("a CC event log that names a register beyond RTMR 3 is malformed", () => {
@@ -186,7 +186,9 @@ test("the startup locality begins PCR 0, and padding ends the log", () => {
 // --- text --------------------------------------------------------------------------------------------------------------
 
 const utf16 = (text: string) =>
-  Uint8Array.from([...text].flatMap((character) => [character.charCodeAt(0) & 255, character.charCodeAt(0) >> 8]));
+  Uint8Array.from(
+    [...text].flatMap((character) => [character.charCodeAt(0) & 255, character.charCodeAt(0) >> 8]),
+  );
 const node = (type: number, subtype: number, body: Uint8Array) =>
   concat(Uint8Array.of(type, subtype), le(4 + body.length, 2), body);
 const image = (...nodes: Uint8Array[]) => {
@@ -199,7 +201,12 @@ const variable = (name: string, value: Uint8Array) =>
 test.each([
   ["a separator", 0x04, new Uint8Array(4), "end of a phase"],
   ["an error separator", 0x04, le(1, 4), "a firmware error"],
-  ["a tagged event", 0x06, concat(le(0xf5bc582a, 4), le(8, 4), utf8("timeout\0")), "systemd-boot loader.conf: timeout"],
+  [
+    "a tagged event",
+    0x06,
+    concat(le(0xf5bc582a, 4), le(8, 4), utf8("timeout\0")),
+    "systemd-boot loader.conf: timeout",
+  ],
   ["a tag that nobody knows", 0x06, concat(le(7, 4), le(2, 4), utf8("hi")), "hi"],
   ["a UKI section, as systemd-stub writes it", 0x0d, utf16(".linux\0"), ".linux"],
   ["a Secure Boot variable", 0x80000001, variable("SecureBoot", Uint8Array.of(1)), "SecureBoot = 1"],
@@ -212,13 +219,23 @@ test.each([
   [
     "an image on a disk",
     0x80000003,
-    image(node(2, 1, new Uint8Array(8)), node(1, 1, Uint8Array.of(0, 4)), node(4, 4, utf16("\\EFI\\a\x1b.efi\0"))),
+    image(
+      node(2, 1, new Uint8Array(8)),
+      node(1, 1, Uint8Array.of(0, 4)),
+      node(4, 4, utf16("\\EFI\\a\x1b.efi\0")),
+    ),
     "Acpi/Pci(4.0)/EFI/a\\u001b.efi",
   ],
   [
     "a file of the firmware",
     0x80000004,
-    image(node(4, 6, Uint8Array.from({ length: 16 }, (_, i) => i))),
+    image(
+      node(
+        4,
+        6,
+        Uint8Array.from({ length: 16 }, (_, i) => i),
+      ),
+    ),
     "FvFile(03020100-0504-0706-0809-0a0b0c0d0e0f)",
   ],
   ["an unknown node", 0x80000003, image(node(9, 9, new Uint8Array(3))), "Node(9,9)"],

@@ -1,7 +1,11 @@
 // AWS Nitro documents: the samples by name, and made ones under a throw-away root.
 
 import { expect, test } from "vitest";
-import { NITRO_RECOGNISED, checkNitro, parseNitroDocument } from "../../../protocol/attestation/nitro/verify.ts";
+import {
+  NITRO_RECOGNISED,
+  checkNitro,
+  parseNitroDocument,
+} from "../../../protocol/attestation/nitro/verify.ts";
 import { toHex } from "../../../protocol/bytes.ts";
 import { caExtensions, keyUsage, madeKey, makeCertificate } from "../../support/made-pki.ts";
 import { cbor, sign1 } from "../../support/made-cbor.ts";
@@ -47,7 +51,9 @@ test.runIf(hasEvidence).each(Object.entries(CASES))("sample %s: %s", async (name
   expect(await refusedBy(() => checkNitro(document, later, HOUR))).toBe("nitro.age");
   const changed = document.slice();
   changed[document.length - 1] = (changed.at(-1) as number) ^ 1;
-  expect(await refusedBy(() => checkNitro(changed, verifyAt(expected.verify_at), HOUR))).toBe("nitro.signature");
+  expect(await refusedBy(() => checkNitro(changed, verifyAt(expected.verify_at), HOUR))).toBe(
+    "nitro.signature",
+  );
 });
 
 // --- made ----------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,13 @@ test.each([
   ["6161", "a"],
   ["62c3bc", "ü"],
   ["83010203", [1, 2, 3]],
-  ["a26161016162820203", new Map<string, CborValue>([["a", 1], ["b", [2, 3]]])],
+  [
+    "a26161016162820203",
+    new Map<string, CborValue>([
+      ["a", 1],
+      ["b", [2, 3]],
+    ]),
+  ],
   ["c11a514b67b0", new CborTag(1, 1363896240)],
 ] as const)("%s is read", (hex, value) => {
   expect(decode(hex)).toEqual(value);
@@ -64,7 +70,12 @@ test.each([
 });
 
 test("maps of unknown length are read only where they are allowed, and still have no key twice", () => {
-  expect(decode("bf616101616202ff", true)).toEqual(new Map([["a", 1], ["b", 2]]));
+  expect(decode("bf616101616202ff", true)).toEqual(
+    new Map([
+      ["a", 1],
+      ["b", 2],
+    ]),
+  );
   expect(decode("bfff", true)).toEqual(new Map());
   expect(() => decode("bf61610161 6102ff".replace(" ", ""), true)).toThrow("twice");
   expect(() => decode("bf616101", true)).toThrow("ends too early");
@@ -131,7 +142,11 @@ test.each([
   ["an empty protected header", [EMPTY, new Map(), EMPTY, EMPTY], "ends too early"],
   ["no algorithm", [fromHex("a0"), new Map(), EMPTY, EMPTY], "algorithm"],
   ["an algorithm that is unknown", [fromHex("a10101"), new Map(), EMPTY, EMPTY], "algorithm"],
-  ["a critical header", [fromHex("a201260281 01".replace(" ", "")), new Map(), EMPTY, EMPTY], "does not know"],
+  [
+    "a critical header",
+    [fromHex("a201260281 01".replace(" ", "")), new Map(), EMPTY, EMPTY],
+    "does not know",
+  ],
 ] as const)("COSE_Sign1 with %s is refused", (_what, value, problem) => {
   expect(() => readSign1(value as CborValue, "Test")).toThrow(problem);
 });

@@ -1,18 +1,31 @@
 // Hostile bytes into every parser of guest-supplied structures: a SealttyError, or a value; text stays harmless.
 
+import { sha384 } from "@noble/hashes/sha2.js";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { decodeSimulatedAux } from "../../../protocol/attestation/simulated.ts";
+import { decodeAux } from "../../../protocol/attestation/aux.ts";
+import { parseHclReport, reportDataOfTdReport } from "../../../protocol/attestation/azure/hcl.ts";
+import { parseRuntimeClaims } from "../../../protocol/attestation/azure/runtime-claims.ts";
+import { parseStrictJson } from "../../../protocol/attestation/azure/strict-json.ts";
+import { decodeCbor } from "../../../protocol/attestation/cbor.ts";
+import { parseCcaToken } from "../../../protocol/attestation/cca/verify.ts";
+import { parseNitroDocument } from "../../../protocol/attestation/nitro/verify.ts";
+import { readSimulatedParts } from "../../../protocol/attestation/simulated.ts";
 import { parseAttest } from "../../../protocol/attestation/tpm/attest.ts";
-import { parseEventLog, reportEventLog, safeText } from "../../../protocol/attestation/tpm/event-log.ts";
+import { parseEventLog } from "../../../protocol/attestation/tpm/event-log-format.ts";
+import { reportCcEventLog, reportEventLog } from "../../../protocol/attestation/tpm/event-log.ts";
+import { safeText, textOfEvent } from "../../../protocol/attestation/tpm/event-text.ts";
 import { parsePcrValues } from "../../../protocol/attestation/tpm/pcr.ts";
 import { parsePublic, unwrapPublic } from "../../../protocol/attestation/tpm/public.ts";
-import { decodeTpmAux, decodeTpmQuote } from "../../../protocol/attestation/tpm/quote.ts";
+import { decodeTpmQuote, readTpmParts } from "../../../protocol/attestation/tpm/quote.ts";
 import { parseSignature } from "../../../protocol/attestation/tpm/signature.ts";
-import { concat, utf8 } from "../../../protocol/bytes.ts";
+import { concat, lv16, utf8 } from "../../../protocol/bytes.ts";
+import { madeAzure } from "../../support/made-azure.ts";
+import { Tagged, cbor } from "../../support/made-cbor.ts";
 import {
   SoftwareAk,
   encodeAttest,
+  makeEventLog,
   makeTpmEvidence,
   newContext,
   onlySealttyErrors,
@@ -34,10 +47,25 @@ const PARSERS = {
   parseSignature,
   parsePcrValues,
   decodeTpmQuote,
-  decodeTpmAux,
-  decodeSimulatedAux,
+  readTpmParts: (bytes: Uint8Array) => readTpmParts(decodeAux("tpm", bytes)),
+  "readTpmParts of the values": (bytes: Uint8Array) => readTpmParts({ akPublic: bytes, pcrs: bytes }),
+  readSimulatedParts: (bytes: Uint8Array) => readSimulatedParts({ simulated: bytes }),
   parseEventLog,
+  parseHclReport,
+  reportDataOfTdReport,
+  parseStrictJson: (bytes: Uint8Array) => parseStrictJson(bytes, "Test"),
+  parseRuntimeClaims,
+  decodeCbor: (bytes: Uint8Array) => decodeCbor(bytes, "Test", { indefiniteMaps: true }),
+  parseNitroDocument,
+  parseCcaToken,
 };
+const azure = madeAzure();
+const sign1 = [
+  new Uint8Array([0xa1, 1, 0x38, 0x22]),
+  new Map(),
+  new Uint8Array([0xbf, 0xff]),
+  new Uint8Array(96),
+];
 const SEEDS = [
   ak.publicArea,
   ak.sign(new Uint8Array(3)),
@@ -49,6 +77,11 @@ const SEEDS = [
   evidence.quote,
   evidence.aux,
   makeEventLog([{ index: 0, type: 8, data: utf8("v1") }]),
+  azure.parts.hclReport,
+  parseHclReport(azure.parts.hclReport).runtimeData,
+  cbor(sign1),
+  cbor(new Tagged(399, new Map([44234, 44241].map((key) => [key, cbor(new Tagged(18, sign1))])))),
+  concat(lv16(new Uint8Array(32)), lv16(utf8("demo"))),
 ];
 /** Pure noise, and good structures with some bytes changed, cut or added. */
 const hostile = fc.oneof(
@@ -81,8 +114,11 @@ test("reportEventLog() never throws, and never calls an entry verified whose PCR
   fc.assert(
     fc.property(hostile, (log) => {
       const report = reportEventLog(log, quoted, "sha256", sha256);
-      expect(report.reproduced).toEqual([]);
-      expect(report.events.some((event) => event.verified || event.textProven)).toBe(false);
+      const cc = reportCcEventLog(log, Array(4).fill(new Uint8Array(48).fill(1)), sha384);
+      for (const { reproduced, events } of [report, cc]) {
+        expect(reproduced).toEqual([]);
+        expect(events.some((event) => event.verified || event.textProven)).toBe(false);
+      }
     }),
     { numRuns: 300 },
   );
@@ -100,4 +136,22 @@ test("safeText() gives printable ASCII of bounded length, whatever comes", () =>
     "root=\\x1b]0;x\\x07ro quiet console=hvc0",
   );
   expect(safeText(Uint8Array.from([...utf8("initrd=x")].flatMap((byte) => [byte, 0])))).toBe("initrd=x");
+});
+
+test("textOfEvent() gives printable ASCII of bounded length, whatever comes", () => {
+  const types = fc.oneof(
+    fc.nat(0x20),
+    fc.nat(0x10).map((low) => 0x80000000 + low),
+    fc.constant(0x800000e0),
+  );
+  // Numbers that look like lengths of something short, so that the paths behind them are reached.
+  const data = fc.array(fc.oneof(fc.nat(255), fc.constant(0), fc.nat(8)), { maxLength: 400 });
+  fc.assert(
+    fc.property(types, data, (type, bytes) => {
+      const text = textOfEvent({ index: 0, type, digests: new Map(), data: Uint8Array.from(bytes) });
+      expect(text).toMatch(/^[\x20-\x7e]*$/);
+      expect(text.length).toBeLessThanOrEqual(163);
+    }),
+    { numRuns: 2000 },
+  );
 });

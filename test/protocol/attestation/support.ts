@@ -17,18 +17,38 @@ import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
 import type { Evidence } from "../../../protocol/attestation/evidence.ts";
 import { Checks } from "../../../protocol/attestation/refusal.ts";
 import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
-import { BANKS, type BankName, type PcrValue, encodePcrSelections } from "../../../protocol/attestation/tpm/pcr.ts";
+import {
+  BANKS,
+  type BankName,
+  type PcrValue,
+  encodePcrSelections,
+} from "../../../protocol/attestation/tpm/pcr.ts";
 import { ATTRIBUTES, sha256Name } from "../../../protocol/attestation/tpm/public.ts";
 import { encodeTpmQuote, tpmParts } from "../../../protocol/attestation/tpm/quote.ts";
 import type { VerifyContext } from "../../../protocol/attestation/verify-context.ts";
 import { concat, lv16, toHex, u16, u32, u8, utf8 } from "../../../protocol/bytes.ts";
 import { nobleSuite } from "../../../protocol/crypto/noble.ts";
+import type { SignatureVerifier } from "../../../protocol/crypto/signatures.ts";
 import { webCryptoSignatures } from "../../../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
 
 export const suite = nobleSuite((length) => new Uint8Array(randomBytes(length)));
 export const sha256 = (message: Uint8Array) => suite.sha256(message);
 export const signatures = webCryptoSignatures(webcrypto.subtle);
+
+/** Answers from memory what it verified before: where a test changes one byte of a whole chain at a time. */
+export function rememberingSignatures(): SignatureVerifier {
+  const known = new Map<string, Promise<boolean>>();
+  return {
+    verify(algorithm, key, message, signature) {
+      const parts = key.kind === "ec" ? [key.x, key.y] : [key.modulus, key.exponent];
+      const text = [algorithm, key.kind, ...[...parts, message, signature].map((part) => toHex(part))].join();
+      const answer = known.get(text) ?? signatures.verify(algorithm, key, message, signature);
+      known.set(text, answer);
+      return answer;
+    },
+  };
+}
 
 /** Sample evidence lies beside the repository in the project's workshop; a plain clone does not have it. */
 export const evidenceDirectory = fileURLToPath(new URL("../../../../shared/evidence", import.meta.url));

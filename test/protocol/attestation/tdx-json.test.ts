@@ -1,6 +1,6 @@
 // Intel's signed JSON: the exact bytes are found, nothing is read twice or by another's rules, and what is read is strict.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { readQeIdentity } from "../../../protocol/attestation/tdx/qe-identity.ts";
 import { parseSignedJson } from "../../../protocol/attestation/tdx/signed-json.ts";
@@ -80,7 +80,7 @@ describe("parseSignedJson()", () => {
   });
 
   test("agrees with JSON.parse on whatever it accepts", () => {
-    const ascii = fc.string({ unit: "binary-ascii", maxLength: 12 });
+    const ascii = fc.string({ unit: "binary-ascii", maxLength: 12 }).filter((text) => !text.includes("\x7f"));
     const tree = fc.letrec<{ value: unknown }>((tie) => ({
       value: fc.oneof(
         { maxDepth: 4 },
@@ -157,8 +157,9 @@ describe("parseSignedJson()", () => {
 
 const bodyOf = (piece: Uint8Array, member: "tcbInfo" | "enclaveIdentity") =>
   JSON.parse(textOf(parseSignedJson(piece, member, "piece").body));
-const info = () => bodyOf(madeTdx().collateral.tcbInfos[0] as Uint8Array, "tcbInfo");
-const identity = () => bodyOf(madeTdx().collateral.qeIdentities[0] as Uint8Array, "enclaveIdentity");
+const made = madeTdx().collateral;
+const info = () => bodyOf(made.tcbInfos[0] as Uint8Array, "tcbInfo");
+const identity = () => bodyOf(made.qeIdentities[0] as Uint8Array, "enclaveIdentity");
 type Json = ReturnType<typeof info>;
 type Change = readonly [string, (value: Json) => unknown];
 
@@ -259,8 +260,7 @@ test("fuzzing the whole way from samples: nothing but typed errors", () => {
   const pieces = ["tcb_info.json", "qe_identity.json"].flatMap((name) =>
     samples("tdx").map((each) => sample(`tdx/${each}/${name}`)),
   );
-  const { tcbInfos, qeIdentities } = madeTdx().collateral;
-  const corpus = [...tcbInfos, ...qeIdentities, ...pieces];
+  const corpus = [...made.tcbInfos, ...made.qeIdentities, ...pieces];
   const edit = fc.tuple(
     fc.double({ min: 0, max: 1, noNaN: true }),
     fc.uint8Array({ maxLength: 4 }),

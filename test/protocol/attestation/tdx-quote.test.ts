@@ -1,6 +1,6 @@
 // The bytes of a TDX quote under attack: each byte flipped, every length cut or blown up, signatures at the edges.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { NO_COLLATERAL, type Collateral } from "../../../protocol/attestation/collateral.ts";
 import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
@@ -108,10 +108,12 @@ describe.for(subjects)("$name", (subject) => {
   }, async () => {
     const harmless: string[] = [];
     for (let at = 0; at < subject.quote.length; at++) {
-      // Bit 5 turns a zero into a space, and a letter into its other case.
-      for (const mask of new Set([1 << (at % 8), 0x20])) {
-        const quote = changed(subject.quote, at, Uint8Array.of((subject.quote[at] as number) ^ mask));
-        if (await accepted(subject, quote)) harmless.push(`byte ${at} with ${mask}`);
+      const byte = subject.quote[at] as number;
+      // Where nothing signs the text, white space is what could be changed: a zero becomes a space.
+      const masks = byte === 0 || byte === 0x0a ? [1 << (at % 8), 0x20, 0x2a] : [1 << (at % 8)];
+      for (const mask of new Set(masks)) {
+        if (await accepted(subject, changed(subject.quote, at, Uint8Array.of(byte ^ mask))))
+          harmless.push(`byte ${at} with ${mask}`);
       }
     }
     expect(harmless).toEqual([]);

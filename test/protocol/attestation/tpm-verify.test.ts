@@ -7,7 +7,12 @@ import { binderOf, tpmQualifyingData } from "../../../protocol/attestation/binde
 import type { Evidence } from "../../../protocol/attestation/evidence.ts";
 import type { TpmPolicy } from "../../../protocol/attestation/policy/model.ts";
 import { ATTRIBUTES } from "../../../protocol/attestation/tpm/public.ts";
-import { decodeTpmQuote, encodeTpmQuote, readTpmParts, tpmParts } from "../../../protocol/attestation/tpm/quote.ts";
+import {
+  decodeTpmQuote,
+  encodeTpmQuote,
+  readTpmParts,
+  tpmParts,
+} from "../../../protocol/attestation/tpm/quote.ts";
 import {
   type TpmFacts,
   checkTpm,
@@ -103,7 +108,11 @@ test("a policy without a key warns for ever, and so does one that pins no kernel
 test.each([
   ["another machine's key", "tpm.ak-name", policyOf({ akNames: [`000b${"11".repeat(32)}`] })],
   ["another kernel", "tpm.pcr", policyOf({ pcrs: new Map([[4, ["22".repeat(32)]]]) })],
-  ["a pinned PCR outside the quote", "tpm.pcr-selection", policyOf({ pcrs: new Map([[9, ["00".repeat(32)]]]) })],
+  [
+    "a pinned PCR outside the quote",
+    "tpm.pcr-selection",
+    policyOf({ pcrs: new Map([[9, ["00".repeat(32)]]]) }),
+  ],
   [
     "a pinned PCR quoted in another bank only",
     "tpm.pcr-selection",
@@ -144,7 +153,11 @@ test.each([
   ["a quote whose magic is not a TPM's", "tpm.magic", () => made({ magic: 0xff544348 })],
   ["a signed structure of another type", "tpm.type", () => made({ type: 0x8017 })],
   ["a signed structure with a byte left over", "tpm.format", () => made({ trailing: new Uint8Array(1) })],
-  ["PCR values that are not the quoted ones", "tpm.pcr-digest", () => made({ pcrDigest: new Uint8Array(32) })],
+  [
+    "PCR values that are not the quoted ones",
+    "tpm.pcr-digest",
+    () => made({ pcrDigest: new Uint8Array(32) }),
+  ],
   [
     "values in another order than quoted",
     "tpm.pcr-list",

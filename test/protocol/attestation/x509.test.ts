@@ -36,14 +36,15 @@ import { evidenceDirectory, hasEvidence, onlySealttyErrors, sample, signatures }
 
 /** Sentence of the `peer-misbehaved` that `attempt` ends with. */
 function refusedWith(attempt: () => unknown): string {
+  let error: unknown;
   try {
     attempt();
-  } catch (error) {
-    expect(error).toBeInstanceOf(SealttyError);
-    expect((error as SealttyError).code).toBe("peer-misbehaved");
-    return (error as SealttyError).message;
+  } catch (thrown) {
+    error = thrown;
   }
-  return "not refused";
+  expect(error).toBeInstanceOf(SealttyError);
+  expect((error as SealttyError).code).toBe("peer-misbehaved");
+  return (error as SealttyError).message;
 }
 
 const NOT_BEFORE = Date.UTC(2026, 0, 1);
@@ -110,7 +111,7 @@ describe.runIf(hasEvidence)("sample certificates", () => {
   }));
 
   test("say the same as node:crypto reads in them", () => {
-    expect(parsed.length).toBeGreaterThan(60);
+    expect(parsed.length).toBeGreaterThan(50);
     for (const { ours, theirs } of parsed) {
       const commonName = (name: string) => /(?:^|\n)CN=(.*)/.exec(name)?.[1];
       expect({
@@ -343,7 +344,7 @@ describe("parseCertificate()", () => {
     [
       "one algorithm written in two ways",
       () => madeLeaf({ outerIdentifier: der.sequence(der.oid("1.2.840.10045.4.3.3"), der.null()) }),
-      /./,
+      /bytes left over/,
     ],
     [
       "an extension twice",
@@ -589,7 +590,7 @@ describe("parseCrl()", () => {
     ["a byte behind it", () => concat(madeList(), Uint8Array.of(0)), /bytes left over/],
     ["more than 128 KiB", () => new Uint8Array(131_073), /longer than 128 KiB/],
     ["nothing in it", () => new Uint8Array(), /ends too early/],
-    ["a certificate in its place", () => madeLeaf(), /./],
+    ["a certificate in its place", () => madeLeaf(), /another type/],
   ])("refuses one with %s", (_, make, sentence) => {
     expect(refusedWith(() => parseCrl(make()))).toMatch(sentence);
   });

@@ -38,8 +38,8 @@ export interface ConfigfsBehaviour {
   ): void | Promise<void>;
   /** Longest outblob that the kernel gives out. */
   outblobMax?: number;
-  /** What is at the attribute after EOF: TSM_INBLOB_MAX. */
-  inblobMax?: number;
+  /** So many writes of inblob come to nothing, and nobody is told. */
+  lostWrites?: number;
 }
 
 export class SimulatedConfigfs implements TsmFiles {
@@ -48,7 +48,7 @@ export class SimulatedConfigfs implements TsmFiles {
   behaviour: ConfigfsBehaviour;
   /** Reports that the hardware made. */
   made = 0;
-  made_directories = 0;
+  directoriesMade = 0;
 
   constructor(directory: string, behaviour: ConfigfsBehaviour) {
     this.directory = directory;
@@ -56,11 +56,11 @@ export class SimulatedConfigfs implements TsmFiles {
   }
 
   async makeDirectory(directory: string): Promise<void> {
-    await this.behaviour.before?.("mkdir", "", this);
+    await this.behaviour.before?.("mkdir", "");
     if (path.dirname(directory) !== this.directory) throw errno("ENOENT");
     if (this.behaviour.driver === undefined) throw errno("ENXIO");
     if (this.entries.has(directory)) throw errno("EEXIST");
-    this.made_directories++;
+    this.directoriesMade++;
     this.entries.set(directory, {
       inblob: undefined,
       writes: 0,
@@ -83,11 +83,15 @@ export class SimulatedConfigfs implements TsmFiles {
 
   async write(file: string, bytes: Uint8Array): Promise<void> {
     const attribute = path.basename(file);
-    await this.behaviour.before?.("write", attribute, this);
+    await this.behaviour.before?.("write", attribute);
     const entry = this.#entry(file);
     const text = Buffer.from(bytes).toString("latin1");
     if (attribute === "inblob") {
-      if (bytes.length > (this.behaviour.inblobMax ?? 64)) throw errno("EFBIG");
+      if (bytes.length > 64) throw errno("EFBIG");
+      if ((this.behaviour.lostWrites ?? 0) > 0) {
+        this.behaviour.lostWrites = (this.behaviour.lostWrites ?? 0) - 1;
+        return;
+      }
       // At close: ->release(), whose result nobody gets.
       if (this.#advance(entry)) entry.inblob = bytes.slice();
       return;
@@ -111,7 +115,7 @@ export class SimulatedConfigfs implements TsmFiles {
 
   async read(file: string, limit: number): Promise<Uint8Array> {
     const attribute = path.basename(file);
-    await this.behaviour.before?.("read", attribute, this);
+    await this.behaviour.before?.("read", attribute);
     const entry = this.#entry(file);
     const bytes = await this.#value(entry, attribute);
     return bytes.slice(0, limit + 1);

@@ -8,6 +8,7 @@ import { concat, lv16, toHex, u16, u32, u8 } from "../../../protocol/bytes.ts";
 import type { TpmTransmit } from "../../../server/evidence/tpm-channel.ts";
 
 export const hasSwtpm = spawnSync("swtpm", ["--version"]).status === 0;
+export const hasTpmTools = hasSwtpm && spawnSync("tpm2_nvdefine", ["--version"]).status === 0;
 
 export class Swtpm {
   #process: ChildProcess | undefined;
@@ -21,7 +22,7 @@ export class Swtpm {
 
   async start(): Promise<void> {
     const server = join(this.directory, "server.sock");
-    const control = join(this.directory, "control.sock");
+    const control = `${server}.ctrl`; // where tpm2-tools look for it
     for (const path of [server, control]) rmSync(path, { force: true });
     this.#process = spawn(
       "swtpm",
@@ -33,7 +34,30 @@ export class Swtpm {
       { stdio: "ignore" },
     );
     for (let i = 0; i < 200 && !existsSync(server); i++) await new Promise((done) => setTimeout(done, 25));
-    const socket = connect(server);
+    await this.connect();
+  }
+
+  /** Runs tpm2-tools on it: it serves one connection at a time. */
+  async tools(...commands: readonly (readonly [string, ...string[]])[]): Promise<void> {
+    const socket = this.#socket;
+    if (socket !== undefined && !socket.destroyed) {
+      const closed = new Promise((done) => socket.once("close", done));
+      socket.destroy();
+      await closed;
+    }
+    const environment = {
+      ...process.env,
+      TPM2TOOLS_TCTI: `swtpm:path=${join(this.directory, "server.sock")}`,
+    };
+    for (const [program, ...args] of commands) {
+      const { status, stderr } = spawnSync(program, args, { env: environment, cwd: this.directory });
+      if (status !== 0) throw new Error(`${program} failed: ${String(stderr)}`);
+    }
+    await this.connect();
+  }
+
+  async connect(): Promise<void> {
+    const socket = connect(join(this.directory, "server.sock"));
     this.#socket = socket;
     socket.on("data", (chunk) => {
       this.#received = concat(this.#received, chunk);
@@ -62,10 +86,10 @@ export class Swtpm {
 
   async stop(): Promise<void> {
     this.#socket?.destroy();
-    const process = this.#process;
-    if (process === undefined || process.exitCode !== null) return;
-    const exited = new Promise((done) => process.once("exit", done));
-    process.kill("SIGTERM");
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null) return;
+    const exited = new Promise((done) => child.once("exit", done));
+    child.kill("SIGTERM");
     await exited;
   }
 }
