@@ -130,7 +130,7 @@ function checkRow(line: CheckedLine, index: number): HTMLElement {
 }
 
 function valuesOf({ value, expected, policyKey }: CheckedLine): HTMLElement[] {
-  if (value !== undefined && value === expected) return code("Expected and found", value);
+  if (value !== undefined && value === expected) return code("As expected", value);
   return [
     ...(expected === undefined ? [] : code("Expected", expected)),
     ...(value === undefined ? [] : code("Found", value)),

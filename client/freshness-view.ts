@@ -95,6 +95,7 @@ export class FreshnessView {
   setRecheck(recheck: (() => Promise<void>) | undefined): void {
     this.#recheck = recheck;
     this.#button.hidden = recheck === undefined;
+    this.#tick();
   }
 
   setSeen(seen: SinceSeen): void {

@@ -72,12 +72,17 @@ export class FrozenDialog {
         "div",
         { class: "frozen-head" },
         icon("shield-alert"),
-        element("h2", { id: "frozen-title" }, "This is no longer the guest that you connected to"),
+        element(
+          "div",
+          {},
+          element("h2", { id: "frozen-title" }, "This is no longer the guest that you connected to"),
+          element("p", { class: "breakable" }, identity),
+        ),
       ),
       element(
         "div",
         { class: "dialog-body", tabindex: 0, role: "group", "aria-label": "What changed" },
-        ...bodyOf(event, identity, checkedAt, now),
+        ...bodyOf(event, checkedAt, now),
       ),
       element(
         "div",
@@ -121,7 +126,6 @@ export class FrozenDialog {
 
 function bodyOf(
   { reason, changes, refusal }: GuestChanged,
-  identity: string,
   checkedAt: number | undefined,
   now: number,
 ): Child[] {
@@ -138,7 +142,7 @@ function bodyOf(
     refusal === undefined
       ? element("p", {}, "What is there now meets your policy, but it is not what you connected to.")
       : element("p", {}, "What is there now does not meet your policy:"),
-    refusal !== undefined && comparison(refusal, identity),
+    refusal !== undefined && comparison(refusal),
     refusal !== undefined && element("p", { class: "next" }, plainText(refusal.next, 600)),
     refusal !== undefined && otherChecks(refusal.others ?? []),
     changes.length > 0 && changesTable(changes),

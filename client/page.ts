@@ -408,6 +408,7 @@ class Page implements SessionViews {
 
   #shortcut(event: KeyboardEvent): void {
     if (!event.ctrlKey || event.altKey || event.metaKey || this.#terminal === undefined) return;
+    if (document.querySelector("dialog[open]") !== null) return; // a question stands over the terminal
     if (event.key === "+" || event.key === "=") this.#changeFont(1);
     else if (event.key === "-") this.#changeFont(-1);
     else if (event.shiftKey && event.code === "KeyF") this.#terminal.openSearch();

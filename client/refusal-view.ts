@@ -42,12 +42,12 @@ export function failurePage(
   );
 }
 
-/** The check that decided, expected against found. */
-export function comparison(refusal: Refusal, identity: string): HTMLElement {
+/** The check that decided, expected against found. @param identity - where the guest must be named. */
+export function comparison(refusal: Refusal, identity?: string): HTMLElement {
   return element(
     "dl",
     { class: "comparison" },
-    ...pair("Guest", plainText(identity, 256)),
+    ...(identity === undefined ? [] : pair("Guest", plainText(identity, 256))),
     ...pair("Check that failed", plainText(refusal.check, 100), "code"),
     ...pair("Expected", plainText(refusal.expected, 1200), "code"),
     ...pair("Found", plainText(refusal.found, 1200), "code found"),

@@ -52,10 +52,10 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
     staticKey: nodeSuite.x25519KeyPair(), // per boot, in memory only
     services: {
       // Sent whatever the client says it accepts: the client then names what it found in its refusal.
-      collectEvidence: async ({ makeBinder, proofContext }) =>
+      collectEvidence: async (request) =>
         collector.collect({
-          makeBinder: (aux) => makeBinder(provider.type, aux),
-          commonParts: await instance.forConnection(proofContext),
+          makeBinder: (aux) => request.makeBinder(provider.type, aux),
+          commonParts: await instance.forConnection(request.proofContext),
         }),
       loginAllowed: loginProgram(config.users, document) !== undefined,
       keysAllowed:

@@ -85,7 +85,7 @@ async function look(verb: "make" | "show", file: string, input: Input, services:
   await print(services.stdout, lines.map((line) => `${printable(line, 4000)}\n`).join(""));
   if (verb === "make") {
     reporter.say(
-      "sealtty: the forms for SEV-SNP, TDX and libvirt follow their documentation and were not run on such hardware here",
+      "sealtty: the forms for SEV-SNP, TDX and libvirt follow their documentation; sealtty was not tested on such hardware",
     );
     reporter.say("sealtty: the host reads this document: keep secrets out of it");
   }

@@ -1,7 +1,11 @@
 // `sealtty measure tpm`: PCR values from an event log, from a unified kernel image, or from QEMU's direct kernel boot.
 
 import { type BankName, pcrMeaning } from "../../protocol/attestation/tpm/pcr.ts";
-import { type EventLog, parseEventLog, replayEvents } from "../../protocol/attestation/tpm/event-log-format.ts";
+import {
+  type EventLog,
+  parseEventLog,
+  replayEvents,
+} from "../../protocol/attestation/tpm/event-log-format.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
@@ -70,6 +74,7 @@ async function show(
   bank: HashName,
   source: string,
   computed: Computed,
+  isAccepted: (value: Value) => boolean,
 ): Promise<void> {
   const reporter = new Reporter(services, input);
   if (reporter.json) {
@@ -78,11 +83,11 @@ async function show(
       kind: "tpm",
       source,
       bank,
-      pcrs: computed.values.map(({ pcr, value, phase, accepted }) => ({
-        pcr,
-        value: toHex(value),
-        phase,
-        accepted: accepted && isPinnable(pcr),
+      pcrs: computed.values.map((each) => ({
+        pcr: each.pcr,
+        value: toHex(each.value),
+        phase: each.phase,
+        accepted: isAccepted(each),
       })),
       digests: Object.fromEntries(computed.digests.map(([what, value]) => [what, toHex(value)])),
     };
@@ -112,6 +117,8 @@ async function fromEventLog(input: Input, bank: HashName): Promise<Computed> {
       return bad(`${file} ${log.format === "empty" ? "is empty" : "has SHA-1 digests only"}`);
     if (!log.banks.includes(bank as BankName))
       bad(`${file} has no ${bank} digests, but ${log.banks.join(", ")}; say --bank`);
+    if (log.banks.every((each) => each === "sha384") && log.events.every(({ index }) => index <= 4))
+      bad(`${file} is a confidential-computing log (CCEL): its registers are RTMRs, not PCRs`);
     registers = replayEvents(log.events, bank, (message) => digest(bank, message));
   } catch (cause) {
     if (!(cause instanceof SealttyError) || cause.code !== "peer-misbehaved") throw cause;
@@ -136,7 +143,12 @@ async function fromUki(input: Input, bank: HashName): Promise<Computed> {
   const accepted = phasesOf(input);
   const { start, phases, stubVersion, sections } = ukiPcr11(bank, pe);
   const override = input.text("cmdline-override");
-  const values: Value[] = [{ pcr: 11, value: start, phase: "start", accepted: false }];
+  const values: Value[] = [];
+  const pcr4 = ukiPcr4(bank, pe);
+  if (pcr4 !== undefined) values.push({ pcr: 4, value: pcr4, accepted: "asked" });
+  const pcr9 = ukiPcr9(bank, pe, override);
+  if (pcr9 !== undefined) values.push({ pcr: 9, value: pcr9, accepted: "asked" });
+  values.push({ pcr: 11, value: start, phase: "start", accepted: false });
   for (const [phase, value] of phases)
     values.push({ pcr: 11, value, phase, accepted: accepted.includes(phase) });
   if (override !== undefined)
@@ -146,7 +158,9 @@ async function fromUki(input: Input, bank: HashName): Promise<Computed> {
     digests: [["Authenticode digest of the image, as PCR 4's event has it", authenticodeDigest(bank, pe)]],
     remarks: [
       `systemd-stub ${stubVersion} measures ${sections.join(" ")}`,
-      `the policy gets PCR 11 after ${accepted.join(", ")} (--phase)`,
+      `a policy gets PCR 11 after ${accepted.join(", ")} (--phase)`,
+      "PCR 4 and 9 are so only where the firmware itself starts this image and no loader, credential or add-on comes between: " +
+        "a policy gets them only where --pcr names them",
       ...(override === undefined
         ? []
         : ["PCR 12 is so only where nothing else is measured into it: no credentials, no add-ons"]),

@@ -113,7 +113,11 @@ export function ukiPcr9(name: HashName, pe: PeImage, override: string | undefine
   const initrd = content(".initrd");
   const options = override ?? new TextDecoder("latin1").decode(content(".cmdline"));
   if (initrd.length === 0 || !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(options)) return undefined;
-  const register = extend(name, new Uint8Array(DIGEST_SIZE[name]), digest(name, Buffer.from(`${options}\0`, "utf16le")));
+  const register = extend(
+    name,
+    new Uint8Array(DIGEST_SIZE[name]),
+    digest(name, Buffer.from(`${options}\0`, "utf16le")),
+  );
   return extend(name, register, digest(name, initrd));
 }
 

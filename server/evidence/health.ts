@@ -8,10 +8,10 @@ export interface HealthOptions {
   readonly clock: Clock;
   /** 0: never. */
   readonly minutes: number;
-  probe(): Promise<void>;
-  onSick(cause: string): void;
+  readonly probe: () => Promise<void>;
+  readonly onSick: (cause: string) => void;
   /** After a probe that failed. */
-  onWell(): void;
+  readonly onWell: () => void;
 }
 
 /** @param sick - how the probe at the start ended. @returns what stops it. */

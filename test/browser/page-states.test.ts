@@ -3,7 +3,7 @@
 
 import type { Page } from "playwright-core";
 import { beforeEach, describe, expect, test } from "vitest";
-import { inNewPages, NARROW, SCREEN, TOKEN, WIDE } from "./fake-page/driver.ts";
+import { inNewPages, NARROW, SCREEN, WIDE } from "./fake-page/driver.ts";
 
 const driver = inNewPages();
 const { visit, stateOf, inState, shoot, shootBoth, signIn, output, typed, terminalText } = driver;

@@ -28,8 +28,14 @@ test("the example that is shipped is right", async () => {
   const config = await readServerConfig(new URL("packaging/sealttyd.example.toml", root).pathname);
   expect(config).toEqual({
     pipe: { type: "virtio", name: "sealtty.0" },
-    evidence: { type: "tpm", device: "/dev/tpmrm0", pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] },
+    evidence: {
+      type: "tpm",
+      device: "/dev/tpmrm0",
+      pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+      probeMinutes: 60,
+    },
     users: { authorizedKeys: "/etc/sealtty/authorized_keys", login: ["/bin/login"], shell: undefined },
+    instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
   });
 });
 
@@ -53,7 +59,84 @@ test("every other kind of pipe and evidence, and the defaults", () => {
   });
 });
 
+test("hardware evidence: its defaults, and every key", () => {
+  const evidenceOf = (text: string) => parse(`${pipe}[evidence]\n${text}\n${users}`).evidence;
+  const tee = { collateral: undefined, timeoutSeconds: 75, secondsBetweenReports: 1, probeMinutes: 60 };
+  expect(evidenceOf('type="sev-snp"')).toEqual({ type: "sev-snp", collector: "auto", vmpl: 0, ...tee });
+  expect(evidenceOf('type="tdx"')).toEqual({ type: "tdx", ...tee });
+  const all = 'collateral="/c"\ntimeout_seconds=9\nseconds_between_reports=3\nprobe_minutes=0';
+  const set = { collateral: "/c", timeoutSeconds: 9, secondsBetweenReports: 3, probeMinutes: 0 };
+  expect(evidenceOf(`type="sev-snp"\ncollector="sev-guest"\nvmpl=2\n${all}`)).toEqual({
+    type: "sev-snp",
+    collector: "sev-guest",
+    vmpl: 2,
+    ...set,
+  });
+  expect(evidenceOf(`type="tdx"\n${all}`)).toEqual({ type: "tdx", ...set });
+  const azure = {
+    type: "azure",
+    device: "/dev/tpmrm0",
+    probeMinutes: 60,
+    collateral: undefined,
+    imds: false,
+  };
+  expect(evidenceOf('type="azure"')).toMatchObject(azure);
+  expect(evidenceOf('type="azure"\nimds=true\npcrs=[4]\ncollateral="/c"\ndevice="/dev/t"')).toMatchObject({
+    imds: true,
+    pcrs: [4],
+    collateral: "/c",
+    device: "/dev/t",
+  });
+});
+
+test("[instance]: a document takes the place of authorized_keys, and of [users] whole", () => {
+  const withDocument = `${pipe}${evidence}[instance]\ndocument = ["fw_cfg", "cmdline", "/d"]\n`;
+  expect(parse(`${withDocument}pcr=11\nkey="/k"\nssh_host_keys=["/h.pub"]`)).toMatchObject({
+    users: { authorizedKeys: undefined, login: undefined, shell: undefined },
+    instance: { document: ["fw_cfg", "cmdline", "/d"], pcr: 11, key: "/k", sshHostKeys: ["/h.pub"] },
+  });
+  expect(parse(`${withDocument}[users]\nshell=["/bin/sh"]`).users.shell).toEqual(["/bin/sh"]);
+  const keyOnly = parse(`${pipe}${evidence}${users}[instance]\nkey="/k"`);
+  expect(keyOnly.instance).toEqual({ document: undefined, pcr: 15, key: "/k", sshHostKeys: [] });
+  expect(() => parse(`${pipe}${evidence}[instance]\nkey="/k"`)).toThrow("the table [users] is missing");
+});
+
 test.each([
+  [
+    "an SVSM",
+    `${pipe}[evidence]\ntype="sev-snp"\nservice_provider="svsm"\n${users}`,
+    "has no verifier in this version",
+  ],
+  ["VMPL 4", `${pipe}[evidence]\ntype="sev-snp"\nvmpl=4\n${users}`, "whole number from 0 to 3"],
+  ["half a VMPL", `${pipe}[evidence]\ntype="sev-snp"\nvmpl=0.5\n${users}`, "whole number from 0 to 3"],
+  ["a VMPL for TDX", `${pipe}[evidence]\ntype="tdx"\nvmpl=0\n${users}`, 'unknown key "vmpl"'],
+  ["no pause", `${pipe}[evidence]\ntype="tdx"\nseconds_between_reports=0\n${users}`, "from 1 to 60"],
+  ["a collector", `${pipe}[evidence]\ntype="sev-snp"\ncollector="tsm"\n${users}`, '"auto", "configfs"'],
+  ["imds as a text", `${pipe}[evidence]\ntype="azure"\nimds="yes"\n${users}`, "must be true or false"],
+  [
+    "keys twice",
+    `${pipe}${evidence}[instance]\ndocument=["fw_cfg"]\n[users]\nauthorized_keys="/k"`,
+    "both authorized_keys and the instance document",
+  ],
+  ["no source", `${pipe}${evidence}[instance]\ndocument=[]`, '"document" must be a list'],
+  [
+    "an unknown source",
+    `${pipe}${evidence}[instance]\ndocument=["smbios"]`,
+    '"fw_cfg", "cmdline" and absolute paths',
+  ],
+  ["a document as a text", `${pipe}${evidence}[instance]\ndocument="fw_cfg"`, '"document" must be a list'],
+  ["PCR 16, which anyone resets", `${pipe}${evidence}${users}[instance]\npcr=16`, "from 8 to 15"],
+  ["PCR 7, which is the firmware's", `${pipe}${evidence}${users}[instance]\npcr=7`, "from 8 to 15"],
+  [
+    "a PCR where there is none",
+    `${pipe}[evidence]\ntype="tdx"\n${users}[instance]\npcr=15`,
+    '"pcr" has no meaning for tdx evidence',
+  ],
+  [
+    "a document beside simulated evidence",
+    `${pipe}[evidence]\ntype="simulated"\ninstance="x"\ni_know_this_proves_nothing=true\n[instance]\ndocument=["fw_cfg"]`,
+    "simulated evidence holds no digest",
+  ],
   ["no pipe", evidence + users, "/etc/c.toml: the table [pipe] is missing."],
   ["no evidence", pipe + users, "the table [evidence] is missing"],
   ["no users", pipe + evidence, "the table [users] is missing"],
@@ -139,6 +222,8 @@ test("the systemd unit is what systemd takes", () => {
     "IgnoreOnIsolate=yes",
     "Restart=always",
     "StandardInput=null",
+    "ExecStartPre=-/sbin/modprobe -q sev-guest",
+    "ExecStartPre=-/sbin/modprobe -q tdx-guest",
   ]) {
     expect(text).toContain(`\n${line}\n`);
   }

@@ -228,7 +228,7 @@ test.each([
   ],
   ["a quote of five bytes", "tdx", { ...TDX, report: () => Uint8Array.of(4, 0, 2, 0, 0x81) }, "cut off"],
 ] as const)("%s is refused with a clear word, at the first try", async (_what, tee, behaviour, words) => {
-  const { tsm, files } = simulated(tee, behaviour as ConfigfsBehaviour);
+  const { tsm, files } = simulated(tee, behaviour);
   expect(await failure(tsm.report(data))).toContain(words);
   expect(files.directoriesMade).toBeLessThan(2);
   expect(files.entries.size).toBe(0);

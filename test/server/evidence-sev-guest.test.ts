@@ -44,10 +44,10 @@ describe.runIf(hasCompiler)("sev-guest-report", () => {
   const shim = join(directory, "shim.so");
 
   beforeAll(async () => {
-    const { buildNative } = (await import(`${root}scripts/build-native.mjs`)) as {
+    const builder = (await import(`${root}scripts/build-native.mjs`)) as {
       buildNative(options: { output: string; isStatic: boolean }): Promise<string>;
     };
-    await buildNative({ output: helper, isStatic: false }); // a static program preloads nothing
+    await builder.buildNative({ output: helper, isStatic: false }); // a static program preloads nothing
     const source = `${root}test/server/support/sev-guest-shim.c`;
     execFileSync("cc", [
       "-std=gnu11",

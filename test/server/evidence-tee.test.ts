@@ -111,9 +111,9 @@ test("collateral files are read again when they change; broken ones are told onc
     '{"enclaveIdentity":{"a":1},"signature":"00"}',
     '{"enclaveIdentity":{"a":2},"signature":"00"}',
   ];
-  write(good as string, 1000);
+  write(good, 1000);
   expect(await texts()).toEqual([good]);
-  write(better as string, 2000);
+  write(better, 2000);
   expect(await texts()).toEqual([better]);
   write("{", 3000);
   expect([await texts(), await texts()]).toEqual([[better], [better]]);

@@ -69,10 +69,8 @@ const KEYWORDS: Readonly<Record<string, Check>> = {
   additionalProperties: (allowed, value, at, schema) => {
     if (allowed !== false) throw new Error("additionalProperties other than false is unknown to this test");
     if (!isObject(value)) return [];
-    const known = new Set(Object.keys((schema["properties"] ?? {}) as object));
-    const patterns = Object.keys((schema["patternProperties"] ?? {}) as object).map(
-      (each) => new RegExp(each),
-    );
+    const known = new Set(Object.keys(schema["properties"] ?? {}));
+    const patterns = Object.keys(schema["patternProperties"] ?? {}).map((each) => new RegExp(each));
     return Object.keys(value)
       .filter((name) => !known.has(name) && !patterns.some((pattern) => pattern.test(name)))
       .map((name) => `${at}: additional ${name}`);

@@ -105,6 +105,8 @@ export interface MadeTdxOptions {
   };
   /** What the QE report commits to instead of the attestation key. */
   readonly qeReportData?: Uint8Array;
+  /** The 32 bytes behind that commitment. */
+  readonly qeReportTail?: Uint8Array;
   readonly authData?: Uint8Array;
   readonly teeType?: number;
   readonly keyType?: number;
@@ -440,5 +442,6 @@ function qeReportOf(options: MadeTdxOptions, attestationKey: Uint8Array, authDat
   report.set(u16le(qeReport.isvProdId ?? 2), 256);
   report.set(u16le(qeReport.isvSvn ?? 4), 258);
   report.set(qeReportData ?? committed, 320);
+  if (options.qeReportTail !== undefined) report.set(options.qeReportTail, 352);
   return report;
 }

@@ -41,7 +41,7 @@ function judgeDocument(input: InstanceInput, checks: Checks): ProvenInstance | u
   const pinned = policy.documents.length > 0;
   if (document === undefined) {
     if (!pinned) return undefined;
-    return void checks.compare({
+    checks.compare({
       check: "instance.document",
       met: false,
       words: "",
@@ -51,6 +51,7 @@ function judgeDocument(input: InstanceInput, checks: Checks): ProvenInstance | u
       policyKey: "instance.documents",
       next: "Deliver the document to the guest (docs/instance.md), for example with -fw_cfg, and start it with the document's digest.",
     });
+    return undefined;
   }
   const digests = documentDigests(suite, document);
   const digest = toHex(digests.sha256);
@@ -92,7 +93,7 @@ function judgeDocument(input: InstanceInput, checks: Checks): ProvenInstance | u
     return { name, digest, text };
   } catch (cause) {
     if (!(cause instanceof SealttyError) || cause.code !== "bad-config") throw cause;
-    return void checks.compare({
+    checks.compare({
       check: "instance.format",
       met: false,
       words: "",
@@ -101,6 +102,7 @@ function judgeDocument(input: InstanceInput, checks: Checks): ProvenInstance | u
       found: digest,
       next: "Mend the document, and start the guest with the new one's digest.",
     });
+    return undefined;
   }
 }
 

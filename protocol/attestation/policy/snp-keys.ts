@@ -70,7 +70,7 @@ export const SNP_KEYS: Keys<SnpPolicy> = {
     strict: "the most privileged level only",
     risk: (value) =>
       value.some((level) => level > 0)
-        ? `snp.vmpl accepts level ${[...new Set(value)].sort().join(", ")}: software at a more privileged level, for example the cloud's, can read and change the guest`
+        ? `snp.vmpl accepts level ${[...new Set(value)].sort((a, b) => a - b).join(", ")}: software at a more privileged level, for example the cloud's, can read and change the guest`
         : undefined,
   },
   minimumTcb: {

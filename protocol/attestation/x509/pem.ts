@@ -12,7 +12,7 @@ const SPACE = /[ \t\r\n]*/y;
 const CANONICAL = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const VALUES: ReadonlyMap<string, number> = new Map(
-  [...ALPHABET].map((character, value) => [character, value]),
+  Array.from(ALPHABET, (character, value) => [character, value]),
 );
 
 /**

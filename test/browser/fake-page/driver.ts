@@ -61,6 +61,7 @@ export function inNewPages() {
   });
 
   const visit = async (query = "", fragment = TOKEN): Promise<void> => {
+    await page.goto("about:blank"); // the same address again would be no navigation
     await page.goto(`${server.origin}/${query === "" ? "" : `?${query}`}${fragment}`);
   };
   const inState = (state: string) => page.waitForSelector(`#page[data-state="${state}"]`);

@@ -49,7 +49,12 @@ ${changes.bank ?? ""}
 ${changes.more ?? ""}`);
 }
 
-const input = (evidence: Evidence, policy = policyOf(), acceptSimulated = false, of: BindingContext = context) => ({
+const input = (
+  evidence: Evidence,
+  policy = policyOf(),
+  acceptSimulated = false,
+  of: BindingContext = context,
+) => ({
   evidence,
   commitment: commitmentOf(suite, of),
   now: Date.UTC(2026, 5, 15),

@@ -303,7 +303,7 @@ test("a changed byte anywhere in the HCL report is refused, and so is one cut in
   for (let at = 0; at < bytes.length; at++) {
     const changed = bytes.slice();
     changed[at] = (changed[at] as number) ^ 0x01;
-    await refusedBy(() => check(good, { hclReport: changed }));
+    expect(await refusedBy(() => check(good, { hclReport: changed }))).toMatch(/^(?:azure|snp)\./);
   }
   const { runtimeData } = parseHclReport(bytes);
   for (let length = 0; length < 1236 + runtimeData.length; length += 7)
@@ -316,12 +316,12 @@ test("a changed byte anywhere in the quote or the values is refused", async () =
   for (let at = 0; at < good.quote.length; at++) {
     const quote = good.quote.slice();
     quote[at] = (quote[at] as number) ^ 0x80;
-    await refusedBy(() => check({ ...good, quote }));
+    expect(await refusedBy(() => check({ ...good, quote }))).toMatch(/^(?:azure|tpm)\./);
   }
   for (let at = 0; at < good.parts.pcrs.length; at++) {
     const pcrs = good.parts.pcrs.slice();
     pcrs[at] = (pcrs[at] as number) ^ 0x80;
-    await refusedBy(() => check(good, { pcrs }));
+    expect(await refusedBy(() => check(good, { pcrs }))).toMatch(/^tpm\./);
   }
 });
 

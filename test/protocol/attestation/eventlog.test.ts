@@ -80,6 +80,8 @@ test.runIf(hasEvidence)(
   },
 );
 
+const ZERO_RTMRS = Array.from({ length: 4 }, () => new Uint8Array(48));
+
 /** RTMR 0 to 3 of a TD quote, version 4. */
 function rtmrsOf(quote: Uint8Array): Uint8Array[] {
   return [0, 1, 2, 3].map((i) => quote.slice(48 + 328 + 48 * i, 48 + 328 + 48 * (i + 1)));
@@ -130,16 +132,14 @@ test("a CC event log counts its registers from MRTD, which no event is verified 
 
 test("a CC event log that names a register beyond RTMR 3 is malformed", () => {
   const log = makeEventLog([{ index: 5, type: 0x05, data: utf8("five") }], { bank: "sha384" });
-  const report = reportCcEventLog(log, Array(4).fill(new Uint8Array(48)), sha384);
+  const report = reportCcEventLog(log, ZERO_RTMRS, sha384);
   expect(report.problem).toBe("the event log is malformed");
   expect(report.events).toEqual([]);
 });
 
 test("a TPM's log is no CC event log: it has no SHA-384 digests", () => {
   const log = makeEventLog([{ index: 1, type: 0x05, data: utf8("one") }]);
-  expect(reportCcEventLog(log, Array(4).fill(new Uint8Array(48)), sha384).problem).toBe(
-    "the event log is malformed",
-  );
+  expect(reportCcEventLog(log, ZERO_RTMRS, sha384).problem).toBe("the event log is malformed");
 });
 
 test("a log from before TPM 2.0 is recognised by its first event", () => {
@@ -186,9 +186,7 @@ test("the startup locality begins PCR 0, and padding ends the log", () => {
 // --- text --------------------------------------------------------------------------------------------------------------
 
 const utf16 = (text: string) =>
-  Uint8Array.from(
-    [...text].flatMap((character) => [character.charCodeAt(0) & 255, character.charCodeAt(0) >> 8]),
-  );
+  concat(...Array.from({ length: text.length }, (_, i) => le(text.charCodeAt(i), 2)));
 const node = (type: number, subtype: number, body: Uint8Array) =>
   concat(Uint8Array.of(type, subtype), le(4 + body.length, 2), body);
 const image = (...nodes: Uint8Array[]) => {

@@ -104,7 +104,7 @@ test("what is read is what was written, and writing it again gives the same byte
           maxLength: 3,
           selector: ([key]) => key,
         })
-        .map((entries) => new Map(entries as [number | string, unknown][])),
+        .map((entries) => new Map(entries)),
       fc.tuple(fc.nat(), tie("value")).map(([tag, inner]) => new Tagged(tag, inner)),
     ),
   })).value;

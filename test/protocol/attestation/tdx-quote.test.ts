@@ -1,7 +1,7 @@
 // The bytes of a TDX quote under attack: each byte flipped, every length cut or blown up, signatures at the edges.
 
 import * as fc from "fast-check";
-import { beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { NO_COLLATERAL, type Collateral } from "../../../protocol/attestation/collateral.ts";
 import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
 import { parseTdxQuote } from "../../../protocol/attestation/tdx/quote.ts";
@@ -34,6 +34,8 @@ interface Subject {
   readonly quote: Uint8Array;
   readonly collateral: Collateral;
   readonly context: VerifyContext;
+  /** Bytes that are flipped; where it is a part only, another subject has the same bytes behind it. */
+  readonly flipped: number;
 }
 
 const made4 = madeTdx({ pem: (pem) => `${pem}\0` });
@@ -44,12 +46,15 @@ const subjects: Subject[] = [made4, made5].map((made, i) => ({
   quote: made.quote,
   collateral: made.collateral,
   context: contextOf(made, { signatures: remembered }),
+  flipped: i === 0 ? made.quote.length : 1400,
 }));
 if (hasEvidence) {
   const file = (name: string) => sample(`tdx/v4-uptodate-phala/${name}`);
+  const quote = file("quote.bin");
   subjects.push({
     name: "real, with 70 bytes of padding",
-    quote: file("quote.bin"),
+    quote,
+    flipped: quote.length,
     collateral: {
       certificates: ["pck_crl_issuer_chain.pem", "tcb_info_issuer_chain.pem"].flatMap((name) =>
         pemCertificates(file(name)),
@@ -99,7 +104,7 @@ const changed = (quote: Uint8Array, at: number, bytes: Uint8Array) => {
 };
 
 describe.for(subjects)("$name", (subject) => {
-  beforeAll(async () => {
+  test("is good as it is", async () => {
     expect(await accepted(subject, subject.quote)).toBe(true);
   });
 
@@ -107,7 +112,7 @@ describe.for(subjects)("$name", (subject) => {
     timeout: 120_000,
   }, async () => {
     const harmless: string[] = [];
-    for (let at = 0; at < subject.quote.length; at++) {
+    for (let at = 0; at < subject.flipped; at++) {
       const byte = subject.quote[at] as number;
       // Where nothing signs the text, white space is what could be changed: a zero becomes a space.
       const masks = byte === 0 || byte === 0x0a ? [1 << (at % 8), 0x20, 0x2a] : [1 << (at % 8)];

@@ -12,7 +12,7 @@ import { encodeTpmQuote, tpmParts } from "../../../protocol/attestation/tpm/quot
 import { checkQuote } from "../../../protocol/attestation/tpm/quoted.ts";
 import { checkTpm, judgeTpm, reportTpm } from "../../../protocol/attestation/tpm/verify.ts";
 import { refuse } from "../../../protocol/attestation/refusal.ts";
-import { concat, equalBytes, fromHex, lv16, toHex, u16, u32 } from "../../../protocol/bytes.ts";
+import { Reader, concat, equalBytes, fromHex, lv16, toHex, u16, u32 } from "../../../protocol/bytes.ts";
 import {
   GOOD_ATTRIBUTES,
   evidenceDirectory,
@@ -219,8 +219,9 @@ test.runIf(hasEvidence)("sample dstack: a quote of another maker parses to its v
   expect(toHex(attest.quote?.pcrDigest as Uint8Array)).toBe(expected.pcrDigest);
 });
 
+// Only the TPM that holds the EK can open such a credential, and no verifier here makes one: its shape, and its keys'.
 test.runIf(hasEvidence)(
-  "sample make-activate-credential: the AK parses to its name, the EK is no signing key",
+  "sample make-activate-credential: the AK parses to its name, the EK is no signing key, the credential is for them",
   () => {
     const at = "tpm/swtpm-make-activate-credential";
     const ak = unwrapPublic(sample(`${at}/ak.tpm2b_public`));
@@ -229,5 +230,13 @@ test.runIf(hasEvidence)(
     expect(() => parsePublic(unwrapPublic(sample(`${at}/ek_rsa.tpm2b_public`)))).toThrow(
       "storage or decryption key",
     );
+
+    const blob = new Reader(sample(`${at}/credential.blob`), "Credential");
+    expect([blob.u32(), blob.u32()]).toEqual([0xbadcc0de, 1]); // the tool's own header
+    const idObject = new Reader(blob.lv16(256), "TPM2B_ID_OBJECT");
+    expect(idObject.lv16(32)).toHaveLength(32); // integrity: HMAC-SHA256
+    expect(idObject.rest()).toHaveLength(2 + sample(`${at}/secret.bin`).length); // the secret as TPM2B, encrypted
+    expect(blob.lv16(512)).toHaveLength(256); // the seed, under the EK's RSA-2048 key
+    blob.end();
   },
 );

@@ -95,12 +95,11 @@ test("what a saved policy would pin accepts the same evidence, and leaves out wh
   expect(reportTpm(passing).pins.tpm).toBeUndefined();
 });
 
-test("a policy without a key warns for ever, and so does one that pins no kernel", async () => {
+test("a policy that pins no kernel warns for ever; one without a key compares no key", async () => {
   const { warnings, verified } = judged(
     await check(good),
     policyOf({ akNames: [], pcrs: new Map([[7, [hexOf(7)]]]) }),
   );
-  expect(warnings.join("\n")).toContain("any machine");
   expect(warnings.join("\n")).toContain("which kernel was started");
   expect(verified.map((line) => line.check)).toEqual(["tpm.pcr"]);
 });
@@ -216,11 +215,11 @@ test("a changed byte anywhere in the quote is refused, and so is one cut or adde
     for (const mask of [0x01, 0x80, 0xff]) {
       const changed = good.quote.slice();
       changed[at] = (changed[at] as number) ^ mask;
-      await refusedBy(() => check({ ...good, quote: changed }));
+      expect(await refusedBy(() => check({ ...good, quote: changed }))).toMatch(/^tpm\./);
     }
   }
   for (const quote of [good.quote.slice(0, -1), concat(good.quote, new Uint8Array(1)), new Uint8Array()]) {
-    await refusedBy(() => check({ ...good, quote }));
+    expect(await refusedBy(() => check({ ...good, quote }))).toBe("tpm.format");
   }
 });
 

@@ -31,11 +31,7 @@ export interface ConfigfsBehaviour {
   /** "absent": there is no such attribute (TDX). */
   auxblob?: Uint8Array | "absent";
   /** Called before each operation; an error it throws is the operation's. */
-  before?(
-    operation: "mkdir" | "write" | "read",
-    attribute: string,
-    files: SimulatedConfigfs,
-  ): void | Promise<void>;
+  before?(operation: "mkdir" | "write" | "read", attribute: string): void | Promise<void>;
   /** Longest outblob that the kernel gives out. */
   outblobMax?: number;
   /** So many writes of inblob come to nothing, and nobody is told. */
@@ -144,9 +140,9 @@ export class SimulatedConfigfs implements TsmFiles {
         if (attribute === "auxblob" && auxblob === "absent") throw errno("ENOENT");
         if (entry.inblob === undefined) throw errno("EINVAL");
         if (entry.outblob === undefined || entry.reads !== entry.writes) {
-          const make = this.behaviour.report ?? ((inblob: Uint8Array) => inblob);
           const writes = entry.writes;
-          entry.outblob = await make(entry.inblob, entry.privlevel, entry.service);
+          entry.outblob =
+            (await this.behaviour.report?.(entry.inblob, entry.privlevel, entry.service)) ?? entry.inblob;
           entry.auxblob = auxblob instanceof Uint8Array ? auxblob : undefined;
           entry.reads = writes;
           this.made++;
