@@ -160,6 +160,7 @@ export function startConsoleSession(
   };
 
   const goOn = (event: GuestChanged): void => {
+    if (closedByUs) return;
     if (guest === undefined || connectionOver) return closeFrozen();
     freeze.frozen = false;
     guest.goOn();

@@ -4,7 +4,8 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ServerConfig } from "./config.ts";
 import { TSM_REPORTS } from "./evidence/configfs-tsm.ts";
-import { SEV_GUEST_DEVICE, findSevGuestHelper } from "./evidence/sev-guest.ts";
+import { findHelper } from "./evidence/native-helper.ts";
+import { SEV_GUEST_DEVICE } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findProgram } from "./sessions/launch.ts";
@@ -53,7 +54,7 @@ function missingEvidence({ evidence, instance }: ServerConfig): string[] {
       const configfs = evidence.collector !== "sev-guest" && existsSync(TSM_REPORTS);
       if (!device && !configfs)
         missing.push(`there is neither ${TSM_REPORTS} nor ${SEV_GUEST_DEVICE} to use: ${nobody}`);
-      else if (!configfs && findSevGuestHelper() === undefined)
+      else if (!configfs && findHelper("sev-guest-report") === undefined)
         missing.push(`the program sev-guest-report is missing, which asks ${SEV_GUEST_DEVICE}: ${nobody}`);
       break;
     }

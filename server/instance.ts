@@ -34,7 +34,7 @@ export type InstanceAnchor =
       /** As the vendor calls it. */
       readonly field: "HOST_DATA" | "MRCONFIGID";
       readonly hash: "sha256" | "sha384";
-      /** Out of a report made for this. */
+      /** From the hardware itself, past the host. */
       read(): Promise<Uint8Array>;
     }
   | { readonly kind: "pcr"; readonly index: number; readonly channel: TpmChannel };

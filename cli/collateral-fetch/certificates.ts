@@ -32,10 +32,9 @@ export async function checkedChain(
   pem: Uint8Array,
   trust: Trust,
 ): Promise<{ issuer: Certificate; root: Certificate }> {
-  const [first, second, ...more] = reading(url, () => pemCertificates(pem).map(parseCertificate));
-  if (first === undefined || second === undefined || more.length > 0)
-    wrong(url, "is not a chain of two certificates");
-  const [issuer, root] = [first as Certificate, second as Certificate];
+  const [issuer, root, ...more] = reading(url, () => pemCertificates(pem).map(parseCertificate));
+  if (issuer === undefined || root === undefined || more.length > 0)
+    return wrong(url, "is not a chain of two certificates");
   if (!trust.pins.includes(toHex(trust.suite.sha256(root.spki))))
     wrong(url, "ends in another root than the vendor's; do not use this server");
   if (

@@ -178,7 +178,7 @@ function ofSnpReport(bytes: Uint8Array, named: SnpProduct | undefined): Wanted {
 
 function ofTdxQuote(bytes: Uint8Array): Wanted {
   const parsed = parseTdxQuote(bytes);
-  if (!parsed.supported) return bad(`${parsed.unsupported.problem}`);
+  if (!parsed.supported) return bad(parsed.unsupported.problem);
   const [first] = pemCertificates(trimmed(parsed.quote.pckChain));
   const leaf = parseCertificate(first ?? new Uint8Array(0));
   const authority = leaf.issuerCommonName === "Intel SGX PCK Processor CA" ? "Processor" : "Platform";

@@ -50,6 +50,8 @@ export function checkPolicyOptions(input: Input): void {
     );
   for (const name of ["instance", "ak", "any-instance"])
     if (input.has(name) && !input.has("save-policy")) bad(`--${name} goes with --save-policy`);
+  hexOption(input, "instance", 64);
+  hexOption(input, "ak", 68);
   if (input.has("any-instance") && (input.has("instance") || input.has("ak")))
     bad("--any-instance accepts every machine; leave out --instance and --ak");
   if (input.has("save-policy") && !input.has("any-instance") && !input.has("instance") && !input.has("ak"))

@@ -1,6 +1,6 @@
 // `sealtty measure tpm`: PCR values from an event log, from a unified kernel image, or from QEMU's direct kernel boot.
 
-import { type BankName, pcrMeaning } from "../../protocol/attestation/tpm/pcr.ts";
+import { pcrMeaning } from "../../protocol/attestation/tpm/pcr.ts";
 import {
   type EventLog,
   parseEventLog,
@@ -114,8 +114,10 @@ async function fromEventLog(input: Input, bank: HashName): Promise<Computed> {
   try {
     log = parseEventLog(bytes);
     if (log.format !== "crypto-agile")
-      return bad(`${file} ${log.format === "empty" ? "is empty" : "has SHA-1 digests only"}`);
-    if (!log.banks.includes(bank as BankName))
+      return bad(
+        `${file} ${log.format === "empty" ? "is empty" : "is no event log that can be read: SHA-1 digests only, or something else"}`,
+      );
+    if (!log.banks.includes(bank))
       bad(`${file} has no ${bank} digests, but ${log.banks.join(", ")}; say --bank`);
     if (log.banks.every((each) => each === "sha384") && log.events.every(({ index }) => index <= 4))
       bad(`${file} is a confidential-computing log (CCEL): its registers are RTMRs, not PCRs`);

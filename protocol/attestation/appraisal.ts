@@ -21,7 +21,7 @@ import { type Collateral, NO_COLLATERAL, decodeCollateral } from "./collateral.t
 import type { Evidence, EvidenceType } from "./evidence.ts";
 import { judgeInstance } from "./instance/judge.ts";
 import { NITRO_RECOGNISED } from "./nitro/verify.ts";
-import { type Policy, acceptedTypes, isPolicyName, reaches, renderPolicy } from "./policy.ts";
+import { type Policy, acceptedTypes, isPolicyName, reaches, renderPolicy, weakInstance } from "./policy.ts";
 import { INSTANCE_DEFAULTS, POLICY_DEFAULTS } from "./policy/model.ts";
 import { Checks, parsing, refuse } from "./refusal.ts";
 import type { TrustRoots } from "./roots.ts";
@@ -324,6 +324,9 @@ function judgeAll(
   const { assurance } = checked.report;
   checks.established(...checked.report.verified);
   checked.judge(policy, checks);
+  const type = acceptedTypes(policy).find((each) => each === input.evidence.type);
+  const weak = type === undefined ? undefined : weakInstance(policy, type);
+  if (weak !== undefined) checks.warn(`Which guest this is rests on little: ${weak.words}`);
   checks.compare({
     check: "assurance",
     met: reaches(assurance, policy.minimumAssurance),

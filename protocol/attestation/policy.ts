@@ -5,4 +5,4 @@ export { isInstanceName, isPolicyName } from "./policy/names.ts";
 export { parsePolicy } from "./policy/parse.ts";
 export { policyDigest, renderPolicy } from "./policy/render.ts";
 export { type PolicyExplanation, explainPolicy, explanationOf } from "./policy/explain.ts";
-export { type AcceptableType, acceptedTypes, policyProblems, reaches } from "./policy/rules.ts";
+export { type AcceptableType, acceptedTypes, policyProblems, reaches, weakInstance } from "./policy/rules.ts";

@@ -307,7 +307,7 @@ function makeFailed(cause: unknown, tee: Tee): SealttyError {
     case "ENOENT":
       return unavailable(
         `There is no ${TSM_REPORTS}`,
-        "Mount configfs (mount -t configfs none /sys/kernel/config) and load the module tsm_report; kernels before 6.7 have neither.",
+        `Mount configfs (mount -t configfs none /sys/kernel/config) and load ${driver} (modprobe ${driver.replace("_", "-")}); kernels before 6.7 have no such directory.`,
         cause,
       );
     case "ENXIO":

@@ -27,7 +27,7 @@ const TDX_TEE_TYPE = 0x81;
 
 /** Offsets of fields that the guest itself looks at; a client's verifier parses the whole. */
 const SNP = { reportData: 0x50, hostData: 0xc0 } as const;
-const TDX = { configId: 184, reportData: 520 } as const;
+const TDX = { reportData: 520 } as const;
 const TDX_BODY = { 4: 48, 5: 54 } as const;
 
 /** @throws SealttyError `evidence-unavailable` where it is no such report, or not over `reportData`. */
@@ -41,11 +41,9 @@ export function checkReport(tee: Tee, report: Uint8Array, reportData: Uint8Array
   );
 }
 
-/** HOST_DATA (32 bytes) or MRCONFIGID (48): what whoever launched this machine put there. */
-export function launchedDigest(tee: Tee, report: Uint8Array): Uint8Array {
-  return tee === "sev-snp"
-    ? snpField(report, SNP.hostData, 32).slice()
-    : tdxField(report, TDX.configId, 48).slice();
+/** HOST_DATA, 32 bytes: the report came from the security processor under this guest's own key, past the host. */
+export function hostDataOf(report: Uint8Array): Uint8Array {
+  return snpField(report, SNP.hostData, 32).slice();
 }
 
 function snpField(report: Uint8Array, offset: number, length: number): Uint8Array {

@@ -14,6 +14,7 @@ import type { HardwareReporter } from "./hardware-report.ts";
 import { Imds } from "./imds.ts";
 import { SEV_GUEST_DEVICE, SevGuestDevice } from "./sev-guest.ts";
 import { SIMULATED_OPT_IN, SimulatedEvidenceProvider } from "./simulated.ts";
+import { readMrConfigId } from "./td-identity.ts";
 import { TeeEvidenceProvider, eventLogOf } from "./tee.ts";
 import { openTpmEvidence } from "./tpm.ts";
 
@@ -45,11 +46,15 @@ export async function openEvidence(
         collateral,
         eventLogPath: eventLogOf(evidence.type),
       });
-      const read = () => provider.launchedDigest();
       const anchor: InstanceAnchor =
         evidence.type === "sev-snp"
-          ? { kind: "field", field: "HOST_DATA", hash: "sha256", read }
-          : { kind: "field", field: "MRCONFIGID", hash: "sha384", read };
+          ? { kind: "field", field: "HOST_DATA", hash: "sha256", read: () => provider.hostData() }
+          : {
+              kind: "field",
+              field: "MRCONFIGID",
+              hash: "sha384",
+              read: () => readMrConfigId({ clock: nodeClock }),
+            };
       return { provider, anchor };
     }
     case "azure": {

@@ -7,7 +7,7 @@ import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { StaleAuxError } from "./collect.ts";
 import type { CollateralSource } from "./collateral-source.ts";
 import { CC_EVENT_LOG, readEventLog, withoutPadding } from "./event-log-file.ts";
-import { type HardwareReporter, type Tee, launchedDigest } from "./hardware-report.ts";
+import { type HardwareReporter, type Tee, hostDataOf } from "./hardware-report.ts";
 
 export interface TeeOptions {
   readonly type: Tee;
@@ -57,9 +57,9 @@ export class TeeEvidenceProvider implements EvidenceProvider {
     await this.#report(this.#options.suite.randomBytes(64));
   }
 
-  /** HOST_DATA (32 bytes) or MRCONFIGID (48), out of a report made for this. */
-  async launchedDigest(): Promise<Uint8Array> {
-    return launchedDigest(this.type, await this.#report(this.#options.suite.randomBytes(64)));
+  /** SEV-SNP: HOST_DATA, 32 bytes, out of a report made for this. */
+  async hostData(): Promise<Uint8Array> {
+    return hostDataOf(await this.#report(this.#options.suite.randomBytes(64)));
   }
 
   close(): Promise<void> {

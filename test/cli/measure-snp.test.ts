@@ -1,7 +1,7 @@
 // SEV-SNP launch digests: published ones that can be reproduced, a second implementation, and what is refused.
 
 import { createHash } from "node:crypto";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { cpuSignature, signatureOfType } from "../../cli/measure/cpu-types.ts";
 import { firmwareDigest, type Launch, LaunchDigest, launchDigest } from "../../cli/measure/launch-digest.ts";

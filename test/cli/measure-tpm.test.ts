@@ -5,7 +5,7 @@ import { createHash, generateKeyPairSync } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { directBootPcr9 } from "../../cli/measure/direct-boot.ts";
 import { authenticodeDigest, parsePe } from "../../cli/measure/pe.ts";

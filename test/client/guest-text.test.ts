@@ -9,10 +9,12 @@ import { safeLink } from "../../client/link-guard.ts";
 import { parsePageConfig } from "../../client/page-config.ts";
 import { exitWords, failureOf } from "../../client/page-state.ts";
 import { takeToken } from "../../client/page-token.ts";
-import { escapedBytes, plainText } from "../../client/plain-text.ts";
+import { escapedBytes, plainLines, plainText } from "../../client/plain-text.ts";
 import { documentTitle, MAX_TITLE, safeTitle } from "../../client/title-rules.ts";
+import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { MAX_COLLATERAL_PIECE, MAX_COLLATERAL_PIECES } from "../../protocol/limits.ts";
 
 describe("titles", () => {
   test("ours first, theirs marked", () => {
@@ -128,6 +130,22 @@ test("bytes of the host are shown escaped, and dumped as a person reads them", (
   }
 });
 
+describe("a text of several lines", () => {
+  test("keeps lines and tabs; whatever hides or reorders is shown as its code point", () => {
+    expect(plainLines("a = 1\r\n\tb = \u202e2\u200b\n\u0007\u2028", 100)).toBe(
+      "a = 1\n\tb = \\u{202e}2\\u{200b}\n\\u{7}\\u{2028}",
+    );
+    expect(plainLines("abcdef", 3)).toBe("abc…");
+  });
+  test("whatever it is", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 500 }), (text) => {
+        expect(plainLines(text, 400)).not.toMatch(/[^\P{C}\t\n]|[\p{Zl}\p{Zp}]/u);
+      }),
+    );
+  });
+});
+
 describe("what the local server says", () => {
   const config = {
     type: "config",
@@ -168,6 +186,49 @@ describe("what the local server says", () => {
     ["publicKey", 5],
   ])("a wrong %s is no default", (name, value) => {
     expect(() => parsePageConfig(JSON.stringify({ ...config, [name]: value }))).toThrow(SealttyError);
+  });
+  test("no collateral is none; all four lists are taken, byte for byte", () => {
+    expect(parsePageConfig(JSON.stringify(config)).collateral).toEqual(NO_COLLATERAL);
+    expect(parsePageConfig(JSON.stringify({ ...config, collateral: null })).collateral).toEqual(
+      NO_COLLATERAL,
+    );
+    const collateral = { certificates: ["AAE=", "Ag=="], crls: [], tcbInfos: ["Aw=="], qeIdentities: [] };
+    expect(parsePageConfig(JSON.stringify({ ...config, collateral })).collateral).toEqual({
+      certificates: [Uint8Array.of(0, 1), Uint8Array.of(2)],
+      crls: [],
+      tcbInfos: [Uint8Array.of(3)],
+      qeIdentities: [],
+    });
+  });
+  test.each<[string, unknown]>([
+    ["a list that is missing", { certificates: [], crls: [], tcbInfos: [] }],
+    ["a list that nobody knows", { certificates: [], crls: [], tcbInfos: [], qeIdentities: [], more: [] }],
+    ["no list", { certificates: "AA==", crls: [], tcbInfos: [], qeIdentities: [] }],
+    ["no base64", { certificates: ["*"], crls: [], tcbInfos: [], qeIdentities: [] }],
+    ["no text", { certificates: [5], crls: [], tcbInfos: [], qeIdentities: [] }],
+    ["an empty piece", { certificates: [""], crls: [], tcbInfos: [], qeIdentities: [] }],
+    [
+      "too long a piece",
+      {
+        certificates: [Buffer.alloc(MAX_COLLATERAL_PIECE + 1).toString("base64")],
+        crls: [],
+        tcbInfos: [],
+        qeIdentities: [],
+      },
+    ],
+    [
+      "too many pieces together",
+      {
+        certificates: Array.from({ length: MAX_COLLATERAL_PIECES }, () => "AA=="),
+        crls: ["AA=="],
+        tcbInfos: [],
+        qeIdentities: [],
+      },
+    ],
+    ["an array", []],
+    ["a text", "AA=="],
+  ])("collateral with %s is refused", (_, collateral) => {
+    expect(() => parsePageConfig(JSON.stringify({ ...config, collateral }))).toThrow(SealttyError);
   });
   test("a key sign-in without a key", () => {
     expect(() => parsePageConfig(JSON.stringify({ ...config, auth: "ssh-key" }))).toThrow(SealttyError);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { SealttyError } from "../../protocol/errors.ts";
 import { ConfigfsTsm, type TsmOptions, nodeTsmFiles } from "../../server/evidence/configfs-tsm.ts";
-import { type Tee, launchedDigest } from "../../server/evidence/hardware-report.ts";
+import type { Tee } from "../../server/evidence/hardware-report.ts";
 import { HandClock, SteppedClock } from "./support/hand-clock.ts";
 import {
   type ConfigfsBehaviour,
@@ -76,21 +76,16 @@ test.each(["absent", new Uint8Array()] as const)(
   },
 );
 
-test.each([4, 5] as const)(
-  "TDX quote version %i: with its echo, without auxblob, its launch digest found",
-  async (version) => {
-    const configId = new Uint8Array(48).fill(9);
-    const { tsm, files } = simulated("tdx", {
-      ...TDX,
-      report: (inblob) => tdxQuoteOf(inblob, version, configId),
-    });
-    const { report, certificateTable } = await tsm.report(data);
-    expect(report.length).toBe(8000);
-    expect(certificateTable).toEqual(new Uint8Array());
-    expect(launchedDigest("tdx", report)).toEqual(configId);
-    expect(files.entries.size).toBe(0);
-  },
-);
+test.each([4, 5] as const)("TDX quote version %i: with its echo, without auxblob", async (version) => {
+  const { tsm, files } = simulated("tdx", {
+    ...TDX,
+    report: (inblob) => tdxQuoteOf(inblob, version),
+  });
+  const { report, certificateTable } = await tsm.report(data);
+  expect(report.length).toBe(8000);
+  expect(certificateTable).toEqual(new Uint8Array());
+  expect(files.entries.size).toBe(0);
+});
 
 test("a write that the kernel loses without a word is seen, and tried again in another entry", async () => {
   const { tsm, files } = simulated("sev-snp", { ...SNP, lostWrites: 2 });

@@ -62,7 +62,7 @@ test("the host's table is known before the quote is made: the first one costs a 
   expect(decodeAux("sev-snp", first.aux)).toEqual({ certificateTable: one });
   await collectEvidence(made, request);
   expect(asked.length).toBe(3);
-  expect(await made.launchedDigest()).toEqual(new Uint8Array(32).fill(0xda));
+  expect(await made.hostData()).toEqual(new Uint8Array(32).fill(0xda));
   await made.close();
   expect(closed()).toBe(1);
 });

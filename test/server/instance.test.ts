@@ -286,7 +286,7 @@ test("its commands and shell are all that a key may start, and its login flag de
   );
   const start = userPrograms(noUsers, limited);
   const user = { name: me, method: "ssh-key" } as const;
-  const terminal = { kind: "terminal", columns: 80, rows: 24, term: "xterm", environment: {} } as const;
+  const terminal = { kind: "shell", columns: 80, rows: 24, term: "xterm", environment: {} } as const;
   const exec = { kind: "exec", environment: {} } as const;
   for (const request of [
     { ...terminal, command: [] },

@@ -4,7 +4,7 @@ import { inline } from "../../toml-keys.ts";
 import type { Assurance } from "../verified-guest.ts";
 import { entriesOf } from "./entries.ts";
 import type { Policy } from "./model.ts";
-import { type AcceptableType, REACH, acceptedTypes, instancePins } from "./rules.ts";
+import { type AcceptableType, REACH, acceptedTypes, instancePins, weakInstance } from "./rules.ts";
 
 export interface ExplainedKey {
   /** "snp.vmpl". */
@@ -155,13 +155,8 @@ function combinations(policy: Policy): PolicyWarning[] {
     }
   }
   for (const type of acceptedTypes(policy)) {
-    const pins = instancePins(policy, type);
-    if (pins.length > 0 && pins.every((pin) => pin === "snp.chipId" || pin === "tdx.piid")) {
-      warn(
-        pins[0] as string,
-        `${pins[0]} alone says which processor, not which guest: another guest with the same software on that machine passes; add [instance] documents or keys`,
-      );
-    }
+    const weak = weakInstance(policy, type);
+    if (weak !== undefined) warn(weak.pin, weak.words);
   }
   return warnings;
 }

@@ -54,6 +54,33 @@ export function instancePins(policy: Policy, type: AcceptableType): string[] {
   return pins.filter(([, values]) => (values?.length ?? 0) > 0).map(([path]) => path);
 }
 
+/**
+ * Pins that alone do not tell a sibling apart, in words for people; undefined where the policy pins something better.
+ * HOST_DATA and its like are chosen by whoever starts a guest: they tell machines apart as far as the image itself heeds
+ * them (docs/threat-model.md, formal/).
+ */
+export function weakInstance(policy: Policy, type: AcceptableType): { pin: string; words: string } | undefined {
+  const pins = instancePins(policy, type);
+  const [pin] = pins;
+  if (pin === undefined) return undefined;
+  if (pins.every((each) => CHIPS.has(each))) {
+    const words = `${pin} alone says which processor, not which guest: another guest with the same software on that machine passes; add [instance] documents or keys`;
+    return { pin, words };
+  }
+  if (pins.every((each) => CHOSEN_AT_LAUNCH.has(each) || CHIPS.has(each))) {
+    const words = `${pin} is chosen by whoever starts a guest, so anyone can start the same image with it; it says which guest only where the image itself lets in nobody but whom it names: better pin [instance] documents or keys`;
+    return { pin, words };
+  }
+  return undefined;
+}
+const CHIPS: ReadonlySet<string> = new Set(["snp.chipId", "tdx.piid"]);
+const CHOSEN_AT_LAUNCH: ReadonlySet<string> = new Set([
+  "snp.hostData",
+  "snp.authorKey",
+  "tdx.mrConfigId",
+  "tdx.mrOwner",
+]);
+
 /** What to write where evidence of a type pins no machine. */
 const WHICH: Readonly<Record<AcceptableType, { readonly key: string; readonly write: string }>> = {
   "sev-snp": { key: "snp", write: "`hostData`, `authorKey` or `chipId` into [snp]" },
@@ -99,7 +126,10 @@ function* problems(policy: Policy): Generator<string> {
     if (type === "simulated") continue;
     const pins = instancePins(policy, type);
     const { key, write } = WHICH[type];
-    if (anyInstance && pins.length > 0) {
+    if (!anyInstance && type === "tpm" && pins.every((pin) => pin === "instance.documents") && pins.length > 0) {
+      yield "tpm.ak is missing: any software can play a TPM that shows the document's digest in a PCR; " +
+        'write `ak = ["000b…"]` into [tpm], or [instance] keys';
+    } else if (anyInstance && pins.length > 0) {
       yield `anyInstance = true and ${pins[0]} contradict each other; remove one of them`;
     } else if (!anyInstance && pins.length === 0) {
       const what = key.includes(".") ? `${key} is missing` : `[${key}] has no key that says which machine`;

@@ -119,7 +119,7 @@ const anyAzure: fc.Arbitrary<AzurePolicy> = fc
   .map(({ banked, ...rest }) => ({ ...rest, ...banked }));
 
 const anyTpm = fc
-  .tuple(fc.array(hexText(64), { maxLength: 3 }), bankAndPcrs)
+  .tuple(fc.array(hexText(64), { minLength: 1, maxLength: 3 }), bankAndPcrs)
   .map(([names, banked]) => ({ akNames: names.map((name) => `000b${name}`), ...banked }));
 
 /** Every policy that `parsePolicy` can give, spread widely. */
@@ -159,7 +159,7 @@ export const anyPolicy: fc.Arbitrary<Policy> = fc
     return { ...policy, minimumAssurance: minimumAssurance ?? "simulated" };
   });
 
-const SOME_TPM = { akNames: [], bank: "sha256", pcrs: new Map([[4, ["ab".repeat(32)]]]) } as const;
+const SOME_TPM = { akNames: [`000b${"cd".repeat(32)}`], bank: "sha256", pcrs: new Map([[4, ["ab".repeat(32)]]]) } as const;
 
 /** Nothing that says which machine. */
 function withoutInstance(policy: Policy): Policy {

@@ -11,23 +11,23 @@ import {
   H64,
   H96,
   SNP,
-  SNP_WHICH,
   TDX,
-  TDX_WHICH,
   anyPolicy,
   head,
 } from "./made-policies.ts";
 
+/** The pin that holds against the host. */
+const PINNED = `[instance]\ndocuments = ["${H64}"]\n`;
 const explained = (toml: string) => explanationOf(parsePolicy(toml));
 const warnedKeys = (toml: string) => explained(toml).warnings.map(({ key }) => key);
 const RTMRS = `[tdx.rtmrs]\n1 = ["${H96}"]\n2 = ["${H96}"]\n`;
 
 test("a careful policy: who, what, which, and every default that restricts; no warning", () => {
-  const { summary, written, defaults, notCompared, warnings } = explained(head("hardware") + SNP + SNP_WHICH);
+  const { summary, written, defaults, notCompared, warnings } = explained(head("hardware") + PINNED + SNP);
   expect(summary.join("\n")).toMatch(/"db1".*"hardware"/);
   expect(summary.join("\n")).toMatch(/Accepted: .*SEV-SNP/);
-  expect(summary.join("\n")).toMatch(/Which machine .*snp\.hostData/);
-  expect(written.map(({ key }) => key)).toEqual(["snp.measurement", "snp.hostData"]);
+  expect(summary.join("\n")).toMatch(/Which machine .*instance\.documents/);
+  expect(written.map(({ key }) => key)).toEqual(["instance.documents", "snp.measurement"]);
   const strict = Object.fromEntries(defaults.map(({ key, value }) => [key, value]));
   expect(strict).toMatchObject({
     anyInstance: "false",
@@ -38,10 +38,10 @@ test("a careful policy: who, what, which, and every default that restricts; no w
     "snp.allowDebug": "false",
     "snp.allowMilanWithoutChipId": "false",
   });
-  for (const key of ["snp.chipId", "snp.minimumTcb", "snp.smt", "instance.documents"]) {
+  for (const key of ["snp.chipId", "snp.minimumTcb", "snp.smt", "snp.hostData"]) {
     expect(notCompared).toContain(key);
   }
-  expect(notCompared).not.toContain("snp.hostData");
+  expect(notCompared).not.toContain("instance.documents");
   expect(warnings).toEqual([]);
 });
 
@@ -71,7 +71,7 @@ describe("switches that give something up are warned about", () => {
     ["snp.vmpl", "vmpl = [0, 2]"],
     ["snp.signingKey", 'signingKey = ["vlek"]\ncspId = ["CN=x"]'],
   ])("%s", (key, line) => {
-    expect(warnedKeys(`${head("hardware")}${SNP}${SNP_WHICH}${line}\n`)).toEqual([key]);
+    expect(warnedKeys(`${head("hardware")}${PINNED}${SNP}${line}\n`)).toEqual([key]);
   });
   test.each([
     ["tdx.allowDebug", "allowDebug = true"],
@@ -81,7 +81,7 @@ describe("switches that give something up are warned about", () => {
     ["tdx.mrServiceTd", `mrServiceTd = ["${H96}"]`],
     ["tdx.tcbStatus", 'tcbStatus = ["UpToDate", "OutOfDate"]\nadvisories = ["INTEL-SA-00615"]'],
   ])("%s", (key, line) => {
-    expect(warnedKeys(`${head("hardware")}${TDX}${TDX_WHICH}${line}\n${RTMRS}`)).toEqual([key]);
+    expect(warnedKeys(`${head("hardware")}${PINNED}${TDX}${line}\n${RTMRS}`)).toEqual([key]);
   });
   test.each([
     ["azure.allowHostConsole", "allowHostConsole = true"],
@@ -91,7 +91,7 @@ describe("switches that give something up are warned about", () => {
   });
   test.each([
     ["anyInstance", head("hardware", "anyInstance = true\n") + SNP],
-    ["clockSkew", head("hardware", "clockSkew = 86400\n") + SNP + SNP_WHICH],
+    ["clockSkew", head("hardware", "clockSkew = 86400\n") + PINNED + SNP],
   ])("%s", (key, toml) => expect(warnedKeys(toml)).toEqual([key]));
   test("simulated evidence, twice", () => {
     const toml = `${head("simulated")}[simulated]\ninstance = "x"\n`;
@@ -102,7 +102,7 @@ describe("switches that give something up are warned about", () => {
 
 describe("combinations", () => {
   test("Milan alone without its CHIP_ID accepts no machine, and says so", () => {
-    const milan = `${head("hardware")}${SNP}${SNP_WHICH}products = ["Milan"]\n`;
+    const milan = `${head("hardware")}${PINNED}${SNP}products = ["Milan"]\n`;
     const [warning, ...more] = explained(milan).warnings;
     expect(warning?.key).toBe("snp.chipId");
     expect(warning?.words).toMatch(/Milan.*accepts no machine/);
@@ -112,17 +112,17 @@ describe("combinations", () => {
     expect(warnedKeys(`${milan}signingKey = ["vlek"]\ncspId = ["CN=x"]\n`)).toEqual(["snp.signingKey"]);
   });
   test("a VLEK of any cloud", () => {
-    expect(warnedKeys(`${head("hardware")}${SNP}${SNP_WHICH}signingKey = ["vlek"]\n`)).toContain("snp.cspId");
+    expect(warnedKeys(`${head("hardware")}${PINNED}${SNP}signingKey = ["vlek"]\n`)).toContain("snp.cspId");
   });
   test.each([
     ["no RTMR", "", ["tdx.rtmrs"]],
     ["RTMR 1 only", `[tdx.rtmrs]\n1 = ["${H96}"]\n`, ["tdx.rtmrs"]],
     ["RTMR 1 and 2", RTMRS, []],
   ])("TDX with %s", (_what, rtmrs, keys) => {
-    expect(warnedKeys(head("hardware") + TDX + TDX_WHICH + rtmrs)).toEqual(keys);
+    expect(warnedKeys(head("hardware") + PINNED + TDX + rtmrs)).toEqual(keys);
   });
   test("advisories that have no effect, or are missing", () => {
-    const tdx = head("hardware") + TDX + TDX_WHICH;
+    const tdx = head("hardware") + PINNED + TDX;
     expect(warnedKeys(`${tdx}advisories = ["INTEL-SA-00615"]\n${RTMRS}`)).toEqual(["tdx.advisories"]);
     expect(warnedKeys(`${tdx}tcbStatus = ["OutOfDate"]\n${RTMRS}`)).toEqual([
       "tdx.tcbStatus",
@@ -131,8 +131,20 @@ describe("combinations", () => {
   });
   test("a processor is not a guest", () => {
     expect(warnedKeys(`${head("hardware")}${SNP}chipId = ["${H128}"]\n`)).toEqual(["snp.chipId"]);
-    expect(warnedKeys(`${head("hardware")}${SNP}${SNP_WHICH}chipId = ["${H128}"]\n`)).toEqual([]);
+    expect(warnedKeys(`${head("hardware")}${PINNED}${SNP}chipId = ["${H128}"]\n`)).toEqual([]);
     expect(warnedKeys(`${head("hardware")}${TDX}piid = ["${H32}"]\n${RTMRS}`)).toEqual(["tdx.piid"]);
+  });
+  test("a field that whoever starts a guest chooses is not a guest either", () => {
+    const chosen: [string, string][] = [
+      ["snp.hostData", `${SNP}hostData = ["${H64}"]\n`],
+      ["snp.authorKey", `${SNP}authorKey = ["${H96}"]\n`],
+      ["tdx.mrConfigId", `${TDX}mrConfigId = ["${H96}"]\n${RTMRS}`],
+      ["tdx.mrOwner", `${TDX}mrOwner = ["${H96}"]\n${RTMRS}`],
+    ];
+    for (const [key, section] of chosen) {
+      expect(warnedKeys(head("hardware") + section)).toEqual([key]);
+      expect(warnedKeys(head("hardware") + PINNED + section)).toEqual([]);
+    }
   });
   test("PCRs that say nothing about the kernel", () => {
     expect(warnedKeys(`${head("paravisor")}${SNP}${AZURE}[azure.pcrs]\n7 = ["${H64}"]\n`)).toEqual([

@@ -489,6 +489,11 @@ test.each([
     head("hardware") + SNP + SNP_WHICH + SIMULATED,
     "evidence that proves nothing",
   ],
+  [
+    "a TPM by an instance document alone",
+    `${head("host-vouched")}${PINNED}${TPM.replace(/ak = .*\n/, "")}`,
+    "any software can play a TPM",
+  ],
   ["an instance and nothing else", head("hardware") + PINNED, "no kind of evidence is accepted"],
 ])("a policy is refused: %s", (_what, toml, part) => {
   expect(refusal(toml)).toContain(part);
@@ -508,8 +513,8 @@ test.each([
   ["Azure on both", head("paravisor") + SNP + TDX + AZURE + AZURE_PCRS, ["azure-snp", "azure-tdx"]],
   ["less assurance than there is", head("host-vouched") + SNP + SNP_WHICH, ["sev-snp"]],
   [
-    "a TPM by an instance document",
-    `${head("host-vouched")}${PINNED}${TPM.replace(/ak = .*\n/, "")}`,
+    "a TPM by an instance key",
+    `${head("host-vouched")}[instance]\nkeys = ["${H64}"]\n${TPM.replace(/ak = .*\n/, "")}`,
     ["tpm"],
   ],
   [

@@ -182,12 +182,11 @@ export function snpReportOf(inblob: Uint8Array, vmpl: number, hostData = new Uin
 }
 
 /** A quote's header and body in a buffer of 8000 bytes. */
-export function tdxQuoteOf(inblob: Uint8Array, version: 4 | 5, configId = new Uint8Array(48)): Uint8Array {
+export function tdxQuoteOf(inblob: Uint8Array, version: 4 | 5): Uint8Array {
   if (inblob.length !== 64) throw errno("EINVAL");
   const quote = new Uint8Array(8000);
   quote.set([version, 0, 2, 0, 0x81, 0, 0, 0]);
   const body = version === 4 ? 48 : 54;
   quote.set(inblob, body + 520);
-  quote.set(configId, body + 184);
   return quote;
 }

@@ -1,5 +1,6 @@
-// LD_PRELOAD: plays the kernel's /dev/sev-guest for one program. SEV_GUEST_SHIM says how it behaves; the report that it
-// gives is zero but for REPORT_DATA (0x50), the VMPL (0x30) and HOST_DATA (0xC0, all 0xAB).
+// LD_PRELOAD: plays the kernel's /dev/sev-guest and /dev/tdx_guest for one program. TEE_SHIM says how it behaves. The SNP
+// report that it gives is zero but for REPORT_DATA (0x50), the VMPL (0x30) and HOST_DATA (0xC0, all 0xAB); the TDREPORT
+// but for its type, REPORTDATA (128) and MRCONFIGID (576, all 0xCD).
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,9 +14,11 @@
 
 #define DEVICE "/dev/sev-guest"
 #define FD 777
+#define TDX_DEVICE "/dev/tdx_guest"
+#define TDX_FD 778
 
 static const char *mode(void) {
-  const char *value = getenv("SEV_GUEST_SHIM");
+  const char *value = getenv("TEE_SHIM");
   return value == NULL ? "" : value;
 }
 static int is(const char *name) { return strcmp(mode(), name) == 0; }
@@ -25,17 +28,18 @@ int open(const char *name, int flags, ...) {
   va_start(arguments, flags);
   const int permissions = va_arg(arguments, int);
   va_end(arguments);
-  if (strcmp(name, DEVICE) != 0) {
+  const int tdx = strcmp(name, TDX_DEVICE) == 0;
+  if (!tdx && strcmp(name, DEVICE) != 0) {
     int (*real)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
     return real(name, flags, permissions);
   }
   if (is("absent")) return errno = ENOENT, -1;
   if (is("forbidden")) return errno = EACCES, -1;
-  return FD;
+  return tdx ? TDX_FD : FD;
 }
 
 int close(int fd) {
-  if (fd == FD) return 0;
+  if (fd == FD || fd == TDX_FD) return 0;
   int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "close");
   return real(fd);
 }
@@ -46,11 +50,23 @@ static int failed(uint8_t *request, int error, uint64_t exitinfo2) {
   return -1;
 }
 
+static int tdx_report(uint8_t *request) {
+  if (is("busy")) return errno = EBUSY, -1;
+  uint8_t *report = request + 64;
+  memset(report, 0, 1024);
+  report[0] = is("other-type") ? 0 : 0x81;
+  memcpy(report + 128, request, 64);
+  if (is("foreign-data")) report[128] ^= 1;
+  memset(report + 576, 0xcd, 48);
+  return 0;
+}
+
 int ioctl(int fd, unsigned long number, ...) {
   va_list arguments;
   va_start(arguments, number);
   uint8_t *request = va_arg(arguments, uint8_t *);
   va_end(arguments);
+  if (fd == TDX_FD && number == 0xc4405401UL) return tdx_report(request); // _IOWR('T', 1, 1088 bytes)
   if (fd != FD || number != 0xc0205302UL) return errno = ENOTTY, -1; // _IOWR('S', 2, 32 bytes)
   if (request[0] == 0) return errno = EINVAL, -1;
   uint64_t address;

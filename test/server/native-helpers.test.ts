@@ -1,4 +1,4 @@
-// The native program for /dev/sev-guest, built here, with the kernel's device played by a preloaded shim.
+// The native programs for /dev/sev-guest and /dev/tdx_guest, built here, with the kernel played by a preloaded shim.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { launchedDigest } from "../../server/evidence/hardware-report.ts";
+import { hostDataOf } from "../../server/evidence/hardware-report.ts";
 import { SevGuestDevice, type SevGuestOptions } from "../../server/evidence/sev-guest.ts";
+import { type TdIdentityOptions, readMrConfigId } from "../../server/evidence/td-identity.ts";
 import { HandClock } from "./support/hand-clock.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -38,17 +39,17 @@ async function failure(attempt: Promise<unknown>): Promise<string> {
   return (error as SealttyError).message;
 }
 
-describe.runIf(hasCompiler)("sev-guest-report", () => {
+describe.runIf(hasCompiler)("native programs", () => {
   const directory = hasCompiler ? mkdtempSync(join(tmpdir(), "sealtty-sev-guest-")) : "";
   const helper = join(directory, "sev-guest-report");
   const shim = join(directory, "shim.so");
 
   beforeAll(async () => {
     const builder = (await import(`${root}scripts/build-native.mjs`)) as {
-      buildNative(options: { output: string; isStatic: boolean }): Promise<string>;
+      buildNative(options: { directory: string; isStatic: boolean }): Promise<void>;
     };
-    await builder.buildNative({ output: helper, isStatic: false }); // a static program preloads nothing
-    const source = `${root}test/server/support/sev-guest-shim.c`;
+    await builder.buildNative({ directory, isStatic: false }); // a static program preloads nothing
+    const source = `${root}test/server/support/tee-shim.c`;
     execFileSync("cc", [
       "-std=gnu11",
       "-O1",
@@ -70,7 +71,7 @@ describe.runIf(hasCompiler)("sev-guest-report", () => {
       vmpl: 0,
       intervalMs: 1000,
       helper,
-      environment: { LD_PRELOAD: shim, SEV_GUEST_SHIM: mode },
+      environment: { LD_PRELOAD: shim, TEE_SHIM: mode },
       ...options,
     });
 
@@ -79,7 +80,7 @@ describe.runIf(hasCompiler)("sev-guest-report", () => {
     expect(report.length).toBe(1184);
     expect(report.subarray(0x50, 0x90)).toEqual(data);
     expect(report[0x30]).toBe(3);
-    expect(launchedDigest("sev-snp", report)).toEqual(new Uint8Array(32).fill(0xab));
+    expect(hostDataOf(report)).toEqual(new Uint8Array(32).fill(0xab));
     expect(certificateTable.length).toBe(53);
     expect(certificateTable.subarray(48)).toEqual(new Uint8Array(5).fill(0xc5));
   });
@@ -143,6 +144,36 @@ describe.runIf(hasCompiler)("sev-guest-report", () => {
     expect(run(["/dev/null", "4"], data)).toEqual([1, "usage 22 0000000000000000\n"]);
     expect(run(["/dev/null", "0"], data.slice(1))).toEqual([1, "input 22 0000000000000000\n"]);
     expect(run(["/dev/null", "0"], data)).toEqual([1, "ioctl 25 0000000000000000\n"]);
+  });
+
+  const identity = (mode: string, options: Partial<TdIdentityOptions> = {}) =>
+    readMrConfigId({
+      clock: new QuietClock(),
+      measurement: join(directory, "no-measurement"),
+      helper: join(directory, "tdx-report"),
+      environment: { LD_PRELOAD: shim, TEE_SHIM: mode },
+      ...options,
+    });
+
+  test("TDX: MRCONFIGID from the kernel's measurements, else out of a TDREPORT made for this", async () => {
+    expect(await identity("")).toEqual(new Uint8Array(48).fill(0xcd));
+    const measurement = join(directory, "mrconfigid");
+    writeFileSync(measurement, new Uint8Array(48).fill(7));
+    expect(await identity("absent", { measurement })).toEqual(new Uint8Array(48).fill(7));
+    for (const length of [0, 47, 49]) {
+      writeFileSync(measurement, new Uint8Array(length));
+      expect(await failure(identity("", { measurement }))).toContain("Cannot read");
+    }
+  });
+
+  test.each([
+    ["absent", "gave no TDREPORT (open, ENOENT). Load tdx-guest"],
+    ["forbidden", "gave no TDREPORT (open, EACCES). Run sealttyd as root"],
+    ["busy", "gave no TDREPORT (ioctl, EBUSY)"],
+    ["other-type", "something else than the TDREPORT asked for"],
+    ["foreign-data", "something else than the TDREPORT asked for"],
+  ])("TDX: %s is told with its cause", async (mode, words) => {
+    expect(await failure(identity(mode))).toContain(words);
   });
 });
 

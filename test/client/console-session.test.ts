@@ -1,0 +1,313 @@
+// A console session against a scripted guest: what happens to typed input when the guest changes, and what is remembered.
+
+import { expect, test } from "vitest";
+import {
+  startConsoleSession,
+  type SessionParts,
+  type SessionViews,
+  type TerminalPort,
+} from "../../client/console-session.ts";
+import type { FrozenChoices } from "../../client/frozen-dialog.ts";
+import type { PageConfig } from "../../client/page-config.ts";
+import type { PageState } from "../../client/page-state.ts";
+import { SeenStore } from "../../client/seen-store.ts";
+import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
+import { parsePolicy } from "../../protocol/attestation/policy.ts";
+import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
+import type { ClaimedValue } from "../../protocol/attestation/verified-guest.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AttestationEvent, ConnectOptions, Guest } from "../../protocol/session/api.ts";
+
+const config: PageConfig = {
+  address: "ws://host/",
+  pipe: { kind: "through-server" },
+  pipeToken: "t",
+  nextToken: undefined,
+  policyText: `version = 1\nminimumAssurance = "simulated"\n[simulated]\ninstance = "db"\n`,
+  simulated: true,
+  user: "root",
+  auth: "none",
+  publicKey: undefined,
+  identity: "db",
+  hostView: false,
+  hostViewToken: undefined,
+  encoding: "auto",
+  collateral: NO_COLLATERAL,
+};
+
+const measured = (value: string): ClaimedValue[] => [
+  { name: "snp.measurement", words: "Launch measurement", value, scope: "lasting" },
+];
+
+function verified(values: readonly ClaimedValue[]): VerifiedGuest {
+  return VerifiedGuest.afterChecks(
+    { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
+    {
+      type: "sev-snp",
+      assurance: "hardware",
+      verdict: "",
+      what: "",
+      signedBy: "",
+      instance: "",
+      fresh: "",
+      anyInstance: false,
+      instanceDocument: undefined,
+      verified: [],
+      notVerified: [],
+      warnings: [],
+      values,
+      policyText: "",
+    },
+  );
+}
+
+/** Lets everything that can go on go on. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+/** @param first - what the guest says of itself at the start. */
+function scripted(first: readonly ClaimedValue[], items = new Map<string, string>(), expected = true) {
+  const storage = {
+    getItem: (key: string) => items.get(key) ?? null,
+    setItem: (key: string, value: string) => void items.set(key, value),
+  };
+  const states: PageState["kind"][] = [];
+  const said: string[] = [];
+  const written: string[] = [];
+  const seen = {
+    options: undefined as ConnectOptions | undefined,
+    choices: undefined as FrozenChoices | undefined,
+    type: undefined as ((bytes: Uint8Array) => void) | undefined,
+    takeInput: [] as (() => void)[],
+    closes: 0,
+    wentOn: 0,
+    now: verified(first),
+    authenticated: false,
+    fail: (_: Error): void => undefined,
+  };
+  const guest: Guest = {
+    get verified() {
+      return seen.now;
+    },
+    stats: {
+      roundTripMs: 1,
+      packetsSent: 0,
+      packetsReceived: 0,
+      packetsLost: 0,
+      packetsRefused: 0,
+      pipes: 1,
+    },
+    openChannel: async () => ({
+      stdout: {
+        read: () =>
+          new Promise((_, reject) => {
+            seen.fail = reject;
+          }),
+        consumed: () => undefined,
+      },
+      stderr: { read: async () => undefined, consumed: () => undefined },
+      write: (bytes) =>
+        new Promise((resolve) => {
+          written.push(new TextDecoder().decode(bytes));
+          seen.takeInput.push(resolve);
+        }),
+      end: () => undefined,
+      resize: () => undefined,
+      signal: () => undefined,
+      hangUp: () => undefined,
+      exit: new Promise(() => undefined),
+    }),
+    reattest: async () => undefined,
+    frozen: false,
+    goOn: () => {
+      seen.wentOn++;
+    },
+    close: async () => {
+      seen.closes++;
+    },
+    closed: new Promise(() => undefined),
+  };
+  const never = (): never => {
+    throw new Error("not used here");
+  };
+  const parts: SessionParts = {
+    connect: async (options) => {
+      seen.options = options;
+      return {
+        ...guest,
+        verified: seen.now,
+        evidence: { type: "sev-snp", quote: new Uint8Array(), aux: new Uint8Array() },
+        context: {
+          handshakeHash: new Uint8Array(32),
+          guestStatic: new Uint8Array(32),
+          exporter: new Uint8Array(32),
+          clientNonce: new Uint8Array(32),
+        },
+        authenticate: async () => {
+          seen.authenticated = true;
+          return guest;
+        },
+      };
+    },
+    parsePolicy,
+    suite: {} as SessionParts["suite"],
+    signatures: { verify: never },
+    clock: { now: () => 0, after: () => () => undefined, soon: (callback) => callback() },
+    wallTime: () => 1_700_000_000_000,
+    seen: new SeenStore(() => storage),
+    dial: never,
+    sign: never,
+  };
+  const terminal: TerminalPort = {
+    columns: 80,
+    rows: 24,
+    write: () => undefined,
+    onInput: (listener) => {
+      seen.type = listener;
+    },
+    onResize: () => undefined,
+    finish: () => undefined,
+  };
+  const views: SessionViews = {
+    show: (state) => void states.push(state.kind),
+    showPolicy: () => undefined,
+    showVerified: () => void said.push("verified"),
+    showSeen: (since) => void said.push(`seen, ${since.lasting.length} changed`),
+    askAboutChanges: async (since) => {
+      said.push(`asked about ${since.lasting.length}`);
+      return expected;
+    },
+    offerRecheck: (recheck) => void said.push(recheck === undefined ? "no recheck" : "recheck"),
+    showUnavailable: (_, inARow) => void said.push(`unavailable ${inARow}`),
+    freeze: (_, choices) => {
+      seen.choices = choices;
+    },
+    showWentOn: (refused) => void said.push(refused ? "went on, refused" : "went on"),
+    showStats: () => undefined,
+    showHostNoise: () => undefined,
+    mountTerminal: () => terminal,
+    warnInputStuck: () => undefined,
+  };
+  const session = startConsoleSession(parts, config, views);
+  const tell = (event: AttestationEvent): void => seen.options?.onAttestation?.(event);
+  return {
+    seen,
+    states,
+    said,
+    written,
+    items,
+    session,
+    tell,
+    type: (text: string) => seen.type?.(utf8(text)),
+  };
+}
+
+const CHANGED: Extract<AttestationEvent, { kind: "changed" }> = {
+  kind: "changed",
+  reason: "another boot",
+  changes: [],
+  refusal: undefined,
+};
+
+test("connect is given a wall clock and the owner's collateral", async () => {
+  const { seen } = scripted(measured("1"));
+  await settled();
+  expect(seen.options?.wallTime()).toBe(1_700_000_000_000);
+  expect(seen.options?.collateral).toBe(NO_COLLATERAL);
+});
+
+test("what waited when the guest changed, and what is typed while it is frozen, is never sent", async () => {
+  const console = scripted(measured("1"));
+  await settled();
+  console.type("a"); // the guest has it
+  await settled();
+  console.type("password"); // waits behind it: no credit
+  await settled();
+  expect(console.written).toEqual(["a"]);
+  console.tell(CHANGED);
+  expect(console.states.at(-1)).toBe("frozen");
+  console.type("typed while frozen");
+  for (const take of console.seen.takeInput) take();
+  await settled();
+  console.seen.choices?.goOn();
+  expect(console.seen.wentOn).toBe(1);
+  expect(console.states.at(-1)).toBe("live");
+  console.type("b");
+  await settled();
+  expect(console.written).toEqual(["a", "b"]);
+});
+
+test("while frozen the line's coming and going shows nothing; its state is shown once the user went on", async () => {
+  const console = scripted(measured("1"));
+  await settled();
+  console.tell(CHANGED);
+  console.seen.options?.onState?.({ phase: "attested" });
+  console.seen.options?.onState?.({ phase: "reconnecting", reason: "" });
+  expect(console.states.at(-1)).toBe("frozen");
+  console.seen.choices?.goOn();
+  expect(console.states.at(-1)).toBe("reconnecting");
+});
+
+test("closing instead: one close, no going on, and later trouble says nothing more", async () => {
+  const console = scripted(measured("1"));
+  await settled();
+  console.tell(CHANGED);
+  console.seen.choices?.close();
+  console.seen.choices?.goOn(); // too late
+  console.seen.fail(new SealttyError("transport-lost", "gone"));
+  await settled();
+  expect(console.states.at(-1)).toBe("ended");
+  expect(console.seen.closes).toBe(1);
+  expect(console.seen.wentOn).toBe(0);
+});
+
+test("a line that dies while frozen is said, and there is nothing to go on with", async () => {
+  const console = scripted(measured("1"));
+  await settled();
+  console.tell(CHANGED);
+  console.seen.fail(new SealttyError("transport-lost", "gone"));
+  await settled();
+  expect(console.states.at(-1)).toBe("lost");
+  console.seen.choices?.goOn();
+  expect(console.seen.wentOn).toBe(0);
+});
+
+test("what the user went on with is remembered, except where it was refused", async () => {
+  const changed = scripted(measured("1"));
+  await settled();
+  changed.seen.now = verified(measured("2"));
+  changed.tell(CHANGED);
+  changed.seen.choices?.goOn();
+  expect(changed.items.get("sealtty.seen.v1")).toContain('"value":"2"');
+
+  const refused = scripted(measured("1"));
+  await settled();
+  refused.seen.now = verified(measured("2"));
+  refused.tell({ ...CHANGED, refusal: { check: "x", expected: "", found: "", next: "" } });
+  refused.seen.choices?.goOn();
+  expect(refused.said).toContain("went on, refused");
+  expect(refused.items.get("sealtty.seen.v1")).not.toContain('"value":"2"');
+});
+
+test("seen before: the same is told, a change is asked about, and a no sends nothing", async () => {
+  const first = scripted(measured("1"));
+  await settled();
+  expect(first.said).not.toContainEqual(expect.stringMatching(/^(seen|asked)/));
+
+  const same = scripted(measured("1"), first.items);
+  await settled();
+  expect(same.said).toContain("seen, 0 changed");
+
+  const no = scripted(measured("2"), first.items, false);
+  await settled();
+  expect(no.said).toContain("asked about 1");
+  expect(no.seen.authenticated).toBe(false);
+  expect(no.states.at(-1)).toBe("failed");
+  expect(no.seen.closes).toBe(1);
+  expect(first.items.get("sealtty.seen.v1")).not.toContain('"value":"2"');
+
+  const yes = scripted(measured("2"), first.items);
+  await settled();
+  expect(yes.states.at(-1)).toBe("live");
+  expect(first.items.get("sealtty.seen.v1")).toContain('"value":"2"');
+});
