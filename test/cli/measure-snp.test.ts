@@ -1,6 +1,7 @@
 // SEV-SNP launch digests: published ones that can be reproduced, a second implementation, and what is refused.
 
 import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { cpuSignature, signatureOfType } from "../../cli/measure/cpu-types.ts";
@@ -325,6 +326,37 @@ test("launchDigest() agrees with a second implementation on random launches", ()
     ),
     { numRuns: 40 },
   );
+});
+
+describe("Debian's firmware", () => {
+  const read = (file: string) => {
+    // Loud on purpose: the only real image that tests can get.
+    if (!existsSync(file))
+      throw new Error(`${file} is missing: install the Debian package ovmf (node scripts/packages.mjs)`);
+    return new Uint8Array(readFileSync(file));
+  };
+  test("OVMF.fd has SEV metadata, and both implementations agree about it", () => {
+    const image = read("/usr/share/ovmf/OVMF.fd");
+    const firmware = parseOvmf(image);
+    expect(firmware.resetEip).toBe(0x80b004);
+    expect(firmware.hashTableAddress).toBeUndefined();
+    expect(
+      firmware.sections.every(({ address, size }) => address >= 0x800000 && address + size <= 0x820000),
+    ).toBe(true);
+    const KINDS = { "sec-mem": 1, secrets: 2, cpuid: 3, "svsm-caa": 4, "kernel-hashes": 16 };
+    const sections = firmware.sections.map(({ kind, address, size }) => ({
+      address,
+      size,
+      code: KINDS[kind],
+    }));
+    const launch = { vcpus: 2, signature: EPYC, kernel: undefined };
+    expect(toHex(launchDigest({ ...launch, firmware, vmm: "qemu", features: 1n }))).toBe(
+      second({ ...launch, image, sections, hashTable: 0, eip: 0x80b004, features: 1 }),
+    );
+  });
+  test("OVMF_CODE_4M.fd was built without, which is said", () => {
+    expect(() => parseOvmf(read("/usr/share/OVMF/OVMF_CODE_4M.fd"))).toThrow(/built without SEV-SNP/);
+  });
 });
 
 test("whatever is changed about a launch changes its digest", () => {

@@ -118,6 +118,9 @@ export interface MadeTdxOptions {
   /** Text of the certificate chain in the quote. */
   readonly pem?: (pem: string) => string;
   readonly trailing?: Uint8Array;
+  /** Bytes at the end of the inner and the outer container, counted in their lengths. */
+  readonly certificationTail?: Uint8Array;
+  readonly signatureTail?: Uint8Array;
 }
 
 export interface MadeTdx {
@@ -397,10 +400,12 @@ function makeQuote(options: MadeTdxOptions, { certificates }: Pki): Uint8Array {
   const certification = concat(
     ...[qeReport, key("leaf").signRaw(qeReport), u16le(authData.length), authData],
     ...[u16le(options.innerType ?? 5), u32le(pem.length), pem],
+    options.certificationTail ?? new Uint8Array(),
   );
   const signatureData = concat(
     ...[key("attestation").signRaw(signed), attestationKey],
     ...[u16le(options.outerType ?? 6), u32le(certification.length), certification],
+    options.signatureTail ?? new Uint8Array(),
   );
   return concat(signed, u32le(signatureData.length), signatureData, options.trailing ?? new Uint8Array());
 }

@@ -69,6 +69,8 @@ const BAD: readonly (readonly [string, MadeTdxOptions, string, Partial<TdxPolicy
       [`PCK certification data of type ${innerType}`, { innerType }, "tdx.certification-data"] as const,
   ),
   ["trailing bytes that are not zero", { trailing: Uint8Array.of(0, 0, 1) }, "tdx.quote-format"],
+  ["bytes behind the certificates, inside", { certificationTail: new Uint8Array(1) }, "tdx.quote-format"],
+  ["bytes behind the certification data", { signatureTail: new Uint8Array(1) }, "tdx.quote-format"],
   ["more zero bytes than any buffer has", { trailing: new Uint8Array(17_000) }, "tdx.quote-format"],
   ["authentication data above the limit", { authData: new Uint8Array(1025) }, "tdx.quote-format"],
   // Chains.
@@ -216,6 +218,7 @@ const BAD: readonly (readonly [string, MadeTdxOptions, string, Partial<TdxPolicy
     { qeReportData: new Uint8Array(64).fill(7) },
     "tdx.attestation-key",
   ],
+  ["a QE report that commits to more", { qeReportTail: new Uint8Array(32).fill(1) }, "tdx.attestation-key"],
   [
     "another MRSIGNER of the QE",
     { qeReport: { mrSigner: new Uint8Array(32).fill(1) } },
