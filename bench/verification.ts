@@ -45,9 +45,7 @@ function tdxSample(): Sample {
 }
 
 async function times({ evidence, bound, now, roots, section }: Sample, rounds: number): Promise<number[]> {
-  const policy = parsePolicy(
-    `version = 1\nminimumAssurance = "hardware"\nanyInstance = true\n${section}\n`,
-  );
+  const policy = parsePolicy(`version = 1\nminimumAssurance = "hardware"\nanyInstance = true\n${section}\n`);
   const took: number[] = [];
   for (let round = -WARM_UP; round < rounds; round++) {
     const start = performance.now();

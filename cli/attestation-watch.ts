@@ -36,13 +36,16 @@ export class AttestationWatch {
     switch (event.kind) {
       case "renewed":
         this.#reporter.event("attestation-renewed", {});
-        if (asked) this.#reporter.say("sealtty: evidence checked again: the same guest, and your policy is met");
+        if (asked)
+          this.#reporter.say("sealtty: evidence checked again: the same guest, and your policy is met");
         else this.#reporter.detail("sealtty: evidence checked again, all the same");
         return;
       case "unavailable":
         this.#reporter.event("attestation-unavailable", { reason: event.reason, inARow: event.inARow });
         if (asked || event.inARow % 3 === 0)
-          this.#reporter.warn(`sealtty: warning: no fresh evidence (${event.inARow} times in a row): ${event.reason}`);
+          this.#reporter.warn(
+            `sealtty: warning: no fresh evidence (${event.inARow} times in a row): ${event.reason}`,
+          );
         return;
       case "changed": {
         const { reason, changes, refusal } = event;
@@ -52,7 +55,9 @@ export class AttestationWatch {
         this.#reporter.warn(`sealtty: FROZEN: ${reason}`);
         for (const line of changeLines(changes)) this.#reporter.warn(`  ${line}`);
         if (refusal !== undefined) {
-          this.#reporter.warn(`  check ${refusal.check}: expected ${refusal.expected}, found ${refusal.found}`);
+          this.#reporter.warn(
+            `  check ${refusal.check}: expected ${refusal.expected}, found ${refusal.found}`,
+          );
         }
         this.#ask();
       }

@@ -36,7 +36,9 @@ export function evidenceFileText(evidence: Evidence, context: BindingContext, at
 /** @throws SealttyError `bad-config`. */
 export async function readEvidenceFile(file: string): Promise<KeptEvidence> {
   const bytes = await readBounded(file);
-  return bytes[0] === 0x7b ? parseKept(file, bytes.toString("utf8")) : bareEvidence(file, new Uint8Array(bytes));
+  return bytes[0] === 0x7b
+    ? parseKept(file, bytes.toString("utf8"))
+    : bareEvidence(file, new Uint8Array(bytes));
 }
 
 function parseKept(file: string, text: string): KeptEvidence {
@@ -53,7 +55,8 @@ function parseKept(file: string, text: string): KeptEvidence {
   const fields = madeFor as Record<string, unknown>;
   const field = (name: (typeof FIELDS)[number]): Uint8Array => {
     const hex = fields[name];
-    if (typeof hex !== "string" || !/^[0-9a-f]{64}$/.test(hex)) throw wrong(file, `madeFor.${name} is not 64 hex digits`);
+    if (typeof hex !== "string" || !/^[0-9a-f]{64}$/.test(hex))
+      throw wrong(file, `madeFor.${name} is not 64 hex digits`);
     return new Uint8Array(Buffer.from(hex, "hex"));
   };
   const context = {

@@ -5,7 +5,7 @@ import type { Command, OptionSpec } from "./options.ts";
 export function overview(commands: readonly Command[]): string {
   const shown = commands.filter((command) => !command.hidden);
   const rows = shown.map(
-    (command) => [`sealtty ${command.name} ${command.operands}`, command.summary] as const,
+    (command) => [`sealtty ${command.name} ${command.brief ?? command.operands}`, command.summary] as const,
   );
   return `sealtty: an encrypted console into confidential VMs; the host carries it and cannot read it
 
@@ -14,7 +14,7 @@ ${columns(rows)}
 
 GUEST is an address: ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH
 Exit status: the remote command's own; 255 for anything of sealtty's, with its code on stderr.
-inspect: 0 good, 1 refused, 2 usage, 255 no connection.
+inspect, verify, policy, instance: 0 good, 1 refused, 2 usage, 255 no connection.
 `;
 }
 

@@ -47,6 +47,8 @@ export interface Command {
   readonly summary: string;
   /** Behind the name, e.g. "GUEST -- COMMAND…". */
   readonly operands: string;
+  /** The same, short enough for the list of all commands; absent: the operands. */
+  readonly brief?: string;
   readonly options: readonly OptionSpec[];
   /** Lines below the options in `sealtty help NAME`. */
   readonly notes?: readonly string[];

@@ -160,7 +160,13 @@ export async function reach(
   const address = parseAddress(guest);
   const { policy } = await readPolicy(input, guest, services);
   const identity = await readIdentity(input, services, needsKey); // a missing key is said before the guest is bothered
-  const { explain, watch, ...options } = await connectOptions(input, address, policy.name, services, reporter);
+  const { explain, watch, ...options } = await connectOptions(
+    input,
+    address,
+    policy.name,
+    services,
+    reporter,
+  );
   try {
     const attested = await services.connect({ ...options, policy });
     const { claims } = attested.verified;

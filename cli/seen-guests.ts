@@ -31,7 +31,10 @@ export async function lookBack(
   const directory = seenDirectory(services.environment);
   if (directory === undefined) return undefined;
   const lasting = claims.values.filter((value) => value.scope === "lasting");
-  const file = path.join(directory, `${createHash("sha256").update(`${name}\0${address}`).digest("hex")}.json`);
+  const file = path.join(
+    directory,
+    `${createHash("sha256").update(`${name}\0${address}`).digest("hex")}.json`,
+  );
   const before = await readSeen(file);
   await keep(directory, file, {
     version: VERSION,

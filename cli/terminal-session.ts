@@ -31,7 +31,10 @@ export async function runTerminal(
   escapeCharacter: number | null,
   services: Services,
   reporter: Reporter,
-  attestation: { readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen">; readonly watch: AttestationWatch },
+  attestation: {
+    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen">;
+    readonly watch: AttestationWatch;
+  },
 ): Promise<number> {
   const { guest, watch } = attestation;
   const { stdin, stdout } = services;
@@ -45,7 +48,9 @@ export async function runTerminal(
     const key = escapeCharacter === null ? undefined : escapeName(escapeCharacter);
     if (terminal.hasKeyboard && key !== undefined) {
       watch.askPerson(() =>
-        reporter.warn(`sealtty: nothing is sent or shown; Enter ${key}. ends, Enter ${key}G goes on if you know why`),
+        reporter.warn(
+          `sealtty: nothing is sent or shown; Enter ${key}. ends, Enter ${key}G goes on if you know why`,
+        ),
       );
     }
     void watch.frozen.then((error) => {
@@ -76,8 +81,7 @@ export async function runTerminal(
         if (!guest.frozen) return reporter.say("sealtty: nothing is frozen");
         guest.goOn();
         reporter.say("sealtty: going on with the guest as it is now");
-      }
-      else {
+      } else {
         terminal.suspend();
         channel.resize(terminal.size.columns, terminal.size.rows);
       }

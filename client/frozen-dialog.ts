@@ -92,6 +92,9 @@ export class FrozenDialog {
         element("div", { class: "dialog-buttons" }, close, this.#goOn),
       ),
     );
+    this.#dialog.addEventListener("click", (event) => {
+      if (event.target === this.#dialog) close.focus(); // beside it: the keyboard's place is not lost
+    });
     this.#holdOpen();
     document.body.appendChild(this.#dialog);
     this.#dialog.showModal();

@@ -91,7 +91,7 @@ class Page implements SessionViews {
   #unavailable: HTMLElement | undefined;
   #frozen: FrozenDialog | undefined;
   #wentOn: WentOn | undefined;
-  #overridden = false; // the last evidence was refused, and the user went on
+  #overridden = false; // what was verified no longer stands
   #session: ConsoleSession | undefined;
   #restart: (() => void) | undefined;
 
@@ -267,6 +267,9 @@ class Page implements SessionViews {
   }
 
   freeze(event: GuestChanged, choices: FrozenChoices): void {
+    this.#overridden = true;
+    this.#updateBadge();
+    this.#trust.setOverride("This guest changed after it was verified");
     this.#trust.freshness.changed();
     this.#frozen?.dismiss(); // a later look at the same change: the confirmation is asked for anew
     document.title = `Frozen: the guest changed · ${documentTitle(this.#identity, "")}`;
@@ -336,7 +339,7 @@ class Page implements SessionViews {
 
   #updateBadge(): void {
     if (this.#state.kind === "refused") this.#topBar.setAssurance("refused");
-    else if (this.#state.kind === "frozen" || this.#overridden) this.#topBar.setAssurance("changed");
+    else if (this.#overridden) this.#topBar.setAssurance("changed");
     else this.#topBar.setAssurance(this.#claims?.assurance);
   }
 

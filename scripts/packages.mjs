@@ -10,6 +10,8 @@ export const packageGroups = {
   browser: ["chromium"],
   ssh: ["openssh-client", "openssh-server"],
   tpm: ["swtpm", "tpm2-tools"],
+  native: ["gcc", "libc6-dev"],
+  measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
 };
 
 const DAY_MS = 24 * 60 * 60 * 1000;

@@ -13,7 +13,7 @@ import { ensurePackages } from "./packages.mjs";
 async function prepare() {
   const start = performance.now();
   await ensureNodeModules();
-  await ensurePackages(["vm", "browser", "ssh", "tpm"]);
+  await ensurePackages(["vm", "browser", "ssh", "tpm", "native", "measure"]);
   await build();
   await buildGuestImage();
   process.stdout.write(`prepared in ${secondsSince(start)}\n`);

@@ -18,6 +18,7 @@ const COMMON = ["json", "verbose", "quiet"];
 export const collateralCommand: Command = {
   name: "collateral",
   summary: "fetch what AMD or Intel publish about a platform, for checks without a network",
+  brief: "fetch …",
   operands: "fetch --for EVIDENCE | --snp-product NAME [--chip-id HEX --tcb LIST] | --fmspc HEX",
   options: [
     {

@@ -40,7 +40,8 @@ export const inspectCommand: Command = {
     const reporter = new Reporter(services, input);
     const target = input.text("save-policy");
     const kept = input.text("save-evidence");
-    for (const file of [target, kept]) if (file !== undefined && !input.has("force")) await refuseExisting(file);
+    for (const file of [target, kept])
+      if (file !== undefined && !input.has("force")) await refuseExisting(file);
     const address = parseAddress(guest);
     let inspected: Pick<Inspected, "claims" | "evidence" | "context">;
     if (input.has("policy")) {
@@ -78,7 +79,10 @@ export const inspectCommand: Command = {
       await save(kept, evidenceFileText(evidence, context, services.wallTime()), input.has("force"));
       if (reporter.json)
         await print(services.stdout, `${JSON.stringify({ event: "evidence-saved", file: kept })}\n`);
-      else reporter.say(`sealtty: evidence written to ${kept}: sealtty verify --evidence ${kept} checks it again`);
+      else
+        reporter.say(
+          `sealtty: evidence written to ${kept}: sealtty verify --evidence ${kept} checks it again`,
+        );
     }
     return 0;
   },

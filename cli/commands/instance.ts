@@ -25,6 +25,7 @@ const TAKEN = ["json", "verbose", "quiet"];
 export const instanceCommand: Command = {
   name: "instance",
   summary: "check an instance document, and say how to start a guest with it",
+  brief: "make|show FILE",
   operands: "make FILE | show FILE | schema",
   options: COMMON_OPTIONS.filter(({ name }) => TAKEN.includes(name)),
   notes: [

@@ -13,6 +13,7 @@ const TPM_ONLY = ["event-log", "uki", "cmdline-override", "phase", "bank", "pcr"
 export const measureCommand: Command = {
   name: "measure",
   summary: "compute the values to expect, and put them into a policy",
+  brief: "snp|tpm …",
   operands:
     "snp --ovmf FILE --vcpus N … | tpm --event-log FILE | tpm --uki FILE | tpm --initrd FILE --append TEXT",
   options: [

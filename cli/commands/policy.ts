@@ -23,6 +23,7 @@ const MAX_FILE = 4 * MAX_POLICY;
 export const policyCommand: Command = {
   name: "policy",
   summary: "explain a policy file in words, or print its schema",
+  brief: "check FILE",
   operands: "check FILE | schema",
   options: COMMON_OPTIONS.filter(({ name }) => TAKEN.includes(name)),
   notes: [

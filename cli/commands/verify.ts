@@ -17,12 +17,20 @@ const TAKEN = ["policy", "collateral", "simulated", "json", "verbose", "quiet"];
 export const verifyCommand: Command = {
   name: "verify",
   summary: "check evidence in a file against a policy, offline",
-  operands: "",
+  operands: "--policy FILE --evidence FILE",
   options: [
     ...COMMON_OPTIONS.filter(({ name }) => TAKEN.includes(name)),
-    { name: "evidence", value: "FILE", help: "kept by inspect --save-evidence, or a bare SNP report or TDX quote (required)" },
+    {
+      name: "evidence",
+      value: "FILE",
+      help: "kept by inspect --save-evidence, or a bare SNP report or TDX quote (required)",
+    },
     { name: "report-data", value: "HEX", help: "what a bare report must carry: 128 hex digits" },
-    { name: "at", value: "TIME", help: "judge validity as of this time, e.g. 2026-06-01T00:00:00Z; default now" },
+    {
+      name: "at",
+      value: "TIME",
+      help: "judge validity as of this time, e.g. 2026-06-01T00:00:00Z; default now",
+    },
   ],
   notes: [
     "A bare report needs its certificates, CRLs and TCB info in --collateral DIR.",
@@ -32,9 +40,8 @@ export const verifyCommand: Command = {
   async run(input, services) {
     const file = input.text("evidence");
     if (input.operands.length > 0 || input.rest !== undefined)
-      throw usage({ name: "verify", operands: "--policy FILE --evidence FILE" }, "verify takes options only");
-    if (file === undefined)
-      throw usage({ name: "verify", operands: "--policy FILE --evidence FILE" }, "--evidence FILE is missing");
+      throw usage(verifyCommand, "verify takes options only");
+    if (file === undefined) throw usage(verifyCommand, "--evidence FILE is missing");
     const reporter = new Reporter(services, input);
     const kept = await readEvidenceFile(file);
     const claims = await verifyKept(kept, input, services);
@@ -61,7 +68,10 @@ async function verifyKept(kept: KeptEvidence, input: Input, services: Services):
   const reportData = reportDataOf(input);
   if (kept.context === undefined) return (await appraiseUnbound({ ...common, reportData })).claims;
   if (reportData !== undefined)
-    throw new SealttyError("bad-config", "--report-data is for bare reports: this file says what it was made for");
+    throw new SealttyError(
+      "bad-config",
+      "--report-data is for bare reports: this file says what it was made for",
+    );
   const commitment = commitmentOf(services.suite, kept.context);
   const when = kept.at === undefined ? "" : `, fetched ${kept.at} as the file says`;
   const { claims } = await appraise({ ...common, commitment });
@@ -73,13 +83,15 @@ function timeOf(input: Input): number | undefined {
   const text = input.text("at");
   if (text === undefined) return undefined;
   const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time)) throw new SealttyError("bad-config", "--at takes a UTC time such as 2026-06-01T00:00:00Z");
+  if (Number.isNaN(time))
+    throw new SealttyError("bad-config", "--at takes a UTC time such as 2026-06-01T00:00:00Z");
   return time;
 }
 
 function reportDataOf(input: Input): Uint8Array | undefined {
   const text = input.text("report-data");
   if (text === undefined) return undefined;
-  if (!/^[0-9a-fA-F]{128}$/.test(text)) throw new SealttyError("bad-config", "--report-data takes 128 hex digits");
+  if (!/^[0-9a-fA-F]{128}$/.test(text))
+    throw new SealttyError("bad-config", "--report-data takes 128 hex digits");
   return new Uint8Array(Buffer.from(text, "hex"));
 }

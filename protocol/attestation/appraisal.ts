@@ -81,8 +81,7 @@ export interface AppraisalInput extends CheckInput {
   readonly policy: Policy;
 }
 
-const ANY_INSTANCE =
-  "The policy names no machine: any machine that runs the accepted software is accepted";
+const ANY_INSTANCE = "The policy names no machine: any machine that runs the accepted software is accepted";
 
 /** Evidence whose signatures and binding hold. */
 interface Checked {
@@ -190,7 +189,10 @@ export async function describeUnderNoPolicy(
       ...commonClaims(evidence.type, report, name, document),
       verdict:
         "Nothing was compared with a policy: this says what answered, not whether it is the guest you mean",
-      instance: document === undefined ? report.which : `"${document.name}", as its owner's document says. ${report.which}`,
+      instance:
+        document === undefined
+          ? report.which
+          : `"${document.name}", as its owner's document says. ${report.which}`,
       fresh: input.commitment.fresh,
       anyInstance: false,
       verified,
@@ -224,7 +226,8 @@ async function checkEvidence(input: CheckInput, clockSkew: number, bound: boolea
   requireBinding(type, checked.report.bound, boundValue(type, binder, suite));
   const held = {
     check: `${PREFIX[type]}.binding`,
-    words: "The evidence was made for this connection and no other: this key exchange, this nonce, this guest key",
+    words:
+      "The evidence was made for this connection and no other: this key exchange, this nonce, this guest key",
     value: toHex(checked.report.bound),
   };
   return { ...checked, parts, report: { ...checked.report, verified: [...checked.report.verified, held] } };
@@ -408,7 +411,9 @@ function savedPolicy(
 
 function instanceWords(report: EvidenceReport, policy: Policy, document: ProvenInstance | undefined): string {
   if (policy.anyInstance) return `Any machine (the policy says so). ${report.which}`;
-  return document === undefined ? report.which : `"${document.name}", by its owner's document. ${report.which}`;
+  return document === undefined
+    ? report.which
+    : `"${document.name}", by its owner's document. ${report.which}`;
 }
 
 /** Nitro and CCA documents are refused with words of their own, further on. */
@@ -436,6 +441,7 @@ function refuseRecognised(type: EvidenceType, words: string): never {
 
 /** The section is there: `requireAccepted` was asked. Yet nothing rests on that. */
 function required<Section>(section: Section | undefined): Section {
-  if (section === undefined) throw new SealttyError("api-misuse", "No section of the policy for this evidence");
+  if (section === undefined)
+    throw new SealttyError("api-misuse", "No section of the policy for this evidence");
   return section;
 }

@@ -15,7 +15,9 @@ export interface EvidenceReport {
   /** Which machine this is, in words, as far as the hardware itself says. */
   readonly which: string;
   /** SHA-256 or SHA-384 fields that may hold an instance document's digest: HOST_DATA, MRCONFIGID. */
-  readonly documentDigest: { readonly hash: "sha256" | "sha384"; readonly value: Uint8Array; readonly field: string } | undefined;
+  readonly documentDigest:
+    | { readonly hash: "sha256" | "sha384"; readonly value: Uint8Array; readonly field: string }
+    | undefined;
   readonly verified: readonly CheckedLine[];
   readonly notVerified: readonly string[];
   readonly warnings: readonly string[];

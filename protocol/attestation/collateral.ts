@@ -19,12 +19,20 @@ export interface Collateral {
 
 export const NO_COLLATERAL: Collateral = { certificates: [], crls: [], tcbInfos: [], qeIdentities: [] };
 
-const KINDS = ["certificates", "crls", "tcbInfos", "qeIdentities"] as const satisfies readonly (keyof Collateral)[];
+const KINDS = [
+  "certificates",
+  "crls",
+  "tcbInfos",
+  "qeIdentities",
+] as const satisfies readonly (keyof Collateral)[];
 
 /** (u8 kind, u32 length, bytes)*: kind 1 certificate, 2 CRL, 3 TCB info, 4 QE identity. @throws SealttyError `api-misuse`. */
 export function encodeCollateral(collateral: Collateral): Uint8Array {
   const pieces = KINDS.flatMap((kind, i) => collateral[kind].map((bytes) => ({ number: i + 1, bytes })));
-  if (pieces.length > MAX_COLLATERAL_PIECES || pieces.some(({ bytes }) => bytes.length > MAX_COLLATERAL_PIECE))
+  if (
+    pieces.length > MAX_COLLATERAL_PIECES ||
+    pieces.some(({ bytes }) => bytes.length > MAX_COLLATERAL_PIECE)
+  )
     throw new SealttyError("api-misuse", "Too much collateral");
   return concat(...pieces.flatMap(({ number, bytes }) => [u8(number), lv32(bytes)]));
 }

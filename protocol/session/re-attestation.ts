@@ -83,7 +83,8 @@ export class ReAttestation {
       return this.#missed(error instanceof SealttyError ? error.message : "internal error");
     }
     if (this.#stopped) return;
-    if (guest === undefined) return this.#missed("the guest could not collect evidence; its own log says why");
+    if (guest === undefined)
+      return this.#missed("the guest could not collect evidence; its own log says why");
     this.#missedInARow = 0;
     const changes = changesBetween(this.#accepted.claims.values, guest.claims.values);
     if (changes.length > 0) return this.#freeze(CHANGED, changes, undefined, guest);

@@ -140,7 +140,9 @@ test("a pinned chip tells a sibling with the same document on other hardware apa
   const policy = parsePolicy(
     `version = 1\nname = "db1"\nminimumAssurance = "hardware"\n[snp]\nmeasurement = ["${toHex(MADE_MEASUREMENT)}"]\nchipId = ["${toHex(MADE_CHIP_ID)}"]\n`,
   );
-  await expect(judge(snpEvidence(requestOf(context), machine(OWNERS)), context, policy)).resolves.toBeDefined();
+  await expect(
+    judge(snpEvidence(requestOf(context), machine(OWNERS)), context, policy),
+  ).resolves.toBeDefined();
   const elsewhere = snpEvidence(requestOf(context), machine(OWNERS, { chip: new Uint8Array(64).fill(0x5a) }));
   expect(await refusedBy(() => judge(elsewhere, context, policy))).toBe("snp.chip-id");
 });
@@ -185,7 +187,9 @@ test("every part beside the quote is bound: swapped, added, removed", async () =
     { instanceDocument: OWNERS, collateral: encodeCollateral({ ...NO_COLLATERAL, certificates, crls }) },
   ];
   for (const swapped of swaps) {
-    expect(await refusedBy(() => judge({ ...evidence, aux: encodeAux(swapped) }, context))).toBe("snp.binding");
+    expect(await refusedBy(() => judge({ ...evidence, aux: encodeAux(swapped) }, context))).toBe(
+      "snp.binding",
+    );
   }
   const { instanceDocument: _gone, ...without } = parts;
   expect(await refusedBy(() => judge({ ...evidence, aux: encodeAux(without) }, context))).toBe("snp.binding");
@@ -232,7 +236,9 @@ test("evidence type confusion: a quote made for one type is no quote of another"
   );
   const snp = snpEvidence(request, machine(OWNERS));
   for (const type of ["tdx", "tpm"] as const) {
-    expect(await refusedBy(() => judge({ ...snp, type }, context, several))).toMatch(/format|unsupported|parts|version/);
+    expect(await refusedBy(() => judge({ ...snp, type }, context, several))).toMatch(
+      /format|unsupported|parts|version/,
+    );
   }
 });
 
@@ -240,7 +246,9 @@ test("downgrade: weaker evidence than the policy names is refused by type", asyn
   const context = newContext();
   const { quote } = snpEvidence(requestOf(context), machine(OWNERS));
   for (const type of ["tpm", "simulated", "azure-snp", "tdx", "nitro", "cca"] as const) {
-    expect(await refusedBy(() => judge({ type, quote, aux: encodeAux({}) }, context)), type).toBe("evidence.type");
+    expect(await refusedBy(() => judge({ type, quote, aux: encodeAux({}) }, context)), type).toBe(
+      "evidence.type",
+    );
   }
 });
 
@@ -253,7 +261,8 @@ test("truncated, oversized and empty everything is refused, and never by another
   bent.push({ ...good, quote: new Uint8Array(64 * 1024) });
   for (let length = 0; length < good.aux.length; length += 211)
     bent.push({ ...good, aux: good.aux.slice(0, length) });
-  for (const evidence of bent) expect(await refusedBy(() => judge(evidence, context))).toMatch(/^(snp|evidence)\./);
+  for (const evidence of bent)
+    expect(await refusedBy(() => judge(evidence, context))).toMatch(/^(snp|evidence)\./);
 });
 
 test("debug, migration and another image cannot hide behind a good instance", async () => {
@@ -280,7 +289,9 @@ test("TDX: a sibling's MRCONFIGID is refused, the owner's is believed", async ()
   expect(await refusedBy(() => judge(tdxEvidence(SIBLINGS, SIBLINGS), context, policy))).toBe(
     "instance.pinned-document",
   );
-  expect(await refusedBy(() => judge(tdxEvidence(OWNERS, SIBLINGS), context, policy))).toBe("instance.document");
+  expect(await refusedBy(() => judge(tdxEvidence(OWNERS, SIBLINGS), context, policy))).toBe(
+    "instance.document",
+  );
 });
 
 /** A guest on a pipe in memory, whose evidence is what `collect` says. */
@@ -356,7 +367,9 @@ test("relay through the genuine guest with its leaked static key: its evidence i
 });
 
 test("a sibling in the guest's place gets nothing: not a user name, before it was refused", async () => {
-  const sibling = guestOn(nodeSuite.x25519KeyPair(), async (request) => snpEvidence(request, machine(SIBLINGS)));
+  const sibling = guestOn(nodeSuite.x25519KeyPair(), async (request) =>
+    snpEvidence(request, machine(SIBLINGS)),
+  );
   const refused = await connect(options(sibling)).catch((error: unknown) => error);
   expect((refused as SealttyError).refusal?.check).toBe("instance.pinned-document");
   expect(sibling.asked).toEqual([]);

@@ -471,6 +471,7 @@ describe("a guest that changes while it is open", () => {
     expect(await dialog().isVisible()).toBe(true);
     expect(await page.locator(".find").isVisible()).toBe(false);
     expect(await typed()).toBe("ls");
+    expect(await focused()).toBe("Close the console");
     expect(await overflow()).toEqual([]);
     await shootBoth("frozen");
   });
@@ -507,6 +508,7 @@ describe("a guest that changes while it is open", () => {
     expect(await dialog().count()).toBe(0);
     expect(await page.locator(".bar.caution").textContent()).toMatch(/^CHANGED — at .* you went on$/);
     expect(await panel().textContent()).toContain("The new kernel");
+    expect(await page.locator(".badge").textContent()).toBe("Hardware-attested");
     await page.keyboard.type("ok");
     await expect.poll(typed).toBe("ok");
     await shoot("went-on");
@@ -556,6 +558,8 @@ describe("a guest that changes while it is open", () => {
     await inState("ended");
     expect(await page.evaluate(() => window.fake.closes)).toBe(1);
     expect(await page.locator(".strip").textContent()).toContain("no longer the one that you connected to");
+    expect(await page.locator(".badge").textContent()).toBe("Changed");
+    expect(await panel().locator(".verdict.danger").textContent()).toContain("changed after it was verified");
     await shootBoth("frozen-closed");
     await page.getByRole("button", { name: "Connect again" }).click();
     await inState("connecting");

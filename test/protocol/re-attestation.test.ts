@@ -29,9 +29,7 @@ class Machine {
   readonly collect: GuestServices["collectEvidence"] = async ({ makeBinder }: EvidenceRequest) => {
     if (this.sick !== undefined) throw this.sick;
     const { secretKey, instance } = this;
-    const aux = encodeAux(
-      simulatedParts({ publicKey: nodeSuite.ed25519PublicKey(secretKey), instance }),
-    );
+    const aux = encodeAux(simulatedParts({ publicKey: nodeSuite.ed25519PublicKey(secretKey), instance }));
     const quote = signSimulatedQuote(nodeSuite, secretKey, makeBinder("simulated", aux));
     const evidence: Evidence = this.replay ?? { type: "simulated", quote, aux };
     this.given.push(evidence);

@@ -86,6 +86,16 @@ const BAD: readonly (readonly [string, MadeTdxOptions, string, Partial<TdxPolicy
     "tdx.pck-chain-format",
   ],
   ["white space that nothing signs", { pem: (pem) => pem.replace(/\n$/, " ") }, "tdx.pck-chain-format"],
+  [
+    "a space between the certificates",
+    { pem: (pem) => pem.replace("-----\n-----", "-----\n \n-----") },
+    "tdx.pck-chain-format",
+  ],
+  [
+    "a root that may not have a CA below",
+    { certificates: { root: { extensions: caExtensions(0) } } },
+    "tdx.pck-chain",
+  ],
   ["a forged root", { forged: ["root"] }, "tdx.pck-chain"],
   ["a CA that the root did not sign", { forged: ["ca"] }, "tdx.pck-chain"],
   ["a leaf that the CA did not sign", { forged: ["leaf"] }, "tdx.pck-chain"],
@@ -364,6 +374,16 @@ test("an expired TCB signing certificate beside a valid one does no harm", async
   const made = madeTdx();
   const expired = madeTdx({ certificates: { signer: { serial: 9, notAfter: MADE_TDX_NOW - DAY } } });
   const { certificates } = expired.collateral;
+  expect((await check(made, { collateral: { ...NO_COLLATERAL, certificates } })).status).toBe("UpToDate");
+});
+
+test("a TCB signing certificate of another root, named so, is not asked", async () => {
+  const made = madeTdx();
+  const issuer = {
+    name: { CN: "Intel SGX Root CA", O: "Another root" },
+    key: madeKey("ec-p256", "another root"),
+  };
+  const { certificates } = madeTdx({ certificates: { signer: { issuer } } }).collateral;
   expect((await check(made, { collateral: { ...NO_COLLATERAL, certificates } })).status).toBe("UpToDate");
 });
 

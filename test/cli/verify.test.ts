@@ -1,0 +1,361 @@
+// Evidence kept in files and verified again; what was seen before; what re-attestation does to a command.
+
+import { webcrypto } from "node:crypto";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AttestationWatch } from "../../cli/attestation-watch.ts";
+import { evidenceFileText, readEvidenceFile } from "../../cli/evidence-file.ts";
+import { run } from "../../cli/program.ts";
+import { Reporter } from "../../cli/report.ts";
+import { lookBack } from "../../cli/seen-guests.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { encodeAux } from "../../protocol/attestation/aux.ts";
+import { binderOf } from "../../protocol/attestation/binder.ts";
+import { decodeEvidence } from "../../protocol/attestation/evidence.ts";
+import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
+import { type ClaimedValue, VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { webCryptoSignatures } from "../../protocol/crypto/webcrypto-signatures.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AttestationEvent } from "../../protocol/session/api.ts";
+import {
+  evidenceDirectory,
+  hasEvidence,
+  newContext,
+  sample,
+  sampleJson,
+} from "../protocol/attestation/support.ts";
+import { CLAIMS, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
+
+let directory: string;
+beforeAll(() => {
+  directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-verify-"));
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const file = (name: string, content: string | Uint8Array): string => {
+  const made = path.join(directory, name);
+  writeFileSync(made, content);
+  return made;
+};
+const realSignatures = { signatures: webCryptoSignatures(webcrypto.subtle) };
+
+function simulatedEvidence(context = newContext()) {
+  const secretKey = nodeSuite.randomBytes(32);
+  const aux = encodeAux(
+    simulatedParts({ publicKey: nodeSuite.ed25519PublicKey(secretKey), instance: "test" }),
+  );
+  const quote = signSimulatedQuote(nodeSuite, secretKey, binderOf(nodeSuite, context, "simulated", aux));
+  return { evidence: { type: "simulated", quote, aux } as const, context };
+}
+
+describe("evidence files", () => {
+  test("what was kept is read back, and verifies against the policy; another policy refuses it", async () => {
+    const { evidence, context } = simulatedEvidence();
+    const kept = file("kept.json", evidenceFileText(evidence, context, Date.UTC(2026, 5, 1)));
+    expect(await readEvidenceFile(kept)).toMatchObject({ evidence, context, at: "2026-06-01T00:00:00.000Z" });
+    const policy = file("policy.toml", POLICY_TEXT);
+    const cli = fakeCli(realSignatures);
+    const args = ["verify", "--policy", policy, "--evidence", kept, "--simulated"];
+    expect(await run(args, cli.services)).toBe(0);
+    expect(cli.out()).toMatch(/^verdict .*proves nothing/);
+    expect(cli.out()).toContain("2026-06-01");
+    expect(cli.connects).toEqual([]); // offline
+    const other = file("other.toml", POLICY_TEXT.replace('instance = "test"', 'instance = "other"'));
+    const refusing = fakeCli(realSignatures);
+    expect(
+      await run(["verify", "--policy", other, "--evidence", kept, "--simulated"], refusing.services),
+    ).toBe(1);
+    expect(refusing.errors()).toContain("simulated.instance");
+    expect(refusing.errors()).toContain("policy:   simulated.instance");
+    const unasked = fakeCli(realSignatures);
+    expect(await run(["verify", "--policy", policy, "--evidence", kept], unasked.services)).toBe(1);
+  });
+
+  test("a kept file whose context or evidence was changed is refused", async () => {
+    const { evidence, context } = simulatedEvidence();
+    const text = evidenceFileText(evidence, context, 0);
+    const policy = file("policy.toml", POLICY_TEXT);
+    const made = JSON.parse(text) as { madeFor: Record<string, string>; evidence: string };
+    for (const name of Object.keys(made.madeFor)) {
+      const changed = { ...made, madeFor: { ...made.madeFor, [name]: "00".repeat(32) } };
+      const cli = fakeCli(realSignatures);
+      const kept = file("changed.json", JSON.stringify(changed));
+      expect(await run(["verify", "--policy", policy, "--evidence", kept, "--simulated"], cli.services)).toBe(
+        1,
+      );
+      expect(cli.errors()).toContain("simulated.binding");
+    }
+  });
+
+  test.each([
+    ["nothing", ""],
+    ["words", "hello"],
+    ["JSON of something else", "{}"],
+    ["broken JSON", "{"],
+    ["a field that is no hex", '{"format":"sealtty-evidence/1","madeFor":{"handshakeHash":1},"evidence":""}'],
+  ])("%s is no evidence: usage error, not a refusal", async (_what, content) => {
+    const policy = file("policy.toml", POLICY_TEXT);
+    const cli = fakeCli();
+    expect(await run(["verify", "--policy", policy, "--evidence", file("bad", content)], cli.services)).toBe(
+      2,
+    );
+    expect(cli.errors()).toMatch(/bad-config: .*evidence/);
+  });
+
+  test("missing options and times that are none are usage errors", async () => {
+    const policy = file("policy.toml", POLICY_TEXT);
+    const { evidence, context } = simulatedEvidence();
+    const kept = file("kept.json", evidenceFileText(evidence, context, 0));
+    for (const args of [
+      ["verify", "--policy", policy],
+      ["verify", "--evidence", kept],
+      ["verify", "GUEST", "--policy", policy, "--evidence", kept],
+      ["verify", "--policy", policy, "--evidence", kept, "--at", "yesterday"],
+      ["verify", "--policy", policy, "--evidence", kept, "--report-data", "00"],
+      ["verify", "--policy", policy, "--evidence", path.join(directory, "absent")],
+      ["verify", "--policy", policy, "--evidence", kept, "--collateral", path.join(directory, "absent")],
+    ]) {
+      expect(await run(args, fakeCli().services), args.join(" ")).toBe(2);
+    }
+  });
+
+  test.runIf(hasEvidence)(
+    "a bare SNP report and a bare TDX quote of real machines, with --collateral",
+    async () => {
+      const collateralOf = (name: string, files: readonly string[]): string => {
+        const place = path.join(directory, name);
+        mkdirSync(place, { recursive: true });
+        for (const each of files) writeFileSync(path.join(place, path.basename(each)), sample(each));
+        return place;
+      };
+      const snp = "snp/genoa-v3-yaxi";
+      const { claims } = sampleJson(`${snp}/expected.json`) as { claims: Record<string, string> };
+      const snpPolicy = file(
+        "snp.toml",
+        `version = 1\nname = "db1"\nminimumAssurance = "hardware"\n[snp]\nmeasurement = ["${claims.measurement}"]\nchipId = ["${claims.chip_id}"]\ncrl = "if-present"\n`,
+      );
+      const snpArgs = [
+        ...["verify", "--policy", snpPolicy, "--evidence", `${evidenceDirectory}/${snp}/report.bin`],
+        ...[
+          "--collateral",
+          collateralOf(
+            "snp-c",
+            ["vcek", "ask", "ark"].map((each) => `${snp}/${each}.der`),
+          ),
+        ],
+        ...["--at", "2026-06-01T00:00:00Z"],
+      ];
+      const bare = fakeCli(realSignatures);
+      expect(await run(snpArgs, bare.services), bare.errors()).toBe(0);
+      expect(bare.out()).toContain("may be replayed");
+      expect(bare.out()).not.toContain("this very connection");
+      const named = fakeCli(realSignatures);
+      expect(await run([...snpArgs, "--report-data", claims.report_data as string], named.services)).toBe(0);
+      expect(named.out()).not.toContain("may be replayed");
+      const wrong = fakeCli(realSignatures);
+      expect(await run([...snpArgs, "--report-data", "00".repeat(64)], wrong.services)).toBe(1);
+      expect(wrong.errors()).toContain("snp.binding");
+
+      const tdx = "tdx/v4-uptodate-phala";
+      const td = (sampleJson(`${tdx}/expected.json`) as { claims: Record<string, string> }).claims;
+      const tdxPolicy = file(
+        "tdx.toml",
+        `version = 1\nname = "td"\nminimumAssurance = "hardware"\nanyInstance = true\n[tdx]\nmrtd = ["${td.mr_td}"]\n`,
+      );
+      const pieces = readdirSync(`${evidenceDirectory}/${tdx}`).filter((each) =>
+        /\.(pem|der|json)$/.test(each),
+      );
+      const tdxArgs = [
+        ...["verify", "--policy", tdxPolicy, "--evidence", `${evidenceDirectory}/${tdx}/quote.bin`],
+        ...[
+          "--collateral",
+          collateralOf(
+            "tdx-c",
+            pieces.filter((each) => each !== "expected.json").map((each) => `${tdx}/${each}`),
+          ),
+        ],
+      ];
+      const good = fakeCli(realSignatures);
+      expect(await run([...tdxArgs, "--at", "2025-06-20T00:00:00Z"], good.services), good.errors()).toBe(0);
+      expect(good.out()).toMatch(/names no machine/);
+      const late = fakeCli(realSignatures);
+      expect(await run([...tdxArgs, "--at", "2025-09-01T00:00:00Z"], late.services)).toBe(1);
+    },
+  );
+
+  test("inspect --save-evidence keeps what was shown, and does not write over a file", async () => {
+    const target = path.join(directory, "saved.json");
+    const cli = fakeCli();
+    expect(await run(["inspect", "tcp:h:1", "--simulated", "--save-evidence", target], cli.services)).toBe(0);
+    const saved = JSON.parse(readFileSync(target, "utf8")) as { evidence: string; type: string };
+    expect(saved.type).toBe("simulated");
+    expect(decodeEvidence(new Uint8Array(Buffer.from(saved.evidence, "base64"))).type).toBe("simulated");
+    const again = fakeCli();
+    expect(await run(["inspect", "tcp:h:1", "--simulated", "--save-evidence", target], again.services)).toBe(
+      2,
+    );
+  });
+});
+
+describe("what was seen before", () => {
+  const value = (text: string): ClaimedValue => ({
+    name: "snp.measurement",
+    words: "Launch measurement",
+    value: text,
+    scope: "lasting",
+  });
+  const services = (home: string) => ({ environment: { HOME: home }, wallTime: () => Date.UTC(2026, 0, 2) });
+
+  test("a first look says nothing, the same look nothing, another look what changed", async () => {
+    const home = mkdtempSync(path.join(directory, "home-"));
+    const look = (text: string, address = "tcp:h:1") =>
+      lookBack("db1", address, { values: [value(text)] }, services(home));
+    expect(await look("aa")).toBeUndefined();
+    expect((await look("aa"))?.changes).toEqual([]);
+    const changed = await look("bb");
+    expect(changed?.at).toBe("2026-01-02T00:00:00.000Z");
+    expect(changed?.changes).toMatchObject([{ name: "snp.measurement", before: "aa", after: "bb" }]);
+    expect((await look("bb"))?.changes).toEqual([]);
+    expect(await look("bb", "tcp:h:2")).toBeUndefined(); // another guest
+  });
+
+  test("a broken file, and no home at all, are a first look; the connection goes on", async () => {
+    const home = mkdtempSync(path.join(directory, "home-"));
+    await lookBack("db1", "a", { values: [value("aa")] }, services(home));
+    const place = path.join(home, ".local/state/sealtty/seen");
+    const [name] = readdirSync(place);
+    for (const broken of [
+      "",
+      "{}",
+      "null",
+      '{"version":1,"at":"2026-01-02T00:00:00.000Z","values":[null]}',
+      "\u0000",
+    ]) {
+      writeFileSync(path.join(place, name as string), broken);
+      expect(await lookBack("db1", "a", { values: [value("aa")] }, services(home))).toBeUndefined();
+    }
+    expect(
+      await lookBack("db1", "a", { values: [] }, { environment: {}, wallTime: () => 0 }),
+    ).toBeUndefined();
+  });
+
+  test("a boot's own values are not kept", async () => {
+    const home = mkdtempSync(path.join(directory, "home-"));
+    const boot = (text: string): ClaimedValue => ({ ...value(text), name: "snp.report-id", scope: "boot" });
+    await lookBack("db1", "a", { values: [boot("1")] }, services(home));
+    expect((await lookBack("db1", "a", { values: [boot("2")] }, services(home)))?.changes).toEqual([]);
+  });
+
+  test("connecting tells it, and --json has it", async () => {
+    const home = mkdtempSync(path.join(directory, "home-"));
+    await lookBack(
+      "test",
+      "tcp:h:1",
+      { values: [{ ...value("old"), name: "simulated.instance" }] },
+      services(home),
+    );
+    const policy = file("policy.toml", POLICY_TEXT);
+    const environment = { HOME: home, TERM: "xterm" };
+    const cli = fakeCli({ environment });
+    expect(await run(["inspect", "tcp:h:1", "--policy", policy, "--simulated"], cli.services)).toBe(0);
+    expect(cli.errors()).toMatch(/not what it was on 2026-01-02/);
+    expect(cli.errors()).toMatch(/old -> test/);
+  });
+});
+
+describe("re-attestation and commands", () => {
+  const CHANGED: AttestationEvent = {
+    kind: "changed",
+    reason: "The guest is no longer what it was",
+    changes: [{ name: "snp.report-id", words: "Report ID", before: "aa", after: "bb", scope: "boot" }],
+    refusal: undefined,
+  };
+  const policyArgs = () => ["--policy", file("policy.toml", POLICY_TEXT), "-i", "key"];
+  const until = async (holds: () => boolean): Promise<void> => {
+    for (let i = 0; i < 400 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(holds()).toBe(true);
+  };
+
+  test("exec: a changed guest ends the command with 255 and says what changed", async () => {
+    const cli = fakeCli();
+    const running = run(["exec", "tcp:h:1", ...policyArgs(), "-n", "--", "sleep"], cli.services);
+    await until(() => cli.requests.length > 0);
+    cli.connects[0]?.onAttestation?.(CHANGED);
+    expect(await running).toBe(255);
+    expect(cli.errors()).toContain("evidence-refused");
+    expect(cli.errors()).toContain("Report ID: aa");
+    expect(cli.channel.events).toContain("hang-up");
+  });
+
+  test("connect in a terminal: frozen, told, and the person goes on with ~G", async () => {
+    let wentOn = 0;
+    let frozen = false;
+    const base = fakeCli();
+    const cli = fakeCli({
+      connect: async (options) => {
+        const attested = await base.services.connect(options);
+        return {
+          ...attested,
+          async authenticate(auth) {
+            const guest = await attested.authenticate(auth);
+            return {
+              ...guest,
+              openChannel: (request) => guest.openChannel(request),
+              get frozen() {
+                return frozen;
+              },
+              goOn: () => {
+                wentOn++;
+                frozen = false;
+              },
+            };
+          },
+        };
+      },
+    });
+    cli.stdin.isTTY = true;
+    cli.stdout.isTTY = true;
+    const running = run(["connect", "tcp:h:1", ...policyArgs()], cli.services);
+    await until(() => base.requests.length > 0);
+    frozen = true;
+    base.connects[0]?.onAttestation?.(CHANGED);
+    expect(cli.errors()).toContain("FROZEN");
+    expect(cli.errors()).toContain("Report ID: aa -> bb");
+    expect(cli.errors()).toContain("~G");
+    cli.stdin.write("~G");
+    await until(() => wentOn === 1);
+    cli.stdin.write("\r~.");
+    expect(await running).toBe(255);
+  });
+
+  test("what a watch says: renewed only when asked for, missing evidence every third time", async () => {
+    const cli = fakeCli();
+    const watch = new AttestationWatch(new Reporter(cli.services, undefined));
+    const verified = VerifiedGuest.afterChecks(
+      { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
+      CLAIMS,
+    );
+    const renewed: AttestationEvent = { kind: "renewed", verified };
+    watch.event(renewed);
+    expect(cli.errors()).toBe("");
+    watch.sayNext();
+    watch.event(renewed);
+    expect(cli.errors()).toContain("the same guest");
+    for (const inARow of [1, 2, 3]) watch.event({ kind: "unavailable", reason: "throttled", inARow });
+    expect(cli.errors().match(/no fresh evidence/g)).toHaveLength(1);
+    watch.event(CHANGED);
+    const error = await watch.frozen;
+    expect(error).toBeInstanceOf(SealttyError);
+    expect(error.refusal?.check).toBe("re-attestation");
+  });
+});
+
+test("an evidence file holds what the connection was, and no key of it", async () => {
+  const { evidence, context } = simulatedEvidence();
+  const text = evidenceFileText(evidence, context, 0);
+  expect(Object.keys(JSON.parse(text) as object)).toEqual(["format", "at", "type", "madeFor", "evidence"]);
+  expect(text).toContain(toHex(context.handshakeHash));
+});
