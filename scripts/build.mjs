@@ -3,6 +3,7 @@
 
 import { copyFileSync, existsSync } from "node:fs";
 import path from "node:path";
+import { buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
 import { isMain, projectRoot, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
 
@@ -13,6 +14,17 @@ export const parts = {
   sealttyd: "server/main.ts",
   "sealtty-relay": "relay/main.ts",
 };
+
+/** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
+async function buildNativeIfPossible() {
+  const names = nativeHelpers.join(" and ");
+  if (process.platform === "linux" && (await hasCompiler())) {
+    await buildNative();
+    process.stdout.write(`built ${names}\n`);
+  } else {
+    process.stdout.write(`${names} are not built: that needs Linux and a C compiler (Debian: gcc, libc6-dev)\n`);
+  }
+}
 
 /** sealttyd's one native part goes beside it: copy both, and node, into a guest. */
 function copyPtyAddon() {
@@ -34,6 +46,7 @@ export async function build(names = Object.keys(parts)) {
     });
     if (name === "sealttyd") copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
+    if (name === "sealttyd") await buildNativeIfPossible();
   }
 }
 
