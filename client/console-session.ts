@@ -191,7 +191,7 @@ export function startConsoleSession(
       suite: parts.suite,
       signatures: parts.signatures,
       clock: parts.clock,
-      wallTime: parts.wallTime,
+      wallTime: () => parts.wallTime(),
       collateral: config.collateral,
       address: config.address,
       identity: config.identity,

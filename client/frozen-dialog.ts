@@ -36,11 +36,15 @@ export class FrozenDialog {
       this.dismiss();
       choose();
     };
-    const close = button("Close the console", answer(choices.close), {
-      class: "button primary",
-      autofocus: true,
-    });
-    const goOn = answer(choices.goOn);
+    const close = button(
+      "Close the console",
+      answer(() => choices.close()),
+      {
+        class: "button primary",
+        autofocus: true,
+      },
+    );
+    const goOn = answer(() => choices.goOn());
     this.#goOn = button(
       "Go on: I know why it changed",
       () => {

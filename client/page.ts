@@ -205,6 +205,8 @@ class Page implements SessionViews {
         this.#topBar.setRoundTrip(this.#roundTripMs);
         if (document.activeElement === document.body) this.#terminal?.focus();
         break;
+      case "frozen":
+        break; // the dialog says it all
       case "reconnecting":
         this.#setStrip(reconnectingStrip(state.reason, this.#lostAt, () => performance.now()));
         break;
@@ -280,8 +282,8 @@ class Page implements SessionViews {
       this.#terminal?.focus();
     };
     this.#frozen = new FrozenDialog(event, this.#identity, this.#trust.freshness.checkedAt, Date.now(), {
-      close: done(choices.close),
-      goOn: done(choices.goOn),
+      close: done(() => choices.close()),
+      goOn: done(() => choices.goOn()),
     });
   }
 

@@ -110,6 +110,9 @@ describe("the trust panel", () => {
     await signIn();
     await output(SCREEN);
     await page.getByText("The document whole").click();
+    expect(await page.locator(".verdict.good h3").evaluate((each) => getComputedStyle(each).color)).toBe(
+      "rgb(28, 107, 51)",
+    );
     await shootBoth("trust-panel-light");
     await page.emulateMedia({ colorScheme: "dark" });
   });

@@ -84,17 +84,17 @@ export function inNewPages() {
     inState,
     stateOf: () => page.locator("#page").getAttribute("data-state"),
     shoot,
-    async shootBoth(name: string): Promise<void> {
+    shootBoth: async (name: string): Promise<void> => {
       await page.setViewportSize(WIDE);
       await shoot(`${name}-wide`);
       await page.setViewportSize(NARROW);
       await shoot(`${name}-narrow`);
       await page.setViewportSize(WIDE);
     },
-    async signIn(
+    signIn: async (
       query = "",
       assurance: "hardware" | "host-vouched" | "simulated" = "hardware",
-    ): Promise<void> {
+    ): Promise<void> => {
       await visit(query);
       await page.evaluate((assurance) => {
         window.fake.state({ phase: "waiting-for-guest" });

@@ -155,15 +155,16 @@ export class Fake {
     });
   }
   #guest(stats: Guest["stats"], close: () => Promise<void>): Guest {
-    const fake = this;
+    const current = (): VerifiedGuest => this.#verified ?? verified("simulated", {});
+    const isFrozen = (): boolean => this.frozen;
     return {
       stats,
       close,
       get verified() {
-        return fake.#verified ?? verified("simulated", {});
+        return current();
       },
       get frozen() {
-        return fake.frozen;
+        return isFrozen();
       },
       openChannel: async (request) => this.#open(request),
       reattest: () => {
