@@ -2,7 +2,7 @@
 
 import type { Clock } from "../protocol/clock.ts";
 import type { Policy } from "../protocol/attestation/policy/model.ts";
-import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
+import type { AppraisedClaims, VerifiedGuest } from "../protocol/attestation/verified-guest.ts";
 import type { SignatureVerifier } from "../protocol/crypto/signatures.ts";
 import type { CryptoSuite } from "../protocol/crypto/suite.ts";
 import { SealttyError } from "../protocol/errors.ts";
@@ -95,6 +95,7 @@ export function startConsoleSession(
 ): ConsoleSession {
   let attested: AttestedGuest | undefined;
   let guest: Guest | undefined;
+  let verified: VerifiedGuest | undefined; // whose claims are shown
   let connectionOver = false;
   let closedByUs = false;
   let channelLive = false;
@@ -135,7 +136,11 @@ export function startConsoleSession(
 
   const onAttestation = (event: AttestationEvent): void => {
     if (closedByUs) return;
-    if (event.kind === "renewed") return views.showVerified(event.verified.claims);
+    if (event.kind === "renewed") {
+      verified = event.verified;
+      views.showVerified(verified.claims);
+      return remember(verified.claims);
+    }
     if (event.kind === "unavailable") return views.showUnavailable(event.reason, event.inARow);
     freeze.frozen = true;
     freeze.count++;
@@ -164,9 +169,11 @@ export function startConsoleSession(
     if (guest === undefined || connectionOver) return closeFrozen();
     freeze.frozen = false;
     guest.goOn();
-    if (event.refusal === undefined) {
-      views.showVerified(guest.verified.claims);
-      remember(guest.verified.claims);
+    // Old claims are not shown as if they stood again: where there are no newer ones, the next renewal brings them.
+    if (event.refusal === undefined && guest.verified !== verified) {
+      verified = guest.verified;
+      views.showVerified(verified.claims);
+      remember(verified.claims);
     }
     views.showWentOn(event.refusal !== undefined);
     showLine(line);
@@ -204,9 +211,10 @@ export function startConsoleSession(
       onHostNoise: (noise) => views.showHostNoise(noise),
     });
     if (closedByUs) return;
-    views.showVerified(attested.verified.claims);
+    verified = attested.verified;
+    views.showVerified(verified.claims);
     pollStats(attested);
-    if (!(await comparedWithBefore(attested.verified.claims))) {
+    if (!(await comparedWithBefore(verified.claims))) {
       connectionOver = true;
       views.show({ kind: "failed", failure: CLOSED_OVER_CHANGES });
       await attested.close();

@@ -289,7 +289,7 @@ class Page implements SessionViews {
 
   showWentOn(refused: boolean): void {
     this.#wentOn = { at: Date.now(), refused: refused || this.#wentOn?.refused === true };
-    this.#overridden = refused;
+    this.#overridden ||= refused;
     if (refused) this.#trust.setOverride("Its last evidence did not meet your policy, and you went on");
     this.#updateBadge();
     this.#updateBars();

@@ -22,7 +22,9 @@ async function buildNativeIfPossible() {
     await buildNative();
     process.stdout.write(`built ${names}\n`);
   } else {
-    process.stdout.write(`${names} are not built: that needs Linux and a C compiler (Debian: gcc, libc6-dev)\n`);
+    process.stdout.write(
+      `${names} are not built: that needs Linux and a C compiler (Debian: gcc, libc6-dev)\n`,
+    );
   }
 }
 

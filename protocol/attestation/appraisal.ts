@@ -39,7 +39,7 @@ import { fallbackWhat, verdictWords } from "./verdict.ts";
 /** What evidence must commit to: the verifier's own values of its own connection, never the peer's word for them. */
 export interface Commitment {
   /** @param aux - encoded. @returns 64 bytes. */
-  binderFor(type: EvidenceType, aux: Uint8Array): Uint8Array;
+  readonly binderFor: (type: EvidenceType, aux: Uint8Array) => Uint8Array;
   /** What an instance key must have signed. */
   readonly keyProof: Uint8Array;
   /** How fresh evidence that fits this is, in words. */

@@ -162,6 +162,7 @@ export interface Channel {
 
 /** The user is authenticated. */
 export interface Guest {
+  /** Of the beginning, of the last renewal, or what the user accepted since. */
   readonly verified: VerifiedGuest;
   readonly stats: ConnectionStats;
   /** @throws SealttyError `user-refused` where the guest does not allow it, `limit-exceeded`. */

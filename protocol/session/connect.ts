@@ -77,7 +77,9 @@ function openGuest(
   );
   void connection.closed.then(() => again.stop());
   return {
-    verified: first,
+    get verified() {
+      return again.accepted;
+    },
     get stats() {
       return connection.stats;
     },

@@ -63,7 +63,7 @@ const MAX_ANSWERS_HELD = 64 * 1024;
 /** What evidence has to commit to, for whoever collects it. */
 export interface EvidenceRequest {
   /** @param aux - encoded: the binder covers it. @returns 64 bytes. */
-  makeBinder(type: EvidenceType, aux: Uint8Array): Uint8Array;
+  readonly makeBinder: (type: EvidenceType, aux: Uint8Array) => Uint8Array;
   /** What an instance key signs. */
   readonly proofContext: Uint8Array;
 }

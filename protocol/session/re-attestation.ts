@@ -38,6 +38,11 @@ export class ReAttestation {
     this.#schedule();
   }
 
+  /** What counts now. */
+  get accepted(): VerifiedGuest {
+    return this.#accepted;
+  }
+
   get frozen(): boolean {
     return this.#changed !== undefined;
   }

@@ -20,10 +20,12 @@ async function attempt(make: (file: string) => void): Promise<{ result: boolean 
   const say = (message: string, fields?: object) => void log.push(`${message} ${JSON.stringify(fields)}`);
   try {
     make(file);
-    const check = userKeys(
-      { authorizedKeys: file, login: undefined, shell: undefined },
-      { error: say, warn: say, info: say, debug: say },
-    );
+    const check = userKeys({ authorizedKeys: file, login: undefined, shell: undefined }, undefined, {
+      error: say,
+      warn: say,
+      info: say,
+      debug: say,
+    });
     const late = new Promise<"hangs">((resolve) => setTimeout(() => resolve("hangs"), 3000).unref());
     const result = await Promise.race([check(FIELDS, new Uint8Array(51), new Uint8Array(10)), late]);
     if (result === "hangs") execFileSync("sh", ["-c", `timeout 1 sh -c ': > "$1"' sh "$0" || true`, file]);

@@ -12,10 +12,10 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { parsePolicy, policyDigest } from "../../protocol/attestation/policy.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { H64, SNP, SNP_WHICH, head } from "../protocol/attestation/made-policies.ts";
+import { H64, SNP, head } from "../protocol/attestation/made-policies.ts";
 import { fakeCli } from "./fake-cli.ts";
 
-const GOOD = head("hardware") + SNP + SNP_WHICH;
+const GOOD = `${head("hardware")}[instance]\ndocuments = ["${H64}"]\n${SNP}`;
 const RISKY = `${head("hardware", "anyInstance = true\n")}${SNP}allowDebug = true\n`;
 
 let directory: string;

@@ -272,6 +272,17 @@ test("a line that dies while frozen is said, and there is nothing to go on with"
   expect(console.seen.wentOn).toBe(0);
 });
 
+test("claims from before the change are not told again as verified; the next renewal's are, and are remembered", async () => {
+  const console = scripted(measured("1"));
+  await settled();
+  console.tell(CHANGED);
+  console.seen.choices?.goOn();
+  expect(console.said.filter((each) => each === "verified")).toHaveLength(1);
+  console.tell({ kind: "renewed", verified: verified(measured("2")) });
+  expect(console.said.filter((each) => each === "verified")).toHaveLength(2);
+  expect(console.items.get("sealtty.seen.v1")).toContain('"value":"2"');
+});
+
 test("what the user went on with is remembered, except where it was refused", async () => {
   const changed = scripted(measured("1"));
   await settled();

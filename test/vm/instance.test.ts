@@ -2,7 +2,6 @@
 // the client believes it because the quote has it. A host that delivers another one is found out.
 
 import { readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
@@ -77,61 +76,85 @@ async function outputOf(channel: Channel): Promise<string> {
 
 let policyText: string;
 
-test("the owner's document: proven by the quote, shown, obeyed, and renewed", async () => {
-  const document = documentOf("db1");
-  const vm = await boot(document);
-  try {
-    const { claims } = await inspectGuest(options(vm));
-    expect(claims.instanceDocument).toMatchObject({ name: "db1", digest: digestOf(document) });
-    policyText = claims.policyText;
-    expect(policyText).toContain(digestOf(document));
+test(
+  "the owner's document: proven by the quote, shown, obeyed, and renewed",
+  async () => {
+    const document = documentOf("db1");
+    const vm = await boot(document);
+    try {
+      const { claims } = await inspectGuest(options(vm));
+      expect(claims.instanceDocument).toMatchObject({ name: "db1", digest: digestOf(document) });
+      policyText = claims.policyText;
+      expect(policyText).toContain(digestOf(document));
 
-    const events: AttestationEvent[] = [];
-    const policy = parsePolicy(policyText);
-    const attested = await connect(options(vm, { policy, onAttestation: (event) => events.push(event) }));
-    expect(attested.verified.claims.instanceDocument?.name).toBe("db1");
-    const guest = await attested.authenticate(sshKeyAuth("root", await loadIdentity({ identityFile: keyFile })));
-    const channel = await guest.openChannel({ kind: "exec", command: ["cat", "/etc/hostname"], environment: {} });
-    channel.end();
-    expect(await outputOf(channel)).toBe("sealtty-guest\n");
-    expect(await channel.exit).toEqual({ kind: "exited", status: 0 });
-    for (const command of [["cat", "/etc/shadow"], ["sh"]]) {
-      await expect(guest.openChannel({ kind: "exec", command, environment: {} })).rejects.toThrow(SealttyError);
+      const events: AttestationEvent[] = [];
+      const policy = parsePolicy(policyText);
+      const attested = await connect(options(vm, { policy, onAttestation: (event) => events.push(event) }));
+      expect(attested.verified.claims.instanceDocument?.name).toBe("db1");
+      const guest = await attested.authenticate(
+        sshKeyAuth("root", await loadIdentity({ identityFile: keyFile })),
+      );
+      const channel = await guest.openChannel({
+        kind: "exec",
+        command: ["cat", "/etc/hostname"],
+        environment: {},
+      });
+      channel.end();
+      expect(await outputOf(channel)).toBe("sealtty-guest\n");
+      expect(await channel.exit).toEqual({ kind: "exited", status: 0 });
+      for (const command of [["cat", "/etc/shadow"], ["sh"]]) {
+        await expect(guest.openChannel({ kind: "exec", command, environment: {} })).rejects.toThrow(
+          SealttyError,
+        );
+      }
+      await guest.reattest();
+      expect(events.map((event) => event.kind)).toEqual(["renewed"]);
+      await guest.close();
+
+      // Another user than the document names is refused, key or not.
+      const other = await connect(options(vm, { policy }));
+      const identity = await loadIdentity({ identityFile: keyFile });
+      await expect(other.authenticate(sshKeyAuth("alice", identity))).rejects.toMatchObject({
+        code: "user-refused",
+      });
+      await other.close();
+    } finally {
+      await vm.stop();
     }
-    await guest.reattest();
-    expect(events.map((event) => event.kind)).toEqual(["renewed"]);
-    await guest.close();
+  },
+  2 * BOOT_TIMEOUT,
+);
 
-    // Another user than the document names is refused, key or not.
-    const other = await connect(options(vm, { policy }));
-    const identity = await loadIdentity({ identityFile: keyFile });
-    await expect(other.authenticate(sshKeyAuth("alice", identity))).rejects.toMatchObject({ code: "user-refused" });
-    await other.close();
-  } finally {
-    await vm.stop();
-  }
-}, 2 * BOOT_TIMEOUT);
+test(
+  "the host delivers another document: the same machine and software, and refused",
+  async () => {
+    const vm = await boot(documentOf("evil-twin"));
+    try {
+      const refused: unknown = await connect(options(vm, { policy: parsePolicy(policyText) })).catch(
+        (error) => error,
+      );
+      expect(refused).toBeInstanceOf(SealttyError);
+      const { refusal } = refused as SealttyError;
+      const checks = [refusal?.check, ...(refusal?.others ?? []).map(({ check }) => check)];
+      expect(checks).toContain("instance.pinned-document");
+    } finally {
+      await vm.stop();
+    }
+  },
+  2 * BOOT_TIMEOUT,
+);
 
-test("the host delivers another document: the same machine and software, and refused", async () => {
-  const vm = await boot(documentOf("evil-twin"));
-  try {
-    const refused: unknown = await connect(options(vm, { policy: parsePolicy(policyText) })).catch((error) => error);
-    expect(refused).toBeInstanceOf(SealttyError);
-    const { refusal } = refused as SealttyError;
-    const checks = [refusal?.check, ...(refusal?.others ?? []).map(({ check }) => check)];
-    expect(checks).toContain("instance.pinned-document");
-  } finally {
-    await vm.stop();
-  }
-}, 2 * BOOT_TIMEOUT);
-
-test("the host delivers none: sealttyd does not start, and its log says why", async () => {
-  const vm = await boot(undefined);
-  try {
-    await vm.waitForSerial(/sealttyd\[virtio\]: .*instance document/i, 60_000);
-    const attempt = connect(options(vm, { policy: parsePolicy(policyText), timeout: 4000 }));
-    await expect(attempt).rejects.toMatchObject({ code: "guest-silent" });
-  } finally {
-    await vm.stop();
-  }
-}, 2 * BOOT_TIMEOUT);
+test(
+  "the host delivers none: sealttyd does not start, and its log says why",
+  async () => {
+    const vm = await boot(undefined);
+    try {
+      await vm.waitForSerial(/sealttyd\[virtio\]: .*instance document/i, 60_000);
+      const attempt = connect(options(vm, { policy: parsePolicy(policyText), timeout: 4000 }));
+      await expect(attempt).rejects.toMatchObject({ code: "guest-silent" });
+    } finally {
+      await vm.stop();
+    }
+  },
+  2 * BOOT_TIMEOUT,
+);

@@ -59,7 +59,10 @@ export function instancePins(policy: Policy, type: AcceptableType): string[] {
  * HOST_DATA and its like are chosen by whoever starts a guest: they tell machines apart as far as the image itself heeds
  * them (docs/threat-model.md, formal/).
  */
-export function weakInstance(policy: Policy, type: AcceptableType): { pin: string; words: string } | undefined {
+export function weakInstance(
+  policy: Policy,
+  type: AcceptableType,
+): { pin: string; words: string } | undefined {
   const pins = instancePins(policy, type);
   const [pin] = pins;
   if (pin === undefined) return undefined;
@@ -126,7 +129,12 @@ function* problems(policy: Policy): Generator<string> {
     if (type === "simulated") continue;
     const pins = instancePins(policy, type);
     const { key, write } = WHICH[type];
-    if (!anyInstance && type === "tpm" && pins.every((pin) => pin === "instance.documents") && pins.length > 0) {
+    if (
+      !anyInstance &&
+      type === "tpm" &&
+      pins.every((pin) => pin === "instance.documents") &&
+      pins.length > 0
+    ) {
       yield "tpm.ak is missing: any software can play a TPM that shows the document's digest in a PCR; " +
         'write `ak = ["000b…"]` into [tpm], or [instance] keys';
     } else if (anyInstance && pins.length > 0) {

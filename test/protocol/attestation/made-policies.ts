@@ -159,7 +159,11 @@ export const anyPolicy: fc.Arbitrary<Policy> = fc
     return { ...policy, minimumAssurance: minimumAssurance ?? "simulated" };
   });
 
-const SOME_TPM = { akNames: [`000b${"cd".repeat(32)}`], bank: "sha256", pcrs: new Map([[4, ["ab".repeat(32)]]]) } as const;
+const SOME_TPM = {
+  akNames: [`000b${"cd".repeat(32)}`],
+  bank: "sha256",
+  pcrs: new Map([[4, ["ab".repeat(32)]]]),
+} as const;
 
 /** Nothing that says which machine. */
 function withoutInstance(policy: Policy): Policy {

@@ -3,18 +3,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { explainPolicy, explanationOf, parsePolicy } from "../../../protocol/attestation/policy.ts";
-import {
-  AZURE,
-  AZURE_PCRS,
-  H128,
-  H32,
-  H64,
-  H96,
-  SNP,
-  TDX,
-  anyPolicy,
-  head,
-} from "./made-policies.ts";
+import { AZURE, AZURE_PCRS, H128, H32, H64, H96, SNP, TDX, anyPolicy, head } from "./made-policies.ts";
 
 /** The pin that holds against the host. */
 const PINNED = `[instance]\ndocuments = ["${H64}"]\n`;
