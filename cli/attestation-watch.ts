@@ -3,7 +3,7 @@
 import type { ClaimedChange } from "../protocol/attestation/changes.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { AttestationEvent } from "../protocol/session/api.ts";
-import type { Reporter } from "./report.ts";
+import { type Reporter, changeLines } from "./report.ts";
 
 export class AttestationWatch {
   readonly #reporter: Reporter;
@@ -63,13 +63,6 @@ export class AttestationWatch {
       }
     }
   }
-}
-
-/** One line a value: what it was, what it is. */
-export function changeLines(changes: readonly ClaimedChange[]): string[] {
-  return changes.map(
-    ({ words, before, after }) => `${words}: ${before ?? "(was not there)"} -> ${after ?? "(is not there)"}`,
-  );
 }
 
 function changedError(

@@ -1,16 +1,17 @@
 // Evidence kept in a file, to be verified again later: as `inspect --save-evidence` writes it, or bare from the hardware.
 
-import { open } from "node:fs/promises";
 import type { BindingContext } from "../protocol/attestation/binder.ts";
 import { type Evidence, decodeEvidence, encodeEvidence } from "../protocol/attestation/evidence.ts";
 import { encodeAux } from "../protocol/attestation/aux.ts";
+import { SNP_REPORT_SIZE } from "../protocol/attestation/sev-snp/report.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { MAX_CONTROL_MESSAGE } from "../protocol/limits.ts";
+import { readOwnerFile } from "./owner-file.ts";
 
 const FORMAT = "sealtty-evidence/1";
 /** Base64 of the longest evidence, and the rest around it. */
 const MAX_FILE = 2 * MAX_CONTROL_MESSAGE;
-const SNP_REPORT_LENGTH = 1184;
+const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
 const FIELDS = ["handshakeHash", "guestStatic", "exporter", "clientNonce"] as const;
 
 export interface KeptEvidence {
@@ -35,10 +36,8 @@ export function evidenceFileText(evidence: Evidence, context: BindingContext, at
 
 /** @throws SealttyError `bad-config`. */
 export async function readEvidenceFile(file: string): Promise<KeptEvidence> {
-  const bytes = await readBounded(file);
-  return bytes[0] === 0x7b
-    ? parseKept(file, bytes.toString("utf8"))
-    : bareEvidence(file, new Uint8Array(bytes));
+  const bytes = await readOwnerFile(file, "evidence", MAX_FILE);
+  return bytes[0] === 0x7b ? parseKept(file, Buffer.from(bytes).toString("utf8")) : bareEvidence(file, bytes);
 }
 
 function parseKept(file: string, text: string): KeptEvidence {
@@ -67,7 +66,7 @@ function parseKept(file: string, text: string): KeptEvidence {
   };
   try {
     const decoded = decodeEvidence(new Uint8Array(Buffer.from(evidence, "base64")));
-    return { evidence: decoded, context, at: typeof at === "string" ? at : undefined };
+    return { evidence: decoded, context, at: typeof at === "string" && ISO.test(at) ? at : undefined };
   } catch (cause) {
     throw new SealttyError("bad-config", `${file}: the evidence in it is malformed`, { cause });
   }
@@ -80,26 +79,9 @@ function bareEvidence(file: string, bytes: Uint8Array): KeptEvidence {
   const tdx = (bytes[0] === 4 || bytes[0] === 5) && bytes[1] === 0 && bytes[4] === 0x81;
   if (tdx) return { evidence: { type: "tdx", quote: bytes, aux }, ...none };
   // One that was cut or grew is still meant as one: the verifier says what is wrong with it.
-  if (Math.abs(bytes.length - SNP_REPORT_LENGTH) <= 64)
+  if (Math.abs(bytes.length - SNP_REPORT_SIZE) <= 64)
     return { evidence: { type: "sev-snp", quote: bytes, aux }, ...none };
   throw wrong(file, "it is neither evidence kept by sealtty, nor an SNP report, nor a TDX quote");
-}
-
-async function readBounded(file: string): Promise<Buffer> {
-  try {
-    const handle = await open(file, "r");
-    try {
-      const { size } = await handle.stat();
-      if (size > MAX_FILE) throw wrong(file, "it is too long");
-      return await handle.readFile();
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    if (cause instanceof SealttyError) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new SealttyError("bad-config", `cannot read ${file} (${code}); check the path`, { cause });
-  }
 }
 
 function wrong(file: string, why: string): SealttyError {

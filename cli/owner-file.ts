@@ -1,6 +1,7 @@
 // Files of the owner that a command looks at: bounded, and every failure says which file and what to do.
 
 import { open } from "node:fs/promises";
+import { readAtMost } from "../node/bounded-file.ts";
 import { SealttyError } from "../protocol/errors.ts";
 
 /** @param what - for people: "policy". @param limit - in bytes. @throws SealttyError `bad-config`. */
@@ -9,14 +10,7 @@ export async function readOwnerFile(path: string, what: string, limit: number): 
   try {
     const file = await open(path, "r");
     try {
-      const buffer = new Uint8Array(limit + 1);
-      let length = 0;
-      for (;;) {
-        const { bytesRead } = await file.read(buffer, length, buffer.length - length);
-        length += bytesRead;
-        if (bytesRead === 0 || length === buffer.length) break;
-      }
-      bytes = buffer.slice(0, length);
+      bytes = await readAtMost(file, limit + 1);
     } finally {
       await file.close();
     }

@@ -1,9 +1,9 @@
 // What sealtty says about itself: short lines on stderr, or JSON lines. Nothing of a guest or host is printed as it came.
 
 import { styleText } from "node:util";
+import type { ClaimedChange } from "../protocol/attestation/changes.ts";
 import type { AppraisedClaims, CheckedLine } from "../protocol/attestation/verified-guest.ts";
 import { type FailedCheck, SealttyError } from "../protocol/errors.ts";
-import { changeLines } from "./attestation-watch.ts";
 import type { Input } from "./options.ts";
 import { printable } from "./printable.ts";
 import type { SeenBefore } from "./seen-guests.ts";
@@ -17,7 +17,7 @@ export function print(stream: TerminalOutput, text: string): Promise<void> {
   });
 }
 
-export function useColour(stream: TerminalOutput, environment: Services["environment"]): boolean {
+function useColour(stream: TerminalOutput, environment: Services["environment"]): boolean {
   if ((environment["NO_COLOR"] ?? "") !== "") return false;
   if ((environment["FORCE_COLOR"] ?? "") !== "") return environment["FORCE_COLOR"] !== "0";
   return stream.isTTY === true && environment["TERM"] !== "dumb";
@@ -145,6 +145,13 @@ export function checkedWords({ check, words, value, expected, policyKey }: Check
   const found = value === undefined ? "" : ` ${value}`;
   const wanted = expected === undefined || expected === value ? "" : ` (expected: ${expected})`;
   return `${check}: ${words}${found}${wanted}${policyKey === undefined ? "" : ` [${policyKey}]`}`;
+}
+
+/** One line a value: what it was, what it is. */
+export function changeLines(changes: readonly ClaimedChange[]): string[] {
+  return changes.map(
+    ({ words, before, after }) => `${words}: ${before ?? "(was not there)"} -> ${after ?? "(is not there)"}`,
+  );
 }
 
 export function describe(error: unknown): Described {

@@ -47,23 +47,28 @@ export async function runTerminal(
     };
     const key = escapeCharacter === null ? undefined : escapeName(escapeCharacter);
     if (terminal.hasKeyboard && key !== undefined) {
-      watch.askPerson(() =>
+      watch.askPerson(() => {
+        freezes++;
         reporter.warn(
-          `sealtty: nothing is sent or shown; Enter ${key}. ends, Enter ${key}G goes on if you know why`,
-        ),
-      );
+          `sealtty: nothing is sent or shown, and what you type now is dropped; Enter ${key}. ends, Enter ${key}G goes on if you know why`,
+        );
+      });
     }
     void watch.frozen.then((error) => {
       channel.hangUp();
       reject(error);
     });
     let typed = 0;
+    let freezes = 0; // what was queued before one is dropped as well
     let sending = Promise.resolve();
     const send = (bytes: Uint8Array): void => {
+      // Typed at a guest that is not the one meant: dropped for good, and never sent later by going on.
+      if (guest.frozen) return;
+      const before = freezes;
       typed += bytes.length;
       if (typed > MAX_TYPED) stdin.pause();
       sending = sending
-        .then(() => channel.write(bytes))
+        .then(() => (before === freezes ? channel.write(bytes) : undefined))
         .then(() => {
           typed -= bytes.length;
           if (typed <= MAX_TYPED) stdin.resume();

@@ -147,16 +147,23 @@ function code(name: string, value: string): HTMLElement[] {
   ];
 }
 
-/** The owner's own words about the guest: apart from ours, and whole only when asked for. */
-function instanceDocument({ name, digest, text }: ProvenInstance): HTMLElement {
+/** Words about the guest that are not ours: apart, and whole only when asked for. The owner's only where the policy pins them. */
+function instanceDocument({ name, digest, text, pinned }: ProvenInstance): HTMLElement {
   return element(
     "div",
     { class: "instance-document" },
-    element("h4", {}, "Its owner's instance document: ", element("span", {}, `“${plainText(name, 200)}”`)),
+    element(
+      "h4",
+      {},
+      pinned ? "Its owner's instance document: " : "An instance document that your policy does not name: ",
+      element("span", {}, `“${plainText(name, 200)}”`),
+    ),
     element(
       "p",
       { class: "quiet" },
-      "Written by the guest's owner, delivered by the host, believed because its digest is in the evidence.",
+      pinned
+        ? "Named by your policy, delivered by the host, proven because its digest is in the evidence."
+        : "Chosen by whoever started this guest: its digest is in the evidence, but nothing says that it is yours.",
     ),
     element("dl", { class: "values" }, ...code("SHA-256", digest)),
     element(
@@ -165,7 +172,7 @@ function instanceDocument({ name, digest, text }: ProvenInstance): HTMLElement {
       element("summary", {}, "The document whole"),
       element(
         "pre",
-        { class: "preview", tabindex: 0, "aria-label": "The owner's instance document" },
+        { class: "preview", tabindex: 0, "aria-label": "The instance document" },
         plainLines(text, MAX_INSTANCE_DOCUMENT),
       ),
     ),

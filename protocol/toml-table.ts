@@ -107,13 +107,13 @@ function nearestOf(key: string, known: readonly string[]): string {
   const plain = (text: string) => text.slice(0, MAX_SHOWN).toLowerCase().replaceAll(/[-_]/g, "");
   let nearest = known[0] as string;
   for (const each of known) {
-    if (distance(plain(key), plain(each)) < distance(plain(key), plain(nearest))) nearest = each;
+    if (editDistance(plain(key), plain(each)) < editDistance(plain(key), plain(nearest))) nearest = each;
   }
   return nearest;
 }
 
-/** Edits between two short texts. */
-function distance(a: string, b: string): number {
+/** Single-character edits between two short texts. */
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];

@@ -1,6 +1,7 @@
 // One table of a configuration file, read strictly: each key with its type, each error naming file, table and key.
 
 import { SealttyError } from "../protocol/errors.ts";
+import { editDistance } from "../protocol/toml-table.ts";
 import { escapeText } from "./log.ts";
 
 const MAX_NAME = 128;
@@ -172,17 +173,4 @@ function nearest<T extends string>(word: string, known: readonly T[]): T | undef
     }
   }
   return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitute = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitute, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

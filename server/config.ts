@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { TomlError, parse } from "smol-toml";
+import { INSTANCE_DEFAULTS } from "../protocol/attestation/policy/model.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { errorCode } from "../node/socket-pipe.ts";
 import { Table } from "./config-table.ts";
@@ -123,11 +124,9 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
 }
 
 const NO_USERS: UsersConfig = { authorizedKeys: undefined, login: undefined, shell: undefined };
-/** The one that policies look at unless they say otherwise. */
-const INSTANCE_PCR = 15;
 const NO_INSTANCE: InstanceConfig = {
   document: undefined,
-  pcr: INSTANCE_PCR,
+  pcr: INSTANCE_DEFAULTS.pcr, // the one that policies look at unless they say otherwise
   key: undefined,
   sshHostKeys: [],
 };
@@ -230,7 +229,7 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
   return {
     document,
     // Zero at the start, for the operating system, and not to be reset: TCG PC Client Profile §2.3.4
-    pcr: table.whole("pcr", 8, 15) ?? INSTANCE_PCR,
+    pcr: table.whole("pcr", 8, 15) ?? INSTANCE_DEFAULTS.pcr,
     key: table.has("key") ? table.path("key") : undefined,
     sshHostKeys: table.has("ssh_host_keys") ? table.paths("ssh_host_keys") : [],
   };

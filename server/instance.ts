@@ -20,7 +20,7 @@ import { concat, isZero, lv16 } from "../protocol/bytes.ts";
 import type { CryptoSuite } from "../protocol/crypto/suite.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { MAX_INSTANCE_DOCUMENT } from "../protocol/limits.ts";
-import { decodeBase64 } from "../protocol/user-auth/base64.ts";
+import { decodeBase64, decodeBase64Url } from "../protocol/user-auth/base64.ts";
 import { SSH_ED25519, decodeEd25519Key, keyTypeOf } from "../protocol/user-auth/ssh-wire.ts";
 import type { InstanceConfig } from "./config.ts";
 import type { TpmChannel } from "./evidence/tpm-channel.ts";
@@ -159,11 +159,8 @@ async function fromCommandLine(file: string): Promise<Uint8Array | undefined> {
   const [only, second] = found;
   if (only === undefined) return undefined;
   const encoded = only.slice(COMMAND_LINE_KEY.length);
-  const plain = encoded.replaceAll("-", "+").replaceAll("_", "/");
-  const bytes = /^[A-Za-z0-9_-]+$/.test(encoded)
-    ? decodeBase64(plain + "=".repeat((4 - (plain.length % 4)) % 4))
-    : undefined;
-  if (second !== undefined || bytes === undefined) {
+  const bytes = decodeBase64Url(encoded);
+  if (second !== undefined || bytes === undefined || bytes.length === 0) {
     throw refused(
       "The instance document on the kernel command line cannot be read",
       "Write it once, as sealtty.instance= and base64url without padding",

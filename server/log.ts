@@ -1,7 +1,7 @@
 // The daemon's log: one line per event on stderr, for journald or a person. Who logs: never keys, passwords,
 // what was typed or shown, arguments of commands, or values of variables.
 
-export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
+const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 

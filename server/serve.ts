@@ -55,6 +55,8 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
       collectEvidence: async (request) =>
         collector.collect({
           makeBinder: (aux) => request.makeBinder(provider.type, aux),
+          renewal: request.renewal,
+          wanted: request.wanted,
           commonParts: await instance.forConnection(request.proofContext),
         }),
       loginAllowed: loginProgram(config.users, document) !== undefined,

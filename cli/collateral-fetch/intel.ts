@@ -2,6 +2,7 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import { textOf, toHex } from "../../protocol/bytes.ts";
+import { CA_NAMES, SIGNER_NAME } from "../../protocol/attestation/tdx/chain.ts";
 import { readQeIdentity } from "../../protocol/attestation/tdx/qe-identity.ts";
 import { parseSignedJson } from "../../protocol/attestation/tdx/signed-json.ts";
 import { readTcbInfo } from "../../protocol/attestation/tdx/tcb-info.ts";
@@ -22,11 +23,7 @@ export interface IntelWanted {
   readonly authorities: readonly ("platform" | "processor")[];
 }
 
-const TCB_SIGNER = "Intel SGX TCB Signing";
-const PCK_AUTHORITIES = {
-  platform: "Intel SGX PCK Platform CA",
-  processor: "Intel SGX PCK Processor CA",
-} as const;
+const PCK_AUTHORITIES = { platform: CA_NAMES.Platform, processor: CA_NAMES.Processor } as const;
 
 /** Yields each piece as soon as it held. @throws SealttyError `peer-misbehaved`, and as `download` does. */
 export async function* fetchIntel(
@@ -123,7 +120,7 @@ async function* signedJson(
 ): AsyncGenerator<Piece> {
   const { url, member, name, what } = wanted;
   const answer = await download(url, options);
-  const chain = await issuerChain(url, answer, wanted.header, TCB_SIGNER, trust);
+  const chain = await issuerChain(url, answer, wanted.header, SIGNER_NAME, trust);
   const parse = (bytes: Uint8Array) => {
     const signed = parseSignedJson(bytes, member, what);
     return { signed, content: wanted.read(JSON.parse(textOf(signed.body)) as unknown) };

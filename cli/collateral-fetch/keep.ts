@@ -1,11 +1,12 @@
 // Puts a checked piece into the owner's directory: whole or not at all, and never over something better.
 
-import { mkdir, open, rename, unlink } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { readBoundedFile } from "../../node/bounded-file.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_COLLATERAL_PIECE } from "../../protocol/limits.ts";
+import { writeWholeFile } from "../whole-file.ts";
 import { isBetter, type Piece } from "./piece.ts";
 
 export type Kept = "new" | "renewed" | "unchanged" | "yours-is-newer";
@@ -28,20 +29,9 @@ export async function keep(directory: string, piece: Piece): Promise<Kept> {
     const rank = piece.rankOf(old);
     if (rank !== undefined && isBetter(rank, piece.rank)) return "yours-is-newer";
   }
-  const written = `${file}.${process.pid}.new`;
-  let created = false;
   try {
-    const handle = await open(written, "wx", 0o644);
-    created = true;
-    try {
-      await handle.writeFile(piece.bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(written, file);
+    await writeWholeFile(file, piece.bytes, true);
   } catch (cause) {
-    if (created) await unlink(written).catch(() => undefined);
     throw cannot("write", file, cause);
   }
   return old === undefined ? "new" : "renewed";

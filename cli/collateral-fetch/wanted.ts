@@ -5,7 +5,8 @@ import { parseHclReport } from "../../protocol/attestation/azure/hcl.ts";
 import { SNP_PRODUCTS, type SnpProduct } from "../../protocol/attestation/roots.ts";
 import { productOfCpuid } from "../../protocol/attestation/sev-snp/product.ts";
 import { parseSnpReport } from "../../protocol/attestation/sev-snp/report.ts";
-import { decodeTcb, type Tcb } from "../../protocol/attestation/sev-snp/tcb.ts";
+import { decodeTcb, TCB_PARTS, type Tcb } from "../../protocol/attestation/sev-snp/tcb.ts";
+import { CA_NAMES } from "../../protocol/attestation/tdx/chain.ts";
 import { readPckFacts } from "../../protocol/attestation/tdx/pck.ts";
 import { parseTdxQuote } from "../../protocol/attestation/tdx/quote.ts";
 import { parseCertificate } from "../../protocol/attestation/x509/certificate.ts";
@@ -25,13 +26,6 @@ export interface Wanted {
 }
 
 const CHIP_ID = 64;
-const TCB_KEYS = {
-  fmc: "fmc",
-  bootloader: "bootloader",
-  tee: "tee",
-  snp: "snp",
-  microcode: "microcode",
-} as const;
 
 /** @throws SealttyError `bad-config`. */
 export async function wantedOf(input: Input): Promise<Wanted> {
@@ -96,14 +90,15 @@ function chipIdOf(text: string, product: SnpProduct): Uint8Array {
 
 /** "bootloader=4,tee=0,snp=23,microcode=213", Turin also fmc. */
 function tcbOf(text: string, product: SnpProduct): Tcb {
-  const found = new Map<string, number>();
+  const found = new Map<keyof Tcb, number>();
   for (const part of text.split(",")) {
-    const [, key = "", value = ""] = /^([a-z]+)=([0-9]{1,3})$/.exec(part.trim()) ?? [];
-    if (!Object.hasOwn(TCB_KEYS, key) || Number(value) > 255 || found.has(key))
-      bad(`--tcb is not like ${example(product)}`);
+    const [, name, value = ""] = /^([a-z]+)=([0-9]{1,3})$/.exec(part.trim()) ?? [];
+    const key = TCB_PARTS.find((each) => each === name);
+    if (key === undefined || Number(value) > 255 || found.has(key))
+      return bad(`--tcb is not like ${example(product)}`);
     found.set(key, Number(value));
   }
-  const need = (key: keyof typeof TCB_KEYS): number =>
+  const need = (key: keyof Tcb): number =>
     found.get(key) ?? bad(`--tcb lacks ${key}; write it like ${example(product)}`);
   if (product !== "Turin" && found.has("fmc"))
     bad(`--tcb: only Turin has fmc; write it like ${example(product)}`);
@@ -181,7 +176,7 @@ function ofTdxQuote(bytes: Uint8Array): Wanted {
   if (!parsed.supported) return bad(parsed.unsupported.problem);
   const [first] = pemCertificates(trimmed(parsed.quote.pckChain));
   const leaf = parseCertificate(first ?? new Uint8Array(0));
-  const authority = leaf.issuerCommonName === "Intel SGX PCK Processor CA" ? "Processor" : "Platform";
+  const authority = leaf.issuerCommonName === CA_NAMES.Processor ? "Processor" : "Platform";
   const { fmspc } = readPckFacts(leaf, authority);
   const authorities = [authority === "Platform" ? "platform" : "processor"] as const;
   return { amd: undefined, intel: { fmspc, authorities }, remarks: [] };

@@ -1,7 +1,7 @@
 // `sealtty inspect`: fetches and explains a guest's evidence, and logs in nowhere.
 
 import { basename } from "node:path";
-import { open, rename, unlink } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { isPolicyName } from "../../protocol/attestation/policy.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Inspected } from "../../protocol/session/connect.ts";
@@ -11,6 +11,7 @@ import { evidenceFileText } from "../evidence-file.ts";
 import { COMMON_OPTIONS, type Command, onlyGuest, usage } from "../options.ts";
 import { connectOptions, reach } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
+import { writeWholeFile } from "../whole-file.ts";
 
 export const inspectCommand: Command = {
   name: "inspect",
@@ -108,22 +109,11 @@ async function refuseExisting(path: string): Promise<void> {
 
 /** Whole or not at all; never over an existing file without `replace`. @throws SealttyError `bad-config`. */
 async function save(path: string, text: string, replace: boolean): Promise<void> {
-  const written = replace ? `${path}.${process.pid}.new` : path;
-  let created = false;
   try {
-    const file = await open(written, "wx", 0o644);
-    created = true;
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    if (replace) await rename(written, path);
+    await writeWholeFile(path, text, replace);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === "EEXIST" && !replace) throw exists(path);
-    if (created) await unlink(written).catch(() => undefined);
     throw new SealttyError("bad-config", `cannot write ${path} (${code}); name a file where you may write`, {
       cause,
     });

@@ -1,6 +1,6 @@
 // `sealtty verify`: the same checks as for a connection, offline, on evidence kept in a file.
 
-import { appraise, appraiseUnbound, commitmentOf } from "../../protocol/attestation/appraisal.ts";
+import { type Commitment, appraiseOffline, commitmentOfFile } from "../../protocol/attestation/appraisal.ts";
 import { VENDOR_ROOTS } from "../../protocol/attestation/roots.ts";
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
@@ -65,17 +65,23 @@ async function verifyKept(kept: KeptEvidence, input: Input, services: Services):
     roots: VENDOR_ROOTS,
     collateral: await ownerCollateral(input, services),
   };
+  const { claims } = await appraiseOffline({ ...common, boundTo: boundTo(kept, input, services) });
+  if (input.text("at") === undefined) return claims;
+  const judged = `Validity was judged as of ${new Date(common.now).toISOString()}, as you asked, not now`;
+  return { ...claims, notVerified: [judged, ...claims.notVerified] };
+}
+
+function boundTo(kept: KeptEvidence, input: Input, services: Services): Commitment | Uint8Array | undefined {
   const reportData = reportDataOf(input);
-  if (kept.context === undefined) return (await appraiseUnbound({ ...common, reportData })).claims;
-  if (reportData !== undefined)
+  if (kept.context === undefined) return reportData;
+  if (reportData !== undefined) {
     throw new SealttyError(
       "bad-config",
       "--report-data is for bare reports: this file says what it was made for",
     );
-  const commitment = commitmentOf(services.suite, kept.context);
-  const when = kept.at === undefined ? "" : `, fetched ${kept.at} as the file says`;
-  const { claims } = await appraise({ ...common, commitment });
-  return { ...claims, fresh: `Made for the connection that the file describes${when}` };
+  }
+  const fetched = kept.at === undefined ? "" : `, fetched ${kept.at} as the file says`;
+  return commitmentOfFile(services.suite, kept.context, fetched);
 }
 
 /** @throws SealttyError `bad-config`. */

@@ -1,6 +1,5 @@
 // What the two kinds of `sealtty measure` share: files, the policy options, the last lines of output.
 
-import { readBoundedFile } from "../../node/bounded-file.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
 import { print, Reporter } from "../report.ts";
@@ -9,19 +8,6 @@ import { type Expected, mergePolicy, newPolicy, readPolicyText, writePolicyText 
 
 const MEBIBYTE = 1024 * 1024;
 export const LIMITS = { firmware: 64 * MEBIBYTE, image: 1024 * MEBIBYTE, eventLog: MEBIBYTE } as const;
-
-/** @param what - for people: "kernel". @throws SealttyError `bad-config`. */
-export async function readImage(file: string, what: string, limit: number): Promise<Uint8Array> {
-  try {
-    return await readBoundedFile(file, limit);
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const why = code === "ENOENT" ? "there is no such file" : (code ?? message);
-    throw new SealttyError("bad-config", `cannot read the ${what} ${file}: ${why}; check the path`, {
-      cause,
-    });
-  }
-}
 
 /** @throws SealttyError `bad-config` where an option that must be there is not. */
 export function required(input: Input, name: string, what: string): string {
@@ -32,7 +18,7 @@ export function required(input: Input, name: string, what: string): string {
 }
 
 /** @param digits - exact length; undefined: any even number. @throws SealttyError `bad-config`. */
-export function hexOption(input: Input, name: string, digits: number): string | undefined {
+function hexOption(input: Input, name: string, digits: number): string | undefined {
   const value = input.text(name)?.toLowerCase();
   if (value !== undefined && (value.length !== digits || !/^[0-9a-f]+$/.test(value)))
     throw new SealttyError("bad-config", `--${name} is not ${digits} hex digits`);

@@ -1,6 +1,5 @@
 // Writes expected values into a policy: a new one, or one that the owner has already, of which nothing may get lost.
 
-import { open, rename, stat, unlink } from "node:fs/promises";
 import { basename } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import {
@@ -17,6 +16,7 @@ import {
 import { MAX_POLICY } from "../../protocol/attestation/policy/parse.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { readOwnerFile } from "../owner-file.ts";
+import { writeWholeFile } from "../whole-file.ts";
 
 /** What was computed, as a policy accepts it. */
 export type Expected =
@@ -162,24 +162,12 @@ export async function readPolicyText(file: string): Promise<string> {
   }
 }
 
-/** Whole or not at all. @param replace - the file is there and keeps its permissions; else it must not be there. */
+/** Whole or not at all. @param replace - else it must not be there. @throws SealttyError `bad-config`. */
 export async function writePolicyText(file: string, text: string, replace: boolean): Promise<void> {
-  const written = replace ? `${file}.${process.pid}.new` : file;
-  let created = false;
   try {
-    const mode = replace ? (await stat(file).catch(() => ({ mode: 0o644 }))).mode & 0o777 : 0o644;
-    const handle = await open(written, "wx", mode);
-    created = true;
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    if (replace) await rename(written, file);
+    await writeWholeFile(file, text, replace);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    if (created) await unlink(written).catch(() => undefined);
     throw new SealttyError(
       "bad-config",
       code === "EEXIST" && !replace

@@ -3,11 +3,12 @@
 import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
+import { readOwnerFile } from "../owner-file.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { CPU_TYPE_NAMES, signatureOfType } from "./cpu-types.ts";
 import { launchDigest } from "./launch-digest.ts";
-import { checkPolicyOptions, intoPolicy, LIMITS, readImage, required } from "./output.ts";
+import { checkPolicyOptions, intoPolicy, LIMITS, required } from "./output.ts";
 import { parseOvmf } from "./ovmf.ts";
 import type { DirectKernel } from "./sev-hashes.ts";
 import { VMMS, type Vmm } from "./vmsa.ts";
@@ -23,7 +24,7 @@ export async function measureSnp(input: Input, services: Services): Promise<numb
   const features = featuresOf(input);
   const firmwareFile = required(input, "ovmf", "the firmware image that the guest is started with");
   const kernel = await kernelOf(input);
-  const firmware = parseOvmf(await readImage(firmwareFile, "OVMF image", LIMITS.firmware));
+  const firmware = parseOvmf(await readOwnerFile(firmwareFile, "OVMF image", LIMITS.firmware));
   const measurement = toHex(launchDigest({ firmware, vmm, vcpus, signature, features, kernel }));
   const reporter = new Reporter(services, input);
   reporter.detail(
@@ -98,8 +99,8 @@ async function kernelOf(input: Input): Promise<DirectKernel | undefined> {
     return undefined;
   }
   return {
-    kernel: await readImage(kernel, "kernel", LIMITS.image),
-    initrd: initrd === undefined ? new Uint8Array(0) : await readImage(initrd, "initrd", LIMITS.image),
+    kernel: await readOwnerFile(kernel, "kernel", LIMITS.image),
+    initrd: initrd === undefined ? new Uint8Array(0) : await readOwnerFile(initrd, "initrd", LIMITS.image),
     commandLine: commandLine(input.text("append") ?? ""),
   };
 }

@@ -9,11 +9,12 @@ import {
 import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
+import { readOwnerFile } from "../owner-file.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { directBootPcr9 } from "./direct-boot.ts";
 import { digest, type HashName } from "./hashes.ts";
-import { checkPolicyOptions, intoPolicy, LIMITS, readImage } from "./output.ts";
+import { checkPolicyOptions, intoPolicy, LIMITS } from "./output.ts";
 import { authenticodeDigest, parsePe } from "./pe.ts";
 import { commandLine } from "./snp-command.ts";
 import { commandLineOverride, PHASES, type Phase, ukiPcr11, ukiPcr4, ukiPcr9 } from "./uki.ts";
@@ -108,7 +109,7 @@ async function show(
 
 async function fromEventLog(input: Input, bank: HashName): Promise<Computed> {
   const file = input.text("event-log") as string;
-  const bytes = await readImage(file, "event log", LIMITS.eventLog);
+  const bytes = await readOwnerFile(file, "event log", LIMITS.eventLog);
   let log: EventLog;
   let registers: Map<number, Uint8Array>;
   try {
@@ -141,7 +142,7 @@ async function fromEventLog(input: Input, bank: HashName): Promise<Computed> {
 
 async function fromUki(input: Input, bank: HashName): Promise<Computed> {
   const file = input.text("uki") as string;
-  const pe = parsePe(await readImage(file, "UKI", LIMITS.image), `The UKI ${file}`);
+  const pe = parsePe(await readOwnerFile(file, "UKI", LIMITS.image), `The UKI ${file}`);
   const accepted = phasesOf(input);
   const { start, phases, stubVersion, sections } = ukiPcr11(bank, pe);
   const override = input.text("cmdline-override");
@@ -173,11 +174,11 @@ async function fromUki(input: Input, bank: HashName): Promise<Computed> {
 async function fromDirectBoot(input: Input, bank: HashName): Promise<Computed> {
   const append = input.text("append");
   if (append === undefined) bad("--append is missing: the command line is measured together with the initrd");
-  const initrd = await readImage(input.text("initrd") as string, "initrd", LIMITS.image);
+  const initrd = await readOwnerFile(input.text("initrd") as string, "initrd", LIMITS.image);
   const kernel = input.text("kernel");
   const digests: [string, Uint8Array][] = [];
   if (kernel !== undefined) {
-    const pe = parsePe(await readImage(kernel, "kernel", LIMITS.image), `The kernel ${kernel}`);
+    const pe = parsePe(await readOwnerFile(kernel, "kernel", LIMITS.image), `The kernel ${kernel}`);
     digests.push(["Authenticode digest of the kernel file", authenticodeDigest(bank, pe)]);
   }
   return {

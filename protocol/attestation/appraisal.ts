@@ -34,7 +34,7 @@ import type { PcrValue } from "./tpm/pcr.ts";
 import { checkTpm, judgeTpm, reportTpm } from "./tpm/verify.ts";
 import { type AppraisedClaims, type ProvenInstance, VerifiedGuest } from "./verified-guest.ts";
 import type { VerifyContext } from "./verify-context.ts";
-import { fallbackWhat, verdictWords } from "./verdict.ts";
+import { BINDING_WORDS, type BoundTo, LEFT_OPEN, verdictWords } from "./verdict.ts";
 
 /** What evidence must commit to: the verifier's own values of its own connection, never the peer's word for them. */
 export interface Commitment {
@@ -44,6 +44,7 @@ export interface Commitment {
   readonly keyProof: Uint8Array;
   /** How fresh evidence that fits this is, in words. */
   readonly fresh: string;
+  readonly boundTo: BoundTo;
 }
 
 export function commitmentOf(suite: CryptoSuite, context: BindingContext | RenewalContext): Commitment {
@@ -52,12 +53,14 @@ export function commitmentOf(suite: CryptoSuite, context: BindingContext | Renew
     return {
       binderFor: (type, aux) => renewalBinderOf(suite, context, type, aux),
       keyProof,
+      boundTo: "connection",
       fresh: `Made for this connection, when it was asked for again (${context.counter})`,
     };
   }
   return {
     binderFor: (type, aux) => binderOf(suite, context, type, aux),
     keyProof,
+    boundTo: "connection",
     fresh: "Made for this very connection, when it began: for its keys and its nonce",
   };
 }
@@ -91,40 +94,48 @@ interface Checked {
   judge(policy: Policy, checks: Checks): void;
 }
 
+/** What a file says that evidence was made for. @param context - as the file has it. @param fetched - when, in words, as it says. */
+export function commitmentOfFile(suite: CryptoSuite, context: BindingContext, fetched: string): Commitment {
+  return {
+    ...commitmentOf(suite, context),
+    boundTo: "file",
+    fresh: `Made for the connection that the file describes${fetched}`,
+  };
+}
+
 /**
- * For `sealtty verify` of a bare report or quote, which no connection stands behind: the same checks and the same policy,
- * but nothing says for whom it was made. Deliberately not a VerifiedGuest. @throws SealttyError `evidence-refused`.
+ * For `sealtty verify`: the same checks and the same policy on evidence that no connection stands behind. Deliberately not
+ * a VerifiedGuest: nothing may be sent on its strength.
+ * @param input.boundTo - a file's connection; 64 bytes that REPORT_DATA has to be; undefined where nothing is known.
+ * @throws SealttyError `evidence-refused`.
  */
-export async function appraiseUnbound(
-  input: Omit<AppraisalInput, "commitment"> & {
-    /** What REPORT_DATA has to be (64 bytes), where the owner knows it. */
-    readonly reportData: Uint8Array | undefined;
-  },
+export async function appraiseOffline(
+  input: Omit<AppraisalInput, "commitment"> & { readonly boundTo: Commitment | Uint8Array | undefined },
 ): Promise<{ readonly claims: AppraisedClaims }> {
-  const { reportData, ...rest } = input;
-  const commitment: Commitment = {
+  const { boundTo, ...rest } = input;
+  const commitment = boundTo === undefined || boundTo instanceof Uint8Array ? bareCommitment(boundTo) : boundTo;
+  if (commitment.boundTo === "connection")
+    throw new SealttyError("api-misuse", "Evidence of a connection is appraised by that connection");
+  return { claims: await appraiseClaims({ ...rest, commitment }) };
+}
+
+function bareCommitment(reportData: Uint8Array | undefined): Commitment {
+  return {
     binderFor: () => reportData ?? new Uint8Array(64),
     keyProof: new Uint8Array(),
+    boundTo: reportData === undefined ? "nothing" : "report-data",
     fresh:
       reportData === undefined
         ? "Unknown: it may be any age, and made for anyone"
-        : "It carries the report data that you named",
-  };
-  const claims = await appraiseClaims({ ...rest, commitment }, reportData !== undefined);
-  if (reportData !== undefined) return { claims };
-  const warning = "Nothing says for whom this evidence was made, or when: it may be replayed";
-  return {
-    claims: {
-      ...claims,
-      notVerified: ["Whom it was made for, and when: no report data was named", ...claims.notVerified],
-      warnings: [...claims.warnings, warning],
-    },
+        : "Unknown: it carries the report data that you named",
   };
 }
 
 /** Resolves only if every check passed; there is no `false` to forget. @throws SealttyError `evidence-refused`. */
 export async function appraise(input: AppraisalInput): Promise<VerifiedGuest> {
-  const claims = await appraiseClaims(input, true);
+  if (input.commitment.boundTo !== "connection")
+    throw new SealttyError("api-misuse", "Only evidence of a standing connection makes a verified guest");
+  const claims = await appraiseClaims(input);
   return VerifiedGuest.afterChecks(
     {
       signature: "valid",
@@ -137,21 +148,24 @@ export async function appraise(input: AppraisalInput): Promise<VerifiedGuest> {
   );
 }
 
-async function appraiseClaims(input: AppraisalInput, bound: boolean): Promise<AppraisedClaims> {
+async function appraiseClaims(input: AppraisalInput): Promise<AppraisedClaims> {
   const { evidence, policy } = input;
+  const { boundTo, fresh } = input.commitment;
   requireAccepted(policy, evidence.type);
-  const checked = await checkEvidence(input, policy.clockSkew, bound);
+  const checked = await checkEvidence(input, policy.clockSkew);
   const checks = new Checks();
   const document = judgeAll(input, checked, policy, checks);
   const verified = checks.settle();
   const { report } = checked;
-  const warnings = [...report.warnings, ...checks.warnings];
+  const replayed =
+    boundTo === "nothing" ? ["Nothing says for whom this evidence was made, or when: it may be replayed"] : [];
+  const warnings = [...report.warnings, ...checks.warnings, ...replayed];
   return {
     ...commonClaims(evidence.type, report, policy.name, document),
-    notVerified: [...report.notVerified, ...checks.notVerified],
-    verdict: verdictWords(report.assurance, policy, bound),
+    notVerified: [...openOf(boundTo), ...report.notVerified, ...checks.notVerified],
+    verdict: verdictWords(report.assurance, policy, boundTo),
     instance: instanceWords(report, policy, document),
-    fresh: input.commitment.fresh,
+    fresh,
     anyInstance: policy.anyInstance,
     verified,
     warnings: policy.anyInstance ? [ANY_INSTANCE, ...warnings] : warnings,
@@ -178,7 +192,7 @@ export async function describeUnderNoPolicy(
 ): Promise<{ readonly claims: AppraisedClaims }> {
   const { evidence, name } = input;
   if (!isPolicyName(name)) throw new SealttyError("api-misuse", "Not a name that a policy may have");
-  const { report, ...checked } = await checkEvidence(input, POLICY_DEFAULTS.clockSkew, true);
+  const { report, ...checked } = await checkEvidence(input, POLICY_DEFAULTS.clockSkew);
   const checks = new Checks();
   checks.established(...report.verified);
   // What it brings along is held against its own evidence, as with a policy that pins nothing of it.
@@ -189,10 +203,7 @@ export async function describeUnderNoPolicy(
       ...commonClaims(evidence.type, report, name, document),
       verdict:
         "Nothing was compared with a policy: this says what answered, not whether it is the guest you mean",
-      instance:
-        document === undefined
-          ? report.which
-          : `"${document.name}", as its owner's document says. ${report.which}`,
+      instance: `${documentWords(document)}${report.which}`,
       fresh: input.commitment.fresh,
       anyInstance: false,
       verified,
@@ -205,8 +216,8 @@ export async function describeUnderNoPolicy(
   };
 }
 
-/** Decodes, checks and compares with the binder: everything that needs no policy. @param bound - false for `appraiseUnbound` alone. */
-async function checkEvidence(input: CheckInput, clockSkew: number, bound: boolean): Promise<Checked> {
+/** Decodes, checks and compares with the binder: everything that needs no policy. */
+async function checkEvidence(input: CheckInput, clockSkew: number): Promise<Checked> {
   const { evidence, suite } = input;
   const { type, quote } = evidence;
   if (type === "nitro") return refuseRecognised(type, NITRO_RECOGNISED);
@@ -222,12 +233,12 @@ async function checkEvidence(input: CheckInput, clockSkew: number, bound: boolea
     collateral: input.collateral,
   };
   const checked = await checkOfType(type, quote, parts, binder, context, input);
-  if (!bound) return { ...checked, parts };
+  const { boundTo } = input.commitment;
+  if (boundTo === "nothing") return { ...checked, parts };
   requireBinding(type, checked.report.bound, boundValue(type, binder, suite));
   const held = {
     check: `${PREFIX[type]}.binding`,
-    words:
-      "The evidence was made for this connection and no other: this key exchange, this nonce, this guest key",
+    words: BINDING_WORDS[boundTo],
     value: toHex(checked.report.bound),
   };
   return { ...checked, parts, report: { ...checked.report, verified: [...checked.report.verified, held] } };
@@ -373,7 +384,7 @@ function commonClaims(
   return {
     type,
     assurance,
-    what: report.what === "" ? fallbackWhat(type) : report.what,
+    what: report.what,
     signedBy,
     instanceDocument: document,
     notVerified,
@@ -410,10 +421,21 @@ function savedPolicy(
 }
 
 function instanceWords(report: EvidenceReport, policy: Policy, document: ProvenInstance | undefined): string {
-  if (policy.anyInstance) return `Any machine (the policy says so). ${report.which}`;
-  return document === undefined
-    ? report.which
-    : `"${document.name}", by its owner's document. ${report.which}`;
+  const which = `${documentWords(document)}${report.which}`;
+  return policy.anyInstance ? `Any machine (the policy says so). ${which}` : which;
+}
+
+/** A name that nobody pinned is only what whoever started the guest wrote. */
+function documentWords(document: ProvenInstance | undefined): string {
+  if (document === undefined) return "";
+  return document.pinned
+    ? `"${document.name}", by its owner's document. `
+    : `Started with a document that calls it "${document.name}", which your policy does not name. `;
+}
+
+function openOf(boundTo: BoundTo): string[] {
+  const words = LEFT_OPEN[boundTo];
+  return words === undefined ? [] : [words];
 }
 
 /** Nitro and CCA documents are refused with words of their own, further on. */

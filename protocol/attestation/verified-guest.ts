@@ -31,12 +31,14 @@ export interface ClaimedValue {
   readonly scope: "boot" | "lasting";
 }
 
-/** The owner's instance document, believed because its digest is in the evidence. Texts are the owner's. */
+/** An instance document whose digest is in the evidence: whoever started the guest chose it. */
 export interface ProvenInstance {
   readonly name: string;
+  /** The policy names it: only then is it the owner's, and are its words the owner's. */
+  readonly pinned: boolean;
   /** SHA-256, hex. */
   readonly digest: string;
-  /** The document whole, for showing: the owner's own words. */
+  /** The document whole, for showing: to be escaped. */
   readonly text: string;
 }
 

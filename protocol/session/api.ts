@@ -67,7 +67,7 @@ export type AttestationEvent =
       readonly changes: readonly ClaimedChange[];
       readonly refusal: Refusal | undefined;
     }
-  /** The guest could not collect evidence this time; asked again at the next turn. Nothing is frozen. */
+  /** No evidence this time: none could be collected, or no answer came. Too many in a row are told as "changed", too. */
   | { readonly kind: "unavailable"; readonly reason: string; readonly inARow: number };
 
 /** `sign` gets the to-be-signed user authentication fields and returns the SSHSIG blob. */

@@ -49,6 +49,8 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
+/** For evidence that was asked for again: slow hardware, and others before us. */
+const RENEWAL_WAIT = 2 * 60_000;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -176,6 +178,7 @@ export class ClientConnection {
   /**
    * Asks the guest for evidence again. @param renewalNonce - 32 fresh bytes.
    * @returns the request's count, and the evidence; undefined where the guest could collect none.
+   * @throws SealttyError `timeout` where no answer came in time: a peer that has something to hide would just be silent.
    */
   async renewEvidence(
     renewalNonce: Uint8Array,
@@ -186,9 +189,13 @@ export class ClientConnection {
     const answer = waiter<Evidence | undefined>();
     this.#renewal = { counter, answer };
     messages.send({ type: "attest", counter, nonce: renewalNonce });
+    const cancel = this.#options.clock.after(RENEWAL_WAIT, () =>
+      answer.reject(new SealttyError("timeout", "the guest did not answer in time")),
+    );
     try {
       return { counter, evidence: await answer.promise };
     } finally {
+      cancel();
       this.#renewal = undefined;
     }
   }
@@ -382,10 +389,10 @@ export class ClientConnection {
         this.#channels.get(message.channel)?.exited(message.status);
         return;
       case "attested":
-        // Only the answer to the question that stands: the guest owes nothing else.
-        if (this.#renewal?.counter !== message.counter)
+        if (message.counter > this.#renewals)
           throw new SealttyError("peer-misbehaved", "The guest sent evidence that nobody asked for");
-        this.#renewal.answer.resolve(message.evidence);
+        // One that comes after it was given up is no answer any more.
+        if (this.#renewal?.counter === message.counter) this.#renewal.answer.resolve(message.evidence);
         return;
       default:
         throw new SealttyError("peer-misbehaved", "The guest sent a message that only clients send");

@@ -63,6 +63,7 @@ function openGuest(
     {
       clock: options.clock,
       every: options.policy.reattestEvery * 1000,
+      missesAllowed: options.policy.reattestMisses,
       async renew() {
         const renewalNonce = options.suite.randomBytes(32);
         const { counter, evidence } = await connection.renewEvidence(renewalNonce);

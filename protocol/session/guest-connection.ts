@@ -57,6 +57,8 @@ const FORGET_AFTER = 30 * 60_000;
 const LINGER = 3000;
 const MAX_AUTH_ATTEMPTS = 5;
 const REFUSAL_DELAY = 1000;
+/** Evidence again for one connection, at the most: hardware is slow, and others wait for it, too. */
+const RENEW_EVERY = 5000;
 /** A client that does not take its answers is not heard further: each OPEN would leave one more here. */
 const MAX_ANSWERS_HELD = 64 * 1024;
 
@@ -66,6 +68,10 @@ export interface EvidenceRequest {
   readonly makeBinder: (type: EvidenceType, aux: Uint8Array) => Uint8Array;
   /** What an instance key signs. */
   readonly proofContext: Uint8Array;
+  /** Asked for again by a connection that has evidence: those that have none yet go first. */
+  readonly renewal: boolean;
+  /** Whether the connection still waits for it. */
+  readonly wanted: () => boolean;
 }
 
 export interface GuestServices {
@@ -114,6 +120,7 @@ export class GuestConnection {
   #attempts = 0;
   #renewing = false; // evidence is being collected again
   #lastRenewal = 0;
+  #renewedAt = Number.NEGATIVE_INFINITY;
   #deciding = false; // an authentication attempt is being answered
   #closedAt: number | undefined;
   #over = false;
@@ -257,6 +264,8 @@ export class GuestConnection {
       const evidence = await this.#services.collectEvidence({
         makeBinder: (type, aux) => binderOf(this.#suite, context, type, aux),
         proofContext: keyProofContext(context),
+        renewal: false,
+        wanted: () => !this.#over,
       });
       if (this.#over) return;
       const encoded = encodeEvidence(evidence);
@@ -272,16 +281,24 @@ export class GuestConnection {
 
   /** Evidence asked for again: one at a time, each with a higher count. */
   async #renewEvidence(counter: number, renewalNonce: Uint8Array): Promise<void> {
-    if (this.#renewing || counter <= this.#lastRenewal)
+    if (counter <= this.#lastRenewal)
       throw new SealttyError("peer-misbehaved", "Evidence asked for out of turn");
-    this.#renewing = true;
     this.#lastRenewal = counter;
+    // The client gave the last one up: it gets no evidence for this one either, and asks again at its next turn.
+    if (this.#renewing) return this.#messages.send({ type: "attested", counter, evidence: undefined });
+    this.#renewing = true;
     const context: RenewalContext = { ...this.#context, counter, renewalNonce };
     let evidence: Evidence | undefined;
+    const early = this.#renewedAt + RENEW_EVERY - this.#clock.now();
+    if (early > 0) await new Promise<void>((resolve) => void this.#clock.after(early, resolve));
+    if (this.#ending) return;
+    this.#renewedAt = this.#clock.now();
     try {
       evidence = await this.#services.collectEvidence({
         makeBinder: (type, aux) => renewalBinderOf(this.#suite, context, type, aux),
         proofContext: keyProofContext(context),
+        renewal: true,
+        wanted: () => !this.#ending,
       });
     } catch (error) {
       this.#logNoEvidence(error);

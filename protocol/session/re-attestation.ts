@@ -11,6 +11,8 @@ export interface ReAttestationParts {
   readonly clock: Clock;
   /** Milliseconds between two askings. */
   readonly every: number;
+  /** So many times in a row without evidence, and the user is asked; 0: never. */
+  readonly missesAllowed: number;
   /** Asks the guest and appraises against the policy. Undefined: the guest could collect none. @throws SealttyError. */
   renew(): Promise<VerifiedGuest | undefined>;
   freeze(): void;
@@ -19,6 +21,7 @@ export interface ReAttestationParts {
 }
 
 const CHANGED = "The guest is no longer what it was when this connection began";
+const UNCHECKED = "The guest's evidence could not be checked again";
 const REFUSED = "The guest's evidence no longer meets your policy";
 
 export class ReAttestation {
@@ -61,6 +64,7 @@ export class ReAttestation {
     if (this.#changed === undefined) return;
     this.#accepted = this.#changed.guest ?? this.#accepted;
     this.#changed = undefined;
+    this.#missedInARow = 0;
     this.#parts.thaw();
   }
 
@@ -85,7 +89,10 @@ export class ReAttestation {
       if (error instanceof SealttyError && error.code === "evidence-refused") {
         return this.#freeze(`${REFUSED}: ${error.message}`, [], error.refusal, undefined);
       }
-      return this.#missed(error instanceof SealttyError ? error.message : "internal error");
+      if (error instanceof SealttyError && (error.code === "timeout" || error.code === "transport-lost"))
+        return this.#missed(error.message);
+      // A peer that breaks the rules, or a mistake of ours: not known to be the same guest.
+      return this.#freeze(UNCHECKED, [], undefined, undefined);
     }
     if (this.#stopped) return;
     if (guest === undefined)
@@ -100,6 +107,12 @@ export class ReAttestation {
   #missed(reason: string): void {
     this.#missedInARow++;
     this.#parts.tell({ kind: "unavailable", reason, inARow: this.#missedInARow });
+    const { missesAllowed } = this.#parts;
+    // Whoever took the guest's place need only be silent: so silence is not without an end either.
+    if (missesAllowed > 0 && this.#missedInARow >= missesAllowed) {
+      const times = `${this.#missedInARow} times in a row`;
+      this.#freeze(`The guest gave no fresh evidence, ${times}: ${reason}`, [], undefined, undefined);
+    }
   }
 
   #freeze(

@@ -24,3 +24,10 @@ export function decodeBase64(text: string): Uint8Array<ArrayBuffer> | undefined 
   }
   return (bits & ((1 << held) - 1)) === 0 ? bytes : undefined;
 }
+
+/** The URL-safe alphabet (§5) without padding. @returns undefined as above. */
+export function decodeBase64Url(text: string): Uint8Array<ArrayBuffer> | undefined {
+  if (!/^[A-Za-z0-9_-]*$/.test(text)) return undefined;
+  const standard = text.replaceAll("-", "+").replaceAll("_", "/");
+  return decodeBase64(standard + "=".repeat((4 - (text.length % 4)) % 4));
+}

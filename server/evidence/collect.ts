@@ -16,6 +16,10 @@ export interface EvidenceRequest {
   makeBinder(aux: Uint8Array): Uint8Array;
   /** Parts that any kind of evidence may have. */
   readonly commonParts?: Pick<AuxParts, "instanceDocument" | "instanceKey" | "sshHostKeys">;
+  /** For a connection that has evidence already: counted apart, so that newcomers never take its place. */
+  readonly renewal?: boolean;
+  /** Whether anybody still waits for it: asked when its turn comes. */
+  readonly wanted?: () => boolean;
 }
 
 /** One piece of evidence. @throws SealttyError `evidence-unavailable`, also where aux was stale three times in a row. */
@@ -48,7 +52,7 @@ export interface CollectorOptions {
 export class EvidenceCollector {
   readonly #options: Required<CollectorOptions>;
   readonly #mutex = new Mutex();
-  #waiting = 0;
+  readonly #waiting = { first: 0, renewal: 0 };
   #nextStart = Number.NEGATIVE_INFINITY;
 
   constructor(options: CollectorOptions) {
@@ -62,17 +66,18 @@ export class EvidenceCollector {
 
   /** @throws SealttyError `evidence-unavailable`, or `limit-exceeded` where too many wait already. */
   async collect(request: EvidenceRequest): Promise<Evidence> {
-    if (this.#waiting >= this.#options.maxWaiting) {
+    const kind = request.renewal === true ? "renewal" : "first";
+    if (this.#waiting[kind] >= this.#options.maxWaiting) {
       throw new SealttyError(
         "limit-exceeded",
         "Too many connections wait for evidence: try again in some seconds",
       );
     }
-    this.#waiting++;
+    this.#waiting[kind]++;
     try {
-      return await this.#inTurn((provider) => collectEvidence(provider, request));
+      return await this.#inTurn((provider) => collectEvidence(provider, request), request.wanted);
     } finally {
-      this.#waiting--;
+      this.#waiting[kind]--;
     }
   }
 
@@ -81,9 +86,11 @@ export class EvidenceCollector {
     await this.#inTurn((provider) => provider.probe());
   }
 
-  #inTurn<T>(task: (provider: EvidenceProvider) => Promise<T>): Promise<T> {
+  #inTurn<T>(task: (provider: EvidenceProvider) => Promise<T>, wanted?: () => boolean): Promise<T> {
     const { provider, clock, perSecond } = this.#options;
     return this.#mutex.run(async () => {
+      if (wanted?.() === false)
+        throw new SealttyError("evidence-unavailable", "Nobody waits for this evidence any more");
       const wait = this.#nextStart - clock.now();
       if (wait > 0) await new Promise<void>((resolve) => void clock.after(wait, resolve));
       this.#nextStart = clock.now() + 1000 / perSecond;

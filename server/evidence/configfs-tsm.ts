@@ -4,16 +4,17 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, readdir, rmdir } from "node:fs/promises";
 import path from "node:path";
+import { readAtMost } from "../../node/bounded-file.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { concat, toHex, utf8 } from "../../protocol/bytes.ts";
+import { SNP_REPORT_SIZE } from "../../protocol/attestation/sev-snp/report.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_CERTIFICATE_TABLE } from "../../protocol/limits.ts";
 import {
   type HardwareReport,
   type HardwareReporter,
   MAX_TDX_QUOTE,
-  SNP_REPORT_SIZE,
   type Tee,
   checkReport,
   diceQuote,
@@ -63,14 +64,7 @@ export const nodeTsmFiles: TsmFiles = {
   async read(file, limit) {
     const handle = await open(file, constants.O_RDONLY);
     try {
-      const bytes = new Uint8Array(limit + 1);
-      let length = 0;
-      while (length < bytes.length) {
-        const { bytesRead } = await handle.read(bytes, length, bytes.length - length, null);
-        if (bytesRead === 0) break;
-        length += bytesRead;
-      }
-      return bytes.subarray(0, length);
+      return await readAtMost(handle, limit + 1);
     } finally {
       await handle.close();
     }
@@ -253,7 +247,7 @@ export class ConfigfsTsm implements HardwareReporter {
     if (vmpl >= floor) return;
     throw unavailable(
       `This guest runs at VMPL ${floor} and cannot report for VMPL ${vmpl}`,
-      `Set vmpl = ${floor} in [evidence], and accept it in the policy (snp.vmpls), if something that you trust runs below it.`,
+      `Set vmpl = ${floor} in [evidence], and accept it in the policy (snp.vmpl), if you trust what runs at the more privileged levels.`,
     );
   }
 

@@ -1,7 +1,6 @@
 // The firmware's event log, as the kernel shows it.
 
-import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { readBoundedFile } from "../../node/bounded-file.ts";
 import { MAX_EVENT_LOG } from "../../protocol/limits.ts";
 
 /** TPM: readable with securityfs mounted. */
@@ -15,27 +14,7 @@ export const CC_EVENT_LOG = "/sys/firmware/acpi/tables/data/CCEL";
  */
 export async function readEventLog(path: string | undefined): Promise<Uint8Array> {
   if (path === undefined) return new Uint8Array();
-  let file: FileHandle;
-  try {
-    file = await open(path, constants.O_RDONLY);
-  } catch {
-    return new Uint8Array();
-  }
-  try {
-    // The kernel tells no length; one byte more than allowed shows a log that is too long.
-    const log = new Uint8Array(MAX_EVENT_LOG + 1);
-    let length = 0;
-    while (length < log.length) {
-      const { bytesRead } = await file.read(log, length, log.length - length, null);
-      if (bytesRead === 0) return log.slice(0, length);
-      length += bytesRead;
-    }
-    return new Uint8Array();
-  } catch {
-    return new Uint8Array();
-  } finally {
-    await file.close();
-  }
+  return await readBoundedFile(path, MAX_EVENT_LOG).catch(() => new Uint8Array());
 }
 
 /** A CC event log fills the whole area that the firmware set aside: 0xFF behind its last event. */

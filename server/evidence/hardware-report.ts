@@ -1,5 +1,7 @@
 // What a TEE's hardware gives for 64 bytes of ours, whichever way the kernel offers it; and the checks before it is sent.
 
+import { SNP_REPORT_SIZE } from "../../protocol/attestation/sev-snp/report.ts";
+import { looksLikeCwt } from "../../protocol/attestation/tdx/quote.ts";
 import { Reader, equalBytes } from "../../protocol/bytes.ts";
 import type { SealttyError } from "../../protocol/errors.ts";
 import { unavailable } from "./unavailable.ts";
@@ -20,7 +22,6 @@ export interface HardwareReporter {
   close(): Promise<void>;
 }
 
-export const SNP_REPORT_SIZE = 1184;
 /** A quote is about 5 KB, in a buffer of 8 KB; a larger one is of the kind that `checkQuoteFormat` names. */
 export const MAX_TDX_QUOTE = 8192;
 const TDX_TEE_TYPE = 0x81;
@@ -90,12 +91,6 @@ export function checkQuoteFormat(quote: Uint8Array): void {
     "The TDX quote is of a version or key type that sealtty does not know (it knows versions 4 and 5 with ECDSA P-256)",
     "Install a newer sealtty.",
   );
-}
-
-/** CBOR: tag 61 (CWT) or 18 (COSE_Sign1), or the bare array of four. */
-function looksLikeCwt(quote: Uint8Array): boolean {
-  const [first, second] = quote;
-  return (first === 0xd8 && second === 0x3d) || first === 0xd2 || first === 0x84;
 }
 
 export function diceQuote(cause?: unknown): SealttyError {

@@ -2,7 +2,7 @@
 // believed; asked only where the configuration says so.
 
 import http from "node:http";
-import { decodeBase64 } from "../../protocol/user-auth/base64.ts";
+import { decodeBase64Url } from "../../protocol/user-auth/base64.ts";
 import { type Collateral, NO_COLLATERAL, joinCollateral } from "../../protocol/attestation/collateral.ts";
 import { concat } from "../../protocol/bytes.ts";
 import { collateralOf } from "../../node/collateral-files.ts";
@@ -11,7 +11,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { reasonOf, unavailable } from "./unavailable.ts";
 
 /** The one address that it has in every Azure VM. */
-export const IMDS_ADDRESS = { host: "169.254.169.254", port: 80 } as const;
+const IMDS_ADDRESS = { host: "169.254.169.254", port: 80 } as const;
 const CERTIFICATION = "/metadata/THIM/amd/certification";
 const TD_QUOTE = "/acc/tdquote";
 const TIMEOUT_MS = 10_000;
@@ -53,7 +53,7 @@ export class Imds {
   async tdQuote(report: Uint8Array): Promise<Uint8Array> {
     const body = JSON.stringify({ report: Buffer.from(report).toString("base64url") });
     const { quote } = await this.#json("POST", TD_QUOTE, body, { "Content-Type": "application/json" });
-    const bytes = typeof quote === "string" ? decodeBase64Url(quote) : undefined;
+    const bytes = typeof quote === "string" ? decodeBase64Url(quote.replace(/=+$/, "")) : undefined;
     if (bytes === undefined || bytes.length === 0) throw malformed(new Error("there is no quote in it"));
     if (bytes.length > MAX_HARDWARE_REPORT) throw malformed(new Error("the quote is too long"));
     return bytes;
@@ -125,12 +125,6 @@ export class Imds {
       request.end(body);
     });
   }
-}
-
-/** With or without padding. */
-function decodeBase64Url(text: string): Uint8Array | undefined {
-  const plain = text.replaceAll("-", "+").replaceAll("_", "/").replace(/=+$/, "");
-  return decodeBase64(plain + "=".repeat((4 - (plain.length % 4)) % 4));
 }
 
 function malformed(cause: unknown): SealttyError {

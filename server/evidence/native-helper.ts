@@ -9,7 +9,7 @@ import { concat } from "../../protocol/bytes.ts";
 import { shieldedStdio } from "../sessions/launch.ts";
 import { unavailable } from "./unavailable.ts";
 
-export const NATIVE_HELPERS = ["sev-guest-report", "tdx-report"] as const;
+const NATIVE_HELPERS = ["sev-guest-report", "tdx-report"] as const;
 export type NativeHelper = (typeof NATIVE_HELPERS)[number];
 
 const MAX_COMPLAINT = 256;

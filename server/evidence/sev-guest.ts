@@ -1,16 +1,12 @@
 // Reports through /dev/sev-guest, for kernels before 6.7: by a small native program, because Node has no ioctl.
 
+import { SNP_REPORT_SIZE } from "../../protocol/attestation/sev-snp/report.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { Reader } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_CERTIFICATE_TABLE } from "../../protocol/limits.ts";
 import { REPORT_TIMEOUT_MS, VMPCK_WORDS } from "./configfs-tsm.ts";
-import {
-  type HardwareReport,
-  type HardwareReporter,
-  SNP_REPORT_SIZE,
-  checkReport,
-} from "./hardware-report.ts";
+import { type HardwareReport, type HardwareReporter, checkReport } from "./hardware-report.ts";
 import { type HelperFailure, requireHelper, runHelper } from "./native-helper.ts";
 import { Pacer } from "./pacer.ts";
 import { unavailable } from "./unavailable.ts";

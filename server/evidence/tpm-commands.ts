@@ -43,7 +43,7 @@ const EMPTY_PASSWORD = concat(u32(9), u32(TPM_RS_PW), lv16(new Uint8Array()), u8
  * TPM2_Clear, until the seed itself is changed (TPM2_ChangeEPS, or a new software TPM state). Changing one byte here
  * changes the Name that owners have pinned: never do it without a new version of the policy.
  */
-export const AK_TEMPLATE: Uint8Array = concat(
+const AK_TEMPLATE: Uint8Array = concat(
   u16(TPM_ALG.ecc),
   u16(TPM_ALG.sha256), // nameAlg
   u32(

@@ -67,9 +67,10 @@ function snpEvidence(
   return { type: "sev-snp", quote: report, aux };
 }
 
+const ASKED = { renewal: false, wanted: () => true };
 const requestOf = (context: BindingContext): EvidenceRequest => {
   const { binderFor, keyProof } = commitmentOf(suite, context);
-  return { makeBinder: binderFor, proofContext: keyProof };
+  return { makeBinder: binderFor, proofContext: keyProof, ...ASKED };
 };
 
 const policyOf = (pins = `[instance]\ndocuments = ["${digest(OWNERS)}"]\n`, top = ""): Policy =>
@@ -160,7 +161,7 @@ test("an instance key pinned: none, another one, and a proof of another connecti
   // A sibling that had the true guest sign for another connection, and puts that proof into evidence of its own.
   const foreign = requestOf(newContext());
   const borrowed = snpEvidence(
-    { makeBinder: requestOf(context).makeBinder, proofContext: foreign.proofContext },
+    { ...requestOf(context), proofContext: foreign.proofContext },
     machine(OWNERS, { instanceKey: key }),
   );
   expect(await refusedBy(() => judge(borrowed, context, policy))).toMatch(/^instance\./);
@@ -211,6 +212,7 @@ test("reflection and role: a binder for another role is refused", async () => {
         ),
       ),
     proofContext: requestOf(context).proofContext,
+    ...ASKED,
   };
   expect(await refusedBy(() => judge(snpEvidence(request, machine(OWNERS)), context))).toBe("snp.binding");
 });

@@ -131,7 +131,7 @@ describe("snp", () => {
     [
       "a directory",
       () => ["snp", "--ovmf", directory, "--vcpus", "1", "--vcpu-type", "EPYC"],
-      /not a regular file/,
+      /it is a directory/,
     ],
     [
       "not firmware",

@@ -25,8 +25,11 @@ class Machine {
   readonly given: Evidence[] = [];
   /** Gives this instead, whatever was asked. */
   replay: Evidence | undefined;
+  /** Awaited first. */
+  before: () => Promise<void> = async () => {};
 
   readonly collect: GuestServices["collectEvidence"] = async ({ makeBinder }: EvidenceRequest) => {
+    await this.before();
     if (this.sick !== undefined) throw this.sick;
     const { secretKey, instance } = this;
     const aux = encodeAux(simulatedParts({ publicKey: nodeSuite.ed25519PublicKey(secretKey), instance }));
@@ -200,6 +203,7 @@ test("it is asked for by itself, every so often", async () => {
     {
       clock,
       every: POLICY_DEFAULTS.reattestEvery * 1000,
+      missesAllowed: POLICY_DEFAULTS.reattestMisses,
       renew: async () => {
         asked++;
         return attested.verified;
@@ -225,5 +229,53 @@ test("it is asked for by itself, every so often", async () => {
   again.stop();
   clock.advance(6_000_000);
   expect(asked).toBe(2);
+  await session.close();
+});
+
+test("a guest that is silent when asked again: told in time, asked again, and frozen after three times", async () => {
+  const { machine, events, session } = await open();
+  const channel = await session.openChannel(LOGIN);
+  const answers: (() => void)[] = [];
+  const stall = () => new Promise<void>((resolve) => answers.push(resolve));
+  machine.before = stall;
+  for (let i = 0; i < 3; i++) await session.reattest(); // 2 minutes each, ten times as fast
+  expect(events.map((event) => (event.kind === "unavailable" ? event.inARow : event.kind))).toEqual([
+    1,
+    2,
+    3,
+    "changed",
+  ]);
+  expect(session.frozen).toBe(true);
+  session.goOn();
+  // The answers that come at last are for questions that nobody asks any more.
+  machine.before = async () => {};
+  for (const answer of answers) answer();
+  await new Promise((resolve) => setTimeout(resolve, 800));
+  await session.reattest();
+  expect(events.at(-1)?.kind).toBe("renewed");
+  await channel.write(utf8("on"));
+  expect(await channel.stdout.read()).toEqual(utf8("on"));
+  await session.close();
+}, 120_000);
+
+test("an error that nobody foresaw, while evidence is checked again, freezes as well", async () => {
+  const { ReAttestation } = await import("../../protocol/session/re-attestation.ts");
+  const { attested, session } = await open();
+  const events: AttestationEvent[] = [];
+  const again = new ReAttestation(
+    {
+      clock: new ManualClock(),
+      every: 1000,
+      missesAllowed: 3,
+      renew: () => Promise.reject(new TypeError("a bug")),
+      freeze: () => {},
+      thaw: () => {},
+      tell: (event) => events.push(event),
+    },
+    attested.verified,
+  );
+  await again.now();
+  expect(events.map(({ kind }) => kind)).toEqual(["changed"]);
+  expect(again.frozen).toBe(true);
   await session.close();
 });

@@ -3,7 +3,7 @@
 
 import { isZero } from "../../bytes.ts";
 import { SealttyError } from "../../errors.ts";
-import { LittleEndian, startsWith } from "../tpm/little-endian.ts";
+import { LittleEndianReader, startsWith } from "../little-endian.ts";
 
 /** Size of NV index 0x01400001: what is behind the runtime data is zero. */
 export const MAX_HCL_REPORT = 2600;
@@ -37,15 +37,15 @@ export interface HclReport {
  */
 export function parseHclReport(bytes: Uint8Array): HclReport {
   if (bytes.length > MAX_HCL_REPORT) fail(`is longer than ${MAX_HCL_REPORT} bytes`);
-  const reader = new LittleEndian(bytes, WHAT);
-  if (!startsWith(reader.take(4), "HCLA")) fail("does not begin as one");
+  const reader = new LittleEndianReader(bytes, WHAT);
+  if (!startsWith(reader.bytes(4), "HCLA")) fail("does not begin as one");
   const version = reader.u32();
   if (version !== 1 && version !== 2) fail("has a version that this version does not know");
   const reportSize = reader.u32();
   if (reader.u32() !== REQUEST_REPORT) fail("answers another request than one for a report");
   if (reader.u32() !== 0) fail("has a status other than success");
-  if (!isZero(reader.take(12))) fail("has something in its reserved bytes");
-  const hardware = reader.take(HARDWARE_REPORT);
+  if (!isZero(reader.bytes(12))) fail("has something in its reserved bytes");
+  const hardware = reader.bytes(HARDWARE_REPORT);
 
   const dataSize = reader.u32();
   if (reader.u32() !== RUNTIME_VERSION) fail("has runtime data of a version that this version does not know");
@@ -58,7 +58,7 @@ export function parseHclReport(bytes: Uint8Array): HclReport {
   if (size > reader.remaining) fail("ends too early");
   if (dataSize !== RUNTIME_HEADER + size || reportSize !== HEADER + HARDWARE_REPORT + dataSize)
     fail("has lengths that disagree");
-  const runtimeData = reader.take(size);
+  const runtimeData = reader.bytes(size);
   if (!isZero(reader.rest())) fail("has something behind the runtime data");
 
   if (type === "tdx" && !isZero(hardware.subarray(TD_REPORT))) fail("has something behind the TDREPORT");

@@ -2,10 +2,10 @@
 
 import type { Policy } from "../policy/model.ts";
 import { type Checks, refuse } from "../refusal.ts";
-import { judgeSnp } from "../sev-snp/verify.ts";
+import { judgeSnp } from "../sev-snp/judge.ts";
 import { judgeTdx } from "../tdx/judge.ts";
 import { judgePcrs } from "../tpm/quoted.ts";
-import type { AzureFacts } from "./verify.ts";
+import type { AzureFacts } from "./facts.ts";
 
 /** @throws SealttyError `evidence-refused` where the policy has no section for this evidence; else all is in `checks`. */
 export function judgeAzure(facts: AzureFacts, policy: Policy, checks: Checks): void {

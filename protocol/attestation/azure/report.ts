@@ -2,7 +2,7 @@
 
 import { toHex } from "../../bytes.ts";
 import type { EvidenceReport } from "../appraised-report.ts";
-import { reportSnp } from "../sev-snp/verify.ts";
+import { reportSnp } from "../sev-snp/words.ts";
 import { reportTdx } from "../tdx/report.ts";
 import {
   bootCounters,
@@ -14,7 +14,7 @@ import {
 } from "../tpm/quoted.ts";
 import { TPM_ALG } from "../tpm/public.ts";
 import type { ClaimedValue } from "../verified-guest.ts";
-import type { AzureFacts } from "./verify.ts";
+import type { AzureFacts } from "./facts.ts";
 
 const CONSOLE_ON =
   "The guest's plain serial console is ON: Azure's host can read it and type into it, past this encrypted console";

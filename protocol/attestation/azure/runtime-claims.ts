@@ -3,8 +3,8 @@
 
 import { equalBytes, fromHex } from "../../bytes.ts";
 import { SealttyError } from "../../errors.ts";
-import { decodeBase64 } from "../../user-auth/base64.ts";
-import { type JsonMembers, type JsonValue, parseStrictJson } from "./strict-json.ts";
+import { decodeBase64Url } from "../../user-auth/base64.ts";
+import { type JsonMembers, type JsonValue, parseStrictJson } from "../strict-json.ts";
 
 export interface RuntimeClaims {
   /** RSA-2048 modulus of the vTPM's attestation key, HCLAkPub; its exponent is 65537. */
@@ -50,15 +50,10 @@ function attestationKey(keys: JsonValue | undefined): Uint8Array {
   const modulus = key.get("n");
   if (key.get("kty") !== "RSA" || key.get("e") !== EXPONENT || typeof modulus !== "string")
     return fail("has an HCLAkPub that is not an RSA key with the exponent 65537");
-  const bytes = /^[A-Za-z0-9_-]{342}$/.test(modulus) ? decodeBase64(standard(modulus)) : undefined;
+  const bytes = modulus.length === 342 ? decodeBase64Url(modulus) : undefined;
   if (bytes === undefined || (bytes[0] as number) < 0x80)
     return fail("has an HCLAkPub of another size than 2048 bits");
   return bytes;
-}
-
-/** Base64url of 256 bytes without padding, as base64 with it. */
-function standard(text: string): string {
-  return `${text.replaceAll("-", "+").replaceAll("_", "/")}==`;
 }
 
 function userData(value: JsonValue | undefined): Uint8Array | undefined {

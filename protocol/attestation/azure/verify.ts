@@ -7,39 +7,21 @@ import { SealttyError } from "../../errors.ts";
 import { AUX_PARTS, type AuxParts } from "../aux.ts";
 import { NO_COLLATERAL, decodeCollateral } from "../collateral.ts";
 import { parsing, refuse } from "../refusal.ts";
-import { type SnpFacts, checkSnp } from "../sev-snp/verify.ts";
-import { type TdxFacts, checkTdx } from "../tdx/verify.ts";
-import type { EventLogReport } from "../tpm/event-log.ts";
+import type { SnpFacts } from "../sev-snp/facts.ts";
+import { checkSnp } from "../sev-snp/verify.ts";
+import { checkTdx } from "../tdx/verify.ts";
 import { parsePcrValues } from "../tpm/pcr.ts";
 import { TPM_ALG } from "../tpm/public.ts";
 import { decodeTpmQuote } from "../tpm/quote.ts";
-import {
-  type PinnableBank,
-  type QuotedFacts,
-  checkQuote,
-  quotedBank,
-  quotedEventLog,
-} from "../tpm/quoted.ts";
+import { checkQuote, quotedBank, quotedEventLog } from "../tpm/quoted.ts";
 import type { VerifyContext } from "../verify-context.ts";
+import type { AzureFacts, AzureHardware } from "./facts.ts";
 import { type HclHash, type HclReport, parseHclReport, reportDataOfTdReport } from "./hcl.ts";
-import { type RuntimeClaims, parseRuntimeClaims } from "./runtime-claims.ts";
+import { parseRuntimeClaims } from "./runtime-claims.ts";
 
+export type { AzureFacts } from "./facts.ts";
 export { judgeAzure } from "./judge.ts";
 export { reportAzure } from "./report.ts";
-
-export type AzureHardware =
-  | { readonly kind: "snp"; readonly facts: SnpFacts }
-  | { readonly kind: "tdx"; readonly facts: TdxFacts };
-
-/** A vTPM's quote whose key a paravisor on genuine hardware vouches for; nothing yet about which paravisor, VM or boot. */
-export interface AzureFacts extends QuotedFacts {
-  readonly hardware: AzureHardware;
-  readonly claims: RuntimeClaims;
-  /** SHA-256 of the modulus of the vTPM's key, lower-case hex. */
-  readonly akId: string;
-  readonly bank: PinnableBank;
-  readonly log: EventLogReport;
-}
 
 const TYPES = { "azure-snp": "snp", "azure-tdx": "tdx" } as const;
 export type AzureType = keyof typeof TYPES;

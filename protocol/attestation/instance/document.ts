@@ -7,6 +7,7 @@ import type { CryptoSuite } from "../../crypto/suite.ts";
 import { SealttyError } from "../../errors.ts";
 import { MAX_INSTANCE_DOCUMENT } from "../../limits.ts";
 import { type TomlSubject, readToml } from "../../toml-table.ts";
+import { requireVersion } from "../owner-file-head.ts";
 import {
   AGENT_SECTION,
   BY_COMMANDS,
@@ -39,12 +40,7 @@ export function parseInstanceDocument(bytes: Uint8Array): InstanceDocument {
     fail(`the file is longer than ${MAX_INSTANCE_DOCUMENT / 1024} KiB`);
   const text = decode(bytes);
   const file = readToml(text, SUBJECT);
-  // Before anything else: the keys of another version may have other names.
-  if (file.value("version") === undefined)
-    file.fail("version is missing; write `version = 1` as the first line");
-  if (file.value("version") !== 1n) {
-    file.fail("version is not one that this sealtty reads; write `version = 1`");
-  }
+  requireVersion(file);
   const top = DOCUMENT_SECTION.read(file, [AGENT_SECTION.name]);
   const table = file.table(AGENT_SECTION.name);
   const agent: AgentSettings =

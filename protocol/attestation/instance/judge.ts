@@ -71,7 +71,7 @@ function judgeDocument(input: InstanceInput, checks: Checks): ProvenInstance | u
       fields.length === 0
         ? digest
         : fields.map((field) => shown({ ...field, value: expectedIn(field, digests) })).join(", "),
-    policyKey: "instance.documents",
+    ...(pinned ? { policyKey: "instance.documents" } : {}),
     next: `Start the guest with the digest of this document (sealtty instance make prints it), or have PCR ${policy.pcr} quoted and extended; or deliver no document.`,
   });
   if (pinned) {
@@ -90,7 +90,7 @@ function judgeDocument(input: InstanceInput, checks: Checks): ProvenInstance | u
   if (holder === undefined) return undefined;
   try {
     const { name, text } = parseInstanceDocument(document);
-    return { name, digest, text };
+    return { name, digest, text, pinned: policy.documents.includes(digest) };
   } catch (cause) {
     if (!(cause instanceof SealttyError) || cause.code !== "bad-config") throw cause;
     checks.compare({

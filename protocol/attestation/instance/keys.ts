@@ -17,7 +17,7 @@ import { utf8 } from "../../bytes.ts";
 import { MAX_COMMAND_ARGUMENTS, MAX_COMMAND_BYTES } from "../../limits.ts";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../../user-auth/authorized-keys.ts";
 import { isUserName } from "../../user-auth/user-auth-message.ts";
-import { isPolicyName } from "../policy/names.ts";
+import { VERSION_MISSING, guestName, versionKind } from "../owner-file-head.ts";
 
 export interface DocumentKey extends Pick<AuthorizedKey, "keyType" | "blob" | "comment"> {
   /** The line as the owner wrote it. */
@@ -42,23 +42,6 @@ export interface AgentSettings {
   /** Whether a key opens an interactive shell. */
   readonly shell: boolean | typeof BY_COMMANDS;
 }
-
-const NAME_PROBLEM = 'is not 1 to 64 characters without control characters; write `name = "db1"`';
-const version: Item<1> = {
-  words: "1",
-  plural: "whole numbers",
-  example: "1",
-  schema: { const: 1 },
-  read: (value, fail) => (value === 1n ? 1 : fail("is not one that this sealtty reads; write `version = 1`")),
-  write: String,
-};
-const name = text({
-  words: "1 to 64 characters",
-  pattern: /^[^\u0000-\u001f\u007f]{1,64}$/,
-  problem: "is not 1 to 64 characters without control characters",
-  write: '`name = "db1"`',
-  refuse: (value) => (isPolicyName(value) ? undefined : NAME_PROBLEM),
-});
 
 const keyLine: Item<DocumentKey> = {
   words: '"ssh-ed25519 AAAA… comment"',
@@ -138,13 +121,13 @@ const command: Item<Command> = {
 const TOP: Keys<DocumentTop> = {
   version: {
     name: "version",
-    kind: one(version),
+    kind: versionKind,
     words: "Version of the document's format.",
-    missing: "version is missing; write `version = 1` as the first line",
+    missing: VERSION_MISSING,
   },
   name: {
     name: "name",
-    kind: one(name),
+    kind: one(guestName),
     words: "Your name for this guest. It is what the client shows once the document is proven.",
     missing: 'name is missing; write `name = "db1"`',
   },

@@ -1,6 +1,7 @@
 // A policy in plain words: who is accepted, what must run, which machine, what is tolerated, which defaults are in force.
 
 import { inline } from "../../toml-keys.ts";
+import { KERNEL_PCRS } from "../tpm/pcr.ts";
 import type { Assurance } from "../verified-guest.ts";
 import { entriesOf } from "./entries.ts";
 import type { Policy } from "./model.ts";
@@ -147,7 +148,7 @@ function combinations(policy: Policy): PolicyWarning[] {
     }
   }
   for (const [section, pcrs] of [["azure", azure?.pcrs] as const, ["tpm", tpm?.pcrs] as const]) {
-    if (pcrs !== undefined && ![4, 8, 9, 11].some((index) => pcrs.has(index))) {
+    if (pcrs !== undefined && ![...KERNEL_PCRS].some((index) => pcrs.has(index))) {
       warn(
         `${section}.pcrs`,
         `${section}.pcrs pins none of 4, 8, 9 and 11, so nothing is said about the kernel`,

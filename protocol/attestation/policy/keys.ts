@@ -1,7 +1,6 @@
 // Every key of a policy file, once: parser, renderer, explanation, digest, documents and editors' schema read this table.
 
 import {
-  type Item,
   type Keys,
   type Kind,
   Section,
@@ -13,6 +12,7 @@ import {
   one,
   text,
 } from "../../toml-keys.ts";
+import { VERSION_MISSING, guestName, versionKind } from "../owner-file-head.ts";
 import { ASSURANCES } from "../verified-guest.ts";
 import { NO_PCRS, ed25519Key, on, pcrs } from "./kinds.ts";
 import {
@@ -28,34 +28,16 @@ import {
   type TdxPolicy,
   type TpmPolicy,
 } from "./model.ts";
-import { isInstanceName, isPolicyName } from "./names.ts";
+import { isInstanceName } from "./names.ts";
 import { SNP_KEYS } from "./snp-keys.ts";
 import { TDX_KEYS } from "./tdx-keys.ts";
 
 type TopPolicy = Pick<
   Policy,
-  "version" | "name" | "minimumAssurance" | "anyInstance" | "clockSkew" | "reattestEvery"
+  "version" | "name" | "minimumAssurance" | "anyInstance" | "clockSkew" | "reattestEvery" | "reattestMisses"
 >;
 type SimulatedPolicy = NonNullable<Policy["simulated"]>;
 
-const version: Item<1> = {
-  words: "1",
-  plural: "whole numbers",
-  example: "1",
-  schema: { const: 1 },
-  read: (value, fail) => (value === 1n ? 1 : fail("is not one that this sealtty reads; write `version = 1`")),
-  write: String,
-};
-const policyName = text({
-  words: "1 to 64 characters",
-  pattern: /^[^\u0000-\u001f\u007f]{1,64}$/,
-  problem: "is not 1 to 64 characters without control characters",
-  write: '`name = "db1"`',
-  refuse: (name) =>
-    isPolicyName(name)
-      ? undefined
-      : 'is not 1 to 64 characters without control characters; write `name = "db1"`',
-});
 const bank: Kind<"sha256" | "sha384"> = one(
   choice(["sha256", "sha384"], "is not a bank that can be believed"),
 );
@@ -64,13 +46,13 @@ const PAST_ASSURANCE = ASSURANCES.map((each) => `"${each}"`).join(", ");
 const TOP: Keys<TopPolicy> = {
   version: {
     name: "version",
-    kind: one(version),
+    kind: versionKind,
     words: "Version of the file's format.",
-    missing: "version is missing; write `version = 1` as the first line",
+    missing: VERSION_MISSING,
   },
   name: {
     name: "name",
-    kind: one(policyName),
+    kind: one(guestName),
     words: "Shown beside the guest; not part of what is proven.",
   },
   minimumAssurance: {
@@ -108,6 +90,17 @@ const TOP: Keys<TopPolicy> = {
     kind: one(integer(10, 86_400, 600)),
     words: "Seconds after which evidence is asked for again during a connection.",
     strict: "every 10 minutes",
+  },
+  reattestMisses: {
+    name: "reattestMisses",
+    kind: one(integer(0, 1000, 3)),
+    words:
+      "So many askings in a row without fresh evidence, and the session is frozen until its user chose; `0`: never.",
+    strict: "3 in a row",
+    risk: (value) =>
+      value === 0
+        ? "reattestMisses = 0: a guest that gives no evidence any more is believed for as long as the connection lasts"
+        : undefined,
   },
 };
 
@@ -222,6 +215,7 @@ export const TOP_SECTION = new Section<TopPolicy>(
     anyInstance: POLICY_DEFAULTS.anyInstance,
     clockSkew: POLICY_DEFAULTS.clockSkew,
     reattestEvery: POLICY_DEFAULTS.reattestEvery,
+    reattestMisses: POLICY_DEFAULTS.reattestMisses,
   },
 );
 export const INSTANCE_SECTION = new Section<InstancePolicy>(

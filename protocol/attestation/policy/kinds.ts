@@ -5,7 +5,9 @@ import { type Item, type Json, type Kind, MAX_VALUES, type SubLine, hex, integer
 import { type TomlTable, quoted } from "../../toml-table.ts";
 import { parseAuthorizedKeys } from "../../user-auth/authorized-keys.ts";
 import { decodeEd25519Key } from "../../user-auth/ssh-wire.ts";
-import { BANKS, MAX_PCR, pcrMeaning } from "../tpm/pcr.ts";
+import { TCB_PARTS } from "../sev-snp/tcb.ts";
+import { rtmrMeaning } from "../tdx/rtmr.ts";
+import { BANKS, MAX_PCR, RESETTABLE_PCRS, pcrMeaning } from "../tpm/pcr.ts";
 import type { SnpTcbMinimum } from "./model.ts";
 
 /** For lists whose default is what they mean: emptied, they would accept nothing. */
@@ -99,9 +101,6 @@ function indexPattern(highest: number): string {
   return `^(?:${Array.from({ length: highest + 1 }, (_, index) => index).join("|")})$`;
 }
 
-/** Anyone in the guest can set these back, so their values prove nothing. */
-const RESETTABLE: ReadonlySet<number> = new Set([16, 23]);
-
 export const NO_PCRS =
   'is missing, so any software could run; write [SECTION.pcrs] with at least one line such as `4 = ["…"]`';
 
@@ -118,20 +117,13 @@ export function pcrs(section: string): Kind<Registers> {
     },
     digits: [2 * BANKS.sha256.size, 2 * BANKS.sha384.size],
     refuse: (index) =>
-      RESETTABLE.has(index)
+      RESETTABLE_PCRS.has(index)
         ? "pins a PCR that any software can reset, which proves nothing; remove it"
         : undefined,
     meaning: pcrMeaning,
     empty: NO_PCRS.replace("SECTION", section),
   });
 }
-
-const RTMR_MEANINGS = [
-  "firmware configuration, ACPI tables, boot variables",
-  "boot loader and kernel images",
-  "kernel command line, initramfs",
-  "what the running system extends",
-] as const;
 
 export const rtmrs: Kind<Registers> = registers({
   words: "table: RTMR 0 to 3 = list of 96 hex digits",
@@ -141,26 +133,23 @@ export const rtmrs: Kind<Registers> = registers({
   item: () => hex(96),
   digits: [96],
   refuse: () => undefined,
-  meaning: (index) => RTMR_MEANINGS[index] as string,
+  meaning: rtmrMeaning,
   empty: 'has no line, which pins nothing; write for example `1 = ["…"]` or remove it',
 });
 
-/** In the order of a TCB_VERSION from the lowest byte up (Turin's). */
-export const TCB_COMPONENTS = ["fmc", "bootloader", "tee", "snp", "microcode"] as const;
-
 export const tcbMinimum: Kind<SnpTcbMinimum> = {
-  words: `table of whole numbers, 0 to 255: ${TCB_COMPONENTS.join(", ")}`,
+  words: `table of whole numbers, 0 to 255: ${TCB_PARTS.join(", ")}`,
   schema: {
     type: "object",
     minProperties: 1,
     additionalProperties: false,
-    properties: Object.fromEntries(TCB_COMPONENTS.map((name) => [name, integer(0, 255, 0).schema])),
+    properties: Object.fromEntries(TCB_PARTS.map((name) => [name, integer(0, 255, 0).schema])),
   },
   read(section, key) {
     const table = section.table(key) as TomlTable;
-    table.allowOnly(TCB_COMPONENTS);
+    table.allowOnly(TCB_PARTS);
     const found: { -readonly [component in keyof SnpTcbMinimum]: SnpTcbMinimum[component] } = {};
-    for (const name of TCB_COMPONENTS) {
+    for (const name of TCB_PARTS) {
       const value = table.value(name);
       if (value === undefined) continue;
       found[name] = integer(0, 255, 22).read(value, (problem) => table.fail(`${table.at(name)} ${problem}`));
@@ -176,8 +165,8 @@ export const tcbMinimum: Kind<SnpTcbMinimum> = {
   write: (value) =>
     Object.keys(value).length === 0
       ? "{}"
-      : `{ ${TCB_COMPONENTS.flatMap((name) => (value[name] === undefined ? [] : [`${name} = ${value[name]}`])).join(", ")} }`,
-  meaning: (value) => TCB_COMPONENTS.map((name) => value[name] ?? null),
+      : `{ ${TCB_PARTS.flatMap((name) => (value[name] === undefined ? [] : [`${name} = ${value[name]}`])).join(", ")} }`,
+  meaning: (value) => TCB_PARTS.map((name) => value[name] ?? null),
 };
 
 /** An Ed25519 public key as OpenSSH writes it, or as hex; kept as hex. */

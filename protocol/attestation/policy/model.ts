@@ -146,6 +146,8 @@ export interface Policy {
   readonly clockSkew: number;
   /** Seconds between re-attestations; default 600. */
   readonly reattestEvery: number;
+  /** Re-attestations in a row that may go without evidence before the session is frozen; default 3, 0: any number. */
+  readonly reattestMisses: number;
   readonly instance: InstancePolicy;
   readonly snp: SnpPolicy | undefined;
   readonly tdx: TdxPolicy | undefined;
@@ -223,6 +225,7 @@ export const POLICY_DEFAULTS = {
   anyInstance: false,
   clockSkew: 300,
   reattestEvery: 600,
+  reattestMisses: 3,
   instance: INSTANCE_DEFAULTS,
   snp: undefined,
   tdx: undefined,

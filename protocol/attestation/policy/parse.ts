@@ -3,6 +3,7 @@
 import { SealttyError } from "../../errors.ts";
 import type { Section } from "../../toml-keys.ts";
 import { type TomlSubject, type TomlTable, readToml } from "../../toml-table.ts";
+import { requireVersion } from "../owner-file-head.ts";
 import * as keys from "./keys.ts";
 import { INSTANCE_DEFAULTS, type Policy } from "./model.ts";
 import { policyProblems } from "./rules.ts";
@@ -21,12 +22,7 @@ export function parsePolicy(tomlText: string): Policy {
     throw new SealttyError("bad-policy", "Policy: the file is longer than 256 KiB; a policy is a few lines");
   }
   const file = readToml(tomlText, SUBJECT);
-  // Before anything else: the keys of another version may have other names.
-  if (file.value("version") === undefined)
-    file.fail("version is missing; write `version = 1` as the first line");
-  if (file.value("version") !== 1n) {
-    file.fail("version is not one that this sealtty reads; write `version = 1`");
-  }
+  requireVersion(file);
   const policy: Policy = {
     ...keys.TOP_SECTION.read(file, keys.SECTION_NAMES),
     instance: sectionOf(file, keys.INSTANCE_SECTION) ?? INSTANCE_DEFAULTS,

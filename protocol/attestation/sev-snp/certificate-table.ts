@@ -2,7 +2,7 @@
 // Wholly the host's: nothing in it is believed, and no length, offset or count in it is taken for granted.
 
 import { isZero, toHex } from "../../bytes.ts";
-import { LittleEndian } from "../tpm/little-endian.ts";
+import { LittleEndianReader } from "../little-endian.ts";
 
 const ENTRY_SIZE = 24;
 const MAX_ENTRIES = 16;
@@ -29,11 +29,11 @@ export interface CertificateTable {
  */
 export function parseCertificateTable(table: Uint8Array): CertificateTable {
   if (table.length === 0) return { certificates: [], crls: [] };
-  const reader = new LittleEndian(table, "Certificate table");
+  const reader = new LittleEndianReader(table, "Certificate table");
   const entries: { guid: string; start: number; end: number }[] = [];
   for (;;) {
-    const entry = new LittleEndian(reader.take(ENTRY_SIZE), "Certificate table");
-    const guid = entry.take(16);
+    const entry = new LittleEndianReader(reader.bytes(ENTRY_SIZE), "Certificate table");
+    const guid = entry.bytes(16);
     const start = entry.u32();
     const length = entry.u32();
     if (isZero(guid)) {

@@ -5,6 +5,7 @@ import { equalBytes, toHex } from "../../bytes.ts";
 import { SealttyError } from "../../errors.ts";
 import { refuse } from "../refusal.ts";
 import type { SnpProduct } from "../roots.ts";
+import { timeWords } from "../validity.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import { type Certificate, isSignedBy, isValidAt } from "../x509/certificate.ts";
 import { type RevocationList, isCrlCurrent, isCrlSignedBy } from "../x509/crl.ts";
@@ -12,7 +13,7 @@ import type { Pool } from "./pool.ts";
 import { type EndorsementKind, intermediateName, rootName } from "./product.ts";
 
 /** Certificates that fit one place in the chain and are tried there. AMD issues the same key's certificate anew now and then. */
-export const MAX_CANDIDATES = 8;
+const MAX_CANDIDATES = 8;
 
 const NEXT_CHAIN =
   "Fetch the certificates again from AMD's key distribution service (sealtty collateral fetch, or the host's certificate table).";
@@ -156,7 +157,10 @@ async function pinnedRoot(
   return { ark, root: pinOf(ark) };
 }
 
-/** One list that claims to be the ARK's and does not hold, and the evidence is refused: nobody may choose among lists. */
+/**
+ * One list in the ARK's name that the ARK did not sign, and the evidence is refused. An outdated one is passed over where a
+ * current one is there (an owner's cache ages), but what it revokes stays revoked.
+ */
 async function checkRevocation(
   ark: Certificate,
   intermediate: Certificate,
@@ -176,15 +180,6 @@ async function checkRevocation(
         "Do not connect; if the list is from your own collateral, fetch it again.",
       );
     }
-    if (!isCrlCurrent(crl, context.now, context.clockSkew)) {
-      refuse(
-        check,
-        "AMD's revocation list is not valid at this time",
-        timesWords(crl.thisUpdate, crl.nextUpdate),
-        timeWords(context.now),
-        NEXT_CLOCK,
-      );
-    }
     for (const certificate of [intermediate, ark]) {
       if (crl.revoked.has(toHex(certificate.serial))) {
         refuse(
@@ -197,7 +192,18 @@ async function checkRevocation(
       }
     }
   }
-  return newestOf(crls) ?? "absent";
+  const newest = newestOf(crls.filter((crl) => isCrlCurrent(crl, context.now, context.clockSkew)));
+  const [outdated] = crls;
+  if (newest === undefined && outdated !== undefined) {
+    refuse(
+      check,
+      "AMD's revocation list is not valid at this time",
+      timesWords(outdated.thisUpdate, outdated.nextUpdate),
+      timeWords(context.now),
+      NEXT_CLOCK,
+    );
+  }
+  return newest ?? "absent";
 }
 
 function newestOf(crls: readonly RevocationList[]): CrlFacts | undefined {
@@ -259,9 +265,4 @@ function tooMany(check: string, count: number): never {
 
 function timesWords(from: number, until: number): string {
   return `${timeWords(from)} to ${timeWords(until)}`;
-}
-
-/** Seconds, UTC. @param at - milliseconds since 1970. */
-export function timeWords(at: number): string {
-  return `${new Date(at).toISOString().slice(0, 19)}Z`;
 }

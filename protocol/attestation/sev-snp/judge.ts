@@ -3,10 +3,10 @@
 import { isZero, toHex } from "../../bytes.ts";
 import type { SnpPolicy } from "../policy/model.ts";
 import type { Checks } from "../refusal.ts";
-import { timeWords } from "./chain.ts";
-import { firmwareWords, sameFirmware } from "./report.ts";
-import { meetsTcb, sameTcb, tcbWords } from "./tcb.ts";
-import type { SnpFacts } from "./verify.ts";
+import { timeWords } from "../validity.ts";
+import { type SnpFacts, hasMigrationAgent, isProvisional } from "./facts.ts";
+import { firmwareWords } from "./report.ts";
+import { meetsTcb, tcbWords } from "./tcb.ts";
 
 const NEXT_OTHER_GUEST =
   "If you changed the guest and know why this differs, put the new value into the policy; otherwise do not connect.";
@@ -43,7 +43,6 @@ function pin(
 
 /** What runs, whose it is, and where. */
 function judgePins({ report, endorsement }: SnpFacts, policy: SnpPolicy, checks: Checks): void {
-  const hex = (bytes: Uint8Array) => toHex(bytes);
   // A digest of zeros means that there is no such key, no such data, or a masked chip: it never meets a pin.
   const present = (bytes: Uint8Array) => (isZero(bytes) ? undefined : toHex(bytes));
   const authorKey = report.authorKeyEnabled ? present(report.authorKeyDigest) : undefined;
@@ -53,7 +52,7 @@ function judgePins({ report, endorsement }: SnpFacts, policy: SnpPolicy, checks:
     "measurement",
     "The launch measurement",
     policy.measurements,
-    hex(report.measurement),
+    toHex(report.measurement),
   );
   pin(
     checks,
@@ -74,12 +73,13 @@ function judgePins({ report, endorsement }: SnpFacts, policy: SnpPolicy, checks:
   pin(checks, "snp.host-data", "hostData", "HOST_DATA", policy.hostData, present(report.hostData));
   pin(checks, "snp.chip-id", "chipId", "The chip (CHIP_ID)", policy.chipIds, present(report.chipId));
   pin(checks, "snp.csp-id", "cspId", "The cloud that AMD lent the key to", policy.cspIds, endorsement.cspId);
-  pin(checks, "snp.family-id", "familyId", "FAMILY_ID", policy.familyIds, hex(report.familyId));
-  pin(checks, "snp.image-id", "imageId", "IMAGE_ID", policy.imageIds, hex(report.imageId));
+  pin(checks, "snp.family-id", "familyId", "FAMILY_ID", policy.familyIds, toHex(report.familyId));
+  pin(checks, "snp.image-id", "imageId", "IMAGE_ID", policy.imageIds, toHex(report.imageId));
 }
 
 /** How the guest was launched. */
-function judgeLaunch({ report }: SnpFacts, policy: SnpPolicy, checks: Checks): void {
+function judgeLaunch(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void {
+  const { report } = facts;
   const { policy: asked, vmpl } = report;
   checks.compare({
     check: "snp.debug",
@@ -91,7 +91,7 @@ function judgeLaunch({ report }: SnpFacts, policy: SnpPolicy, checks: Checks): v
     policyKey: "snp.allowDebug",
     next: "Launch the guest without the DEBUG bit in its policy; for a test machine only, set snp.allowDebug = true.",
   });
-  const movable = asked.migrationAgent || report.reportIdMa.some((byte) => byte !== 0xff);
+  const movable = hasMigrationAgent(facts);
   checks.compare({
     check: "snp.migration-agent",
     met: !movable || policy.allowMigrationAgent,
@@ -171,8 +171,7 @@ function judgePlatform(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void
     policyKey: "snp.minimumLaunchTcb",
     next: "Start the guest again on updated firmware, or lower snp.minimumLaunchTcb.",
   });
-  const committed =
-    sameTcb(tcb.current, tcb.committed) && sameFirmware(report.currentFirmware, report.committedFirmware);
+  const committed = !isProvisional(facts);
   checks.compare({
     check: "snp.provisional-firmware",
     met: committed || policy.allowProvisionalFirmware,

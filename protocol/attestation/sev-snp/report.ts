@@ -2,7 +2,7 @@
 // The parser is strict because part of the structure is not covered by the signature (from 0x2A0 on).
 
 import { isZero, toHex } from "../../bytes.ts";
-import { LittleEndian } from "../tpm/little-endian.ts";
+import { LittleEndianReader } from "../little-endian.ts";
 import { type Cpuid, type EndorsementKind, productOfCpuid } from "./product.ts";
 
 export const SNP_REPORT_SIZE = 1184;
@@ -105,10 +105,10 @@ export interface SnpReport {
 
 /** @throws SealttyError `peer-misbehaved` on anything but 1184 bytes of a known version with nothing in reserved places. */
 export function parseSnpReport(bytes: Uint8Array): SnpReport {
-  const reader = new LittleEndian(bytes, "SEV-SNP report");
+  const reader = new LittleEndianReader(bytes, "SEV-SNP report");
   if (bytes.length !== SNP_REPORT_SIZE) reader.fail("is not 1184 bytes long");
   const reserved = (length: number) => {
-    if (!isZero(reader.take(length))) reader.fail("has something in a reserved place");
+    if (!isZero(reader.bytes(length))) reader.fail("has something in a reserved place");
   };
   const version = reader.u32();
   if (version !== 2 && version !== 3 && version !== 4 && version !== 5) {
@@ -116,37 +116,37 @@ export function parseSnpReport(bytes: Uint8Array): SnpReport {
   }
   const guestSvn = reader.u32();
   const policy = readPolicy(reader);
-  const familyId = reader.take(16);
-  const imageId = reader.take(16);
+  const familyId = reader.bytes(16);
+  const imageId = reader.bytes(16);
   const vmpl = reader.u32();
   if (vmpl > 3) reader.fail("was not asked for by a guest: its VMPL is above 3");
   if (reader.u32() !== ECDSA_P384_SHA384) reader.fail("has an unknown signature algorithm");
-  const currentTcb = reader.take(8);
+  const currentTcb = reader.bytes(8);
   const platform = readPlatform(reader);
   const keys = reader.u32();
   const signingKey = SIGNING_KEYS.get((keys >> 2) & 7);
   if (keys >= 1 << 5 || signingKey === undefined) return reader.fail("names an unknown signing key");
   reserved(4);
-  const reportData = reader.take(64);
-  const measurement = reader.take(48);
-  const hostData = reader.take(32);
-  const idKeyDigest = reader.take(48);
-  const authorKeyDigest = reader.take(48);
-  const reportId = reader.take(32);
-  const reportIdMa = reader.take(32);
-  const reportedTcb = reader.take(8);
+  const reportData = reader.bytes(64);
+  const measurement = reader.bytes(48);
+  const hostData = reader.bytes(32);
+  const idKeyDigest = reader.bytes(48);
+  const authorKeyDigest = reader.bytes(48);
+  const reportId = reader.bytes(32);
+  const reportIdMa = reader.bytes(32);
+  const reportedTcb = reader.bytes(8);
   const cpuid =
     version === 2 ? undefined : { family: reader.u8(), model: reader.u8(), stepping: reader.u8() };
   reserved(cpuid === undefined ? 24 : 21);
-  const chipId = reader.take(64);
+  const chipId = reader.bytes(64);
   if (cpuid !== undefined && productOfCpuid(cpuid) === "Turin" && !isZero(chipId.subarray(8))) {
     reader.fail("has a CHIP_ID that is longer than this processor's");
   }
-  const committedTcb = reader.take(8);
+  const committedTcb = reader.bytes(8);
   const currentFirmware = readFirmware(reader);
   const committedFirmware = readFirmware(reader);
-  const launchTcb = reader.take(8);
-  const mitigations = version === 5 ? [reader.take(8), reader.take(8)].map(hexOfLittleEndian) : [];
+  const launchTcb = reader.bytes(8);
+  const mitigations = version === 5 ? [reader.bytes(8), reader.bytes(8)].map(hexOfLittleEndian) : [];
   reserved(version === 5 ? 152 : 168);
   const signature = readSignature(reader);
   reserved(reader.remaining);
@@ -183,7 +183,7 @@ export function parseSnpReport(bytes: Uint8Array): SnpReport {
   };
 }
 
-function readPolicy(reader: LittleEndian): GuestPolicy {
+function readPolicy(reader: LittleEndianReader): GuestPolicy {
   const { hex, bit } = readFlags(reader, 26, "POLICY");
   const [abiMajor, abiMinor] = [hex.slice(12, 14), hex.slice(14, 16)].map((digits) =>
     Number.parseInt(digits, 16),
@@ -205,7 +205,7 @@ function readPolicy(reader: LittleEndian): GuestPolicy {
   };
 }
 
-function readPlatform(reader: LittleEndian): PlatformInfo {
+function readPlatform(reader: LittleEndianReader): PlatformInfo {
   const { hex, bit } = readFlags(reader, 8, "PLATFORM_INFO"); // bit 6 has no published name, and Turin sets it
   return {
     hex,
@@ -220,24 +220,24 @@ function readPlatform(reader: LittleEndian): PlatformInfo {
 }
 
 /** A 64-bit set of flags of which the first `known` (at most 32) have a meaning. */
-function readFlags(reader: LittleEndian, known: number, name: string) {
-  const raw = reader.take(8);
-  const low = new LittleEndian(raw, name).u32();
+function readFlags(reader: LittleEndianReader, known: number, name: string) {
+  const raw = reader.bytes(8);
+  const low = new LittleEndianReader(raw, name).u32();
   if (low >= 2 ** known || !isZero(raw.subarray(4)))
     reader.fail(`has a ${name} with a bit that has no meaning`);
   return { hex: hexOfLittleEndian(raw), bit: (number: number) => ((low >>> number) & 1) === 1 };
 }
 
-function readFirmware(reader: LittleEndian): FirmwareVersion {
+function readFirmware(reader: LittleEndianReader): FirmwareVersion {
   const [build, minor, major] = [reader.u8(), reader.u8(), reader.u8()];
   if (reader.u8() !== 0) reader.fail("has something in a reserved place");
   return { major, minor, build };
 }
 
-function readSignature(reader: LittleEndian): Uint8Array | undefined {
+function readSignature(reader: LittleEndianReader): Uint8Array | undefined {
   const signature = new Uint8Array(2 * SCALAR);
   for (const at of [0, SCALAR]) {
-    const field = reader.take(72);
+    const field = reader.bytes(72);
     if (!isZero(field.subarray(SCALAR))) reader.fail("has a signature that is longer than the curve's");
     signature.set(field.slice(0, SCALAR).reverse(), at);
   }

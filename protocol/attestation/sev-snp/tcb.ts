@@ -15,6 +15,7 @@ export interface Tcb {
   readonly microcode: number;
 }
 
+/** In the order of a TCB_VERSION from the lowest byte up (Turin's). */
 export const TCB_PARTS = [
   "fmc",
   "bootloader",

@@ -7,33 +7,17 @@ import { parsing, refuse } from "../refusal.ts";
 import type { SnpProduct } from "../roots.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import type { Certificate } from "../x509/certificate.ts";
-import { type CrlFacts, checkChain, firstThatHolds } from "./chain.ts";
+import { checkChain, firstThatHolds } from "./chain.ts";
 import { type Endorsement, parseEndorsement } from "./endorsement.ts";
+import type { SnpFacts } from "./facts.ts";
 import { type Pool, poolOf } from "./pool.ts";
-import { type EndorsementKind, LEAF_NAMES, productOfCpuid } from "./product.ts";
+import { type EndorsementKind, LEAF_NAMES, productOfCpuid, rootName } from "./product.ts";
 import { type SnpReport, parseSnpReport } from "./report.ts";
-import { type Tcb, decodeTcb, encodeTcb, tcbParts, tcbWords } from "./tcb.ts";
+import { decodeTcb, encodeTcb, tcbParts, tcbWords } from "./tcb.ts";
 
+export type { SnpFacts } from "./facts.ts";
 export { judgeSnp } from "./judge.ts";
 export { reportSnp } from "./words.ts";
-
-/** A report that genuine AMD firmware signed; nothing about whether it is the owner's guest, or fresh. */
-export interface SnpFacts {
-  readonly report: SnpReport;
-  readonly product: SnpProduct;
-  /** Whose key signed, and what AMD says of it. */
-  readonly endorsement: Endorsement;
-  /** `reported` is that of the endorsement. */
-  readonly tcb: {
-    readonly current: Tcb;
-    readonly reported: Tcb;
-    readonly committed: Tcb;
-    readonly launch: Tcb;
-  };
-  /** SHA-256 of the root's SubjectPublicKeyInfo, hex. */
-  readonly root: string;
-  readonly crl: CrlFacts | "absent";
-}
 
 interface Candidate {
   readonly certificate: Certificate;
@@ -60,8 +44,11 @@ export async function checkSnp(
   const pool = poolOf(certificateTable, collateral, context);
   const { fitting, closest, difference } = candidatesFor(parsed, product, pool);
   if (difference !== undefined) {
-    // A certificate that AMD never made is the worse news: its contents do not count.
-    await checkChain(closest.certificate, closest.endorsement, pool, context);
+    // A certificate that AMD never made is the worse news: its contents do not count. Of another product there is no root
+    // to ask, and that it is of another product is news enough.
+    const name = rootName(closest.endorsement.product);
+    if (pool.certificates.some(({ subjectCommonName }) => subjectCommonName === name))
+      await checkChain(closest.certificate, closest.endorsement, pool, context);
     refuse(difference.check, difference.problem, difference.expected, difference.found, NEXT_CERTIFICATE);
   }
   const { candidate, chain } = await firstThatHolds(

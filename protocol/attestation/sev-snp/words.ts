@@ -4,11 +4,11 @@ import { isZero, toHex } from "../../bytes.ts";
 import type { EvidenceReport } from "../appraised-report.ts";
 import { SNP_DEFAULTS, type SnpPolicy } from "../policy/model.ts";
 import type { CheckedLine, ClaimedValue } from "../verified-guest.ts";
-import { timeWords } from "./chain.ts";
+import { timeWords } from "../validity.ts";
+import { type SnpFacts, hasMigrationAgent, isProvisional } from "./facts.ts";
 import { intermediateName, rootName } from "./product.ts";
-import { type GuestPolicy, firmwareWords, sameFirmware } from "./report.ts";
-import { minimumOf, sameTcb, tcbWords } from "./tcb.ts";
-import type { SnpFacts } from "./verify.ts";
+import { type GuestPolicy, firmwareWords } from "./report.ts";
+import { minimumOf, tcbWords } from "./tcb.ts";
 
 export function reportSnp(facts: SnpFacts): EvidenceReport {
   const { report, product, endorsement } = facts;
@@ -43,16 +43,6 @@ export function reportSnp(facts: SnpFacts): EvidenceReport {
 /** CHIP_ID without the zeros that Turin's ends with. */
 function chipWords({ report, endorsement, product }: SnpFacts): string {
   return toHex(report.chipId.subarray(0, endorsement.hwId?.length ?? (product === "Turin" ? 8 : 64)));
-}
-
-function isProvisional({ report, tcb }: SnpFacts): boolean {
-  return !(
-    sameTcb(tcb.current, tcb.committed) && sameFirmware(report.currentFirmware, report.committedFirmware)
-  );
-}
-
-function hasMigrationAgent({ report }: SnpFacts): boolean {
-  return report.policy.migrationAgent || report.reportIdMa.some((byte) => byte !== 0xff);
 }
 
 function verifiedLines(facts: SnpFacts): CheckedLine[] {

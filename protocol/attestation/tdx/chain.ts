@@ -6,13 +6,13 @@ import { parsing, refuse } from "../refusal.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import { type Certificate, isSignedBy, isValidAt, parseCertificate } from "../x509/certificate.ts";
 import { pemCertificates } from "../x509/pem.ts";
-import { dateWords } from "./json-fields.ts";
+import { timeWords } from "../validity.ts";
 import type { PckFacts } from "./pck.ts";
 
 const ROOT_NAME = "Intel SGX Root CA";
 const LEAF_NAME = "Intel SGX PCK Certificate";
-const SIGNER_NAME = "Intel SGX TCB Signing";
-const CA_NAMES: Readonly<Record<PckFacts["ca"], string>> = {
+export const SIGNER_NAME = "Intel SGX TCB Signing";
+export const CA_NAMES: Readonly<Record<PckFacts["ca"], string>> = {
   Platform: "Intel SGX PCK Platform CA",
   Processor: "Intel SGX PCK Processor CA",
 };
@@ -89,8 +89,8 @@ export async function requirePckChain(pem: Uint8Array, context: VerifyContext): 
     refuse(
       "tdx.pck-validity",
       "A certificate of the PCK chain is expired or not yet valid",
-      `valid at ${dateWords(context.now)}`,
-      `${nameWords(certificate)}: ${dateWords(certificate.notBefore)} to ${dateWords(certificate.notAfter)}`,
+      `valid at ${timeWords(context.now)}`,
+      `${nameWords(certificate)}: ${timeWords(certificate.notBefore)} to ${timeWords(certificate.notAfter)}`,
       NEXT_CLOCK,
     );
   }
@@ -144,8 +144,8 @@ export async function requireTcbSigners(
     refuse(
       "tdx.tcb-signing-validity",
       "The TCB signing certificate is expired or not yet valid",
-      `valid at ${dateWords(context.now)}`,
-      named.map(({ notBefore, notAfter }) => `${dateWords(notBefore)} to ${dateWords(notAfter)}`).join(", "),
+      `valid at ${timeWords(context.now)}`,
+      named.map(({ notBefore, notAfter }) => `${timeWords(notBefore)} to ${timeWords(notAfter)}`).join(", "),
       "Fetch the TDX collateral anew, and see that this machine's clock is right.",
     );
   }

@@ -4,11 +4,12 @@
 import { equalBytes, textOf, toHex } from "../../bytes.ts";
 import type { Collateral } from "../collateral.ts";
 import { parsing, refuse } from "../refusal.ts";
+import { isWithin, timeWords } from "../validity.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import { type RevocationList, isCrlSignedBy, parseCrl } from "../x509/crl.ts";
 import type { PckChain, TcbSigners } from "./chain.ts";
-import { JsonObject, dateWords } from "./json-fields.ts";
+import { JsonObject } from "./json-fields.ts";
 import type { PckFacts } from "./pck.ts";
 import { type QeIdentity, readQeIdentity } from "./qe-identity.ts";
 import { type SignedJson, parseSignedJson } from "./signed-json.ts";
@@ -124,13 +125,12 @@ function peek(
 function requireCurrent(found: Candidates, context: VerifyContext): Candidates {
   const stale: string[] = [];
   const current = <T>(words: string, candidates: readonly Candidate<T>[]) => {
-    const good = candidates.filter(
-      ({ from, until }) =>
-        from <= context.now + context.clockSkew && context.now - context.clockSkew <= until,
+    const good = candidates.filter(({ from, until }) =>
+      isWithin(from, until, context.now, context.clockSkew),
     );
     if (good.length === 0)
       stale.push(
-        `${words} ${candidates.map(({ from, until }) => `${dateWords(from)} to ${dateWords(until)}`).join(", ")}`,
+        `${words} ${candidates.map(({ from, until }) => `${timeWords(from)} to ${timeWords(until)}`).join(", ")}`,
       );
     return good;
   };
@@ -144,7 +144,7 @@ function requireCurrent(found: Candidates, context: VerifyContext): Candidates {
     refuse(
       "tdx.collateral-date",
       "Collateral is outdated, or not valid yet",
-      `valid at ${dateWords(context.now)}`,
+      `valid at ${timeWords(context.now)}`,
       stale.join("; "),
       `See that this machine's clock is right. ${NEXT_FETCH}`,
     );

@@ -2,6 +2,7 @@
 // SealttyError `peer-misbehaved`; `what` names the structure in errors and is never taken from it.
 
 import { fromHex } from "../../bytes.ts";
+import { timeWords } from "../validity.ts";
 import { malformed } from "./signed-json.ts";
 
 /** One object of Intel's JSON. */
@@ -68,7 +69,7 @@ export class JsonObject {
     ];
     const time = Date.UTC(year, month - 1, day, hour, minute, second);
     // Date.UTC carries 31 February over into March.
-    if (year < 1970 || dateWords(time) !== value) this.#fail(`has a ${name} that no calendar has`);
+    if (year < 1970 || timeWords(time) !== value) this.#fail(`has a ${name} that no calendar has`);
     return time;
   }
 
@@ -110,9 +111,4 @@ export class JsonObject {
   #fail(problem: string): never {
     malformed(this.#what, problem);
   }
-}
-
-/** `2025-06-19T10:16:03Z`, UTC. */
-export function dateWords(time: number): string {
-  return new Date(time).toISOString().replace(/\.000Z$/, "Z");
 }

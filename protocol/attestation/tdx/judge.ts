@@ -3,7 +3,8 @@
 import { isZero, toHex } from "../../bytes.ts";
 import { NO_SERVICE_TD, type TdxPolicy } from "../policy/model.ts";
 import type { Checks } from "../refusal.ts";
-import { dateWords } from "./json-fields.ts";
+import { timeWords } from "../validity.ts";
+import { rtmrMeaning } from "./rtmr.ts";
 import type { TdxFacts } from "./verify.ts";
 
 /** Bits of TDATTRIBUTES (Intel TDX module ABI specification, "ATTRIBUTES"). */
@@ -82,13 +83,7 @@ function pinnedFields({ body, pck }: TdxFacts, policy: TdxPolicy): readonly Pinn
   return [
     field("mrtd", "mrtd", "The measurement of the firmware (MRTD)", policy.mrtd, body.mrTd),
     ...body.rtmrs.map((value, i) =>
-      field(
-        "rtmr",
-        `rtmrs.${i}`,
-        `RTMR${i} (${RTMR_MEANINGS[i] as string})`,
-        policy.rtmrs.get(i) ?? [],
-        value,
-      ),
+      field("rtmr", `rtmrs.${i}`, `RTMR${i} (${rtmrMeaning(i)})`, policy.rtmrs.get(i) ?? [], value),
     ),
     field("mrseam", "mrSeam", "The TDX module's measurement (MRSEAM)", policy.mrSeam, body.mrSeam),
     field("mrconfigid", "mrConfigId", "MRCONFIGID", policy.mrConfigId, body.mrConfigId),
@@ -105,14 +100,6 @@ function pinnedFields({ body, pck }: TdxFacts, policy: TdxPolicy): readonly Pinn
     },
   ];
 }
-
-/** What extends each register: the TDVF design guide's mapping. */
-export const RTMR_MEANINGS = [
-  "firmware configuration",
-  "boot loader and kernel",
-  "kernel command line and initrd",
-  "what the running system extends",
-] as const;
 
 function judgeTcbStatus(facts: TdxFacts, policy: TdxPolicy, checks: Checks): void {
   const parts = `platform ${facts.platformStatus}, TDX module ${facts.moduleStatus ?? "1.0"}, quoting enclave ${facts.qeStatus}`;
@@ -143,7 +130,7 @@ function judgeTcbStatus(facts: TdxFacts, policy: TdxPolicy, checks: Checks): voi
   checks.compare({
     check: "tdx.tcb-evaluation",
     met: facts.tcbEvaluationDataNumber >= policy.minimumTcbEvaluation,
-    words: `Intel's TCB data is of evaluation ${facts.tcbEvaluationDataNumber}, valid until ${dateWords(facts.lifetimes.tcbInfo.until)}`,
+    words: `Intel's TCB data is of evaluation ${facts.tcbEvaluationDataNumber}, valid until ${timeWords(facts.lifetimes.tcbInfo.until)}`,
     problem: "Intel's TCB data is of an older evaluation than the policy demands",
     expected: `at least ${policy.minimumTcbEvaluation}`,
     found: `${facts.tcbEvaluationDataNumber}`,

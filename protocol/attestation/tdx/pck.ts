@@ -5,7 +5,7 @@ import { DerReader, TAG } from "../x509/der.ts";
 import type { Certificate } from "../x509/certificate.ts";
 import { toHex } from "../../bytes.ts";
 
-export const SGX_EXTENSION = "1.2.840.113741.1.13.1";
+const SGX_EXTENSION = "1.2.840.113741.1.13.1";
 const WHAT = "SGX extension of the PCK certificate";
 const COMPONENTS = 16;
 

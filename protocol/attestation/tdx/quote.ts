@@ -1,7 +1,8 @@
 // The bytes of a TDX quote, versions 4 and 5 (Intel TDX DCAP Quoting Library API, appendix A.3 and A.4). Little-endian.
 // What is a quote of another kind is told apart from what is malformed: the words for people differ.
 
-import { Reader, isZero, toHex } from "../../bytes.ts";
+import { isZero, toHex } from "../../bytes.ts";
+import { LittleEndianReader } from "../little-endian.ts";
 
 const TEE_TYPE_TDX = 0x81;
 const KEY_TYPE_P256 = 2;
@@ -87,10 +88,10 @@ export function parseTdxQuote(bytes: Uint8Array): ParsedQuote {
       "a CBOR web token",
     );
   }
-  const reader: Reader = new Reader(bytes, "TDX quote");
-  const version = u16(reader);
-  const keyType = u16(reader);
-  const teeType = u32(reader);
+  const reader: LittleEndianReader = new LittleEndianReader(bytes, "TDX quote");
+  const version = reader.u16();
+  const keyType = reader.u16();
+  const teeType = reader.u32();
   if (version !== 4 && version !== 5)
     return unsupported(
       "tdx.quote-version",
@@ -115,23 +116,26 @@ export function parseTdxQuote(bytes: Uint8Array): ParsedQuote {
   const signatureData = sized(reader, "signature data");
   const rest = reader.rest();
   if (rest.length > MAX_TRAILING || !isZero(rest)) reader.fail("is followed by other bytes");
-  const data: Reader = new Reader(signatureData, "Signature data of the TDX quote");
+  const data: LittleEndianReader = new LittleEndianReader(signatureData, "Signature data of the TDX quote");
   const signature = data.bytes(64);
   const attestationKey = data.bytes(64);
-  const outerType = u16(data);
+  const outerType = data.u16();
   const outer = sized(data, "certification data");
   data.end();
   if (outerType !== CERTIFICATION_QE_REPORT)
     return unsupported("tdx.certification-data", "The quote carries no QE report", `type ${outerType}`);
 
-  const certification: Reader = new Reader(outer, "Certification data of the TDX quote");
+  const certification: LittleEndianReader = new LittleEndianReader(
+    outer,
+    "Certification data of the TDX quote",
+  );
   const qeReport = parseQeReport(certification.bytes(384));
   const qeReportSignature = certification.bytes(64);
-  const authLength = u16(certification);
+  const authLength = certification.u16();
   if (authLength > MAX_AUTH_DATA)
     certification.fail(`has more than ${MAX_AUTH_DATA} bytes of authentication data`);
   const authData = certification.bytes(authLength);
-  const innerType = u16(certification);
+  const innerType = certification.u16();
   const pckChain = sized(certification, "certificates");
   certification.end();
   if (innerType !== CERTIFICATION_PCK_CHAIN) {
@@ -158,22 +162,22 @@ export function parseTdxQuote(bytes: Uint8Array): ParsedQuote {
 }
 
 /** A COSE_Sign1 array or any CBOR tag; a quote of version 4 or 5 begins with that number. */
-function looksLikeCwt(bytes: Uint8Array): boolean {
+export function looksLikeCwt(bytes: Uint8Array): boolean {
   const first = bytes[0] ?? 0;
   return first === 0x84 || (first >= 0xc0 && first <= 0xdb);
 }
 
 /** @returns undefined for an SGX enclave's body. */
-function parseDescribedBody(reader: Reader): TdxBody | undefined {
-  const type = u16(reader);
-  const size = u32(reader);
+function parseDescribedBody(reader: LittleEndianReader): TdxBody | undefined {
+  const type = reader.u16();
+  const size = reader.u32();
   if (type === 1) return undefined;
   const kind = type === 2 ? "td-1.0" : type === 3 ? "td-1.5" : reader.fail("has a body of an unknown type");
   if (size !== BODY_SIZES[kind]) reader.fail("has a body whose size does not match its type");
   return parseBody(kind, reader);
 }
 
-function parseBody(kind: TdxBody["kind"], reader: Reader): TdxBody {
+function parseBody(kind: TdxBody["kind"], reader: LittleEndianReader): TdxBody {
   const field = (length: number) => reader.bytes(length);
   return {
     kind,
@@ -210,19 +214,9 @@ function unsupported(check: UnsupportedQuote["check"], problem: string, found: s
   return { supported: false, unsupported: { check, problem, found } };
 }
 
-function u16(reader: Reader): number {
-  const low = reader.u8();
-  return low | (reader.u8() << 8);
-}
-
-function u32(reader: Reader): number {
-  const low = u16(reader);
-  return low + u16(reader) * 0x10000;
-}
-
 /** u32 length, then that many bytes: a view, so a huge length allocates nothing. */
-function sized(reader: Reader, what: string): Uint8Array {
-  const length = u32(reader);
+function sized(reader: LittleEndianReader, what: string): Uint8Array {
+  const length = reader.u32();
   if (length > reader.remaining) reader.fail(`ends inside its ${what}`);
   return reader.bytes(length);
 }

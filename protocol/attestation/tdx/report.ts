@@ -6,8 +6,9 @@ import type { EvidenceReport } from "../appraised-report.ts";
 import { NO_SERVICE_TD, TDX_DEFAULTS, type TdxPolicy } from "../policy/model.ts";
 import { reportCcEventLog } from "../tpm/event-log.ts";
 import type { CheckedLine, ClaimedValue } from "../verified-guest.ts";
-import { RTMR_MEANINGS, TD_ATTRIBUTES, bitsOf } from "./judge.ts";
-import { dateWords } from "./json-fields.ts";
+import { TD_ATTRIBUTES, bitsOf } from "./judge.ts";
+import { rtmrMeaning } from "./rtmr.ts";
+import { timeWords } from "../validity.ts";
 import type { TdxFacts } from "./verify.ts";
 
 /** @param eventLog - the CC event log that came with the evidence; it proves nothing beyond the RTMRs that it reproduces. */
@@ -46,7 +47,7 @@ function valuesOf({ body, pck, status, tcbEvaluationDataNumber }: TdxFacts): rea
     ...body.rtmrs.map(
       (value, i): ClaimedValue => ({
         name: `tdx.rtmr${i}`,
-        words: `RTMR${i}: ${RTMR_MEANINGS[i] as string}`,
+        words: `RTMR${i}: ${rtmrMeaning(i)}`,
         value: toHex(value),
         scope: i === 3 ? "boot" : "lasting",
       }),
@@ -117,7 +118,7 @@ function notVerifiedOf({ body, pck, lifetimes }: TdxFacts): readonly string[] {
   const until = Math.min(...Object.values(lifetimes).map((lifetime) => lifetime.until));
   const lines = [
     "Whether somebody holds the machine in his hands: keys of TDX platforms have been extracted by devices on the memory bus",
-    `What Intel has found out since its collateral was made; the first part of it is valid until ${dateWords(until)}`,
+    `What Intel has found out since its collateral was made; the first part of it is valid until ${timeWords(until)}`,
   ];
   if (body.td15 === undefined) lines.push("Whether a service TD is bound: a TD 1.0 report does not say");
   if (pck.piid === undefined) lines.push("Which platform this is: its certificate has no instance id");

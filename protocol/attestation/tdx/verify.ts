@@ -17,7 +17,7 @@ import {
   requireQeIdentity,
   requireTcbInfo,
 } from "./collateral.ts";
-import { dateWords } from "./json-fields.ts";
+import { timeWords } from "../validity.ts";
 import { type PckFacts, readPckFacts } from "./pck.ts";
 import { type QeIdentity, qeMismatch } from "./qe-identity.ts";
 import { type TdxBody, type TdxQuote, parseTdxQuote } from "./quote.ts";
@@ -210,7 +210,7 @@ function linesOf(
     {
       check: "tdx.revocation",
       words: "Intel has revoked none of the certificates",
-      value: `lists until ${dateWords(Math.min(rootCrl.nextUpdate, pckCrl.nextUpdate))}`,
+      value: `lists until ${timeWords(Math.min(rootCrl.nextUpdate, pckCrl.nextUpdate))}`,
     },
     {
       check: "tdx.module",

@@ -4,7 +4,7 @@
 import { concat, isZero } from "../../bytes.ts";
 import { SealttyError } from "../../errors.ts";
 import { MAX_EVENT_LOG } from "../../limits.ts";
-import { LittleEndian, startsWith } from "./little-endian.ts";
+import { LittleEndianReader, startsWith } from "../little-endian.ts";
 import { BANKS, type BankName, MAX_PCR, bankOfAlgorithm } from "./pcr.ts";
 
 const WHAT = "Event log";
@@ -35,12 +35,12 @@ export type EventLog =
 export function parseEventLog(bytes: Uint8Array): EventLog {
   if (bytes.length === 0) return { format: "empty" };
   if (bytes.length > MAX_EVENT_LOG) fail("is longer than 512 KiB");
-  const reader = new LittleEndian(bytes, WHAT);
+  const reader = new LittleEndianReader(bytes, WHAT);
   // Both formats begin with an event of the old shape; only the new one says so in its data.
   reader.u32(); // PCR 0
   const type = reader.u32();
-  const digest = reader.take(20);
-  const header = reader.take(reader.u32());
+  const digest = reader.bytes(20);
+  const header = reader.bytes(reader.u32());
   if (type !== EV_NO_ACTION || !startsWith(header, "Spec ID Event03\0")) {
     if (type <= 0x13 || (type >= 0x80000000 && type <= 0x800000ff)) return { format: "legacy-sha1" };
     return fail("begins with neither of the known headers");
@@ -62,13 +62,13 @@ export function parseEventLog(bytes: Uint8Array): EventLog {
       const alg = reader.u16();
       const size = sizes.get(alg);
       if (size === undefined) return fail("has a digest of an algorithm that its header did not announce");
-      const value = reader.take(size);
+      const value = reader.bytes(size);
       const bank = bankOfAlgorithm(alg);
       if (bank === undefined) continue; // an SM3 bank, say: its length is known, nobody asks for it
       if (digests.has(bank)) fail("has two digests of one algorithm in an event");
       digests.set(bank, value);
     }
-    events.push({ index, type: eventType, digests, data: reader.take(reader.u32()) });
+    events.push({ index, type: eventType, digests, data: reader.bytes(reader.u32()) });
   }
   const banks = [...sizes.keys()].map(bankOfAlgorithm).filter((bank) => bank !== undefined);
   return { format: "crypto-agile", banks, events };
@@ -76,8 +76,8 @@ export function parseEventLog(bytes: Uint8Array): EventLog {
 
 /** TCG_EfiSpecIdEvent. @returns digest sizes by TPM_ALG_ID. */
 function parseAlgorithms(header: Uint8Array): Map<number, number> {
-  const reader = new LittleEndian(header, WHAT);
-  reader.take(24); // signature, platform class, version, size of UINTN
+  const reader = new LittleEndianReader(header, WHAT);
+  reader.bytes(24); // signature, platform class, version, size of UINTN
   const count = reader.u32();
   if (count === 0 || count > MAX_ALGORITHMS) fail("announces an impossible number of algorithms");
   const sizes = new Map<number, number>();
@@ -91,7 +91,7 @@ function parseAlgorithms(header: Uint8Array): Map<number, number> {
     if (sizes.has(alg)) fail("announces one algorithm twice");
     sizes.set(alg, size);
   }
-  reader.take(reader.u8()); // vendor information
+  reader.bytes(reader.u8()); // vendor information
   if (reader.remaining !== 0) fail("has bytes left over in its header");
   return sizes;
 }

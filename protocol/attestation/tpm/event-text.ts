@@ -2,7 +2,7 @@
 // says which lines are proven. TCG PC Client Platform Firmware Profile §10.2; UEFI 2.10 §10 (device paths)
 
 import type { LogEvent } from "./event-log-format.ts";
-import { LittleEndian } from "./little-endian.ts";
+import { LittleEndianReader } from "../little-endian.ts";
 
 const MAX_TEXT = 160;
 const MAX_PATH_NODES = 32;
@@ -102,61 +102,61 @@ function words({ type, data }: LogEvent): string {
 /** EV_SEPARATOR: where one part of the boot hands over to the next, or says that it failed. */
 function separator(data: Uint8Array): string {
   if (data.length !== 4) return safeText(data);
-  const value = new LittleEndian(data, "Separator").u32();
+  const value = new LittleEndianReader(data, "Separator").u32();
   if (value === 0 || value === 0xffffffff) return "end of a phase";
   return value === 1 ? "a firmware error" : "";
 }
 
 /** TCG_PCClientTaggedEvent: u32 id, u32 size, data. */
 function tagged(data: Uint8Array): string {
-  const reader = new LittleEndian(data, "Tagged event");
+  const reader = new LittleEndianReader(data, "Tagged event");
   const name = TAGS.get(reader.u32());
-  const text = safeText(reader.take(reader.u32()));
+  const text = safeText(reader.bytes(reader.u32()));
   if (name === undefined) return text;
   return text === "" ? name : `${name}: ${text}`;
 }
 
 /** UEFI_VARIABLE_DATA: vendor GUID, u64 characters, u64 bytes, name in UTF-16, value. */
 function variable(data: Uint8Array): string {
-  const reader = new LittleEndian(data, "Variable");
-  reader.take(16);
+  const reader = new LittleEndianReader(data, "Variable");
+  reader.bytes(16);
   const characters = reader.u32();
   if (reader.u32() !== 0 || characters > 256) return "";
   const size = reader.u32();
   if (reader.u32() !== 0) return "";
-  const name = safeText(reader.take(2 * characters));
-  const value = reader.take(Math.min(size, reader.remaining));
+  const name = safeText(reader.bytes(2 * characters));
+  const value = reader.bytes(Math.min(size, reader.remaining));
   if (value.length === 1) return `${name} = ${value[0]}`;
   if (!/^Boot[0-9A-F]{4}$/.test(name)) return name;
-  const option = new LittleEndian(value, "Boot option"); // EFI_LOAD_OPTION: attributes, length of path, description
-  option.take(6);
+  const option = new LittleEndianReader(value, "Boot option"); // EFI_LOAD_OPTION: attributes, length of path, description
+  option.bytes(6);
   return `${name}: ${utf16(option.rest())}`;
 }
 
 /** UEFI_IMAGE_LOAD_EVENT: address, length, link-time address, length of the path (u64 each), device path. */
 function image(data: Uint8Array): string {
-  const reader = new LittleEndian(data, "Image event");
-  reader.take(24);
+  const reader = new LittleEndianReader(data, "Image event");
+  reader.bytes(24);
   const size = reader.u32();
   if (reader.u32() !== 0) return "";
-  return devicePath(reader.take(size));
+  return devicePath(reader.bytes(size));
 }
 
 /** UEFI_PLATFORM_FIRMWARE_BLOB2 and the like begin with u8 length and a description. */
 function described(data: Uint8Array): Uint8Array {
-  const reader = new LittleEndian(data, "Described event");
-  return reader.take(reader.u8());
+  const reader = new LittleEndianReader(data, "Described event");
+  return reader.bytes(reader.u8());
 }
 
 function devicePath(bytes: Uint8Array): string {
-  const reader = new LittleEndian(bytes, "Device path");
+  const reader = new LittleEndianReader(bytes, "Device path");
   const nodes: string[] = [];
   while (reader.remaining > 0 && nodes.length < MAX_PATH_NODES) {
     const type = reader.u8();
     const subtype = reader.u8();
     const length = reader.u16();
     if (length < 4) break;
-    const body = reader.take(length - 4);
+    const body = reader.bytes(length - 4);
     if (type === 0x7f) break;
     nodes.push(pathNode(type, subtype, body));
   }
@@ -164,7 +164,7 @@ function devicePath(bytes: Uint8Array): string {
 }
 
 function pathNode(type: number, subtype: number, body: Uint8Array): string {
-  const reader = new LittleEndian(body, "Device path node");
+  const reader = new LittleEndianReader(body, "Device path node");
   switch (256 * type + subtype) {
     case 0x0101: {
       const [fn, device] = [reader.u8(), reader.u8()];
@@ -200,7 +200,7 @@ function pathNode(type: number, subtype: number, body: Uint8Array): string {
 }
 
 function guid(bytes: Uint8Array): string {
-  const reader = new LittleEndian(bytes, "GUID");
+  const reader = new LittleEndianReader(bytes, "GUID");
   const hex = (value: number, digits: number) => value.toString(16).padStart(digits, "0");
   const head = `${hex(reader.u32(), 8)}-${hex(reader.u16(), 4)}-${hex(reader.u16(), 4)}`;
   let tail = "";

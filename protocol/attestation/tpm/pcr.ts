@@ -15,7 +15,7 @@ export type BankName = keyof typeof BANKS;
 export const MAX_PCR = 23;
 const MAX_SELECTIONS = 8;
 /** Values in one quote: every PCR of four banks. */
-export const MAX_PCR_VALUES = 96;
+const MAX_PCR_VALUES = 96;
 
 export interface PcrSelection {
   readonly bank: BankName;
@@ -142,3 +142,8 @@ export function pcrMeaning(index: number): string {
   if (index === 23) return "applications";
   return MEANINGS[index] ?? "dynamic launch";
 }
+
+/** Anyone in the guest can set these back, so their values prove nothing. */
+export const RESETTABLE_PCRS: ReadonlySet<number> = new Set([16, 23]);
+/** Those that software measures the kernel into: without one of them nothing is said about what was started. */
+export const KERNEL_PCRS: ReadonlySet<number> = new Set([4, 8, 9, 11]);

@@ -11,7 +11,15 @@ import type { CheckedLine, ClaimedValue } from "../verified-guest.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import { TPM_GENERATED, TPM_ST_ATTEST_QUOTE, type TpmAttest, parseAttest } from "./attest.ts";
 import { type EventLogReport, reportEventLog } from "./event-log.ts";
-import { type PcrSelection, type PcrValue, coversExactly, pcrDigestOf, pcrMeaning } from "./pcr.ts";
+import {
+  KERNEL_PCRS,
+  type PcrSelection,
+  type PcrValue,
+  RESETTABLE_PCRS,
+  coversExactly,
+  pcrDigestOf,
+  pcrMeaning,
+} from "./pcr.ts";
 import { TPM_ALG, algorithmWords } from "./public.ts";
 import type { TpmQuote } from "./quote.ts";
 import { parseSignature } from "./signature.ts";
@@ -52,10 +60,8 @@ const SCHEMES: ReadonlyMap<number, { algorithm: HardwareSignatureAlgorithm; word
 export const NEXT_CHANGED =
   "Connect again; if it stays, something between you and the guest changes the evidence, or the guest's TPM is broken.";
 
-/** PCRs that every look finds different (10, IMA) or that any software resets (16, 23): neither saved nor compared later. */
-const PASSING: ReadonlySet<number> = new Set([10, 16, 23]);
-/** PCRs that software measures the kernel into. */
-const SAYS_WHAT_BOOTED: ReadonlySet<number> = new Set([4, 8, 9, 11]);
+/** PCRs that every look finds different (10, IMA) or that any software resets: neither saved nor compared later. */
+const PASSING: ReadonlySet<number> = new Set([10, ...RESETTABLE_PCRS]);
 
 export function schemeWords(scheme: number): string {
   return SCHEMES.get(scheme)?.words ?? algorithmWords(scheme);
@@ -151,7 +157,7 @@ export function quotedBank(facts: Pick<QuotedFacts, "pcrs">): PinnableBank {
     "The quote covers no PCR that a policy could pin",
     "PCRs of the sha256 or sha384 bank",
     "none",
-    "Have sealttyd quote the PCRs of the boot, in its default configuration 0-9, 11, 12 and 14 of sha256.",
+    "Have sealttyd quote the PCRs of the boot, in its default configuration 0 to 9 of sha256.",
   );
 }
 
@@ -202,7 +208,7 @@ export function judgePcrs(
     });
   }
   const measured = pinned.some(
-    ([index]) => SAYS_WHAT_BOOTED.has(index) && !isZero(valueOf(facts, bank, index) ?? new Uint8Array()),
+    ([index]) => KERNEL_PCRS.has(index) && !isZero(valueOf(facts, bank, index) ?? new Uint8Array()),
   );
   if (!measured) {
     checks.warn("The policy pins no PCR that says which kernel was started (4, 8, 9 or 11, measured)");

@@ -3,6 +3,7 @@
 
 import { equalBytes } from "../../bytes.ts";
 import type { HardwareKey, SignatureVerifier } from "../../crypto/signatures.ts";
+import { isWithin } from "../validity.ts";
 import {
   type CertificateSignatureAlgorithm,
   type KeyKind,
@@ -16,7 +17,7 @@ import { DerReader, TAG, asciiOf, explicitTag } from "./der.ts";
 /** Bytes of one certificate; vendors' have at most 2 KiB. */
 export const MAX_CERTIFICATE = 16 * 1024;
 /** Content of a serial number: 20 bytes (RFC 5280 §4.1.2.2) and a sign byte. */
-export const MAX_SERIAL = 21;
+const MAX_SERIAL = 21;
 const MAX_EXTENSIONS = 32;
 const MAX_NAME_PARTS = 16;
 const MAX_COMMON_NAME = 128;
@@ -28,7 +29,7 @@ const BASIC_CONSTRAINTS = "2.5.29.19";
 const UNDERSTOOD: ReadonlySet<string> = new Set([KEY_USAGE, BASIC_CONSTRAINTS]);
 
 /** RFC 5280 §4.2.1.3, in the order of the bits. */
-export const KEY_USAGES = [
+const KEY_USAGES = [
   "digitalSignature",
   "contentCommitment",
   "keyEncipherment",
@@ -152,7 +153,7 @@ export function isValidAt(
   now: number,
   skew: number,
 ): boolean {
-  return certificate.notBefore <= now + skew && now - skew <= certificate.notAfter;
+  return isWithin(certificate.notBefore, certificate.notAfter, now, skew);
 }
 
 /** An extension that its maker wants honoured and that nobody here knows. */

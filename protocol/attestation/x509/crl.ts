@@ -3,6 +3,7 @@
 import { equalBytes, toHex } from "../../bytes.ts";
 import type { SignatureVerifier } from "../../crypto/signatures.ts";
 import { MAX_COLLATERAL_PIECE } from "../../limits.ts";
+import { isWithin } from "../validity.ts";
 import {
   type CertificateSignatureAlgorithm,
   fitsKey,
@@ -144,5 +145,5 @@ export function isCrlCurrent(
   now: number,
   skew: number,
 ): boolean {
-  return crl.thisUpdate <= now + skew && now - skew <= crl.nextUpdate;
+  return isWithin(crl.thisUpdate, crl.nextUpdate, now, skew);
 }

@@ -1,19 +1,15 @@
 // Textual encoding of certificates, strictly: nothing between the blocks, canonical base64 in them. RFC 7468
 
 import { SealttyError } from "../../errors.ts";
+import { decodeBase64 } from "../../user-auth/base64.ts";
 
 /** Certificates that one text may hold. */
-export const MAX_PEM_CERTIFICATES = 16;
+const MAX_PEM_CERTIFICATES = 16;
 /** Bytes of the whole text. */
 export const MAX_PEM_TEXT = 64 * 1024;
 
 const BLOCK = /-----BEGIN CERTIFICATE-----\r?\n((?:[A-Za-z0-9+/=]{1,76}\r?\n)+)-----END CERTIFICATE-----/y;
 const SPACE = /[ \t\r\n]*/y;
-const CANONICAL = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
-const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const VALUES: ReadonlyMap<string, number> = new Map(
-  Array.from(ALPHABET, (character, value) => [character, value]),
-);
 
 /**
  * @param text - at most 64 KiB: CERTIFICATE blocks with white space between them; zero bytes may follow the last (Intel's
@@ -29,7 +25,7 @@ export function pemCertificates(text: Uint8Array): Uint8Array[] {
     BLOCK.lastIndex = at;
     const body = BLOCK.exec(ascii)?.[1];
     if (body === undefined) return fail("have something else than certificate blocks");
-    found.push(decodeBase64(body.replace(/[\r\n]/g, "")));
+    found.push(decodeBase64(body.replace(/[\r\n]/g, "")) ?? fail("have base64 that is malformed"));
     at = skipSpace(ascii, BLOCK.lastIndex);
   }
   if (found.length === 0) fail("are none");
@@ -52,22 +48,6 @@ function asciiText(bytes: Uint8Array): string {
     text += String.fromCharCode(byte);
   }
   return text;
-}
-
-function decodeBase64(text: string): Uint8Array {
-  if (!CANONICAL.test(text)) fail("have base64 that is malformed");
-  const length = (text.length / 4) * 3 - (text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0);
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (let i = 0; i < text.length; i += 4) {
-    let group = 0;
-    for (let j = 0; j < 4; j++) group = group * 64 + (VALUES.get(text[i + j] as string) ?? 0);
-    for (const byte of [group >> 16, (group >> 8) & 0xff, group & 0xff]) {
-      if (at < length) bytes[at++] = byte;
-      else if (byte !== 0) fail("have base64 that is not canonical"); // bits that no byte uses
-    }
-  }
-  return bytes;
 }
 
 function fail(problem: string): never {

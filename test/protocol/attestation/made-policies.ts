@@ -129,6 +129,7 @@ export const anyPolicy: fc.Arbitrary<Policy> = fc
     anyInstance: flag,
     clockSkew: fc.integer({ min: 0, max: 86_400 }),
     reattestEvery: fc.integer({ min: 10, max: 86_400 }),
+    reattestMisses: fc.integer({ min: 0, max: 1000 }),
     documents: some(hexText(64)),
     keys: pins(64),
     pcr: fc.integer({ min: 8, max: 15 }),

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { decodeAux } from "../../../protocol/attestation/aux.ts";
 import { parseHclReport, reportDataOfTdReport } from "../../../protocol/attestation/azure/hcl.ts";
 import { parseRuntimeClaims } from "../../../protocol/attestation/azure/runtime-claims.ts";
-import { parseStrictJson } from "../../../protocol/attestation/azure/strict-json.ts";
+import { parseStrictJson } from "../../../protocol/attestation/strict-json.ts";
 import { decodeCbor } from "../../../protocol/attestation/cbor.ts";
 import { parseCcaToken } from "../../../protocol/attestation/cca/verify.ts";
 import { parseNitroDocument } from "../../../protocol/attestation/nitro/verify.ts";

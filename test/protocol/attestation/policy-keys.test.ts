@@ -146,6 +146,7 @@ const CASES: readonly KeyCase[] = [
   choiceKey("minimumAssurance", "hardware", "paravisor", "host-vouched", "simulated"),
   numberKey("clockSkew", 0, 86_400),
   numberKey("reattestEvery", 10, 86_400),
+  numberKey("reattestMisses", 0, 1000),
   hexList("instance.documents", 64, "documents"),
   {
     path: "instance.keys",
@@ -550,6 +551,7 @@ function* changedKeys(policy: Policy, other: Policy): Generator<[string, Policy]
     "anyInstance",
     "clockSkew",
     "reattestEvery",
+    "reattestMisses",
     "snp",
     "tdx",
     "tpm",

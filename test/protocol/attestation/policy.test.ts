@@ -25,6 +25,7 @@ test("parsePolicy() reads every key", () => {
     anyInstance: false,
     clockSkew: 300,
     reattestEvery: 600,
+    reattestMisses: 3,
     instance: { documents: [], keys: [], pcr: 15 },
     snp: undefined,
     tdx: undefined,

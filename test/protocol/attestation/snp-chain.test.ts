@@ -336,6 +336,13 @@ describe("revocation", () => {
       expect(await refusal(() => run(...crls))).toMatch(/^snp\.crl: .*not signed by AMD/);
     }
     expect(await refusal(() => run(newer, revoking))).toMatch(/^snp\.crl: AMD has revoked/);
+    // An owner's cache ages: an outdated list does no harm beside a current one, and what it revokes stays revoked.
+    const past = { nextUpdate: MADE_SNP_NOW - 1000 };
+    const [outdated] = madeSnp({ crl: past }).crls as [Uint8Array];
+    expect((await run(outdated, newer)).crl).toMatchObject({ thisUpdate: Date.UTC(2026, 5, 10) });
+    expect(await refusal(() => run(outdated))).toMatch(/^snp\.crl: .*not valid at this time/);
+    const [revoked] = madeSnp({ crl: { ...past, revoked: [{ serial: 0x10001 }] } }).crls as [Uint8Array];
+    expect(await refusal(() => run(newer, revoked))).toMatch(/^snp\.crl: AMD has revoked/);
     const many = Array.from({ length: 9 }, (_, i) => makeCrl({ issuer: ark(), ...june, number: i + 10 }));
     expect(await refusal(() => run(...many))).toMatch(/^snp\.crl: Too many/);
   });

@@ -17,7 +17,7 @@ const scan = (text: string) => parseSignedJson(utf8(text), "tcbInfo", "TCB info"
 
 describe("parseSignedJson()", () => {
   test("gives the exact bytes of the object, and the signature", () => {
-    const body = '{"b" : [ 1, -0.5e+3, "\\u0041\\n\\"" , true,false, null ] ,"a":{ } }';
+    const body = '{"b" : [ 1, -5, "\\u0041\\n\\"" , true,false, null ] ,"a":{ } }';
     const { body: found, signature } = scan(` \t\n${wrap(body)}\r\n`);
     expect(textOf(found)).toBe(body);
     expect(toHex(signature)).toBe(SIGNATURE);
