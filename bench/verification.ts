@@ -51,7 +51,12 @@ async function times({ evidence, bound, now, roots, section }: Sample, rounds: n
     const start = performance.now();
     await appraise({
       evidence,
-      commitment: { binderFor: () => bound, keyProof: new Uint8Array(32), fresh: "for a measurement", boundTo: "connection" },
+      commitment: {
+        binderFor: () => bound,
+        keyProof: new Uint8Array(32),
+        fresh: "for a measurement",
+        boundTo: "connection",
+      },
       policy,
       suite: nodeSuite,
       signatures: webCryptoSignatures(webcrypto.subtle),

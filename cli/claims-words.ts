@@ -23,7 +23,9 @@ export function describeClaims(claims: AppraisedClaims, checked: boolean): strin
   ];
   if (claims.instanceDocument !== undefined) {
     const { name, digest, pinned } = claims.instanceDocument;
-    const whose = pinned ? "your policy names it" : "whoever started the guest chose it; your policy does not name it";
+    const whose = pinned
+      ? "your policy names it"
+      : "whoever started the guest chose it; your policy does not name it";
     rows.push(["instance document", `"${name}", SHA-256 ${digest}: its digest is in the evidence; ${whose}`]);
   }
   for (const line of claims.verified) rows.push(["ok", checkedWords(line)]);

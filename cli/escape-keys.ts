@@ -1,4 +1,7 @@
-// The escapes of a raw terminal, by ssh's rules: a line's first character, then a letter.
+// The escapes of a raw terminal, by ssh's rules: a line's first character, then a letter. What the terminal itself answers,
+// to a shell that asks where the cursor is, is sent and is no character of the line.
+
+import { TerminalReports } from "./terminal-reports.ts";
 
 export type EscapeAction = "disconnect" | "suspend" | "help" | "attest" | "go-on";
 export type EscapeEvent = { readonly send: Uint8Array } | { readonly action: EscapeAction };
@@ -32,6 +35,9 @@ export class EscapeKeys {
   readonly #character: number | null;
   #atLineStart = true;
   #pending = false; // the escape character was typed and is held back
+  readonly #reports = new TerminalReports();
+  /** A sequence that came while the escape character is held back, and may be a key; at most MAX_REPORT. */
+  #held: number[] = [];
 
   constructor(character: number | null) {
     this.#character = character;
@@ -48,8 +54,24 @@ export class EscapeKeys {
       events.push({ action });
       this.#atLineStart = true;
     };
+    /** It was a key that came: no line's start, and nothing to hold back for. */
+    const key = (character: number): void => {
+      if (this.#pending) send.push(character, ...this.#held);
+      this.#held = [];
+      this.#pending = false;
+      this.#atLineStart = false;
+    };
     for (const byte of typed) {
-      if (this.#pending) {
+      let part = this.#reports.feed(byte);
+      while (part === "broken") {
+        key(this.#character);
+        part = this.#reports.feed(byte);
+      }
+      if (part !== "none") {
+        (this.#pending ? this.#held : send).push(byte);
+        if (part === "key") key(this.#character);
+        if (part === "report") send.push(...this.#held.splice(0));
+      } else if (this.#pending) {
         this.#pending = false;
         const action = ACTIONS.get(byte);
         if (action !== undefined && byte !== this.#character) {
@@ -66,6 +88,8 @@ export class EscapeKeys {
         this.#atLineStart = byte === CR || byte === LF;
       }
     }
+    // Terminals send a report whole, so this is the key Escape: the guest is not to wait for the next one.
+    if (this.#held.length === 1) key(this.#character);
     if (send.length > 0) events.push({ send: Uint8Array.from(send) });
     return events;
   }

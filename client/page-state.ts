@@ -20,13 +20,22 @@ export type PageState =
   | { readonly kind: "loading" }
   | { readonly kind: "insecure-context" }
   | { readonly kind: "link-used" }
-  | { readonly kind: "connecting"; readonly step: Step; readonly attempt: number }
+  | {
+      readonly kind: "connecting";
+      readonly step: Step;
+      readonly attempt: number;
+      /** A second connection, because the first had waited too long for an answer of the user. */
+      readonly anew?: boolean;
+    }
   | { readonly kind: "signing-in"; readonly user: string; readonly method: "ssh-key" | "none" }
+  /** The user is in; the terminal is there and still empty. */
+  | { readonly kind: "opening" }
   | { readonly kind: "refused"; readonly failure: Failure }
   | { readonly kind: "user-refused"; readonly failure: Failure; readonly user: string }
   | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "live" }
-  | { readonly kind: "reconnecting"; readonly reason: string }
+  /** @param signingIn - there is no session yet: nothing that could go on in the guest. */
+  | { readonly kind: "reconnecting"; readonly reason: string; readonly signingIn: boolean }
   /** The guest changed: covered by a dialog until the user chose. */
   | { readonly kind: "frozen" }
   | {
@@ -70,6 +79,16 @@ export const CLOSED_OVER_CHANGES: Failure = {
   ],
   code: "closed-by-you",
   nothingSent: true,
+  refusal: undefined,
+};
+
+/** The guest keeps a connection without a user for two minutes (docs/protocol.md §7). */
+export const NOT_SIGNED_IN_IN_TIME: Failure = {
+  title: "You were not signed in in time",
+  what: "The guest waits two minutes for a user, then it closes the connection. Nobody had signed in by then.",
+  advice: ["Try again, and touch the key or unlock the agent as soon as it asks."],
+  code: "transport-lost",
+  nothingSent: false,
   refusal: undefined,
 };
 

@@ -1,9 +1,8 @@
 // The native programs of sealttyd: ioctls that Node has none of. Needs a C compiler.
 //   node scripts/build-native.mjs [--if-possible]     with it, a machine without a compiler is told and is no failure
 
-import { mkdirSync } from "node:fs";
 import path from "node:path";
-import { isMain, mustRun, projectRoot, run, runScript, ScriptError } from "./lib/run.mjs";
+import { isMain, mustRun, projectRoot, replaceFile, run, runScript, ScriptError } from "./lib/run.mjs";
 
 /** For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), and TDX guests without measurements in /sys (6.16). */
 export const nativeHelpers = ["sev-guest-report", "tdx-report"];
@@ -24,16 +23,11 @@ export async function hasCompiler() {
 
 /** @param {{ directory?: string, isStatic?: boolean }} [options] - static by default: an initramfs need not have libc. */
 export async function buildNative({ directory = path.join(projectRoot, "dist/bin"), isStatic = true } = {}) {
-  mkdirSync(directory, { recursive: true });
   for (const name of nativeHelpers) {
     const source = path.join(projectRoot, "server/native", `${name}.c`);
-    await mustRun("cc", [
-      ...strict,
-      ...(isStatic ? ["-static"] : []),
-      "-o",
-      path.join(directory, name),
-      source,
-    ]);
+    await replaceFile(path.join(directory, name), (unfinished) =>
+      mustRun("cc", [...strict, ...(isStatic ? ["-static"] : []), "-o", unfinished, source]),
+    );
   }
 }
 

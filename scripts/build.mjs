@@ -5,7 +5,7 @@ import { copyFileSync, existsSync } from "node:fs";
 import path from "node:path";
 import { buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
-import { isMain, projectRoot, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
+import { isMain, projectRoot, replaceFile, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
 
 /** What each part is built from, so that one that isn't there is named. */
 export const parts = {
@@ -28,10 +28,12 @@ async function buildNativeIfPossible() {
   }
 }
 
-/** sealttyd's one native part goes beside it: copy both, and node, into a guest. */
-function copyPtyAddon() {
+/** sealttyd's one native part goes beside it: copy both, and node, into a guest. @param {string} [directory] */
+export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin")) {
   const addon = `node_modules/@lydell/node-pty-${process.platform}-${process.arch}/pty.node`;
-  copyFileSync(path.join(projectRoot, addon), path.join(projectRoot, "dist/bin/pty.node"));
+  await replaceFile(path.join(directory, "pty.node"), (unfinished) =>
+    copyFileSync(path.join(projectRoot, addon), unfinished),
+  );
 }
 
 /** @param {readonly string[]} [names] - of `parts`; all without. */
@@ -46,7 +48,7 @@ export async function build(names = Object.keys(parts)) {
       mode: name,
       logLevel: "warn",
     });
-    if (name === "sealttyd") copyPtyAddon();
+    if (name === "sealttyd") await copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();
   }

@@ -1,5 +1,5 @@
 // `npm run demo:vm`: a VM of our own with a software TPM, and its console in the browser. Ctrl-C ends everything.
-//   npm run demo:vm -- [--no-open] [--port N] [--password WORD]
+// usage, below, says the options.
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -19,6 +19,14 @@ import {
 } from "./lib/run.mjs";
 import { bootVm, firmwareFile } from "./lib/vm.mjs";
 import { ensurePackages } from "./packages.mjs";
+
+const usage = `npm run demo:vm -- [--no-open] [--port N] [--password WORD]
+Boots a VM of our own (QEMU) with a software TPM, and opens its console page. Ctrl-C ends everything.
+  --no-open        print the link, start no browser
+  --port N         port of the page on localhost; 0 for any
+  --password WORD  of root in the VM; default ${defaultPassword}
+Others are for sealtty open. The first time it installs Debian packages (QEMU, swtpm, …) and makes the guest's image.
+`;
 
 const say = (text) => process.stdout.write(`demo: ${text}\n`);
 const sealtty = path.join(projectRoot, "dist/bin/sealtty.js");
@@ -67,6 +75,7 @@ function takeTurn(file) {
     }
     if (alive) throw new ScriptError(`Another npm run demo:vm is running (process ${pid}): end it first.`);
   }
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
   writeFileSync(file, String(process.pid));
   return () => rmSync(file, { force: true });
 }
@@ -81,10 +90,8 @@ function openConsole(args, stopped) {
   });
 }
 
-await runScript(async () => {
-  const { password, rest } = splitArguments(process.argv.slice(2));
-  const stop = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop.abort());
+/** The turn is ours: builds, boots, opens. */
+async function demo(directory, password, rest, stop) {
   await ensureNodeModules();
   await ensurePackages(["vm", "ssh"]);
   await build();
@@ -96,9 +103,6 @@ await runScript(async () => {
   const hash = createHash("sha256").update(image.kernelPackage + image.base + password + qemuVersion);
   const inputs = ["dist/bin/sealttyd.js", "scripts/guest/init.sh", "scripts/guest-image.mjs", firmwareFile];
   for (const file of inputs) hash.update(readFileSync(path.resolve(projectRoot, file)));
-  const directory = path.join(cacheDirectory, "demo");
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const release = takeTurn(path.join(directory, "running"));
   const key = path.join(directory, "id_ed25519");
   if (!existsSync(key))
     await mustRun("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", key]);
@@ -132,7 +136,25 @@ await runScript(async () => {
     return 0;
   } finally {
     await vm?.stop();
-    release();
     say("the VM has ended");
+  }
+}
+
+await runScript(async () => {
+  const args = process.argv.slice(2);
+  if (args.includes("--help") || args.includes("-h")) {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const { password, rest } = splitArguments(args);
+  const directory = path.join(cacheDirectory, "demo");
+  // Before anything is built: the other demonstration runs what a build would replace.
+  const release = takeTurn(path.join(directory, "running"));
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop.abort());
+  try {
+    return await demo(directory, password, rest, stop);
+  } finally {
+    release();
   }
 });

@@ -1,5 +1,4 @@
-// `npm start`: installs what is missing, builds what is stale, then runs the demonstration.
-//   npm start -- [--port PORT] [--no-open]
+// `npm start`: installs what is missing, builds what is stale, then runs the demonstration. usage, below, says the options.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
@@ -7,6 +6,15 @@ import { pathToFileURL } from "node:url";
 import { build, parts } from "./build.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
 import { projectRoot, ScriptError } from "./lib/run.mjs";
+
+const usage = `npm start -- [--port PORT] [--no-open] [--json] [--verbose] [--quiet]
+A guest with simulated evidence, a nosy host and the console page, on this machine. Ctrl-C ends everything.
+  --port PORT      port of the page on localhost; default 8743, 0 for any
+  --no-open        print the link, start no browser
+  --json           machine-readable: JSON lines for events and errors
+  --verbose, -v    say more; twice: stack traces
+  --quiet, -q      say only errors and security warnings
+`;
 
 const sources = [
   "protocol",
@@ -42,6 +50,10 @@ async function main() {
   if (stale.length > 0) await build(stale);
 }
 
+if (process.argv.slice(2).some((argument) => argument === "--help" || argument === "-h")) {
+  process.stdout.write(usage);
+  process.exit(0);
+}
 try {
   await main();
 } catch (error) {

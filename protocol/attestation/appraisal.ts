@@ -113,7 +113,8 @@ export async function appraiseOffline(
   input: Omit<AppraisalInput, "commitment"> & { readonly boundTo: Commitment | Uint8Array | undefined },
 ): Promise<{ readonly claims: AppraisedClaims }> {
   const { boundTo, ...rest } = input;
-  const commitment = boundTo === undefined || boundTo instanceof Uint8Array ? bareCommitment(boundTo) : boundTo;
+  const commitment =
+    boundTo === undefined || boundTo instanceof Uint8Array ? bareCommitment(boundTo) : boundTo;
   if (commitment.boundTo === "connection")
     throw new SealttyError("api-misuse", "Evidence of a connection is appraised by that connection");
   return { claims: await appraiseClaims({ ...rest, commitment }) };
@@ -158,7 +159,9 @@ async function appraiseClaims(input: AppraisalInput): Promise<AppraisedClaims> {
   const verified = checks.settle();
   const { report } = checked;
   const replayed =
-    boundTo === "nothing" ? ["Nothing says for whom this evidence was made, or when: it may be replayed"] : [];
+    boundTo === "nothing"
+      ? ["Nothing says for whom this evidence was made, or when: it may be replayed"]
+      : [];
   const warnings = [...report.warnings, ...checks.warnings, ...replayed];
   return {
     ...commonClaims(evidence.type, report, policy.name, document),

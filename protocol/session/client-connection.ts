@@ -28,9 +28,11 @@ import type {
 } from "./api.ts";
 import { ClientChannel } from "./client-channel.ts";
 import { ClientHandshake } from "./client-handshake.ts";
+import { ClientRenewals } from "./client-renewals.ts";
 import { ClientLink } from "./client-link.ts";
 import { closedError, notOpenedError, timeoutError, userRefusedError } from "./client-words.ts";
 import { Deadline } from "./deadline.ts";
+import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
@@ -49,8 +51,6 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
-/** For evidence that was asked for again: slow hardware, and others before us. */
-const RENEWAL_WAIT = 2 * 60_000;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -60,20 +60,6 @@ interface ReceivedEvidence {
   readonly encoded: Uint8Array;
   readonly evidence: Evidence;
   readonly handshaken: Handshaken;
-}
-
-type Waiter<T> = ReturnType<typeof waiter<T>>;
-
-/** A promise and its two ends; a failure nobody waits for is no unhandled rejection. */
-function waiter<T>() {
-  let resolve!: (value: T) => void;
-  let reject!: (error: SealttyError) => void;
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  promise.catch(() => {});
-  return { promise, resolve, reject };
 }
 
 export class ClientConnection {
@@ -91,10 +77,9 @@ export class ClientConnection {
   #connection: StreamConnection | undefined; // from the keys on
   #messages: MessageStream | undefined;
   #evidenceTaken = false;
-  #authentication: ReturnType<typeof waiter<number>> | undefined;
+  #authentication: Waiter<number> | undefined;
   readonly #gate = new Gate();
-  #renewal: { readonly counter: number; readonly answer: Waiter<Evidence | undefined> } | undefined;
-  #renewals = 0;
+  readonly #renewals: ClientRenewals;
   #nextChannel = 1;
   #failure: SealttyError | undefined;
   #linkLost = false;
@@ -122,6 +107,7 @@ export class ClientConnection {
           this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
       },
     });
+    this.#renewals = new ClientRenewals(options.clock);
     this.#deadline = new Deadline(options.clock, () => this.#onTime());
     options.onState?.(this.#phase);
     this.#link.run().catch((error: unknown) => this.#fail(asSealttyError(error)));
@@ -175,29 +161,10 @@ export class ClientConnection {
     if (code !== AUTH_OK) throw userRefusedError(auth, code);
   }
 
-  /**
-   * Asks the guest for evidence again. @param renewalNonce - 32 fresh bytes.
-   * @returns the request's count, and the evidence; undefined where the guest could collect none.
-   * @throws SealttyError `timeout` where no answer came in time: a peer that has something to hide would just be silent.
-   */
-  async renewEvidence(
-    renewalNonce: Uint8Array,
-  ): Promise<{ counter: number; evidence: Evidence | undefined }> {
+  /** Asks the guest for evidence again: client-renewal.ts. */
+  renewEvidence(renewalNonce: Uint8Array): Promise<{ counter: number; evidence: Evidence | undefined }> {
     const { messages } = this.#open();
-    if (this.#renewal !== undefined) throw new SealttyError("api-misuse", "Already asking for evidence");
-    const counter = ++this.#renewals;
-    const answer = waiter<Evidence | undefined>();
-    this.#renewal = { counter, answer };
-    messages.send({ type: "attest", counter, nonce: renewalNonce });
-    const cancel = this.#options.clock.after(RENEWAL_WAIT, () =>
-      answer.reject(new SealttyError("timeout", "the guest did not answer in time")),
-    );
-    try {
-      return { counter, evidence: await answer.promise };
-    } finally {
-      cancel();
-      this.#renewal = undefined;
-    }
+    return this.#renewals.ask(renewalNonce, (message) => messages.send(message));
   }
 
   /** Frozen: nothing of the user's goes out, nothing of the guest's programs is delivered. */
@@ -389,10 +356,7 @@ export class ClientConnection {
         this.#channels.get(message.channel)?.exited(message.status);
         return;
       case "attested":
-        if (message.counter > this.#renewals)
-          throw new SealttyError("peer-misbehaved", "The guest sent evidence that nobody asked for");
-        // One that comes after it was given up is no answer any more.
-        if (this.#renewal?.counter === message.counter) this.#renewal.answer.resolve(message.evidence);
+        this.#renewals.answer(message.counter, message.evidence);
         return;
       default:
         throw new SealttyError("peer-misbehaved", "The guest sent a message that only clients send");
@@ -458,7 +422,7 @@ export class ClientConnection {
     this.#handshake.destroy();
     this.#evidence.reject(error);
     this.#authentication?.reject(error);
-    this.#renewal?.answer.reject(error);
+    this.#renewals.fail(error);
     for (const opening of this.#openings.values()) opening.reject(error);
     for (const channel of this.#channels.values()) channel.fail(error);
     this.#channels.clear();

@@ -1,13 +1,7 @@
 // One connection of the guest through its phases: evidence, user, channels. Nothing private goes out before the user is in.
 
-import {
-  type BindingContext,
-  type RenewalContext,
-  binderOf,
-  keyProofContext,
-  renewalBinderOf,
-} from "../attestation/binder.ts";
-import { type Evidence, type EvidenceType, encodeEvidence } from "../attestation/evidence.ts";
+import type { BindingContext } from "../attestation/binder.ts";
+import type { Evidence } from "../attestation/evidence.ts";
 import { equalBytes } from "../bytes.ts";
 import type { Clock } from "../clock.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
@@ -32,6 +26,7 @@ import { StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest, UserAuthFields } from "./api.ts";
 import { Deadline } from "./deadline.ts";
 import { GuestChannel } from "./guest-channel.ts";
+import { type EvidenceRequest, GuestEvidence } from "./guest-evidence.ts";
 import type { AuthenticatedUser, GuestProcess, StartProcess } from "./guest-process.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
@@ -57,22 +52,8 @@ const FORGET_AFTER = 30 * 60_000;
 const LINGER = 3000;
 const MAX_AUTH_ATTEMPTS = 5;
 const REFUSAL_DELAY = 1000;
-/** Evidence again for one connection, at the most: hardware is slow, and others wait for it, too. */
-const RENEW_EVERY = 5000;
 /** A client that does not take its answers is not heard further: each OPEN would leave one more here. */
 const MAX_ANSWERS_HELD = 64 * 1024;
-
-/** What evidence has to commit to, for whoever collects it. */
-export interface EvidenceRequest {
-  /** @param aux - encoded: the binder covers it. @returns 64 bytes. */
-  readonly makeBinder: (type: EvidenceType, aux: Uint8Array) => Uint8Array;
-  /** What an instance key signs. */
-  readonly proofContext: Uint8Array;
-  /** Asked for again by a connection that has evidence: those that have none yet go first. */
-  readonly renewal: boolean;
-  /** Whether the connection still waits for it. */
-  readonly wanted: () => boolean;
-}
 
 export interface GuestServices {
   /** @throws SealttyError `evidence-unavailable`, `limit-exceeded`. */
@@ -114,13 +95,10 @@ export class GuestConnection {
   readonly #channels = new Map<number, GuestChannel>();
   #starting = 0; // channels whose program is being started
   #newestChannel = 0; // numbers only grow: none is ever used again
-  #evidenceDigest: Uint8Array | undefined;
+  readonly #evidence: GuestEvidence;
   #user: AuthenticatedUser | undefined;
   #newest = -1; // highest packet number heard
   #attempts = 0;
-  #renewing = false; // evidence is being collected again
-  #lastRenewal = 0;
-  #renewedAt = Number.NEGATIVE_INFINITY;
   #deciding = false; // an authentication attempt is being answered
   #closedAt: number | undefined;
   #over = false;
@@ -173,7 +151,18 @@ export class GuestConnection {
     );
     this.#deadline.set(this.#nextDeadline());
     this.#context = { ...handshaken, clientNonce: opened.hello.nonce };
-    void this.#sendEvidence();
+    this.#evidence = new GuestEvidence({
+      suite: this.#suite,
+      clock: this.#clock,
+      context: this.#context,
+      collect: (request) => this.#services.collectEvidence(request),
+      log: (event) => this.#services.log(event),
+      send: (message) => this.#messages.send(message),
+      close: (code) => this.close(code),
+      gone: () => this.#over,
+      ending: () => this.#ending,
+    });
+    void this.#evidence.first();
   }
 
   get authenticated(): boolean {
@@ -258,59 +247,6 @@ export class GuestConnection {
     this.#onOver();
   }
 
-  async #sendEvidence(): Promise<void> {
-    const context = this.#context;
-    try {
-      const evidence = await this.#services.collectEvidence({
-        makeBinder: (type, aux) => binderOf(this.#suite, context, type, aux),
-        proofContext: keyProofContext(context),
-        renewal: false,
-        wanted: () => !this.#over,
-      });
-      if (this.#over) return;
-      const encoded = encodeEvidence(evidence);
-      this.#evidenceDigest = this.#suite.sha256(encoded);
-      this.#messages.send({ type: "evidence", evidence, encoded });
-    } catch (error) {
-      this.#logNoEvidence(error);
-      if (this.#over) return;
-      if (error instanceof SealttyError && error.code === "limit-exceeded") this.close("busy");
-      else this.#messages.send({ type: "no-evidence" });
-    }
-  }
-
-  /** Evidence asked for again: one at a time, each with a higher count. */
-  async #renewEvidence(counter: number, renewalNonce: Uint8Array): Promise<void> {
-    if (counter <= this.#lastRenewal)
-      throw new SealttyError("peer-misbehaved", "Evidence asked for out of turn");
-    this.#lastRenewal = counter;
-    // The client gave the last one up: it gets no evidence for this one either, and asks again at its next turn.
-    if (this.#renewing) return this.#messages.send({ type: "attested", counter, evidence: undefined });
-    this.#renewing = true;
-    const context: RenewalContext = { ...this.#context, counter, renewalNonce };
-    let evidence: Evidence | undefined;
-    const early = this.#renewedAt + RENEW_EVERY - this.#clock.now();
-    if (early > 0) await new Promise<void>((resolve) => void this.#clock.after(early, resolve));
-    if (this.#ending) return;
-    this.#renewedAt = this.#clock.now();
-    try {
-      evidence = await this.#services.collectEvidence({
-        makeBinder: (type, aux) => renewalBinderOf(this.#suite, context, type, aux),
-        proofContext: keyProofContext(context),
-        renewal: true,
-        wanted: () => !this.#ending,
-      });
-    } catch (error) {
-      this.#logNoEvidence(error);
-    }
-    this.#renewing = false;
-    if (!this.#ending) this.#messages.send({ type: "attested", counter, evidence });
-  }
-
-  #logNoEvidence(error: unknown): void {
-    this.#services.log(`no evidence: ${error instanceof SealttyError ? error.message : "internal error"}`);
-  }
-
   #readMessages(): void {
     // One attempt to authenticate at a time, and answers that were taken: what follows waits in the stream, under credit.
     // After a CLOSE of either side nothing counts any more, a further attempt least of all.
@@ -346,7 +282,7 @@ export class GuestConnection {
         this.#channels.get(message.channel)?.hangUp();
         return;
       case "attest":
-        this.#renewEvidence(message.counter, message.nonce).catch(() => this.close("protocol"));
+        this.#evidence.again(message.counter, message.nonce).catch(() => this.close("protocol"));
         return;
       default:
         throw new SealttyError("peer-misbehaved", "A message that only guests send");
@@ -354,7 +290,7 @@ export class GuestConnection {
   }
 
   #onAuthenticate(message: Extract<SessionMessage, { type: "authenticate" }>): void {
-    const evidenceDigest = this.#evidenceDigest;
+    const evidenceDigest = this.#evidence.digest;
     if (evidenceDigest === undefined || this.#user !== undefined || message.service !== SERVICE) {
       throw new SealttyError("peer-misbehaved", "Authentication out of turn");
     }

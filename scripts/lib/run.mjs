@@ -1,6 +1,7 @@
 // Where the project is, and running other programs: what every script here shares. Needs nothing but Node.
 
 import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 
 export const projectRoot = path.resolve(import.meta.dirname, "..", "..");
@@ -52,6 +53,24 @@ export async function mustRun(command, args, options) {
   const { status, stdout, stderr } = await run(command, args, options);
   if (status === 0) return stdout;
   throw new ScriptError(`${command} ${args.join(" ")}: exit status ${status}\n${stdout}${stderr}`.trimEnd());
+}
+
+/**
+ * Makes a file beside its place, and only then puts it there. Never in place: a process that has the old one mapped, as a
+ * sealttyd has its addon, would find other bytes under its code, and crash.
+ * @param {string} target
+ * @param {(unfinished: string) => unknown} make - writes the file of this name, which has the same last part.
+ */
+export async function replaceFile(target, make) {
+  mkdirSync(path.dirname(target), { recursive: true });
+  const directory = mkdtempSync(path.join(path.dirname(target), ".unfinished-"));
+  try {
+    const unfinished = path.join(directory, path.basename(target));
+    await make(unfinished);
+    renameSync(unfinished, target);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 /** "3.2 s" since `start`, a value of performance.now(). */

@@ -15,7 +15,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { GuestEndpoint } from "../../protocol/session/accept.ts";
 import type { ConnectOptions } from "../../protocol/session/api.ts";
 import { connect, inspectGuest } from "../../protocol/session/connect.ts";
-import type { EvidenceRequest } from "../../protocol/session/guest-connection.ts";
+import type { EvidenceRequest } from "../../protocol/session/guest-evidence.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { newContext, refusedBy, signatures, suite } from "../protocol/attestation/support.ts";
 import { fastClock } from "../support/clocks.ts";

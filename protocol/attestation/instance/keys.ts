@@ -170,17 +170,9 @@ function allowEmpty<T>(kind: Kind<readonly T[]>): Kind<readonly T[]> {
 /** The default depends on `commands`, so it is kept apart from both answers. */
 export const BY_COMMANDS = "by-commands";
 
-const shell: Item<boolean | typeof BY_COMMANDS> = {
-  words: "true or false",
-  plural: "booleans",
-  example: "true",
-  schema: { type: "boolean" },
-  read: (value, fail) =>
-    typeof value === "boolean"
-      ? value
-      : fail("is neither true nor false; write `KEY = true` or remove the line"),
-  write: (value) => (value === BY_COMMANDS ? 'true where commands = ["*"], else error' : String(value)),
-};
+const shellWords = (value: boolean | typeof BY_COMMANDS) =>
+  value === BY_COMMANDS ? 'true where commands = ["*"], else error' : String(value);
+const shell: Kind<boolean | typeof BY_COMMANDS> = { ...flag, write: shellWords, meaning: shellWords };
 
 const AGENT: Keys<AgentSettings> = {
   login: {
@@ -191,7 +183,7 @@ const AGENT: Keys<AgentSettings> = {
   },
   shell: {
     name: "shell",
-    kind: one(shell),
+    kind: shell,
     words:
       'Whether a key opens an interactive shell. Needed where `commands` is not `["*"]`, because a shell runs anything; `true` otherwise.',
   },
