@@ -6,6 +6,7 @@ import { TerminalReports } from "./terminal-reports.ts";
 export type EscapeAction = "disconnect" | "suspend" | "help" | "attest" | "go-on";
 export type EscapeEvent = { readonly send: Uint8Array } | { readonly action: EscapeAction };
 
+const ESC = 0x1b;
 const CR = 0x0d;
 const LF = 0x0a;
 const DOT = 0x2e;
@@ -35,12 +36,14 @@ export class EscapeKeys {
   readonly #character: number | null;
   #atLineStart = true;
   #pending = false; // the escape character was typed and is held back
-  readonly #reports = new TerminalReports();
+  /** Undefined where ESC, which begins every report, is the escape character. */
+  readonly #reports: TerminalReports | undefined;
   /** A sequence that came while the escape character is held back, and may be a key; at most MAX_REPORT. */
   #held: number[] = [];
 
   constructor(character: number | null) {
     this.#character = character;
+    this.#reports = character === ESC ? undefined : new TerminalReports();
   }
 
   /** @returns in order: bytes for the guest, and what the user asked of this program. */
@@ -62,10 +65,10 @@ export class EscapeKeys {
       this.#atLineStart = false;
     };
     for (const byte of typed) {
-      let part = this.#reports.feed(byte);
+      let part = this.#reports?.feed(byte) ?? "none";
       while (part === "broken") {
         key(this.#character);
-        part = this.#reports.feed(byte);
+        part = this.#reports?.feed(byte) ?? "none";
       }
       if (part !== "none") {
         (this.#pending ? this.#held : send).push(byte);

@@ -151,7 +151,7 @@ describe("the trust panel", () => {
         signedBy: hostile,
         instance: hostile,
         fresh: hostile,
-        instanceDocument: { name: hostile, digest: hostile, text: `first\n${hostile}\n` },
+        instanceDocument: { name: hostile, pinned: true, digest: hostile, text: `first\n${hostile}\n` },
         verified: [line],
         notVerified: [hostile],
         warnings: [hostile],

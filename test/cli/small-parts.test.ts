@@ -119,6 +119,74 @@ describe("EscapeKeys, by ssh's rules", () => {
       undefined,
     ]);
   });
+  const reports = {
+    "cursor position": "\x1b[24;3R",
+    status: "\x1b[0n",
+    "primary attributes": "\x1b[?62;4;22c",
+    "secondary attributes": "\x1b[>41;354;0c",
+    "window size": "\x1b[8;24;80t",
+    "a mode": "\x1b[?2026;2$y",
+    "an ANSI mode": "\x1b[4;1$y",
+    "keyboard flags": "\x1b[?5u",
+    "focus came": "\x1b[I",
+    "focus went": "\x1b[O",
+    "a DCS": "\x1bP>|XTerm(379)\x1b\\",
+    "an OSC, BEL": "\x1b]11;rgb:0000/0000/0000\x07",
+    "an OSC, ST": "\x1b]10;rgb:ffff/~.~./ffff\x1b\\",
+    "an APC": "\x1b_Gi=1;OK\x1b\\",
+  };
+  test.each(Object.entries(reports))("a terminal's report is sent and is no key: %s", (_, report) => {
+    for (const typed of ["~.", "ls\r~.", `ls\r${report}~.`]) {
+      const [before, escape] = [typed.slice(0, -2), typed.slice(-2)];
+      const all = before + report + escape;
+      for (let at = 0; at <= all.length; at++)
+        expect(run([all.slice(0, at), all.slice(at)]), `cut at ${at}`).toBe(`${before}${report}[disconnect]`);
+      expect(run(all.split(""))).toBe(`${before}${report}[disconnect]`);
+    }
+    for (const cut of [[`x${report}~.`], `x${report}~.`.split("")]) expect(run(cut)).toBe(`x${report}~.`);
+  });
+  test.each(Object.entries(reports))("one that comes between ~ and . neither: %s", (_, report) => {
+    // Cut behind ESC alone it is the key Escape, which is not held back.
+    for (let at = 1; at < report.length; at++) {
+      const cut = at === 1 ? [`~${report}.`] : [`~${report.slice(0, at)}`, `${report.slice(at)}.`];
+      expect(run(cut), `cut at ${at}`).toBe(`${report}[disconnect]`);
+    }
+    expect(run([`~${report}x`])).toBe(`${report}~x`);
+  });
+  test.each([
+    ["\x1b[A~.", "arrow"],
+    ["\x1bOP~.", "function key"],
+    ["\x1b[3~~.", "delete"],
+    ["\x1b[R~.", "F3"],
+    ["\x1b[<0;3;4M~.", "mouse"],
+    ["\x1ba~.", "Alt and a letter"],
+    ["\x1b~.", "Escape, then ~"],
+    ["\x1b\x1b[A~.", "Escape, then an arrow"],
+    ["\x1b[1\x7fR~.", "a broken sequence"],
+    ["\x1b[200~~.\x1b[201~", "pasted"],
+    ["~\x1b[A.", "an arrow between"],
+    ["~\x1b.", "Escape between"],
+    [`\x1b[${";".repeat(5000)}R~.`, "too long a sequence"],
+    [`\x1b]${"x".repeat(5000)}\x07~.`, "too long a string"],
+  ])("%j is sent as it is: %s", (typed) => {
+    expect(run([typed])).toBe(typed);
+    expect(run(typed.split(""))).toBe(typed);
+  });
+  test("Enter ends what Alt and a letter began like a terminal's string", () => {
+    for (const letter of ["P", "]", "_", "^", "X", "["]) {
+      expect(run([`\x1b${letter}ls\r~.`])).toBe(`\x1b${letter}ls\r[disconnect]`);
+      expect(run(`\x1b${letter}ls\r~.`.split(""))).toBe(`\x1b${letter}ls\r[disconnect]`);
+    }
+    expect(run(["\x1b]x\x1b[1;1R~."])).toBe("\x1b]x\x1b[1;1R~."); // a string without an end was typed
+  });
+  test("a lone Escape behind ~ is not held back", () => {
+    const keys = new EscapeKeys(0x7e);
+    expect(keys.push(utf8("~\x1b"))).toEqual([{ send: utf8("~\x1b") }]);
+  });
+  test("Escape itself may be the escape character", () => {
+    expect(run(["\x1b."], 0x1b)).toBe("[disconnect]");
+    expect(run(["\x1b[1;1R"], 0x1b)).toBe("\x1b[1;1R");
+  });
   test("without an escape character at a line's start nothing is changed", () =>
     assert(
       property(array(uint8Array({ maxLength: 20 })), (chunks) => {

@@ -280,3 +280,16 @@ test("an error that nobody foresaw, while evidence is checked again, freezes as 
   expect(again.frozen).toBe(true);
   await session.close();
 });
+
+test("one connection cannot hurry the hardware: its questions are worked on 5 s apart", async () => {
+  const { machine, session } = await open();
+  const times: number[] = [];
+  machine.before = async () => void times.push(performance.now());
+  await session.reattest();
+  await session.reattest();
+  await session.reattest();
+  const [first, second, third] = times as [number, number, number];
+  expect(second - first).toBeGreaterThan(400); // 5 s of a clock that runs ten times as fast
+  expect(third - second).toBeGreaterThan(400);
+  await session.close();
+});

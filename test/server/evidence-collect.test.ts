@@ -83,6 +83,41 @@ test("the collector turns callers away once too many wait, and takes them again 
   await collector.collect(request);
 });
 
+test("newcomers never take the places of connections that ask again", async () => {
+  const provider = fakeProvider(async () => new Uint8Array(1));
+  const clock = new HandClock();
+  const collector = new EvidenceCollector({ provider, clock, perSecond: 1000, maxWaiting: 2 });
+  const flood = [1, 2, 3, 4].map(() => collector.collect(request));
+  const again = collector.collect({ ...request, renewal: true });
+  const results = await Promise.allSettled([...flood, again]);
+  expect(results.map((result) => result.status)).toEqual([
+    "fulfilled",
+    "fulfilled",
+    "rejected",
+    "rejected",
+    "fulfilled",
+  ]);
+});
+
+test("evidence that nobody waits for any more takes no turn of the hardware", async () => {
+  let quotes = 0;
+  const provider = fakeProvider(async () => {
+    quotes++;
+    return new Uint8Array(1);
+  });
+  const clock = new HandClock();
+  const collector = new EvidenceCollector({ provider, clock, perSecond: 4 });
+  const gone = { ...request, wanted: () => false };
+  const results = await Promise.allSettled([
+    collector.collect(request),
+    ...[1, 2, 3, 4, 5].map(() => collector.collect(gone)),
+    collector.collect({ ...request, wanted: () => true }),
+  ]);
+  expect(results.filter((result) => result.status === "fulfilled")).toHaveLength(2);
+  expect(quotes).toBe(2);
+  expect(clock.now()).toBe(250); // those that left cost no time either
+});
+
 test("the simulated provider needs its opt-in, and its evidence is accepted as simulated", async () => {
   const wrong = "simulated" as "simulated-for-testing";
   expect(() => new SimulatedEvidenceProvider(wrong, suite, "demo")).toThrow("proves nothing");

@@ -53,6 +53,7 @@ function snpClaims(anyInstance: boolean): AppraisedClaims {
       ? undefined
       : {
           name: "db-primary",
+          pinned: true,
           digest: DIGEST,
           text: [
             "version = 1",

@@ -25,7 +25,12 @@ window.verify = async (request: VerifyRequest): Promise<VerifyAnswer> => {
   try {
     const { claims } = await appraise({
       evidence,
-      commitment: { binderFor: () => bound, keyProof: new Uint8Array(32), fresh: "for a test" },
+      commitment: {
+        binderFor: () => bound,
+        keyProof: new Uint8Array(32),
+        boundTo: "connection",
+        fresh: "for a test",
+      },
       policy: parsePolicy(request.policy),
       suite,
       signatures,

@@ -74,7 +74,7 @@ test.each(matching)("a document is believed where %s holds its digest", (_what, 
   for (const policy of [changes.policy ?? NO_PINS, pinned]) {
     const { proven, failed } = judged({ ...changes, document: bytes, policy });
     expect(failed).toEqual([]);
-    expect(proven).toEqual({ name: "db1", digest: DIGEST, text: DOCUMENT });
+    expect(proven).toEqual({ name: "db1", digest: DIGEST, text: DOCUMENT, pinned: policy === pinned });
   }
 });
 
