@@ -1,6 +1,7 @@
 // What re-attestation says during a session, told to the user; a changed guest ends a script, and asks a person.
 
 import type { ClaimedChange } from "../protocol/attestation/changes.ts";
+import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { AttestationEvent } from "../protocol/session/api.ts";
 import { type Reporter, changeLines } from "./report.ts";
@@ -12,6 +13,8 @@ export class AttestationWatch {
   #freeze!: (reason: SealttyError) => void;
   #ask: (() => void) | undefined;
   #asked = false;
+  /** Said already. */
+  #warnings: readonly string[] = [];
 
   constructor(reporter: Reporter) {
     this.#reporter = reporter;
@@ -30,12 +33,25 @@ export class AttestationWatch {
     this.#asked = true;
   }
 
+  /** The user was told these claims: only what later ones warn of beyond them is news. */
+  told(claims: Pick<AppraisedClaims, "warnings">): void {
+    this.#warnings = claims.warnings;
+  }
+
+  /** These claims count from now on: says what they warn of and the last ones did not. @returns that. */
+  tell(claims: Pick<AppraisedClaims, "warnings">): readonly string[] {
+    const fresh = claims.warnings.filter((warning) => !this.#warnings.includes(warning));
+    for (const warning of fresh) this.#reporter.warn(`sealtty: warning, new since the last evidence: ${warning}`);
+    this.told(claims);
+    return fresh;
+  }
+
   event(event: AttestationEvent): void {
     const asked = this.#asked;
     this.#asked = false;
     switch (event.kind) {
       case "renewed":
-        this.#reporter.event("attestation-renewed", {});
+        this.#reporter.event("attestation-renewed", { newWarnings: this.tell(event.verified.claims) });
         if (asked)
           this.#reporter.say("sealtty: evidence checked again: the same guest, and your policy is met");
         else this.#reporter.detail("sealtty: evidence checked again, all the same");

@@ -16,6 +16,22 @@ export function printable(text: string, limit = 1000): string {
   return cut.replace(UNPRINTABLE, "\ufffd");
 }
 
+/**
+ * JSON for somebody's terminal, whatever the strings in it are: what printable() replaces is written as \uXXXX, so that
+ * nothing is lost. @param indent - blanks a level; none: one line. @returns without the last line's end.
+ */
+export function jsonLine(value: unknown, indent?: number): string {
+  const json = JSON.stringify(value, undefined, indent);
+  // Inside of strings JSON has escaped line ends already; those that are left are the layout's.
+  return json.replace(UNPRINTABLE, (text) => (text === "\n" ? text : escaped(text)));
+}
+
+function escaped(text: string): string {
+  let units = "";
+  for (let i = 0; i < text.length; i++) units += `\\u${text.charCodeAt(i).toString(16).padStart(4, "0")}`;
+  return units;
+}
+
 /** Bytes of a hostile host, as text: printable ASCII as it is, the rest as \xNN. */
 export function escapeBytes(bytes: Uint8Array, limit = 400): string {
   let text = "";

@@ -13,6 +13,7 @@ import { policyCommand } from "./commands/policy.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
 import { type Command, type Input, parseInput } from "./options.ts";
+import { jsonLine } from "./printable.ts";
 import { exitStatusOf, print, Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
 
@@ -42,7 +43,7 @@ export async function run(argv: readonly string[], services: Services): Promise<
     const json = args.includes("--json");
     await print(
       services.stdout,
-      json ? `${JSON.stringify({ version: services.version })}\n` : `sealtty ${services.version}\n`,
+      json ? `${jsonLine({ version: services.version })}\n` : `sealtty ${services.version}\n`,
     );
     return 0;
   }

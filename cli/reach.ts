@@ -16,7 +16,7 @@ import type { Input } from "./options.ts";
 import { ownerCollateral } from "./owner-collateral.ts";
 import { escapeBytes } from "./printable.ts";
 import type { Reporter } from "./report.ts";
-import { lookBack } from "./seen-guests.ts";
+import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
 const MAX_POLICY_FILE = 1024 * 1024;
@@ -147,19 +147,24 @@ export interface Reached {
   readonly explain: Explainer;
   /** Tells the user what re-attestation says. */
   readonly watch: AttestationWatch;
+  /** The user is in: from now on this is how the guest was seen before. */
+  keepLook(): Promise<void>;
 }
 
-/** Connects and appraises, and says what was verified. Nothing secret was sent when it resolves. */
+/**
+ * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
+ * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
+ */
 export async function reach(
   guest: string,
   input: Input,
   services: Services,
   reporter: Reporter,
-  needsKey = false,
+  needs: { readonly key?: boolean; readonly verdict?: boolean } = {},
 ): Promise<Reached> {
   const address = parseAddress(guest);
   const { policy } = await readPolicy(input, guest, services);
-  const identity = await readIdentity(input, services, needsKey); // a missing key is said before the guest is bothered
+  const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
   const { explain, watch, ...options } = await connectOptions(
     input,
     address,
@@ -170,9 +175,19 @@ export async function reach(
   try {
     const attested = await services.connect({ ...options, policy });
     const { claims } = attested.verified;
-    reporter.verified(claims, policy.name);
-    reporter.lookedBack(await lookBack(policy.name, address.text, claims, services));
-    return { attested, policy, identity, user: userOf(input, services), explain, watch };
+    watch.told(claims);
+    if (needs.verdict ?? true) reporter.verified(claims, policy.name);
+    const seen = { name: policy.name, address: address.text };
+    reporter.lookedBack(await lookBack(seen, claims, services));
+    return {
+      attested,
+      policy,
+      identity,
+      user: userOf(input, services),
+      explain,
+      watch,
+      keepLook: () => keepLook(seen, claims, services),
+    };
   } finally {
     explain.settled();
   }
@@ -184,7 +199,9 @@ export async function authenticate(reached: Reached): Promise<Guest> {
     identity === undefined
       ? { method: "none", user }
       : { method: "ssh-key", user, publicKey: identity.publicKey, sign: (fields) => identity.sign(fields) };
-  return attested.authenticate(auth);
+  const guest = await attested.authenticate(auth);
+  await reached.keepLook();
+  return guest;
 }
 
 /** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */

@@ -5,7 +5,7 @@ import type { ClaimedChange } from "../protocol/attestation/changes.ts";
 import type { AppraisedClaims, CheckedLine } from "../protocol/attestation/verified-guest.ts";
 import { type FailedCheck, SealttyError } from "../protocol/errors.ts";
 import type { Input } from "./options.ts";
-import { printable } from "./printable.ts";
+import { jsonLine, printable } from "./printable.ts";
 import type { SeenBefore } from "./seen-guests.ts";
 import type { Services, TerminalOutput } from "./services.ts";
 
@@ -60,14 +60,14 @@ export class Reporter {
 
   /** One JSON line on stderr, only with --json. */
   event(event: string, fields: Readonly<Record<string, unknown>>): void {
-    if (this.json) this.#line(JSON.stringify({ event, ...fields }));
+    if (this.json) this.#line(jsonLine({ event, ...fields }));
   }
 
   /** What was verified, before anything was sent. */
   verified(claims: AppraisedClaims, policyName: string): void {
     this.event("verified", { claims });
     this.say(`sealtty: verified "${policyName}": ${claims.instance}`);
-    this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${claims.signedBy}`);
+    this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${shortened(claims)}`);
     this.detail(`  ${claims.verdict}`);
     this.detail(`  ${claims.what}`);
     this.detail(`  ${claims.fresh}`);
@@ -80,8 +80,8 @@ export class Reporter {
   lookedBack(seen: SeenBefore | undefined): void {
     if (seen === undefined || seen.changes.length === 0) return;
     this.event("changed-since", { at: seen.at, changes: seen.changes });
-    this.say(`sealtty: your policy is met, but this guest is not what it was on ${seen.at}:`);
-    for (const line of changeLines(seen.changes)) this.say(`  ${line}`);
+    this.warn(`sealtty: your policy is met, but this guest is not what it was on ${seen.at}:`);
+    for (const line of changeLines(seen.changes)) this.warn(`  ${line}`);
   }
 
   /** Simulated evidence, any instance, …: said before a session and again behind it. */
@@ -93,7 +93,7 @@ export class Reporter {
   failure(error: unknown): void {
     const described = describe(error);
     if (this.json) {
-      this.#line(JSON.stringify({ event: "error", ...described }));
+      this.#line(jsonLine({ event: "error", ...described }));
     } else {
       this.#line(`sealtty: ${described.code}: ${printable(described.message)}`);
       if (described.check !== undefined) {
@@ -108,6 +108,7 @@ export class Reporter {
         this.#line(`  also ${printable(other.check)}: ${printable(other.problem)}${printable(key)}`);
         this.#line(`    expected ${printable(other.expected)}`);
         this.#line(`    found    ${printable(other.found)}`);
+        this.#line(`    next: ${printable(other.next)}`);
       }
     }
     if (this.verbosity > 1 && error instanceof Error) {
@@ -142,9 +143,14 @@ export interface Described {
 
 /** A check that holds, in a line. */
 export function checkedWords({ check, words, value, expected, policyKey }: CheckedLine): string {
-  const found = value === undefined ? "" : ` ${value}`;
-  const wanted = expected === undefined || expected === value ? "" : ` (expected: ${expected})`;
-  return `${check}: ${words}${found}${wanted}${policyKey === undefined ? "" : ` [${policyKey}]`}`;
+  const wanted = expected === undefined || expected === value ? undefined : `expected: ${expected}`;
+  const values = [value, wanted].filter((each) => each !== undefined).join("; ");
+  return `${check}: ${words}${values === "" ? "" : ` (${values})`}${policyKey === undefined ? "" : ` [${policyKey}]`}`;
+}
+
+/** Who signed, where the line above has said the key whole: TPMs are known by the key that signs. */
+function shortened({ signedBy, instance }: AppraisedClaims): string {
+  return signedBy.replace(/[0-9a-f]{32,}/g, (hex) => (instance.includes(hex) ? `${hex.slice(0, 8)}…` : hex));
 }
 
 /** One line a value: what it was, what it is. */

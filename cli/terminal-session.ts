@@ -32,7 +32,7 @@ export async function runTerminal(
   services: Services,
   reporter: Reporter,
   attestation: {
-    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen">;
+    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen" | "verified">;
     readonly watch: AttestationWatch;
   },
 ): Promise<number> {
@@ -85,6 +85,7 @@ export async function runTerminal(
       } else if (event.action === "go-on") {
         if (!guest.frozen) return reporter.say("sealtty: nothing is frozen");
         guest.goOn();
+        watch.tell(guest.verified.claims);
         reporter.say("sealtty: going on with the guest as it is now");
       } else {
         terminal.suspend();

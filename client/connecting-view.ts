@@ -11,6 +11,12 @@ export const SILENCE_MS = 10_000;
 export class ConnectingView {
   readonly element: HTMLElement;
   readonly #title: HTMLElement;
+  readonly #anew = element(
+    "p",
+    { class: "assurance", role: "status", hidden: true },
+    icon("clock", "icon"),
+    "The guest waits for its user only so long, and your answer took longer: the connection is made anew. Your policy is the same, and the evidence is checked again.",
+  );
   readonly #steps = element("ol", { class: "steps" });
   readonly #hint = element("div", { class: "hint", hidden: true });
   readonly #hintWords = element("div", { role: "status" });
@@ -38,6 +44,7 @@ export class ConnectingView {
           { class: "lead" },
           "No terminal is shown and nothing secret is sent before the evidence has met your policy.",
         ),
+        this.#anew,
         this.#steps,
         this.#hint,
       ),
@@ -50,7 +57,9 @@ export class ConnectingView {
     this.element.remove();
   }
 
-  show(step: Step, attempt: number): void {
+  /** @param anew - said for as long as this connection is being made. */
+  show(step: Step, attempt: number, anew: boolean): void {
+    this.#anew.hidden = !anew;
     if (step !== this.#step) {
       this.#since = this.#now();
       this.#hint.hidden = true;
@@ -71,9 +80,10 @@ export class ConnectingView {
   }
 
   showSigningIn(user: string, method: "ssh-key" | "none"): void {
+    if (this.#step !== "signing-in") this.#since = this.#now();
     this.#step = "signing-in";
     this.#hint.hidden = true;
-    this.#since = this.#now();
+    this.#anew.hidden = true;
     this.#steps.replaceChildren(
       ...STEPS.map(({ words, detail }) => stepLine(words, detail, "done")),
       stepLine(

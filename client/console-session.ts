@@ -2,7 +2,7 @@
 
 import type { Clock } from "../protocol/clock.ts";
 import type { Policy } from "../protocol/attestation/policy/model.ts";
-import type { AppraisedClaims, VerifiedGuest } from "../protocol/attestation/verified-guest.ts";
+import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import type { SignatureVerifier } from "../protocol/crypto/signatures.ts";
 import type { CryptoSuite } from "../protocol/crypto/suite.ts";
 import { SealttyError } from "../protocol/errors.ts";
@@ -10,7 +10,6 @@ import type { Pipe } from "../protocol/pipe.ts";
 import type {
   AttestationEvent,
   AttestedGuest,
-  Channel,
   ChannelRequest,
   ConnectionState,
   ConnectionStats,
@@ -19,11 +18,24 @@ import type {
   UserAuth,
   UserAuthFields,
 } from "../protocol/session/api.ts";
+import { closedError } from "../protocol/session/client-words.ts";
+import { CLOSE_CODES } from "../protocol/session/messages.ts";
+import { type Freeze, pump, type TerminalPort } from "./channel-pump.ts";
 import type { PageConfig } from "./page-config.ts";
-import type { FrozenChoices, GuestChanged } from "./frozen-dialog.ts";
-import { CLOSED_OVER_CHANGES, exitWords, failureOf, stepOf, type PageState } from "./page-state.ts";
+import type { FrozenChoices } from "./frozen-dialog.ts";
+import {
+  CLOSED_OVER_CHANGES,
+  exitWords,
+  failureOf,
+  kindOfChange,
+  NOT_SIGNED_IN_IN_TIME,
+  stepOf,
+  type ChangeKind,
+  type GuestChanged,
+  type PageState,
+} from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
-import { type SeenStore, type SinceSeen, sinceSeen, valuesToKeep } from "./seen-store.ts";
+import { type SeenBefore, type SeenStore, type SinceSeen, sinceSeen, valuesToKeep } from "./seen-store.ts";
 
 /** All that a session needs from outside, so that tests can script it. */
 export interface SessionParts {
@@ -40,21 +52,11 @@ export interface SessionParts {
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
 
-/** The terminal as the session sees it. */
-export interface TerminalPort {
-  readonly columns: number;
-  readonly rows: number;
-  /** `parsed` is called once the terminal has worked the bytes off: only then is credit given back. */
-  write(bytes: Uint8Array, parsed: () => void): void;
-  onInput(listener: (bytes: Uint8Array) => void): void;
-  onResize(listener: (columns: number, rows: number) => void): void;
-  /** Takes no more input, and switches off what the session left on. */
-  finish(): void;
-}
-
 export interface SessionViews {
   show(state: PageState): void;
   showPolicy(policy: Policy): void;
+  /** Another connection is made: what was verified of the last one counts no more. */
+  showNothingVerified(): void;
   /** Evidence passed: the first, or a later one. */
   showVerified(claims: AppraisedClaims): void;
   /** This guest was opened here before. */
@@ -67,7 +69,7 @@ export interface SessionViews {
   /** Covers the terminal until the user chose. */
   freeze(event: GuestChanged, choices: FrozenChoices): void;
   /** The user went on with a guest that changed: said for as long as the connection lives. */
-  showWentOn(refused: boolean): void;
+  showWentOn(kind: ChangeKind): void;
   showStats(stats: ConnectionStats): void;
   /** Hostile bytes: to be shown escaped only, and outside the terminal. */
   showHostNoise(noise: Uint8Array): void;
@@ -77,9 +79,12 @@ export interface SessionViews {
 }
 
 const APPRAISAL_MS = 60_000;
+/**
+ * The guest keeps a connection without a user for two minutes from the handshake on (docs/protocol.md §8.2), of which
+ * evidence may have taken APPRAISAL_MS. After a longer wait for the user's answer the connection is made anew.
+ */
+export const ANSWER_WITHIN_MS = 60_000;
 const STATS_EVERY_MS = 1000;
-/** Keys and terminal answers that wait for the guest; a paste is at most 1 MiB. */
-export const MAX_WAITING_INPUT = 4 * 1024 * 1024;
 
 export interface ConsoleSession {
   /** Opens another session on the same attested connection. Only after `ended` with `canOpenAgain`. */
@@ -88,72 +93,91 @@ export interface ConsoleSession {
   close(): Promise<void>;
 }
 
+/** What is known of one connection apart from its guest. */
+interface Connection {
+  /** Made because an answer of the user came too late for the last one. */
+  readonly anew: boolean;
+  /** Its evidence passed. */
+  attested: AttestedGuest | undefined;
+  attempt: number;
+  /** Why its line is down just now. */
+  lost: string | undefined;
+  /** Why it is over: rejects `over`. */
+  closedFor: string | undefined;
+  readonly over: Promise<never>;
+}
+
+/** What the session is at while the line holds. */
+type Stage = Extract<PageState, { kind: "signing-in" | "opening" | "live" | "ended" }>;
+
 export function startConsoleSession(
   parts: SessionParts,
   config: PageConfig,
   views: SessionViews,
 ): ConsoleSession {
-  let attested: AttestedGuest | undefined;
+  let connection: Connection | undefined; // the one that counts
   let guest: Guest | undefined;
-  let verified: VerifiedGuest | undefined; // whose claims are shown
   let connectionOver = false;
   let closedByUs = false;
-  let channelLive = false;
-  let attempt = 1;
-  let ended: Extract<PageState, { kind: "ended" }> | undefined;
-  let line: PageState = { kind: "live" }; // the channel's, frozen or not
+  let stage: Stage | undefined;
   const freeze: Freeze = { frozen: false, count: 0 };
 
-  const showLine = (state: PageState): void => {
-    line = state;
-    if (!freeze.frozen || state.kind === "ended") views.show(state);
-    const canAsk = !connectionOver && !freeze.frozen && state.kind !== "reconnecting";
+  const offerRecheck = (): void => {
+    const canAsk = !connectionOver && !freeze.frozen && connection?.lost === undefined;
     views.offerRecheck(canAsk ? guest?.reattest.bind(guest) : undefined);
   };
 
-  const onState = (state: ConnectionState): void => {
-    if (closedByUs) return;
-    if (guest !== undefined) {
-      if (!channelLive) return;
-      if (state.phase === "reconnecting") {
-        showLine({ kind: "reconnecting", reason: plainText(state.reason, 200) });
-      } else if (state.phase === "attested") {
-        showLine({ kind: "live" });
-      }
+  /** Shows the stage, or that its line is down. */
+  const enter = (next: Stage): void => {
+    stage = next;
+    const over = next.kind === "ended";
+    const lost = over ? undefined : connection?.lost;
+    if (!freeze.frozen || over) views.show(lost === undefined ? next : reconnecting(next, lost));
+    offerRecheck();
+  };
+
+  const onState = (of: Connection, state: ConnectionState): void => {
+    if (of.attested === undefined) {
+      if (state.phase === "dialing") of.attempt = state.attempt;
+      const { anew } = of;
+      const step = stepOf(state);
+      if (state.phase === "reconnecting")
+        views.show({ kind: "connecting", step: "dialing", attempt: ++of.attempt, anew });
+      else if (step !== undefined)
+        views.show({ kind: "connecting", step, attempt: step === "dialing" ? of.attempt : 1, anew });
       return;
     }
-    if (attested !== undefined) return;
-    if (state.phase === "reconnecting")
-      views.show({ kind: "connecting", step: "dialing", attempt: ++attempt });
-    if (state.phase === "dialing") attempt = state.attempt;
-    const step = stepOf(state);
-    if (step !== undefined)
-      views.show({ kind: "connecting", step, attempt: step === "dialing" ? attempt : 1 });
+    if (state.phase === "reconnecting") of.lost = plainText(state.reason, 200);
+    else if (state.phase === "attested") of.lost = undefined;
+    else return;
+    if (stage === undefined || stage.kind === "ended") offerRecheck();
+    else enter(stage);
   };
 
   const remember = (claims: AppraisedClaims): void =>
     parts.seen.remember(config.identity, config.address, valuesToKeep(claims), parts.wallTime());
 
   const onAttestation = (event: AttestationEvent): void => {
-    if (closedByUs) return;
     if (event.kind === "renewed") {
-      verified = event.verified;
-      views.showVerified(verified.claims);
-      return remember(verified.claims);
+      views.showVerified(event.verified.claims);
+      return remember(event.verified.claims);
     }
     if (event.kind === "unavailable") return views.showUnavailable(event.reason, event.inARow);
     freeze.frozen = true;
     freeze.count++;
     views.show({ kind: "frozen" });
     views.offerRecheck(undefined);
-    views.freeze(event, { close: closeFrozen, goOn: () => goOn(event) });
+    views.freeze(event, { close: () => closeFrozen(event), goOn: () => goOn(event) });
   };
 
-  const closeFrozen = (): void => {
+  const closeFrozen = (event: GuestChanged): void => {
     if (!connectionOver) {
       views.show({
         kind: "ended",
-        words: "You closed it: the guest was no longer the one that you connected to.",
+        words:
+          kindOfChange(event) === "unproven"
+            ? "You closed it: the guest no longer proved itself."
+            : "You closed it: the guest was no longer the one that you connected to.",
         clean: false,
         canOpenAgain: false,
         canConnectAgain: true,
@@ -166,34 +190,60 @@ export function startConsoleSession(
 
   const goOn = (event: GuestChanged): void => {
     if (closedByUs) return;
-    if (guest === undefined || connectionOver) return closeFrozen();
+    if (guest === undefined || connectionOver) return closeFrozen(event);
     freeze.frozen = false;
     guest.goOn();
-    // Old claims are not shown as if they stood again: where there are no newer ones, the next renewal brings them.
-    if (event.refusal === undefined && guest.verified !== verified) {
-      verified = guest.verified;
-      views.showVerified(verified.claims);
-      remember(verified.claims);
+    const kind = kindOfChange(event);
+    if (kind === "changed") {
+      views.showVerified(guest.verified.claims); // of what is there now: the user accepted it
+      remember(guest.verified.claims);
     }
-    views.showWentOn(event.refusal !== undefined);
-    showLine(line);
+    views.showWentOn(kind);
+    if (stage !== undefined) enter(stage);
   };
 
-  /** @returns false where the user saw a change and did not want to go on. */
-  const comparedWithBefore = async (claims: AppraisedClaims): Promise<boolean> => {
-    const before = parts.seen.recall(config.identity, config.address);
-    const since = before && sinceSeen(before, valuesToKeep(claims));
-    if (since !== undefined && since.lasting.length > 0 && !(await views.askAboutChanges(since)))
-      return false;
-    if (since !== undefined) views.showSeen(since);
+  let expected: (SeenBefore & { readonly since: SinceSeen }) | undefined; // what the user said yes to
+
+  /** Is it the guest that was seen before? The user is asked where values that last changed; but once for the same ones. */
+  const comparedWithBefore = async (claims: AppraisedClaims): Promise<"go-on" | "not-expected" | "late"> => {
+    const values = valuesToKeep(claims);
+    const before = expected ?? parts.seen.recall(config.identity, config.address);
+    const since = before && sinceSeen(before, values);
+    if (since !== undefined && since.lasting.length > 0) {
+      const askedAt = parts.wallTime(); // a clock that stood still while the machine slept would not know
+      if (!(await views.askAboutChanges(since))) return "not-expected";
+      const answeredAt = parts.wallTime();
+      expected = { at: answeredAt, values, since };
+      const late = Math.abs(answeredAt - askedAt) > ANSWER_WITHIN_MS;
+      if (late || connection?.closedFor !== undefined) {
+        remember(claims);
+        return "late";
+      }
+    }
+    const toTell = expected?.since ?? since;
+    if (toTell !== undefined) views.showSeen(toTell);
     remember(claims);
-    return true;
+    return "go-on";
   };
 
-  const run = async (): Promise<void> => {
-    const policy = parts.parsePolicy(config.policyText);
-    views.showPolicy(policy);
-    attested = await parts.connect({
+  /** Resolves once the evidence passed. */
+  const connectTo = async (policy: Policy, anew: boolean): Promise<AttestedGuest> => {
+    const { promise: over, reject } = rejectable();
+    const made: Connection = {
+      anew,
+      over,
+      attested: undefined,
+      attempt: 1,
+      lost: undefined,
+      closedFor: undefined,
+    };
+    connection = made;
+    const heard =
+      <Value>(take: (value: Value) => void) =>
+      (value: Value): void => {
+        if (!closedByUs && connection === made) take(value); // another one counts by now
+      };
+    made.attested = await parts.connect({
       dial: () => parts.dial(config),
       suite: parts.suite,
       signatures: parts.signatures,
@@ -206,45 +256,72 @@ export function startConsoleSession(
       acceptSimulated: config.simulated,
       timeout: APPRAISAL_MS,
       encoding: config.encoding,
-      onState,
-      onAttestation,
-      onHostNoise: (noise) => views.showHostNoise(noise),
+      onState: heard((state) => {
+        if (state.phase === "closed") {
+          made.closedFor = state.reason;
+          reject(endOf(state.reason));
+        }
+        onState(made, state);
+      }),
+      onAttestation: heard(onAttestation),
+      onHostNoise: heard((noise) => views.showHostNoise(noise)),
     });
-    if (closedByUs) return;
-    verified = attested.verified;
-    views.showVerified(verified.claims);
-    pollStats(attested);
-    if (!(await comparedWithBefore(verified.claims))) {
-      connectionOver = true;
-      views.show({ kind: "failed", failure: CLOSED_OVER_CHANGES });
-      await attested.close();
-      return;
+    return made.attested;
+  };
+
+  /** @returns nothing where the user did not go on. */
+  const attestedGuest = async (policy: Policy): Promise<AttestedGuest | undefined> => {
+    for (let anew = false; ; anew = true) {
+      const attested = await connectTo(policy, anew);
+      if (closedByUs) {
+        await attested.close();
+        return undefined;
+      }
+      views.showVerified(attested.verified.claims);
+      pollStats(attested);
+      const compared = await comparedWithBefore(attested.verified.claims);
+      if (closedByUs) return undefined;
+      if (compared === "go-on") return attested;
+      if (compared === "not-expected") {
+        connectionOver = true;
+        views.show({ kind: "failed", failure: CLOSED_OVER_CHANGES });
+        await attested.close();
+        return undefined;
+      }
+      connection = undefined;
+      void attested.close().catch(() => undefined);
+      views.showNothingVerified();
     }
-    if (closedByUs) return;
-    views.show({ kind: "signing-in", user: config.user, method: config.auth });
-    guest = await attested.authenticate(userAuth(config, parts));
+  };
+
+  const run = async (): Promise<void> => {
+    const policy = parts.parsePolicy(config.policyText);
+    views.showPolicy(policy);
+    const attested = await attestedGuest(policy);
+    if (attested === undefined || connection === undefined) return;
+    enter({ kind: "signing-in", user: config.user, method: config.auth });
+    // Also while the user's key is asked, which may take its time: the end of the connection is said at once.
+    guest = await Promise.race([attested.authenticate(userAuth(config, parts)), connection.over]);
     if (closedByUs) return;
     void guest.closed.then(() => {
       connectionOver = true;
       views.offerRecheck(undefined);
-      if (ended?.canOpenAgain === true && !closedByUs) showLine({ ...ended, canOpenAgain: false });
+      if (stage?.kind === "ended" && stage.canOpenAgain && !closedByUs)
+        enter({ ...stage, canOpenAgain: false });
     });
     await runChannel(guest);
   };
 
   const runChannel = async (open: Guest): Promise<void> => {
-    ended = undefined;
     const terminal = views.mountTerminal();
+    enter({ kind: "opening" });
     const channel = await open.openChannel(channelRequest(config, terminal));
-    channelLive = true;
-    showLine({ kind: "live" });
+    enter({ kind: "live" });
     try {
       await pump(channel, terminal, freeze, views.warnInputStuck.bind(views));
       const exit = exitWords(await channel.exit);
-      ended = { kind: "ended", ...exit, canOpenAgain: !connectionOver };
-      showLine(ended);
+      enter({ kind: "ended", ...exit, canOpenAgain: !connectionOver });
     } finally {
-      channelLive = false;
       views.warnInputStuck(false);
       terminal.finish();
     }
@@ -253,15 +330,21 @@ export function startConsoleSession(
   const pollStats = (from: AttestedGuest): void => {
     views.showStats(from.stats);
     parts.clock.after(STATS_EVERY_MS, () => {
-      if (!connectionOver && !closedByUs) pollStats(from);
+      if (!connectionOver && !closedByUs && connection?.attested === from) pollStats(from);
     });
   };
 
   const fail = (error: unknown): void => {
     if (closedByUs) return;
-    const hadTerminal = guest !== undefined;
     connectionOver = true;
-    views.show(failureState(error, attested !== undefined, hadTerminal, config.user));
+    const attested = connection?.attested;
+    const signInLapsed = stage?.kind === "signing-in" && connection?.closedFor === "not-authenticated";
+    const hadSession = stage?.kind === "live" || stage?.kind === "ended";
+    views.show(
+      signInLapsed
+        ? { kind: "failed", failure: NOT_SIGNED_IN_IN_TIME }
+        : failureState(error, attested !== undefined, hadSession, config.user),
+    );
     void attested?.close().catch(() => undefined);
   };
 
@@ -269,12 +352,12 @@ export function startConsoleSession(
 
   return {
     openAgain() {
-      if (guest === undefined || connectionOver || channelLive) return;
+      if (guest === undefined || connectionOver || stage?.kind !== "ended") return;
       runChannel(guest).catch(fail);
     },
     async close() {
       closedByUs = true;
-      await (guest ?? attested)?.close();
+      await (guest ?? connection?.attested)?.close();
     },
   };
 }
@@ -298,64 +381,30 @@ function channelRequest(config: PageConfig, { columns, rows }: TerminalPort): Ch
   return { kind: "shell", command: [], ...pty, environment: {} };
 }
 
-/** While the guest is not the one the user knows, what is typed for it goes nowhere, not even later. */
-interface Freeze {
-  frozen: boolean;
-  /** How often it was frozen: what waited since before that is left out. */
-  count: number;
+function reconnecting({ kind }: Stage, reason: string): PageState {
+  const during = kind === "signing-in" || kind === "opening" ? kind : "session";
+  return { kind: "reconnecting", reason, during };
 }
 
-/** Connects channel and terminal until the output has ended and was parsed. */
-async function pump(
-  channel: Channel,
-  terminal: TerminalPort,
-  freeze: Readonly<Freeze>,
-  warnStuck: (stuck: boolean) => void,
-): Promise<void> {
-  let waiting = 0;
-  let writes: Promise<void> = Promise.resolve();
-  terminal.onInput((bytes) => {
-    if (freeze.frozen) return;
-    // A guest that asks its terminal questions and never reads the answers must not fill our memory.
-    if (waiting + bytes.length > MAX_WAITING_INPUT) {
-      warnStuck(true);
-      return;
-    }
-    waiting += bytes.length;
-    const typedAt = freeze.count;
-    writes = writes
-      .then(() => (freeze.count === typedAt ? channel.write(bytes) : undefined))
-      .then(() => {
-        waiting -= bytes.length;
-        if (waiting === 0) warnStuck(false);
-      })
-      .catch(() => undefined); // the reading side reports why the channel ended
+/** @param reason - the name of the guest's close code, or words. */
+function endOf(reason: string): SealttyError {
+  return Object.hasOwn(CLOSE_CODES, reason)
+    ? closedError(reason)
+    : new SealttyError("transport-lost", reason);
+}
+
+function rejectable(): { readonly promise: Promise<never>; readonly reject: (error: SealttyError) => void } {
+  let reject!: (error: SealttyError) => void;
+  const promise = new Promise<never>((_, no) => {
+    reject = no;
   });
-  terminal.onResize((columns, rows) => channel.resize(columns, rows));
-
-  let unparsed = 0;
-  let allParsed: (() => void) | undefined;
-  for (;;) {
-    const chunk = await channel.stdout.read();
-    if (chunk === undefined) break;
-    unparsed += chunk.length;
-    // Not awaited: the credit that `consumed` gives back is the limit on what the terminal holds.
-    terminal.write(chunk, () => {
-      unparsed -= chunk.length;
-      channel.stdout.consumed(chunk.length);
-      if (unparsed === 0) allParsed?.();
-    });
-  }
-  if (unparsed > 0) {
-    await new Promise<void>((resolve) => {
-      allParsed = resolve;
-    });
-  }
+  promise.catch(() => undefined); // nobody may be waiting
+  return { promise, reject };
 }
 
-function failureState(error: unknown, attested: boolean, hadTerminal: boolean, user: string): PageState {
+function failureState(error: unknown, attested: boolean, hadSession: boolean, user: string): PageState {
   const failure = failureOf(error, attested);
   if (failure.code === "evidence-refused") return { kind: "refused", failure };
   if (failure.code === "user-refused") return { kind: "user-refused", failure, user: plainText(user, 64) };
-  return hadTerminal ? { kind: "lost", failure } : { kind: "failed", failure };
+  return hadSession ? { kind: "lost", failure } : { kind: "failed", failure };
 }

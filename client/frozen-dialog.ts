@@ -1,20 +1,43 @@
-// The guest became another one while it was open: nothing goes in or out until the user chose. It cannot be overlooked,
-// Escape does not dismiss it, and going on takes two steps.
+// The guest became another one while it was open, or no longer proves that it did not: nothing goes in or out until the
+// user chose. It cannot be overlooked, Escape does not dismiss it, and going on takes two steps.
 
-import type { AttestationEvent } from "../protocol/session/api.ts";
 import { changesTable } from "./changes-view.ts";
 import { button, element, type Child } from "./dom.ts";
 import { icon } from "./icons.ts";
+import { kindOfChange, sentence, type ChangeKind, type GuestChanged } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 import { comparison, otherChecks } from "./refusal-view.ts";
 import { hourWords, spanWords } from "./time-words.ts";
-
-export type GuestChanged = Extract<AttestationEvent, { kind: "changed" }>;
 
 export interface FrozenChoices {
   close(): void;
   goOn(): void;
 }
+
+interface FrozenWords {
+  readonly title: string;
+  readonly meaning: string;
+  readonly confirm: string;
+  readonly goOn: string;
+}
+
+const CHANGED: FrozenWords = {
+  title: "This is no longer the guest that you connected to",
+  meaning: "What is there now meets your policy, but it is not what you connected to.",
+  confirm: "I know why this guest changed, and I trust what is there now.",
+  goOn: "Go on: I know why it changed",
+};
+const WORDS: Readonly<Record<ChangeKind, FrozenWords>> = {
+  changed: CHANGED,
+  refused: { ...CHANGED, meaning: "What is there now does not meet your policy:" },
+  unproven: {
+    title: "This guest no longer proves itself",
+    meaning:
+      "Nothing shows that it changed, and nothing shows that it did not: whatever took its place would have nothing to show either.",
+    confirm: "I know why it has no evidence to show, and I trust it without.",
+    goOn: "Go on without fresh evidence",
+  },
+};
 
 export class FrozenDialog {
   readonly #dialog: HTMLDialogElement;
@@ -45,8 +68,9 @@ export class FrozenDialog {
       },
     );
     const goOn = answer(() => choices.goOn());
+    const words = WORDS[kindOfChange(event)];
     this.#goOn = button(
-      "Go on: I know why it changed",
+      words.goOn,
       () => {
         if (this.#confirm.checked) goOn();
       },
@@ -56,12 +80,7 @@ export class FrozenDialog {
     this.#confirm.addEventListener("change", () => {
       this.#goOn.disabled = !this.#confirm.checked;
     });
-    this.#stepTwo = element(
-      "label",
-      { class: "check-label" },
-      this.#confirm,
-      "I know why this guest changed, and I trust what is there now.",
-    );
+    this.#stepTwo = element("label", { class: "check-label" }, this.#confirm, words.confirm);
     this.#over = element("p", { class: "frozen-over", role: "status" });
     this.#dialog = element(
       "dialog",
@@ -79,13 +98,13 @@ export class FrozenDialog {
         element(
           "div",
           {},
-          element("h2", { id: "frozen-title" }, "This is no longer the guest that you connected to"),
+          element("h2", { id: "frozen-title" }, words.title),
           element("p", { class: "breakable" }, identity),
         ),
       ),
       element(
         "div",
-        { class: "dialog-body", tabindex: 0, role: "group", "aria-label": "What changed" },
+        { class: "dialog-body", tabindex: 0, role: "group", "aria-label": "What happened" },
         ...bodyOf(event, checkedAt, now),
       ),
       element(
@@ -131,14 +150,12 @@ export class FrozenDialog {
   }
 }
 
-function bodyOf(
-  { reason, changes, refusal }: GuestChanged,
-  checkedAt: number | undefined,
-  now: number,
-): Child[] {
-  const onlyBoot = refusal === undefined && changes.every(({ scope }) => scope === "boot");
+function bodyOf(event: GuestChanged, checkedAt: number | undefined, now: number): Child[] {
+  const { reason, changes, refusal } = event;
+  const kind = kindOfChange(event);
+  const onlyBoot = kind === "changed" && changes.every(({ scope }) => scope === "boot");
   return [
-    element("p", { id: "frozen-reason", class: "lead" }, plainText(reason, 600)),
+    element("p", { id: "frozen-reason", class: "lead" }, sentence(plainText(reason, 600))),
     element(
       "p",
       {},
@@ -146,15 +163,18 @@ function bodyOf(
       checkedAt !== undefined &&
         ` It last proved itself at ${hourWords(checkedAt)} (${spanWords(now - checkedAt)} ago); what you typed since then may have reached what is there now.`,
     ),
-    refusal === undefined
-      ? element("p", {}, "What is there now meets your policy, but it is not what you connected to.")
-      : element("p", {}, "What is there now does not meet your policy:"),
+    element("p", {}, WORDS[kind].meaning),
     refusal !== undefined && comparison(refusal),
     refusal !== undefined && element("p", { class: "next" }, plainText(refusal.next, 600)),
     refusal !== undefined && otherChecks(refusal.others ?? []),
     changes.length > 0 && changesTable(changes),
+    kind === "unproven" &&
+      element(
+        "p",
+        { class: "quiet" },
+        "A device in the guest that is busy, throttled or broken looks like this. The guest's own log says more (journalctl -u sealttyd, in the guest).",
+      ),
     onlyBoot &&
-      changes.length > 0 &&
       element(
         "p",
         { class: "quiet" },

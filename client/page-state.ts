@@ -1,8 +1,10 @@
 // Every state the page can be in, and the words for each failure. Text of the guest or the host never gets in here.
 
 import { SealttyError, type Refusal } from "../protocol/errors.ts";
-import type { ConnectionState, ExitStatus } from "../protocol/session/api.ts";
+import type { AttestationEvent, ConnectionState, ExitStatus } from "../protocol/session/api.ts";
 import { plainText } from "./plain-text.ts";
+
+export type GuestChanged = Extract<AttestationEvent, { kind: "changed" }>;
 
 export type Step = "dialing" | "waiting-for-guest" | "handshaking" | "collecting-evidence" | "appraising";
 
@@ -34,8 +36,12 @@ export type PageState =
   | { readonly kind: "user-refused"; readonly failure: Failure; readonly user: string }
   | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "live" }
-  /** @param signingIn - there is no session yet: nothing that could go on in the guest. */
-  | { readonly kind: "reconnecting"; readonly reason: string; readonly signingIn: boolean }
+  | {
+      readonly kind: "reconnecting";
+      readonly reason: string;
+      /** What the line was lost from: only a session goes on in the guest meanwhile. */
+      readonly during: "signing-in" | "opening" | "session";
+    }
   /** The guest changed: covered by a dialog until the user chose. */
   | { readonly kind: "frozen" }
   | {
@@ -69,6 +75,14 @@ export function stepOf(state: ConnectionState): Step | undefined {
   return STEPS.find(({ step }) => step === state.phase)?.step;
 }
 
+/** Why a session froze: another guest, evidence that does not meet the policy, or none that could be checked. */
+export type ChangeKind = "changed" | "refused" | "unproven";
+
+export function kindOfChange({ changes, refusal }: GuestChanged): ChangeKind {
+  if (refusal !== undefined) return "refused";
+  return changes.length > 0 ? "changed" : "unproven";
+}
+
 /** The user saw that something is different since last time, and closed. */
 export const CLOSED_OVER_CHANGES: Failure = {
   title: "You closed the connection",
@@ -82,7 +96,7 @@ export const CLOSED_OVER_CHANGES: Failure = {
   refusal: undefined,
 };
 
-/** The guest keeps a connection without a user for two minutes (docs/protocol.md §7). */
+/** docs/protocol.md §8.2: what AUTHENTICATE_WITHIN of the guest means for a person. */
 export const NOT_SIGNED_IN_IN_TIME: Failure = {
   title: "You were not signed in in time",
   what: "The guest waits two minutes for a user, then it closes the connection. Nobody had signed in by then.",
@@ -103,7 +117,7 @@ export function exitWords(exit: ExitStatus): { words: string; clean: boolean } {
   return { words: `The session was ended by ${signal}.`, clean: false };
 }
 
-function sentence(words: string): string {
+export function sentence(words: string): string {
   return words === "" || /[.!?…]$/.test(words) ? words : `${words}.`;
 }
 

@@ -1,7 +1,7 @@
 // The page as a whole: takes the token, gets its configuration, runs a session, shows each state.
 
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
-import { barsFor, type WentOn } from "./bars.ts";
+import { barsFor } from "./bars.ts";
 import { askAboutChanges } from "./changed-dialog.ts";
 import { ConnectingView } from "./connecting-view.ts";
 import {
@@ -12,10 +12,17 @@ import {
 } from "./console-session.ts";
 import { element } from "./dom.ts";
 import { UNAVAILABLE_IS_NOTABLE } from "./freshness-view.ts";
-import { FrozenDialog, type FrozenChoices, type GuestChanged } from "./frozen-dialog.ts";
+import { FrozenDialog, type FrozenChoices } from "./frozen-dialog.ts";
 import { HostViewDrawer } from "./host-view-drawer.ts";
 import type { WireFrame } from "./host-view-source.ts";
-import { failureOf, type Failure, type PageState } from "./page-state.ts";
+import {
+  failureOf,
+  kindOfChange,
+  type ChangeKind,
+  type Failure,
+  type GuestChanged,
+  type PageState,
+} from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
 import { LinkRefused, type ServerLink } from "./server-link.ts";
@@ -64,6 +71,24 @@ function retryHelps(failure: Failure): boolean {
   return failure.code !== "bad-policy" && failure.code !== "bad-config";
 }
 
+/** What the trust panel says instead of its verdict, while frozen and after going on; and the tab's title. */
+const OVERRIDE_WORDS: Readonly<
+  Record<ChangeKind, { readonly frozen: string; readonly wentOn?: string; readonly tab: string }>
+> = {
+  // Gone on, the guest that is there now is the verified one.
+  changed: { frozen: "This guest changed after it was verified", tab: "Frozen: the guest changed" },
+  refused: {
+    frozen: "This guest changed after it was verified",
+    wentOn: "Its last evidence did not meet your policy, and you went on",
+    tab: "Frozen: the guest changed",
+  },
+  unproven: {
+    frozen: "This guest no longer proves itself",
+    wentOn: "It had no fresh evidence to show, and you went on",
+    tab: "Frozen: no fresh evidence",
+  },
+};
+
 class Page implements SessionViews {
   readonly #stage = element("main", { class: "stage" });
   readonly #bars = element("div", { class: "bars" });
@@ -90,8 +115,8 @@ class Page implements SessionViews {
   #inputStuck: HTMLElement | undefined;
   #unavailable: HTMLElement | undefined;
   #frozen: FrozenDialog | undefined;
-  #wentOn: WentOn | undefined;
-  #overridden = false; // what was verified no longer stands
+  readonly #wentOn = new Map<ChangeKind, number>();
+  #override: ChangeKind | undefined; // why what was verified no longer stands
   #session: ConsoleSession | undefined;
   #restart: (() => void) | undefined;
 
@@ -127,7 +152,9 @@ class Page implements SessionViews {
     document.title = documentTitle("", "");
     addEventListener("keydown", (event) => this.#shortcut(event), { capture: true });
     addEventListener("beforeunload", (event) => {
-      if (this.#state.kind === "live" || this.#state.kind === "reconnecting") event.preventDefault();
+      const state = this.#state;
+      if (state.kind === "live" || (state.kind === "reconnecting" && state.during === "session"))
+        event.preventDefault();
     });
     addEventListener("pagehide", () => void this.#session?.close());
   }
@@ -148,12 +175,7 @@ class Page implements SessionViews {
     }
     this.#restart = () => {
       void this.#session?.close();
-      this.#claims = undefined;
-      this.#wentOn = undefined;
-      this.#overridden = false;
-      this.#clearUnavailable();
-      this.#trust.setClaims(undefined);
-      this.#updateBars();
+      this.showNothingVerified();
       this.show({ kind: "connecting", step: "dialing", attempt: 1 });
       this.#session = startConsoleSession(parts.sessionParts(link), config, this);
     };
@@ -175,9 +197,13 @@ class Page implements SessionViews {
     if (state.kind !== "frozen") this.#frozen?.connectionEnded();
     if (state.kind === "connecting" || state.kind === "signing-in") {
       this.#connecting ??= this.#mount(new ConnectingView(this.#identity));
-      if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt);
+      if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt, state.anew === true);
       else this.#connecting.showSigningIn(plainText(state.user, 64), state.method);
       return;
+    }
+    if (state.kind === "reconnecting") {
+      this.#setStrip(reconnectingStrip(state, this.#lostAt, () => performance.now()));
+      if (state.during === "signing-in") return; // below the steps, which stay
     }
     this.#connecting?.dispose();
     this.#connecting = undefined;
@@ -205,10 +231,9 @@ class Page implements SessionViews {
         this.#topBar.setRoundTrip(this.#roundTripMs);
         if (document.activeElement === document.body) this.#terminal?.focus();
         break;
-      case "frozen":
-        break; // the dialog says it all
-      case "reconnecting":
-        this.#setStrip(reconnectingStrip(state.reason, this.#lostAt, () => performance.now()));
+      case "opening":
+      case "reconnecting": // the strip says it
+      case "frozen": // the dialog says it all
         break;
       case "ended":
         this.#setStrip({
@@ -236,9 +261,18 @@ class Page implements SessionViews {
     this.#trust.setPolicy(policy);
   }
 
+  showNothingVerified(): void {
+    this.#claims = undefined;
+    this.#wentOn.clear();
+    this.#override = undefined;
+    this.#clearUnavailable();
+    this.#trust.setClaims(undefined);
+    this.#updateBars();
+  }
+
   showVerified(claims: AppraisedClaims): void {
     this.#claims = claims;
-    this.#overridden = false;
+    this.#override = undefined;
     this.#clearUnavailable();
     this.#trust.setClaims(claims);
     this.#updateBadge();
@@ -269,12 +303,15 @@ class Page implements SessionViews {
   }
 
   freeze(event: GuestChanged, choices: FrozenChoices): void {
-    this.#overridden = true;
+    const kind = kindOfChange(event);
+    const { frozen, tab } = OVERRIDE_WORDS[kind];
+    this.#override = kind;
     this.#updateBadge();
-    this.#trust.setOverride("This guest changed after it was verified");
+    this.#clearUnavailable(); // the dialog says more
+    this.#trust.setOverride(frozen);
     this.#trust.freshness.changed();
     this.#frozen?.dismiss(); // a later look at the same change: the confirmation is asked for anew
-    document.title = `Frozen: the guest changed · ${documentTitle(this.#identity, "")}`;
+    document.title = `${tab} · ${documentTitle(this.#identity, "")}`;
     const done = (choose: () => void) => (): void => {
       this.#frozen = undefined;
       document.title = documentTitle(this.#identity, "");
@@ -287,10 +324,13 @@ class Page implements SessionViews {
     });
   }
 
-  showWentOn(refused: boolean): void {
-    this.#wentOn = { at: Date.now(), refused: refused || this.#wentOn?.refused === true };
-    this.#overridden ||= refused;
-    if (refused) this.#trust.setOverride("Its last evidence did not meet your policy, and you went on");
+  showWentOn(kind: ChangeKind): void {
+    this.#wentOn.set(kind, Date.now());
+    const words = OVERRIDE_WORDS[kind].wentOn;
+    if (words !== undefined) {
+      this.#override = kind;
+      this.#trust.setOverride(words);
+    }
     this.#updateBadge();
     this.#updateBars();
   }
@@ -341,7 +381,8 @@ class Page implements SessionViews {
 
   #updateBadge(): void {
     if (this.#state.kind === "refused") this.#topBar.setAssurance("refused");
-    else if (this.#overridden) this.#topBar.setAssurance("changed");
+    else if (this.#override !== undefined)
+      this.#topBar.setAssurance(this.#override === "unproven" ? "unproven" : "changed");
     else this.#topBar.setAssurance(this.#claims?.assurance);
   }
 

@@ -2,10 +2,28 @@
 
 import { button, element, type Child } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
-import type { Failure } from "./page-state.ts";
+import type { Failure, PageState } from "./page-state.ts";
+
+type Reconnecting = Extract<PageState, { kind: "reconnecting" }>;
+
+const LOST_FROM: Readonly<Record<Reconnecting["during"], { readonly title: string; readonly what: string }>> =
+  {
+    "signing-in": {
+      title: "Reconnecting… trying to sign you in",
+      what: "The line was lost before you were signed in. It goes on by itself once the line is back.",
+    },
+    opening: {
+      title: "Reconnecting… trying to open your session",
+      what: "The line was lost before your session opened. It goes on by itself once the line is back; what you type until then is not kept.",
+    },
+    session: {
+      title: "Reconnecting…",
+      what: "The line was lost. Your session goes on in the guest; nothing is repeated, nothing is lost. What you type now is sent when the line is back.",
+    },
+  };
 
 export function reconnectingStrip(
-  reason: string,
+  { reason, during }: Reconnecting,
   since: number,
   now: () => number,
 ): { element: HTMLElement; dispose(): void } {
@@ -18,11 +36,8 @@ export function reconnectingStrip(
   const made = strip(
     "caution",
     "clock",
-    "Reconnecting…",
-    [
-      "The line was lost. Your session goes on in the guest; nothing is repeated, nothing is lost. What you type now is sent when the line is back.",
-      reason === "" ? undefined : element("span", { class: "quiet" }, ` (${reason})`),
-    ],
+    LOST_FROM[during].title,
+    [LOST_FROM[during].what, reason === "" ? undefined : element("span", { class: "quiet" }, ` (${reason})`)],
     elapsed,
   );
   return { element: made, dispose: () => clearInterval(timer) };

@@ -9,7 +9,7 @@ import { Terminal } from "@xterm/xterm";
 import { utf8 } from "../protocol/bytes.ts";
 import { MAX_TERMINAL_SIDE } from "../protocol/limits.ts";
 import { parseClipboardRequest } from "./clipboard-guard.ts";
-import type { TerminalPort } from "./console-session.ts";
+import type { TerminalPort } from "./channel-pump.ts";
 import { ask } from "./dialog.ts";
 import { button, element } from "./dom.ts";
 import {

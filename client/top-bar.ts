@@ -92,7 +92,7 @@ export class TopBar {
     this.#identity.title = identity;
   }
 
-  setAssurance(assurance: Assurance | "refused" | "changed" | undefined): void {
+  setAssurance(assurance: Assurance | "refused" | "changed" | "unproven" | undefined): void {
     const words = badgeWords(assurance);
     this.#badge.className = `badge ${words.tone}`;
     this.#badge.replaceChildren(icon(words.icon), element("span", {}, words.badge));
@@ -176,14 +176,16 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["Ctrl + / Ctrl −", "text size"],
 ];
 
-function badgeWords(assurance: Assurance | "refused" | "changed" | undefined) {
+function badgeWords(assurance: Assurance | "refused" | "changed" | "unproven" | undefined) {
   if (assurance === undefined) return { badge: "Not verified yet", tone: "neutral", icon: "shield" } as const;
   if (assurance === "refused") return { badge: "Refused", tone: "danger", icon: "shield-alert" } as const;
   if (assurance === "changed") return { badge: "Changed", tone: "danger", icon: "shield-alert" } as const;
+  if (assurance === "unproven") return { badge: "Not proven", tone: "danger", icon: "shield-alert" } as const;
   return assuranceWords(assurance);
 }
 
 const WITH_TERMINAL: ReadonlySet<PageState["kind"]> = new Set([
+  "opening",
   "live",
   "reconnecting",
   "frozen",
@@ -192,6 +194,7 @@ const WITH_TERMINAL: ReadonlySet<PageState["kind"]> = new Set([
 ]);
 
 export function showsTerminal(state: PageState): boolean {
+  if (state.kind === "reconnecting" && state.during === "signing-in") return false;
   return WITH_TERMINAL.has(state.kind);
 }
 
@@ -205,6 +208,8 @@ function lineWords(state: PageState): LineWords {
         : { words: "Connecting", icon: "clock", tone: "quiet" };
     case "signing-in":
       return { words: "Signing in", icon: "key", tone: "quiet" };
+    case "opening":
+      return { words: "Opening the session", icon: "key", tone: "quiet" };
     case "live":
       return { words: "Connected", icon: "plug", tone: "good" };
     case "reconnecting":

@@ -37,6 +37,8 @@ export interface Kind<T> {
   read(table: TomlTable, key: string): T;
   /** TOML behind `key = `, or the lines of a table of its own. */
   write(value: T): string | readonly SubLine[];
+  /** Of a table that is written on one line: its entries, for showing. */
+  lines?(value: T): readonly SubLine[];
   /** The same for two values exactly where they mean the same. */
   meaning(value: T): Json;
 }
@@ -63,6 +65,8 @@ export interface Entry {
   readonly name: string;
   readonly words: string;
   readonly written: string | readonly SubLine[];
+  /** Of a table: its entries; undefined where the value is none. */
+  readonly lines: readonly SubLine[] | undefined;
   readonly isDefault: boolean;
   readonly strict: string | undefined;
   readonly risk: string | undefined;
@@ -168,6 +172,7 @@ export class Section<S extends object> {
       name: key.name,
       words: key.words,
       written,
+      lines: typeof written === "string" ? key.kind.lines?.(value) : written,
       isDefault: byDefault !== undefined && inline(key.kind.write(byDefault)) === inline(written),
       strict: key.strict,
       risk: key.risk?.(value),

@@ -10,6 +10,7 @@ import type { Piece } from "../collateral-fetch/piece.ts";
 import { wantedOf } from "../collateral-fetch/wanted.ts";
 import { collateralCache } from "../directories.ts";
 import { COMMON_OPTIONS, type Command, type Input, usage } from "../options.ts";
+import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 
@@ -68,13 +69,21 @@ export async function collateralFetch(input: Input, services: Services, roots: T
   const directory = input.text("dir") ?? collateralCache(services.environment);
   if (directory === undefined)
     return bad("--dir is missing, and there is no home directory to keep a cache in");
-  for (const remark of wanted.remarks) reporter.say(`sealtty: ${remark}`);
+  for (const remark of wanted.remarks) {
+    reporter.event("remark", { words: remark });
+    reporter.say(`sealtty: ${remark}`);
+  }
 
   const options: DownloadOptions = {
     timeout,
-    onRequest: (url) => reporter.detail(`  GET ${url}`),
-    onWait: (url, delay) =>
-      reporter.say(`sealtty: ${new URL(url).host} is busy; asking again in ${Math.ceil(delay / 1000)} s`),
+    onRequest(url) {
+      if (reporter.verbosity > 0) reporter.event("request", { url });
+      reporter.detail(`  GET ${url}`);
+    },
+    onWait(url, delay) {
+      reporter.event("waiting", { url, seconds: Math.ceil(delay / 1000) });
+      reporter.say(`sealtty: ${new URL(url).host} is busy; asking again in ${Math.ceil(delay / 1000)} s`);
+    },
     sleep: (delay) => new Promise((resolve) => void services.clock.after(delay, resolve)),
   };
   const { suite, signatures } = services;
@@ -119,7 +128,7 @@ async function keepAll(
     await print(
       services.stdout,
       reporter.json
-        ? `${JSON.stringify({ event: "collateral", file: name, what, validFrom, validUntil, kept })}\n`
+        ? `${jsonLine({ event: "collateral", file: name, what, validFrom, validUntil, kept })}\n`
         : `${name}  ${what}, good until ${validUntil.slice(0, 10)}: ${WORDS[kept]}\n`,
     );
   }

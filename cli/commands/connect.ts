@@ -43,7 +43,7 @@ export async function terminalCommand(
 ): Promise<number> {
   const reporter = new Reporter(services, input);
   const escapeCharacter = escapeOption(input);
-  const reached = await reach(guestName, input, services, reporter, command.length > 0);
+  const reached = await reach(guestName, input, services, reporter, { key: command.length > 0 });
   try {
     const guest = await authenticate(reached);
     const terminal = new RawTerminal(services);
@@ -59,7 +59,7 @@ export async function terminalCommand(
       guest,
       watch: reached.watch,
     });
-    reporter.warnings(reached.attested.verified.claims);
+    reporter.warnings(guest.verified.claims); // as the last evidence has them
     return status;
   } finally {
     reached.explain.end();

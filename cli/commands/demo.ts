@@ -11,6 +11,7 @@ import { DemoChildren } from "../demo-children.ts";
 import { DEFAULT_PAGE_PORT, type HostViewFrame } from "../local-page-server.ts";
 import { COMMON_OPTIONS, type Command, usage } from "../options.ts";
 import { readPageFiles } from "../page-files.ts";
+import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { newSshKey } from "../ssh-key-file.ts";
@@ -102,7 +103,7 @@ export const demoCommand: Command = {
             identity: made.key,
             user: services.localUser,
           };
-          await print(services.stdout, `${JSON.stringify({ event: "demo", ...fields })}\n`);
+          await print(services.stdout, `${jsonLine({ event: "demo", ...fields })}\n`);
         } else await print(services.stdout, `${lines.join("\n")}\n`);
         await Promise.race([asked, children.failed]);
         return 0;

@@ -21,13 +21,20 @@ export const execCommand: Command = {
   summary: "run a program in the guest; its exit status is passed on",
   operands: "GUEST -- COMMAND…",
   options: [
-    ...COMMON_OPTIONS,
+    ...COMMON_OPTIONS.map((option) =>
+      option.name === "identity"
+        ? {
+            ...option,
+            help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
+          }
+        : option,
+    ),
     { name: "no-stdin", short: "n", help: "the program's standard input is empty" },
     { name: "tty", short: "t", help: "give it a terminal, as connect does" },
     ESCAPE_OPTION,
   ],
   notes: [
-    "Without -i the first key of ssh-agent, or ~/.ssh/id_ed25519, is used: exec needs one.",
+    "A key is needed: without one a guest opens nothing but its login prompt (sealtty connect).",
     "Binary-clean; the end of standard input is passed on. SIGINT, SIGTERM and SIGHUP go to the program;",
     "the third of one kind ends sealtty. Exit status: the program's own, 128+n for signal n, 255 for sealtty's errors.",
   ],
@@ -43,13 +50,13 @@ export const execCommand: Command = {
       return terminalCommand(guestName, command, input, services);
     }
     const reporter = new Reporter(services, input);
-    const reached = await reach(guestName, input, services, reporter, true);
+    const reached = await reach(guestName, input, services, reporter, { key: true });
     try {
       const guest = await authenticate(reached);
       const environment = passedEnvironment(services.environment);
       const channel = await guest.openChannel({ kind: "exec", command, environment });
       const status = await runExec(channel, !input.has("no-stdin"), services, reporter, reached.watch.frozen);
-      if (reporter.verbosity > 0) reporter.warnings(reached.attested.verified.claims);
+      if (reporter.verbosity > 0) reporter.warnings(guest.verified.claims);
       return status;
     } finally {
       reached.explain.end();

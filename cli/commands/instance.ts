@@ -16,7 +16,7 @@ import { MAX_INSTANCE_DOCUMENT } from "../../protocol/limits.ts";
 import { base64, launchForms } from "../instance-launch.ts";
 import { COMMON_OPTIONS, type Command, type Input, usage } from "../options.ts";
 import { readOwnerFile } from "../owner-file.ts";
-import { printable } from "../printable.ts";
+import { jsonLine, printable } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 
@@ -39,7 +39,7 @@ export const instanceCommand: Command = {
     const [verb, file, ...extra] = input.operands;
     if (input.rest !== undefined || extra.length > 0) throw usage(instanceCommand, "unexpected operand");
     if (verb === "schema" && file === undefined) {
-      await print(services.stdout, `${JSON.stringify(instanceSchema(), null, 2)}\n`);
+      await print(services.stdout, `${jsonLine(instanceSchema(), 2)}\n`);
       return 0;
     }
     if (verb !== "make" && verb !== "show") {
@@ -69,7 +69,7 @@ async function look(verb: "make" | "show", file: string, input: Input, services:
     const launch = Object.fromEntries(forms.map(({ name, text }) => [name, text]));
     await print(
       services.stdout,
-      `${JSON.stringify(verb === "make" ? { ...event, pcr: INSTANCE_DEFAULTS.pcr, launch } : event)}\n`,
+      `${jsonLine(verb === "make" ? { ...event, pcr: INSTANCE_DEFAULTS.pcr, launch } : event)}\n`,
     );
     return 0;
   }

@@ -13,6 +13,7 @@ import {
 import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
+import { jsonLine } from "../printable.ts";
 import { encodingOf, readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
@@ -123,7 +124,7 @@ export async function announce(
   services: Services,
   reporter: Reporter,
 ): Promise<void> {
-  if (reporter.json) await print(services.stdout, `${JSON.stringify({ event: "open", url: server.url })}\n`);
+  if (reporter.json) await print(services.stdout, `${jsonLine({ event: "open", url: server.url })}\n`);
   else await print(services.stdout, `Open: ${server.url}\n`);
   if (openIt && services.openBrowser(server.url)) reporter.say("sealtty: opening the browser");
 }

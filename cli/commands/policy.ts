@@ -12,13 +12,15 @@ import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { COMMON_OPTIONS, type Command, type Input, usage } from "../options.ts";
 import { readOwnerFile } from "../owner-file.ts";
-import { printable } from "../printable.ts";
+import { jsonLine, printable } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 
 const TAKEN = ["json", "verbose", "quiet"];
 /** Four bytes of UTF-8 for a character at most; the parser counts characters. */
 const MAX_FILE = 4 * MAX_POLICY;
+/** Characters of a list on one line: six values of 96 hex digits. */
+const MAX_SHOWN = 600;
 
 export const policyCommand: Command = {
   name: "policy",
@@ -44,7 +46,7 @@ export const policyCommand: Command = {
 };
 
 async function schema(services: Services): Promise<number> {
-  await print(services.stdout, `${JSON.stringify(policySchema(), null, 2)}\n`);
+  await print(services.stdout, `${jsonLine(policySchema(), 2)}\n`);
   return 0;
 }
 
@@ -67,7 +69,7 @@ async function check(file: string, input: Input, services: Services): Promise<nu
     const { name, minimumAssurance, anyInstance } = policy;
     const event = { event: "policy", file, digest, name, minimumAssurance, anyInstance };
     const accepts = acceptedTypes(policy);
-    await print(services.stdout, `${JSON.stringify({ ...event, accepts, ...explanation })}\n`);
+    await print(services.stdout, `${jsonLine({ ...event, accepts, ...explanation })}\n`);
   } else {
     const lines = reporter.quiet ? [] : describe(file, digest, explanation);
     await print(services.stdout, lines.map((line) => `${printable(line, 4000)}\n`).join(""));
@@ -78,7 +80,14 @@ async function check(file: string, input: Input, services: Services): Promise<nu
 
 function describe(file: string, digest: string, explanation: PolicyExplanation): string[] {
   const { summary, written, defaults, notCompared } = explanation;
-  const key = ({ key, value, words }: (typeof written)[number]) => [`  ${key} = ${value}`, `      ${words}`];
+  const key = ({ key, value, words, entries }: (typeof written)[number]) =>
+    entries === undefined
+      ? [`  ${key} = ${shortened(value)}`, `      ${words}`]
+      : [
+          `  ${key}`,
+          `      ${words}`,
+          ...entries.map((entry) => `    ${entry.key} = ${shortened(entry.value)}${entry.words && ` (${entry.words})`}`),
+        ];
   return [
     `${file}: a good policy`,
     `digest ${digest}`,
@@ -92,6 +101,19 @@ function describe(file: string, digest: string, explanation: PolicyExplanation):
     ...defaults.flatMap(key),
     ...(notCompared.length === 0 ? [] : ["", `Not compared: ${notCompared.join(", ")}`]),
   ];
+}
+
+/** A long list cut between two values; --json has all of it. */
+function shortened(toml: string): string {
+  if (toml.length <= MAX_SHOWN || !toml.startsWith("[")) return toml;
+  const values = toml.slice(1, -1).split(/(?<="), (?=")/);
+  let shown = 1;
+  for (let length = 0; shown < values.length; shown++) {
+    length += (values[shown - 1] as string).length + 2;
+    if (length + (values[shown] as string).length > MAX_SHOWN) break;
+  }
+  const more = values.length - shown;
+  return more === 0 ? toml : `[${values.slice(0, shown).join(", ")}, and ${more} more: --json shows all]`;
 }
 
 function textOfFile(file: string, bytes: Uint8Array): string {

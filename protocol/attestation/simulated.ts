@@ -124,7 +124,7 @@ export function reportSimulated(facts: SimulatedFacts): EvidenceReport {
   return {
     assurance: "simulated",
     bound: facts.bound,
-    signedBy: "A simulated key, made by software for tests",
+    signedBy: "a simulated key, made by software for tests",
     what: "Nothing is known about what runs there",
     which: `Simulated instance "${facts.instance}"`,
     documentDigest: undefined,

@@ -40,11 +40,11 @@ export function userRefusedError(auth: UserAuth, code: number): SealttyError {
   if (code !== AUTH_METHOD_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
-      `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys.`,
+      `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys or in its instance document.`,
     );
   }
   const next =
-    auth.method === "none" ? "Name a key with -i FILE." : "Its configuration names no authorized keys.";
+    auth.method === "none" ? "Name a key with -i FILE." : "Neither its configuration nor an instance document names keys.";
   return new SealttyError("user-refused", `The guest does not allow ${how}. ${next}`);
 }
 

@@ -41,7 +41,7 @@ import {
 import { unavailable } from "./unavailable.ts";
 
 /** What says which firmware, boot loader, kernel, initramfs and command line run. */
-export const DEFAULT_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+export const DEFAULT_PCRS: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14];
 
 export interface TpmEvidenceOptions {
   readonly suite: CryptoSuite;

@@ -31,7 +31,7 @@ test("the example that is shipped is right", async () => {
     evidence: {
       type: "tpm",
       device: "/dev/tpmrm0",
-      pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+      pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14],
       probeMinutes: 60,
     },
     users: { authorizedKeys: "/etc/sealtty/authorized_keys", login: ["/bin/login"], shell: undefined },

@@ -3,7 +3,7 @@
 import type { Policy } from "../policy/model.ts";
 import { type Checks, refuse } from "../refusal.ts";
 import { judgeSnp } from "../sev-snp/judge.ts";
-import { judgeTdx } from "../tdx/judge.ts";
+import { judgeParavisorTd } from "../tdx/judge.ts";
 import { judgePcrs } from "../tpm/quoted.ts";
 import type { AzureFacts } from "./facts.ts";
 
@@ -22,7 +22,8 @@ export function judgeAzure(facts: AzureFacts, policy: Policy, checks: Checks): v
   }
   requireKnownParavisor(facts, policy, checks);
   if (hardware.kind === "snp" && policy.snp !== undefined) judgeSnp(hardware.facts, policy.snp, checks);
-  if (hardware.kind === "tdx" && policy.tdx !== undefined) judgeTdx(hardware.facts, policy.tdx, checks);
+  if (hardware.kind === "tdx" && policy.tdx !== undefined)
+    judgeParavisorTd(hardware.facts, policy.tdx, checks);
 
   if (azure.vmIds.length > 0) {
     checks.compare({

@@ -1,6 +1,6 @@
 // A policy in plain words: who is accepted, what must run, which machine, what is tolerated, which defaults are in force.
 
-import { inline } from "../../toml-keys.ts";
+import { type SubLine, inline } from "../../toml-keys.ts";
 import { KERNEL_PCRS } from "../tpm/pcr.ts";
 import type { Assurance } from "../verified-guest.ts";
 import { entriesOf } from "./entries.ts";
@@ -10,9 +10,11 @@ import { type AcceptableType, REACH, acceptedTypes, instancePins, weakInstance }
 export interface ExplainedKey {
   /** "snp.vmpl". */
   readonly key: string;
-  /** As TOML. */
+  /** As TOML, whole. */
   readonly value: string;
   readonly words: string;
+  /** Of a table: one for each of its lines. */
+  readonly entries?: readonly ExplainedKey[];
 }
 
 export interface PolicyWarning {
@@ -33,8 +35,6 @@ export interface PolicyExplanation {
   readonly notCompared: readonly string[];
   readonly warnings: readonly PolicyWarning[];
 }
-
-const MAX_VALUE_SHOWN = 100;
 
 const HONEST: Readonly<Record<Assurance, string>> = {
   hardware: "the processor's maker has to be honest, and the guest's memory is encrypted",
@@ -57,14 +57,15 @@ export function explanationOf(policy: Policy): PolicyExplanation {
   const types = acceptedTypes(policy);
   const sections = entriesOf(policy);
   const all = sections.flatMap(({ entries }) => entries);
-  const explained = all.map(({ path, written, words, strict, isDefault }) => ({
+  const explained = all.map(({ path, written, lines, words, strict, isDefault }) => ({
     key: path,
-    value: shortened(inline(written)),
+    value: inline(written),
     words: isDefault ? (strict ?? words) : words,
+    ...(lines === undefined ? {} : { entries: lines.map((line) => entryOf(path, line)) }),
     isDefault,
     restricts: strict !== undefined,
   }));
-  const plain = ({ key, value, words }: ExplainedKey): ExplainedKey => ({ key, value, words });
+  const plain = ({ isDefault: _, restricts: __, ...key }: (typeof explained)[number]): ExplainedKey => key;
   return {
     summary: [
       `Guest "${policy.name}". Evidence must be worth at least "${minimumAssurance}": ${HONEST[minimumAssurance]}.`,
@@ -88,7 +89,14 @@ export function explainPolicy(policy: Policy): string[] {
   const { summary, written, defaults, notCompared, warnings } = explanationOf(policy);
   return [
     ...summary,
-    ...written.map(({ key, value, words }) => `${key} = ${value}: ${words}`),
+    ...written.flatMap(({ key, value, words, entries }) =>
+      entries === undefined
+        ? [`${key} = ${value}: ${words}`]
+        : [
+            `${key}: ${words}`,
+            ...entries.map((entry) => `${entry.key} = ${entry.value}${entry.words && `: ${entry.words}`}`),
+          ],
+    ),
     ...defaults.map(({ key, value, words }) => `Default ${key} = ${value}: ${words}.`),
     ...(notCompared.length === 0 ? [] : [`Not compared, because not written: ${notCompared.join(", ")}.`]),
     ...warnings.map(({ words }) => `Warning: ${words}.`),
@@ -128,14 +136,6 @@ function combinations(policy: Policy): PolicyWarning[] {
     }
   }
   if (tdx !== undefined) {
-    if (tdx.rtmrs.size === 0) {
-      warn(
-        "tdx.rtmrs",
-        "tdx.rtmrs pins nothing: the firmware is known, the kernel, its command line and the initramfs are not",
-      );
-    } else if (!tdx.rtmrs.has(1) || !tdx.rtmrs.has(2)) {
-      warn("tdx.rtmrs", "tdx.rtmrs does not pin both 1 (kernel image) and 2 (command line, initramfs)");
-    }
     const others = tdx.tcbStatus.filter((status) => status !== "UpToDate");
     if (others.length > 0 && tdx.advisories.length === 0) {
       warn(
@@ -145,6 +145,16 @@ function combinations(policy: Policy): PolicyWarning[] {
     }
     if (others.length === 0 && tdx.advisories.length > 0) {
       warn("tdx.advisories", "tdx.advisories has no effect while tdx.tcbStatus accepts only UpToDate");
+    }
+  }
+  if (azure !== undefined) {
+    const firmwares = [["snp.measurement", snp?.measurements] as const, ["tdx.mrtd", tdx?.mrtd] as const];
+    for (const [key, values] of firmwares) {
+      if (values === undefined || values.length < 2) continue;
+      warn(
+        key,
+        `${key} has ${values.length} values, and beside [azure] each is a paravisor that is believed for all that it says: a guest of anybody's that is measured so could make up the rest; keep only values of Microsoft's`,
+      );
     }
   }
   for (const [section, pcrs] of [["azure", azure?.pcrs] as const, ["tpm", tpm?.pcrs] as const]) {
@@ -162,6 +172,6 @@ function combinations(policy: Policy): PolicyWarning[] {
   return warnings;
 }
 
-function shortened(text: string): string {
-  return text.length <= MAX_VALUE_SHOWN ? text : `${text.slice(0, MAX_VALUE_SHOWN)}…`;
+function entryOf(path: string, { key, toml, comment = "" }: SubLine): ExplainedKey {
+  return { key: `${path}.${key}`, value: toml, words: comment };
 }

@@ -109,7 +109,7 @@ const INSTANCE: Keys<InstancePolicy> = {
     name: "documents",
     kind: list(hex(64)),
     words:
-      "Which machine: SHA-256 of accepted instance documents (docs/instance.md). The guest must deliver one, and its digest must be in the evidence.",
+      "Which machine: SHA-256 of accepted instance documents (docs/instance.md). The guest must deliver one, and its digest must be in the evidence. With a TPM it says so only beside tpm.ak or instance.keys.",
   },
   keys: {
     name: "keys",
@@ -139,7 +139,7 @@ const AZURE: Keys<AzurePolicy> = {
           /^[0-]*$/.test(value) ? "is all zero, which is no VM's id; remove it" : undefined,
       }),
     ),
-    words: "Which machine: vmUniqueId, as the paravisor says it.",
+    words: "Which machine: vmUniqueId, as Azure's host gave it to the paravisor.",
   },
   bank: { name: "bank", kind: bank, words: "Bank of the pinned PCRs." },
   pcrs: {

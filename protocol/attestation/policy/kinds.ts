@@ -104,6 +104,9 @@ function indexPattern(highest: number): string {
 export const NO_PCRS =
   'is missing, so any software could run; write [SECTION.pcrs] with at least one line such as `4 = ["…"]`';
 
+/** Boot order and partition tables are in them: docs/policy.md, "After an update". */
+const UNSTEADY_PCRS: ReadonlySet<number> = new Set([1, 5]);
+
 /** @param section - "tpm" or "azure". */
 export function pcrs(section: string): Kind<Registers> {
   return registers({
@@ -120,7 +123,10 @@ export function pcrs(section: string): Kind<Registers> {
       RESETTABLE_PCRS.has(index)
         ? "pins a PCR that any software can reset, which proves nothing; remove it"
         : undefined,
-    meaning: pcrMeaning,
+    meaning: (index) =>
+      UNSTEADY_PCRS.has(index)
+        ? `${pcrMeaning(index)}: pin it only where boot order and disk layout never change`
+        : pcrMeaning(index),
     empty: NO_PCRS.replace("SECTION", section),
   });
 }
@@ -166,6 +172,10 @@ export const tcbMinimum: Kind<SnpTcbMinimum> = {
     Object.keys(value).length === 0
       ? "{}"
       : `{ ${TCB_PARTS.flatMap((name) => (value[name] === undefined ? [] : [`${name} = ${value[name]}`])).join(", ")} }`,
+  lines: (value) =>
+    TCB_PARTS.flatMap((name) =>
+      value[name] === undefined ? [] : [{ key: name, toml: `${value[name]}`, comment: undefined }],
+    ),
   meaning: (value) => TCB_PARTS.map((name) => value[name] ?? null),
 };
 

@@ -107,11 +107,20 @@ export interface TdxPolicy {
   /** Default "any". */
   readonly smt: "any" | "off";
   readonly dynamicPlatform: "any" | "static";
-  /** All default to false. SEPT_VE_DISABLE off; MIGRATABLE on; PERFMON on. */
+  /** All default to false. Any kernel: RTMR 1 and 2 not pinned; SEPT_VE_DISABLE off; MIGRATABLE on; PERFMON on. */
+  readonly allowAnyKernel: boolean;
   readonly allowDebug: boolean;
   readonly allowSeptVe: boolean;
   readonly allowMigratable: boolean;
   readonly allowPerfmon: boolean;
+}
+
+/** RTMRs that together say which kernel was started, and with what: MRTD is the firmware alone. */
+const KERNEL_RTMRS = [1, 2];
+
+/** Whether a policy says which kernel a TD started by itself may run. */
+export function pinsKernel({ rtmrs }: Pick<TdxPolicy, "rtmrs">): boolean {
+  return KERNEL_RTMRS.every((index) => rtmrs.has(index));
 }
 
 /** `[tpm]`. */
@@ -203,6 +212,7 @@ export const TDX_DEFAULTS: TdxPolicy = {
   xfam: [],
   smt: "any",
   dynamicPlatform: "any",
+  allowAnyKernel: false,
   allowDebug: false,
   allowSeptVe: false,
   allowMigratable: false,

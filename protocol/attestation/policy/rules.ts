@@ -3,7 +3,7 @@
 import type { EvidenceType } from "../evidence.ts";
 import { ASSURANCES, type Assurance } from "../verified-guest.ts";
 import { NO_PCRS } from "./kinds.ts";
-import type { Policy } from "./model.ts";
+import { type Policy, pinsKernel } from "./model.ts";
 
 /** @returns true where `assurance` is at least as strong as `minimum`. */
 export function reaches(assurance: Assurance, minimum: Assurance): boolean {
@@ -74,8 +74,13 @@ export function weakInstance(
     const words = `${pin} is chosen by whoever starts a guest, so anyone can start the same image with it; it says which guest only where the image itself lets in nobody but whom it names: better pin [instance] documents or keys`;
     return { pin, words };
   }
+  if (pins.every((each) => each === GIVEN_BY_AZURE || CHOSEN_AT_LAUNCH.has(each) || CHIPS.has(each))) {
+    const words = `${GIVEN_BY_AZURE} is what Azure's host told the paravisor, who only passes it on: a host that lies can give another VM the same id; add [instance] documents or keys`;
+    return { pin: GIVEN_BY_AZURE, words };
+  }
   return undefined;
 }
+const GIVEN_BY_AZURE = "azure.vmId";
 const CHIPS: ReadonlySet<string> = new Set(["snp.chipId", "tdx.piid"]);
 const CHOSEN_AT_LAUNCH: ReadonlySet<string> = new Set([
   "snp.hostData",
@@ -121,6 +126,9 @@ function* problems(policy: Policy): Generator<string> {
   }
   if (tdx !== undefined && tdx.mrtd.length === 0) {
     yield 'tdx.mrtd is missing, so any software could run; write `mrtd = ["…"]` into [tdx]';
+  } else if (tdx !== undefined && azure === undefined && !tdx.allowAnyKernel && !pinsKernel(tdx)) {
+    yield "tdx.rtmrs does not pin both 1 and 2, so whoever starts this firmware chooses the kernel, its command line and " +
+      'the initramfs; write [tdx.rtmrs] with `1 = ["…"]` and `2 = ["…"]`, or, if any kernel will do, `allowAnyKernel = true` into [tdx]';
   }
   for (const [section, pcrs] of [["azure", azure?.pcrs] as const, ["tpm", policy.tpm?.pcrs] as const]) {
     if (pcrs?.size === 0) yield `${section}.pcrs ${NO_PCRS.replace("SECTION", section)}`;
@@ -135,14 +143,15 @@ function* problems(policy: Policy): Generator<string> {
       pins.every((pin) => pin === "instance.documents") &&
       pins.length > 0
     ) {
-      yield "tpm.ak is missing: any software can play a TPM that shows the document's digest in a PCR; " +
-        'write `ak = ["000b…"]` into [tpm], or [instance] keys';
+      yield "tpm.ak is missing: any software can play a TPM that shows the document's digest in a PCR, so for a TPM " +
+        '[instance] documents count only beside tpm.ak or [instance] keys; write `ak = ["000b…"]` into [tpm]';
     } else if (anyInstance && pins.length > 0) {
       yield `anyInstance = true and ${pins[0]} contradict each other; remove one of them`;
     } else if (!anyInstance && pins.length === 0) {
       const what = key.includes(".") ? `${key} is missing` : `[${key}] has no key that says which machine`;
+      const instance = type === "tpm" ? "[instance] keys" : "[instance] documents or keys";
       yield `${what}, so any machine could answer; ` +
-        `write ${write}, or [instance] documents or keys, or, if any machine will do, \`anyInstance = true\` at the top`;
+        `write ${write}, or ${instance}, or, if any machine will do, \`anyInstance = true\` at the top`;
     }
   }
   if (simulated !== undefined && minimumAssurance !== "simulated") {

@@ -51,7 +51,7 @@ export const SNP_KEYS: Keys<SnpPolicy> = {
     kind: list(choice(SNP_PRODUCTS), ACCEPTS_NOTHING),
     words:
       "Processor generations. Milan is refused without chipId (with a VLEK: cspId), whatever stands here.",
-    strict: "every generation; Milan with a pinned CHIP_ID only",
+    strict: "every generation; Milan only with a pinned CHIP_ID, or with a VLEK and its pinned cloud (cspId)",
   },
   signingKeys: {
     name: "signingKey",
@@ -169,8 +169,8 @@ export const SNP_KEYS: Keys<SnpPolicy> = {
   allowMilanWithoutChipId: {
     name: "allowMilanWithoutChipId",
     kind: flag,
-    words: "Accept Milan without a pinned CHIP_ID.",
-    strict: "Milan without a pinned CHIP_ID is refused",
+    words: "Accept Milan without a pinned CHIP_ID (with a VLEK: cspId).",
+    strict: "Milan is refused unless chipId names it, or, with a VLEK, cspId its cloud",
     risk: on(
       "snp.allowMilanWithoutChipId = true: software alone extracts the root key of a Milan processor, so anyone who has one can forge its reports",
     ),

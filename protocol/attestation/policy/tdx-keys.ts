@@ -10,7 +10,7 @@ export const TDX_KEYS: Keys<TdxPolicy> = {
     name: "rtmrs",
     kind: rtmrs,
     words:
-      "What runs: the registers that firmware, boot loader and kernel extend. All that are named must hold.",
+      "What runs: the registers that firmware, boot loader and kernel extend. All that are named must hold; 1 and 2 say which kernel.",
   },
   mrSeam: { name: "mrSeam", kind: list(hex(96)), words: "Measurement of Intel's TDX module (MRSEAM)." },
   mrConfigId: {
@@ -84,6 +84,16 @@ export const TDX_KEYS: Keys<TdxPolicy> = {
     name: "dynamicPlatform",
     kind: one(choice(["any", "static"])),
     words: '"static": processors of the platform must not be exchangeable at run time.',
+  },
+  allowAnyKernel: {
+    name: "allowAnyKernel",
+    kind: flag,
+    words:
+      "Do without RTMR 1 and 2: whoever starts the firmware chooses kernel, command line and initramfs. Not needed beside [azure], where the PCRs say it.",
+    strict: "RTMR 1 and 2 must be pinned (but beside [azure])",
+    risk: on(
+      "tdx.allowAnyKernel = true: only the firmware is known; unless tdx.rtmrs pins both 1 and 2, whoever starts it chooses the kernel, its command line and the initramfs",
+    ),
   },
   allowDebug: {
     name: "allowDebug",

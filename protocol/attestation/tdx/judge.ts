@@ -1,7 +1,7 @@
 // Checked facts of a TD compared with the owner's policy, every comparison of it: a refusal lists all that does not fit.
 
 import { isZero, toHex } from "../../bytes.ts";
-import { NO_SERVICE_TD, type TdxPolicy } from "../policy/model.ts";
+import { NO_SERVICE_TD, type TdxPolicy, pinsKernel } from "../policy/model.ts";
 import type { Checks } from "../refusal.ts";
 import { timeWords } from "../validity.ts";
 import { rtmrMeaning } from "./rtmr.ts";
@@ -44,6 +44,16 @@ interface PinnedField {
  * accept whatever Intel publishes next.
  */
 export function judgeTdx(facts: TdxFacts, policy: TdxPolicy, checks: Checks): void {
+  judgeParavisorTd(facts, policy, checks);
+  if (!pinsKernel(policy)) {
+    checks.warn(
+      "The policy pins no kernel: whoever starts this firmware chooses the kernel, its command line and the initramfs (tdx.rtmrs 1 and 2)",
+    );
+  }
+}
+
+/** The same for a TD that itself says what it started: beside it PCRs, not RTMRs, say which kernel. */
+export function judgeParavisorTd(facts: TdxFacts, policy: TdxPolicy, checks: Checks): void {
   judgeTcbStatus(facts, policy, checks);
   judgeAttributes(facts, policy, checks);
   judgeXfam(facts, checks);
@@ -63,6 +73,8 @@ export function judgeTdx(facts: TdxFacts, policy: TdxPolicy, checks: Checks): vo
   }
   judgeServiceTd(facts, policy, checks);
   judgePlatform(facts, policy, checks);
+  const open = facts.body.rtmrs.map((_, i) => i).filter((i) => !policy.rtmrs.has(i));
+  if (open.length > 0) checks.leaveOpen(`RTMRs quoted but not pinned by the policy: ${open.join(", ")}`);
 }
 
 function pinnedFields({ body, pck }: TdxFacts, policy: TdxPolicy): readonly PinnedField[] {
@@ -127,6 +139,7 @@ function judgeTcbStatus(facts: TdxFacts, policy: TdxPolicy, checks: Checks): voi
       next: "Read them at intel.com/security; add those that you can live with to tdx.advisories, beside the status in tdx.tcbStatus.",
     });
   }
+  if (policy.minimumTcbEvaluation === 0) return;
   checks.compare({
     check: "tdx.tcb-evaluation",
     met: facts.tcbEvaluationDataNumber >= policy.minimumTcbEvaluation,
@@ -224,10 +237,24 @@ function judgeXfam({ body }: TdxFacts, checks: Checks): void {
 }
 
 function judgeServiceTd({ body }: TdxFacts, policy: TdxPolicy, checks: Checks): void {
-  // A TD 1.0 report has no such field: it never meets a pinned service TD, and is told apart in `notVerified`.
   const value = body.td15?.mrServiceTd;
-  const found = value === undefined ? NO_SERVICE_TD : toHex(value);
-  const none = value === undefined || isZero(value);
+  if (value === undefined) {
+    // A TD 1.0 report has no such field: nothing was compared, which `notVerified` says; a pinned service TD it never meets.
+    if (policy.mrServiceTd.includes(NO_SERVICE_TD)) return;
+    checks.compare({
+      check: "tdx.mrservicetd",
+      met: false,
+      words: "",
+      problem: "The quote cannot tell whether the service TD that the policy pins is bound to the guest: it is of TD 1.0",
+      expected: policy.mrServiceTd.join(" or "),
+      found: "not in a TD 1.0 report",
+      policyKey: "tdx.mrServiceTd",
+      next: "Have the guest send a quote of version 5 with a TD 1.5 body, or take the pin out of tdx.mrServiceTd.",
+    });
+    return;
+  }
+  const found = toHex(value);
+  const none = isZero(value);
   checks.compare({
     check: "tdx.mrservicetd",
     met: policy.mrServiceTd.includes(found),

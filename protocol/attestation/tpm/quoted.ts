@@ -157,7 +157,7 @@ export function quotedBank(facts: Pick<QuotedFacts, "pcrs">): PinnableBank {
     "The quote covers no PCR that a policy could pin",
     "PCRs of the sha256 or sha384 bank",
     "none",
-    "Have sealttyd quote the PCRs of the boot, in its default configuration 0 to 9 of sha256.",
+    "Have sealttyd quote the PCRs of the boot, in its default configuration 0 to 9, 11, 12 and 14 of sha256.",
   );
 }
 
