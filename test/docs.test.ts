@@ -296,6 +296,38 @@ describe("docs/protocol.md", () => {
   });
 });
 
+describe("docs/checks.md", () => {
+  const named = [...read("docs/checks.md").matchAll(/`((?:[a-z]+\.)?[a-z-]+)`/g)]
+    .map(([, name]) => name as string)
+    .filter((name) => name.includes(".") || name === "assurance" || name === "re-attestation");
+
+  test("names only checks that the code has", () => {
+    const sources = [...filesBelow("protocol/attestation", ".ts"), ...filesBelow("cli", ".ts")]
+      .map(read)
+      .join("\n");
+    for (const name of named) {
+      const [kind, rest] = name.split(".") as [string, string | undefined];
+      const literal = sources.includes(`"${name}"`);
+      const composed = new RegExp(`\\$\\{[^}]*\\}\\.${rest}\\b|\`${kind}\\.\\$\\{|"${rest}"`).test(sources);
+      expect(literal || composed, name).toBe(true);
+    }
+    expect(new Set(named).size).toBe(named.length);
+    expect(named.length).toBeGreaterThan(100);
+  });
+
+  test("names every check that a refusal is made with by name", () => {
+    const sources = filesBelow("protocol/attestation", ".ts")
+      .filter((file) => !/\/(?:nitro|cca)\//.test(file))
+      .map(read)
+      .join("\n");
+    const refusals = [...sources.matchAll(/(?:refuse|parsing|unsupported)\(\s*"([a-z]+\.[a-z-]+)"/g)].map(
+      ([, name]) => name,
+    );
+    expect(refusals.length).toBeGreaterThan(30);
+    for (const name of refusals) expect(named, `docs/checks.md lacks ${name}`).toContain(name);
+  });
+});
+
 describe("documents", () => {
   const documents = [
     ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].filter((name) =>
