@@ -40,7 +40,7 @@ function tdxSample(): Sample {
     bound,
     now,
     roots,
-    section: `[tdx]\nmrtd = ["${"11".repeat(48)}"]`,
+    section: `[tdx]\nmrtd = ["${"11".repeat(48)}"]\n[tdx.rtmrs]\n1 = ["${"21".repeat(48)}"]\n2 = ["${"22".repeat(48)}"]`,
   };
 }
 

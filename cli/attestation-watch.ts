@@ -41,7 +41,8 @@ export class AttestationWatch {
   /** These claims count from now on: says what they warn of and the last ones did not. @returns that. */
   tell(claims: Pick<AppraisedClaims, "warnings">): readonly string[] {
     const fresh = claims.warnings.filter((warning) => !this.#warnings.includes(warning));
-    for (const warning of fresh) this.#reporter.warn(`sealtty: warning, new since the last evidence: ${warning}`);
+    for (const warning of fresh)
+      this.#reporter.warn(`sealtty: warning, new since the last evidence: ${warning}`);
     this.told(claims);
     return fresh;
   }

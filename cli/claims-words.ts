@@ -4,16 +4,17 @@ import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts"
 import { printable } from "./printable.ts";
 import { checkedWords } from "./report.ts";
 
-/** @param checked - against a policy that it met. */
-export function describeClaims(claims: AppraisedClaims, checked: boolean): string {
+/** What the claims were held against. */
+const CHECKED = {
+  policy: "against your policy: it is met",
+  guest: "against NO policy: this says what answered, not who should",
+  file: "against NO policy: this says what the file shows, not what it should",
+} as const;
+
+export function describeClaims(claims: AppraisedClaims, checked: keyof typeof CHECKED): string {
   const rows: (readonly [string, string])[] = [
     ["verdict", claims.verdict],
-    [
-      "checked",
-      checked
-        ? "against your policy: it is met"
-        : "against NO policy: this says what answered, not who should",
-    ],
+    ["checked", CHECKED[checked]],
     ["evidence", claims.type],
     ["assurance", claims.assurance === "simulated" ? "SIMULATED: proves nothing" : claims.assurance],
     ["what runs", claims.what],

@@ -53,6 +53,11 @@ export function launchForms(digests: DocumentDigests, path: string, pcr: number)
       text: `tpm2_pcrextend ${pcr}:sha256=${toHex(digests.sha256)},sha384=${toHex(digests.sha384)}`,
     },
     {
+      name: "sealttyd",
+      title: `The guest's sealttyd.toml: add, and take authorized_keys out of [users], which it excludes`,
+      text: `[instance]\ndocument = ["fw_cfg"]`,
+    },
+    {
       name: "policy",
       title: "Your policy: add",
       text: `[instance]\ndocuments = ["${toHex(digests.sha256)}"]`,

@@ -1,7 +1,7 @@
 // The owner's own collateral: `--collateral DIR`, and what `sealtty collateral fetch` left in the cache.
 
 import { existsSync } from "node:fs";
-import { readCollateralDirectory } from "../node/collateral-files.ts";
+import { readCollateralDirectory, requireOwnersSize } from "../node/collateral-files.ts";
 import { type Collateral, NO_COLLATERAL, joinCollateral } from "../protocol/attestation/collateral.ts";
 import { collateralCache } from "./directories.ts";
 import type { Input } from "./options.ts";
@@ -29,5 +29,20 @@ export async function ownerCollateral(
   const own = named === undefined ? NO_COLLATERAL : await readCollateralDirectory(named);
   const cached =
     cache === undefined || !existsSync(cache) ? NO_COLLATERAL : await readCollateralDirectory(cache);
-  return joinCollateral(own, cached);
+  const both = distinct(joinCollateral(own, cached));
+  requireOwnersSize(both, `${named} and the cache ${cache} together`);
+  return both;
+}
+
+/** A directory is often what the cache has as well. */
+function distinct(bag: Collateral): Collateral {
+  const once = (pieces: readonly Uint8Array[]) => [
+    ...new Map(pieces.map((piece) => [Buffer.from(piece).toString("latin1"), piece])).values(),
+  ];
+  return {
+    certificates: once(bag.certificates),
+    crls: once(bag.crls),
+    tcbInfos: once(bag.tcbInfos),
+    qeIdentities: once(bag.qeIdentities),
+  };
 }

@@ -177,8 +177,7 @@ export async function reach(
     const { claims } = attested.verified;
     watch.told(claims);
     if (needs.verdict ?? true) reporter.verified(claims, policy.name);
-    const seen = { name: policy.name, address: address.text };
-    reporter.lookedBack(await lookBack(seen, claims, services));
+    reporter.lookedBack(await lookBack(policy.name, address.text, claims, services));
     return {
       attested,
       policy,
@@ -186,7 +185,7 @@ export async function reach(
       user: userOf(input, services),
       explain,
       watch,
-      keepLook: () => keepLook(seen, claims, services),
+      keepLook: () => keepLook(policy.name, address.text, claims, services),
     };
   } finally {
     explain.settled();

@@ -144,7 +144,8 @@ export interface Described {
 /** A check that holds, in a line. */
 export function checkedWords({ check, words, value, expected, policyKey }: CheckedLine): string {
   const wanted = expected === undefined || expected === value ? undefined : `expected: ${expected}`;
-  const values = [value, wanted].filter((each) => each !== undefined).join("; ");
+  const found = value !== undefined && words.includes(value) ? undefined : value;
+  const values = [found, wanted].filter((each) => each !== undefined).join("; ");
   return `${check}: ${words}${values === "" ? "" : ` (${values})`}${policyKey === undefined ? "" : ` [${policyKey}]`}`;
 }
 

@@ -18,31 +18,27 @@ export interface SeenBefore {
   readonly changes: readonly ClaimedChange[];
 }
 
-/** Which guest: the policy's name, and the address as it was given. */
-export interface Seen {
-  readonly name: string;
-  readonly address: string;
-}
-
 /**
  * Compares with the last look at this guest that was kept, and keeps nothing: whoever does not log in must be told again.
- * @returns undefined where none was kept.
+ * @param name - the policy's. @returns undefined where none was kept.
  */
 export async function lookBack(
-  guest: Seen,
+  name: string,
+  address: string,
   claims: Pick<AppraisedClaims, "values">,
   services: Pick<Services, "environment">,
 ): Promise<SeenBefore | undefined> {
   const directory = seenDirectory(services.environment);
   if (directory === undefined) return undefined;
-  const before = await readSeen(fileOf(directory, guest));
+  const before = await readSeen(fileOf(directory, name, address));
   if (before === undefined) return undefined;
   return { at: before.at, changes: changesBetween(before.values, lastingOf(claims)) };
 }
 
 /** In place of the look before. Trouble with the file is no trouble for the connection. */
 export async function keepLook(
-  { name, address }: Seen,
+  name: string,
+  address: string,
   claims: Pick<AppraisedClaims, "values">,
   services: Pick<Services, "environment" | "wallTime">,
 ): Promise<void> {
@@ -50,14 +46,14 @@ export async function keepLook(
   if (directory === undefined) return;
   const at = new Date(services.wallTime()).toISOString();
   const seen = { version: VERSION, name, address, at, values: lastingOf(claims) };
-  await keep(directory, fileOf(directory, { name, address }), seen).catch(() => undefined);
+  await keep(directory, fileOf(directory, name, address), seen).catch(() => undefined);
 }
 
 function lastingOf(claims: Pick<AppraisedClaims, "values">): ClaimedValue[] {
   return claims.values.filter((value) => value.scope === "lasting");
 }
 
-function fileOf(directory: string, { name, address }: Seen): string {
+function fileOf(directory: string, name: string, address: string): string {
   return path.join(directory, `${createHash("sha256").update(`${name}\0${address}`).digest("hex")}.json`);
 }
 

@@ -1,7 +1,7 @@
 // What the local server tells the page about the guest to open. Ours, yet checked: a typo must not become a default.
 
-import { NO_COLLATERAL, type Collateral } from "../protocol/attestation/collateral.ts";
-import { MAX_COLLATERAL_PIECE, MAX_COLLATERAL_PIECES } from "../protocol/limits.ts";
+import { MAX_OWNER_PIECES, NO_COLLATERAL, type Collateral } from "../protocol/attestation/collateral.ts";
+import { MAX_COLLATERAL_PIECE } from "../protocol/limits.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { fromBase64 } from "./base64.ts";
 
@@ -79,7 +79,7 @@ function collateralOf(value: unknown): Collateral {
   const lists = objectOf(value, "collateral");
   for (const name of Object.keys(lists))
     if (!COLLATERAL_KINDS.some((kind) => kind === name)) throw bad("collateral");
-  let left = MAX_COLLATERAL_PIECES;
+  let left = MAX_OWNER_PIECES;
   const piecesOf = (kind: keyof Collateral): Uint8Array[] => {
     const list = lists[kind];
     if (!Array.isArray(list) || list.length > left) throw bad(`collateral.${kind}`);

@@ -2,16 +2,22 @@
 
 import { readdir } from "node:fs/promises";
 import path from "node:path";
-import { type Collateral, NO_COLLATERAL, joinCollateral } from "../protocol/attestation/collateral.ts";
+import {
+  type Collateral,
+  MAX_OWNER_BYTES,
+  MAX_OWNER_PIECES,
+  NO_COLLATERAL,
+  joinCollateral,
+} from "../protocol/attestation/collateral.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import { MAX_COLLATERAL_PIECE, MAX_COLLATERAL_PIECES } from "../protocol/limits.ts";
+import { MAX_COLLATERAL_PIECE } from "../protocol/limits.ts";
 import { decodeBase64 } from "../protocol/user-auth/base64.ts";
 import { readBoundedFile } from "./bounded-file.ts";
 import { errorCode } from "./socket-pipe.ts";
 
 /** Others in the directory (a README, say) are left alone. */
 const SUFFIXES = [".der", ".crt", ".cer", ".crl", ".pem", ".json"];
-const MAX_FILES = 256;
+const MAX_FILES = MAX_OWNER_PIECES;
 /** PEM is a third larger than what is in it. */
 const MAX_FILE = 2 * MAX_COLLATERAL_PIECE;
 
@@ -23,15 +29,23 @@ export async function readCollateralDirectory(directory: string): Promise<Collat
   let bag = NO_COLLATERAL;
   for (const name of await collateralFiles(directory)) {
     bag = joinCollateral(bag, await readCollateralFile(path.join(directory, name)));
-  }
-  if (Object.values(bag).flat().length > MAX_COLLATERAL_PIECES) {
-    throw problem(
-      directory,
-      `holds more than ${MAX_COLLATERAL_PIECES} pieces of collateral`,
-      "Remove what is out of date.",
-    );
+    requireOwnersSize(bag, directory);
   }
   return bag;
+}
+
+/** @param where - for people. @throws SealttyError `bad-config` where it is more than an owner may have. */
+export function requireOwnersSize(bag: Collateral, where: string): void {
+  const pieces = Object.values(bag).flat() as Uint8Array[];
+  const size = pieces.reduce((sum, { length }) => sum + length, 0);
+  const most =
+    pieces.length > MAX_OWNER_PIECES
+      ? `${MAX_OWNER_PIECES} pieces`
+      : size > MAX_OWNER_BYTES
+        ? `${MAX_OWNER_BYTES / 1024 / 1024} MiB`
+        : undefined;
+  if (most !== undefined)
+    throw problem(where, `holds more than ${most} of collateral`, "Remove what is out of date.");
 }
 
 /** @returns the names that count, sorted. @throws SealttyError `bad-config`. */
@@ -71,6 +85,8 @@ async function readCollateralFile(file: string): Promise<Collateral> {
   return bag;
 }
 
+const NOT_COLLATERAL = `If it is no collateral, remove it, or give it another ending than ${SUFFIXES.join(", ")}.`;
+
 /** @param file - its name, for errors. @throws SealttyError `bad-config` where it is none of what belongs here. */
 export function collateralOf(bytes: Uint8Array, file: string): Collateral {
   const first = bytes[0];
@@ -78,11 +94,7 @@ export function collateralOf(bytes: Uint8Array, file: string): Collateral {
   const text = Buffer.from(bytes).toString("latin1");
   if (/^\s*\{/.test(text)) return jsonCollateral(bytes, text, file);
   if (text.includes("-----BEGIN ")) return pemCollateral(text, file);
-  throw problem(
-    file,
-    "is neither DER nor PEM nor JSON",
-    "Remove it, or give it another ending than .der, .pem or .json.",
-  );
+  throw problem(file, "is neither DER nor PEM nor JSON", NOT_COLLATERAL);
 }
 
 /** A certificate and a CRL begin alike: SEQUENCE { SEQUENCE { [0] version (certificate), or INTEGER version (CRL) … */
@@ -118,7 +130,7 @@ function jsonCollateral(bytes: Uint8Array, text: string, file: string): Collater
   try {
     keys = Object.keys(JSON.parse(text) as object);
   } catch (cause) {
-    throw problem(file, "is not valid JSON", "Fetch it again.", cause);
+    throw problem(file, "is not valid JSON", `Fetch it again. ${NOT_COLLATERAL}`, cause);
   }
   const copy = bytes.slice();
   if (keys.includes("signature")) {
@@ -128,7 +140,7 @@ function jsonCollateral(bytes: Uint8Array, text: string, file: string): Collater
   throw problem(
     file,
     "has neither a signed tcbInfo nor a signed enclaveIdentity",
-    "It must be the body of Intel's answer, unchanged.",
+    `${NOT_COLLATERAL} Of Intel's answers the body must be kept, unchanged.`,
   );
 }
 

@@ -62,14 +62,14 @@ export class TomlTable {
     return this.#path === "" ? shownText(key) : `${this.#path}.${shownText(key)}`;
   }
 
-  /** @throws SealttyError naming the first key that is none of `known`, and the nearest that is. */
+  /** @throws SealttyError naming the first key that is none of `known`, and one that is and may be meant. */
   allowOnly(known: readonly string[]): void {
     for (const key of this.#entries.keys()) {
       if (known.includes(key)) continue;
       const where = this.#path === "" ? "at the top" : `in [${this.#path}]`;
-      this.fail(
-        `unknown key ${this.at(key)}; did you mean ${nearestOf(key, known)}? Known ${where}: ${known.join(", ")}`,
-      );
+      const near = nearestOf(key, known);
+      const advice = near === undefined ? "remove it." : `did you mean ${near}?`;
+      this.fail(`unknown key ${this.at(key)}; ${advice} Known ${where}: ${known.join(", ")}`);
     }
   }
 
@@ -103,13 +103,14 @@ export function quoted(text: string): string {
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
-function nearestOf(key: string, known: readonly string[]): string {
+/** @returns undefined where none is so near that it may be a slip: an edit for every three characters, or one. */
+function nearestOf(key: string, known: readonly string[]): string | undefined {
   const plain = (text: string) => text.slice(0, MAX_SHOWN).toLowerCase().replaceAll(/[-_]/g, "");
-  let nearest = known[0] as string;
-  for (const each of known) {
-    if (editDistance(plain(key), plain(each)) < editDistance(plain(key), plain(nearest))) nearest = each;
-  }
-  return nearest;
+  const distances = known.map((each) => editDistance(plain(key), plain(each)));
+  const least = Math.min(...distances);
+  return least <= Math.max(1, Math.floor(plain(key).length / 3))
+    ? known[distances.indexOf(least)]
+    : undefined;
 }
 
 /** Single-character edits between two short texts. */

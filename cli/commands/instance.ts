@@ -29,7 +29,7 @@ export const instanceCommand: Command = {
   operands: "make FILE | show FILE | schema",
   options: COMMON_OPTIONS.filter(({ name }) => TAKEN.includes(name)),
   notes: [
-    "make: digests, PCR values, arguments for QEMU and libvirt, and the lines for your policy.",
+    "make: digests, PCR values, arguments for QEMU and libvirt, and the lines for sealttyd.toml and your policy.",
     "show: what the document says, and its digests. schema: JSON Schema (draft-07) for editors.",
     "The digest is that of the file's exact bytes: change a blank, and it is another document. docs/instance.md",
     "Exit status: 0 good, 1 the document is refused, 2 usage.",

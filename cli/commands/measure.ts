@@ -61,9 +61,13 @@ export const measureCommand: Command = {
     {
       name: "instance",
       value: "HEX",
-      help: "--save-policy: SHA-256 of the instance document (sealtty instance make)",
+      help: "--save-policy: SHA-256 of the instance document (sealtty instance make); with tpm only beside --ak",
     },
-    { name: "ak", value: "HEX", help: "--save-policy, tpm: name of the attestation key (sealtty inspect)" },
+    {
+      name: "ak",
+      value: "HEX",
+      help: "--save-policy, tpm: which machine, by the name of its attestation key (sealtty inspect)",
+    },
     { name: "any-instance", help: "--save-policy: accept ANY machine that runs this" },
     { name: "force", help: "let --save-policy replace a file, and --add-to-policy drop your comments" },
     ...COMMON_OPTIONS.filter(({ name }) => COMMON.includes(name)),

@@ -86,7 +86,9 @@ function describe(file: string, digest: string, explanation: PolicyExplanation):
       : [
           `  ${key}`,
           `      ${words}`,
-          ...entries.map((entry) => `    ${entry.key} = ${shortened(entry.value)}${entry.words && ` (${entry.words})`}`),
+          ...entries.map(
+            (entry) => `    ${entry.key} = ${shortened(entry.value)}${entry.words && ` (${entry.words})`}`,
+          ),
         ];
   return [
     `${file}: a good policy`,

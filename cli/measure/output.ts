@@ -2,6 +2,7 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
+import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { type Expected, mergePolicy, newPolicy, readPolicyText, writePolicyText } from "./policy-file.ts";
@@ -25,8 +26,12 @@ function hexOption(input: Input, name: string, digits: number): string | undefin
   return value;
 }
 
+const FOR_TPM =
+  "--ak HEX (the name that sealtty inspect shows), and beside it --instance HEX if the guest has an instance document";
+const FOR_SNP = "--instance HEX (sealtty instance make prints it)";
+
 /** Refuses contradictions before anything is computed. @throws SealttyError `bad-config`. */
-export function checkPolicyOptions(input: Input): void {
+export function checkPolicyOptions(input: Input, kind: Expected["kind"]): void {
   const bad = (problem: string): never => {
     throw new SealttyError("bad-config", problem);
   };
@@ -42,8 +47,13 @@ export function checkPolicyOptions(input: Input): void {
     bad("--any-instance accepts every machine; leave out --instance and --ak");
   if (input.has("save-policy") && !input.has("any-instance") && !input.has("instance") && !input.has("ak"))
     bad(
-      "--save-policy needs to know which machine: --instance HEX (sealtty instance make prints it), with tpm also --ak HEX, " +
+      `--save-policy needs to know which machine: ${kind === "tpm" ? FOR_TPM : FOR_SNP}, ` +
         "or --any-instance for every machine that runs this",
+    );
+  if (kind === "tpm" && input.has("instance") && !input.has("ak"))
+    bad(
+      "with tpm --instance says which machine only beside --ak HEX (the name that sealtty inspect shows): any software can " +
+        "play a TPM that shows the document's digest",
     );
 }
 
@@ -53,7 +63,7 @@ export async function intoPolicy(input: Input, services: Services, expected: Exp
   const fresh = input.text("save-policy");
   const existing = input.text("add-to-policy");
   const said = async (event: string, file: string, line: string, fields = {}) => {
-    if (reporter.json) await print(services.stdout, `${JSON.stringify({ event, file, ...fields })}\n`);
+    if (reporter.json) await print(services.stdout, `${jsonLine({ event, file, ...fields })}\n`);
     else reporter.say(`sealtty: ${line}`);
   };
   if (fresh !== undefined) {
@@ -69,7 +79,7 @@ export async function intoPolicy(input: Input, services: Services, expected: Exp
       `policy written to ${fresh}: read it, and keep it where only you can change it`,
     );
   } else if (existing !== undefined) {
-    const merged = mergePolicy(await readPolicyText(existing), expected, input.has("force"));
+    const merged = mergePolicy(existing, await readPolicyText(existing), expected, input.has("force"));
     if (merged.changed) await writePolicyText(existing, merged.text, true);
     await said(
       "policy-changed",

@@ -20,7 +20,12 @@ import { writeWholeFile } from "../whole-file.ts";
 
 /** What was computed, as a policy accepts it. */
 export type Expected =
-  | { readonly kind: "snp"; readonly measurement: string }
+  | {
+      readonly kind: "snp";
+      readonly measurement: string;
+      /** Kernel, initrd and command line are in the measurement. */
+      readonly kernel: boolean;
+    }
   | {
       readonly kind: "tpm";
       readonly bank: TpmPolicy["bank"];
@@ -62,7 +67,7 @@ export function newPolicy(file: string, expected: Expected, which: Which): strin
             pcrs: expected.pcrs,
           },
         };
-  return rendered(policy);
+  return withRemarks(rendered(policy), remarksOn(expected));
 }
 
 export interface Merged {
@@ -78,14 +83,18 @@ export interface Merged {
  * @throws SealttyError `bad-policy` on a policy that cannot be read or would not be whole; `bad-config` where writing it
  * would lose comments of the owner's, or the banks differ.
  */
-export function mergePolicy(text: string, expected: Expected, dropComments: boolean): Merged {
+export function mergePolicy(file: string, text: string, expected: Expected, dropComments: boolean): Merged {
   const policy = parsePolicy(text);
   const { policy: merged, key } =
-    expected.kind === "snp" ? withMeasurement(policy, expected.measurement) : withPcrs(policy, expected);
+    expected.kind === "snp"
+      ? withMeasurement(file, policy, expected.measurement)
+      : withPcrs(policy, expected);
   if (isDeepStrictEqual(merged, policy)) return { text, changed: false, key };
-  const result = rendered(merged);
+  const earlier = commentsOf(text);
+  const kept = (merged.snp?.measurements ?? []).map(noKernelIn).filter((words) => earlier.includes(words));
+  const result = withRemarks(rendered(merged), [...new Set([...kept, ...remarksOn(expected)])]);
   const ours = new Set(commentsOf(result));
-  const lost = commentsOf(text).filter((comment) => !ours.has(comment));
+  const lost = earlier.filter((comment) => !ours.has(comment));
   if (lost.length > 0 && !dropComments) {
     const [first] = lost;
     throw new SealttyError(
@@ -97,8 +106,32 @@ export function mergePolicy(text: string, expected: Expected, dropComments: bool
   return { text: result, changed: true, key };
 }
 
-function withMeasurement(policy: Policy, measurement: string): { policy: Policy; key: string } {
-  const snp = policy.snp ?? SNP_DEFAULTS;
+/** Stands above the measurements of a policy that was written here. */
+const noKernelIn = (measurement: string) =>
+  `Careful: no kernel is in ${measurement.slice(0, 16)}…: whoever starts this firmware chooses what it boots.`;
+
+function remarksOn(expected: Expected): string[] {
+  return expected.kind === "snp" && !expected.kernel ? [noKernelIn(expected.measurement)] : [];
+}
+
+/** @param text - as rendered: the key stands at the beginning of one line and of no other. */
+function withRemarks(text: string, remarks: readonly string[]): string {
+  return text.replace(/^(?=measurement = )/m, remarks.map((words) => `# ${words}\n`).join(""));
+}
+
+function withMeasurement(file: string, policy: Policy, measurement: string): { policy: Policy; key: string } {
+  const { snp } = policy;
+  if (policy.azure !== undefined)
+    throw new SealttyError(
+      "bad-config",
+      `${file} has [azure], and beside it snp.measurement is the paravisor's: what is measured so would be believed for all ` +
+        "that a paravisor says; write a policy of its own for this guest (--save-policy)",
+    );
+  if (snp === undefined)
+    throw new SealttyError(
+      "bad-config",
+      `${file} accepts no SEV-SNP evidence yet; write an [snp] section into it first, or make a policy with --save-policy`,
+    );
   const measurements = union(snp.measurements, [measurement]);
   return { policy: { ...policy, snp: { ...snp, measurements } }, key: "snp.measurement" };
 }

@@ -4,6 +4,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
 import { readOwnerFile } from "../owner-file.ts";
+import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { CPU_TYPE_NAMES, signatureOfType } from "./cpu-types.ts";
@@ -13,11 +14,17 @@ import { parseOvmf } from "./ovmf.ts";
 import type { DirectKernel } from "./sev-hashes.ts";
 import { VMMS, type Vmm } from "./vmsa.ts";
 
+const NO_KERNEL =
+  "the kernel is NOT in this measurement: a guest that is measured so runs whatever the host or a disk gives to its firmware";
+const NEXT_KERNEL =
+  "give --kernel, --initrd and --append, and start the guest with kernel-hashes=on; else the firmware itself must let nothing start but what you signed";
+const NEXT_FIRMWARE =
+  "this firmware measures none (edk2's OvmfPkg/AmdSev does, with kernel-hashes=on): it must itself let nothing start but what you signed";
 /** KVM's own limit. */
 const MAX_VCPUS = 4096;
 
 export async function measureSnp(input: Input, services: Services): Promise<number> {
-  checkPolicyOptions(input);
+  checkPolicyOptions(input, "snp");
   const vmm = vmmOf(input);
   const vcpus = vcpusOf(input);
   const signature = signatureOf(input, vmm);
@@ -30,8 +37,6 @@ export async function measureSnp(input: Input, services: Services): Promise<numb
   reporter.detail(
     `  ${firmware.image.length} bytes of firmware, ${firmware.sections.length} sections, ${vcpus} vCPUs, ${vmm}`,
   );
-  if (kernel === undefined && firmware.sections.some(({ kind }) => kind === "kernel-hashes"))
-    reporter.detail("  this firmware can measure a kernel, and none was given: it will start from a disk");
   const inputs = {
     vmm,
     vcpus,
@@ -42,10 +47,15 @@ export async function measureSnp(input: Input, services: Services): Promise<numb
   await print(
     services.stdout,
     reporter.json
-      ? `${JSON.stringify({ event: "measurement", kind: "sev-snp", measurement, inputs })}\n`
+      ? `${jsonLine({ event: "measurement", kind: "sev-snp", measurement, inputs })}\n`
       : `${measurement}\n`,
   );
-  await intoPolicy(input, services, { kind: "snp", measurement });
+  if (kernel === undefined) {
+    const able = vmm !== "gce" && firmware.sections.some(({ kind }) => kind === "kernel-hashes");
+    reporter.warn(`sealtty: warning: ${NO_KERNEL}; ${able ? NEXT_KERNEL : NEXT_FIRMWARE}`);
+    reporter.event("warning", { warning: NO_KERNEL });
+  }
+  await intoPolicy(input, services, { kind: "snp", measurement, kernel: kernel !== undefined });
   return 0;
 }
 

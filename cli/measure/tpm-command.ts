@@ -10,6 +10,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Input } from "../options.ts";
 import { readOwnerFile } from "../owner-file.ts";
+import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { directBootPcr9 } from "./direct-boot.ts";
@@ -41,7 +42,7 @@ interface Computed {
 }
 
 export async function measureTpm(input: Input, services: Services): Promise<number> {
-  checkPolicyOptions(input);
+  checkPolicyOptions(input, "tpm");
   const bank = bankOf(input);
   const wanted = wantedPcrs(input);
   const given = SOURCES.filter((name) => input.has(name));
@@ -92,7 +93,7 @@ async function show(
       })),
       digests: Object.fromEntries(computed.digests.map(([what, value]) => [what, toHex(value)])),
     };
-    return print(services.stdout, `${JSON.stringify(line)}\n`);
+    return print(services.stdout, `${jsonLine(line)}\n`);
   }
   const rows: [string, string, string][] = computed.values.map(({ pcr, value, phase }) => [
     `${pcr}`,
@@ -118,10 +119,12 @@ async function fromEventLog(input: Input, bank: HashName): Promise<Computed> {
       return bad(
         `${file} ${log.format === "empty" ? "is empty" : "is no event log that can be read: SHA-1 digests only, or something else"}`,
       );
+    if (log.banks.every((each) => each === "sha384") && log.events.every(({ index }) => index <= 4))
+      bad(
+        `${file} is a confidential-computing log (CCEL): its registers are a TD's RTMRs, not PCRs; sealtty inspect --save-policy writes those into [tdx.rtmrs]`,
+      );
     if (!log.banks.includes(bank))
       bad(`${file} has no ${bank} digests, but ${log.banks.join(", ")}; say --bank`);
-    if (log.banks.every((each) => each === "sha384") && log.events.every(({ index }) => index <= 4))
-      bad(`${file} is a confidential-computing log (CCEL): its registers are RTMRs, not PCRs`);
     registers = replayEvents(log.events, bank, (message) => digest(bank, message));
   } catch (cause) {
     if (!(cause instanceof SealttyError) || cause.code !== "peer-misbehaved") throw cause;

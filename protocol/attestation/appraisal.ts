@@ -120,7 +120,8 @@ export async function appraiseOffline(
   return { claims: await appraiseClaims({ ...rest, commitment }) };
 }
 
-function bareCommitment(reportData: Uint8Array | undefined): Commitment {
+/** Of a bare report. @param reportData - 64 bytes that REPORT_DATA has to be; undefined where nothing is known. */
+export function bareCommitment(reportData: Uint8Array | undefined): Commitment {
   return {
     binderFor: () => reportData ?? new Uint8Array(64),
     keyProof: new Uint8Array(),
@@ -158,13 +159,9 @@ async function appraiseClaims(input: AppraisalInput): Promise<AppraisedClaims> {
   const document = judgeAll(input, checked, policy, checks);
   const verified = checks.settle();
   const { report } = checked;
-  const replayed =
-    boundTo === "nothing"
-      ? ["Nothing says for whom this evidence was made, or when: it may be replayed"]
-      : [];
-  const warnings = [...report.warnings, ...checks.warnings, ...replayed];
+  const warnings = [...report.warnings, ...checks.warnings, ...replayedWarning(boundTo)];
   return {
-    ...commonClaims(evidence.type, report, policy.name, document),
+    ...commonClaims(evidence.type, report, policy.name, document, policy.instance.pcr),
     notVerified: [...openOf(boundTo), ...report.notVerified, ...checks.notVerified],
     verdict: verdictWords(report.assurance, policy, boundTo),
     instance: instanceWords(report, policy, document),
@@ -173,6 +170,12 @@ async function appraiseClaims(input: AppraisalInput): Promise<AppraisedClaims> {
     verified,
     warnings: policy.anyInstance ? [ANY_INSTANCE, ...warnings] : warnings,
   };
+}
+
+function replayedWarning(boundTo: BoundTo): string[] {
+  return boundTo === "nothing"
+    ? ["Nothing says for whom this evidence was made, or when: it may be replayed"]
+    : [];
 }
 
 /**
@@ -194,6 +197,7 @@ export async function describeUnderNoPolicy(
   input: CheckInput & { readonly name: string },
 ): Promise<{ readonly claims: AppraisedClaims }> {
   const { evidence, name } = input;
+  const { boundTo } = input.commitment;
   if (!isPolicyName(name)) throw new SealttyError("api-misuse", "Not a name that a policy may have");
   const { report, ...checked } = await checkEvidence(input, POLICY_DEFAULTS.clockSkew);
   const checks = new Checks();
@@ -203,17 +207,24 @@ export async function describeUnderNoPolicy(
   const verified = checks.settle();
   return {
     claims: {
-      ...commonClaims(evidence.type, report, name, document),
+      ...commonClaims(evidence.type, report, name, document, INSTANCE_DEFAULTS.pcr),
       verdict:
-        "Nothing was compared with a policy: this says what answered, not whether it is the guest you mean",
+        boundTo === "connection"
+          ? "Nothing was compared with a policy: this says what answered, not whether it is the guest you mean"
+          : "Nothing was compared with a policy: this says what the evidence shows, not whether it is your guest's",
       instance: `${documentWords(document)}${report.which}`,
       fresh: input.commitment.fresh,
       anyInstance: false,
       verified,
-      notVerified: ["Which machine this is, and what it runs: no reference values", ...report.notVerified],
+      notVerified: [
+        "Which machine this is, and what it runs: no reference values",
+        ...openOf(boundTo),
+        ...report.notVerified,
+      ],
       warnings: [
         "No policy was applied: these are the guest's values, not values that anyone expected",
         ...report.warnings,
+        ...replayedWarning(boundTo),
       ],
     },
   };
@@ -382,6 +393,7 @@ function commonClaims(
   report: EvidenceReport,
   name: string,
   document: ProvenInstance | undefined,
+  instancePcr: number,
 ) {
   const { assurance, signedBy, notVerified, values } = report;
   return {
@@ -403,24 +415,37 @@ function commonClaims(
               scope: "lasting",
             } as const,
           ],
-    policyText: renderPolicy(savedPolicy(report, name, document)),
+    policyText: renderPolicy(savedPolicy(report, name, document, instancePcr)),
   };
 }
 
-/** A policy that this evidence meets, and that pins as much of it as is the same tomorrow. */
+/**
+ * A policy that this evidence meets, and that pins as much of it as is the same tomorrow. The PCR that a document was
+ * extended into is the document's: pinned twice, a new document would have to be written in two places.
+ */
 function savedPolicy(
   { pins, assurance }: EvidenceReport,
   name: string,
   document: ProvenInstance | undefined,
+  instancePcr: number,
 ): Policy {
+  const common = { ...POLICY_DEFAULTS, name, minimumAssurance: assurance };
+  if (document === undefined) return { ...common, instance: INSTANCE_DEFAULTS, ...pins };
+  const instance = { ...INSTANCE_DEFAULTS, documents: [document.digest], pcr: instancePcr };
+  const { tpm, azure } = pins;
   return {
-    ...POLICY_DEFAULTS,
-    name,
-    minimumAssurance: assurance,
-    instance:
-      document === undefined ? INSTANCE_DEFAULTS : { ...INSTANCE_DEFAULTS, documents: [document.digest] },
+    ...common,
+    instance,
     ...pins,
+    tpm: tpm && { ...tpm, pcrs: without(instancePcr, tpm.pcrs) },
+    azure: azure && { ...azure, pcrs: without(instancePcr, azure.pcrs) },
   };
+}
+
+/** Never leaves nothing: a policy says what runs. */
+function without<Value>(index: number, pcrs: ReadonlyMap<number, Value>): ReadonlyMap<number, Value> {
+  const others = new Map([...pcrs].filter(([each]) => each !== index));
+  return others.size === 0 ? pcrs : others;
 }
 
 function instanceWords(report: EvidenceReport, policy: Policy, document: ProvenInstance | undefined): string {

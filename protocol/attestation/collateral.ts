@@ -17,6 +17,10 @@ export interface Collateral {
   readonly qeIdentities: readonly Uint8Array[];
 }
 
+/** Of the owner's own, which may be that of many machines: pieces and bytes together. What travels has tighter limits. */
+export const MAX_OWNER_PIECES = 512;
+export const MAX_OWNER_BYTES = 8 * 1024 * 1024;
+
 export const NO_COLLATERAL: Collateral = { certificates: [], crls: [], tcbInfos: [], qeIdentities: [] };
 
 const KINDS = [

@@ -44,7 +44,9 @@ export function userRefusedError(auth: UserAuth, code: number): SealttyError {
     );
   }
   const next =
-    auth.method === "none" ? "Name a key with -i FILE." : "Neither its configuration nor an instance document names keys.";
+    auth.method === "none"
+      ? "Name a key with -i FILE."
+      : "Neither its configuration nor an instance document names keys.";
   return new SealttyError("user-refused", `The guest does not allow ${how}. ${next}`);
 }
 

@@ -34,7 +34,7 @@ export class CollateralSource {
     if (!fits(collateral)) {
       throw new SealttyError(
         "bad-config",
-        `${this.#directory} holds more than ${MAX_COLLATERAL / 1024} KiB of collateral. Remove what is out of date.`,
+        `${this.#directory} holds more than ${MAX_COLLATERAL_PIECES} pieces or ${MAX_COLLATERAL / 1024} KiB of collateral, which is more than goes with evidence. Remove what is out of date.`,
       );
     }
     this.#known = { state, collateral };

@@ -2,6 +2,7 @@
 //   sev-guest-report DEVICE VMPL        stdin: 64 bytes of report data
 //   stdout on success: u32 length, the report, u32 length, the certificate table as the host gave it (big-endian lengths)
 //   stderr on failure: one line "STEP ERRNO EXITINFO2" (decimal, 16 hex digits), exit status 1
+//   --help, or no argument              a line for people
 // Layouts: Documentation/virt/coco/sev-guest.rst and include/uapi/linux/sev-guest.h of the kernel, written here by hand.
 
 #include <errno.h>
@@ -60,6 +61,11 @@ static int fail(const char *step, int error, uint64_t exitinfo2) {
   return 1;
 }
 
+static int usage(FILE *to, int status) {
+  fputs("usage: sev-guest-report DEVICE VMPL     (VMPL: 0 to 3; 64 bytes of report data on standard input)\n", to);
+  return status;
+}
+
 static int read_all(uint8_t *to, size_t length) {
   size_t at = 0;
   while (at < length) {
@@ -77,6 +83,8 @@ static int write_part(const uint8_t *from, uint32_t length) {
 }
 
 int main(int argc, char **argv) {
+  if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return usage(stdout, 0);
+  if (argc < 2) return usage(stderr, 1);
   if (argc != 3 || strlen(argv[2]) != 1 || argv[2][0] < '0' || argv[2][0] > '3') return fail("usage", EINVAL, 0);
   struct extended_request extended;
   memset(&extended, 0, sizeof extended);

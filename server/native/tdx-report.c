@@ -1,5 +1,6 @@
 // One TDREPORT from /dev/tdx_guest: the TDX module's own word on this TD, which never passes through the host as a quote does.
 //   tdx-report DEVICE        stdin: 64 bytes of report data; stdout: TDREPORT, 1024 bytes
+//   --help, or no argument   a line for people
 //   stderr on failure: one line "STEP ERRNO EXITINFO2" (decimal, 16 zeros), exit status 1
 // Layout: include/uapi/linux/tdx-guest.h of the kernel, written here by hand.
 
@@ -28,7 +29,14 @@ static int fail(const char *step, int error) {
   return 1;
 }
 
+static int usage(FILE *to, int status) {
+  fputs("usage: tdx-report DEVICE     (64 bytes of report data on standard input)\n", to);
+  return status;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return usage(stdout, 0);
+  if (argc < 2) return usage(stderr, 1);
   if (argc != 2) return fail("usage", EINVAL);
   static struct report_request request;
   size_t at = 0;

@@ -67,6 +67,8 @@ function snpEvidence(
   return { type: "sev-snp", quote: report, aux };
 }
 
+/** RTMR 1 and 2 of a made TD: its kernel, and what that was started with. */
+const KERNEL = `[tdx.rtmrs]\n1 = ["${"21".repeat(48)}"]\n2 = ["${"22".repeat(48)}"]\n`;
 const ASKED = { renewal: false, wanted: () => true };
 const requestOf = (context: BindingContext): EvidenceRequest => {
   const { binderFor, keyProof } = commitmentOf(suite, context);
@@ -234,7 +236,7 @@ test("evidence type confusion: a quote made for one type is no quote of another"
   // A policy that accepts several kinds: the bytes of one under the label of the other.
   const several = parsePolicy(
     `version = 1\nname = "x"\nminimumAssurance = "host-vouched"\nanyInstance = true\n[snp]\nmeasurement = ["${toHex(MADE_MEASUREMENT)}"]\n` +
-      `[tdx]\nmrtd = ["${"11".repeat(48)}"]\n[tpm]\n[tpm.pcrs]\n4 = ["${"22".repeat(32)}"]\n`,
+      `[tdx]\nmrtd = ["${"11".repeat(48)}"]\n${KERNEL}[tpm]\n[tpm.pcrs]\n4 = ["${"22".repeat(32)}"]\n`,
   );
   const snp = snpEvidence(request, machine(OWNERS));
   for (const type of ["tdx", "tpm"] as const) {
@@ -284,7 +286,7 @@ test("TDX: a sibling's MRCONFIGID is refused, the owner's is believed", async ()
     return { type: "tdx", quote, aux };
   };
   const policy = parsePolicy(
-    `version = 1\nname = "db1"\nminimumAssurance = "hardware"\n[instance]\ndocuments = ["${digest(OWNERS)}"]\n[tdx]\nmrtd = ["${"11".repeat(48)}"]\n`,
+    `version = 1\nname = "db1"\nminimumAssurance = "hardware"\n[instance]\ndocuments = ["${digest(OWNERS)}"]\n[tdx]\nmrtd = ["${"11".repeat(48)}"]\n${KERNEL}`,
   );
   const { claims } = await judge(tdxEvidence(OWNERS, OWNERS), context, policy);
   expect(claims.instanceDocument?.name).toBe("db1");
@@ -293,6 +295,33 @@ test("TDX: a sibling's MRCONFIGID is refused, the owner's is believed", async ()
   );
   expect(await refusedBy(() => judge(tdxEvidence(OWNERS, SIBLINGS), context, policy))).toBe(
     "instance.document",
+  );
+});
+
+test("TDX: another kernel under the owner's firmware and document is refused, unless the policy lets in any", async () => {
+  const context = newContext();
+  const { sha384 } = await import("@noble/hashes/sha2.js");
+  const { collateral } = madeTdx();
+  const aux = encodeAux({ collateral: encodeCollateral(collateral), instanceDocument: OWNERS });
+  const reportData = requestOf(context).makeBinder("tdx", aux);
+  const evidenceOf = (rtmr1: number): Evidence => {
+    const body = { rtmr1: new Uint8Array(48).fill(rtmr1) };
+    return { type: "tdx", quote: madeTdx({ mrConfigId: sha384(OWNERS), reportData, body }).quote, aux };
+  };
+  const policyWith = (kernel: string) =>
+    parsePolicy(
+      `version = 1\nname = "db1"\nminimumAssurance = "hardware"\n[instance]\ndocuments = ["${digest(OWNERS)}"]\n[tdx]\nmrtd = ["${"11".repeat(48)}"]\n${kernel}`,
+    );
+  expect((await judge(evidenceOf(0x21), context, policyWith(KERNEL))).claims.warnings.join()).not.toContain(
+    "kernel",
+  );
+  expect(await refusedBy(() => judge(evidenceOf(0x66), context, policyWith(KERNEL)))).toBe("tdx.rtmr");
+  // Firmware and document are the owner's, and both are public: so the policy has to say that it wants no more.
+  expect(() => policyWith("")).toThrow("allowAnyKernel");
+  const any = await judge(evidenceOf(0x66), context, policyWith("allowAnyKernel = true\n"));
+  expect(any.claims.warnings.join("\n")).toMatch(/pins no kernel/);
+  expect(any.claims.notVerified.join("\n")).toContain(
+    "RTMRs quoted but not pinned by the policy: 0, 1, 2, 3",
   );
 });
 

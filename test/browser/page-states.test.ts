@@ -89,6 +89,98 @@ describe("connecting", () => {
   });
 });
 
+describe("the line lost before there is a session", () => {
+  test("while signing in: said, taken back, and a failure once it is given up", async () => {
+    await visit();
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "the pipe was closed" }));
+    await inState("reconnecting");
+    const strip = page.locator(".strip");
+    expect(await strip.textContent()).toContain("Reconnecting… trying to sign you in");
+    expect(await strip.textContent()).toContain("the pipe was closed");
+    expect(await strip.textContent()).not.toContain("Your session goes on");
+    expect(await page.locator("li.now").textContent()).toContain("Sign in as operator");
+    expect(await page.locator(".xterm").count()).toBe(0);
+    expect(await page.locator(".line").textContent()).toBe("Reconnecting");
+    expect(await page.getByRole("button", { name: "Find in terminal" }).count()).toBe(0);
+    await shootBoth("reconnecting-sign-in");
+    await page.evaluate(() => window.fake.state({ phase: "attested" }));
+    await inState("signing-in");
+    expect(await strip.count()).toBe(0);
+    await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "" }));
+    await inState("reconnecting");
+    await page.evaluate(() =>
+      window.fake.fail("transport-lost", "Nothing authentic came from the guest for 10 minutes"),
+    );
+    await inState("failed");
+    expect(await page.locator("h1").textContent()).toBe("The line is gone");
+    expect(await page.locator("main").textContent()).toContain("for 10 minutes");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await inState("connecting");
+    expect(await strip.count()).toBe(0);
+  });
+
+  test("the user is let in although the line had been down", async () => {
+    await visit();
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "" }));
+    await page.evaluate(() => {
+      window.fake.state({ phase: "attested" });
+      window.fake.admit();
+    });
+    await inState("live");
+    expect(await page.locator(".strip").count()).toBe(0);
+  });
+
+  const opening = async () => {
+    await visit("slow-opening=1");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.admit());
+    await inState("opening");
+    expect(await page.locator(".line").textContent()).toBe("Opening the session");
+  };
+
+  test("while the session opens: said over the empty terminal, and taken back", async () => {
+    await opening();
+    await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "" }));
+    await inState("reconnecting");
+    expect(await page.locator(".strip").textContent()).toContain("trying to open your session");
+    await shootBoth("reconnecting-opening");
+    await page.evaluate(() => window.fake.state({ phase: "attested" }));
+    await inState("opening");
+    expect(await page.locator(".strip").count()).toBe(0);
+    await page.evaluate(() => window.fake.openNow());
+    await inState("live");
+    await output("still the same terminal");
+    await page.keyboard.type("ls");
+    await expect.poll(typed).toBe("ls");
+  });
+
+  test("given up while the session opens: no empty terminal, no talk of last output", async () => {
+    await opening();
+    await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "" }));
+    await page.evaluate(() => window.fake.fail("transport-lost", "Given up after 10 minutes"));
+    await inState("failed");
+    expect(await page.locator(".xterm").count()).toBe(0);
+    expect(await page.locator("main").textContent()).toContain("Given up after 10 minutes");
+    expect(await page.locator("main").textContent()).not.toContain("last output");
+  });
+
+  test("closed by the guest while the user's key is asked: said at once", async () => {
+    await visit();
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.state({ phase: "closed", reason: "not-authenticated" }));
+    await inState("failed");
+    expect(await page.locator("h1").textContent()).toBe("You were not signed in in time");
+    expect(await page.getByRole("button", { name: "Try again" }).isVisible()).toBe(true);
+    await shoot("failed-not-in-time");
+  });
+});
+
 describe("refusals", () => {
   test("refused evidence: the check, expected, found, what to do; nothing was sent; no terminal", async () => {
     await visit();

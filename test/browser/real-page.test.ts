@@ -124,7 +124,9 @@ test("from the link to a login prompt, typing, and the end with its status", asy
   await page.keyboard.press("Enter");
   await expect.poll(() => said(guest)).toBe("root\r");
   await page.setViewportSize({ width: 900, height: 600 });
-  await expect.poll(() => guest.processes[0]?.events.some((event) => event.startsWith("resize"))).toBe(true);
+  await expect
+    .poll(() => guest.processes[0]?.events.some((event) => event.startsWith("resize")), { timeout: 30_000 })
+    .toBe(true);
   await page.setViewportSize({ width: 1280, height: 800 });
   await page.keyboard.press("Control+D"); // ends the echo program
   await inState("ended");

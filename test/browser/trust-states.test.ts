@@ -121,11 +121,40 @@ describe("the trust panel", () => {
     await signIn();
     const document = panel().locator(".instance-document");
     expect(await document.textContent()).toContain("“db-primary”");
-    expect(await document.textContent()).toContain("believed because its digest is in the evidence");
+    expect(await document.textContent()).toContain("proven because its digest is in the evidence");
     expect(await document.locator("pre").isVisible()).toBe(false);
     await page.getByText("The document whole").click();
     expect(await document.locator("pre").textContent()).toContain('name = "db-primary"\n');
     await shoot("trust-panel-document");
+  });
+
+  test("an instance document that the policy does not name is not called the owner's", async () => {
+    await visit();
+    await page.evaluate(() =>
+      window.fake.attest("hardware", {
+        instance: "The processor with CHIP_ID 1f2e3d4c",
+        instanceDocument: {
+          name: "db-primary",
+          pinned: false,
+          digest: "5c".repeat(32),
+          text: 'version = 1\nname = "db-primary"\n',
+        },
+      }),
+    );
+    await inState("signing-in");
+    const document = panel().locator(".instance-document");
+    const words = (await document.textContent()) ?? "";
+    expect(words).toContain("An instance document that your policy does not name: “db-primary”");
+    expect(words).toContain("Chosen by whoever started this guest");
+    expect(words).toContain("nothing says that it is yours");
+    expect(words).not.toMatch(/owner|named by your policy/i);
+    expect(
+      await panel()
+        .locator("section", { has: page.locator(".instance-document") })
+        .textContent(),
+    ).not.toMatch(/owner/i);
+    await document.scrollIntoViewIfNeeded();
+    await shootBoth("trust-panel-unnamed-document");
   });
 
   test("the policy: what pins the machine, or that any will do, for as long as it lives", async () => {
@@ -419,6 +448,32 @@ describe("a guest seen before", () => {
     },
   );
 
+  test("an answer that comes too late for the guest: connected anew by itself, and not asked again", async () => {
+    await attest(values(OLD));
+    await admitted();
+    await page.clock.install();
+    await attest(values(NEW));
+    await page.waitForSelector("dialog[open]");
+    await page.clock.fastForward("05:00");
+    await page.evaluate(() => window.fake.state({ phase: "closed", reason: "not-authenticated" }));
+    expect(await stateOf()).toBe("connecting"); // the question still stands
+    await page.getByRole("button", { name: "This is expected: go on" }).click();
+    await expect.poll(() => page.evaluate(() => window.fake.connects)).toBe(2);
+    expect(await stateOf()).toBe("connecting");
+    expect(await page.locator("main").textContent()).toContain("the connection is made anew");
+    expect(await page.locator("main").textContent()).toContain("the evidence is checked again");
+    expect(await page.locator("main").textContent()).not.toContain("The line is gone");
+    expect(await page.locator(".badge").textContent()).toBe("Not verified yet");
+    expect(await page.evaluate(() => window.fake.signIns)).toBe(0);
+    await page.evaluate(() => window.fake.state({ phase: "appraising" }));
+    await shootBoth("connected-anew");
+    await page.evaluate((changes) => window.fake.attest("hardware", changes), values(NEW));
+    await admitted();
+    expect(await page.locator("dialog").count()).toBe(0);
+    expect(await panel().textContent()).toContain("as you expected: Launch measurement");
+    expect(await page.evaluate(() => window.fake.closes)).toBe(1);
+  });
+
   test("a browser that forbids storage changes nothing else", async () => {
     await signIn("no-storage=1");
     expect(await panel().textContent()).toContain("What was verified");
@@ -524,6 +579,9 @@ describe("a guest that changes while it is open", () => {
     await output(SCREEN);
     await change([], REFUSAL);
     await inState("frozen");
+    expect(await page.locator("#frozen-title").textContent()).toBe(
+      "This is no longer the guest that you connected to",
+    );
     const words = (await dialog().textContent()) ?? "";
     for (const part of [
       "does not meet your policy",
@@ -550,6 +608,83 @@ describe("a guest that changes while it is open", () => {
     await page.evaluate(() => window.fake.renew());
     expect(await page.locator(".badge").textContent()).toBe("Hardware-attested");
     expect(await page.locator(".bar.danger").isVisible()).toBe(true);
+  });
+
+  const silent = () =>
+    page.evaluate(() => {
+      for (const inARow of [1, 2, 3]) window.fake.unavailable("the device is busy", inARow);
+      window.fake.change({
+        reason: "The guest gave no fresh evidence, 3 times in a row: the device is busy",
+        changes: [],
+        refusal: undefined,
+      });
+    });
+
+  test("no fresh evidence three times in a row: the reason and no table; going on stays red", async () => {
+    await signIn();
+    await output(SCREEN);
+    await page.keyboard.type("ls");
+    await silent();
+    await inState("frozen");
+    expect(await page.locator("#frozen-title").textContent()).toBe("This guest no longer proves itself");
+    expect(await page.locator("#frozen-reason").textContent()).toBe(
+      "The guest gave no fresh evidence, 3 times in a row: the device is busy.",
+    );
+    const words = (await dialog().textContent()) ?? "";
+    for (const part of [
+      "Nothing shows that it changed",
+      "nothing that you type goes out",
+      "It last proved itself",
+    ])
+      expect(words).toContain(part);
+    expect(words).not.toMatch(/no longer the guest|why it changed|meets? your policy/);
+    expect(await dialog().locator("table, .comparison").count()).toBe(0);
+    expect(await focused()).toBe("Close the console");
+    expect(await page.title()).toContain("Frozen: no fresh evidence");
+    expect(await page.locator(".badge").textContent()).toBe("Not proven");
+    expect(await page.locator(".strip").count()).toBe(0); // the dialog says it
+    await page.keyboard.type("secret");
+    expect(await typed()).toBe("ls");
+    expect(await overflow()).toEqual([]);
+    await shootBoth("frozen-unproven");
+    const without = page.getByRole("button", { name: "Go on without fresh evidence" });
+    expect(await without.isDisabled()).toBe(true);
+    await page.getByLabel("I know why it has no evidence to show").check();
+    await without.click();
+    await inState("live");
+    expect(await page.locator(".bar.danger").textContent()).toContain("NOT PROVEN, AND YOU WENT ON");
+    expect(await page.locator(".badge").textContent()).toBe("Not proven");
+    expect(await panel().locator(".verdict.danger").textContent()).toContain("no fresh evidence to show");
+    await shootBoth("went-on-unproven");
+    await page.evaluate(() => window.fake.renew());
+    expect(await page.locator(".badge").textContent()).toBe("Hardware-attested");
+    expect(await page.locator(".bar.danger").isVisible()).toBe(true);
+  });
+
+  test("no fresh evidence, and closed: it says why", async () => {
+    await signIn();
+    await silent();
+    await inState("frozen");
+    await page.keyboard.press("Enter"); // the focus is on Close
+    await inState("ended");
+    expect(await page.locator(".strip").textContent()).toContain("the guest no longer proved itself");
+    expect(await page.evaluate(() => window.fake.closes)).toBe(1);
+  });
+
+  test("each thing that the user went on over keeps its own bar and its own time", async () => {
+    await signIn();
+    await silent();
+    await page.getByLabel("I know why it has no evidence to show").check();
+    await page.getByRole("button", { name: "Go on without fresh evidence" }).click();
+    await inState("live");
+    await change([REPORT_ID], undefined, { what: "The new kernel" });
+    await page.getByLabel("I know why this guest changed").check();
+    await goOn().click();
+    await inState("live");
+    expect(await page.locator(".bar.danger").textContent()).toContain("NOT PROVEN");
+    expect(await page.locator(".bar.caution").textContent()).toContain("CHANGED");
+    expect(await page.locator(".badge").textContent()).toBe("Hardware-attested"); // of what is there now
+    expect(await panel().locator(".verdict.danger").count()).toBe(0);
   });
 
   test("close: the connection is closed, the content stays readable, a new one can be made", async () => {

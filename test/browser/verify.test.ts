@@ -49,6 +49,11 @@ afterEach(() => refuseFaults(faults));
 const verify = (request: VerifyRequest): Promise<VerifyAnswer> =>
   page.evaluate((request) => window.verify(request), request);
 
+/** What was booted: kernel image, then command line and initramfs. */
+function rtmrs(one: string, two: string): string {
+  return `[tdx.rtmrs]\n1 = ["${one}"]\n2 = ["${two}"]\n`;
+}
+
 /** With one bit of the quote turned. */
 function damaged(request: VerifyRequest, at: number): VerifyRequest {
   const quote = Buffer.from(request.quote, "base64");
@@ -76,7 +81,7 @@ function madeTdxRequest(): VerifyRequest {
     quote: base64(quote),
     aux: base64(encodeAux({ collateral: encodeCollateral(collateral) })),
     bound: base64(BOUND),
-    policy: `${head}[tdx]\nmrtd = ["${"11".repeat(48)}"]\n`,
+    policy: `${head}[tdx]\nmrtd = ["${"11".repeat(48)}"]\n${rtmrs("21".repeat(48), "22".repeat(48))}`,
     now,
     roots,
   };
@@ -111,7 +116,7 @@ function realTdxRequest(): VerifyRequest {
     quote: base64(file("quote.bin")),
     aux: base64(encodeAux({ collateral: encodeCollateral(collateral) })),
     bound: base64(fromHex(claims.report_data)),
-    policy: `${head}[tdx]\nmrtd = ["${claims.mr_td}"]\n`,
+    policy: `${head}[tdx]\nmrtd = ["${claims.mr_td}"]\n${rtmrs(claims.rtmr1, claims.rtmr2)}`,
     now: Date.parse(verify_at),
   };
 }

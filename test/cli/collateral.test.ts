@@ -237,6 +237,14 @@ describe("AMD", () => {
       .split("\n")
       .map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(events).toHaveLength(3);
+    const both = await fetchWith(snp.roots, [...AMD(), "--json", "-v"]);
+    const urls = both.errors
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ event }) => event === "request")
+      .map(({ url }) => url);
+    expect(urls).toEqual(asked.slice(-3).map((url) => `${base}${url}`));
     expect(events[1]).toEqual({
       event: "collateral",
       file: "amd-genoa-crl.der",

@@ -13,6 +13,7 @@ import { exitStatusOf } from "../../cli/report.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { documentDigests } from "../../protocol/attestation/instance/document.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
+import { parseServerConfig } from "../../server/config.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { DOCUMENT } from "../protocol/attestation/made-instances.ts";
@@ -75,6 +76,21 @@ describe("make", () => {
     expect(policy.instance.documents).toEqual([hash("sha256", "hex")]);
   });
 
+  test("the lines for sealttyd.toml are taken, without authorized_keys, as is said", async () => {
+    const { out } = await instance("make", "--json", fileOf(DOCUMENT));
+    const { launch } = JSON.parse(out);
+    const config = (users: string) =>
+      `[pipe]\ntype = "virtio"\nname = "sealtty.0"\n[evidence]\ntype = "sev-snp"\n${launch.sealttyd}\n[users]\n${users}\n`;
+    expect(parseServerConfig(config('login = ["/bin/login"]'), "sealttyd.toml").instance).toMatchObject({
+      document: ["fw_cfg"],
+    });
+    expect(() => parseServerConfig(config('authorized_keys = "/etc/k"'), "sealttyd.toml")).toThrow(
+      /authorized_keys/,
+    );
+    const { out: text } = await instance("make", fileOf(DOCUMENT));
+    expect(text).toMatch(/sealttyd\.toml: .*authorized_keys/);
+  });
+
   test("--json: one line with stable fields", async () => {
     const { status, out, errors } = await instance("make", "--json", fileOf(DOCUMENT));
     expect(status).toBe(0);
@@ -105,6 +121,7 @@ describe("make", () => {
       "libvirt-tdx",
       "libvirt-delivery",
       "tpm",
+      "sealttyd",
       "policy",
     ]);
   });

@@ -12,7 +12,8 @@ import { ukiPcr11 } from "../../cli/measure/uki.ts";
 import { run } from "../../cli/program.ts";
 import { parsePolicy, type Policy } from "../../protocol/attestation/policy.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { AMD_SEV_HASH_TABLE, AMD_SEV_SECTIONS, makeOvmf } from "../support/ovmf-image.ts";
+import { AMD_SEV_HASH_TABLE, AMD_SEV_SECTIONS, PLAIN_SECTIONS, makeOvmf } from "../support/ovmf-image.ts";
+import { makeEventLog } from "../protocol/attestation/support.ts";
 import { makePe, makeUki } from "../support/pe-image.ts";
 import { fakeCli } from "./fake-cli.ts";
 
@@ -35,6 +36,10 @@ beforeAll(() => {
   writeFileSync(at("initrd"), "initrd");
   writeFileSync(at("uki.efi"), uki);
   writeFileSync(at("events"), madeLog());
+  writeFileSync(
+    at("ccel"),
+    makeEventLog([{ index: 2, type: 0x0d, data: Buffer.from("x") }], { bank: "sha384" }),
+  );
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -201,6 +206,48 @@ describe("snp", () => {
   });
 });
 
+describe("snp without a kernel", () => {
+  const WARNING = /warning: the kernel is NOT in this measurement/;
+  test("is said on stderr, even with -q, and in JSON; with one it is not", async () => {
+    for (const quiet of [[], ["-q"]]) {
+      const { errors } = await measure(...SNP(), ...quiet);
+      expect(errors).toMatch(WARNING);
+      expect(errors).toMatch(/give --kernel, --initrd and --append/);
+    }
+    const json = await measure(...SNP(), "--json");
+    expect(JSON.parse(json.errors)).toMatchObject({
+      event: "warning",
+      warning: expect.stringMatching(/kernel is NOT/),
+    });
+    expect((await measure(...SNP(), "--kernel", at("vmlinuz"))).errors).not.toMatch(/warning/);
+  });
+  test("firmware that cannot measure one is said to be so", async () => {
+    writeFileSync(at("plain.fd"), makeOvmf({ sections: PLAIN_SECTIONS, fill: (i) => i & 0xff }));
+    const args = ["snp", "--ovmf", at("plain.fd"), "--vcpus", "1", "--vcpu-type", "EPYC"];
+    const { status, errors } = await measure(...args);
+    expect(status).toBe(0);
+    expect(errors).toMatch(WARNING);
+    expect(errors).toMatch(/this firmware measures none/);
+    expect((await measure(...args, "--kernel", at("vmlinuz"))).status).toBe(2);
+  });
+  test("a policy keeps saying of which measurement", async () => {
+    const file = at("no-kernel.toml");
+    const remark = (measurement: string) => `Careful: no kernel is in ${measurement.slice(0, 16)}…`;
+    const first = (await measure(...SNP(), "--save-policy", file, "--any-instance")).out.trim();
+    const remarks = () =>
+      commentsOf(readFileSync(file, "utf8")).filter((words) => words.startsWith("Careful: no kernel"));
+    expect(remarks()).toEqual([expect.stringContaining(remark(first))]);
+    // One that has a kernel adds none, and takes none away; our own remark is no comment of the owner's.
+    expect((await measure(...SNP(), "--kernel", at("vmlinuz"), "--add-to-policy", file)).status).toBe(0);
+    expect(remarks()).toEqual([expect.stringContaining(remark(first))]);
+    const third = (await measure(...SNP(), "--vmm", "qemu-legacy", "--add-to-policy", file)).out.trim();
+    expect(remarks()).toEqual([first, third].map((each) => expect.stringContaining(remark(each))));
+    expect(policyAt("no-kernel.toml").snp?.measurements).toHaveLength(3);
+    await measure(...SNP(), "--kernel", at("vmlinuz"), "--save-policy", at("kernel.toml"), "--any-instance");
+    expect(readFileSync(at("kernel.toml"), "utf8")).not.toContain("no kernel");
+  });
+});
+
 describe("tpm", () => {
   const { start, phases } = ukiPcr11("sha256", parsePe(uki, "uki"));
   test("a UKI: every phase, and the image's digest", async () => {
@@ -258,6 +305,22 @@ describe("tpm", () => {
     ],
     ["no command line", () => ["tpm", "--initrd", at("initrd")], /--append is missing/],
     ["not a log", () => ["tpm", "--event-log", at("vmlinuz")], /no event log that can be read/],
+    ["a CC event log", () => ["tpm", "--event-log", at("ccel")], /confidential-computing log \(CCEL\)/],
+    [
+      "a CC event log in its own bank",
+      () => ["tpm", "--event-log", at("ccel"), "--bank", "sha384"],
+      /confidential-computing log \(CCEL\)/,
+    ],
+    [
+      "a document alone, before anything is read",
+      () => ["tpm", "--uki", at("absent"), "--save-policy", at("never.toml"), "--instance", DOCUMENT],
+      /only beside --ak/,
+    ],
+    [
+      "a TPM for nobody",
+      () => ["tpm", "--uki", at("uki.efi"), "--save-policy", at("never.toml")],
+      /which machine: --ak HEX/,
+    ],
     ["another bank", () => ["tpm", "--event-log", at("events"), "--bank", "sha384"], /no sha384 digests/],
     ["an unknown bank", () => ["tpm", "--uki", at("uki.efi"), "--bank", "sha1"], /neither sha256 nor sha384/],
     [
@@ -395,6 +458,26 @@ describe("policies", () => {
     expect(status).toBe(0);
     expect([...(policyAt("azure.toml").azure?.pcrs.keys() ?? [])]).toEqual([7, 11]);
     expect(policyAt("azure.toml").tpm).toBeUndefined();
+  });
+  test("a launch digest goes nowhere beside [azure], and into no policy without [snp]", async () => {
+    const azure = write(
+      "azure-snp.toml",
+      `version = 1\nminimumAssurance = "paravisor"\nanyInstance = true\n[snp]\nmeasurement = ["${"22".repeat(48)}"]\n[azure]\n[azure.pcrs]\n7 = ["${"11".repeat(32)}"]\n`,
+    );
+    const tpm = write(
+      "only-tpm.toml",
+      `version = 1\nminimumAssurance = "host-vouched"\n[tpm]\nak = ["${AK}"]\n[tpm.pcrs]\n7 = ["${"11".repeat(32)}"]\n`,
+    );
+    for (const [file, problem] of [
+      [azure, /beside it snp\.measurement is the paravisor's/],
+      [tpm, /only-tpm\.toml accepts no SEV-SNP evidence yet/],
+    ] as const) {
+      const before = readFileSync(file, "utf8");
+      const { status, errors } = await measure(...SNP(), "--add-to-policy", file);
+      expect(errors).toMatch(problem);
+      expect(status).toBe(2);
+      expect(readFileSync(file, "utf8")).toBe(before);
+    }
   });
   test("comments of the owner's are not lost without --force", async () => {
     await measure(...SNP(), "--save-policy", at("notes.toml"), "--any-instance");

@@ -72,6 +72,27 @@ describe("check", () => {
     }
   });
 
+  test("tables one line for each entry, values whole in --json, long lists cut between two values in text", async () => {
+    const values = Array.from({ length: 12 }, (_, i) => i.toString(16).repeat(64));
+    const list = `[${values.map((each) => `"${each}"`).join(", ")}]`;
+    const file = fileOf(
+      `${head("host-vouched")}[instance]\nkeys = ["${H64}"]\n[tpm]\n[tpm.pcrs]\n4 = ${list}\n7 = ["${H64}"]\n`,
+      "tables.toml",
+    );
+    const { out } = await policy("check", file);
+    const lines = out.split("\n");
+    expect(lines).toContain(`    tpm.pcrs.7 = ["${H64}"] (Secure Boot state and keys)`);
+    const [four] = lines.filter((line) => line.startsWith("    tpm.pcrs.4 = "));
+    const shown = [...(four ?? "").matchAll(/"([0-9a-f]+)"/g)].map(([, value]) => value);
+    expect(shown.length).toBeGreaterThan(4);
+    expect(shown).toEqual(values.slice(0, shown.length));
+    expect(four).toContain(`, and ${12 - shown.length} more: --json shows all] (boot loader`);
+    const json = JSON.parse((await policy("check", "--json", file)).out);
+    const pcrs = json.written.find(({ key }: { key: string }) => key === "tpm.pcrs");
+    expect(pcrs.value).toBe(`{ 4 = ${list}, 7 = ["${H64}"] }`);
+    expect(pcrs.entries[0]).toMatchObject({ key: "tpm.pcrs.4", value: list });
+  });
+
   test("--json: one line with stable fields", async () => {
     const file = fileOf(RISKY);
     const { status, out, errors } = await policy("check", "--json", file);

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { COMMANDS, run } from "../../cli/program.ts";
+import { Reporter, checkedWords } from "../../cli/report.ts";
+import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { CLAIMS, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
@@ -47,6 +49,28 @@ describe("help and version", () => {
     expect(await run([name, "--help"], other.services)).toBe(0);
     expect(other.out()).toBe(cli.out());
   });
+  test("help tells every command's exit statuses, and what exec does without -i", async () => {
+    const cli = fakeCli();
+    expect(await run(["help"], cli.services)).toBe(0);
+    const statuses = cli.out().slice(cli.out().indexOf("Exit status"));
+    for (const { name, hidden } of COMMANDS) if (hidden !== true) expect(statuses).toContain(name);
+    const exec = fakeCli();
+    await run(["help", "exec"], exec.services);
+    expect(exec.out()).not.toContain("the guest's login asks");
+    expect(exec.out()).toMatch(/--identity FILE .*ssh-agent/);
+    const verify = fakeCli();
+    await run(["help", "verify"], verify.services);
+    expect(verify.out()).not.toContain("what the guest sends");
+  });
+  test("a check's words and values do not run together", () => {
+    const line = { check: "snp.vmpl", words: "The level is low", value: "1", policyKey: "snp.vmpl" };
+    expect(checkedWords(line)).toBe("snp.vmpl: The level is low (1) [snp.vmpl]");
+    expect(checkedWords({ ...line, expected: "0 or 1" })).toBe(
+      "snp.vmpl: The level is low (1; expected: 0 or 1) [snp.vmpl]",
+    );
+    expect(checkedWords({ check: "a", words: "b" })).toBe("a: b");
+    expect(checkedWords({ check: "a", words: 'worth "b"', value: "b" })).toBe('a: worth "b"');
+  });
   test("version", async () => {
     const cli = fakeCli();
     expect(await run(["--version"], cli.services)).toBe(0);
@@ -80,6 +104,35 @@ describe("errors", () => {
     expect(cli.errors()).toBe(
       "sealtty: evidence-refused: PCR 7 \ufffd[2Jdiffers\n  check:    tpm.pcr\n  expected: 00\n  found:    ff\ufffd\n  next: Update the policy.\n",
     );
+  });
+  test("every check that failed says what to do, not only the first", async () => {
+    const other = (name: string) => ({
+      check: `snp.${name}`,
+      problem: `The ${name} differs`,
+      expected: "0",
+      found: "1",
+      next: `Do something about ${name}\x1b.`,
+      policyKey: `snp.${name}`,
+    });
+    const refusal = { ...other("vmpl"), others: [other("svn"), other("tcb")] };
+    const cli = fakeCli({
+      connect: () => Promise.reject(new SealttyError("evidence-refused", "no", { refusal })),
+    });
+    expect(await run(["exec", "tcp:h:1", "--policy", policy, "--", "true"], cli.services)).toBe(255);
+    for (const name of ["vmpl", "svn", "tcb"])
+      expect(cli.errors()).toContain(`next: Do something about ${name}\ufffd.\n`);
+  });
+  test("JSON escapes what a terminal would act on", async () => {
+    const cli = fakeCli({ connect: refused });
+    await run(["exec", "--json", "tcp:h:1", "--policy", policy, "--", "true"], cli.services);
+    expect(cli.errors()).toContain('"found":"ff\\u202e"');
+    expect(cli.errors()).not.toContain("\u202e");
+    const claims = { ...CLAIMS, what: "\x9b31m\u2066x" };
+    const inspecting = fakeCli({
+      inspectGuest: async (options) => ({ ...(await cli.services.inspectGuest(options)), claims }),
+    });
+    expect(await run(["inspect", "--json", "tcp:h:1"], inspecting.services)).toBe(0);
+    expect(inspecting.out()).toContain('"what":"\\u009b31m\\u2066x"');
   });
   test("--json: one line", async () => {
     const cli = fakeCli({ connect: refused });
@@ -253,6 +306,38 @@ describe("connect", () => {
     expect(cli.out()).toContain("\x1b[?1049l");
     expect(cli.errors().split("\x1b[31msealtty: warning: SIMULATED")).toHaveLength(3);
   });
+  test("behind a session stand the warnings of the last evidence", async () => {
+    const verified = VerifiedGuest.afterChecks(
+      { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
+      { ...CLAIMS, warnings: ["the key was revoked"] },
+    );
+    const base = fakeCli();
+    const cli = fakeCli({
+      connect: async (options) => {
+        const attested = await base.services.connect(options);
+        return {
+          ...attested,
+          authenticate: async (auth) => ({ ...(await attested.authenticate(auth)), verified }),
+        };
+      },
+    });
+    base.channel.finish({ kind: "exited", status: 0 });
+    expect(await run(args(), cli.services)).toBe(0);
+    expect(cli.errors().match(/SIMULATED/g)).toHaveLength(1);
+    expect(cli.errors()).toMatch(/warning: the key was revoked\n$/);
+  });
+  test("a TPM's key is said whole once", async () => {
+    const key = "000b".repeat(17);
+    const claims = {
+      ...CLAIMS,
+      instance: `The machine with the key ${key}`,
+      signedBy: `TPM attestation key ${key}`,
+    };
+    const cli = fakeCli();
+    new Reporter(cli.services, undefined).verified(claims, "db1");
+    expect(cli.errors().split(key)).toHaveLength(2);
+    expect(cli.errors()).toContain("signed by TPM attestation key 000b000b…");
+  });
   test("NO_COLOR and -q: the warning stays, the colour goes", async () => {
     const cli = fakeCli({ environment: { NO_COLOR: "1" } });
     cli.stderr.isTTY = true;
@@ -313,9 +398,18 @@ describe("inspect", () => {
     });
     expect(cli.connects[0]).not.toHaveProperty("policy");
   });
+  test("with a policy or without: verdict and warnings once, on stdout", async () => {
+    for (const more of [[], ["--policy", policy]]) {
+      const cli = fakeCli();
+      expect(await run(["inspect", "tcp:h:1", "--simulated", ...more], cli.services)).toBe(0);
+      expect(cli.out().match(/SIMULATED evidence: nothing is proven/g)).toHaveLength(1);
+      expect(cli.errors()).toBe("");
+    }
+  });
   test("--json is the claims, on stdout", async () => {
     const cli = fakeCli();
     expect(await run(["inspect", "tcp:h:1", "--json", "--policy", policy], cli.services)).toBe(0);
+    expect(cli.errors()).not.toContain("claims");
     expect(JSON.parse(cli.out())).toEqual({ event: "claims", checkedAgainstPolicy: true, claims: CLAIMS });
   });
   test("--save-policy writes what the guest met, and never over a file unless told", async () => {

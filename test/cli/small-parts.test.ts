@@ -8,7 +8,7 @@ import { passedEnvironment, terminalName } from "../../cli/environment.ts";
 import { EscapeKeys, parseEscapeCharacter } from "../../cli/escape-keys.ts";
 import { shellStatus } from "../../cli/exit-status.ts";
 import { parseInput } from "../../cli/options.ts";
-import { escapeBytes, printable } from "../../cli/printable.ts";
+import { escapeBytes, jsonLine, printable } from "../../cli/printable.ts";
 import { exitStatusOf } from "../../cli/report.ts";
 import { newSshKey } from "../../cli/ssh-key-file.ts";
 import { TerminalModes } from "../../cli/terminal-modes.ts";
@@ -44,6 +44,22 @@ describe("printable()", () => {
   });
   test("escapeBytes() leaves printable ASCII only", () => {
     expect(escapeBytes(Uint8Array.of(0x41, 0x1b, 0x5c, 0xff))).toBe("A\\x1b\\\\\\xff");
+  });
+});
+
+describe("jsonLine()", () => {
+  const hostile = "a\x1b[2J\r\n\x7f\x9b31m\u202e\u2066\u200b\ufeff\u061c\u{e0041}\ud800 Grüße 世界 👋";
+  test.each([undefined, 2])("moves no cursor, reverses no text, and loses nothing (indent %s)", (indent) => {
+    const value = { text: hostile, [hostile]: [hostile] };
+    const json = jsonLine(value, indent);
+    expect(JSON.parse(json)).toEqual(value);
+    // oxlint-disable-next-line no-control-regex
+    expect(json).not.toMatch(
+      /[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/u,
+    );
+    expect(json.includes("\n")).toBe(indent !== undefined);
+    expect(json).toContain("Grüße 世界 👋");
+    expect(json).toContain("\\u202e\\u2066\\u200b\\ufeff\\u061c\\udb40\\udc41\\ud800");
   });
 });
 

@@ -9,7 +9,7 @@ import { AttestationWatch } from "../../cli/attestation-watch.ts";
 import { evidenceFileText, readEvidenceFile } from "../../cli/evidence-file.ts";
 import { run } from "../../cli/program.ts";
 import { Reporter } from "../../cli/report.ts";
-import { lookBack } from "../../cli/seen-guests.ts";
+import { keepLook, lookBack } from "../../cli/seen-guests.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { binderOf } from "../../protocol/attestation/binder.ts";
@@ -19,6 +19,8 @@ import { type ClaimedValue, VerifiedGuest } from "../../protocol/attestation/ver
 import { toHex } from "../../protocol/bytes.ts";
 import { webCryptoSignatures } from "../../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import type { Services } from "../../cli/services.ts";
+import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import type { AttestationEvent } from "../../protocol/session/api.ts";
 import {
   evidenceDirectory,
@@ -152,6 +154,14 @@ describe("evidence files", () => {
       expect(await run(snpArgs, bare.services), bare.errors()).toBe(0);
       expect(bare.out()).toContain("may be replayed");
       expect(bare.out()).not.toContain("this very connection");
+      const shown = fakeCli(realSignatures);
+      const described = ["inspect", ...snpArgs.slice(3)];
+      const saved = path.join(directory, "snp-shown.toml");
+      expect(await run([...described, "--save-policy", saved], shown.services), shown.errors()).toBe(0);
+      expect(shown.out()).toContain("may be replayed");
+      expect(shown.out()).toContain(claims.measurement);
+      expect(shown.out()).not.toContain("answered");
+      expect(readFileSync(saved, "utf8")).toContain(claims.measurement);
       const named = fakeCli(realSignatures);
       expect(await run([...snpArgs, "--report-data", claims.report_data as string], named.services)).toBe(0);
       expect(named.out()).not.toContain("may be replayed");
@@ -163,7 +173,7 @@ describe("evidence files", () => {
       const td = (sampleJson(`${tdx}/expected.json`) as { claims: Record<string, string> }).claims;
       const tdxPolicy = file(
         "tdx.toml",
-        `version = 1\nname = "td"\nminimumAssurance = "hardware"\nanyInstance = true\n[tdx]\nmrtd = ["${td.mr_td}"]\n`,
+        `version = 1\nname = "td"\nminimumAssurance = "hardware"\nanyInstance = true\n[tdx]\nmrtd = ["${td.mr_td}"]\nallowAnyKernel = true\n[tdx.rtmrs]\n1 = ["${td.rtmr1}"]\n2 = ["${td.rtmr2}"]\n`,
       );
       const pieces = readdirSync(`${evidenceDirectory}/${tdx}`).filter((each) =>
         /\.(pem|der|json)$/.test(each),
@@ -185,6 +195,66 @@ describe("evidence files", () => {
       expect(await run([...tdxArgs, "--at", "2025-09-01T00:00:00Z"], late.services)).toBe(1);
     },
   );
+
+  test("inspect --evidence says without a policy what a kept file shows, and saves what pins it", async () => {
+    const { evidence, context } = simulatedEvidence();
+    const kept = file("kept.json", evidenceFileText(evidence, context, Date.UTC(2026, 5, 1)));
+    const target = path.join(directory, "shown.toml");
+    const cli = fakeCli(realSignatures);
+    const args = ["inspect", "--evidence", kept, "--simulated"];
+    expect(await run([...args, "--save-policy", target], cli.services), cli.errors()).toBe(0);
+    expect(cli.out()).toContain("against NO policy: this says what the file shows");
+    expect(cli.out()).toContain("2026-06-01");
+    expect(cli.out()).toContain("Who had that connection");
+    expect(cli.out()).not.toContain("answered");
+    expect(cli.connects).toEqual([]); // nobody is asked
+    expect(parsePolicy(readFileSync(target, "utf8"))).toMatchObject({ name: "shown" });
+    const verified = ["verify", "--policy", target, "--evidence", kept, "--simulated"];
+    expect(await run(verified, fakeCli(realSignatures).services)).toBe(0);
+    expect(await run([...args, "--save-policy", target], fakeCli(realSignatures).services)).toBe(2);
+
+    const json = fakeCli(realSignatures);
+    expect(await run([...args, "--json", "--at", "2026-06-02T00:00:00Z"], json.services)).toBe(0);
+    const { event, checkedAgainstPolicy, claims } = JSON.parse(json.out());
+    expect([event, checkedAgainstPolicy]).toEqual(["claims", false]);
+    expect(claims.notVerified[0]).toContain("as of 2026-06-02");
+
+    const changed = { ...context, clientNonce: new Uint8Array(32) };
+    const other = file("changed.json", evidenceFileText(evidence, changed, 0));
+    const refusing = fakeCli(realSignatures);
+    expect(await run(["inspect", "--evidence", other, "--simulated"], refusing.services)).toBe(1);
+    expect(refusing.errors()).toContain("simulated.binding");
+    expect(await run(["inspect", "--evidence", kept], fakeCli(realSignatures).services)).toBe(1);
+  });
+
+  test("inspect --evidence takes no guest, nothing that only a guest could answer, and no policy", async () => {
+    const { evidence, context } = simulatedEvidence();
+    const kept = file("kept.json", evidenceFileText(evidence, context, 0));
+    const policy = file("policy.toml", POLICY_TEXT);
+    const offline = ["inspect", "--simulated", "--evidence", kept];
+    for (const [args, words] of [
+      [[...offline, "tcp:h:1"], "instead of GUEST"],
+      [[...offline, "--policy", policy], "sealtty verify"],
+      [[...offline, "--save-evidence", path.join(directory, "again.json")], "--save-evidence"],
+      [[...offline, "--timeout", "3"], "--timeout"],
+      [[...offline, "--at", "yesterday"], "--at"],
+      [["inspect", "tcp:h:1", "--at", "2026-06-01T00:00:00Z"], "--at goes with --evidence"],
+      [["inspect"], "GUEST is missing"],
+    ] as const) {
+      const cli = fakeCli(realSignatures);
+      expect(await run(args, cli.services), args.join(" ")).toBe(2);
+      expect(cli.errors()).toContain(words);
+      expect(cli.connects).toEqual([]);
+    }
+  });
+
+  test("verify without a policy says how a file makes one", async () => {
+    const { evidence, context } = simulatedEvidence();
+    const kept = file("kept.json", evidenceFileText(evidence, context, 0));
+    const cli = fakeCli(realSignatures);
+    expect(await run(["verify", "--evidence", kept], cli.services)).toBe(2);
+    expect(cli.errors()).toContain(`sealtty inspect --evidence ${kept} --save-policy FILE`);
+  });
 
   test("inspect --save-evidence keeps what was shown, and does not write over a file", async () => {
     const target = path.join(directory, "saved.json");
@@ -213,9 +283,14 @@ describe("what was seen before", () => {
     const home = mkdtempSync(path.join(directory, "home-"));
     const look = (text: string, address = "tcp:h:1") =>
       lookBack("db1", address, { values: [value(text)] }, services(home));
+    const keep = (text: string) => keepLook("db1", "tcp:h:1", { values: [value(text)] }, services(home));
     expect(await look("aa")).toBeUndefined();
+    expect(await look("aa")).toBeUndefined(); // looking keeps nothing
+    await keep("aa");
     expect((await look("aa"))?.changes).toEqual([]);
     const changed = await look("bb");
+    expect((await look("bb"))?.changes).toEqual(changed?.changes); // until it is kept
+    await keep("bb");
     expect(changed?.at).toBe("2026-01-02T00:00:00.000Z");
     expect(changed?.changes).toMatchObject([{ name: "snp.measurement", before: "aa", after: "bb" }]);
     expect((await look("bb"))?.changes).toEqual([]);
@@ -224,7 +299,7 @@ describe("what was seen before", () => {
 
   test("a broken file, and no home at all, are a first look; the connection goes on", async () => {
     const home = mkdtempSync(path.join(directory, "home-"));
-    await lookBack("db1", "a", { values: [value("aa")] }, services(home));
+    await keepLook("db1", "a", { values: [value("aa")] }, services(home));
     const place = path.join(home, ".local/state/sealtty/seen");
     const [name] = readdirSync(place);
     for (const broken of [
@@ -237,21 +312,47 @@ describe("what was seen before", () => {
       writeFileSync(path.join(place, name as string), broken);
       expect(await lookBack("db1", "a", { values: [value("aa")] }, services(home))).toBeUndefined();
     }
-    expect(
-      await lookBack("db1", "a", { values: [] }, { environment: {}, wallTime: () => 0 }),
-    ).toBeUndefined();
+    expect(await lookBack("db1", "a", { values: [] }, { environment: {} })).toBeUndefined();
+    await keepLook("db1", "a", { values: [] }, { environment: {}, wallTime: () => 0 });
+    await keepLook("db1", "a", { values: [] }, { environment: { HOME: "/dev/null" }, wallTime: () => 0 });
   });
 
   test("a boot's own values are not kept", async () => {
     const home = mkdtempSync(path.join(directory, "home-"));
     const boot = (text: string): ClaimedValue => ({ ...value(text), name: "snp.report-id", scope: "boot" });
-    await lookBack("db1", "a", { values: [boot("1")] }, services(home));
+    await keepLook("db1", "a", { values: [boot("1")] }, services(home));
     expect((await lookBack("db1", "a", { values: [boot("2")] }, services(home)))?.changes).toEqual([]);
+  });
+
+  test("it is told even with -q, until a user is in: neither inspect nor a refused user forgets it", async () => {
+    const home = mkdtempSync(path.join(directory, "home-"));
+    const old = { values: [{ ...value("old"), name: "simulated.instance" }] };
+    await keepLook("test", "tcp:h:1", old, services(home));
+    const policy = ["tcp:h:1", "--policy", file("policy.toml", POLICY_TEXT), "--simulated", "-q"];
+    const command = (name: string, connect?: Services["connect"]) => {
+      const cli = fakeCli({ environment: { HOME: home }, ...(connect === undefined ? {} : { connect }) });
+      cli.channel.finish({ kind: "exited", status: 0 });
+      return run([name, ...policy], cli.services).then((status) => ({ status, errors: cli.errors() }));
+    };
+    const refusing: Services["connect"] = async (options) => ({
+      ...(await fakeCli().services.connect(options)),
+      authenticate: () => Promise.reject(new SealttyError("user-refused", "no")),
+    });
+    for (const { status, errors } of [
+      await command("inspect"),
+      await command("connect", refusing),
+      await command("connect"),
+    ]) {
+      expect(errors).toMatch(/not what it was on 2026-01-02/);
+      expect(errors).toMatch(/old -> test/);
+      expect(status).toBe(errors.includes("user-refused") ? 255 : 0);
+    }
+    expect((await command("connect")).errors).not.toContain("not what it was");
   });
 
   test("connecting tells it, and --json has it", async () => {
     const home = mkdtempSync(path.join(directory, "home-"));
-    await lookBack(
+    await keepLook(
       "test",
       "tcp:h:1",
       { values: [{ ...value("old"), name: "simulated.instance" }] },
@@ -339,6 +440,7 @@ describe("re-attestation and commands", () => {
       CLAIMS,
     );
     const renewed: AttestationEvent = { kind: "renewed", verified };
+    watch.told(CLAIMS);
     watch.event(renewed);
     expect(cli.errors()).toBe("");
     watch.sayNext();
@@ -350,6 +452,39 @@ describe("re-attestation and commands", () => {
     const error = await watch.frozen;
     expect(error).toBeInstanceOf(SealttyError);
     expect(error.refusal?.check).toBe("re-attestation");
+  });
+});
+
+describe("warnings of later evidence", () => {
+  const guest = (...warnings: string[]) =>
+    VerifiedGuest.afterChecks(
+      { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
+      { ...CLAIMS, warnings },
+    );
+  const renewed = (...warnings: string[]) => ({ kind: "renewed", verified: guest(...warnings) }) as const;
+
+  test("what it warns of for the first time is said, once, even with -q", () => {
+    const cli = fakeCli();
+    const watch = new AttestationWatch(
+      new Reporter(cli.services, { has: (name) => name === "quiet", count: () => 0 }),
+    );
+    watch.told({ warnings: ["old"] });
+    watch.event(renewed("old"));
+    expect(cli.errors()).toBe("");
+    watch.event(renewed("old", "TCB out of date"));
+    watch.event(renewed("old", "TCB out of date"));
+    expect(cli.errors()).toBe("sealtty: warning, new since the last evidence: TCB out of date\n");
+    watch.event(renewed());
+    watch.event(renewed("old")); // gone, and there again
+    expect(cli.errors()).toMatch(/: old\n$/);
+  });
+
+  test("--json has them in the event", () => {
+    const cli = fakeCli();
+    const json = { has: (name: string) => name === "json", count: () => 0 };
+    const watch = new AttestationWatch(new Reporter(cli.services, json));
+    watch.event(renewed("new"));
+    expect(JSON.parse(cli.errors())).toEqual({ event: "attestation-renewed", newWarnings: ["new"] });
   });
 });
 

@@ -1,11 +1,13 @@
-// A console session against a scripted guest: what happens to typed input when the guest changes, and what is remembered.
+// A console session against a scripted guest: what happens to typed input when the guest changes, what is remembered, and
+// what is said while the line is down or an answer comes late.
 
 import { expect, test } from "vitest";
+import type { TerminalPort } from "../../client/channel-pump.ts";
 import {
+  ANSWER_WITHIN_MS,
   startConsoleSession,
   type SessionParts,
   type SessionViews,
-  type TerminalPort,
 } from "../../client/console-session.ts";
 import type { FrozenChoices } from "../../client/frozen-dialog.ts";
 import type { PageConfig } from "../../client/page-config.ts";
@@ -17,7 +19,7 @@ import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import type { ClaimedValue } from "../../protocol/attestation/verified-guest.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { AttestationEvent, ConnectOptions, Guest } from "../../protocol/session/api.ts";
+import type { AttestationEvent, ConnectionState, ConnectOptions, Guest } from "../../protocol/session/api.ts";
 
 const config: PageConfig = {
   address: "ws://host/",
@@ -65,24 +67,41 @@ function verified(values: readonly ClaimedValue[]): VerifiedGuest {
 /** Lets everything that can go on go on. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 
+/** Where the session is to wait until the test lets it go on, and what happens while the user is asked. */
+interface Holds {
+  readonly signIn?: boolean;
+  readonly opening?: boolean;
+  /** @param seen - with the clock, to be turned on. */
+  readonly whileAsked?: (seen: { wallTime: number; readonly options: ConnectOptions[] }) => void;
+}
+
 /** @param first - what the guest says of itself at the start. */
-function scripted(first: readonly ClaimedValue[], items = new Map<string, string>(), expected = true) {
+function scripted(
+  first: readonly ClaimedValue[],
+  items = new Map<string, string>(),
+  expected = true,
+  holds: Holds = {},
+) {
   const storage = {
     getItem: (key: string) => items.get(key) ?? null,
     setItem: (key: string, value: string) => void items.set(key, value),
   };
   const states: PageState["kind"][] = [];
+  const shown: PageState[] = [];
   const said: string[] = [];
   const written: string[] = [];
   const seen = {
-    options: undefined as ConnectOptions | undefined,
+    options: [] as ConnectOptions[],
+    wallTime: 1_700_000_000_000,
+    signIn: undefined as { resolve(): void; reject(error: Error): void } | undefined,
+    opening: undefined as { resolve(): void; reject(error: Error): void } | undefined,
     choices: undefined as FrozenChoices | undefined,
     type: undefined as ((bytes: Uint8Array) => void) | undefined,
     takeInput: [] as (() => void)[],
     closes: 0,
     wentOn: 0,
     now: verified(first),
-    authenticated: false,
+    signIns: 0,
     fail: undefined as ((error: Error) => void) | undefined,
   };
   const guest: Guest = {
@@ -97,26 +116,33 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
       packetsRefused: 0,
       pipes: 1,
     },
-    openChannel: async () => ({
-      stdout: {
-        read: () =>
-          new Promise((_, reject) => {
-            seen.fail = reject;
+    openChannel: async () => {
+      if (holds.opening === true) {
+        await new Promise<void>((resolve, reject) => {
+          seen.opening = { resolve, reject };
+        });
+      }
+      return {
+        stdout: {
+          read: () =>
+            new Promise((_, reject) => {
+              seen.fail = reject;
+            }),
+          consumed: () => undefined,
+        },
+        stderr: { read: async () => undefined, consumed: () => undefined },
+        write: (bytes) =>
+          new Promise((resolve) => {
+            written.push(new TextDecoder().decode(bytes));
+            seen.takeInput.push(resolve);
           }),
-        consumed: () => undefined,
-      },
-      stderr: { read: async () => undefined, consumed: () => undefined },
-      write: (bytes) =>
-        new Promise((resolve) => {
-          written.push(new TextDecoder().decode(bytes));
-          seen.takeInput.push(resolve);
-        }),
-      end: () => undefined,
-      resize: () => undefined,
-      signal: () => undefined,
-      hangUp: () => undefined,
-      exit: new Promise(() => undefined),
-    }),
+        end: () => undefined,
+        resize: () => undefined,
+        signal: () => undefined,
+        hangUp: () => undefined,
+        exit: new Promise(() => undefined),
+      };
+    },
     reattest: async () => undefined,
     frozen: false,
     goOn: () => {
@@ -132,7 +158,7 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
   };
   const parts: SessionParts = {
     connect: async (options) => {
-      seen.options = options;
+      seen.options.push(options);
       return {
         ...guest,
         verified: seen.now,
@@ -144,7 +170,12 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
           clientNonce: new Uint8Array(32),
         },
         authenticate: async () => {
-          seen.authenticated = true;
+          seen.signIns++;
+          if (holds.signIn === true) {
+            await new Promise<void>((resolve, reject) => {
+              seen.signIn = { resolve, reject };
+            });
+          }
           return guest;
         },
       };
@@ -153,7 +184,7 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
     suite: {} as SessionParts["suite"],
     signatures: { verify: never },
     clock: { now: () => 0, after: () => () => undefined, soon: (callback) => callback() },
-    wallTime: () => 1_700_000_000_000,
+    wallTime: () => seen.wallTime,
     seen: new SeenStore(() => storage),
     dial: never,
     sign: never,
@@ -169,12 +200,17 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
     finish: () => undefined,
   };
   const views: SessionViews = {
-    show: (state) => void states.push(state.kind),
+    show: (state) => {
+      states.push(state.kind);
+      shown.push(state);
+    },
+    showNothingVerified: () => void said.push("nothing verified"),
     showPolicy: () => undefined,
     showVerified: () => void said.push("verified"),
     showSeen: (since) => void said.push(`seen, ${since.lasting.length} changed`),
     askAboutChanges: async (since) => {
       said.push(`asked about ${since.lasting.length}`);
+      holds.whileAsked?.(seen);
       return expected;
     },
     offerRecheck: (recheck) => void said.push(recheck === undefined ? "no recheck" : "recheck"),
@@ -182,17 +218,20 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
     freeze: (_, choices) => {
       seen.choices = choices;
     },
-    showWentOn: (refused) => void said.push(refused ? "went on, refused" : "went on"),
+    showWentOn: (kind) => void said.push(`went on, ${kind}`),
     showStats: () => undefined,
     showHostNoise: () => undefined,
     mountTerminal: () => terminal,
     warnInputStuck: () => undefined,
   };
   const session = startConsoleSession(parts, config, views);
-  const tell = (event: AttestationEvent): void => seen.options?.onAttestation?.(event);
+  const tell = (event: AttestationEvent): void => seen.options.at(-1)?.onAttestation?.(event);
+  const line = (state: ConnectionState): void => seen.options.at(-1)?.onState?.(state);
   return {
     seen,
     states,
+    shown,
+    line,
     said,
     written,
     items,
@@ -205,15 +244,16 @@ function scripted(first: readonly ClaimedValue[], items = new Map<string, string
 const CHANGED: Extract<AttestationEvent, { kind: "changed" }> = {
   kind: "changed",
   reason: "another boot",
-  changes: [],
+  changes: [{ name: "snp.report-id", words: "REPORT_ID", before: "1", after: "2", scope: "boot" }],
   refusal: undefined,
 };
+const UNPROVEN: typeof CHANGED = { ...CHANGED, reason: "no fresh evidence, 3 times in a row", changes: [] };
 
 test("connect is given a wall clock and the owner's collateral", async () => {
   const { seen } = scripted(measured("1"));
   await settled();
-  expect(seen.options?.wallTime()).toBe(1_700_000_000_000);
-  expect(seen.options?.collateral).toBe(NO_COLLATERAL);
+  expect(seen.options[0]?.wallTime()).toBe(1_700_000_000_000);
+  expect(seen.options[0]?.collateral).toBe(NO_COLLATERAL);
 });
 
 test("what waited when the guest changed, and what is typed while it is frozen, is never sent", async () => {
@@ -241,8 +281,8 @@ test("while frozen the line's coming and going shows nothing; its state is shown
   const console = scripted(measured("1"));
   await settled();
   console.tell(CHANGED);
-  console.seen.options?.onState?.({ phase: "attested" });
-  console.seen.options?.onState?.({ phase: "reconnecting", reason: "" });
+  console.line({ phase: "attested" });
+  console.line({ phase: "reconnecting", reason: "" });
   expect(console.states.at(-1)).toBe("frozen");
   console.seen.choices?.goOn();
   expect(console.states.at(-1)).toBe("reconnecting");
@@ -272,23 +312,27 @@ test("a line that dies while frozen is said, and there is nothing to go on with"
   expect(console.seen.wentOn).toBe(0);
 });
 
-test("claims from before the change are not told again as verified; the next renewal's are, and are remembered", async () => {
+test("going on without fresh evidence: old claims are not told again as verified; the next renewal's are, and are remembered", async () => {
   const console = scripted(measured("1"));
   await settled();
-  console.tell(CHANGED);
+  console.tell({ kind: "unavailable", reason: "busy", inARow: 3 });
+  console.tell(UNPROVEN);
   console.seen.choices?.goOn();
+  expect(console.said).toContain("went on, unproven");
+  expect(console.states.at(-1)).toBe("live");
   expect(console.said.filter((each) => each === "verified")).toHaveLength(1);
   console.tell({ kind: "renewed", verified: verified(measured("2")) });
   expect(console.said.filter((each) => each === "verified")).toHaveLength(2);
   expect(console.items.get("sealtty.seen.v1")).toContain('"value":"2"');
 });
 
-test("what the user went on with is remembered, except where it was refused", async () => {
+test("what the user went on with is told as verified and remembered, except where it was refused", async () => {
   const changed = scripted(measured("1"));
   await settled();
   changed.seen.now = verified(measured("2"));
   changed.tell(CHANGED);
   changed.seen.choices?.goOn();
+  expect(changed.said.slice(-3)).toEqual(["verified", "went on, changed", "recheck"]);
   expect(changed.items.get("sealtty.seen.v1")).toContain('"value":"2"');
 
   const refused = scripted(measured("1"));
@@ -312,7 +356,7 @@ test("seen before: the same is told, a change is asked about, and a no sends not
   const no = scripted(measured("2"), first.items, false);
   await settled();
   expect(no.said).toContain("asked about 1");
-  expect(no.seen.authenticated).toBe(false);
+  expect(no.seen.signIns).toBe(0);
   expect(no.states.at(-1)).toBe("failed");
   expect(no.seen.closes).toBe(1);
   expect(first.items.get("sealtty.seen.v1")).not.toContain('"value":"2"');
@@ -321,4 +365,119 @@ test("seen before: the same is told, a change is asked about, and a no sends not
   await settled();
   expect(yes.states.at(-1)).toBe("live");
   expect(first.items.get("sealtty.seen.v1")).toContain('"value":"2"');
+});
+
+test.each([
+  ["signing-in", { signIn: true }],
+  ["opening", { opening: true }],
+] as const)("the line lost while %s: said, and taken back when it holds again", async (stage, holds) => {
+  const console = scripted(measured("1"), new Map(), true, holds);
+  await settled();
+  expect(console.states.at(-1)).toBe(stage);
+  console.line({ phase: "reconnecting", reason: "the pipe was closed" });
+  expect(console.shown.at(-1)).toEqual({
+    kind: "reconnecting",
+    reason: "the pipe was closed",
+    during: stage,
+  });
+  console.line({ phase: "attested" });
+  expect(console.states.at(-1)).toBe(stage);
+  console.seen.signIn?.resolve();
+  console.seen.opening?.resolve();
+  await settled();
+  expect(console.states.at(-1)).toBe("live");
+});
+
+test("a line that was already down when the user said yes is told as soon as the sign-in begins", async () => {
+  const first = scripted(measured("1"));
+  await settled();
+  const console = scripted(measured("2"), first.items, true, {
+    signIn: true,
+    whileAsked: ({ options }) => options[0]?.onState?.({ phase: "reconnecting", reason: "" }),
+  });
+  await settled();
+  expect(console.shown.at(-1)).toEqual({ kind: "reconnecting", reason: "", during: "signing-in" });
+});
+
+test.each(["signIn", "opening"] as const)(
+  "given up during %s: a failure, and no lost session",
+  async (at) => {
+    const console = scripted(measured("1"), new Map(), true, { [at]: true });
+    await settled();
+    console.line({ phase: "reconnecting", reason: "" });
+    console.seen[at]?.reject(new SealttyError("transport-lost", "given up"));
+    await settled();
+    expect(console.shown.at(-1)).toMatchObject({ kind: "failed", failure: { what: "given up." } });
+    expect(console.seen.closes).toBe(1);
+  },
+);
+
+test.each([
+  ["not-authenticated", "You were not signed in in time"],
+  ["busy", "The line is gone"],
+  ["Nothing authentic came for 10 minutes", "The line is gone"],
+])("closed (%s) while the user's key is still asked: said at once", async (reason, title) => {
+  const console = scripted(measured("1"), new Map(), true, { signIn: true });
+  await settled();
+  console.line({ phase: "closed", reason });
+  await settled();
+  expect(console.shown.at(-1)).toMatchObject({ kind: "failed", failure: { title } });
+  console.seen.signIn?.resolve(); // the key signs after all: too late
+  await settled();
+  expect(console.states.at(-1)).toBe("failed");
+});
+
+test.each([
+  ["after longer than the guest waits", (seen) => void (seen.wallTime += ANSWER_WITHIN_MS + 1)],
+  [
+    "after the guest closed",
+    ({ options }) => options[0]?.onState?.({ phase: "closed", reason: "not-authenticated" }),
+  ],
+] satisfies [string, Holds["whileAsked"]][])(
+  "a yes that comes %s: connected anew under the same policy, and not asked twice",
+  async (_, whileAsked) => {
+    const first = scripted(measured("1"));
+    await settled();
+    const console = scripted(measured("2"), first.items, true, { whileAsked });
+    await settled();
+    expect(console.seen.options).toHaveLength(2);
+    expect(console.seen.options[1]?.policy).toBe(console.seen.options[0]?.policy);
+    expect(console.said.filter((each) => each.startsWith("asked"))).toHaveLength(1);
+    expect(console.said.indexOf("nothing verified")).toBeLessThan(console.said.lastIndexOf("verified"));
+    expect(console.said).toContain("seen, 1 changed"); // since the last visit, not since a minute ago
+    expect(console.seen.signIns).toBe(1);
+    expect(console.seen.closes).toBe(1); // the first connection
+    expect(console.states.at(-1)).toBe("live");
+    // What the first connection says now is heard no more.
+    console.seen.options[0]?.onState?.({ phase: "reconnecting", reason: "" });
+    expect(console.states.at(-1)).toBe("live");
+  },
+);
+
+test("connected anew and changed once more: asked about that, too", async () => {
+  const first = scripted(measured("1"));
+  await settled();
+  let asked = 0;
+  const console = scripted(measured("2"), first.items, true, {
+    whileAsked: (seen) => {
+      if (asked++ > 0) return;
+      seen.wallTime += ANSWER_WITHIN_MS + 1;
+      console.seen.now = verified(measured("3"));
+    },
+  });
+  await settled();
+  expect(asked).toBe(2);
+  expect(console.states.at(-1)).toBe("live");
+  expect(first.items.get("sealtty.seen.v1")).toContain('"value":"3"');
+});
+
+test("a no that comes late closes all the same, and connects to nothing", async () => {
+  const first = scripted(measured("1"));
+  await settled();
+  const console = scripted(measured("2"), first.items, false, {
+    whileAsked: (seen) => void (seen.wallTime += 10 * ANSWER_WITHIN_MS),
+  });
+  await settled();
+  expect(console.seen.options).toHaveLength(1);
+  expect(console.states.at(-1)).toBe("failed");
 });

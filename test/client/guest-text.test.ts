@@ -14,7 +14,8 @@ import { documentTitle, MAX_TITLE, safeTitle } from "../../client/title-rules.ts
 import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { MAX_COLLATERAL_PIECE, MAX_COLLATERAL_PIECES } from "../../protocol/limits.ts";
+import { MAX_OWNER_PIECES } from "../../protocol/attestation/collateral.ts";
+import { MAX_COLLATERAL_PIECE } from "../../protocol/limits.ts";
 
 describe("titles", () => {
   test("ours first, theirs marked", () => {
@@ -219,7 +220,7 @@ describe("what the local server says", () => {
     [
       "too many pieces together",
       {
-        certificates: Array.from({ length: MAX_COLLATERAL_PIECES }, () => "AA=="),
+        certificates: Array.from({ length: MAX_OWNER_PIECES }, () => "AA=="),
         crls: ["AA=="],
         tcbInfos: [],
         qeIdentities: [],

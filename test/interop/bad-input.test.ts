@@ -371,8 +371,11 @@ describe("--json, colour", () => {
     });
   });
   test("NO_COLOR beats FORCE_COLOR; without a terminal there is no colour either", async () => {
-    const guest = await guestFor();
-    const args = ["inspect", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated"];
+    const guest = await guestFor({ authorizedKeys: key.publicLine });
+    const args = [
+      ...["exec", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated"],
+      ...["-i", at("key"), "-l", os.userInfo().username, "--", "true"],
+    ];
     const run = async (env: NodeJS.ProcessEnv) => (await runCli(args, "", { env })).stderr;
     expect(await run({ NO_COLOR: "", FORCE_COLOR: "1" })).toContain("\x1b[");
     expect(await run({ NO_COLOR: "1", FORCE_COLOR: "1" })).not.toContain("\x1b");

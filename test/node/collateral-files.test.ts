@@ -89,16 +89,40 @@ test.each<[string, string | Uint8Array, string]>([
 });
 
 test("too many pieces, FIFOs, and directories that are none", async () => {
-  for (let i = 0; i < 65; i++) put(`${i}.der`, made.leaf);
-  await expect(readCollateralDirectory(directory)).rejects.toThrow("more than 64 pieces");
-  for (let i = 65; i < 257; i++) put(`${i}.der`, made.leaf);
-  await expect(readCollateralDirectory(directory)).rejects.toThrow("more than 256 files");
+  // An owner's directory may be of many machines; what goes with evidence has tighter limits of its own.
+  for (let i = 0; i < 512; i++) put(`${i}.der`, made.leaf);
+  expect((await readCollateralDirectory(directory)).certificates).toHaveLength(512);
+  put("0.der", new TextEncoder().encode(pemOf(made.leaf, made.ark)));
+  await expect(readCollateralDirectory(directory)).rejects.toThrow("more than 512 pieces");
+  put("512.der", made.leaf);
+  await expect(readCollateralDirectory(directory)).rejects.toThrow("more than 512 files");
   await expect(readCollateralDirectory(join(directory, "none"))).rejects.toThrow("does not exist");
   await expect(readCollateralDirectory(join(directory, "0.der"))).rejects.toThrow("is not a directory");
   const fifo = join(directory, "fifo");
   mkdirSync(fifo);
   execFileSync("mkfifo", [join(fifo, "a.der")]);
   await expect(readCollateralDirectory(fifo)).rejects.toThrow("not a regular file");
+});
+
+test("the pieces of a directory have a bound together", async () => {
+  const body = `{"tcbInfo":{},"signature":"${"0".repeat(131_000)}"}`;
+  for (let i = 0; i < 64; i++) put(`${i}.json`, body);
+  expect((await readCollateralDirectory(directory)).tcbInfos).toHaveLength(64);
+  put("64.json", body);
+  await expect(readCollateralDirectory(directory)).rejects.toThrow("more than 8 MiB of collateral");
+});
+
+test("a file that is something else is told to go, or to have another ending", async () => {
+  for (const [name, content] of [
+    ["package.json", '{"name":"x"}'],
+    ["notes.json", "{ not json"],
+    ["notes.pem", "hello"],
+  ] as const) {
+    put(name, content);
+    const ending = /remove it, or give it another ending than \.der, .*\.json/;
+    await expect(readCollateralDirectory(directory)).rejects.toThrow(ending);
+    rmSync(join(directory, name));
+  }
 });
 
 test("readBoundedFile() takes what has no size, and stops at its bound", async () => {

@@ -17,11 +17,11 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 const scripts = new URL("../../scripts/", import.meta.url).pathname;
 const { copyPtyAddon } = (await import(`${scripts}build.mjs`)) as {
-  copyPtyAddon(directory: string): Promise<void>;
+  readonly copyPtyAddon: (directory: string) => Promise<void>;
 };
 const { buildNative, nativeHelpers } = (await import(`${scripts}build-native.mjs`)) as {
-  buildNative(options: { directory: string }): Promise<void>;
-  nativeHelpers: string[];
+  readonly buildNative: (options: { directory: string }) => Promise<void>;
+  readonly nativeHelpers: readonly string[];
 };
 
 let directory: string;

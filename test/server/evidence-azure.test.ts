@@ -328,10 +328,27 @@ test.each<[string, Answer, string]>([
   expect(message).toMatch(/^evidence-unavailable/);
 });
 
-test.each([[{}], [{ quote: 7 }], [{ quote: "" }], [{ quote: "a*b" }], [{ quote: "A".repeat(44_000) }]])(
-  "a metadata service that gives %j in place of a TD quote is evidence-unavailable",
-  async (value) => {
-    imds.answer = json(value);
-    expect(await failure(imds.client().tdQuote(new Uint8Array(1024)))).toMatch(/^evidence-unavailable/);
-  },
-);
+test("a TD quote may come with the padding that base64 has, and with no more", async () => {
+  for (const [quote, bytes] of [
+    ["AAAA", 3],
+    ["AAA=", 2],
+    ["AA==", 1],
+  ] as const) {
+    imds.answer = json({ quote });
+    expect(await imds.client().tdQuote(new Uint8Array(1024))).toEqual(new Uint8Array(bytes));
+  }
+});
+
+test.each([
+  [{}],
+  [{ quote: 7 }],
+  [{ quote: "" }],
+  [{ quote: "=" }],
+  [{ quote: "a*b" }],
+  [{ quote: "AA===" }],
+  [{ quote: `AA${"=".repeat(40_000)}` }],
+  [{ quote: "A".repeat(44_000) }],
+])("a metadata service that gives %j in place of a TD quote is evidence-unavailable", async (value) => {
+  imds.answer = json(value);
+  expect(await failure(imds.client().tdQuote(new Uint8Array(1024)))).toMatch(/^evidence-unavailable/);
+});

@@ -135,6 +135,18 @@ describe.runIf(hasCompiler)("native programs", () => {
     expect(message).toMatch(/printed something else|failed without a reason|printed too much/);
   });
 
+  test.each(["sev-guest-report", "tdx-report"])("%s says a person how it is used", (name) => {
+    const run = (...args: string[]) =>
+      spawnSync(join(directory, name), args, { input: "", encoding: "utf8" });
+    for (const { status, stdout, stderr } of [run("--help"), run("-h")]) {
+      expect([status, stderr]).toEqual([0, ""]);
+      expect(stdout).toMatch(new RegExp(`^usage: ${name} DEVICE .*\n$`));
+    }
+    const { status, stdout, stderr } = run();
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(new RegExp(`^usage: ${name} DEVICE `));
+  });
+
   test("the program itself refuses wrong arguments and short input", () => {
     const run = (args: string[], input: Uint8Array) => {
       const { status, stderr } = spawnSync(helper, args, { input });

@@ -64,6 +64,7 @@ export function reportAzure(facts: AzureFacts): EvidenceReport {
       "The paravisor itself: it is Microsoft's, it sees the guest's memory, and it makes what the vTPM says",
       "That the vTPM's key signs only what the vTPM itself says: the paravisor names the key but not its attributes",
       "The VM's unique id: Azure's host gave it to the paravisor, who only passes it on",
+      "How old the paravisor's report is, and with it what it says of serial console and Secure Boot: it may be from an earlier time, only the vTPM's quote is fresh",
       ...below.notVerified,
       ...boot.notVerified,
     ],

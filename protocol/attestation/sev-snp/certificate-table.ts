@@ -5,7 +5,7 @@ import { isZero, toHex } from "../../bytes.ts";
 import { LittleEndianReader } from "../little-endian.ts";
 
 const ENTRY_SIZE = 24;
-const MAX_ENTRIES = 16;
+export const MAX_ENTRIES = 16;
 
 /** GUIDs are written in the order of their text. */
 const CERTIFICATES: ReadonlySet<string> = new Set([

@@ -16,7 +16,7 @@ import { type EndorsementKind, intermediateName, rootName } from "./product.ts";
 const MAX_CANDIDATES = 8;
 
 const NEXT_CHAIN =
-  "Fetch the certificates again from AMD's key distribution service (sealtty collateral fetch, or the host's certificate table).";
+  "Fetch the certificates again from AMD's key distribution service (`sealtty collateral fetch --for FILE`, or the host's certificate table), or name a directory that has them: `--collateral DIR`.";
 const NEXT_CLOCK =
   "Check this machine's clock; if it is right, fetch the certificates and revocation lists again.";
 

@@ -1,7 +1,7 @@
 // A checked SEV-SNP report against the owner's policy: every comparison is made, so that a refusal names all that differs.
 
 import { isZero, toHex } from "../../bytes.ts";
-import type { SnpPolicy } from "../policy/model.ts";
+import { SNP_DEFAULTS, type SnpPolicy, type SnpTcbMinimum } from "../policy/model.ts";
 import type { Checks } from "../refusal.ts";
 import { timeWords } from "../validity.ts";
 import { type SnpFacts, hasMigrationAgent, isProvisional } from "./facts.ts";
@@ -113,26 +113,31 @@ function judgeLaunch(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void {
     policyKey: "snp.vmpl",
     next: `If the cloud runs its own firmware above your guest and you accept that, set snp.vmpl = [${vmpl}].`,
   });
-  checks.compare({
-    check: "snp.guest-svn",
-    met: report.guestSvn >= policy.minimumGuestSvn,
-    words: "The guest's security version (GUEST_SVN) is new enough",
-    problem: "The guest's security version (GUEST_SVN) is older than the policy accepts",
-    expected: `${policy.minimumGuestSvn} or more`,
-    found: `${report.guestSvn}`,
-    policyKey: "snp.minimumGuestSvn",
-    next: "Launch a newer image, or lower snp.minimumGuestSvn.",
-  });
-  checks.compare({
-    check: "snp.abi",
-    met: abiMeets(asked, policy.minimumAbi),
-    words: "The guest's launch policy asks for a new enough firmware interface",
-    problem: "The guest's launch policy allows older firmware than the owner's policy accepts",
-    expected: `${policy.minimumAbi} or more`,
-    found: `${asked.abiMajor}.${asked.abiMinor}`,
-    policyKey: "snp.minimumAbi",
-    next: "Launch the guest with a higher ABI version in its policy, or lower snp.minimumAbi.",
-  });
+  // A minimum that everything meets compares nothing: it is not told as a check that holds.
+  if (policy.minimumGuestSvn > 0) {
+    checks.compare({
+      check: "snp.guest-svn",
+      met: report.guestSvn >= policy.minimumGuestSvn,
+      words: "The guest's security version (GUEST_SVN) is new enough",
+      problem: "The guest's security version (GUEST_SVN) is older than the policy accepts",
+      expected: `${policy.minimumGuestSvn} or more`,
+      found: `${report.guestSvn}`,
+      policyKey: "snp.minimumGuestSvn",
+      next: "Launch a newer image, or lower snp.minimumGuestSvn.",
+    });
+  }
+  if (policy.minimumAbi !== SNP_DEFAULTS.minimumAbi) {
+    checks.compare({
+      check: "snp.abi",
+      met: abiMeets(asked, policy.minimumAbi),
+      words: "The guest's launch policy asks for a new enough firmware interface",
+      problem: "The guest's launch policy allows older firmware than the owner's policy accepts",
+      expected: `${policy.minimumAbi} or more`,
+      found: `${asked.abiMajor}.${asked.abiMinor}`,
+      policyKey: "snp.minimumAbi",
+      next: "Launch the guest with a higher ABI version in its policy, or lower snp.minimumAbi.",
+    });
+  }
   if (policy.singleSocket === "required") {
     checks.compare({
       check: "snp.single-socket",
@@ -151,26 +156,30 @@ function judgeLaunch(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void {
 function judgePlatform(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void {
   const { report, tcb } = facts;
   const { platform } = report;
-  checks.compare({
-    check: "snp.minimum-tcb",
-    met: meetsTcb(tcb.reported, policy.minimumTcb),
-    words: "The platform's firmware is new enough (REPORTED_TCB)",
-    problem: "The platform's firmware is older than the policy accepts (REPORTED_TCB)",
-    expected: tcbWords(policy.minimumTcb),
-    found: tcbWords(tcb.reported),
-    policyKey: "snp.minimumTcb",
-    next: "The host's firmware and microcode must be updated; lower snp.minimumTcb only if you know what the old ones lack.",
-  });
-  checks.compare({
-    check: "snp.minimum-launch-tcb",
-    met: meetsTcb(tcb.launch, policy.minimumLaunchTcb),
-    words: "The firmware under which the guest was started is new enough (LAUNCH_TCB)",
-    problem: "The guest was started under older firmware than the policy accepts (LAUNCH_TCB)",
-    expected: tcbWords(policy.minimumLaunchTcb),
-    found: tcbWords(tcb.launch),
-    policyKey: "snp.minimumLaunchTcb",
-    next: "Start the guest again on updated firmware, or lower snp.minimumLaunchTcb.",
-  });
+  if (asksForSome(policy.minimumTcb)) {
+    checks.compare({
+      check: "snp.minimum-tcb",
+      met: meetsTcb(tcb.reported, policy.minimumTcb),
+      words: "The platform's firmware is new enough (REPORTED_TCB)",
+      problem: "The platform's firmware is older than the policy accepts (REPORTED_TCB)",
+      expected: `at least ${tcbWords(policy.minimumTcb)}`,
+      found: tcbWords(tcb.reported),
+      policyKey: "snp.minimumTcb",
+      next: "The host's firmware and microcode must be updated; lower snp.minimumTcb only if you know what the old ones lack.",
+    });
+  }
+  if (asksForSome(policy.minimumLaunchTcb)) {
+    checks.compare({
+      check: "snp.minimum-launch-tcb",
+      met: meetsTcb(tcb.launch, policy.minimumLaunchTcb),
+      words: "The firmware under which the guest was started is new enough (LAUNCH_TCB)",
+      problem: "The guest was started under older firmware than the policy accepts (LAUNCH_TCB)",
+      expected: `at least ${tcbWords(policy.minimumLaunchTcb)}`,
+      found: tcbWords(tcb.launch),
+      policyKey: "snp.minimumLaunchTcb",
+      next: "Start the guest again on updated firmware, or lower snp.minimumLaunchTcb.",
+    });
+  }
   const committed = !isProvisional(facts);
   checks.compare({
     check: "snp.provisional-firmware",
@@ -179,8 +188,8 @@ function judgePlatform(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void
       ? "The platform's firmware is committed: the host cannot go back to an older one"
       : "The policy allows firmware that is not committed",
     problem: "The platform's firmware is provisional: the host can still go back to an older one",
-    expected: `committed firmware ${firmwareWords(report.currentFirmware)}, ${tcbWords(tcb.current)}`,
-    found: `${firmwareWords(report.committedFirmware)}, ${tcbWords(tcb.committed)}`,
+    expected: `committed, as current: ${firmwareWords(report.currentFirmware)}, ${tcbWords(tcb.current)}`,
+    found: `committed: ${firmwareWords(report.committedFirmware)}, ${tcbWords(tcb.committed)}`,
     policyKey: "snp.allowProvisionalFirmware",
     next: "The host must commit its firmware (SNP_COMMIT); many clouds do not: if you accept that, set snp.allowProvisionalFirmware = true.",
   });
@@ -279,7 +288,7 @@ function judgeKey(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void {
       policy.crl === "required" ? "a revocation list that holds" : "a revocation list that holds, or none",
     found: crl === "absent" ? "none" : `one of ${timeWords(crl.thisUpdate)}`,
     policyKey: "snp.crl",
-    next: 'Fetch AMD\'s revocation list (sealtty collateral fetch), or set snp.crl = "if-present".',
+    next: 'Fetch AMD\'s revocation list (`sealtty collateral fetch --for FILE`), or set snp.crl = "if-present".',
   });
 }
 
@@ -287,21 +296,45 @@ function judgeKey(facts: SnpFacts, policy: SnpPolicy, checks: Checks): void {
  * The root of a Milan chip's keys can be taken out of it with software alone (arXiv 2605.12990), for ever and whatever
  * the firmware says: only a chip that the owner knows counts. A VLEK does not come from that root, so its cloud counts.
  */
-function judgeMilan({ endorsement }: SnpFacts, policy: SnpPolicy, checks: Checks): void {
-  const pinned = policy.chipIds.length > 0 || (endorsement.kind === "vlek" && policy.cspIds.length > 0);
-  checks.compare({
-    check: "snp.milan",
-    met: pinned || policy.allowMilanWithoutChipId,
-    words: pinned
-      ? "The policy names this Milan machine"
-      : "The policy allows Milan processors that it does not name",
-    problem:
-      "The processor is a Milan, and the policy does not name it: whoever has any Milan can forge reports of it",
-    expected: endorsement.kind === "vlek" ? "snp.cspId or snp.chipId" : "snp.chipId",
-    found: "neither pinned",
-    policyKey: "snp.chipId",
-    next: "Put the CHIP_ID of your own machine into snp.chipId; snp.allowMilanWithoutChipId = true accepts every Milan there is.",
-  });
+function judgeMilan({ report, endorsement }: SnpFacts, policy: SnpPolicy, checks: Checks): void {
+  const chip = `CHIP_ID ${isZero(report.chipId) ? "masked" : toHex(report.chipId)}`;
+  const cloud = endorsement.kind === "vlek" ? endorsement.cspId : undefined;
+  const { chipIds, cspIds, allowMilanWithoutChipId } = policy;
+  const compare = (met: boolean, words: string, expected: string, byCloud: boolean) =>
+    checks.compare({
+      check: "snp.milan",
+      met,
+      words,
+      problem:
+        "The processor is a Milan, and the policy does not name it: whoever has any Milan can forge reports of it",
+      expected,
+      found: byCloud && cloud !== undefined ? cloud : chip,
+      policyKey: byCloud ? "snp.cspId" : "snp.chipId",
+      next: byCloud
+        ? "Put the name of your cloud into snp.cspId (what was found is that in this report's VLEK), or the CHIP_ID of your machine into snp.chipId."
+        : "Put the CHIP_ID of your own machine into snp.chipId (what was found is that in this report: take it only from a machine that you know); snp.allowMilanWithoutChipId = true accepts every Milan there is.",
+    });
+  if (chipIds.length > 0) {
+    compare(
+      true,
+      "The policy names the Milan machines that it accepts",
+      `CHIP_ID ${chipIds.join(" or ")}`,
+      false,
+    );
+  } else if (cloud !== undefined && cspIds.length > 0) {
+    compare(true, "The policy names the cloud whose Milan machines it accepts", cspIds.join(" or "), true);
+  } else if (allowMilanWithoutChipId) {
+    compare(true, "The policy allows Milan processors that it does not name", "any", false);
+  } else if (cloud !== undefined) {
+    compare(false, "", "one of snp.cspId or snp.chipId", true);
+  } else {
+    compare(false, "", "one of snp.chipId", false);
+  }
+}
+
+/** Versions begin at 0, which everything meets. */
+function asksForSome(minimum: SnpTcbMinimum): boolean {
+  return Object.values(minimum).some((version) => version > 0);
 }
 
 function abiMeets({ abiMajor, abiMinor }: { abiMajor: number; abiMinor: number }, minimum: string): boolean {

@@ -2,15 +2,16 @@
 // the owner's own files. All of it parses, or nothing of it is used.
 
 import { toHex } from "../../bytes.ts";
-import type { Collateral } from "../collateral.ts";
+import { MAX_COLLATERAL_PIECES } from "../../limits.ts";
+import { type Collateral, MAX_OWNER_PIECES } from "../collateral.ts";
 import { parsing, refuse } from "../refusal.ts";
 import type { VerifyContext } from "../verify-context.ts";
 import { type Certificate, parseCertificate } from "../x509/certificate.ts";
 import { type RevocationList, parseCrl } from "../x509/crl.ts";
-import { parseCertificateTable } from "./certificate-table.ts";
+import { MAX_ENTRIES, parseCertificateTable } from "./certificate-table.ts";
 
-/** Certificates, or CRLs, of all sources together; an owner may keep those of many machines. */
-const MAX_PIECES = 512;
+/** Certificates, or CRLs, of all sources together. */
+const MAX_PIECES = MAX_OWNER_PIECES + MAX_COLLATERAL_PIECES + MAX_ENTRIES;
 
 export interface Pool {
   readonly certificates: readonly Certificate[];

@@ -25,7 +25,7 @@ interface Candidate {
 }
 
 const NEXT_CERTIFICATE =
-  "The host, or the guest's image, must provide the certificate that AMD issued for this chip and firmware: fetch it again (sealtty collateral fetch).";
+  "The host, or the guest's image, must provide the certificate that AMD issued for this chip and firmware; or fetch it yourself, with the evidence in FILE: `sealtty collateral fetch --for FILE`, or name a directory that has it: `--collateral DIR`.";
 
 /**
  * Everything about a report that needs no policy and no binder.

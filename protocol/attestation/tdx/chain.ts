@@ -99,6 +99,8 @@ export async function requirePckChain(pem: Uint8Array, context: VerifyContext): 
 
 export interface TcbSigners {
   readonly signers: readonly Certificate[];
+  /** Those and expired ones: the root issued them all. */
+  readonly certified: readonly Certificate[];
   /** Other keys that were certified, but for something else: only to name what is wrong. */
   readonly others: readonly Certificate[];
 }
@@ -152,7 +154,7 @@ export async function requireTcbSigners(
   const others = unique([chain.leaf, chain.ca, root, ...certificates]).filter(
     (certificate) => certificate.keyKind === "ec-p256" && !named.includes(certificate),
   );
-  return { signers: valid, others: others.slice(0, MAX_OTHERS) };
+  return { signers: valid, certified: named, others: others.slice(0, MAX_OTHERS) };
 }
 
 function caKindOf(ca: Certificate): PckFacts["ca"] | undefined {

@@ -1,5 +1,6 @@
-// Finds in a bag of collateral what belongs to one platform: its two CRLs, TCB info, QE identity. Newest valid ones win,
-// outdated ones are passed over; a piece that claims to be the one needed and does not hold is a refusal, never ignored.
+// Finds in a bag of collateral what belongs to one platform: its two CRLs, TCB info, QE identity. Newest valid ones win; a
+// piece that claims to be the one needed and does not hold is a refusal, never ignored. Outdated ones decide nothing, yet
+// nobody can go back behind them: what they revoke stays revoked, and their TCB evaluation is the least that counts.
 
 import { equalBytes, textOf, toHex } from "../../bytes.ts";
 import type { Collateral } from "../collateral.ts";
@@ -31,15 +32,21 @@ interface JsonPiece {
   readonly value: unknown;
 }
 
+interface Dated<T> {
+  readonly all: readonly Candidate<T>[];
+  /** Those of `all` that are valid now; never empty. */
+  readonly current: readonly Candidate<T>[];
+}
+
 export interface Candidates {
-  readonly pckCrls: readonly Candidate<RevocationList>[];
-  readonly rootCrls: readonly Candidate<RevocationList>[];
-  readonly tcbInfos: readonly Candidate<JsonPiece>[];
-  readonly qeIdentities: readonly Candidate<JsonPiece>[];
+  readonly pckCrls: Dated<RevocationList>;
+  readonly rootCrls: Dated<RevocationList>;
+  readonly tcbInfos: Dated<JsonPiece>;
+  readonly qeIdentities: Dated<JsonPiece>;
 }
 
 const NEXT_FETCH =
-  "Fetch the TDX collateral for this platform (sealtty collateral fetch on a machine with a network) and give it with --collateral, or let the guest's image carry it.";
+  "Fetch the TDX collateral for this platform (`sealtty collateral fetch --for FILE` on a machine with a network) and give it with `--collateral DIR`, or let the guest's image carry it.";
 const NEXT_FORGED =
   "Fetch the collateral anew; if it stays, something between you and the guest changes it: do not connect.";
 
@@ -66,7 +73,7 @@ export function requireCandidates(
   const qeIdentities = parsing("tdx.collateral-format", "A QE identity in the collateral", () =>
     bag.qeIdentities.map((bytes) => peek(bytes, "enclaveIdentity", "QE identity")),
   );
-  const found: Candidates = {
+  const found: Found = {
     pckCrls: listsOf(chain.ca),
     rootCrls: listsOf(chain.root),
     tcbInfos: tcbInfos.filter(({ names }) => names === `TDX ${pck.fmspc} ${pck.pceId}`),
@@ -121,18 +128,18 @@ function peek(
   };
 }
 
+type Found = { readonly [kind in keyof Candidates]: Candidates[kind]["all"] };
+
 /** All kinds are looked at, so that the owner renews once and not four times. */
-function requireCurrent(found: Candidates, context: VerifyContext): Candidates {
+function requireCurrent(found: Found, context: VerifyContext): Candidates {
   const stale: string[] = [];
-  const current = <T>(words: string, candidates: readonly Candidate<T>[]) => {
-    const good = candidates.filter(({ from, until }) =>
-      isWithin(from, until, context.now, context.clockSkew),
-    );
+  const current = <T>(words: string, all: readonly Candidate<T>[]): Dated<T> => {
+    const good = all.filter(({ from, until }) => isWithin(from, until, context.now, context.clockSkew));
     if (good.length === 0)
       stale.push(
-        `${words} ${candidates.map(({ from, until }) => `${timeWords(from)} to ${timeWords(until)}`).join(", ")}`,
+        `${words} ${all.map(({ from, until }) => `${timeWords(from)} to ${timeWords(until)}`).join(", ")}`,
       );
-    return good;
+    return { all, current: good };
   };
   const all: Candidates = {
     tcbInfos: current("TCB info", found.tcbInfos),
@@ -152,14 +159,17 @@ function requireCurrent(found: Candidates, context: VerifyContext): Candidates {
   return all;
 }
 
-/** The newest, once every candidate's signature holds. @throws SealttyError `evidence-refused`: `check`. */
+/**
+ * The newest, once every candidate's signature holds; outdated ones, too, must be signed, since what they revoke counts.
+ * @returns it, with all that any of them revokes. @throws SealttyError `evidence-refused`: `check`.
+ */
 export async function requireCrl(
-  candidates: readonly Candidate<RevocationList>[],
+  { all, current }: Dated<RevocationList>,
   issuer: Certificate,
   check: "tdx.pck-crl" | "tdx.root-crl",
   context: VerifyContext,
 ): Promise<RevocationList> {
-  for (const { piece } of candidates) {
+  for (const { piece } of all) {
     if (await isCrlSignedBy(piece, issuer, context.signatures)) continue;
     refuse(
       check,
@@ -171,9 +181,9 @@ export async function requireCrl(
       NEXT_FORGED,
     );
   }
-  return candidates
-    .map(({ piece }) => piece)
-    .sort((a, b) => b.thisUpdate - a.thisUpdate)[0] as RevocationList;
+  const [newest] = current.map(({ piece }) => piece).sort((a, b) => b.thisUpdate - a.thisUpdate);
+  const revoked = new Set(all.flatMap(({ piece }) => [...piece.revoked]));
+  return { ...(newest as RevocationList), revoked };
 }
 
 export interface SignedBy<T> {
@@ -181,7 +191,10 @@ export interface SignedBy<T> {
   readonly signer: Certificate;
 }
 
-/** @throws SealttyError `evidence-refused`: tdx.tcb-signing-chain, tdx.tcb-info-signature, tdx.tcb-info-format. */
+/**
+ * @throws SealttyError `evidence-refused`: tdx.tcb-signing-chain, tdx.tcb-info-signature, tdx.tcb-info-format,
+ * tdx.tcb-evaluation-rollback.
+ */
 export async function requireTcbInfo(
   candidates: Candidates["tcbInfos"],
   signers: TcbSigners,
@@ -190,7 +203,7 @@ export async function requireTcbInfo(
   return await newest("tdx.tcb-info", "TCB info", candidates, signers, context, readTcbInfo);
 }
 
-/** @throws SealttyError `evidence-refused`: tdx.qe-identity-signature, tdx.qe-identity-format. */
+/** @throws SealttyError `evidence-refused`: tdx.qe-identity-signature, tdx.qe-identity-format, tdx.tcb-evaluation-rollback. */
 export async function requireQeIdentity(
   candidates: Candidates["qeIdentities"],
   signers: TcbSigners,
@@ -199,17 +212,17 @@ export async function requireQeIdentity(
   return await newest("tdx.qe-identity", "QE identity", candidates, signers, context, readQeIdentity);
 }
 
-/** Every candidate must be signed and whole; the one of the highest TCB evaluation wins, then the newest. */
+/** Every current candidate must be signed and whole; the one of the highest TCB evaluation wins, then the newest. */
 async function newest<T extends { readonly evaluationNumber: number; readonly issueDate: number }>(
   check: string,
   words: string,
-  candidates: readonly Candidate<JsonPiece>[],
-  { signers, others }: TcbSigners,
+  candidates: Dated<JsonPiece>,
+  { signers, certified, others }: TcbSigners,
   context: VerifyContext,
   read: (value: unknown) => T,
 ): Promise<SignedBy<T>> {
   const all: SignedBy<T>[] = [];
-  for (const { piece } of candidates) {
+  for (const { piece } of candidates.current) {
     const signer = await signerOf(piece.signed, signers, context);
     if (signer === undefined) {
       if ((await signerOf(piece.signed, others, context)) !== undefined) {
@@ -237,7 +250,31 @@ async function newest<T extends { readonly evaluationNumber: number; readonly is
   all.sort(
     ({ content: a }, { content: b }) => b.evaluationNumber - a.evaluationNumber || b.issueDate - a.issueDate,
   );
-  return all[0] as SignedBy<T>;
+  const best = all[0] as SignedBy<T>;
+  const ended = candidates.all.filter(({ until }) => until < context.now - context.clockSkew);
+  for (const { piece } of ended) {
+    const evaluation = parsing(`${check}-format`, `The ${words}`, () => evaluationOf(piece, words));
+    if (evaluation <= best.content.evaluationNumber) continue;
+    if ((await signerOf(piece.signed, certified, context)) === undefined) continue;
+    refuse(
+      "tdx.tcb-evaluation-rollback",
+      `The ${words} is older than one that you have: Intel had evaluated anew before, and that one has ended`,
+      `TCB evaluation ${evaluation} or newer`,
+      `TCB evaluation ${best.content.evaluationNumber}`,
+      NEXT_FETCH,
+    );
+  }
+  return best;
+}
+
+/**
+ * Of a piece that has ended. Whether its signer's certificate has ended as well, or was revoked since, plays no part: who
+ * makes such a piece up can have evidence refused, and nothing accepted. One that nobody known signed is passed over, as
+ * the certificate may be gone by now. Pieces that are not valid yet don't count: at the time that is asked about, which an
+ * owner may set back on purpose, they were not there.
+ */
+function evaluationOf({ value }: JsonPiece, words: string): number {
+  return new JsonObject(value, words).number("tcbEvaluationDataNumber", 0xffff);
 }
 
 async function signerOf(

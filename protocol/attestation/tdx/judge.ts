@@ -245,7 +245,8 @@ function judgeServiceTd({ body }: TdxFacts, policy: TdxPolicy, checks: Checks): 
       check: "tdx.mrservicetd",
       met: false,
       words: "",
-      problem: "The quote cannot tell whether the service TD that the policy pins is bound to the guest: it is of TD 1.0",
+      problem:
+        "The quote cannot tell whether the service TD that the policy pins is bound to the guest: it is of TD 1.0",
       expected: policy.mrServiceTd.join(" or "),
       found: "not in a TD 1.0 report",
       policyKey: "tdx.mrServiceTd",

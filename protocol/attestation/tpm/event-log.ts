@@ -38,6 +38,9 @@ export interface EventLogReport {
   readonly differing: readonly number[];
   /** Quoted registers that hold something although the log has no event for them. */
   readonly uncovered: readonly number[];
+  /** Events under reproduced registers. */
+  readonly proven: number;
+  /** Made when first asked for: hashing what the events say takes its time, and only showing them needs it. */
   readonly events: readonly EventLine[];
 }
 
@@ -94,7 +97,7 @@ function compare(
   hash: Hash,
   { highest, register, kind }: Registers,
 ): EventLogReport {
-  const nothing = { reproduced: [], differing: [], uncovered: [], events: [] };
+  const nothing = { reproduced: [], differing: [], uncovered: [], proven: 0, events: [] };
   try {
     const parsed = parseEventLog(log);
     if (parsed.format === "empty") return { ...nothing, problem: "the guest sent no event log" };
@@ -102,7 +105,12 @@ function compare(
       return { ...nothing, problem: "the event log has SHA-1 digests only" };
     if (parsed.events.some((event) => event.index > highest))
       return { ...nothing, problem: "the event log is malformed" };
-    const replayed = replayEvents(parsed.events, bank, hash);
+    const asked = new Set(quoted.map(({ index }) => index));
+    const replayed = replayEvents(
+      parsed.events.filter(({ index }) => asked.has(index)),
+      bank,
+      hash,
+    );
     const reproduced = new Map<number, number>();
     const differing: number[] = [];
     const uncovered: number[] = [];
@@ -116,11 +124,21 @@ function compare(
         differing.push(number);
       }
     }
-    const events = parsed.events.map((event) =>
-      describe(event, register(event.index), bank, hash, reproduced.has(event.index)),
-    );
-    const problem = reproduced.size > 0 ? undefined : `the event log does not reproduce any quoted ${kind}`;
-    return { problem, reproduced: [...reproduced.values()], differing, uncovered, events };
+    const isProven = (event: LogEvent) => reproduced.has(event.index) && event.type !== EV_NO_ACTION;
+    let lines: readonly EventLine[] | undefined;
+    return {
+      problem: reproduced.size > 0 ? undefined : `the event log does not reproduce any quoted ${kind}`,
+      reproduced: [...reproduced.values()],
+      differing,
+      uncovered,
+      proven: parsed.events.filter(isProven).length,
+      get events() {
+        lines ??= parsed.events.map((event) =>
+          describe(event, register(event.index), bank, hash, isProven(event)),
+        );
+        return lines;
+      },
+    };
   } catch (error) {
     if (!(error instanceof SealttyError)) throw error;
     return { ...nothing, problem: "the event log is malformed" };
@@ -132,10 +150,9 @@ function describe(
   register: string,
   bank: BankName,
   hash: Hash,
-  reproduced: boolean,
+  verified: boolean,
 ): EventLine {
   const digest = event.digests.get(bank);
-  const verified = reproduced && event.type !== EV_NO_ACTION;
   return {
     index: event.index,
     register,

@@ -83,15 +83,20 @@ export class Fake {
   #refuse: ((error: Error) => void) | undefined;
   #admit: (() => void) | undefined;
   #deny: ((error: Error) => void) | undefined;
+  #openNow: (() => void) | undefined;
+  #dontOpen: ((error: Error) => void) | undefined;
   #stdout = new FakeStream();
   #exit: { resolve(exit: ExitStatus): void; reject(error: Error): void } | undefined;
   #closeConnection: ((reason: string) => void) | undefined;
   #onFrame: ((frame: WireFrame) => void) | undefined;
   #verified: VerifiedGuest | undefined;
   #answerRecheck: (() => void) | undefined;
+  #onGoOn: () => void = () => undefined;
   frozen = false;
   rechecks = 0;
   closes = 0;
+  connects = 0;
+  signIns = 0;
   /** What was handed to `connect`, as far as a test looks at it. */
   get collateralPieces(): number {
     const { certificates, crls, tcbInfos, qeIdentities } = this.#options?.collateral ?? NO_COLLATERAL;
@@ -103,6 +108,7 @@ export class Fake {
 
   connect(options: ConnectOptions): Promise<AttestedGuest> {
     this.#options = options;
+    this.connects++;
     options.onState?.({ phase: "dialing", attempt: 1 });
     return new Promise((resolve, reject) => {
       this.#attest = resolve;
@@ -120,6 +126,7 @@ export class Fake {
     const error = new SealttyError(code, message, refusal === undefined ? {} : { refusal });
     this.#refuse?.(error);
     this.#deny?.(error);
+    this.#dontOpen?.(error);
   }
   attest(assurance: Assurance, changes: Partial<AppraisedClaims> = {}): void {
     this.#verified = verified(assurance, changes);
@@ -149,6 +156,7 @@ export class Fake {
       },
       authenticate: () =>
         new Promise((resolve, reject) => {
+          this.signIns++;
           this.#admit = () => resolve(guest);
           this.#deny = reject;
         }),
@@ -166,7 +174,15 @@ export class Fake {
       get frozen() {
         return isFrozen();
       },
-      openChannel: async (request) => this.#open(request),
+      openChannel: async (request) => {
+        if (is("slow-opening")) {
+          await new Promise<void>((resolve, reject) => {
+            this.#openNow = resolve;
+            this.#dontOpen = reject;
+          });
+        }
+        return this.#open(request);
+      },
       reattest: () => {
         this.rechecks++;
         return new Promise((resolve) => {
@@ -175,6 +191,7 @@ export class Fake {
       },
       goOn: () => {
         this.frozen = false;
+        this.#onGoOn();
       },
       closed: new Promise((resolve) => {
         this.#closeConnection = resolve;
@@ -197,12 +214,19 @@ export class Fake {
     now: Partial<AppraisedClaims> = {},
   ): void {
     this.frozen = true;
-    if (event.refusal === undefined) this.#verified = verified("hardware", now);
+    // As the protocol has it: the old one counts until the user goes on, and then, too, where there is no newer one.
+    const newer = event.changes.length > 0 ? verified("hardware", now) : this.#verified;
+    this.#onGoOn = () => {
+      this.#verified = newer;
+    };
     this.#options?.onAttestation?.({ kind: "changed", ...event });
     this.#answerRecheck?.();
   }
   admit(): void {
     this.#admit?.();
+  }
+  openNow(): void {
+    this.#openNow?.();
   }
   output(text: string): void {
     this.#stdout.push(utf8(text));

@@ -6,6 +6,9 @@ import {
   acceptedEvidenceTypes,
   appraise,
   commitmentOf,
+  bareCommitment,
+  type Commitment,
+  commitmentOfFile,
   describeUnderNoPolicy,
 } from "../../../protocol/attestation/appraisal.ts";
 import { decodeAux, encodeAux } from "../../../protocol/attestation/aux.ts";
@@ -19,8 +22,10 @@ import { ATTRIBUTES } from "../../../protocol/attestation/tpm/public.ts";
 import { decodeTpmQuote, encodeTpmQuote } from "../../../protocol/attestation/tpm/quote.ts";
 import { tpmEventLogOf } from "../../../protocol/attestation/tpm/verify.ts";
 import { VerifiedGuest } from "../../../protocol/attestation/verified-guest.ts";
-import { concat, toHex } from "../../../protocol/bytes.ts";
+import { documentDigests } from "../../../protocol/attestation/instance/document.ts";
+import { concat, toHex, utf8 } from "../../../protocol/bytes.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
+import { DOCUMENT } from "./made-instances.ts";
 import {
   GOOD_ATTRIBUTES,
   SoftwareAk,
@@ -97,6 +102,36 @@ test("the saved policy pins what was found, and accepts the same evidence", asyn
   expect(again.claims.policyText).toBe(claims.policyText);
 });
 
+test("the PCR of a proven document is the document's: the saved policy pins it once, and comments on PCR 1 and 5", async () => {
+  const document = utf8(DOCUMENT);
+  const digests = documentDigests(suite, document);
+  const evidenceIn = (index: number) =>
+    makeTpmEvidence(
+      ak,
+      context,
+      [...pcrsOf({ 1: "boot order", 4: "kernel" }), { bank: "sha256", index, value: digests.pcr.sha256 }],
+      undefined,
+      {},
+      { instanceDocument: document },
+    );
+  const { claims } = await describeUnderNoPolicy({ ...input(evidenceIn(15)), name: "db1" });
+  const saved = parsePolicy(claims.policyText);
+  expect(saved.instance).toEqual({ documents: [toHex(digests.sha256)], keys: [], pcr: 15 });
+  expect([...(saved.tpm?.pcrs.keys() ?? [])]).toEqual([1, 4]);
+  expect(claims.policyText).toMatch(/# firmware configuration: .*boot order.*\n1 = /);
+  await appraise(input(evidenceIn(15), saved));
+  // Another PCR, which the owner's policy names.
+  const other: Policy = { ...saved, instance: { ...saved.instance, pcr: 14 } };
+  const again = parsePolicy((await appraise(input(evidenceIn(14), other))).claims.policyText);
+  expect(again.instance.pcr).toBe(14);
+  expect([...(again.tpm?.pcrs.keys() ?? [])]).toEqual([1, 4]);
+  await appraise(input(evidenceIn(14), again));
+  // Without a document it is a register like any other.
+  const bare = makeTpmEvidence(ak, context, pcrsOf({ 4: "kernel", 15: "machine" }));
+  const { policyText } = (await describeUnderNoPolicy({ ...input(bare), name: "db1" })).claims;
+  expect([...(parsePolicy(policyText).tpm?.pcrs.keys() ?? [])]).toEqual([4, 15]);
+});
+
 test("describeUnderNoPolicy() checks the crypto, gives a policy that accepts it, and no VerifiedGuest", async () => {
   const result = await describeUnderNoPolicy({ ...input(good), name: "db 1" });
   expect(result).not.toBeInstanceOf(VerifiedGuest);
@@ -105,6 +140,22 @@ test("describeUnderNoPolicy() checks the crypto, gives a policy that accepts it,
   expect(claims.warnings).toEqual([]);
   const relayed = { ...input(good, policyOf(), false, newContext()), name: "db 1" };
   expect(await refusedBy(() => describeUnderNoPolicy(relayed))).toBe("tpm.binding");
+});
+
+test("describeUnderNoPolicy() of a file, or of a bare report, claims no connection", async () => {
+  const described = async (commitment: Commitment) =>
+    (await describeUnderNoPolicy({ ...input(good), commitment, name: "db1" })).claims;
+  const bare = await described(bareCommitment(undefined));
+  expect(bare.verified.map(({ check }) => check)).not.toContain("tpm.binding");
+  expect(bare.fresh).toMatch(/^Unknown/);
+  expect(bare.notVerified.join("\n")).toContain("no report data was named");
+  expect(bare.warnings.join("\n")).toContain("may be replayed");
+  const file = await described(commitmentOfFile(suite, context, ", fetched then"));
+  expect(file.verified.map(({ check }) => check)).toContain("tpm.binding");
+  expect(file.fresh).toContain("fetched then");
+  expect(file.notVerified.join("\n")).toContain("Who had that connection");
+  expect(file.warnings.join("\n")).not.toContain("replayed");
+  for (const { verdict } of [bare, file]) expect(verdict).not.toContain("answered");
 });
 
 test("anyInstance accepts any key, and says so for ever", async () => {

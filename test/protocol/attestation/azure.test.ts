@@ -10,6 +10,7 @@ import {
   POLICY_DEFAULTS,
   type Policy,
   type SnpPolicy,
+  TDX_DEFAULTS,
 } from "../../../protocol/attestation/policy/model.ts";
 import { concat, toHex, utf8 } from "../../../protocol/bytes.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
@@ -72,6 +73,10 @@ test("good evidence: bound, told, and accepted by what --save-policy would write
   expect(report.warnings).toEqual([]);
   expect(report.notVerified.join("\n")).toContain("it is Microsoft's");
   expect(report.notVerified.join("\n")).toContain("not its attributes");
+  const old = report.notVerified.filter((line) => /How old the paravisor's report is/.test(line));
+  expect(old).toEqual([
+    expect.stringMatching(/serial console and Secure Boot: .*only the vTPM's quote is fresh/),
+  ]);
   expect(report.verified.map((line) => line.check)).toEqual(
     expect.arrayContaining([
       "snp.signature",
@@ -360,6 +365,9 @@ test("the same on TDX: bound, told, and accepted by what --save-policy would wri
   const judge = (changes: Partial<Policy>) =>
     settled((checks) => judgeAzure(facts, { ...policy, ...changes }, checks));
   judge({});
+  // PCRs say the kernel: a paravisor's TD without pinned RTMRs is nothing to warn about.
+  const { rtmrs } = TDX_DEFAULTS;
+  expect(judge({ tdx: policy.tdx && { ...policy.tdx, rtmrs } }).warnings.join()).not.toContain("tdx.rtmrs");
   expect(await refusedBy(() => judge({ tdx: undefined }))).toBe("evidence.type");
   expect(await refusedBy(() => judge({ azure: undefined }))).toBe("evidence.type");
   const { tdx } = policy;

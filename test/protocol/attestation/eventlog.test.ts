@@ -148,6 +148,42 @@ test("a log from before TPM 2.0 is recognised by its first event", () => {
   expect(reportEventLog(log, [], "sha256", sha256).problem).toBe("the event log has SHA-1 digests only");
 });
 
+test("a log of more events than four times any real one's is refused; the most of them cost little", () => {
+  const events = (count: number, size = 0) =>
+    Array.from({ length: count }, (_, i) => ({
+      index: 1 + (i % 4),
+      type: 0x05,
+      data: new Uint8Array(size).fill(0x41),
+    }));
+  const report = (count: number, size = 0) =>
+    reportCcEventLog(makeEventLog(events(count, size), { bank: "sha384" }), ZERO_RTMRS, sha384);
+  expect(report(1024).problem).toBe("the event log does not reproduce any quoted RTMR");
+  expect(report(1025).problem).toBe("the event log is malformed");
+  const most = Math.max(...Object.values(CASES).map((each) => each.events));
+  expect(4 * most).toBeLessThanOrEqual(1024);
+});
+
+test("only registers that are quoted are replayed, and what events say is hashed only for showing", () => {
+  const one = { index: 1, type: 0x05, data: utf8("one") };
+  const log = makeEventLog([one, { index: 2, type: 0x05, data: utf8("two") }, { ...one, index: 3 }]);
+  const hashed: string[] = [];
+  const counting = (message: Uint8Array) => {
+    hashed.push(message.length === 64 ? "extend" : "data");
+    return sha256(message);
+  };
+  const value = sha256(concat(new Uint8Array(32), sha256(utf8("one"))));
+  const report = reportEventLog(log, [{ bank: "sha256", index: 1, value }], "sha256", counting);
+  expect(report).toMatchObject({ reproduced: [1], proven: 1 });
+  expect(hashed).toEqual(["extend"]);
+  expect(report.events.map(({ verified, textProven }) => [verified, textProven])).toEqual([
+    [true, true],
+    [false, false],
+    [false, false],
+  ]);
+  expect(hashed).toEqual(["extend", "data"]);
+  expect(report.events).toBe(report.events);
+});
+
 test("text is proven only where it is what was hashed, under a reproduced PCR", () => {
   const log = makeEventLog([
     { index: 9, type: 0x0d, data: utf8("linux console=hvc0\0") },

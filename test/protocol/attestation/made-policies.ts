@@ -9,6 +9,7 @@ import {
   type TdxPolicy,
   acceptedTypes,
   isPolicyName,
+  pinsKernel,
   reaches,
 } from "../../../protocol/attestation/policy.ts";
 import { REACH } from "../../../protocol/attestation/policy/rules.ts";
@@ -87,6 +88,7 @@ const anyTdx: fc.Arbitrary<TdxPolicy> = fc.record({
   xfam: pins(16),
   smt: any("off") as fc.Arbitrary<"any" | "off">,
   dynamicPlatform: fc.constantFrom("any" as const, "static" as const),
+  allowAnyKernel: flag,
   allowDebug: flag,
   allowSeptVe: flag,
   allowMigratable: flag,
@@ -143,12 +145,16 @@ export const anyPolicy: fc.Arbitrary<Policy> = fc
   .map(({ documents, keys, pcr, weakest, ...rest }): Policy => {
     const { anyInstance } = rest;
     const tpm = rest.tpm ?? ((rest.snp ?? rest.tdx ?? rest.simulated) ? undefined : SOME_TPM);
+    const azure = (rest.snp ?? rest.tdx) ? rest.azure : undefined;
+    const { tdx } = rest;
+    const anyKernel = tdx !== undefined && azure === undefined && !pinsKernel(tdx);
     const unpinned: Policy = {
       version: 1,
       ...rest,
       minimumAssurance: "simulated",
       instance: { documents: anyInstance ? [] : documents, keys: anyInstance ? [] : keys, pcr },
-      azure: (rest.snp ?? rest.tdx) ? rest.azure : undefined,
+      tdx: anyKernel ? { ...tdx, allowAnyKernel: true } : tdx,
+      azure,
       tpm,
     };
     const policy = anyInstance ? withoutInstance(unpinned) : unpinned;
@@ -186,7 +192,8 @@ export const head = (assurance: string, more = "") =>
   `version = 1\nname = "db1"\nminimumAssurance = "${assurance}"\n${more}`;
 export const SNP = `[snp]\nmeasurement = ["${H96}"]\n`;
 export const SNP_WHICH = `hostData = ["${H64}"]\n`;
-export const TDX = `[tdx]\nmrtd = ["${H96}"]\n`;
+export const RTMRS = `{ 1 = ["${H96}"], 2 = ["${H96}"] }`;
+export const TDX = `[tdx]\nmrtd = ["${H96}"]\nrtmrs = ${RTMRS}\n`;
 export const TDX_WHICH = `mrConfigId = ["${H96}"]\n`;
 export const AZURE = `[azure]\nvmId = ["b7c1a6c3-0e1d-4c9b-8f4a-2d1e5a6b7c8d"]\n`;
 export const AZURE_PCRS = `[azure.pcrs]\n4 = ["${H64}"]\n`;

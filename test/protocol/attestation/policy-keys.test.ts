@@ -23,6 +23,7 @@ import {
   H32,
   H64,
   H96,
+  RTMRS,
   SNP,
   SNP_WHICH,
   TDX,
@@ -127,7 +128,8 @@ const tcbKey = (path: string): KeyCase => ({
   ],
   bad: [
     ["{ snp = 256 }", `${path}.snp is not a whole number from 0 to 255`],
-    ["{ ucode = 1 }", `unknown key ${path}.ucode; did you mean`],
+    ["{ ucode = 1 }", `unknown key ${path}.ucode; remove it. Known`],
+    ["{ microcod = 1 }", `unknown key ${path}.microcod; did you mean microcode?`],
     ["{}", "has no component"],
     ["3", "is not a section"],
   ],
@@ -256,6 +258,7 @@ const CASES: readonly KeyCase[] = [
   ...["allowDebug", "allowMigrationAgent", "allowProvisionalFirmware", "allowMilanWithoutChipId"].map(
     (name) => flagKey(`snp.${name}`),
   ),
+  flagKey("tdx.allowAnyKernel"),
   hexList("tdx.mrtd", 96, "mrtd"),
   hexList("tdx.mrSeam", 96, "mrSeam"),
   pinList("tdx.mrConfigId", 96, "mrConfigId"),
@@ -352,7 +355,9 @@ function fileWith(path: string, toml: string): string {
   const top = `version = 1\n${assurance}${section === "" && path !== "minimumAssurance" ? line : ""}`;
   const instance = wanted("instance", { documents: `["${H64}"]` });
   const snp = wanted("snp", { measurement: `["${H96}"]` });
-  const tdx = wanted("tdx", { mrtd: `["${H96}"]` });
+  // RTMR 1 and 2 must be pinned, which a case about RTMRs may not want.
+  const kernel = path === "tdx.rtmrs" ? { allowAnyKernel: "true" } : { rtmrs: RTMRS };
+  const tdx = wanted("tdx", { mrtd: `["${H96}"]`, ...kernel });
   const azure = wanted("azure", { pcrs: `{ 4 = ["${H64}"] }` });
   const simulated = assurance.includes('"simulated"') ? '[simulated]\ninstance = "x"\n' : "";
   if (path === "minimumAssurance" && !assurance.includes("hardware")) return top + instance + snp + simulated;
@@ -389,7 +394,15 @@ test("what is absent has the defaults of the model", () => {
   const snp = parsePolicy(head("hardware") + SNP + SNP_WHICH);
   expect(snp.snp).toEqual({ ...SNP_DEFAULTS, measurements: [H96], hostData: [H64] });
   const tdx = parsePolicy(head("hardware") + TDX + TDX_WHICH);
-  expect(tdx.tdx).toEqual({ ...TDX_DEFAULTS, mrtd: [H96], mrConfigId: [H96] });
+  expect(tdx.tdx).toEqual({
+    ...TDX_DEFAULTS,
+    mrtd: [H96],
+    rtmrs: new Map([
+      [1, [H96]],
+      [2, [H96]],
+    ]),
+    mrConfigId: [H96],
+  });
   const azure = parsePolicy(head("paravisor") + SNP + AZURE + AZURE_PCRS);
   expect(azure.azure).toEqual({
     vmIds: ["B7C1A6C3-0E1D-4C9B-8F4A-2D1E5A6B7C8D"],
@@ -406,7 +419,8 @@ test.each([
   ["measurment", "did you mean measurement?"],
   ["minimumTCB", "did you mean minimumTcb?"],
   ["chip_id", "did you mean chipId?"],
-  ["mrtd", "Known in [snp]: measurement"],
+  ["mrtd", "unknown key snp.mrtd; remove it. Known in [snp]: measurement"],
+  ["key", "unknown key snp.key; remove it. Known"],
 ])("an unknown key %s of [snp] is named", (key, part) => {
   expect(refusal(`${head("hardware")}${SNP}${SNP_WHICH}${key} = 1\n`)).toContain(part);
 });
@@ -418,6 +432,7 @@ const ID_KEY = `[snp]\nidKey = ["${H96}"]\n`;
 const AUTHOR_KEY = `[snp]\nauthorKey = ["${H96}"]\n`;
 const SIMULATED = '[simulated]\ninstance = "x"\n';
 const ANY = "anyInstance = true\n";
+const FIRMWARE = TDX.replace(/rtmrs = .*\n/, "");
 
 test.each([
   ["SNP without what", head("hardware") + PINNED + "[snp]\n", "[snp] does not say what may run"],
@@ -429,6 +444,17 @@ test.each([
     "TDX with RTMRs alone",
     `${head("hardware")}${PINNED}[tdx.rtmrs]\n1 = ["${H96}"]\n`,
     "tdx.mrtd is missing",
+  ],
+  ["TDX without the kernel", head("hardware") + PINNED + FIRMWARE, "tdx.rtmrs does not pin both 1 and 2"],
+  [
+    "TDX with half of the kernel",
+    `${head("hardware")}${PINNED}${FIRMWARE}rtmrs = { 0 = ["${H96}"], 1 = ["${H96}"], 3 = ["${H96}"] }\n`,
+    "`allowAnyKernel = true` into [tdx]",
+  ],
+  [
+    "TDX that says that it does not want any kernel",
+    `${head("hardware")}${PINNED}${FIRMWARE}allowAnyKernel = false\n`,
+    "tdx.rtmrs does not pin both 1 and 2",
   ],
   ["TDX without which", head("hardware") + TDX, "[tdx] has no key that says which machine"],
   [
@@ -493,7 +519,7 @@ test.each([
   [
     "a TPM by an instance document alone",
     `${head("host-vouched")}${PINNED}${TPM.replace(/ak = .*\n/, "")}`,
-    "any software can play a TPM",
+    "[instance] documents count only beside tpm.ak or [instance] keys",
   ],
   ["an instance and nothing else", head("hardware") + PINNED, "no kind of evidence is accepted"],
 ])("a policy is refused: %s", (_what, toml, part) => {
@@ -510,6 +536,16 @@ test.each([
     "Azure by the hardware below",
     `${head("paravisor")}${SNP}${SNP_WHICH}[azure]\n${AZURE_PCRS}`,
     ["azure-snp"],
+  ],
+  [
+    "a TD of any kernel, in so many words",
+    `${head("hardware")}${PINNED}${FIRMWARE}allowAnyKernel = true\n`,
+    ["tdx"],
+  ],
+  [
+    "a paravisor's TD, whose PCRs say the kernel",
+    head("paravisor") + FIRMWARE + AZURE + AZURE_PCRS,
+    ["azure-tdx"],
   ],
   ["Azure on both", head("paravisor") + SNP + TDX + AZURE + AZURE_PCRS, ["azure-snp", "azure-tdx"]],
   ["less assurance than there is", head("host-vouched") + SNP + SNP_WHICH, ["sev-snp"]],

@@ -278,7 +278,7 @@ const REFUSED: readonly (readonly [...Row, check: string, policyKey: string])[] 
     { ...milan, kind: "vlek" },
     { signingKeys: ["vlek"] },
     "snp.milan",
-    "snp.chipId",
+    "snp.cspId",
   ],
 ];
 
@@ -336,6 +336,77 @@ describe("judgeSnp()", () => {
       policyKey: "snp.hostData",
     });
     expect(lines.map(({ check }) => check)).toContain("snp.debug");
+  });
+});
+
+/** The line or the failure of one check. */
+async function told(made: MadeSnpOptions, policy: Partial<SnpPolicy>, check: string) {
+  const checks = new Checks();
+  judgeSnp(await facts(made), { ...SNP_DEFAULTS, ...policy }, checks);
+  try {
+    return checks.settle().find((line) => line.check === check);
+  } catch (error) {
+    if (!(error instanceof SealttyError) || error.refusal === undefined) throw error;
+    const { others = [], ...first } = error.refusal;
+    return [first, ...others].find((each) => each.check === check);
+  }
+}
+
+describe("what a line says", () => {
+  const lines = async (policy: Partial<SnpPolicy>) => {
+    const checks = new Checks();
+    judgeSnp(await facts({}), { ...SNP_DEFAULTS, ...policy }, checks);
+    return checks.settle().map(({ check }) => check);
+  };
+  test.each<[string, Partial<SnpPolicy>, Partial<SnpPolicy>]>([
+    ["snp.minimum-tcb", { minimumTcb: { tee: 0 } }, { minimumTcb: { snp: 1 } }],
+    ["snp.minimum-launch-tcb", { minimumLaunchTcb: {} }, { minimumLaunchTcb: { snp: 1 } }],
+    ["snp.guest-svn", { minimumGuestSvn: 0 }, { minimumGuestSvn: 1 }],
+    ["snp.abi", { minimumAbi: "0.0" }, { minimumAbi: "0.1" }],
+    ["snp.mitigation", { minimumMitigation: "0".repeat(16) }, { minimumMitigation: "1".padStart(16, "0") }],
+  ])(
+    "%s: a comparison that compares nothing is not told as one that holds",
+    async (check, nothing, something) => {
+      expect(await lines({})).not.toContain(check);
+      expect(await lines(nothing)).not.toContain(check);
+      expect(await told({}, something, check)).toBeDefined();
+    },
+  );
+
+  test("of Milan: what is pinned and what was found; in a refusal the report's own, and the key to put it into", async () => {
+    const chip = toHex(MADE_CHIP_ID);
+    const vlek: MadeSnpOptions = { ...milan, kind: "vlek" };
+    expect(await told(milan, { chipIds: [chip] }, "snp.milan")).toMatchObject({
+      value: `CHIP_ID ${chip}`,
+      expected: `CHIP_ID ${chip}`,
+      policyKey: "snp.chipId",
+    });
+    expect(await told(vlek, { signingKeys: ["vlek"], cspIds: [MADE_CSP_ID] }, "snp.milan")).toMatchObject({
+      value: MADE_CSP_ID,
+      expected: MADE_CSP_ID,
+      policyKey: "snp.cspId",
+    });
+    expect(await told(milan, { allowMilanWithoutChipId: true }, "snp.milan")).toMatchObject({
+      value: `CHIP_ID ${chip}`,
+      expected: "any",
+    });
+    expect(await told(milan, {}, "snp.milan")).toMatchObject({
+      found: `CHIP_ID ${chip}`,
+      policyKey: "snp.chipId",
+      next: expect.stringContaining("in this report"),
+    });
+    expect(await told(vlek, { signingKeys: ["vlek"] }, "snp.milan")).toMatchObject({
+      found: MADE_CSP_ID,
+      policyKey: "snp.cspId",
+      next: expect.stringContaining("VLEK"),
+    });
+  });
+
+  test("of provisional firmware: which is current, and which is committed", async () => {
+    expect(await told(provisionalFirmware, {}, "snp.provisional-firmware")).toMatchObject({
+      expected: expect.stringMatching(/^committed, as current: 1\.55\.40, bootloader 10/),
+      found: expect.stringMatching(/^committed: 1\.55\.39, bootloader 10/),
+    });
   });
 });
 
@@ -441,6 +512,50 @@ const LOOSENING = [
   "allowMilanWithoutChipId",
 ] as const satisfies readonly (keyof SnpPolicy)[];
 
+/** What madeSnp() has by default. */
+const LAUNCH_TCB = Uint8Array.of(10, 0, 0, 0, 0, 0, 27, 219);
+
+test("what the report shows is asked for by the saved policy, and what it does not show is not", async () => {
+  const fields = {
+    policy: policyOf(["singleSocket"], 0x0137),
+    platformInfo: littleEndian(0x34, 8), // SMT off, ciphertext hidden, memory checked
+    familyId: bytes(16, 0x0f),
+    imageId: bytes(16, 0x1f),
+  };
+  const strict: MadeSnpOptions = { fields };
+  const saved = reportSnp(await facts(strict)).pins.snp as SnpPolicy;
+  expect(saved).toMatchObject({
+    minimumLaunchTcb: { bootloader: 10, tee: 0, snp: 27, microcode: 219 },
+    minimumAbi: "1.55",
+    minimumMitigation: "000000000000000b",
+    smt: "off",
+    singleSocket: "required",
+    ciphertextHiding: "required",
+    familyIds: [hex(16, 0x0f)],
+    imageIds: [hex(16, 0x1f)],
+  });
+  expect(await failures(strict, saved)).toEqual([]);
+  const weaker: [Partial<typeof fields>, string][] = [
+    [{ policy: policyOf(["singleSocket"], 0x0136) }, "snp.abi"],
+    [{ policy: policyOf([], 0x0137) }, "snp.single-socket"],
+    [{ platformInfo: littleEndian(0x35, 8) }, "snp.smt"],
+    [{ platformInfo: littleEndian(0x24, 8) }, "snp.ciphertext-hiding"],
+  ];
+  for (const [change, check] of weaker)
+    expect((await failures({ fields: { ...fields, ...change } }, saved)).map((each) => each.check)).toEqual([
+      check,
+    ]);
+  const plain = reportSnp(await facts({ version: 4 })).pins.snp as SnpPolicy;
+  expect(plain).toMatchObject({
+    minimumMitigation: "0".repeat(16),
+    smt: "any",
+    singleSocket: "any",
+    ciphertextHiding: "any",
+    familyIds: [],
+    imageIds: [],
+  });
+});
+
 test("the saved policy is of one guest: another one does not meet it", async () => {
   const saved = reportSnp(await facts(signedBlock)).pins.snp as SnpPolicy;
   const others: MadeSnpOptions[] = [
@@ -450,7 +565,13 @@ test("the saved policy is of one guest: another one does not meet it", async () 
     { ...signedBlock, fields: { ...signedBlock.fields, idKeyDigest: bytes(48, 1) } },
     { ...signedBlock, fields: { ...signedBlock.fields, keys: littleEndian(0, 4) } },
     { ...signedBlock, fields: { ...signedBlock.fields, guestSvn: littleEndian(6, 4) } },
-    { ...signedBlock, tcb: { snp: 26 } },
+    { ...signedBlock, tcb: { snp: 26 }, fields: { ...signedBlock.fields, launchTcb: LAUNCH_TCB } },
+    {
+      ...signedBlock,
+      fields: { ...signedBlock.fields, launchTcb: Uint8Array.of(10, 0, 0, 0, 0, 0, 26, 219) },
+    },
+    { ...signedBlock, fields: { ...signedBlock.fields, familyId: bytes(16, 1) } },
+    { ...signedBlock, fields: { ...signedBlock.fields, imageId: bytes(16, 1) } },
     {
       ...signedBlock,
       chipId: concat(MADE_CHIP_ID.subarray(1), MADE_CHIP_ID.subarray(0, 1)),

@@ -11,7 +11,7 @@ import {
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import { encodeAux } from "../../../protocol/attestation/aux.ts";
+import { type AuxParts, encodeAux } from "../../../protocol/attestation/aux.ts";
 import { type BindingContext, binderOf, tpmQualifyingData } from "../../../protocol/attestation/binder.ts";
 import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
 import type { Evidence } from "../../../protocol/attestation/evidence.ts";
@@ -173,15 +173,16 @@ export function pcrsOf(entries: Record<number, string>, bank: BankName = "sha256
   }));
 }
 
-/** Whole evidence that a TPM with `ak` would give for `context`; `change` lets a test lie inside what is signed. */
+/** Whole evidence that a TPM with `ak` would give for `context`; `change` lets a test lie inside what is signed, `more` lies beside. */
 export function makeTpmEvidence(
   ak: SoftwareAk,
   context: BindingContext,
   pcrs: readonly PcrValue[],
   eventLog: Uint8Array = new Uint8Array(),
   change: Partial<AttestFields> = {},
+  more: AuxParts = {},
 ): Evidence {
-  const aux = encodeAux(tpmParts({ akPublic: ak.publicArea, pcrs, eventLog }));
+  const aux = encodeAux({ ...tpmParts({ akPublic: ak.publicArea, pcrs, eventLog }), ...more });
   const banks = [...new Set(pcrs.map((pcr) => pcr.bank))];
   const selections = banks.map((bank) => ({
     bank,

@@ -2,7 +2,10 @@
 
 import { expect, test } from "vitest";
 import { TDX_DEFAULTS, type TdxPolicy } from "../../../protocol/attestation/policy/model.ts";
+import { Checks } from "../../../protocol/attestation/refusal.ts";
+import { judgeParavisorTd, judgeTdx } from "../../../protocol/attestation/tdx/judge.ts";
 import { reportTdx } from "../../../protocol/attestation/tdx/report.ts";
+import type { TdxFacts } from "../../../protocol/attestation/tdx/verify.ts";
 import { fromHex, toHex } from "../../../protocol/bytes.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
 import { MADE_PIID, type MadeTdxOptions } from "../../support/made-tdx.ts";
@@ -241,11 +244,64 @@ test("a refusal lists everything that does not fit", async () => {
 });
 
 test("what passed is told with its value", async () => {
-  const lines = judge(await check(), { mrtd: [hex("11")] });
+  const lines = judge(await check(), { mrtd: [hex("11")], minimumTcbEvaluation: 1 });
   expect(lines).toContainEqual(
     expect.objectContaining({ check: "tdx.mrtd", value: hex("11"), policyKey: "tdx.mrtd" }),
   );
   expect(lines.find((line) => line.check === "tdx.tcb-evaluation")?.words).toContain("2026-07-10T00:00:00Z");
+});
+
+test("what compares nothing is not told as a check that holds", async () => {
+  const checks = (policy: Partial<TdxPolicy>, options: MadeTdxOptions) =>
+    check(options).then((facts) => judge(facts, policy).map((line) => line.check));
+  expect(await checks({}, {})).not.toContain("tdx.tcb-evaluation");
+  expect(await checks({ minimumTcbEvaluation: 1 }, {})).toContain("tdx.tcb-evaluation");
+  // A TD 1.0 report has no MRSERVICETD; a TD 1.5 report has.
+  expect(await checks({}, {})).not.toContain("tdx.mrservicetd");
+  expect(await checks({}, { version: 5, kind: "td-1.0" })).not.toContain("tdx.mrservicetd");
+  expect(await checks({}, { version: 5 })).toContain("tdx.mrservicetd");
+});
+
+test("whether a TD 1.0 has a service TD nobody can tell, which is said once", async () => {
+  const facts = await check();
+  const told = judged(facts, {});
+  const all = [...reportTdx(facts).notVerified, ...told.notVerified].filter((line) =>
+    /service TD/.test(line),
+  );
+  expect(all).toEqual(["Whether a service TD is bound: a TD 1.0 report does not say"]);
+  expect((await refusal({}, { mrServiceTd: [toHex(serviceTd)] })).message).toMatch(/cannot tell .* TD 1\.0/);
+});
+
+/** Warnings, and what stays open, of a policy that is met. */
+function judged(facts: TdxFacts, policy: Partial<TdxPolicy>, by = judgeTdx) {
+  const checks = new Checks();
+  by(facts, { ...TDX_DEFAULTS, ...policy }, checks);
+  checks.settle();
+  const { warnings, notVerified } = checks;
+  return { warnings, notVerified };
+}
+
+test("a policy that pins no kernel is warned about for as long as the connection lives", async () => {
+  const facts = await check();
+  const pins = (...indexes: readonly number[]) => ({
+    rtmrs: new Map(indexes.map((i) => [i, [hex(`2${i}`)]])),
+  });
+  const noKernel = [expect.stringMatching(/^The policy pins no kernel: .*tdx\.rtmrs 1 and 2/)];
+  for (const policy of [{}, { allowAnyKernel: true }, pins(1), pins(2), pins(0, 1, 3)])
+    expect(judged(facts, policy).warnings).toEqual(noKernel);
+  for (const policy of [pins(1, 2), { ...pins(0, 1, 2, 3), allowAnyKernel: true }])
+    expect(judged(facts, policy).warnings).toEqual([]);
+  // Under a paravisor PCRs say the kernel.
+  expect(judged(facts, {}, judgeParavisorTd).warnings).toEqual([]);
+});
+
+test("RTMRs that the policy does not pin are named", async () => {
+  const facts = await check();
+  const open = (...pinned: readonly number[]) =>
+    judged(facts, { rtmrs: new Map(pinned.map((i) => [i, [hex(`2${i}`)]])) }).notVerified;
+  expect(open()).toEqual(["RTMRs quoted but not pinned by the policy: 0, 1, 2, 3"]);
+  expect(open(1, 2)).toEqual(["RTMRs quoted but not pinned by the policy: 0, 3"]);
+  expect(open(0, 1, 2, 3)).toEqual([]);
 });
 
 const SHAPES: readonly (readonly [string, MadeTdxOptions])[] = [

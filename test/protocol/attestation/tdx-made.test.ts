@@ -1,12 +1,12 @@
 // A made TDX platform with one thing wrong at a time: each class of the shared samples, and what they do not have.
 
 import { expect, test } from "vitest";
-import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
+import { type Collateral, NO_COLLATERAL, joinCollateral } from "../../../protocol/attestation/collateral.ts";
 import type { TdxPolicy } from "../../../protocol/attestation/policy/model.ts";
 import { VENDOR_ROOTS } from "../../../protocol/attestation/roots.ts";
 import { concat, fromHex } from "../../../protocol/bytes.ts";
 import { basicConstraints, caExtensions, keyUsage, madeKey } from "../../support/made-pki.ts";
-import { MADE_TDX_NOW, type MadeTdxOptions, madeTdx } from "../../support/made-tdx.ts";
+import { MADE_TDX_NOW, type MadeTdx, type MadeTdxOptions, madeTdx } from "../../support/made-tdx.ts";
 import { refusedBy } from "./support.ts";
 import { check, checkAndJudge } from "./tdx-support.ts";
 
@@ -369,6 +369,107 @@ test("the newest valid piece wins; outdated ones are passed over; a forged one t
     });
   }
 });
+
+const joined = (...made: readonly MadeTdx[]) => joinCollateral(...made.map(({ collateral }) => collateral));
+const ENDED = { jsonDays: [-60, -30] } as const;
+
+test("nobody goes back behind a TCB evaluation that has ended: what the guest sends is older than one that you have", async () => {
+  const made = madeTdx({ evaluation: 18 });
+  for (const [kind, evaluation] of [
+    ["tcbInfos", 19],
+    ["qeIdentities", 19],
+  ] as const) {
+    const floor = { ...NO_COLLATERAL, [kind]: madeTdx({ ...ENDED, evaluation }).collateral[kind] };
+    await expect(check(made, { collateral: floor })).rejects.toMatchObject({
+      refusal: {
+        check: "tdx.tcb-evaluation-rollback",
+        expected: "TCB evaluation 19 or newer",
+        found: "TCB evaluation 18",
+      },
+    });
+    // Renewed, it is the one that is used.
+    const renewed = madeTdx({ evaluation: 19 }).collateral;
+    expect((await check(made, { collateral: joinCollateral(floor, renewed) })).tcbEvaluationDataNumber).toBe(
+      19,
+    );
+  }
+  for (const evaluation of [1, 17, 18]) {
+    const { collateral } = madeTdx({ ...ENDED, evaluation });
+    expect((await check(made, { collateral })).tcbEvaluationDataNumber).toBe(18);
+  }
+});
+
+test("that the signer's certificate has ended as well makes no floor go away", async () => {
+  const made = madeTdx({ evaluation: 18 });
+  // The same name, another key: Intel's key of before, say.
+  const before = { serial: 0x0ff1, key: madeKey("ec-p256", "tdx other"), notAfter: MADE_TDX_NOW - DAY };
+  const old = madeTdx({
+    ...ENDED,
+    evaluation: 19,
+    tcbInfoSigner: "other",
+    qeIdentitySigner: "other",
+    certificates: { signer: before },
+  });
+  const attempt = async (collateral: Collateral) =>
+    await refusedBy(async () => await check(made, { collateral }));
+  expect(await attempt(old.collateral)).toBe("tdx.tcb-evaluation-rollback");
+  // Without that certificate nobody knows who signed: it is passed over, as it was before.
+  const { certificates: _, ...rest } = old.collateral;
+  expect((await check(made, { collateral: { ...rest, certificates: [] } })).tcbEvaluationDataNumber).toBe(18);
+});
+
+test("a floor that Intel did not sign is none, nor one of another platform, nor one of times to come", async () => {
+  const made = madeTdx({ evaluation: 18 });
+  const none: readonly MadeTdxOptions[] = [
+    { ...ENDED, evaluation: 30, tcbInfoSigner: "other", qeIdentitySigner: "other" },
+    { ...ENDED, evaluation: 30, tcbInfoSigner: "leaf", qeIdentitySigner: "leaf" },
+    {
+      ...ENDED,
+      evaluation: 30,
+      tcbInfo: (info) => ({ ...info, fmspc: "00906ed50000" }),
+      qeIdentity: (identity) => ({ ...identity, id: "QE" }),
+    },
+    { jsonDays: [30, 60], evaluation: 30 },
+  ];
+  for (const options of none) {
+    const { collateral } = madeTdx(options);
+    expect((await check(made, { collateral })).tcbEvaluationDataNumber).toBe(18);
+  }
+});
+
+test("what an outdated list revokes stays revoked, and so does what one of times to come revokes", async () => {
+  const made = madeTdx();
+  const revoking = (revoked: "leaf" | "ca" | "signer", crlDays: readonly [number, number]) =>
+    madeTdx({ crlDays, revoked: [revoked] });
+  for (const crlDays of [
+    [-60, -30],
+    [30, 60],
+  ] as const) {
+    for (const [role, name] of [
+      ["leaf", "tdx.pck-revoked"],
+      ["ca", "tdx.ca-revoked"],
+      ["signer", "tdx.tcb-signing-revoked"],
+    ] as const) {
+      const collateral = joined(made, revoking(role, crlDays));
+      expect(await refusedBy(async () => await check({ ...made, collateral })), role).toBe(name);
+    }
+  }
+  // Yet an outdated list alone is none.
+  expect(await refusedBy(async () => await check(madeTdx({ crlDays: [-60, -30] })))).toBe(
+    "tdx.collateral-date",
+  );
+});
+
+test.for(["pckCrl", "rootCrl"] as const)(
+  "an outdated list that its issuer did not sign is refused: %s",
+  async (list) => {
+    const made = madeTdx();
+    const { collateral } = madeTdx({ crlDays: [-60, -30], forged: [list] });
+    expect(
+      await refusedBy(async () => await check(made, { collateral: { ...collateral, certificates: [] } })),
+    ).toBe(list === "pckCrl" ? "tdx.pck-crl" : "tdx.root-crl");
+  },
+);
 
 test("an expired TCB signing certificate beside a valid one does no harm", async () => {
   const made = madeTdx();
