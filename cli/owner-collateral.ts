@@ -30,7 +30,7 @@ export async function ownerCollateral(
   const cached =
     cache === undefined || !existsSync(cache) ? NO_COLLATERAL : await readCollateralDirectory(cache);
   const both = distinct(joinCollateral(own, cached));
-  requireOwnersSize(both, `${named} and the cache ${cache} together`);
+  requireOwnersSize(both, `The collateral of ${named} with that of the cache ${cache}`);
   return both;
 }
 

@@ -25,10 +25,15 @@
 #ifndef PIPES
 #define PIPES 2
 #endif
-#define FLIGHT 3 /* packets out at once: Recovery.room */
-#define REPLAY 4 /* REPLAY_WINDOW */
+#define FLIGHT 2 /* packets out at once: Recovery.room */
+#define REPLAY 3 /* REPLAY_WINDOW */
 #define REORDER 2 /* REORDER_TOLERANCE */
 #define UNKNOWN 15
+#ifdef SLOTS2
+#define BUSY win1
+#else
+#define BUSY win0
+#endif
 
 /* What a packet carries: offset, length << 3, end << 5, and flags. */
 #define OFF(c) (c & 7)
@@ -112,24 +117,47 @@ inline arrive(c) {
 }
 
 #if !defined(LIVE) && !defined(BUG_NO_REPLAY_WINDOW) && !defined(BUG_OLD_PIPE_MOVES)
-#define USELESS(n) ((seen & BIT(n)) || n + REPLAY < next) /* it would be refused */
+#define REFUSED(n) ((seen & BIT(n)) || n + REPLAY < next)
 #else
-#define USELESS(n) (!(held & BIT(n)))
+#define REFUSED(n) false /* a copy that was opened counts: for the bug, or because the host must get rid of it */
 #endif
+#define USED (held | out | given)
+#define NEWEST(m) (m == 0 -> 0 : (m >> 9 -> BIT(9) : (m >> 8 -> BIT(8) : (m >> 7 -> BIT(7) : (m >> 6 -> BIT(6) : \
+                   (m >> 5 -> BIT(5) : (m >> 4 -> BIT(4) : (m >> 3 -> BIT(3) : (m >> 2 -> BIT(2) : (m >> 1 -> BIT(1) : 1))))))))))
 
-/* What nobody can ask for again counts as nothing: fewer states, the same behaviour. */
+/* Fewer states, the same behaviour: what nobody can ask for again counts as nothing, and numbers that are in nobody's
+ * memory are cut off below, so that a run may have any number of packets, and P is only how far apart they are. */
 inline tidy() {
   i = 0;
   do
   :: i < number ->
-     if
-     :: !((out | given) & BIT(i)) && USELESS(i) -> held = held & ~BIT(i); content[i] = 0; port[i] = 0
-     :: else
-     fi;
+     if :: REFUSED(i) -> held = held & ~BIT(i) :: else fi;
+     if :: !(USED & BIT(i)) -> content[i] = 0; port[i] = 0 :: else fi;
      i++
   :: else -> break
   od;
+  seen = seen & held;
+  got = (got & (out | given)) | NEWEST(got);
+  ack0 = (ack0 & (out | given)) | NEWEST(ack0);
+  ack1 = (ack1 & (out | given)) | NEWEST(ack1);
+  do
+  :: ((USED | got | ack0 | ack1) & 1) == 0 && next > 0 && number > 1 ->
+     held = held >> 1; out = out >> 1; given = given >> 1; seen = seen >> 1;
+     got = got >> 1; ack0 = ack0 >> 1; ack1 = ack1 >> 1;
+     i = 1;
+     do :: i < number -> content[i - 1] = content[i]; port[i - 1] = port[i]; i++ :: else -> break od;
+     number--; next--;
+     content[number] = 0; port[number] = 0
+  :: else -> break
+  od;
   i = 0
+}
+
+/* A packet counts as lost; the newest such is remembered (MAX_GIVEN_UP is 1 here). */
+inline giveUp(n) {
+  lose(content[n]);
+  out = out & ~BIT(n);
+  given = BIT(n)
 }
 
 /* An acknowledgement and perhaps credit, at the client. */
@@ -142,7 +170,7 @@ inline clientTakes(acks, w) {
   :: i < number ->
      if
      :: (acks & BIT(i)) && ((out | given) & BIT(i)) -> arrive(content[i]); out = out & ~BIT(i); given = given & ~BIT(i)
-     :: !(acks & BIT(i)) && (out & BIT(i)) && i + REORDER <= top -> lose(content[i]); out = out & ~BIT(i); given = given | BIT(i)
+     :: !(acks & BIT(i)) && (out & BIT(i)) && i + REORDER <= top -> giveUp(i)
      :: else
      fi;
      i++
@@ -292,7 +320,7 @@ active proctype Client() {
   :: d_step { /* rto: the two oldest */
        out != 0 && QUIET ->
        i = 0;
-       do :: i < number && room < 2 -> if :: out & BIT(i) -> lose(content[i]); out = out & ~BIT(i); given = given | BIT(i); room++ :: else fi; i++ :: else -> break od;
+       do :: i < number && room < 2 -> if :: out & BIT(i) -> giveUp(i); room++ :: else fi; i++ :: else -> break od;
        i = 0; room = 0
      }
   :: d_step { DONE } -> break
@@ -302,13 +330,13 @@ active proctype Client() {
 active proctype Guest() {
   byte w;
   do
-  :: d_step { /* the reader takes a byte: Reassembly.consume */
+  :: d_step { /* the reader takes what there is: Reassembly.consume */
        consumed < delivered && fate != 2 ->
-       consumed++;
+       consumed = delivered;
        if :: consumed + W > limit -> limit = consumed + W; windowDue = true :: else fi
      }
   :: d_step { /* acknowledgements, and credit where it is due */
-       (ackDue || windowDue) && win1 == 255 ->
+       (ackDue || windowDue) && BUSY == 255 ->
        w = (windowDue -> limit : 0);
 #ifdef LIVE
        w = w | at << 3;
@@ -347,8 +375,7 @@ active proctype Host() {
        :: held & BIT(0) -> n = 0 :: held & BIT(1) -> n = 1 :: held & BIT(2) -> n = 2 :: held & BIT(3) -> n = 3
        :: held & BIT(4) -> n = 4 :: held & BIT(5) -> n = 5 :: held & BIT(6) -> n = 6
 #if P > 7
-       :: held & BIT(7) -> n = 7 :: held & BIT(8) -> n = 8 :: held & BIT(9) -> n = 9 :: held & BIT(10) -> n = 10
-       :: held & BIT(11) -> n = 11 :: held & BIT(12) -> n = 12 :: held & BIT(13) -> n = 13
+       :: held & BIT(7) -> n = 7 :: held & BIT(8) -> n = 8 :: held & BIT(9) -> n = 9
 #endif
        fi;
 #ifdef LIVE
@@ -406,7 +433,7 @@ active proctype Weather() {
 #ifdef LIVE
   :: d_step { out != 0 && MAY -> SPEND; /* a timeout too early */
        i = 0;
-       do :: i < number -> if :: out & BIT(i) -> lose(content[i]); out = out & ~BIT(i); given = given | BIT(i); break :: else fi; i++ :: else -> break od;
+       do :: i < number -> if :: out & BIT(i) -> giveUp(i); break :: else fi; i++ :: else -> break od;
        i = 0 }
   :: true -> skip
 #endif

@@ -17,6 +17,7 @@ import { type PageFile, readPageFiles } from "../../cli/page-files.ts";
 import { bridgePipe } from "../../cli/pipe-bridge.ts";
 import type { Identity } from "../../cli/services.ts";
 import { utf8 } from "../../protocol/bytes.ts";
+import type { Clock } from "../../protocol/clock.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import {
   launchBrowser,
@@ -70,9 +71,12 @@ async function open(
     services?: Partial<GuestServices>;
     identity?: Identity;
     carry?: Parameters<typeof memoryPipes>[0];
+    clock?: Clock;
+    /** Awaited before each dial. */
+    mayDial?: () => Promise<void>;
   } = {},
 ): Promise<Opened> {
-  const guest = testGuest(fastClock(1), own.services);
+  const guest = testGuest(own.clock ?? fastClock(1), own.services);
   const lines: PipePair[] = [];
   const listeners = new Set<(frame: HostViewFrame) => void>();
   const see = (bytes: Uint8Array, direction: HostViewFrame["direction"]) => {
@@ -93,6 +97,7 @@ async function open(
       ...own.guest,
     },
     dial: async () => {
+      await own.mayDial?.();
       const line = memoryPipes((chunk, deliver, direction) => {
         see(chunk, direction);
         (own.carry ?? ((same, on) => on(same)))(chunk, deliver, direction);
@@ -205,6 +210,61 @@ test("the host drops the line: the same session goes on over the next one", asyn
   await inState("live");
   expect(lines.length).toBeGreaterThan(1);
   expect(guest.processes.length).toBe(1);
+});
+
+test("the line lost while the user's key signs: said, and the user is let in once it is back", async () => {
+  let asked: () => void = () => undefined;
+  let touch: () => void = () => undefined;
+  let hold: Promise<void> = Promise.resolve();
+  let release: () => void = () => undefined;
+  const signing = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  const touched = new Promise<void>((resolve) => {
+    touch = resolve;
+  });
+  const { guest, lines } = await open({
+    identity: {
+      publicKey: utf8("a public key"),
+      source: "test",
+      sign: async () => {
+        asked();
+        await touched;
+        return utf8("a signature");
+      },
+    },
+    services: { keysAllowed: true, verifyUserKey: async () => true },
+    mayDial: () => hold,
+  });
+  await inState("signing-in");
+  await signing;
+  hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  lines[0]?.cut();
+  await inState("reconnecting");
+  expect(await page.locator(".strip").textContent()).toContain("trying to sign you in");
+  touch(); // signed while the line is down: it is sent once there is one
+  release();
+  await inState("live");
+  expect(guest.processes.length).toBe(1);
+});
+
+test("an answer that comes after the guest closed: connected anew by itself", async () => {
+  await page.addInitScript(() => {
+    const values = [{ name: "evidence.type", words: "Kind of evidence", value: "tpm", scope: "lasting" }];
+    const seen = { identity: "db-primary", address: "unix:/run/guest.sock", at: 1_700_000_000_000, values };
+    localStorage.setItem("sealtty.seen.v1", JSON.stringify([seen]));
+  });
+  const { guest, lines } = await open({ clock: fastClock(20) }); // the guest's two minutes are 6 s
+  await page.waitForSelector("dialog[open]", { timeout: 30_000 });
+  const before = lines.length;
+  await expect.poll(() => guest.endpoint.connectionCount, { timeout: 40_000 }).toBe(0);
+  await page.getByRole("button", { name: "This is expected: go on" }).click();
+  await inState("live");
+  expect(lines.length).toBeGreaterThan(before);
+  expect(await page.locator("dialog").count()).toBe(0);
+  expect(await page.locator("#trust-panel").textContent()).toContain("as you expected");
 });
 
 test("what the host sees has nothing of what was typed", async () => {

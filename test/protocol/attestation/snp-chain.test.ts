@@ -151,6 +151,25 @@ describe("chain", () => {
     );
   });
 
+  test("a missing VCEK: the refusal says how to fetch it, and how to hand it in", async () => {
+    const made = madeSnp();
+    const attempt = checkSnp(made.report, undefined, bag([made.intermediate, made.ark]), contextOf(made));
+    await expect(attempt).rejects.toMatchObject({
+      refusal: {
+        check: "snp.certificate",
+        next: expect.stringMatching(/`sealtty collateral fetch --for FILE`.*`--collateral DIR`/),
+      },
+    });
+  });
+
+  test("an owner's own collateral may be of many machines", async () => {
+    const made = madeSnp();
+    const owned = (count: number) =>
+      check(made, { collateral: bag(Array.from({ length: count }, () => made.leaf)) });
+    await owned(512);
+    expect(await refusal(() => owned(700))).toMatch(/^snp\.collateral: .*too many/);
+  });
+
   test("a stranger's certificates beside the good ones change nothing", async () => {
     const made = madeSnp();
     const others = [
@@ -208,7 +227,7 @@ describe("chain", () => {
 
   test("more pieces than are read are refused before they are read", async () => {
     const made = madeSnp();
-    const certificates = Array.from({ length: 513 }, (_, i) => littleEndian(i, 2));
+    const certificates = Array.from({ length: 512 + 64 + 16 + 1 }, (_, i) => littleEndian(i, 2));
     expect(await refusal(() => checkSnp(made.report, undefined, bag(certificates), contextOf(made)))).toMatch(
       /^snp\.collateral: There are too many/,
     );
