@@ -1,6 +1,6 @@
 // Evidence in a file, with no guest behind it: the time to judge it by, and what it can be held against.
 
-import { type Commitment, bareCommitment, commitmentOfFile } from "../protocol/attestation/appraisal.ts";
+import { type Commitment, bareCommitment, commitmentOfFile } from "../protocol/attestation/commitment.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { KeptEvidence } from "./evidence-file.ts";
 import type { Input } from "./options.ts";

@@ -1,13 +1,8 @@
 // The client's side of a connection, top to bottom: keys, evidence, appraisal, then the user, then channels.
 // docs/protocol.md §4 to §8
 
-import {
-  type Commitment,
-  acceptedEvidenceTypes,
-  appraise,
-  commitmentOf,
-  describeUnderNoPolicy,
-} from "../attestation/appraisal.ts";
+import { acceptedEvidenceTypes, appraise, describeUnderNoPolicy } from "../attestation/appraisal.ts";
+import { type Commitment, commitmentOf } from "../attestation/commitment.ts";
 import type { BindingContext } from "../attestation/binder.ts";
 import { EVIDENCE_TYPES, type Evidence, type EvidenceType } from "../attestation/evidence.ts";
 import { VENDOR_ROOTS } from "../attestation/roots.ts";

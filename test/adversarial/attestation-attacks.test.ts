@@ -2,7 +2,8 @@
 // Genuine hardware is played by a PKI made here; everything above it is the product's own.
 
 import { expect, test } from "vitest";
-import { appraise, commitmentOf } from "../../protocol/attestation/appraisal.ts";
+import { appraise } from "../../protocol/attestation/appraisal.ts";
+import { commitmentOf } from "../../protocol/attestation/commitment.ts";
 import { type AuxParts, decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
 import { type BindingContext, binderOf } from "../../protocol/attestation/binder.ts";
 import { NO_COLLATERAL, encodeCollateral } from "../../protocol/attestation/collateral.ts";

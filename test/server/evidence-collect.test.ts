@@ -1,7 +1,8 @@
 // The collector: one at a time, at a bounded rate, with a bounded queue; and the simulated provider.
 
 import { expect, test } from "vitest";
-import { appraise, commitmentOf } from "../../protocol/attestation/appraisal.ts";
+import { appraise } from "../../protocol/attestation/appraisal.ts";
+import { commitmentOf } from "../../protocol/attestation/commitment.ts";
 import { decodeAux } from "../../protocol/attestation/aux.ts";
 import { binderOf } from "../../protocol/attestation/binder.ts";
 import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";

@@ -1,6 +1,6 @@
 // A policy in plain words: who is accepted, what must run, which machine, what is tolerated, which defaults are in force.
 
-import { type SubLine, inline } from "../../toml-keys.ts";
+import { type Entry, type SubLine, inline } from "../../toml-keys.ts";
 import { KERNEL_PCRS } from "../tpm/pcr.ts";
 import type { Assurance } from "../verified-guest.ts";
 import { entriesOf } from "./entries.ts";
@@ -57,26 +57,18 @@ export function explanationOf(policy: Policy): PolicyExplanation {
   const types = acceptedTypes(policy);
   const sections = entriesOf(policy);
   const all = sections.flatMap(({ entries }) => entries);
-  const explained = all.map(({ path, written, lines, words, strict, isDefault }) => ({
-    key: path,
-    value: inline(written),
-    words: isDefault ? (strict ?? words) : words,
-    ...(lines === undefined ? {} : { entries: lines.map((line) => entryOf(path, line)) }),
-    isDefault,
-    restricts: strict !== undefined,
-  }));
-  const plain = ({ isDefault: _, restricts: __, ...key }: (typeof explained)[number]): ExplainedKey => key;
+  const ofDefaults = all.filter(({ isDefault }) => isDefault);
   return {
     summary: [
       `Guest "${policy.name}". Evidence must be worth at least "${minimumAssurance}": ${HONEST[minimumAssurance]}.`,
       ...types.map((type) => `Accepted: ${EVIDENCE[type]}, worth "${REACH[type]}".`),
       ...types.map((type) => whichWords(policy, type)),
     ],
-    written: explained.filter(({ key, isDefault }) => !isDefault && !SUMMED_UP.has(key)).map(plain),
-    defaults: explained.filter(({ isDefault, restricts }) => isDefault && restricts).map(plain),
-    notCompared: explained
-      .filter(({ key, isDefault, restricts }) => isDefault && !restricts && !NEVER_COMPARED.has(key))
-      .map(({ key }) => key),
+    written: all.filter(({ path, isDefault }) => !isDefault && !SUMMED_UP.has(path)).map(explained),
+    defaults: ofDefaults.filter(({ strict }) => strict !== undefined).map(explained),
+    notCompared: ofDefaults
+      .filter(({ path, strict }) => strict === undefined && !NEVER_COMPARED.has(path))
+      .map(({ path }) => path),
     warnings: [
       ...all.flatMap(({ path, risk }) => (risk === undefined ? [] : [{ key: path, words: risk }])),
       ...combinations(policy),
@@ -170,6 +162,15 @@ function combinations(policy: Policy): PolicyWarning[] {
     if (weak !== undefined) warn(weak.pin, weak.words);
   }
   return warnings;
+}
+
+function explained({ path, written, lines, words, strict, isDefault }: Entry): ExplainedKey {
+  return {
+    key: path,
+    value: inline(written),
+    words: isDefault ? (strict ?? words) : words,
+    ...(lines === undefined ? {} : { entries: lines.map((line) => entryOf(path, line)) }),
+  };
 }
 
 function entryOf(path: string, { key, toml, comment = "" }: SubLine): ExplainedKey {

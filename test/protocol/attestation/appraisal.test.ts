@@ -5,12 +5,14 @@ import { expect, test } from "vitest";
 import {
   acceptedEvidenceTypes,
   appraise,
+  describeUnderNoPolicy,
+} from "../../../protocol/attestation/appraisal.ts";
+import {
   commitmentOf,
   bareCommitment,
   type Commitment,
   commitmentOfFile,
-  describeUnderNoPolicy,
-} from "../../../protocol/attestation/appraisal.ts";
+} from "../../../protocol/attestation/commitment.ts";
 import { decodeAux, encodeAux } from "../../../protocol/attestation/aux.ts";
 import { type BindingContext, binderOf } from "../../../protocol/attestation/binder.ts";
 import { NO_COLLATERAL } from "../../../protocol/attestation/collateral.ts";
