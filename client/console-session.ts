@@ -20,6 +20,7 @@ import type {
 } from "../protocol/session/api.ts";
 import { closedError } from "../protocol/session/client-words.ts";
 import { CLOSE_CODES } from "../protocol/session/messages.ts";
+import { CHANGE_WORDS } from "./change-words.ts";
 import { type Freeze, pump, type TerminalPort } from "./channel-pump.ts";
 import type { PageConfig } from "./page-config.ts";
 import type { FrozenChoices } from "./frozen-dialog.ts";
@@ -174,10 +175,7 @@ export function startConsoleSession(
     if (!connectionOver) {
       views.show({
         kind: "ended",
-        words:
-          kindOfChange(event) === "unproven"
-            ? "You closed it: the guest no longer proved itself."
-            : "You closed it: the guest was no longer the one that you connected to.",
+        words: CHANGE_WORDS[kindOfChange(event)].closed,
         clean: false,
         canOpenAgain: false,
         canConnectAgain: true,

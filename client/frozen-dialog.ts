@@ -1,10 +1,11 @@
 // The guest became another one while it was open, or no longer proves that it did not: nothing goes in or out until the
 // user chose. It cannot be overlooked, Escape does not dismiss it, and going on takes two steps.
 
+import { CHANGE_WORDS } from "./change-words.ts";
 import { changesTable } from "./changes-view.ts";
 import { button, element, type Child } from "./dom.ts";
 import { icon } from "./icons.ts";
-import { kindOfChange, sentence, type ChangeKind, type GuestChanged } from "./page-state.ts";
+import { kindOfChange, sentence, type GuestChanged } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 import { comparison, otherChecks } from "./refusal-view.ts";
 import { hourWords, spanWords } from "./time-words.ts";
@@ -13,31 +14,6 @@ export interface FrozenChoices {
   close(): void;
   goOn(): void;
 }
-
-interface FrozenWords {
-  readonly title: string;
-  readonly meaning: string;
-  readonly confirm: string;
-  readonly goOn: string;
-}
-
-const CHANGED: FrozenWords = {
-  title: "This is no longer the guest that you connected to",
-  meaning: "What is there now meets your policy, but it is not what you connected to.",
-  confirm: "I know why this guest changed, and I trust what is there now.",
-  goOn: "Go on: I know why it changed",
-};
-const WORDS: Readonly<Record<ChangeKind, FrozenWords>> = {
-  changed: CHANGED,
-  refused: { ...CHANGED, meaning: "What is there now does not meet your policy:" },
-  unproven: {
-    title: "This guest no longer proves itself",
-    meaning:
-      "Nothing shows that it changed, and nothing shows that it did not: whatever took its place would have nothing to show either.",
-    confirm: "I know why it has no evidence to show, and I trust it without.",
-    goOn: "Go on without fresh evidence",
-  },
-};
 
 export class FrozenDialog {
   readonly #dialog: HTMLDialogElement;
@@ -68,7 +44,7 @@ export class FrozenDialog {
       },
     );
     const goOn = answer(() => choices.goOn());
-    const words = WORDS[kindOfChange(event)];
+    const words = CHANGE_WORDS[kindOfChange(event)];
     this.#goOn = button(
       words.goOn,
       () => {
@@ -163,7 +139,7 @@ function bodyOf(event: GuestChanged, checkedAt: number | undefined, now: number)
       checkedAt !== undefined &&
         ` It last proved itself at ${hourWords(checkedAt)} (${spanWords(now - checkedAt)} ago); what you typed since then may have reached what is there now.`,
     ),
-    element("p", {}, WORDS[kind].meaning),
+    element("p", {}, CHANGE_WORDS[kind].meaning),
     refusal !== undefined && comparison(refusal),
     refusal !== undefined && element("p", { class: "next" }, plainText(refusal.next, 600)),
     refusal !== undefined && otherChecks(refusal.others ?? []),

@@ -2,6 +2,7 @@
 
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import { barsFor } from "./bars.ts";
+import { CHANGE_WORDS } from "./change-words.ts";
 import { askAboutChanges } from "./changed-dialog.ts";
 import { ConnectingView } from "./connecting-view.ts";
 import {
@@ -70,24 +71,6 @@ export async function runPage(root: HTMLElement, parts: PageParts): Promise<void
 function retryHelps(failure: Failure): boolean {
   return failure.code !== "bad-policy" && failure.code !== "bad-config";
 }
-
-/** What the trust panel says instead of its verdict, while frozen and after going on; and the tab's title. */
-const OVERRIDE_WORDS: Readonly<
-  Record<ChangeKind, { readonly frozen: string; readonly wentOn?: string; readonly tab: string }>
-> = {
-  // Gone on, the guest that is there now is the verified one.
-  changed: { frozen: "This guest changed after it was verified", tab: "Frozen: the guest changed" },
-  refused: {
-    frozen: "This guest changed after it was verified",
-    wentOn: "Its last evidence did not meet your policy, and you went on",
-    tab: "Frozen: the guest changed",
-  },
-  unproven: {
-    frozen: "This guest no longer proves itself",
-    wentOn: "It had no fresh evidence to show, and you went on",
-    tab: "Frozen: no fresh evidence",
-  },
-};
 
 class Page implements SessionViews {
   readonly #stage = element("main", { class: "stage" });
@@ -304,7 +287,7 @@ class Page implements SessionViews {
 
   freeze(event: GuestChanged, choices: FrozenChoices): void {
     const kind = kindOfChange(event);
-    const { frozen, tab } = OVERRIDE_WORDS[kind];
+    const { frozen, tab } = CHANGE_WORDS[kind];
     this.#override = kind;
     this.#updateBadge();
     this.#clearUnavailable(); // the dialog says more
@@ -326,7 +309,7 @@ class Page implements SessionViews {
 
   showWentOn(kind: ChangeKind): void {
     this.#wentOn.set(kind, Date.now());
-    const words = OVERRIDE_WORDS[kind].wentOn;
+    const words = CHANGE_WORDS[kind].wentOn;
     if (words !== undefined) {
       this.#override = kind;
       this.#trust.setOverride(words);

@@ -90,9 +90,12 @@ byte win0 = 255, win1 = 255;
 #define WORK (lost != 0 || sent < N && sent < credit || ended && !endSent && sent == N)
 #define OUT(m) ((m & 1) + (m >> 1 & 1) + (m >> 2 & 1) + (m >> 3 & 1) + (m >> 4 & 1) + (m >> 5 & 1) + (m >> 6 & 1) + \
                  (m >> 7 & 1) + (m >> 8 & 1) + (m >> 9 & 1) + (m >> 10 & 1) + (m >> 11 & 1) + (m >> 12 & 1) + (m >> 13 & 1))
-#ifdef LIVE
-#define QUIET (held == 0 && win0 == 255 && win1 == 255 && !ackDue && !windowDue) /* the timeout does not come too early */
+#ifdef LIVE /* the timeout does not come too early: nothing is on its way that would acknowledge what is out */
+#define REACHES(w) ((w >> 3) == pipe) /* or it went into a pipe that nobody reads */
+#define QUIET ((held & out) == 0 && !((ackDue || windowDue) && at == pipe && (got & out) != 0) && \
+               !(win0 != 255 && REACHES(win0) && (ack0 & out) != 0) && !(win1 != 255 && REACHES(win1) && (ack1 & out) != 0))
 #else
+#define REACHES(w) true
 #define QUIET true
 #endif
 
@@ -323,7 +326,6 @@ active proctype Client() {
        do :: i < number && room < 2 -> if :: out & BIT(i) -> giveUp(i); room++ :: else fi; i++ :: else -> break od;
        i = 0; room = 0
      }
-  :: d_step { DONE } -> break
   od
 }
 
@@ -353,19 +355,14 @@ active proctype Guest() {
   :: d_step { credit < limit && !windowDue && (win0 == 255 || (win0 & 7) < limit) && (win1 == 255 || (win1 & 7) < limit) ->
        windowDue = true }
   :: atomic { limit > W && !windowDue && MAY -> SPEND; windowDue = true }
-  :: d_step { DONE } -> break
   od
 }
 
 inline empty0() { ack0 = ack1; win0 = win1; ack1 = 0; win1 = 255 }
 inline empty1() { ack1 = 0; win1 = 255 }
-#ifdef LIVE
-#define REACHES(w) (w >> 3 == pipe) /* or it went into a pipe that nobody reads */
-#else
-#define REACHES(w) true
-#endif
 
-active proctype Host() {
+/* The host, each way. */
+active proctype ToGuest() {
   byte i, j, n, top;
   bool kept;
   do
@@ -389,6 +386,12 @@ active proctype Host() {
 #endif
        n = 0; top = 0; j = 0; kept = false
      }
+  od
+}
+
+active proctype ToClient() {
+  byte i, top;
+  do
   :: atomic {
        win0 != 255 ->
        if
@@ -407,7 +410,6 @@ active proctype Host() {
        fi;
        top = 0
      }
-  :: d_step { DONE } -> break
   od
 }
 

@@ -46,10 +46,11 @@ test("npm start: a working terminal in the browser, the same guest for the CLI, 
   await page.evaluate(() =>
     document.querySelector<HTMLInputElement>('label.check-label input[type="checkbox"]')?.click(),
   );
-  await page.locator(".xterm-helper-textarea").focus();
-  await page.keyboard.type("echo pid=$$ sum=$((40+2))\n");
   const shown = () =>
     page.evaluate(() => document.querySelector(".xterm-accessibility-tree")?.textContent ?? "");
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/@\S+[#$]/); // typed before the prompt, it would be echoed twice
+  await page.locator(".xterm-helper-textarea").focus();
+  await page.keyboard.type("echo pid=$$ sum=$((40+2))\n");
   await page.waitForFunction(
     () => /pid=\d+ sum=42/.test(document.querySelector(".xterm-accessibility-tree")?.textContent ?? ""),
     undefined,
@@ -59,9 +60,9 @@ test("npm start: a working terminal in the browser, the same guest for the CLI, 
   expect(isAlive(shell)).toBe(true);
 
   await page.getByRole("button", { name: /what the host sees/i }).click();
-  await page.keyboard.press("Escape");
   await page.locator(".xterm-helper-textarea").focus();
   await page.keyboard.type("# the host cannot read this\n");
+  await expect.poll(shown, { timeout: 30_000 }).toMatch(/# the host cannot read this.*@/);
   await page.waitForFunction(() => /[0-9a-f]{2} [0-9a-f]{2} [0-9a-f]{2}/.test(document.body.innerText));
   await page.screenshot({ path: path.join(SHOTS, "demo.png") });
   expect(faults.violations).toEqual([]);
