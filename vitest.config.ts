@@ -1,8 +1,14 @@
-// Two groups, one after the other: what computes, side by side; then what boots VMs or drives browsers, one file at a time.
+// Two groups, one after the other: what computes, side by side; then what boots VMs, drives browsers or wants both
+// processors, one file at a time.
 
 import { defineConfig } from "vitest/config";
 
-const alone = ["test/vm/**/*.test.ts", "test/browser/**/*.test.ts", "test/interop/**/*.test.ts"];
+const alone = [
+  "test/vm/**/*.test.ts",
+  "test/browser/**/*.test.ts",
+  "test/interop/**/*.test.ts",
+  "test/formal/spin.test.ts",
+];
 const common = { pool: "forks", testTimeout: 60_000, hookTimeout: 120_000 } as const;
 
 export default defineConfig({

@@ -2,8 +2,8 @@
  * design, for the code to follow; the parts that exist are named.
  *
  * A client that lost its keys handshakes anew, sees evidence and proves its user anew. On the new connection the guest
- * tells it the session's epoch. RESUME carries that epoch and the offset of the output byte that the client wants next. If the
- * epoch is still the session's, the guest raises it, and the older attachment counts no more: it is *fenced*. The answer
+ * tells it the session's epoch. RESUME carries that epoch and the offset of the output byte that the client wants next.
+ * If the epoch is still the session's, the guest raises it, and the older attachment counts no more: it is *fenced*. The answer
  * says from which input byte on the guest wants to hear, and whether the ring still has the output, or a snapshot of the
  * screen comes in its place. Else it is refused, with the epoch of now; only the newest attachment asks again.
  *

@@ -12,6 +12,7 @@ export const packageGroups = {
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
+  formal: ["spin", "gcc", "libc6-dev"],
 };
 
 const DAY_MS = 24 * 60 * 60 * 1000;

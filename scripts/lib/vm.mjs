@@ -9,6 +9,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildGuestImage, writeInitramfs } from "../guest-image.mjs";
 import { projectRoot, ScriptError } from "./run.mjs";
+import { isListening } from "./unix-socket.mjs";
 
 const READY = /^sealtty-init: ready/m;
 /** Of the kernel itself; a panic because an image has no root or no init comes again the second time. */
@@ -168,7 +169,7 @@ async function startTpm(stateDirectory, directory) {
     `dir=${stateDirectory}`,
     ...control,
   ]);
-  for (let tries = 0; !existsSync(socket); tries++) {
+  for (let tries = 0; !isListening(socket); tries++) {
     if (hasEnded(child) || tries > 200) {
       await endChild(child, 2000);
       throw new ScriptError(`swtpm does not start:\n${child.output}${textOf(log)}`);
@@ -222,7 +223,7 @@ async function bootOnce(options, image) {
       tpm = await startTpm(options.tpmStateDirectory ?? path.join(directory, "tpm"), directory);
     const sockets = { monitor: path.join(directory, "qmp"), tpm: tpm?.socket };
     qemu = startChild("qemu-system-x86_64", qemuArguments(options, image, directory, sockets));
-    while (!existsSync(sockets.monitor)) {
+    while (!isListening(sockets.monitor)) {
       if (hasEnded(qemu)) throw failed("QEMU ended");
       await sleep(25);
     }

@@ -1,10 +1,11 @@
 // Real OpenSSH programs for tests: keys in a throw-away directory, ssh-keygen -Y, an ssh-agent of our own.
 
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { isListening } from "../../scripts/lib/unix-socket.mjs";
 
 export const hasOpenssh =
   spawnSync("ssh-keygen", ["-?"]).error === undefined && spawnSync("ssh-add", ["-?"]).error === undefined;
@@ -85,7 +86,7 @@ export async function startAgent(socket: string): Promise<{
 }> {
   const agent = spawn("ssh-agent", ["-D", "-a", socket], { stdio: "ignore" });
   const ended = new Promise<void>((resolve) => agent.once("exit", () => resolve()));
-  for (let i = 0; i < 200 && !existsSync(socket); i++)
+  for (let i = 0; i < 200 && !isListening(socket); i++)
     await new Promise((resolve) => setTimeout(resolve, 25));
   const run = (...args: string[]): void => {
     execFileSync("ssh-add", args, { env: { ...process.env, SSH_AUTH_SOCK: socket }, stdio: "ignore" });

@@ -58,7 +58,7 @@ test.each([
     expect(status, stderr).toBe(1);
     expect(stdout).toBe("");
     expect(stderr).toMatch(
-      /^sealtty: evidence-refused: [^\n]+\n {2}check: [^\n]+\n {2}expected: [^\n]+\n {2}found: [^\n]+\n {2}next: [^\n]+\n$/,
+      /^sealtty: evidence-refused: [^\n]+\n {2}check: [^\n]+\n {2}expected: [^\n]+\n {2}found: [^\n]+\n {2}policy: [^\n]+\n {2}next: [^\n]+\n$/,
     );
     expect(stderr).toMatch(check);
     expect(stderr).toContain(changed.slice(place - 8, place + 8)); // what was expected

@@ -123,9 +123,11 @@ function reasonOf({ reason, notes, debug, quote_verification: quote }: Expected)
   return debug === true ? "DEBUG" : (notes ?? "");
 }
 
-test.skipIf(hasEvidence)("sample evidence is absent: none of its cases was run", () => {
-  expect(cases).toEqual([]);
-});
+if (!hasEvidence) {
+  test("sample evidence is absent: none of its cases was run", () => {
+    expect(cases).toEqual([]);
+  });
+}
 
 describe.runIf(hasEvidence)("cases of the sample evidence", () => {
   test("every kind and case is run", () => {
