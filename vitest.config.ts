@@ -9,7 +9,7 @@ const alone = [
   "test/interop/**/*.test.ts",
   "test/formal/spin.test.ts",
 ];
-const common = { pool: "forks", testTimeout: 60_000, hookTimeout: 120_000 } as const;
+const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({
   test: {
