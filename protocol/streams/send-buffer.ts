@@ -25,6 +25,10 @@ export class SendBuffer {
   get finished(): boolean {
     return this.#endArrived && this.held === 0;
   }
+  /** The peer's credit. */
+  get limit(): number {
+    return this.#limit;
+  }
   get ended(): boolean {
     return this.#ended;
   }
@@ -35,6 +39,12 @@ export class SendBuffer {
 
   end(): void {
     this.#ended = true;
+  }
+
+  /** What was never sent will not be: the stream ends behind what was. */
+  endUnsent(): void {
+    this.#ring.dropFrom(this.#sent);
+    this.end();
   }
 
   /** The peer's credit only ever grows: an old WINDOW frame that comes late changes nothing. */
@@ -86,5 +96,6 @@ export class SendBuffer {
 
   wipe(): void {
     this.#ring.wipe();
+    this.#sent = this.#ring.end;
   }
 }

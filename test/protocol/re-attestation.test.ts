@@ -4,12 +4,19 @@ import { expect, test } from "vitest";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
 import type { Evidence } from "../../protocol/attestation/evidence.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
-import { utf8 } from "../../protocol/bytes.ts";
+import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { INPUT_STREAM_WINDOW, OUTPUT_STREAM_WINDOW } from "../../protocol/limits.ts";
 import type { AttestationEvent, ConnectOptions } from "../../protocol/session/api.ts";
+import { ClientChannel } from "../../protocol/session/client-channel.ts";
+import { ClientSession } from "../../protocol/session/client-session.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import { Gate } from "../../protocol/session/gate.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { EvidenceRequest } from "../../protocol/session/guest-evidence.ts";
+import type { MessageStream } from "../../protocol/session/message-stream.ts";
+import { dataRecord } from "../../protocol/session/session-records.ts";
+import { Stream, type StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
@@ -133,6 +140,92 @@ test("bytes written before the freeze and still unsent do not leave either", asy
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(guest.processes[0]?.input.map((bytes) => Buffer.from(bytes).toString())).toEqual(["a"]);
   await session.close();
+});
+
+test("frozen: no session is listed or killed", async () => {
+  const { machine, guest, session } = await open();
+  const channel = await session.openSession({ request: LOGIN });
+  machine.secretKey = nodeSuite.randomBytes(32);
+  await session.reattest();
+  const passed: string[] = [];
+  const listing = session.listSessions([channel.session]).then(() => passed.push("list"));
+  const killing = session.killSession(channel.session).then(() => passed.push("kill"));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(passed).toEqual([]);
+  expect(guest.processes[0]?.events).toEqual([]); // nor was it asked
+  session.goOn();
+  await Promise.all([listing, killing]);
+  expect(guest.processes[0]?.events).toEqual(["hang up"]);
+  await session.close();
+});
+
+test("frozen: who is attached is told once, as it is when the user goes on; never where the connection ended", async () => {
+  const { machine, guest, session } = await open();
+  const one = await session.openSession({ request: LOGIN });
+  while (one.viewers === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+  const told: number[] = [];
+  one.onViewers = ({ columns }) => told.push(columns);
+  const request = { client: new Uint8Array(16), mode: "read-write", offset: 0, rows: 24 } as const;
+  const look = (columns: number): void => {
+    const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+    guest.sessions.attach({ name: "root", method: "none" }, one.session, { ...request, columns }, events);
+  };
+  const freeze = async (): Promise<void> => {
+    machine.secretKey = nodeSuite.randomBytes(32);
+    await session.reattest();
+    expect(session.frozen).toBe(true);
+  };
+  await freeze();
+  look(60);
+  look(50);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(told).toEqual([]);
+  expect(one.viewers?.columns).toBe(80);
+  session.goOn();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(told).toEqual([50]);
+  expect(one.viewers?.columns).toBe(50);
+  await freeze();
+  look(40);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await session.close();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(told).toEqual([50]);
+});
+
+test("frozen: session output that was taken apart before waits, and is not shown where the connection ends", async () => {
+  for (const fails of [false, true]) {
+    const gate = new Gate();
+    const windows = { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW };
+    const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
+    const connection = { onWork: () => {} } as unknown as StreamConnection;
+    const channel = new ClientChannel(1, streams, {} as MessageStream, connection, gate, () => {});
+    const name = { id: new Uint8Array(16), secret: undefined };
+    const session = new ClientSession(channel, {
+      session: name,
+      client: new Uint8Array(16),
+      mode: "read-write",
+      place: { session: name, epoch: 1, input: 0, from: 0, lost: 0, end: 0 },
+      send: streams.inOut.send,
+      gate,
+      sendDetach: () => {},
+      after: undefined,
+    });
+    streams.inOut.receive.push(0, concat(dataRecord(utf8("one")), dataRecord(utf8("two"))), false);
+    expect(await session.stdout.read()).toEqual(utf8("one"));
+    gate.close();
+    let shown = false;
+    const reading = session.stdout.read().finally(() => {
+      shown = true;
+    });
+    reading.catch(() => {});
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(shown).toBe(false);
+    if (fails) channel.fail(new SealttyError("transport-lost", "closed by its user"));
+    gate.open();
+    if (fails) await expect(reading).rejects.toThrow("closed by its user");
+    else expect(await reading).toEqual(utf8("two"));
+  }
 });
 
 test("a frozen session that is closed shows nothing of what came meanwhile, and no exit", async () => {
