@@ -101,7 +101,6 @@ export class ClientConnection {
   readonly #renewals: ClientRenewals;
   #nextChannel = 1;
   #failure: SealttyError | undefined;
-  #failedFrozen = false;
   #linkLost = false;
   #phase: ConnectionState = { phase: "dialing", attempt: 1 }; // where the connection stands apart from lost pipes
   #saidLost = false;
@@ -196,6 +195,12 @@ export class ClientConnection {
     this.#connection?.holdChannels(true);
   }
   thaw(): void {
+    try {
+      // While nothing passes yet: what they change is told once, as it is now.
+      if (this.#failure === undefined) this.#readMessages();
+    } catch (error) {
+      this.#fail(asSealttyError(error));
+    }
     this.#connection?.holdChannels(false);
     this.#gate.open();
   }
@@ -244,21 +249,14 @@ export class ClientConnection {
     await this.#gate.opened();
     const { messages } = this.#open();
     const ask = (question: number): void => messages.send({ type: "list", question, proofs });
-    return await this.#chosen(await this.#questions.ask(ask, "sessions"));
+    return await this.#questions.ask(ask, "sessions");
   }
 
   async killSession(session: SessionName): Promise<boolean> {
     await this.#gate.opened();
     const { messages } = this.#open();
     const ask = (question: number): void => messages.send({ type: "kill", question, session });
-    return (await this.#chosen(await this.#questions.ask(ask, "killed"))) === KILL_OK;
-  }
-
-  /** What came while frozen waits until the user chose. @throws where the connection failed before that. */
-  async #chosen<T>(answer: T): Promise<T> {
-    await this.#gate.opened();
-    if (this.#failedFrozen && this.#failure !== undefined) throw this.#failure;
-    return answer;
+    return (await this.#questions.ask(ask, "killed")) === KILL_OK;
   }
 
   async #session(
@@ -422,17 +420,22 @@ export class ClientConnection {
       this.#saidLost = false;
       this.#options.onState?.(this.#phase);
     }
-    for (;;) {
-      const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
-      if (message === undefined) break;
-      this.#onMessage(message);
-    }
+    // What a changed guest says waits in the stream, under credit, until the user chose: no answer of it counts before.
+    if (!this.#gate.shut) this.#readMessages();
     if (connection.peerClose !== undefined && !connection.closing) {
       const reason = closeReason(connection.peerClose);
       this.#fail(closedError(reason), reason);
     }
     this.#deadline.set(this.#nextDeadline());
     for (const look of this.#looking.splice(0)) look();
+  }
+
+  #readMessages(): void {
+    for (;;) {
+      const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
+      if (message === undefined) return;
+      this.#onMessage(message);
+    }
   }
 
   #onMessage(message: SessionMessage): void {
@@ -546,7 +549,6 @@ export class ClientConnection {
   #fail(error: SealttyError, reason: string = error.message): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    this.#failedFrozen = this.#gate.shut;
     this.#deadline.stop();
     this.#handshake.destroy();
     this.#evidence.reject(error);

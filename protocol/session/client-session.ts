@@ -198,7 +198,14 @@ export class ClientSession implements SessionChannel {
     this.#nextViewers = undefined;
     if (viewers === undefined || this.#inner.failedFrozen !== undefined) return;
     this.#viewers = viewers;
-    this.onViewers(viewers);
+    try {
+      this.onViewers(viewers);
+    } catch (cause) {
+      // The listener's mistake: this session's trouble, seen by whoever reads it, and nobody else's.
+      this.#inner.fail(
+        new SealttyError("api-misuse", "What listens for a session's viewers failed", { cause }),
+      );
+    }
   }
 
   /** Nothing is delivered or taken here from now on: the next attachment goes on. */

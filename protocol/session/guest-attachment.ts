@@ -99,7 +99,8 @@ export class GuestAttachment {
       send.write(next instanceof Uint8Array ? dataRecord(next) : gapRecord(next.lost));
       this.#connection.onWork();
     }
-    if (this.#forgotten && !this.#silent) send.endUnsent(); // of a connection that is over the ring is wiped
+    if (this.#forgotten && !this.#silent)
+      send.endUnsent(); // of a connection that is over the ring is wiped
     else send.end();
     if (!this.#silent) this.#connection.onWork();
   }

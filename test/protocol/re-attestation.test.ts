@@ -15,12 +15,13 @@ import { Gate } from "../../protocol/session/gate.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { EvidenceRequest } from "../../protocol/session/guest-evidence.ts";
 import type { MessageStream } from "../../protocol/session/message-stream.ts";
+import { ATTACH_TOO_MANY } from "../../protocol/session/session-messages.ts";
 import { dataRecord } from "../../protocol/session/session-records.ts";
 import { Stream, type StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
-import { clientOptions, testGuest } from "../support/session.ts";
+import { clientOptions, echoProcess, type FakeProcess, testGuest } from "../support/session.ts";
 
 const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
 
@@ -48,10 +49,10 @@ class Machine {
   };
 }
 
-async function open(own: Partial<ConnectOptions> = {}) {
+async function open(own: Partial<ConnectOptions> = {}, services: Partial<GuestServices> = {}) {
   const clock = fastClock(10);
   const machine = new Machine();
-  const guest = testGuest(clock, { collectEvidence: machine.collect });
+  const guest = testGuest(clock, { collectEvidence: machine.collect, ...services });
   const pipes = memoryPipes();
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const events: AttestationEvent[] = [];
@@ -140,6 +141,104 @@ test("bytes written before the freeze and still unsent do not leave either", asy
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(guest.processes[0]?.input.map((bytes) => Buffer.from(bytes).toString())).toEqual(["a"]);
   await session.close();
+});
+
+/** A program that is being started until told: the request goes out before the freeze, the answer comes in it. */
+function lateProcess() {
+  let start: () => void = () => {};
+  const startProcess = (): Promise<FakeProcess> =>
+    new Promise((resolve) => {
+      start = () => resolve(echoProcess());
+    });
+  return { startProcess, start: () => start() };
+}
+
+test.each(["channel", "session"])(
+  "frozen: a %s that the guest opens meanwhile is the user's once they went on, and never where they closed",
+  async (kind) => {
+    for (const choice of ["goes on", "closes"]) {
+      const { startProcess, start } = lateProcess();
+      const { machine, guest, session } = await open({}, { startProcess });
+      const opening =
+        kind === "channel" ? session.openChannel(LOGIN) : session.openSession({ request: LOGIN });
+      let settled = false;
+      opening.finally(() => (settled = true)).catch(() => {});
+      machine.secretKey = nodeSuite.randomBytes(32);
+      await session.reattest();
+      expect(session.frozen).toBe(true);
+      const heard = session.stats.packetsReceived;
+      start();
+      while (session.stats.packetsReceived === heard) await new Promise((resolve) => setTimeout(resolve, 1));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(settled).toBe(false);
+      if (choice === "goes on") {
+        session.goOn();
+        const channel = await opening;
+        await channel.write(utf8("on"));
+        expect(await channel.stdout.read()).toEqual(utf8("on"));
+      }
+      await session.close();
+      if (choice === "closes") await expect(opening).rejects.toThrow("closed");
+      guest.sessions.stop();
+    }
+  },
+);
+
+test("frozen: a refusal that comes meanwhile is not told before the user chose", async () => {
+  const { machine, guest, session } = await open();
+  let refuse: () => void = () => {};
+  guest.sessions.open = () =>
+    new Promise((resolve) => {
+      refuse = () => resolve({ code: ATTACH_TOO_MANY });
+    });
+  const opening = session.openSession({ request: LOGIN });
+  let settled = false;
+  opening.finally(() => (settled = true)).catch(() => {});
+  machine.secretKey = nodeSuite.randomBytes(32);
+  await session.reattest();
+  const heard = session.stats.packetsReceived;
+  refuse();
+  while (session.stats.packetsReceived === heard) await new Promise((resolve) => setTimeout(resolve, 1));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(settled).toBe(false);
+  session.goOn();
+  await expect(opening).rejects.toMatchObject({ code: "limit-exceeded" });
+  await session.close();
+});
+
+test("a listener of viewers that throws, at once or after a freeze, fails its own session and nothing else", async () => {
+  for (const frozen of [false, true]) {
+    const { machine, guest, session } = await open();
+    const one = await session.openSession({ request: LOGIN });
+    while (one.viewers === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+    one.onViewers = () => {
+      throw new Error("broken");
+    };
+    if (frozen) {
+      machine.secretKey = nodeSuite.randomBytes(32);
+      await session.reattest();
+      expect(session.frozen).toBe(true);
+    }
+    const request = {
+      client: new Uint8Array(16),
+      mode: "read-only",
+      offset: 0,
+      columns: 9,
+      rows: 9,
+    } as const;
+    const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+    guest.sessions.attach({ name: "root", method: "none" }, one.session, request, events);
+    if (frozen) {
+      const heard = session.stats.packetsReceived;
+      while (session.stats.packetsReceived === heard) await new Promise((resolve) => setTimeout(resolve, 1));
+      session.goOn();
+    }
+    await expect(one.exit).rejects.toMatchObject({ code: "api-misuse", cause: { message: "broken" } });
+    const other = await session.openChannel(LOGIN); // the connection lives
+    await other.write(utf8("on"));
+    expect(await other.stdout.read()).toEqual(utf8("on"));
+    await session.close();
+  }
 });
 
 test("frozen: no session is listed or killed", async () => {
