@@ -37,6 +37,8 @@ import {
   ATTACH_TOO_MANY,
   ATTACH_UNKNOWN,
   DETACH_ASKED,
+  DETACH_FENCED,
+  DETACH_LOST,
   KILL_OK,
 } from "../protocol/session/session-messages.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../protocol/user-auth/user-auth-message.ts";
@@ -313,6 +315,11 @@ describe("docs/protocol.md", () => {
       ATTACH_UNKNOWN,
       ATTACH_NO_SUCH_OFFSET,
     ]);
+  });
+
+  test("§8.7 has the codes of DETACHED", () => {
+    const codes = rows(section("8.7").slice(section("8.7").indexOf("| DETACHED why"))).slice(1, 4);
+    expect(codes.map(([code]) => Number(code))).toEqual([DETACH_ASKED, DETACH_FENCED, DETACH_LOST]);
   });
 
   test("§8.5 has the close codes", () => {

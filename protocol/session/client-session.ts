@@ -9,7 +9,7 @@ import type { ExitStatus, ReceiveStream } from "./api.ts";
 import type { ClientChannel } from "./client-channel.ts";
 import type { Gate } from "./gate.ts";
 import type { AttachMode, SessionChannel, SessionEnd, SessionName, Viewers } from "./session-api.ts";
-import { type AttachedPlace, DETACH_FENCED } from "./session-messages.ts";
+import { type AttachedPlace, DETACH_FENCED, DETACH_LOST } from "./session-messages.ts";
 import { type RecordPart, RecordReader } from "./session-records.ts";
 
 const PIECE = 16 * 1024;
@@ -181,7 +181,13 @@ export class ClientSession implements SessionChannel {
 
   /** The guest's DETACHED. */
   detached(why: number): void {
-    const error = new Detached(why === DETACH_FENCED ? "newer-attachment" : "request");
+    const error =
+      why === DETACH_LOST
+        ? new SealttyError(
+            "session-gone",
+            "The session ended, and the last of its output is gone: it was taken too slowly, or the session was killed meanwhile. How its program ended is not known here.",
+          )
+        : new Detached(why === DETACH_FENCED ? "newer-attachment" : "request");
     this.#over ??= error;
     this.#inner.left(error);
   }
@@ -227,7 +233,10 @@ export class ClientSession implements SessionChannel {
       const part = this.#parts.shift();
       if (part === undefined) {
         const chunk = await this.#inner.stdout.read();
-        if (chunk === undefined) return undefined;
+        if (chunk === undefined) {
+          if (this.#records.whole) return undefined;
+          throw new SealttyError("peer-misbehaved", "A session's output ends in the middle of a record");
+        }
         const { parts, heads } = this.#records.push(chunk);
         this.#inner.stdout.consumed(heads);
         this.#parts.push(...parts);

@@ -4,7 +4,7 @@ import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type { SessionAttachment } from "./guest-sessions.ts";
 import type { MessageStream } from "./message-stream.ts";
 import type { SignalName } from "./messages.ts";
-import { DETACH_ASKED, DETACH_FENCED } from "./session-messages.ts";
+import { DETACH_ASKED, DETACH_FENCED, DETACH_LOST } from "./session-messages.ts";
 import { dataRecord, gapRecord } from "./session-records.ts";
 
 /** Output waits in the session's ring, not here, above this many bytes not yet sent. */
@@ -17,7 +17,8 @@ export class GuestAttachment {
   readonly #error: Stream;
   #left = false;
   #forgotten = false; // the session ended, and what it printed is gone
-  #why = DETACH_ASKED;
+  #lost = 0; // bytes of that, which the client never gets
+  #why: number = DETACH_ASKED;
   #fed = 0; // bytes of input that the program took
   #leaveAt: number | undefined; // the client leaves once so many were
   #silent = false; // the connection is over: nothing may be sent
@@ -40,6 +41,7 @@ export class GuestAttachment {
     this.#error.send.end(); // a terminal has one output
     void this.#feedInput();
     await this.#carryOutput();
+    if (this.#lost > 0 && !this.#left) this.detach(DETACH_LOST); // with an EXIT it would look whole
     const status = this.#left ? undefined : await Promise.race([this.#attachment.exit, this.#untilLeft()]);
     this.#left = true;
     this.#wake();
@@ -70,7 +72,7 @@ export class GuestAttachment {
     if (this.#fed >= input) this.detach();
   }
 
-  detach(why: typeof DETACH_ASKED | typeof DETACH_FENCED = DETACH_ASKED): void {
+  detach(why: typeof DETACH_ASKED | typeof DETACH_FENCED | typeof DETACH_LOST = DETACH_ASKED): void {
     if (this.#left) return;
     this.#left = true;
     this.#why = why;
@@ -78,9 +80,10 @@ export class GuestAttachment {
     this.#wake();
   }
 
-  /** The client learns how the program ended. What it did not take until now it never gets. */
-  forgotten(): void {
+  /** @param lost - bytes of output that the client never gets, and is told of. */
+  forgotten(lost: number): void {
     this.#forgotten = true;
+    this.#lost = lost;
     this.#wake();
   }
 
@@ -95,13 +98,12 @@ export class GuestAttachment {
     for (;;) {
       while (send.unsent >= MAX_UNSENT && !this.#over) await this.#change();
       const next = this.#over ? undefined : await this.#attachment.read();
-      if (next === undefined || this.#over) break;
+      if (next === undefined || this.#left) break;
       send.write(next instanceof Uint8Array ? dataRecord(next) : gapRecord(next.lost));
       this.#connection.onWork();
     }
-    if (this.#forgotten && !this.#silent)
-      send.endUnsent(); // of a connection that is over the ring is wiped
-    else send.end();
+    if (this.#lost > 0 && !this.#left) send.write(gapRecord(this.#lost));
+    send.end();
     if (!this.#silent) this.#connection.onWork();
   }
 

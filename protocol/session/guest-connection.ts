@@ -445,17 +445,18 @@ export class GuestConnection {
     if (sessions === undefined) return refuse(ATTACH_NOT_ALLOWED);
     if (this.#full) return refuse(ATTACH_TOO_MANY);
     const streams = this.#openStreams(channel);
-    let over: "fenced" | "forgotten" | undefined; // while it was being answered
+    let fenced = false; // while it was being answered, as below
+    let forgotten: number | undefined; // bytes lost
     let open: GuestAttachment | undefined;
     const events: AttachmentEvents = {
       isLive: () => !this.#ending && this.#clock.now() - this.#connection.lastHeard < LIVE_WITHIN,
       fenced: () => {
-        over = "fenced";
+        fenced = true;
         this.#onFenced(open);
       },
-      forgotten: () => {
-        over = "forgotten";
-        open?.forgotten();
+      forgotten: (lost) => {
+        forgotten = lost;
+        open?.forgotten(lost);
       },
       viewersChanged: () => this.#tellViewers(channel),
     };
@@ -482,8 +483,8 @@ export class GuestConnection {
     this.#messages.send({ type: "attached", channel, code: ATTACH_OK, place: attached.place });
     this.#attachments.set(channel, attached);
     this.#tellViewers(channel);
-    if (over === "fenced") this.#onFenced(open);
-    else if (over === "forgotten") open.forgotten();
+    if (fenced) this.#onFenced(open);
+    else if (forgotten !== undefined) open.forgotten(forgotten);
     await open.run(channel, this.#messages);
     this.#channels.delete(channel);
     this.#attachments.delete(channel);

@@ -19,8 +19,8 @@ export interface AttachmentEvents {
   isLive(): boolean;
   /** A newer attachment of the same client took over. */
   fenced(): void;
-  /** The session ended and is not kept any longer: nothing more can be read. */
-  forgotten(): void;
+  /** The session ended and is not kept any longer: nothing more can be read. @param lost - bytes that never were. */
+  forgotten(lost: number): void;
   /** Who is attached, or the size, is different. */
   viewersChanged(): void;
 }

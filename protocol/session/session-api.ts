@@ -99,7 +99,10 @@ export interface SessionChannel extends Channel {
    * output before it can be read. Whoever cannot wait closes the connection.
    */
   detach(): Promise<void>;
-  /** Resolves after all output before it was delivered. Rejects where the connection ended first. */
+  /**
+   * Resolves after all output before it was delivered. Rejects where the connection ended first, and with `session-gone`
+   * where the session ended and output that this attachment had not taken yet is gone.
+   */
   readonly ended: Promise<SessionEnd>;
 }
 

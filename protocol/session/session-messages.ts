@@ -30,6 +30,8 @@ export const KILL_UNKNOWN = 1;
 
 export const DETACH_ASKED = 0;
 export const DETACH_FENCED = 1;
+/** The session ended, and output that this attachment had not taken is gone. */
+export const DETACH_LOST = 2;
 
 /** Where an attachment begins. */
 export interface AttachedPlace {

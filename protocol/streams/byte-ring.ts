@@ -38,18 +38,6 @@ export class ByteRing {
       this.#bytes = new Uint8Array(0);
   }
 
-  /** Takes back everything at and above `offset`. */
-  dropFrom(offset: number): void {
-    const from = Math.max(offset, this.#start);
-    if (from >= this.#end) return;
-    for (let at = from; at < this.#end; ) {
-      const part = this.view(at, this.#end - at);
-      part.fill(0); // what was shown, or typed
-      at += part.length;
-    }
-    this.#end = from;
-  }
-
   /** The memory is given back, too: whoever wipes may keep the ring itself. */
   wipe(): void {
     this.#bytes.fill(0);

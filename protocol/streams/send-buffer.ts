@@ -41,12 +41,6 @@ export class SendBuffer {
     this.#ended = true;
   }
 
-  /** What was never sent will not be: the stream ends behind what was. */
-  endUnsent(): void {
-    this.#ring.dropFrom(this.#sent);
-    this.end();
-  }
-
   /** The peer's credit only ever grows: an old WINDOW frame that comes late changes nothing. */
   allow(limit: number): void {
     this.#limit = Math.max(this.#limit, limit);

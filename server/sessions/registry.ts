@@ -28,8 +28,13 @@ import {
 } from "../../protocol/session/session-messages.ts";
 import { Session } from "./session.ts";
 
-/** What an ended session's last output and its exit status wait for a client that lost its connection just then. */
+/**
+ * What an ended session's last output and its exit status wait for a client that lost its connection just then; once more
+ * for as long where somebody who lives is still attached.
+ */
 const KEEP_ENDED = 10 * 60_000;
+/** But no longer: who takes nothing and only stays alive does not hold the memory for ever. */
+const KEEP_ENDED_AT_MOST = 6 * 60 * 60_000;
 
 /** Whose a session is: a key and the user name that it was used for; without a key, whoever has the secret. */
 type Owner =
@@ -104,8 +109,7 @@ export class SessionRegistry implements GuestSessions {
       log: (event) => this.#options.log(event),
       onEnded: () => {
         const ended = this.#entries.find((entry) => entry.session === session);
-        if (ended !== undefined)
-          ended.cancelForgetting = clock.after(KEEP_ENDED, () => this.#forget(session));
+        if (ended !== undefined) this.#forgetLater(ended, clock.now());
       },
     });
     this.#entries.push({ session, owner: ownerOf(suite, user, secret), cancelForgetting: () => {} });
@@ -174,10 +178,20 @@ export class SessionRegistry implements GuestSessions {
     const limit = method === "none" ? MAX_LOGIN_SESSIONS : MAX_SESSIONS;
     const alike = this.#entries.filter(({ owner }) => owner.method === method);
     if (alike.length + this.#starting[method] < limit) return true;
-    const over = alike.find(({ session }) => session.ended && session.attachmentCount === 0);
+    const over = alike.find(({ session }) => session.ended && !session.watched);
     if (over === undefined) return false;
     this.#forget(over.session);
     return true;
+  }
+
+  /** @param endedAt - of the guest's clock. */
+  #forgetLater(entry: Entry, endedAt: number): void {
+    const { clock } = this.#options;
+    entry.cancelForgetting = clock.after(KEEP_ENDED, () => {
+      const late = clock.now() - endedAt >= KEEP_ENDED_AT_MOST;
+      if (entry.session.watched && !late) this.#forgetLater(entry, endedAt);
+      else this.#forget(entry.session);
+    });
   }
 
   #forget(session: Session): void {

@@ -106,6 +106,10 @@ export class Session {
   get attachmentCount(): number {
     return this.#attachments.size;
   }
+  /** Somebody who lives is attached; once the session has ended: and has not taken all of its output yet. */
+  get watched(): boolean {
+    return [...this.#attachments].some((each) => each.live);
+  }
   /** @param client - 16 bytes. */
   hasClient(client: Uint8Array): boolean {
     return [...this.#attachments].some((each) => each.client === toHex(client));
@@ -449,8 +453,9 @@ class Attachment implements SessionAttachment {
 
   forget(): void {
     if (this.over) return;
+    const lost = this.#session.end - this.offset;
     this.leave();
-    this.events.forgotten();
+    this.events.forgotten(lost);
   }
 
   get #may(): boolean {

@@ -292,25 +292,41 @@ test("frozen: who is attached is told once, as it is when the user goes on; neve
   expect(told).toEqual([50]);
 });
 
+/** A session's channel without a guest: its stream is fed by hand. */
+function bareSession(gate = new Gate()) {
+  const windows = { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW };
+  const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
+  const connection = { onWork: () => {} } as unknown as StreamConnection;
+  const channel = new ClientChannel(1, streams, {} as MessageStream, connection, gate, () => {});
+  const name = { id: new Uint8Array(16), secret: undefined };
+  const session = new ClientSession(channel, {
+    session: name,
+    client: new Uint8Array(16),
+    mode: "read-write",
+    place: { session: name, epoch: 1, input: 0, from: 0, lost: 0, end: 0 },
+    send: streams.inOut.send,
+    gate,
+    sendDetach: () => {},
+    after: undefined,
+  });
+  return { channel, session, output: streams.inOut };
+}
+
+test("session output that ends in the middle of a record is no end", async () => {
+  const { session, output } = bareSession();
+  const record = dataRecord(utf8("whole"));
+  output.receive.push(0, concat(record, record.subarray(0, 5)), true);
+  output.onChange();
+  expect(await session.stdout.read()).toEqual(utf8("whole"));
+  expect(await session.stdout.read()).toEqual(utf8("wh"));
+  await expect(session.stdout.read()).rejects.toMatchObject({ code: "peer-misbehaved" });
+});
+
 test("frozen: session output that was taken apart before waits, and is not shown where the connection ends", async () => {
   for (const fails of [false, true]) {
     const gate = new Gate();
-    const windows = { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW };
-    const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
-    const connection = { onWork: () => {} } as unknown as StreamConnection;
-    const channel = new ClientChannel(1, streams, {} as MessageStream, connection, gate, () => {});
-    const name = { id: new Uint8Array(16), secret: undefined };
-    const session = new ClientSession(channel, {
-      session: name,
-      client: new Uint8Array(16),
-      mode: "read-write",
-      place: { session: name, epoch: 1, input: 0, from: 0, lost: 0, end: 0 },
-      send: streams.inOut.send,
-      gate,
-      sendDetach: () => {},
-      after: undefined,
-    });
-    streams.inOut.receive.push(0, concat(dataRecord(utf8("one")), dataRecord(utf8("two"))), false);
+    const { channel, session, output } = bareSession(gate);
+    output.receive.push(0, concat(dataRecord(utf8("one")), dataRecord(utf8("two"))), false);
     expect(await session.stdout.read()).toEqual(utf8("one"));
     gate.close();
     let shown = false;

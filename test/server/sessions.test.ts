@@ -14,16 +14,18 @@ import type { AttestedGuest, Guest, UserAuth } from "../../protocol/session/api.
 import { connect } from "../../protocol/session/connect.ts";
 import { GuestAttachment } from "../../protocol/session/guest-attachment.ts";
 import type { SessionAttachment } from "../../protocol/session/guest-sessions.ts";
+import { ATTACH_TOO_MANY } from "../../protocol/session/session-messages.ts";
 import type { MessageStream } from "../../protocol/session/message-stream.ts";
 import type { SessionChannel } from "../../protocol/session/session-api.ts";
 import { ByteRing } from "../../protocol/streams/byte-ring.ts";
-import { SendBuffer } from "../../protocol/streams/send-buffer.ts";
 import { Stream, type StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
 import { clientOptions, echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 
+const KEEP_ENDED = 10 * 60_000;
+const KEEP_ENDED_AT_MOST = 6 * 3_600_000;
 const SCREEN = { term: "xterm", columns: 80, rows: 24 } as const;
 const LOGIN = { kind: "login", ...SCREEN } as const;
 const SHELL = { kind: "shell", command: [], environment: {}, ...SCREEN } as const;
@@ -484,7 +486,7 @@ test("an ended session that is killed is forgotten whole: no timer, and none of 
   expect(guest.processes).toHaveLength(50);
 });
 
-test("a killed session leaves with everyone attached: a stalled viewer holds none of its output, and learns the end", async () => {
+test("a killed session leaves with everyone attached: a stalled viewer holds none of its output, and is told what it lost", async () => {
   const total = 4 * 1024 * 1024;
   const process = new FakeProcess();
   process.print(new Uint8Array(total));
@@ -499,39 +501,79 @@ test("a killed session leaves with everyone attached: a stalled viewer holds non
   expect(await first.guest.listSessions([one.session])).toMatchObject([{ running: false, viewers: 1 }]);
   expect(await first.guest.killSession(one.session)).toBe(true);
   expect(await first.guest.listSessions([one.session])).toEqual([]);
+  let lost = 0;
+  stalled.onGap = (bytes) => {
+    lost += bytes;
+  };
   const seen = await readBytes(stalled, total);
   expect(seen.length).toBeGreaterThan(0);
   expect(seen.length).toBeLessThan(1024 * 1024); // what was under way
-  expect(await stalled.ended).toEqual({ kind: "exit", status: { kind: "signalled", signal: "SIGHUP" } });
+  expect(lost).toBe(total - seen.length);
+  await expect(stalled.ended).rejects.toMatchObject({ code: "session-gone" }); // no end that looks clean
+  await expect(stalled.exit).rejects.toMatchObject({ code: "session-gone" });
   await first.guest.close();
   await second.guest.close();
 });
 
-test("an ended session's time is over: whoever is attached is told, and its output is gone", async () => {
-  const clock = new ManualClock();
-  const guest = testGuest(clock);
+test("an ended session is kept while somebody who lives is attached, and no longer; who is behind is told what is lost", async () => {
+  for (const ends of ["leaves", "dies", "stays"]) {
+    const clock = new ManualClock();
+    const guest = testGuest(clock);
+    const user = { name: "root", method: "none" } as const;
+    const lost: number[] = [];
+    let live = true;
+    const events = {
+      isLive: () => live,
+      fenced: () => {},
+      forgotten: (bytes: number) => void lost.push(bytes),
+      viewersChanged: () => {},
+    };
+    const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
+    const one = await guest.sessions.open(user, LOGIN, own, events);
+    if ("code" in one) throw new Error("not opened");
+    const listed = (): number => guest.sessions.list(user, [one.place.session]).length;
+    guest.processes[0]?.print(utf8("shown, "));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await one.read()).toEqual(utf8("shown, "));
+    guest.processes[0]?.print(utf8("not shown"));
+    guest.processes[0]?.finish({ kind: "exited", status: 0 });
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(3 * KEEP_ENDED);
+    expect(listed()).toBe(1);
+    if (ends === "leaves") one.leave();
+    if (ends === "dies") live = false;
+    clock.advance((ends === "stays" ? KEEP_ENDED_AT_MOST - 3 * KEEP_ENDED : KEEP_ENDED) - 1);
+    expect(listed()).toBe(1);
+    clock.advance(1);
+    expect(listed()).toBe(0);
+    expect(lost).toEqual(ends === "leaves" ? [] : ["not shown".length]);
+    expect(await one.read()).toBeUndefined();
+    expect(clock.timers).toBe(0);
+  }
+});
+
+test("an ended session makes room where nobody who lives is attached, and not where somebody is", async () => {
+  const guest = testGuest(new ManualClock());
   const user = { name: "root", method: "none" } as const;
-  let forgotten = 0;
+  let live = true;
+  let told = 0;
   const events = {
-    isLive: () => true,
+    isLive: () => live,
     fenced: () => {},
-    forgotten: () => {
-      forgotten++;
-    },
+    forgotten: () => void told++,
     viewersChanged: () => {},
   };
   const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
-  const one = await guest.sessions.open(user, LOGIN, own, events);
-  if ("code" in one) throw new Error("not opened");
-  guest.processes[0]?.print(utf8("secret"));
-  guest.processes[0]?.finish({ kind: "exited", status: 0 });
+  for (let i = 0; i < MAX_LOGIN_SESSIONS; i++) {
+    await guest.sessions.open(user, LOGIN, own, events);
+    guest.processes[i]?.print(utf8("not taken"));
+    guest.processes[i]?.finish({ kind: "exited", status: 0 });
+  }
   await new Promise((resolve) => setImmediate(resolve));
-  clock.advance(600_000 - 1);
-  expect(guest.sessions.list(user, [one.place.session])).toHaveLength(1);
-  clock.advance(1);
-  expect(guest.sessions.list(user, [one.place.session])).toEqual([]);
-  expect(forgotten).toBe(1);
-  expect(await one.read()).toBeUndefined();
+  expect(await guest.sessions.open(user, LOGIN, own, events)).toEqual({ code: ATTACH_TOO_MANY });
+  live = false;
+  expect(await guest.sessions.open(user, LOGIN, own, events)).toHaveProperty("place");
+  expect(told).toBe(1);
 });
 
 test("a killed session ends though the one that may type takes nothing", async () => {
@@ -709,13 +751,3 @@ function pattern(from: number, length: number): Uint8Array {
     return (at * 31 + (at >>> 8) * 7 + (at >>> 16)) & 0xff;
   });
 }
-
-test("what was never sent of a wiped buffer is given up at once: there is nothing to look for", () => {
-  const send = new SendBuffer();
-  send.allow(100);
-  send.write(utf8("x".repeat(100)));
-  send.take(10);
-  send.wipe();
-  send.endUnsent();
-  expect(send.unsent).toBe(0);
-});
