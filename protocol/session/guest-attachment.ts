@@ -34,6 +34,10 @@ export class GuestAttachment {
     this.#inOut = streams.inOut;
     this.#error = streams.error;
     streams.inOut.onChange = () => this.#wake();
+    // The first thing that a client does with the answer: it has nothing to say on this stream.
+    streams.error.onChange = () => {
+      if (streams.error.receive.ended) attachment.confirm();
+    };
   }
 
   /** Runs until the session ended, or was left; tells the client which. */

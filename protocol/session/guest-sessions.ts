@@ -38,6 +38,8 @@ export interface SessionAttachment {
   readonly place: AttachedPlace;
   readonly mode: AttachMode;
   readonly viewers: Viewers;
+  /** The client has the answer, and so the session's name. Idempotent. */
+  confirm(): void;
   /** What comes next for this client: output, or how much of it is gone. Undefined at the end. One read at a time. */
   read(): Promise<Uint8Array | { readonly lost: number } | undefined>;
   /**

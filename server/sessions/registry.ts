@@ -36,6 +36,12 @@ const KEEP_ENDED = 10 * 60_000;
 /** But no longer: who takes nothing and only stays alive does not hold the memory for ever. */
 const KEEP_ENDED_AT_MOST = 6 * 60 * 60_000;
 
+/**
+ * A session without a key belongs to whoever has its secret: one whose client never showed that the secret reached it waits
+ * no longer than this. The client may have it all the same, and lost its connection just then.
+ */
+const UNCONFIRMED_IDLE = 10 * 60_000;
+
 /** Whose a session is: a key and the user name that it was used for; without a key, whoever has the secret. */
 type Owner =
   | { readonly method: "ssh-key"; readonly key: Uint8Array; readonly user: string }
@@ -96,13 +102,15 @@ export class SessionRegistry implements GuestSessions {
     const id = suite.randomBytes(SESSION_ID_LENGTH);
     const secret = user.method === "none" ? suite.randomBytes(SESSION_SECRET_LENGTH) : undefined;
     const { columns, rows } = request;
+    const idleMs = own.idleSeconds === 0 ? limits.idleMs : Math.min(limits.idleMs, own.idleSeconds * 1000);
     const session: Session = new Session({
       id,
       title: titleOf(request),
       process,
       clock,
       ringBytes: limits.ringBytes,
-      idleMs: own.idleSeconds === 0 ? limits.idleMs : Math.min(limits.idleMs, own.idleSeconds * 1000),
+      idleMs,
+      unconfirmedIdleMs: secret === undefined ? idleMs : Math.min(idleMs, UNCONFIRMED_IDLE),
       sizing: own.sizing,
       columns,
       rows,
@@ -128,6 +136,7 @@ export class SessionRegistry implements GuestSessions {
     if (request.offset > session.end) return { code: ATTACH_NO_SUCH_OFFSET };
     if (session.attachmentCount >= MAX_VIEWERS && !session.hasClient(request.client))
       return { code: ATTACH_TOO_MANY };
+    session.confirm(); // it was named
     return session.attach({ id: session.id, secret: undefined }, user.name, request, events);
   }
 

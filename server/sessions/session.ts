@@ -44,6 +44,8 @@ export interface SessionOptions {
   readonly rows: number;
   /** Ms without any attachment after which the program is hung up. */
   readonly idleMs: number;
+  /** The same while nobody is known to have the session's name: then nobody may ever come. */
+  readonly unconfirmedIdleMs: number;
   log(event: string): void;
   onEnded(): void;
 }
@@ -74,6 +76,7 @@ export class Session {
   #columns: number;
   #rows: number;
   #active: Attachment | undefined; // typed or resized last
+  #confirmed = false; // somebody has its name
   #outputEnded = false;
   #hungUp = false;
   #typing: Typing[] = []; // the first of them is being written
@@ -172,6 +175,10 @@ export class Session {
   }
 
   // For its attachments:
+
+  confirm(): void {
+    this.#confirmed = true;
+  }
 
   viewersFor(own: Attachment): Viewers {
     return {
@@ -342,7 +349,8 @@ export class Session {
 
   #idle(): void {
     this.#stopIdling();
-    this.#cancelIdle = this.clock.after(this.#options.idleMs, () => {
+    const { idleMs, unconfirmedIdleMs } = this.#options;
+    this.#cancelIdle = this.clock.after(this.#confirmed ? idleMs : unconfirmedIdleMs, () => {
       this.#options.log("a session that nobody came back to is hung up");
       this.hangUp();
     });
@@ -392,6 +400,10 @@ class Attachment implements SessionAttachment {
   }
   get viewers(): Viewers {
     return this.#session.viewersFor(this);
+  }
+
+  confirm(): void {
+    this.#session.confirm();
   }
 
   async read(): Promise<Uint8Array | { readonly lost: number } | undefined> {

@@ -24,6 +24,7 @@ import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
 import { clientOptions, echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 
+const UNCONFIRMED_IDLE = 10 * 60_000;
 const KEEP_ENDED = 10 * 60_000;
 const KEEP_ENDED_AT_MOST = 6 * 3_600_000;
 const SCREEN = { term: "xterm", columns: 80, rows: 24 } as const;
@@ -396,6 +397,75 @@ test("idle: nobody for as long as configured, and the program is hung up; attach
   expect(guest.log).toContain("a session that nobody came back to is hung up");
 });
 
+test("without a key a session whose client never showed that it has the secret waits ten minutes, not a day", async () => {
+  const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+  const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
+  for (const how of ["never", "confirmed", "named", "with a key"]) {
+    const clock = new ManualClock();
+    const guest = testGuest(clock);
+    const user =
+      how === "with a key"
+        ? ({ name: "root", method: "ssh-key", key: new Uint8Array(32) } as const)
+        : ({ name: "root", method: "none" } as const);
+    const one = await guest.sessions.open(user, how === "with a key" ? SHELL : LOGIN, own, events);
+    if ("code" in one) throw new Error("not opened");
+    clock.advance(2 * UNCONFIRMED_IDLE); // as long as its connection lives
+    if (how === "confirmed") one.confirm();
+    one.leave();
+    if (how === "named") {
+      const request = { ...own, mode: "read-only", offset: 0, columns: 1, rows: 1 } as const;
+      const two = guest.sessions.attach(user, one.place.session, request, events);
+      if ("code" in two) throw new Error("not attached");
+      two.leave();
+    }
+    const waits = how === "never" ? UNCONFIRMED_IDLE : SESSION_LIMITS.idleMs;
+    clock.advance(waits - 1);
+    expect(guest.processes[0]?.events, how).toEqual([]);
+    clock.advance(1);
+    expect(guest.processes[0]?.events, how).toEqual(["hang up"]);
+  }
+});
+
+test("a client confirms the answer to KEEP by itself; where the host drops that answer nothing does", async () => {
+  for (const drops of [false, true]) {
+    const { guest, reach } = world();
+    const { open } = guest.sessions;
+    let confirmed = 0;
+    let left = 0;
+    guest.sessions.open = async (...own) => {
+      const opened = await open.apply(guest.sessions, own);
+      if ("code" in opened) throw new Error("refused");
+      const { leave } = opened;
+      opened.confirm = () => void confirmed++;
+      opened.leave = () => {
+        left++;
+        leave.apply(opened);
+      };
+      return opened;
+    };
+    let dropping = false;
+    let dropped = 0;
+    const first = await reach(NOBODY, (chunk, deliver, direction) => {
+      if (dropping && direction === "to-client") dropped++;
+      else deliver(chunk);
+    });
+    dropping = drops;
+    const opening = first.guest.openSession({ request: LOGIN });
+    if (drops) {
+      opening.catch(() => {});
+      await until(() => guest.processes.length === 1);
+      const before = dropped;
+      await until(() => dropped > before);
+    } else {
+      await opening;
+      await until(() => confirmed > 0);
+    }
+    await first.guest.close();
+    await until(() => left > 0);
+    expect(confirmed > 0).toBe(!drops);
+  }
+});
+
 test("limits: sessions of each kind, viewers of one, and a place again once one ended", async () => {
   const { guest, reach } = world();
   const { guest: user } = await reach();
@@ -720,6 +790,7 @@ test("no credit for input that was not counted: its client must keep it", async 
     const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
     const attachment = {
       mode: "read-write",
+      confirm: () => {},
       read: () => new Promise(() => {}),
       write: async () => taken,
       leave: () => {},
