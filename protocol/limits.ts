@@ -70,7 +70,9 @@ export const MAX_TERMINAL_SIDE = 10_000;
 export const MAX_SESSIONS = 16;
 export const MAX_LOGIN_SESSIONS = 4;
 export const MAX_VIEWERS = 8;
-/** Clients whose place in a session's input is remembered. */
+/** Of these, such as look on only: they never take the place of who may type. */
+export const MAX_READ_ONLY = 6;
+/** Clients that may type, whose place in a session's input is remembered. */
 export const MAX_SESSION_CLIENTS = 32;
 export const MAX_SESSION_TITLE = 128;
 

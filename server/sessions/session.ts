@@ -106,16 +106,14 @@ export class Session {
   get end(): number {
     return this.#ring.end;
   }
-  get attachmentCount(): number {
-    return this.#attachments.size;
-  }
   /** Somebody who lives is attached; once the session has ended: and has not taken all of its output yet. */
   get watched(): boolean {
     return [...this.#attachments].some((each) => each.live);
   }
-  /** @param client - 16 bytes. */
-  hasClient(client: Uint8Array): boolean {
-    return [...this.#attachments].some((each) => each.client === toHex(client));
+  /** How all are attached that are not this client's. @param client - 16 bytes. */
+  modesBeside(client: Uint8Array): AttachMode[] {
+    const own = toHex(client);
+    return [...this.#attachments].filter((each) => each.client !== own).map(({ mode }) => mode);
   }
 
   get summary(): SessionSummary {
@@ -150,7 +148,7 @@ export class Session {
     const place: AttachedPlace = {
       session: name,
       epoch: ++this.#epoch,
-      input: this.#inputOf(client),
+      input: request.mode === "read-only" ? this.#countOf(client) : this.#inputOf(client),
       from,
       lost: from - request.offset,
       end: this.#ring.end,
@@ -300,8 +298,13 @@ export class Session {
     return someone;
   }
 
+  #countOf(client: string): number {
+    return this.#inputs.get(client) ?? this.#firstInput;
+  }
+
+  /** Of a client that may type: who only looks on takes no place, so that no crowd of them has a typist forgotten. */
   #inputOf(client: string): number {
-    const taken = this.#inputs.get(client) ?? this.#firstInput;
+    const taken = this.#countOf(client);
     this.#inputs.delete(client); // to the end: the least recently heard makes room
     this.#inputs.set(client, taken);
     if (this.#inputs.size > MAX_SESSION_CLIENTS) {

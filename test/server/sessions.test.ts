@@ -6,6 +6,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import {
   INPUT_STREAM_WINDOW,
   MAX_LOGIN_SESSIONS,
+  MAX_READ_ONLY,
   MAX_SESSION_CLIENTS,
   MAX_VIEWERS,
   OUTPUT_STREAM_WINDOW,
@@ -429,17 +430,17 @@ test("without a key a session whose client never showed that it has the secret w
 test("a client confirms the answer to KEEP by itself; where the host drops that answer nothing does", async () => {
   for (const drops of [false, true]) {
     const { guest, reach } = world();
-    const { open } = guest.sessions;
+    const open = guest.sessions.open.bind(guest.sessions);
     let confirmed = 0;
     let left = 0;
     guest.sessions.open = async (...own) => {
-      const opened = await open.apply(guest.sessions, own);
+      const opened = await open(...own);
       if ("code" in opened) throw new Error("refused");
-      const { leave } = opened;
+      const leave = opened.leave.bind(opened);
       opened.confirm = () => void confirmed++;
       opened.leave = () => {
         left++;
-        leave.apply(opened);
+        leave();
       };
       return opened;
     };
@@ -713,18 +714,18 @@ test("a client that the guest forgot is never taken for a new one: what it kept 
   await readBytes(one, 4);
   await first.guest.close();
   const second = await reach();
-  const look = async (): Promise<void> => {
-    const looking = await second.guest.attach(attachTo(one, { mode: "read-only" }));
-    await looking.detach();
+  const come = async (mode: "read-write" | "read-only"): Promise<void> => {
+    const other = await second.guest.attach(attachTo(one, { mode }));
+    await other.detach();
   };
-  for (let i = 0; i <= MAX_SESSION_CLIENTS; i++) await look();
+  for (let i = 0; i <= MAX_SESSION_CLIENTS; i++) await come("read-write");
   const two = await second.guest.attach(attachTo(one, { after: one }));
   expect(two.inputUnsure).toBe(true);
   await two.write(utf8(", twice"));
   expect((await readBytes(two, 7)).length).toBe(7);
   await two.detach();
   // And again, with a count that began above.
-  for (let i = 0; i <= MAX_SESSION_CLIENTS; i++) await look();
+  for (let i = 0; i <= MAX_SESSION_CLIENTS; i++) await come("read-write");
   const three = await second.guest.attach(attachTo(one, { after: two }));
   expect(three.inputUnsure).toBe(true);
   await three.write(utf8("!"));
@@ -732,6 +733,35 @@ test("a client that the guest forgot is never taken for a new one: what it kept 
   const four = await second.guest.attach(attachTo(one, { after: three }));
   expect(four.inputUnsure).toBe(false); // known, and told the count that it has
   expect(concat(...(guest.processes[0]?.input ?? []))).toEqual(utf8("once, twice!"));
+  await second.guest.close();
+});
+
+test("a crowd that only looks on keeps nobody out who types: not out of a place, and not out of the counts", async () => {
+  const { guest, reach } = world();
+  const first = await reach();
+  const one = await first.guest.openSession({ request: LOGIN });
+  await one.write(utf8("kept")); // so little that no credit is told: the client keeps all of it
+  await readBytes(one, 4);
+  await first.guest.close();
+  const second = await reach(); // of a connection without a key: four channels
+  for (let i = 0; i <= MAX_SESSION_CLIENTS; i++) {
+    const looking = await second.guest.attach(attachTo(one, { mode: "read-only" }));
+    await looking.detach();
+  }
+  const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+  const look = (i: number) => {
+    const client = new Uint8Array(16).fill(i);
+    const request = { client, mode: "read-only", offset: 0, columns: 80, rows: 24 } as const;
+    return guest.sessions.attach({ name: "root", method: "none" }, one.session, request, events);
+  };
+  for (let i = 0; i < MAX_READ_ONLY; i++) expect(look(i)).toHaveProperty("place");
+  expect(look(MAX_READ_ONLY)).toEqual({ code: ATTACH_TOO_MANY });
+  expect(look(0)).toHaveProperty("place"); // its own place again
+  const two = await second.guest.attach(attachTo(one, { after: one }));
+  expect(two.inputUnsure).toBe(false);
+  await two.write(utf8(", on"));
+  expect((await readBytes(two, 4)).length).toBe(4);
+  expect(concat(...(guest.processes[0]?.input ?? []))).toEqual(utf8("kept, on"));
   await second.guest.close();
 });
 
