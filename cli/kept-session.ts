@@ -83,17 +83,29 @@ export async function openKept(
   request: TerminalRequest,
   options: KeepOptions,
   store: SessionStore,
-): Promise<SessionChannel> {
+): Promise<{ readonly channel: SessionChannel; readonly remembered: boolean }> {
   if (options.attach === undefined) {
     const channel = await guest.openSession({ request, sizing: options.sizing });
-    await store.remember(channel.session);
-    return channel;
+    return { channel, remembered: await store.remember(channel.session) };
   }
   const session = await findSession(guest, options.attach, store);
   const { columns, rows } = request;
   const channel = await guest.attach({ session, mode: options.mode, from: 0, columns, rows });
-  await store.remember(session);
-  return channel;
+  const moved = await store.remember(session); // as the newest
+  return { channel, remembered: moved || session.secret !== undefined }; // a secret came from there
+}
+
+/** What a user loses where a session could not be remembered. */
+export function notRememberedWords({ id, secret }: SessionName, store: SessionStore): string {
+  const where =
+    store.directory === undefined
+      ? "there is no home directory"
+      : `nothing can be written in ${store.directory}`;
+  const loss =
+    secret === undefined
+      ? `--attach last will not know it; its id finds it: ${shortId(id)}`
+      : "nobody can come back to it once this program ends, because its secret is kept nowhere";
+  return `sealtty: warning: this session could not be remembered (${where}): ${loss}`;
 }
 
 /** All that the guest lets this user see. */

@@ -41,6 +41,10 @@ export function gapWords(lost: number): string {
   return `sealtty: ${lost} bytes of output are gone: the session printed more than it keeps while nobody took it`;
 }
 
+/** Said once, where a session was come back to. */
+export const UNSURE_INPUT =
+  "sealtty: it is not known whether the last keys that were typed before reached the program, and they are not sent again: look before you type them anew";
+
 /** @returns the exit status. @throws SealttyError where the connection ended before the program did. */
 export async function runTerminal(
   channel: Channel,
@@ -128,6 +132,10 @@ export async function runTerminal(
     };
     const onData = (chunk: Uint8Array): void => typedBytes(old.filter(chunk));
     if (session !== undefined) {
+      if (session.inputUnsure) {
+        reporter.event("input-unsure", {});
+        reporter.say(UNSURE_INPUT);
+      }
       session.onGap = (lost) => reporter.say(gapWords(lost));
       let others = 0;
       session.onViewers = ({ viewers }) => {

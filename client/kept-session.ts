@@ -16,6 +16,9 @@ import type { TerminalPort } from "./channel-pump.ts";
 import type { PageConfig } from "./page-config.ts";
 
 const KEY = "sealtty.session";
+/** Said once, where the page came back. */
+const UNSURE_INPUT =
+  "it is not known whether the last keys that were typed before reached the program, and they are not sent again: look before you type them anew";
 /** A closed tab cannot be told from one that comes back: its program waits an hour, not the guest's day. */
 const WAIT_FOR_TAB_S = 3600;
 /** What a terminal says by itself when asked: cursor, status, attributes, modes, colours. */
@@ -103,6 +106,7 @@ export async function openOrComeBack(
   const shown = withoutOldAnswers(session, terminal);
   session.onGap = (lost) => sayGap(terminal, lost);
   if (session.lost > 0) sayGap(terminal, session.lost);
+  if (session.inputUnsure) say(terminal, UNSURE_INPUT);
   return { channel: session, terminal: shown };
 }
 
@@ -136,7 +140,11 @@ async function openNew(guest: Guest, request: TerminalRequest): Promise<SessionC
 }
 
 function sayGap(terminal: TerminalPort, lost: number): void {
-  terminal.write(utf8(`\r\n[sealtty: ${lost} bytes of output before this are gone]\r\n`), () => undefined);
+  say(terminal, `${lost} bytes of output before this are gone`);
+}
+
+function say(terminal: TerminalPort, words: string): void {
+  terminal.write(utf8(`\r\n[sealtty: ${words}]\r\n`), () => undefined);
 }
 
 /** What the terminal answers to questions in old output was said long ago, and is not typed again. */

@@ -5,7 +5,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
-import { keepOptions, openKept, SESSION_OPTIONS, shortId } from "../kept-session.ts";
+import { keepOptions, notRememberedWords, openKept, SESSION_OPTIONS, shortId } from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import { authenticate, reach } from "../reach.ts";
@@ -68,14 +68,19 @@ export async function terminalCommand(
       reporter.warnings(guest.verified.claims);
       return status;
     }
-    const store = new SessionStore(reached.policy.name, services);
-    const channel = await openKept(guest, request, keep, store);
+    const store = new SessionStore(reached.attested.context.guestStatic, services);
+    const { channel, remembered } = await openKept(guest, request, keep, store);
     const id = shortId(channel.session.id);
-    reporter.event("session", { id: toHex(channel.session.id), mode: channel.mode, lost: channel.lost });
-    reporter.say(`sealtty: session ${id}${channel.mode === "read-only" ? ", read-only" : ""}`);
-    if (channel.lost > 0) reporter.say(gapWords(channel.lost));
+    const { mode, lost } = channel;
+    reporter.event("session", { id: toHex(channel.session.id), mode, lost, remembered });
+    reporter.say(`sealtty: session ${id}${mode === "read-only" ? ", read-only" : ""}`);
+    if (!remembered) reporter.warn(notRememberedWords(channel.session, store));
+    if (lost > 0) reporter.say(gapWords(lost));
     const { detachKeys } = keep;
-    const comeBack = `come back with: sealtty connect ${guestName} --attach ${id}`;
+    const comeBack =
+      remembered || channel.session.secret === undefined
+        ? `come back with: sealtty connect ${guestName} --attach ${id}`
+        : "nobody can come back to it, because its secret could not be kept";
     let status: number;
     let exited = false;
     channel.exit.then(
@@ -92,6 +97,7 @@ export async function terminalCommand(
     } catch (error) {
       if (error instanceof SealttyError && error.code === "transport-lost")
         reporter.say(`sealtty: the session runs on in the guest; ${comeBack}`);
+      if (error instanceof SealttyError && error.code === "session-gone") await store.forget(channel.session);
       throw error;
     }
     if (exited) await store.forget(channel.session);

@@ -30,7 +30,7 @@ export const sessionsCommand: Command = {
     const reached = await reach(guestName, input, services, reporter);
     try {
       const guest = await authenticate(reached);
-      const store = new SessionStore(reached.policy.name, services);
+      const store = new SessionStore(reached.attested.context.guestStatic, services);
       const victim = input.text("kill");
       if (victim === undefined) {
         const sessions = await listSessions(guest, store);

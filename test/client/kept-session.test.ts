@@ -32,7 +32,7 @@ function world(kept = true) {
   const guest = testGuest(nodeClock, kept ? services : { ...services, sessions: undefined });
   const storage = memoryStorage();
   /** One load of the page. */
-  const load = async (config = CONFIG) => {
+  const load = async (config = CONFIG, unsure = false) => {
     const pipes = memoryPipes();
     void guest.endpoint.servePipe(pipes.guest).catch(() => {});
     const attested = await connect(clientOptions(nodeClock, async () => pipes.client));
@@ -46,6 +46,9 @@ function world(kept = true) {
             sign: async () => utf8("signed"),
           },
     );
+    const attach = user.attach.bind(user);
+    user.attach = async (request) =>
+      Object.defineProperty(await attach(request), "inputUnsure", { value: unsure });
     const store = new KeptStore(() => storage);
     let type: (bytes: Uint8Array) => void = () => {};
     let shown = "";
@@ -89,6 +92,7 @@ function world(kept = true) {
         while (!shown.includes(text)) await new Promise((resolve) => setTimeout(resolve, 5));
       },
       viewers: () => attached,
+      shown: () => shown,
     };
   };
   const typed = () => Buffer.concat(guest.processes[0]?.input ?? []).toString("latin1");
@@ -120,6 +124,20 @@ test("a reload comes back to the same program and all of its output; old questio
   const third = await load();
   expect(guest.processes).toHaveLength(2);
   await third.user.close();
+});
+
+test("whether the last keys counted is not known: said in plain words where the page came back, once", async () => {
+  const { load } = world();
+  const first = await load();
+  first.type("abc");
+  await first.shows("abc");
+  await first.user.close();
+  for (const unsure of [false, true]) {
+    const page = await load(CONFIG, unsure);
+    await page.shows("abc");
+    expect(page.shown().split("it is not known whether the last keys")).toHaveLength(unsure ? 2 : 1);
+    await page.user.close();
+  }
 });
 
 test("a session that is gone gives way to a new one; another guest's or user's is never asked for", async () => {
