@@ -9,7 +9,7 @@ import { parseDetachKeys } from "../../cli/kept-session.ts";
 import { run } from "../../cli/program.ts";
 import { ReplayAnswers } from "../../cli/replay-answers.ts";
 import { SessionStore } from "../../cli/session-store.ts";
-import { fromHex, utf8 } from "../../protocol/bytes.ts";
+import { fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
@@ -379,7 +379,12 @@ describe("small parts", () => {
 
     test("the oldest of all guests go, above 256", async () => {
       const { store, state, folder } = made();
-      for (let n = 0; n < 250; n++) await store.remember({ id: idOf(n), secret: undefined });
+      await store.remember({ id: idOf(0), secret: undefined });
+      const [first = ""] = readdirSync(folder);
+      for (let n = 1; n < 250; n++) {
+        const name = first.replace(/[0-9a-f]{32}\.json$/, `${toHex(idOf(n))}.json`);
+        writeFileSync(path.join(folder, name), `{"version":1,"at":${1000 + n},"secret":null}`);
+      }
       const other = made(2, state).store;
       for (let n = 0; n < 10; n++) await other.remember({ id: idOf(n), secret: undefined });
       expect(readdirSync(folder)).toHaveLength(256);
