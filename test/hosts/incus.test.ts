@@ -91,6 +91,7 @@ describe("stand-in of Incus", () => {
           await reconnected(pipes);
           await echo();
         },
+        halfway: async () => host.sayEnd(),
       });
       expect(soundness(result, guest)).toEqual(SOUND);
       // Each detachment put ESC c into the guest's stream.

@@ -82,6 +82,7 @@ describe("the real websockify", () => {
         await reconnected(pipes);
         await echo();
       },
+      halfway: async () => proxy.cut(),
     });
     expect(soundness(result, guest)).toEqual(SOUND);
     expect(proxy.connections()).toBeGreaterThan(1);
@@ -109,6 +110,7 @@ describe("the real websockify", () => {
         await reconnected(pipes);
         await echo();
       },
+      halfway: async () => proxy.cut(),
     });
     expect(soundness(result, guest)).toEqual(SOUND);
     expect(api.given).toBeGreaterThan(1);

@@ -38,7 +38,7 @@ const seed = testSeed();
 
 async function proxmox(
   serve: ConstructorParameters<typeof ProxmoxStandIn>[1],
-  own: { old?: boolean; clock?: Clock } = {},
+  own: { old?: boolean; clock?: Clock; buffer?: number } = {},
 ): Promise<ProxmoxStandIn> {
   const host = new ProxmoxStandIn(
     {
@@ -87,10 +87,26 @@ describe("stand-in of Proxmox VE", () => {
         await reconnected(pipes);
         await echo();
       },
+      halfway: async () => host.attached?.cut(),
     });
     expect(soundness(result, guest)).toEqual(SOUND);
     expect(result.pipes).toBeGreaterThan(1);
     expect(result.noise.toString("latin1")).not.toContain("starting serial terminal");
+    await guest.endpoint.stop();
+  });
+
+  test("termproxy that loses its place in a burst, again and again: all arrives all the same", async () => {
+    const guest = hostTestGuest();
+    // Its buffer made smaller, so that heads are cut often: with 4 KiB it is once in some 500 KiB.
+    const host = await proxmox((pipe) => guest.endpoint.servePipe(pipe), { buffer: 256 });
+    const result = await wholeSession({
+      name: "Proxmox's termproxy, losing messages (stand-in)",
+      guest,
+      encoding: "armour",
+      dial: () => dial(parseAddress(addressOf(host)), withToken(), nodeClock),
+    });
+    expect(soundness(result, guest)).toEqual(SOUND);
+    expect(host.lostHeads).toBeGreaterThan(0);
     await guest.endpoint.stop();
   });
 
@@ -205,6 +221,21 @@ describe("stand-in of Proxmox VE", () => {
     expect((await guest.until(5)).toString()).toBe("hello");
     await pipe.close();
     await reading;
+  });
+
+  test("a certificate nobody trusts is refused, whatever an environment variable of Node's says", async () => {
+    const host = await proxmox(new PlainGuest().serve);
+    const before = process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
+    process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0";
+    try {
+      await expect(
+        dial(parseAddress(addressOf(host)), { SEALTTY_PROXMOX_TOKEN: TOKEN }, nodeClock),
+      ).rejects.toMatchObject({ code: "transport-lost", message: expect.stringContaining("_CA_FILE") });
+    } finally {
+      if (before === undefined) delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
+      else process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = before;
+    }
+    expect(host.asked.length).toBe(0); // the token was not even sent
   });
 
   test("nothing of the credentials reaches the guest or its pipe", async () => {

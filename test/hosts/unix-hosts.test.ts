@@ -64,11 +64,12 @@ describe("stand-in of Cloud Hypervisor's serial socket", () => {
           await reconnected(pipes);
           await echo();
         },
+        halfway: () => naiveClient(file),
       });
       expect(soundness(result, guest)).toEqual(SOUND);
       expect(result.pipes).toBeGreaterThan(1);
       expect(result.phases).toContain("reconnecting");
-      expect(host.clients).toBeGreaterThan(2);
+      expect(host.clients).toBeGreaterThanOrEqual(5); // two intruders, and ours after each of them
       await guest.endpoint.stop();
     },
   );
@@ -148,6 +149,7 @@ describe("stand-in of Firecracker's and Cloud Hypervisor's vsock", () => {
         await reconnected(pipes);
         await echo();
       },
+      halfway: async () => host.reset(),
     });
     expect(soundness(result, guest)).toEqual(SOUND);
     expect(host.connections).toBeGreaterThan(1);
@@ -184,6 +186,7 @@ describe("stand-in of Firecracker's and Cloud Hypervisor's vsock", () => {
           const open = async (bytes: Uint8Array) => {
             const { client, guest } = memoryPipes();
             const opened = openHybridVsock(client, 5, "a test", nodeClock);
+            opened.catch(() => undefined); // looked at below, when all was said
             for (let at = 0; at < bytes.length; at += cut) await guest.send(bytes.subarray(at, at + cut));
             void guest.close();
             return opened;

@@ -27,6 +27,8 @@ export interface ProxmoxSettings {
   readonly password: string;
   /** Hosts from before tokens were taken at termproxy: their check of the ticket wants a plain user's name. */
   readonly old?: boolean;
+  /** Of termproxy, in bytes; default 4096, as it is. */
+  readonly buffer?: number;
 }
 
 interface Terminal {
@@ -46,11 +48,18 @@ export class ProxmoxStandIn extends WebHost {
   #nextPort = 5900;
   attached: Termproxy | undefined;
   pings = 0;
+  /** Heads of data messages that were read, and those that were cut in two and lost with what they stood for. */
+  heads = 0;
+  lostHeads = 0;
 
   constructor(settings: ProxmoxSettings, serve: (pipe: Pipe) => Promise<unknown>) {
     super(settings.tls);
     this.#settings = settings;
     this.device = new StandInDevice(serve);
+  }
+
+  get buffer(): number {
+    return this.#settings.buffer ?? BUFFER;
   }
 
   get clock(): Clock {
@@ -225,24 +234,27 @@ export class Termproxy {
     if (this.#draining) return;
     this.#draining = true;
     for (;;) {
-      while (this.#network.length > 0 && this.#buffer.length < BUFFER) {
+      while (this.#network.length > 0 && this.#buffer.length < this.#host.buffer) {
         const next = this.#network[0] as Buffer;
-        const room = BUFFER - this.#buffer.length;
+        const room = this.#host.buffer - this.#buffer.length;
         this.#buffer = Buffer.concat([this.#buffer, next.subarray(0, room)]);
         if (next.length > room) this.#network[0] = next.subarray(room);
         else this.#network.shift();
       }
-      if (this.#remaining === 0) this.#remaining = this.#head() ?? 0;
-      if (this.#remaining === 0) {
-        if (this.#network.length === 0) break;
-        continue;
+      // Until the buffer is empty, without reading more: so its end may lie anywhere in a message.
+      while (this.#buffer.length > 0) {
+        if (!this.#cooked && !this.#attached) break; // socat waits for QEMU; the pty is full
+        if (this.#remaining === 0) {
+          const length = this.#head();
+          if (length === undefined) break;
+          this.#remaining = length;
+        }
+        const data = this.#buffer.subarray(0, Math.min(this.#remaining, PTY_ROOM));
+        this.#buffer = this.#buffer.subarray(data.length);
+        this.#remaining -= data.length;
+        if (data.length > 0) await this.#pty(data);
       }
-      const data = this.#buffer.subarray(0, Math.min(this.#remaining, PTY_ROOM));
-      if (data.length === 0) break;
-      if (!this.#cooked && !this.#attached) break; // socat waits for QEMU; the pty is full
-      this.#buffer = this.#buffer.subarray(data.length);
-      this.#remaining -= data.length;
-      await this.#pty(data);
+      if (this.#network.length === 0 || (!this.#cooked && !this.#attached)) break;
     }
     this.#draining = false;
   }
@@ -265,7 +277,11 @@ export class Termproxy {
       if (type === 0) {
         this.#buffer = this.#buffer.subarray(2);
         const length = this.#number();
-        if (length !== undefined) return length;
+        if (length !== undefined) {
+          this.#host.heads++;
+          return length;
+        }
+        this.#host.lostHeads++;
       } else if (type === 1) {
         this.#buffer = this.#buffer.subarray(2);
         if (this.#number() !== undefined) this.#number();

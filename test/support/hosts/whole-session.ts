@@ -32,7 +32,7 @@ class DigestProcess extends FakeProcess {
   }
 }
 
-/** A simulated guest that lets any key in; its first program echoes, its second one digests. */
+/** A simulated guest that lets any key in; its first program echoes, the others digest. */
 export function hostTestGuest(
   clock: Clock = nodeClock,
   bulk = BULK,
@@ -40,7 +40,7 @@ export function hostTestGuest(
   const printed = seeded(11).bytes(bulk);
   let programs = 0;
   const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true }, () =>
-    programs++ % 2 === 0 ? echoProcess() : new DigestProcess(printed),
+    programs++ === 0 ? echoProcess() : new DigestProcess(printed),
   );
   return { ...guest, printed };
 }
@@ -54,6 +54,8 @@ export interface SessionCase {
   readonly encoding?: "auto" | "binary" | "armour";
   /** Once the session stands and echoes: what the host does. The session has to outlive it. */
   midway?(session: MidSession): Promise<void>;
+  /** In a second transfer, with half of the input given and some of it arrived: what the host does then. */
+  readonly halfway?: () => Promise<unknown>;
 }
 
 export interface MidSession {
@@ -69,10 +71,18 @@ export interface SessionResult {
   readonly phases: readonly string[];
   readonly noise: Buffer;
   readonly pipes: number;
+  readonly transfers: readonly Transfer[];
+}
+
+interface Transfer {
+  /** SHA-256, as the guest computed it of its input, and of what was sent. */
   readonly guestDigest: string;
   readonly sentDigest: string;
+  /** SHA-256 of the output. */
   readonly printedDigest: string;
   readonly status: unknown;
+  readonly inMs: number;
+  readonly outMs: number;
 }
 
 /** @throws what broke. What was sent and what arrived is in the result, for the test to compare. */
@@ -117,29 +127,57 @@ export async function wholeSession(session: SessionCase): Promise<SessionResult>
         }
       },
     });
-    const channel = await guest.openChannel({ kind: "exec", command: ["digest"], environment: {} });
-    const sent = seeded(12).bytes(session.guest.printed.length);
-    const reading = readAll(channel);
-    const start = performance.now();
-    for (let at = 0; at < sent.length; at += 8000) await channel.write(sent.subarray(at, at + 8000));
-    channel.end();
-    const { first, rest, firstAt } = await reading;
-    const end = performance.now();
-    const status = await channel.exit;
-    if (sent.length >= BULK)
-      tell(session.name, times, sent.length, firstAt - start, rest.length, end - firstAt);
-    return {
-      phases,
-      noise: Buffer.concat(noise),
-      pipes: guest.stats.pipes,
-      guestDigest: first,
-      sentDigest: digestOf(sent),
-      printedDigest: digestOf(rest),
-      status,
-    };
+    const first = await transfer(guest, session);
+    const { halfway } = session;
+    const transfers = halfway === undefined ? [first] : [first, await transfer(guest, session, halfway)];
+    if (session.guest.printed.length >= BULK) tell(session.name, times, first);
+    return { phases, noise: Buffer.concat(noise), pipes: guest.stats.pipes, transfers };
   } finally {
     await attested.close();
   }
+}
+
+/** As many bytes in as out. */
+async function transfer(
+  guest: Guest,
+  session: SessionCase,
+  halfway?: () => Promise<unknown>,
+): Promise<Transfer> {
+  const channel = await guest.openChannel({ kind: "exec", command: ["digest"], environment: {} });
+  const sent = seeded(12).bytes(session.guest.printed.length);
+  const reading = readAll(channel);
+  const start = performance.now();
+  const half = Math.floor(sent.length / 2);
+  await writeAll(channel, sent.subarray(0, half));
+  if (halfway !== undefined) {
+    await inputTaken(session.guest, half / 4);
+    await halfway();
+  }
+  await writeAll(channel, sent.subarray(half));
+  channel.end();
+  const { first, rest, firstAt } = await reading;
+  return {
+    guestDigest: first,
+    sentDigest: digestOf(sent),
+    printedDigest: digestOf(rest),
+    inMs: firstAt - start,
+    outMs: performance.now() - firstAt,
+    status: await channel.exit,
+  };
+}
+
+/** Resolves once the newest program has been given this many bytes. */
+async function inputTaken({ processes }: TestGuest, bytes: number): Promise<void> {
+  const process = processes.at(-1) as FakeProcess;
+  while (process.input.reduce((sum, part) => sum + part.length, 0) < bytes) {
+    await new Promise<void>((resolve) => {
+      process.onInput = () => resolve();
+    });
+  }
+}
+
+async function writeAll(channel: Channel, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; at += 8000) await channel.write(bytes.subarray(at, at + 8000));
 }
 
 async function echoOne(channel: Channel): Promise<void> {
@@ -164,25 +202,27 @@ async function readAll(channel: Channel): Promise<{ first: string; rest: Buffer;
 }
 
 /** Figures for docs/hosts.md, on this machine, whatever else it was doing. */
-function tell(name: string, times: number[], up: number, upMs: number, down: number, downMs: number): void {
-  const sorted = times.toSorted((a, b) => a - b);
-  const median = sorted[Math.floor(sorted.length / 2)] as number;
-  const rate = (bytes: number, ms: number) => `${(bytes / 1000 / ms).toFixed(1)} MB/s`;
+function tell(name: string, echoes: readonly number[], { inMs, outMs }: Transfer): void {
+  const median = echoes.toSorted((a, b) => a - b)[Math.floor(echoes.length / 2)] as number;
+  const rate = (ms: number) => `${(BULK / 1000 / ms).toFixed(1)} MB/s`;
   process.stdout.write(
-    `speed of ${name}: echo ${median.toFixed(1)} ms, in ${rate(up, upMs)}, out ${rate(down, downMs)}\n`,
+    `speed of ${name}: echo ${median.toFixed(1)} ms, in ${rate(inMs)}, out ${rate(outMs)}\n`,
   );
 }
 
-/** What every whole session must have come to. */
+/** What every whole session must have come to, in each of its transfers. */
 export function soundness(
-  result: SessionResult,
-  guest: ReturnType<typeof hostTestGuest>,
+  { transfers }: SessionResult,
+  { printed }: ReturnType<typeof hostTestGuest>,
 ): Record<string, boolean> {
+  const every = (holds: (each: Transfer) => boolean): boolean =>
+    transfers.length > 0 && transfers.every(holds);
   return {
-    "the guest got what was sent": result.guestDigest === result.sentDigest,
-    "the client got what was printed": result.printedDigest === digestOf(guest.printed),
-    "the exit status came through":
-      JSON.stringify(result.status) === JSON.stringify({ kind: "exited", status: 7 }),
+    "the guest got what was sent": every((each) => each.guestDigest === each.sentDigest),
+    "the client got what was printed": every((each) => each.printedDigest === digestOf(printed)),
+    "the exit status came through": every(
+      (each) => JSON.stringify(each.status) === '{"kind":"exited","status":7}',
+    ),
   };
 }
 
