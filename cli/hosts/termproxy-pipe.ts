@@ -12,7 +12,7 @@ export const PING_MS = 30_000;
 /** Without a banner, or with another one, we speak all the same after this time. */
 export const BANNER_WAIT_MS = 2000;
 /** From the banner until socat made the pty raw: a byte 0x03 before that would end the terminal. */
-export const SETTLE_MS = 300;
+export const SETTLE_MS = 500;
 const MAX_BANNER = 128;
 const BANNER = utf8("starting serial terminal on interface serial");
 const PING = utf8("2");

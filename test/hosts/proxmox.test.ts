@@ -7,7 +7,7 @@ import * as fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { parseAddress } from "../../cli/address.ts";
 import { dial } from "../../cli/dial.ts";
-import { bannerLength, openTermproxy, PING_MS } from "../../cli/hosts/termproxy-pipe.ts";
+import { bannerLength, openTermproxy, PING_MS, SETTLE_MS } from "../../cli/hosts/termproxy-pipe.ts";
 import { nodeClock } from "../../node/clock.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { ManualClock } from "../support/clocks.ts";
@@ -38,7 +38,7 @@ const seed = testSeed();
 
 async function proxmox(
   serve: ConstructorParameters<typeof ProxmoxStandIn>[1],
-  own: { old?: boolean; clock?: Clock; buffer?: number } = {},
+  own: { old?: boolean; clock?: Clock; buffer?: number; cooked?: number } = {},
 ): Promise<ProxmoxStandIn> {
   const host = new ProxmoxStandIn(
     {
@@ -107,6 +107,21 @@ describe("stand-in of Proxmox VE", () => {
     });
     expect(soundness(result, guest)).toEqual(SOUND);
     expect(host.lostHeads).toBeGreaterThan(0);
+    await guest.endpoint.stop();
+  });
+
+  test("a pty that becomes raw later than we wait eats the beginning of each pipe, a whole flight among it", async () => {
+    const guest = hostTestGuest();
+    const host = await proxmox((pipe) => guest.endpoint.servePipe(pipe), { cooked: SETTLE_MS + 300 });
+    const result = await wholeSession({
+      name: "Proxmox's termproxy, slow to become raw (stand-in)",
+      guest,
+      encoding: "armour",
+      dial: () => dial(parseAddress(addressOf(host)), withToken(), nodeClock),
+      halfway: async () => host.attached?.cut(),
+    });
+    expect(soundness(result, guest)).toEqual(SOUND);
+    expect(result.pipes).toBe(2);
     await guest.endpoint.stop();
   });
 
@@ -281,7 +296,7 @@ describe("openTermproxy()", () => {
     await host.send(Buffer.from("starting serial terminal on inter"));
     await host.send(Buffer.from("face serial0 (press Ctrl+O to exit)\r\nlogin: "));
     await turns();
-    clock.advance(299);
+    clock.advance(SETTLE_MS - 1);
     await turns();
     expect(sent.length).toBe(1);
     clock.advance(1);

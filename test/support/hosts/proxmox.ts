@@ -29,6 +29,8 @@ export interface ProxmoxSettings {
   readonly old?: boolean;
   /** Of termproxy, in bytes; default 4096, as it is. */
   readonly buffer?: number;
+  /** How long the pty stays cooked, ms. */
+  readonly cooked?: number;
 }
 
 interface Terminal {
@@ -56,6 +58,10 @@ export class ProxmoxStandIn extends WebHost {
     super(settings.tls);
     this.#settings = settings;
     this.device = new StandInDevice(serve);
+  }
+
+  get cooked(): number {
+    return this.#settings.cooked ?? COOKED_MS;
   }
 
   get buffer(): number {
@@ -216,7 +222,7 @@ export class Termproxy {
     setTimeout(() => {
       this.#cooked = false; // socat made it raw, and connects to QEMU's socket
       if (this.#socket.readyState === this.#socket.OPEN) this.#host.attach(this);
-    }, COOKED_MS);
+    }, this.#host.cooked);
   }
 
   #notIdle(): void {
