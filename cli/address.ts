@@ -9,10 +9,29 @@ export type GuestAddress =
   | { readonly kind: "web-socket"; readonly text: string; readonly url: string; readonly secure: boolean }
   | { readonly kind: "tcp"; readonly text: string; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly text: string; readonly path: string }
-  | { readonly kind: "tty"; readonly text: string; readonly path: string };
+  | { readonly kind: "tty"; readonly text: string; readonly path: string }
+  | { readonly kind: "vsock"; readonly text: string; readonly path: string; readonly port: number }
+  | {
+      readonly kind: "proxmox";
+      readonly text: string;
+      /** HOST:PORT, for a URL. */
+      readonly authority: string;
+      readonly node: string;
+      readonly vmid: number;
+      readonly serial: string;
+    }
+  | { readonly kind: "kubevirt"; readonly text: string; readonly namespace: string; readonly name: string }
+  /** `url`: the serial proxy's, without its token; else `server`, whose console Nova's API opens. */
+  | { readonly kind: "nova"; readonly text: string; readonly url: string; readonly server?: undefined }
+  | { readonly kind: "nova"; readonly text: string; readonly url?: undefined; readonly server: string }
+  | { readonly kind: "incus"; readonly text: string; readonly project: string; readonly instance: string };
 
-const FORMS = "ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH";
-const LATER = ["vnc+ws:", "vnc+wss:", "vnc+tcp:", "vnc+unix:", "vnc:", "kubevirt:", "proxmox:", "nova:"];
+const FORMS =
+  "ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT  and, in docs/hosts.md, proxmox:  kubevirt:  nova:  incus:";
+const LATER = ["vnc+ws:", "vnc+wss:", "vnc+tcp:", "vnc+unix:", "vnc:"];
+const PROXMOX_PORT = 8006;
+/** All ones is "any port". */
+const MAX_VSOCK_PORT = 2 ** 32 - 2;
 
 /** @throws SealttyError `bad-config` with the forms that work. */
 export function parseAddress(text: string): GuestAddress {
@@ -30,6 +49,11 @@ export function parseAddress(text: string): GuestAddress {
     if (!path.startsWith("/")) throw refused(text, "must name a device by its full path");
     return { kind: "tty", text, path };
   }
+  if (text.startsWith("vsock+unix:")) return parseVsock(text);
+  if (text.startsWith("proxmox:")) return parseProxmox(text);
+  if (text.startsWith("kubevirt:")) return parseKubevirt(text);
+  if (text.startsWith("nova:")) return parseNova(text);
+  if (text.startsWith("incus:")) return parseIncus(text);
   const later = LATER.find((scheme) => text.toLowerCase().startsWith(scheme));
   if (later !== undefined) throw refused(text, `is not in this version ("${later}" addresses come later)`);
   throw refused(text, "is no guest address");
@@ -56,6 +80,63 @@ function parseTcp(text: string): GuestAddress {
   if (host === undefined) throw refused(text, "is not tcp:HOST:PORT (an IPv6 address goes in brackets)");
   if (port < 1 || port > 65535) throw refused(text, "names a port outside 1 to 65535");
   return { kind: "tcp", text, host, port };
+}
+
+function parseVsock(text: string): GuestAddress {
+  const match = /^vsock\+unix:(.+):([0-9]{1,10})$/.exec(text);
+  const path = match?.[1];
+  const port = Number(match?.[2]);
+  if (path === undefined) throw refused(text, "is not vsock+unix:PATH:PORT");
+  if (port > MAX_VSOCK_PORT) throw refused(text, `names a vsock port above ${MAX_VSOCK_PORT}`);
+  return { kind: "vsock", text, path, port };
+}
+
+function parseProxmox(text: string): GuestAddress {
+  const match =
+    /^proxmox:(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::([0-9]{1,5}))?\/([A-Za-z0-9](?:[A-Za-z0-9-]{0,62}))\/([1-9][0-9]{2,8})(?:\/(serial[0-3]))?$/.exec(
+      text,
+    );
+  const [, host, port = String(PROXMOX_PORT), node, vmid, serial = "serial0"] = match ?? [];
+  if (host === undefined || node === undefined) {
+    throw refused(text, "is not proxmox:HOST/NODE/NUMBER (or HOST:PORT, and /serial1 behind it)");
+  }
+  if (Number(port) < 1 || Number(port) > 65535) throw refused(text, "names a port outside 1 to 65535");
+  return { kind: "proxmox", text, authority: `${host}:${Number(port)}`, node, vmid: Number(vmid), serial };
+}
+
+function parseKubevirt(text: string): GuestAddress {
+  const match =
+    /^kubevirt:([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)$/.exec(text);
+  const [, namespace, name] = match ?? [];
+  if (namespace === undefined || name === undefined || name.includes("..")) {
+    throw refused(text, "is not kubevirt:NAMESPACE/NAME");
+  }
+  return { kind: "kubevirt", text, namespace, name };
+}
+
+function parseNova(text: string): GuestAddress {
+  const target = text.slice("nova:".length);
+  if (/^[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}$/.test(target)) {
+    return { kind: "nova", text, server: target };
+  }
+  if (!/^wss?:\/\//i.test(target)) throw refused(text, "is neither nova:SERVER-ID nor nova:wss://HOST:PORT/");
+  const address = parseWebSocket(target);
+  if (address.kind !== "web-socket" || new URL(address.url).search !== "") {
+    throw refused(
+      text.replace(/\?.*$/s, "?…"), // once more is once too often
+      "holds a token or query, which other users of this machine can see; see docs/hosts.md",
+    );
+  }
+  return { kind: "nova", text, url: address.url };
+}
+
+function parseIncus(text: string): GuestAddress {
+  const match = /^incus:(?:([A-Za-z0-9][\w.-]{0,62})\/)?([A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)$/.exec(
+    text,
+  );
+  const [, project = "default", instance] = match ?? [];
+  if (instance === undefined) throw refused(text, "is not incus:INSTANCE or incus:PROJECT/INSTANCE");
+  return { kind: "incus", text, project, instance };
 }
 
 function refused(text: string, problem: string): SealttyError {

@@ -3,12 +3,22 @@
 import { connectTcp } from "../node/tcp-pipe.ts";
 import { connectUnixSocket } from "../node/unix-socket-pipe.ts";
 import { connectWebSocket } from "../node/web-socket-pipe.ts";
+import type { Clock } from "../protocol/clock.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import type { GuestAddress } from "./address.ts";
+import { connectHybridVsock } from "./hosts/hybrid-vsock.ts";
+import { dialIncus } from "./hosts/incus.ts";
+import { dialKubevirt } from "./hosts/kubevirt.ts";
+import { dialNova } from "./hosts/nova.ts";
+import { dialProxmox } from "./hosts/proxmox.ts";
+import type { Environment } from "./hosts/settings.ts";
 import { openTty } from "./tty-pipe.ts";
 
-/** @throws SealttyError `transport-lost` or `device-unavailable`. */
-export function dial(address: GuestAddress): Promise<Pipe> {
+/**
+ * @param environment - holds, or names the files of, what a host's API wants to know (docs/hosts.md).
+ * @throws SealttyError `transport-lost`, `device-unavailable` or `bad-config`.
+ */
+export function dial(address: GuestAddress, environment: Environment, clock: Clock): Promise<Pipe> {
   switch (address.kind) {
     case "web-socket":
       return connectWebSocket(address.url);
@@ -18,5 +28,15 @@ export function dial(address: GuestAddress): Promise<Pipe> {
       return connectUnixSocket(address.path);
     case "tty":
       return openTty(address.path);
+    case "vsock":
+      return connectHybridVsock(address.path, address.port, clock);
+    case "proxmox":
+      return dialProxmox(address, environment, clock);
+    case "kubevirt":
+      return dialKubevirt(address, environment);
+    case "nova":
+      return dialNova(address, environment);
+    case "incus":
+      return dialIncus(address, environment);
   }
 }

@@ -12,7 +12,8 @@ export function overview(commands: readonly Command[]): string {
 ${columns(rows)}
   sealtty help COMMAND
 
-GUEST is an address: ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH
+GUEST is an address: ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT
+  proxmox:HOST/NODE/NUMBER  kubevirt:NAMESPACE/NAME  nova:SERVER-ID  incus:INSTANCE   (docs/hosts.md)
 Exit status of connect and exec: the remote command's own; 255 for anything of sealtty's, with its code on stderr.
 open: 0 when told to end, 255 for errors. inspect: 0 good, 1 refused, 2 usage, 255 no connection.
 verify, policy, instance: 0 good, 1 refused, 2 usage. measure: 0 good, 2 usage, or files that do not fit.

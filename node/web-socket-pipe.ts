@@ -1,6 +1,7 @@
 // A web socket as a Pipe, client side: QEMU's `websocket=on` chardev, a relay, KubeVirt, Proxmox.
 
 import type { IncomingMessage } from "node:http";
+import net from "node:net";
 import { WebSocket } from "ws";
 import type { ClientOptions, RawData } from "ws";
 import { SealttyError } from "../protocol/errors.ts";
@@ -31,6 +32,15 @@ export interface WebSocketPipeOptions {
   readonly ca?: string | Buffer;
   /** Name to expect in the certificate where it is not the address's. */
   readonly tlsServerName?: string;
+  /** PEM: what the client shows for itself. */
+  readonly certificate?: string;
+  readonly privateKey?: string;
+  /** A unix socket to connect to in place of the address's host and port. */
+  readonly socketPath?: string;
+  /** Text is the peer's way to say that the stream is over, as with Incus; else it is an error. */
+  readonly textEnds?: boolean;
+  /** What to look at when the server refuses with this HTTP status. */
+  readonly adviceByStatus?: Readonly<Record<number, string>>;
 }
 
 /** @throws SealttyError `transport-lost`, or `api-misuse` where `url` is not a ws: or wss: address. */
@@ -44,10 +54,17 @@ export async function connectWebSocket(
     maxPayload: MAX_MESSAGE,
     handshakeTimeout: timeout,
     followRedirects: false,
+    rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
     ...(options.headers === undefined ? {} : { headers: { ...options.headers } }),
     ...(options.ca === undefined ? {} : { ca: options.ca }),
     ...(options.tlsServerName === undefined ? {} : { servername: options.tlsServerName }),
+    ...(options.certificate === undefined ? {} : { cert: options.certificate }),
+    ...(options.privateKey === undefined ? {} : { key: options.privateKey }),
   };
+  const { socketPath } = options;
+  if (socketPath !== undefined) {
+    socketOptions.createConnection = () => net.connect({ path: socketPath });
+  }
   let socket: WebSocket;
   try {
     socket = new WebSocket(url, [...(options.protocols ?? ["binary"])], socketOptions);
@@ -57,7 +74,7 @@ export async function connectWebSocket(
   const shown = JSON.stringify(withoutQuery(url));
   socket.once("upgrade", (response: IncomingMessage) => response.socket.setNoDelay(true));
   // Made before the connection opens: what the peer sends with its first packet is already data.
-  const pipe = new WebSocketPipe(socket, shown);
+  const pipe = new WebSocketPipe(socket, shown, options.textEnds ?? false);
   await new Promise<void>((resolve, reject) => {
     const refuse = (why: string, next: string, cause?: unknown) =>
       reject(
@@ -69,9 +86,10 @@ export async function connectWebSocket(
     socket.once("unexpected-response", (request, response) => {
       request.destroy();
       const next =
-        response.statusCode === 404
+        options.adviceByStatus?.[response.statusCode ?? 0] ??
+        (response.statusCode === 404
           ? "QEMU serves the path / only, a relay /NAME for the names it was given."
-          : "Check the address and the credentials.";
+          : "Check the address and the credentials.");
       refuse(`the server answered with HTTP status ${String(response.statusCode)}`, next);
     });
     socket.once("error", (error) => refuse(...whyNot(error), error));
@@ -105,6 +123,7 @@ export class WebSocketPipe implements Pipe {
   readonly incoming: AsyncIterable<Uint8Array>;
   readonly #socket: WebSocket;
   readonly #what: string;
+  readonly #textEnds: boolean;
   readonly #unread: Uint8Array[] = [];
   #unreadBytes = 0;
   #wakeReader: (() => void) | undefined;
@@ -113,9 +132,10 @@ export class WebSocketPipe implements Pipe {
   #closedByPeer = false;
   #closing: Promise<void> | undefined;
 
-  constructor(socket: WebSocket, what: string) {
+  constructor(socket: WebSocket, what: string, textEnds = false) {
     this.#socket = socket;
     this.#what = what;
+    this.#textEnds = textEnds;
     socket.binaryType = "nodebuffer";
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("error", (error) => {
@@ -150,6 +170,11 @@ export class WebSocketPipe implements Pipe {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#closing !== undefined) return;
+    if (!isBinary && this.#textEnds) {
+      this.#closedByPeer = true;
+      this.#wakeReader?.();
+      return;
+    }
     if (!isBinary) {
       this.#problem ??= "the peer sent text, where only binary data is allowed";
       this.#socket.close(CLOSE_UNSUPPORTED_DATA);
@@ -158,7 +183,7 @@ export class WebSocketPipe implements Pipe {
       return;
     }
     const chunk = data as Buffer; // binaryType says so
-    if (chunk.length === 0 || this.#problem !== undefined) return;
+    if (chunk.length === 0 || this.#problem !== undefined || this.#closedByPeer) return;
     this.#unread.push(chunk);
     this.#unreadBytes += chunk.length;
     if (this.#unreadBytes > MAX_UNREAD) this.#socket.pause();

@@ -12,6 +12,7 @@ export const packageGroups = {
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
+  hosts: ["websockify", "openssl"],
   formal: ["spin", "gcc", "libc6-dev"],
 };
 

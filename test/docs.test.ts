@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { parseAddress } from "../cli/address.ts";
 import { AUX_PARTS } from "../protocol/attestation/aux.ts";
 import { binderOf, renewalBinderOf, tpmQualifyingData } from "../protocol/attestation/binder.ts";
 import { EVIDENCE_TYPES } from "../protocol/attestation/evidence.ts";
@@ -380,6 +381,77 @@ describe("docs/checks.md", () => {
     );
     expect(refusals.length).toBeGreaterThan(30);
     for (const name of refusals) expect(named, `docs/checks.md lacks ${name}`).toContain(name);
+  });
+});
+
+describe("docs/hosts.md", () => {
+  const text = read("docs/hosts.md");
+  const other = text.slice(text.indexOf("## Other hosts"));
+  const listed = rows(other.slice(0, other.indexOf("### ")));
+  const [head, ...hosts] = listed as [string[], ...string[][]];
+
+  test("says of each host how it was tested, and by a test that is there", () => {
+    expect(head).toEqual(["host", "address", "works", "what was found", "echo; in; out", "tested"]);
+    expect(hosts.length).toBeGreaterThanOrEqual(7);
+    const named = new Set<string>();
+    for (const [host, address, , , speed, tested] of hosts as [
+      string,
+      string,
+      string,
+      string,
+      string,
+      string,
+    ][]) {
+      expect(tested, host).toMatch(/^(?:stand-in|real .+): test\//);
+      expect(speed, host).toMatch(/^[0-9.]+ ms; [0-9.]+ MB\/s; [0-9.]+ MB\/s$/);
+      for (const file of tested.slice(tested.indexOf("test/")).split(", ")) {
+        expect(existsSync(path.join(root, file)), `${host}: ${file}`).toBe(true);
+        named.add(file);
+        // A row cannot point at a test of something else: its address is dialled there.
+        const scheme = `${address.split(":", 1)[0]}:`;
+        expect(read(file).includes(scheme), `${file} dials ${scheme}`).toBe(true);
+      }
+    }
+    const others = filesBelow("test/hosts", ".test.ts").filter(
+      (file) => file !== "test/hosts/host-api.test.ts",
+    );
+    for (const file of others) expect([...named], `no row for ${file}`).toContain(file);
+  });
+
+  test("its addresses are addresses", () => {
+    const filled = (address: string): string =>
+      address
+        .replace("HOST", "h")
+        .replace("NODE", "n")
+        .replace("NUMBER", "101")
+        .replace("NAMESPACE/NAME", "ns/vm")
+        .replace("SERVER-ID", "9168b536-cd40-4630-b43f-b259807c6e87")
+        .replace("INSTANCE", "db1")
+        .replace("PATH:PORT", "/x:7")
+        .replace("PATH", "/x");
+    for (const [host, address] of hosts) {
+      expect(() => parseAddress(filled(address as string)), host).not.toThrow();
+    }
+  });
+
+  test("lists every setting that the code reads, and no other", () => {
+    const used = new Set<string>();
+    for (const file of filesBelow("cli/hosts", ".ts")) {
+      const source = read(file);
+      const prefix = /new HostSettings\(environment, "(SEALTTY_[A-Z]+)"\)/.exec(source)?.[1];
+      if (prefix === undefined) continue;
+      for (const [, how, name] of source.matchAll(
+        /settings\.(text|flag|required|secret|requiredSecret)\(\s*"([A-Z_]+)"/g,
+      )) {
+        used.add(`${prefix}_${name}`);
+        if (/secret/i.test(how as string)) used.add(`${prefix}_${name}_FILE`);
+      }
+    }
+    const told = new Set([...text.matchAll(/`(SEALTTY_[A-Z]+_[A-Z_]+)`/g)].map(([, name]) => name as string));
+    expect([...told].sort()).toEqual([...used].sort());
+    const tls = [...read("cli/hosts/host-api.ts").matchAll(/settings\.(?:pem|text)\("([A-Z_]+)"/g)];
+    expect(tls.length).toBe(4);
+    for (const [, name] of tls) expect(text).toContain(`\`…_${name}\``);
   });
 });
 

@@ -2,6 +2,7 @@
 
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
+import type { Pipe } from "../../protocol/pipe.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { type GuestAddress, parseAddress } from "../address.ts";
 import {
@@ -13,7 +14,7 @@ import {
 import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
-import { jsonLine } from "../printable.ts";
+import { jsonLine, printable } from "../printable.ts";
 import { encodingOf, readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
@@ -57,7 +58,10 @@ export const openCommand: Command = {
         collateral: collateralAsText(await ownerCollateral(input, services)),
       },
       identity: await readIdentity(input, services, false),
-      dial: () => services.dial(address),
+      dial: sayingFailures(
+        () => services.dial(address),
+        (line) => reporter.say(line),
+      ),
       onStranger: () =>
         reporter.warn(
           "sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew",
@@ -75,6 +79,23 @@ export const openCommand: Command = {
     }
   },
 };
+
+/** The page learns 120 characters of why a pipe did not open; here there is room for the whole, once for each reason. */
+export function sayingFailures(dial: () => Promise<Pipe>, say: (line: string) => void): () => Promise<Pipe> {
+  let said: string | undefined;
+  return async () => {
+    try {
+      const pipe = await dial();
+      said = undefined;
+      return pipe;
+    } catch (error) {
+      const message = error instanceof SealttyError ? printable(error.message) : "the pipe failed";
+      if (message !== said) say(`sealtty: ${message}`);
+      said = message;
+      throw error;
+    }
+  };
+}
 
 /** `ws:` the page opens by itself, even to QEMU; the rest goes through this program. */
 function directUrlOf(address: GuestAddress): string | undefined {

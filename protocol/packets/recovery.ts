@@ -53,6 +53,7 @@ export class Recovery {
   #backoff = 1;
   #lastProgress = 0; // when the oldest outstanding wait began
   #lost = 0;
+  #probes = 0; // packets that may go although the flight is full: what a timeout asks for
 
   constructor(limits: FlightLimits) {
     this.#limits = limits;
@@ -77,12 +78,17 @@ export class Recovery {
 
   /** Bytes that another packet may have, 0 when the flight is full. */
   get room(): number {
+    if (this.#probes > 0 && this.#sent.size < this.#limits.frames) {
+      const probe = Math.min(MIN_BYTES, this.#limits.bytes - this.#flightBytes);
+      return Math.max(0, probe, this.#allowedBytes - this.#flightBytes);
+    }
     if (this.#sent.size >= this.#allowedFrames) return 0;
     return Math.max(0, this.#allowedBytes - this.#flightBytes);
   }
 
   onSent(number: number, size: number, contents: readonly Content[], now: number): void {
     if (this.#sent.size === 0) this.#lastProgress = now;
+    if (this.#probes > 0) this.#probes--;
     this.#sent.set(number, { number, sentAt: now, size, contents });
     this.#flightBytes += size;
   }
@@ -119,6 +125,7 @@ export class Recovery {
     if (progressed) {
       this.#backoff = 1;
       this.#lastProgress = now;
+      this.#probes = 0;
     }
     return { arrived, lost };
   }
@@ -131,9 +138,11 @@ export class Recovery {
   /** Nothing was acknowledged for an RTO. @returns what the two oldest packets carried: sending it again is the probe. */
   onTimeout(now: number): Content[] {
     const lost: Content[] = [];
-    let probes = 0;
+    // A flight that was lost whole is still out, and fills what giving up leaves of it: the probe must go all the same.
+    this.#probes = 0;
     for (const packet of this.#sent.values()) {
-      if (probes++ === 2) break;
+      if (this.#probes === 2) break;
+      this.#probes++;
       this.#giveUp(packet, lost);
     }
     this.#backoff = Math.min(64, this.#backoff * 2);
@@ -151,6 +160,7 @@ export class Recovery {
     this.#givenUp.clear();
     this.#srtt = undefined;
     this.#backoff = 1;
+    this.#probes = 0;
     this.#lastProgress = now;
     this.#allowedBytes = Math.min(START_BYTES, this.#limits.bytes);
     this.#allowedFrames = Math.min(32, this.#limits.frames);

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { array, assert, property, uint8Array } from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseAddress } from "../../cli/address.ts";
+import { sayingFailures } from "../../cli/commands/open.ts";
 import { passedEnvironment, terminalName } from "../../cli/environment.ts";
 import { EscapeKeys, parseEscapeCharacter } from "../../cli/escape-keys.ts";
 import { shellStatus } from "../../cli/exit-status.ts";
@@ -17,6 +18,7 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { parseOpensshKey } from "../../node/openssh-key-file.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { memoryPipes } from "../support/memory-pipe.ts";
 
 test("the programs' version is package.json's", () => {
   const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
@@ -72,10 +74,44 @@ describe("parseAddress()", () => {
     ["tcp:[::1]:22", { kind: "tcp", host: "::1", port: 22 }],
     ["unix:a b.sock", { kind: "unix", path: "a b.sock" }],
     ["tty:/dev/ttyUSB0", { kind: "tty", path: "/dev/ttyUSB0" }],
+    ["vsock+unix:/run/a:b.sock:7000", { kind: "vsock", path: "/run/a:b.sock", port: 7000 }],
+    ["vsock+unix:v.sock:4294967294", { kind: "vsock", path: "v.sock", port: 4294967294 }],
+    [
+      "proxmox:pve.example/pve1/101",
+      { kind: "proxmox", authority: "pve.example:8006", node: "pve1", vmid: 101, serial: "serial0" },
+    ],
+    [
+      "proxmox:[::1]:443/pve-2/9999/serial3",
+      { kind: "proxmox", authority: "[::1]:443", node: "pve-2", vmid: 9999, serial: "serial3" },
+    ],
+    ["kubevirt:vms/db1.prod", { kind: "kubevirt", namespace: "vms", name: "db1.prod" }],
+    ["nova:wss://h:6083", { kind: "nova", url: "wss://h:6083/" }],
+    [
+      "nova:9168b536-cd40-4630-b43f-b259807c6e87",
+      { kind: "nova", server: "9168b536-cd40-4630-b43f-b259807c6e87" },
+    ],
+    ["incus:db1", { kind: "incus", project: "default", instance: "db1" }],
+    ["incus:my_lab/db-1", { kind: "incus", project: "my_lab", instance: "db-1" }],
   ])("%s", (text, expected) => expect(parseAddress(text)).toEqual({ text, ...expected }));
   test.each([
     ["vnc+tcp:h:5900", "not in this version"],
-    ["kubevirt:ns/vm", "not in this version"],
+    ["vsock+unix:7000", "vsock+unix:PATH:PORT"],
+    ["vsock+unix:/v.sock:4294967295", "above 4294967294"],
+    ["proxmox:h/n", "proxmox:HOST/NODE/NUMBER"],
+    ["proxmox:h/n/101/serial4", "proxmox:HOST/NODE/NUMBER"],
+    ["proxmox:h/n/../101", "proxmox:HOST/NODE/NUMBER"],
+    ["proxmox:h@evil/n/101", "proxmox:HOST/NODE/NUMBER"],
+    ["proxmox:h:0/n/101", "1 to 65535"],
+    ["proxmox:h/n/101?x=1", "proxmox:HOST/NODE/NUMBER"],
+    ["kubevirt:vm", "kubevirt:NAMESPACE/NAME"],
+    ["kubevirt:ns/../vm", "kubevirt:NAMESPACE/NAME"],
+    ["kubevirt:ns/a..b", "kubevirt:NAMESPACE/NAME"],
+    ["kubevirt:Ns/vm", "kubevirt:NAMESPACE/NAME"],
+    ["nova:wss://h/?token=hunter", "holds a token or query"],
+    ["nova:db1", "nova:SERVER-ID"],
+    ["nova:wss://a:b@h/", "user name or password"],
+    ["incus:a/b/c", "incus:PROJECT/INSTANCE"],
+    ["incus:db1?project=x", "incus:PROJECT/INSTANCE"],
     ["ws://user:secret@h/", "user name or password"],
     ["ws://h/#x", "#fragment"],
     ["ws://", "well-formed"],
@@ -95,6 +131,30 @@ describe("parseAddress()", () => {
       expect.objectContaining({ code: "bad-config", message: expect.stringContaining(why) }),
     );
   });
+});
+
+test("a token that should not be in an address is not shown again", () => {
+  expect(() => parseAddress("nova:wss://h/?token=hunter2")).toThrow(/^(?!.*hunter2).*holds a token/s);
+});
+
+test("open says whole why a pipe does not open, once for each reason", async () => {
+  const why = "x".repeat(300);
+  const outcomes = [why, why, "another\x1b[2J", undefined, why];
+  const said: string[] = [];
+  const dial = sayingFailures(
+    async () => {
+      const message = outcomes.shift();
+      if (message !== undefined) throw new SealttyError("transport-lost", message);
+      return memoryPipes().client;
+    },
+    (line) => said.push(line),
+  );
+  for (const fails of [true, true, true, false, true]) {
+    const dialled = dial();
+    if (fails) await expect(dialled).rejects.toMatchObject({ code: "transport-lost" });
+    else await dialled;
+  }
+  expect(said).toEqual([`sealtty: ${why}`, "sealtty: another\ufffd[2J", `sealtty: ${why}`]);
 });
 
 describe("EscapeKeys, by ssh's rules", () => {

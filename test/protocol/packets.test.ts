@@ -223,6 +223,47 @@ test("ReceivedNumbers keeps the newest ranges, merged", () => {
   );
 });
 
+test("Recovery: a flight that was lost whole is probed after one RTO, and the probe's answer gives the rest up", () => {
+  for (const [packets, size] of [
+    [32, 1000], // the frames are full
+    [27, 1200], // the bytes are
+  ] as const) {
+    const recovery = new Recovery({ bytes: 64 * 1024, frames: 64 });
+    const send = (number: number, now: number): void =>
+      recovery.onSent(
+        number,
+        size,
+        [{ kind: "stream", stream: 0, offset: number, length: 1, end: false }],
+        now,
+      );
+    for (let number = 0; number < packets; number++) send(number, 0);
+    expect(recovery.room).toBeLessThan(512);
+    const due = recovery.deadline as number;
+    expect(recovery.onTimeout(due).length).toBe(2);
+    for (const probe of [packets, packets + 1]) {
+      expect(recovery.room).toBeGreaterThanOrEqual(size);
+      expect(recovery.room).toBeLessThanOrEqual(2048);
+      send(probe, due);
+    }
+    expect(recovery.room).toBeLessThan(512); // two, and no more
+    const { arrived, lost } = recovery.onAck([{ first: packets + 1, last: packets + 1 }], due + 10);
+    expect(arrived.length).toBe(1);
+    expect(lost.length).toBe(packets - 4); // two were given up, two are within the reordering that is put up with
+    expect(recovery.room).toBeGreaterThanOrEqual(512);
+  }
+});
+
+test("Recovery: a probe never goes beyond the hard limits", () => {
+  const recovery = new Recovery({ bytes: 4096, frames: 4 });
+  const send = (number: number, size: number): void => recovery.onSent(number, size, [{ kind: "ping" }], 0);
+  for (const [number, size] of [100, 100, 1900, 1900].entries()) send(number, size);
+  recovery.onTimeout(1000);
+  expect(recovery.room).toBe(4096 - 3800); // the two oldest were small: what they left, and no more
+  send(4, 200);
+  send(5, 90);
+  expect(recovery.room).toBe(0);
+});
+
 test("Recovery: every content ends as lost at most once and arrived at most once, and the flight stays within its limits", () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.nat({ max: 5 }), fc.boolean()), { maxLength: 100 }), (steps) => {
