@@ -11,6 +11,7 @@ import type { Clock } from "../clock.ts";
 import type { SignatureVerifier } from "../crypto/signatures.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import type { Refusal } from "../errors.ts";
+import type { ShapingProfile } from "../packets/shaping.ts";
 import type { Pipe } from "../pipe.ts";
 import type {
   AttachRequest,
@@ -53,6 +54,8 @@ export interface ConnectOptions {
   readonly timeout: number;
   /** Frames for 8-bit clean pipes, armoured lines for the rest; "auto" tries both in turn. */
   readonly encoding: "auto" | "binary" | "armour";
+  /** How sizes and times of packets are hidden, both ways, from the appraisal on. Absent: not at all, nor asked for. */
+  readonly shaping?: ShapingProfile;
   onState?(state: ConnectionState): void;
   /** Re-attestation: every `policy.reattestEvery` seconds, and when asked for. */
   onAttestation?(event: AttestationEvent): void;

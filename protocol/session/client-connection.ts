@@ -17,6 +17,7 @@ import {
   MAX_FLIGHT_TO_GUEST_FRAMES,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
+import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
 import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type {
   Channel,
@@ -100,6 +101,7 @@ export class ClientConnection {
   readonly #gate = new Gate();
   readonly #renewals: ClientRenewals;
   #nextChannel = 1;
+  #shapedByGuest: ShapingProfile | undefined;
   #failure: SealttyError | undefined;
   #linkLost = false;
   #phase: ConnectionState = { phase: "dialing", attempt: 1 }; // where the connection stands apart from lost pipes
@@ -118,6 +120,7 @@ export class ClientConnection {
       onNoise: (noise) => options.onHostNoise?.(noise),
       onLost: (reason) => this.#onLost(reason),
       source: () => this.#source(),
+      oneLength: () => this.#connection?.slotted ?? false,
     });
     this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
       wake: () => this.#link.wake(),
@@ -178,6 +181,15 @@ export class ClientConnection {
     }
     const code = await this.#authentication.promise;
     if (code !== AUTH_OK) throw userRefusedError(auth, code);
+  }
+
+  /** Only after the appraisal. From here on what goes out is shaped; what comes in is, once the user is authenticated. */
+  shape(profile: ShapingProfile): void {
+    const { connection, messages } = this.#open();
+    if (connection.shaping !== undefined) return;
+    connection.shape(profile, SLOTS_TO_GUEST, this.#options.clock.now());
+    this.#deadline.set(this.#nextDeadline());
+    messages.send({ type: "shape", profile });
   }
 
   /** Asks the guest for evidence again: client-renewal.ts. */
@@ -458,6 +470,9 @@ export class ClientConnection {
       case "authenticated":
         this.#authentication?.resolve(message.code);
         return;
+      case "shaped":
+        this.#onShaped(message.profile);
+        return;
       case "opened":
         this.#onOpened(message.channel, message.code);
         return;
@@ -487,7 +502,16 @@ export class ClientConnection {
     }
   }
 
+  #onShaped(profile: ShapingProfile): void {
+    if (this.#shapedByGuest !== undefined || profile !== this.#connection?.shaping)
+      throw new SealttyError("peer-misbehaved", "The guest does not shape its traffic as it was asked to");
+    this.#shapedByGuest = profile;
+  }
+
   #onOpened(channel: number, code: number): void {
+    // It answers before it opens anything: output that is not shaped would tell what the user asked to hide.
+    if (this.#shapedByGuest !== this.#connection?.shaping)
+      throw new SealttyError("peer-misbehaved", "The guest opened a channel without shaping its traffic");
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
     if (code === OPEN_OK) opening?.resolve(undefined);

@@ -36,6 +36,7 @@ export async function connect(options: ConnectOptions): Promise<AttestedGuest> {
       if (authenticating) throw new SealttyError("api-misuse", "Already authenticating on this connection");
       authenticating = true;
       try {
+        if (options.shaping !== undefined) connection.shape(options.shaping);
         await connection.authenticate(auth, options.suite.sha256(encoded));
       } finally {
         authenticating = false;

@@ -32,6 +32,12 @@ export class SendBuffer {
   get ended(): boolean {
     return this.#ended;
   }
+  /** Bytes that may be sent now: lost ones, and new ones under credit. */
+  get sendable(): number {
+    let bytes = Math.max(0, Math.min(this.#ring.end, this.#limit) - this.#sent);
+    for (const { from, to } of this.#lost.all) bytes += to - from;
+    return bytes;
+  }
 
   write(bytes: Uint8Array): void {
     this.#ring.append(bytes);
