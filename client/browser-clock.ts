@@ -2,6 +2,44 @@
 
 import type { Clock } from "../protocol/clock.ts";
 
+/** Timers of a worker, which a hidden tab does not slow; undefined where there is none to be had. */
+function workerTimers(): Clock["after"] | undefined {
+  let worker: Worker;
+  try {
+    worker = new Worker(new URL("./timer-worker.ts", import.meta.url), { type: "module" });
+  } catch {
+    return undefined;
+  }
+  const waiting = new Map<number, () => void>();
+  let newest = 0;
+  const fire = (id: number): void => {
+    const callback = waiting.get(id);
+    waiting.delete(id);
+    callback?.();
+  };
+  worker.addEventListener("message", ({ data }: MessageEvent<number>) => fire(data));
+  // It did not load: what waits for it must not wait for ever.
+  let failed = false;
+  worker.addEventListener("error", () => {
+    failed = true;
+    for (const id of [...waiting.keys()]) fire(id);
+  });
+  return (delay, callback) => {
+    if (failed) return pageTimer(delay, callback);
+    const id = ++newest;
+    waiting.set(id, callback);
+    worker.postMessage({ id, delay });
+    return () => {
+      if (waiting.delete(id)) worker.postMessage({ id });
+    };
+  };
+}
+
+function pageTimer(delay: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, delay);
+  return () => clearTimeout(timer);
+}
+
 /** `soon` goes through a message channel: unlike a timer it is not held back to 4 ms, nor slowed in a hidden tab. */
 export function browserClock(): Clock {
   const waiting: (() => void)[] = [];
@@ -10,10 +48,7 @@ export function browserClock(): Clock {
   channel.port1.start();
   return {
     now: () => performance.now(),
-    after(delay, callback) {
-      const timer = setTimeout(callback, delay);
-      return () => clearTimeout(timer);
-    },
+    after: workerTimers() ?? pageTimer,
     soon(callback) {
       waiting.push(callback);
       channel.port2.postMessage(null);

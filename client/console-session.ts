@@ -259,6 +259,7 @@ export function startConsoleSession(
       acceptSimulated: config.simulated,
       timeout: APPRAISAL_MS,
       encoding: config.encoding,
+      shaping: config.obfuscate,
       onState: heard((state) => {
         if (state.phase === "closed") {
           made.closedFor = state.reason;

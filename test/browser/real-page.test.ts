@@ -94,6 +94,7 @@ async function open(
       user: "operator",
       identity: "db-primary",
       encoding: "auto",
+      obfuscate: "adaptive",
       ...own.guest,
     },
     dial: async () => {

@@ -42,6 +42,7 @@ async function start(changes: Partial<PageServerOptions> = {}, direct?: string):
       user: "root",
       identity: "db1",
       encoding: "auto",
+      obfuscate: "adaptive",
     },
     identity: undefined,
     dial: () => Promise.reject(new SealttyError("transport-lost", "nobody \x1blistens")),
@@ -255,6 +256,7 @@ describe("/session", () => {
       hostView: false,
       hostViewToken: null,
       encoding: "auto",
+      obfuscate: "adaptive",
     });
     expect(await socket(server, "/session", tokenOf(server)).closed).toMatchObject({
       status: 101,
