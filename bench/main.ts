@@ -12,6 +12,7 @@ import { benchmarksDocument } from "./places.ts";
 import { profile } from "./profile.ts";
 import { rawPty } from "./raw-pty.ts";
 import { asText, intoDocument, type Report, type Row } from "./report.ts";
+import { shapingRows } from "./shaping.ts";
 import { sealttyPeer, startSealttyd } from "./sealtty.ts";
 import { median } from "./statistics.ts";
 import { startTtyd } from "./ttyd.ts";
@@ -215,6 +216,7 @@ async function main(): Promise<void> {
     ...local.filter((row) => !isMemory(row)),
     ...inVm,
     ...(await verificationRows(options.quick ? 5 : 30)),
+    ...(await shapingRows(options.quick)),
     ...memory,
     ...local.filter(isMemory),
     ...page,

@@ -28,8 +28,10 @@ function workerTimers(): Clock["after"] | undefined {
     if (failed) return pageTimer(delay, callback);
     const id = ++newest;
     waiting.set(id, callback);
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
     worker.postMessage({ id, delay });
     return () => {
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
       if (waiting.delete(id)) worker.postMessage({ id });
     };
   };

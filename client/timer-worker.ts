@@ -9,6 +9,7 @@ addEventListener("message", ({ data }: MessageEvent<{ id: number; delay: number 
   if (delay === undefined) return;
   const fire = (): void => {
     running.delete(id);
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
     self.postMessage(id);
   };
   running.set(id, setTimeout(fire, delay));

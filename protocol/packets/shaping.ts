@@ -3,7 +3,7 @@
 
 import { MAX_ARMOUR_BODY } from "../limits.ts";
 
-/** Their index is the number in SHAPE and SHAPED (docs/protocol.md §8.7). */
+/** Their index is the number in SHAPE and SHAPED (docs/protocol.md §8.8). */
 export const SHAPING_PROFILES = ["off", "adaptive", "strict"] as const;
 export type ShapingProfile = (typeof SHAPING_PROFILES)[number];
 
@@ -41,6 +41,11 @@ const SIZE_BUCKETS = [64, 128, 256, 512, 1024, 2048, 4096, 8192] as const;
 /** @returns the length that a body of `length` bytes is padded to, at most `limit`. */
 export function bucketOf(length: number, limit: number): number {
   return Math.min(limit, SIZE_BUCKETS.find((bucket) => bucket >= length) ?? limit);
+}
+
+/** @returns the longest of these lengths that is no more than `room`, 0 where there is none. @param limit - the pipe's longest. */
+export function bucketWithin(room: number, limit: number): number {
+  return room >= limit ? limit : (SIZE_BUCKETS.findLast((bucket) => bucket <= room) ?? 0);
 }
 
 export class SlotScheduler {

@@ -12,7 +12,13 @@ import {
   readPacketFrames,
   streamOverhead,
 } from "../packets/packet-frames.ts";
-import { type ShapingProfile, SlotScheduler, type SlotSizes, bucketOf } from "../packets/shaping.ts";
+import {
+  type ShapingProfile,
+  SlotScheduler,
+  type SlotSizes,
+  bucketOf,
+  bucketWithin,
+} from "../packets/shaping.ts";
 import { ReceivedNumbers } from "../packets/received-numbers.ts";
 import { type Content, type FlightLimits, MAX_ACK_DELAY, Recovery } from "../packets/recovery.ts";
 import { Reassembly } from "./reassembly.ts";
@@ -234,7 +240,10 @@ export class StreamConnection {
     this.#rekeyByAge(now);
     const contents: Content[] = [];
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
-    const room = Math.min(maxBody, this.#recovery.room);
+    const room =
+      this.#shaping === "off"
+        ? bucketWithin(this.#recovery.room, maxBody)
+        : Math.min(maxBody, this.#recovery.room);
     const carries =
       room >= Math.min(MIN_PACKET_ROOM, maxBody) &&
       (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
