@@ -69,6 +69,8 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
+/** Credit of a terminal's output where packets have slots: an answer takes a slot of each side, and a slot is long. */
+const SLOTTED_OUTPUT_WINDOW = 2 * 1024 * 1024;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -304,7 +306,10 @@ export class ClientConnection {
     const number = this.#nextChannel++;
     const ids = channelStreams(number);
     const streams = {
-      inOut: connection.openStream(ids.inOut, { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW }),
+      inOut: connection.openStream(ids.inOut, {
+        receive: connection.slotted ? SLOTTED_OUTPUT_WINDOW : OUTPUT_STREAM_WINDOW,
+        send: INPUT_STREAM_WINDOW,
+      }),
       error: connection.openStream(ids.error, { receive: OUTPUT_STREAM_WINDOW, send: 0 }),
     };
     const forget = (): void => {
@@ -319,6 +324,7 @@ export class ClientConnection {
     this.#openings.set(number, {
       ...opening,
       resolve: (place) => {
+        streams.inOut.windowDue = connection.slotted; // more than the guest takes for granted
         channel.opened();
         if (place !== undefined) onPlace?.(number, channel, streams.inOut.send, place);
         opening.resolve(place);

@@ -173,6 +173,21 @@ describe("adaptive", () => {
     await session.close();
   });
 
+  test("a flood at the highest level: the slots are full of output, 20 MB and more a second where the machine keeps up", async () => {
+    const session = await ShapedSession.open("adaptive");
+    for (let i = 0; i < 120; i++) session.process.print(new Uint8Array(200_000).fill(120));
+    await session.run(300); // up to the highest level
+    session.restart();
+    const received = () => session.output.reduce((sum, { length }) => sum + length, 0);
+    const before = received();
+    await session.run(400);
+    const output = received() - before;
+    expect(output).toBeGreaterThan(8_000_000);
+    const carried = session.trace["to-client"].reduce((sum, { length }) => sum + length, 0);
+    expect(output / carried).toBeGreaterThan(0.9);
+    await session.close();
+  });
+
   test("keys and terminal answers never raise the client's level, a paste does, to 16 at most", async () => {
     const session = await ShapedSession.open("adaptive");
     await session.type("x".repeat(100), () => 5);
