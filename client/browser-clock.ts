@@ -10,24 +10,24 @@ function workerTimers(): Clock["after"] | undefined {
   } catch {
     return undefined;
   }
-  const waiting = new Map<number, () => void>();
+  const waiting = new Map<number, { readonly at: number; readonly callback: () => void }>();
   let newest = 0;
   const fire = (id: number): void => {
-    const callback = waiting.get(id);
+    const timer = waiting.get(id);
     waiting.delete(id);
-    callback?.();
+    timer?.callback();
   };
   worker.addEventListener("message", ({ data }: MessageEvent<number>) => fire(data));
-  // It did not load: what waits for it must not wait for ever.
+  // It did not load: what waits for it goes on with the page's own timers, and no sooner.
   let failed = false;
   worker.addEventListener("error", () => {
     failed = true;
-    for (const id of [...waiting.keys()]) fire(id);
+    for (const [id, { at }] of waiting) setTimeout(() => fire(id), Math.max(0, at - performance.now()));
   });
   return (delay, callback) => {
     if (failed) return pageTimer(delay, callback);
     const id = ++newest;
-    waiting.set(id, callback);
+    waiting.set(id, { at: performance.now() + delay, callback });
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker is no window
     worker.postMessage({ id, delay });
     return () => {
