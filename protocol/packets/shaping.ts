@@ -20,20 +20,62 @@ const SILENT_AFTER = 15_000;
 /** A raised level is kept at least this long after it was last needed, and a random extra. */
 const HOLD = 1000;
 const HOLD_EXTRA = 1000;
-/** More waiting bytes than this raise the base level: an answer that fills the screen does, keys and their echo do not. */
+/** More bytes than this raise the base level: an answer that fills the screen does, keys and their echo do not. */
 const RAISE_ABOVE = 1024;
+/** So many slots' bodies waiting raise a level above the base. */
+const RAISE_SLOTS = 2;
+/** The highest level was too low for this long: bulk. */
+const BULK_AFTER = 500;
 
-/** One direction's sizes, bytes of a packet's body, and packets in a slot by level. */
-export interface SlotSizes {
+/** What a slot carries: packets, and bytes of each one's body. */
+export interface SlotLevel {
+  readonly packets: number;
   readonly body: number;
-  readonly raisedBody: number;
-  readonly packets: readonly number[];
+}
+
+/** One direction's levels, the base first. */
+export interface SlotLevels {
+  readonly levels: readonly [SlotLevel, ...SlotLevel[]];
+  /**
+   * What leaves the base: bytes that waited, or only those that came within one slot. The latter is a paste and never a key,
+   * whatever a host held back meanwhile.
+   */
+  readonly raisedBy: "waiting" | "burst";
+  /** Above the highest level full packets leave as they are due, beside the base's slots. */
+  readonly bulk: boolean;
+}
+
+/** What is to be sent when a slot opens, bytes of streams. */
+export interface SlotLoad {
+  /** Could be sent now: credit lets it go. */
+  readonly sendable: number;
+  /** Written since the last slot. */
+  readonly fresh: number;
+  /** Written and not on its way, whether credit lets it go or not. */
+  readonly backlog: number;
 }
 
 /** At most 16 kB a slot: what a host may lose in silence bounds it (docs/protocol.md §5.5). */
-export const SLOTS_TO_GUEST: SlotSizes = { body: 128, raisedBody: 1000, packets: [1, 4, 16] };
+export const SLOTS_TO_GUEST: SlotLevels = {
+  levels: [
+    { packets: 1, body: 128 },
+    { packets: 4, body: 1000 },
+    { packets: 16, body: 1000 },
+  ],
+  raisedBy: "burst",
+  bulk: false,
+};
 /** 249: the longest body whose binary frame has one COBS group. */
-export const SLOTS_TO_CLIENT: SlotSizes = { body: 249, raisedBody: 8000, packets: [1, 4, 16, 64] };
+export const SLOTS_TO_CLIENT: SlotLevels = {
+  levels: [
+    { packets: 1, body: 249 },
+    { packets: 4, body: 1000 },
+    { packets: 4, body: 8000 },
+    { packets: 16, body: 8000 },
+  ],
+  raisedBy: "waiting",
+  bulk: true,
+};
 
 /** Body lengths of packets where the profile is `off`; a longer one has the pipe's longest. */
 const SIZE_BUCKETS = [64, 128, 256, 512, 1024, 2048, 4096, 8192] as const;
@@ -50,7 +92,7 @@ export function bucketWithin(room: number, limit: number): number {
 
 export class SlotScheduler {
   readonly #adaptive: boolean;
-  readonly #sizes: SlotSizes;
+  readonly #levels: SlotLevels;
   readonly #random: () => number;
   #start: number; // of the grid
   #interval = SLOT_BINARY;
@@ -59,6 +101,9 @@ export class SlotScheduler {
   #level = 0;
   #heldUntil = 0;
   #holdExtra = 0;
+  #burst = false; // more came within a slot than keys can, and some of it waits still
+  #lacking: number | undefined; // since when the highest level has been too low
+  #bulk = false;
   #idle = false;
   #silent = false; // idle because the peer is, or its pipe
   #idleAt: number;
@@ -68,9 +113,14 @@ export class SlotScheduler {
    * @param random - 0 ≤ x < 1, from the suite: how long a level is held tells nothing but that.
    * @param now - the grid begins here.
    */
-  constructor(profile: Exclude<ShapingProfile, "off">, sizes: SlotSizes, random: () => number, now: number) {
+  constructor(
+    profile: Exclude<ShapingProfile, "off">,
+    levels: SlotLevels,
+    random: () => number,
+    now: number,
+  ) {
     this.#adaptive = profile === "adaptive";
-    this.#sizes = sizes;
+    this.#levels = levels;
     this.#random = random;
     this.#start = now;
     this.#idleExtra = IDLE_EXTRA * random();
@@ -82,41 +132,52 @@ export class SlotScheduler {
     const every = this.#idle ? IDLE_SLOT / this.#interval : 1;
     return this.#start + Math.ceil(this.#nextSlot / every) * every * this.#interval;
   }
-  /** 0 is the base; each step has four times the packets. */
+  /** 0 is the base. */
   get level(): number {
     return this.#level;
+  }
+  /** Packets as long as the pipe takes leave between slots, too, as long as that much waits. */
+  get bulk(): boolean {
+    return this.#bulk;
   }
   get idle(): boolean {
     return this.#idle;
   }
 
-  /** Bytes of bodies that a slot of this level carries on a pipe whose longest body is `maxBody`. */
-  capacity(maxBody: number, level = this.#level): number {
-    const { body, raisedBody, packets } = this.#sizes;
-    return (packets[level] as number) * Math.min(maxBody, level === 0 ? body : raisedBody);
+  /** Bytes not yet sent above which a writer waits, where it may have `usual`: a slot that carries more needs more. */
+  unsentLimit(usual: number, maxBody: number): number {
+    return this.#level === 0 ? usual : Math.max(usual, 2 * this.#enough(this.#level, maxBody));
   }
 
   /**
    * Begins the slot that is due; what was left of the last one is dropped, and so are slots that went by unseen.
-   * @param waiting - bytes that could be sent now. @param silentFor - ms since anything authentic came.
+   * @param silentFor - ms since anything authentic came.
    */
-  open(now: number, waiting: number, silentFor: number, maxBody: number): void {
+  open(now: number, load: SlotLoad, silentFor: number, maxBody: number): void {
     if (now < this.deadline) return;
     this.#fit(maxBody);
     const taken = this.#pending === 0; // a pipe that is behind gets no more to carry
     this.#nextSlot = Math.max(this.#nextSlot, this.#slotAt(now)) + 1;
-    if (this.#adaptive) this.#adapt(now, waiting, taken, maxBody);
+    if (this.#adaptive) this.#adapt(now, load, taken, maxBody);
     this.#silent = silentFor >= SILENT_AFTER;
     if (this.#silent || (this.#adaptive && now >= this.#idleAt)) this.#idle = true;
-    if (this.#idle) this.#level = 0;
-    this.#pending = this.#sizes.packets[this.#level] as number;
+    if (this.#idle) {
+      this.#level = 0;
+      this.#bulk = false;
+    }
+    this.#pending = this.#present.packets;
   }
 
   /** @returns the length of the packet to make now, undefined outside a slot or where the slot has had its packets. */
   take(maxBody: number): number | undefined {
     if (this.#pending === 0) return undefined;
     this.#pending--;
-    return Math.min(maxBody, this.#level === 0 ? this.#sizes.body : this.#sizes.raisedBody);
+    return Math.min(maxBody, this.#present.body);
+  }
+
+  /** Length of the packets of the base level. */
+  baseBody(maxBody: number): number {
+    return Math.min(maxBody, this.#levels.levels[0].body);
   }
 
   /** Something authentic came: a direction that was idle over the peer's silence goes on. */
@@ -145,21 +206,48 @@ export class SlotScheduler {
     return Math.floor((now - this.#start) / this.#interval + 1e-6);
   }
 
-  /** One step at a time: up where more waits than this level carries, down once that was over for long enough. */
-  #adapt(now: number, waiting: number, taken: boolean, maxBody: number): void {
-    const above = (level: number): number => (level === 0 ? RAISE_ABOVE : this.capacity(maxBody, level));
-    const raise = taken && this.#level + 1 < this.#sizes.packets.length && waiting > above(this.#level);
-    if (raise) this.#change(this.#level + 1);
-    if (this.#level === 0) return;
-    if (raise || waiting > above(this.#level - 1)) this.#heldUntil = now + HOLD + this.#holdExtra;
-    if (now < this.#heldUntil) return;
-    this.#change(this.#level - 1);
-    this.#heldUntil = now + HOLD + this.#holdExtra;
+  /** In bulk, slots are those of the base. */
+  get #present(): SlotLevel {
+    return this.#levels.levels[this.#bulk ? 0 : this.#level] as SlotLevel;
   }
 
-  #change(level: number): void {
+  /** Bytes above which a level is too low. */
+  #enough(level: number, maxBody: number): number {
+    if (level === 0) return RAISE_ABOVE;
+    const { packets, body } = this.#levels.levels[level] as SlotLevel;
+    return RAISE_SLOTS * packets * Math.min(maxBody, body);
+  }
+
+  /** One step at a time: up where more waits than this level carries, down once that was over for long enough. */
+  #adapt(now: number, { sendable, fresh, backlog }: SlotLoad, taken: boolean, maxBody: number): void {
+    const top = this.#levels.levels.length - 1;
+    if (this.#bulk) {
+      // At the first slot that finds it gone: nothing that a program prints later may leave when it is printed.
+      if (backlog >= maxBody) return;
+      this.#bulk = false;
+      return this.#change(top, now);
+    }
+    this.#burst = fresh > RAISE_ABOVE || (this.#burst && sendable > RAISE_ABOVE);
+    const lacks = sendable > this.#enough(this.#level, maxBody);
+    if (!lacks || this.#level < top) this.#lacking = undefined;
+    else this.#lacking ??= now;
+    if (lacks && taken && this.#level < top) {
+      if (this.#level > 0 || this.#levels.raisedBy === "waiting" || this.#burst)
+        this.#change(this.#level + 1, now);
+    } else if (this.#level > 0) {
+      if (this.#levels.bulk && taken && this.#lacking !== undefined && now - this.#lacking >= BULK_AFTER) {
+        this.#bulk = true;
+        this.#lacking = undefined;
+      } else if (sendable > this.#enough(this.#level - 1, maxBody))
+        this.#heldUntil = now + HOLD + this.#holdExtra;
+      else if (now >= this.#heldUntil) this.#change(this.#level - 1, now);
+    }
+  }
+
+  #change(level: number, now: number): void {
     this.#level = level;
     this.#holdExtra = HOLD_EXTRA * this.#random();
+    this.#heldUntil = now + HOLD + this.#holdExtra;
   }
 
   /** Another encoding has another grid, from the slot on that is due now. */

@@ -118,7 +118,7 @@ export interface AttestedGuest {
   /** @throws SealttyError `user-refused`. */
   authenticate(auth: UserAuth): Promise<Guest>;
   /** Sends an authenticated CLOSE and ends. Idempotent. */
-  close(): Promise<void>;
+  close(how?: Closing): Promise<void>;
 }
 
 export type ChannelRequest =
@@ -171,6 +171,11 @@ export interface Channel {
 }
 
 /** The user is authenticated. */
+export interface Closing {
+  /** Nothing is waited for, not even a slot: for a page that goes away, and whose pipe the host sees end with it. */
+  readonly atOnce: boolean;
+}
+
 export interface Guest {
   /** Of the beginning, of the last renewal, or what the user accepted since. */
   readonly verified: VerifiedGuest;
@@ -190,7 +195,7 @@ export interface Guest {
   readonly frozen: boolean;
   /** The user says that the change is their own: what is there now counts from here on. No effect unless frozen. */
   goOn(): void;
-  close(): Promise<void>;
+  close(how?: Closing): Promise<void>;
   /** Resolves with the reason once the connection is over. */
   readonly closed: Promise<string>;
 }

@@ -342,15 +342,20 @@ export class ClientConnection {
     return { channel };
   }
 
-  /** Sends an authenticated CLOSE, waits for its acknowledgement at most a second, and lets everything go. */
-  async close(code: keyof typeof CLOSE_CODES): Promise<void> {
+  /**
+   * Lets messages arrive, sends an authenticated CLOSE, waits for its acknowledgement, each at most a second, and lets
+   * everything go. @param atOnce - there is no time for that: CLOSE leaves before this returns, if the pipe takes it.
+   */
+  async close(code: keyof typeof CLOSE_CODES, atOnce = false): Promise<void> {
     const connection = this.#connection;
-    if (connection !== undefined && this.#failure === undefined) {
-      connection.close(CLOSE_CODES[code]);
-      await this.#until(
-        () => connection.closeArrived || connection.peerClose !== undefined || this.#linkLost,
-        CLOSE_WAIT,
-      );
+    const messages = this.#messages;
+    if (connection !== undefined && messages !== undefined && this.#failure === undefined) {
+      const over = (): boolean =>
+        connection.peerClose !== undefined || this.#linkLost || this.#failure !== undefined;
+      // Behind CLOSE nothing is sent, and a slot may be a while: what hangs a session up must not be lost by that.
+      if (messages.held > 0 && !atOnce) await this.#until(() => messages.held === 0 || over(), CLOSE_WAIT);
+      if (this.#failure === undefined) connection.close(CLOSE_CODES[code], atOnce);
+      await this.#until(() => connection.closeArrived || over(), CLOSE_WAIT);
     }
     this.#fail(new SealttyError("transport-lost", "The connection was closed"), "closed");
     await this.#link.close();
@@ -419,7 +424,10 @@ export class ClientConnection {
     const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
-    connection.onWork = () => this.#link.wake();
+    connection.onWork = () => {
+      this.#deadline.set(this.#nextDeadline()); // before a packet is made: what is in it must not move the next slot's timer
+      this.#link.wake();
+    };
     const control = connection.openStream(CONTROL_STREAM, {
       receive: CONTROL_STREAM_WINDOW,
       send: CONTROL_STREAM_WINDOW,
@@ -474,6 +482,7 @@ export class ClientConnection {
     }
     switch (message.type) {
       case "authenticated":
+        if (message.code === AUTH_OK) this.#needsShaped();
         this.#authentication?.resolve(message.code);
         return;
       case "shaped":
@@ -508,6 +517,12 @@ export class ClientConnection {
     }
   }
 
+  /** It answers SHAPE before anything private: what it sends unshaped would tell what the user asked to hide. */
+  #needsShaped(): void {
+    if (this.#shapedByGuest !== this.#connection?.shaping)
+      throw new SealttyError("peer-misbehaved", "The guest goes on without shaping its traffic");
+  }
+
   #onShaped(profile: ShapingProfile): void {
     if (this.#shapedByGuest !== undefined || profile !== this.#connection?.shaping)
       throw new SealttyError("peer-misbehaved", "The guest does not shape its traffic as it was asked to");
@@ -515,9 +530,7 @@ export class ClientConnection {
   }
 
   #onOpened(channel: number, code: number): void {
-    // It answers before it opens anything: output that is not shaped would tell what the user asked to hide.
-    if (this.#shapedByGuest !== this.#connection?.shaping)
-      throw new SealttyError("peer-misbehaved", "The guest opened a channel without shaping its traffic");
+    this.#needsShaped();
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
     if (code === OPEN_OK) opening?.resolve(undefined);
@@ -525,6 +538,7 @@ export class ClientConnection {
   }
 
   #onAttached(channel: number, code: number, place: AttachedPlace | undefined): void {
+    this.#needsShaped();
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
     if (code === ATTACH_OK && place !== undefined) opening?.resolve(place);

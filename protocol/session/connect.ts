@@ -43,7 +43,7 @@ export async function connect(options: ConnectOptions): Promise<AttestedGuest> {
       }
       return openGuest(options, connection, context, result, verify);
     },
-    close: () => connection.close("done"),
+    close: (how) => connection.close("done", how?.atOnce),
   };
 }
 
@@ -90,7 +90,7 @@ function openGuest(
       return again.frozen;
     },
     goOn: () => again.goOn(),
-    close: () => connection.close("done"),
+    close: (how) => connection.close("done", how?.atOnce),
     closed: connection.closed,
   };
 }

@@ -160,7 +160,9 @@ export class GuestConnection {
     };
     this.#connection = new StreamConnection(this.#suite, keys, flight, this.#started);
     this.#connection.onWork = () => {
-      if (!this.#over) this.port.wake(this);
+      if (this.#over) return;
+      this.#deadline.set(this.#nextDeadline()); // before a packet is made: what is in it must not move the next slot's timer
+      this.port.wake(this);
     };
     const windows = { receive: CONTROL_STREAM_WINDOW, send: CONTROL_STREAM_WINDOW };
     this.#messages = new MessageStream(

@@ -32,9 +32,20 @@ export class SendBuffer {
   get ended(): boolean {
     return this.#ended;
   }
+  /** Bytes ever written. */
+  get written(): number {
+    return this.#ring.end;
+  }
   /** Bytes that may be sent now: lost ones, and new ones under credit. */
   get sendable(): number {
-    let bytes = Math.max(0, Math.min(this.#ring.end, this.#limit) - this.#sent);
+    return Math.max(0, Math.min(this.#ring.end, this.#limit) - this.#sent) + this.#lostBytes;
+  }
+  /** Bytes written and not on their way. */
+  get backlog(): number {
+    return this.unsent + this.#lostBytes;
+  }
+  get #lostBytes(): number {
+    let bytes = 0;
     for (const { from, to } of this.#lost.all) bytes += to - from;
     return bytes;
   }

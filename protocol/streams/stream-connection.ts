@@ -15,7 +15,8 @@ import {
 import {
   type ShapingProfile,
   SlotScheduler,
-  type SlotSizes,
+  type SlotLevels,
+  type SlotLoad,
   bucketOf,
   bucketWithin,
 } from "../packets/shaping.ts";
@@ -29,6 +30,8 @@ const ACK_EVERY = 4;
 const MIN_PACKET_ROOM = 512;
 /** Flight that must be free for content in a slot's packet, which cannot be made shorter to fit. */
 const MIN_SLOT_ROOM = 2048;
+/** The shortest packet of bulk. */
+const MIN_BULK_ROOM = 1024;
 const MAX_STREAMS = 256;
 
 export interface ConnectionKeys {
@@ -51,6 +54,7 @@ export class Stream {
   /** Called when `receive` has something new, when credit came, when bytes were sent or acknowledged. Must not send. */
   onChange: () => void = () => {};
   windowDue = false; // the peer must be told the credit
+  writtenBefore = 0; // bytes that were written up to the last slot
 
   constructor(id: number, windows: StreamWindows) {
     this.id = id;
@@ -81,6 +85,7 @@ export class StreamConnection {
   #ackToldAt = Number.NEGATIVE_INFINITY; // up to here the owner was told that one is due
   #pingDue = false;
   #closeDue = false;
+  #closeAtOnce = false;
   #closeCode: number | undefined; // ours, once `close` was called
   #closeArrived = false;
   #peerClose: number | undefined;
@@ -163,10 +168,10 @@ export class StreamConnection {
    * From now on packets say less of what they carry: in slots, or (`off`) padded to one of a few lengths.
    * docs/protocol.md §5.6. Once for a connection.
    */
-  shape(profile: ShapingProfile, sizes: SlotSizes, now: number): void {
+  shape(profile: ShapingProfile, levels: SlotLevels, now: number): void {
     if (this.#shaping !== undefined) throw new SealttyError("api-misuse", "A connection is shaped once");
     this.#shaping = profile;
-    if (profile !== "off") this.#slots = new SlotScheduler(profile, sizes, () => this.#random(), now);
+    if (profile !== "off") this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now);
     this.onWork();
   }
   get shaping(): ShapingProfile | undefined {
@@ -178,8 +183,7 @@ export class StreamConnection {
   }
   /** Bytes not yet sent above which a writer waits, where it may have `usual`: a slot that carries more needs more. */
   unsentLimit(usual: number): number {
-    if (this.#slots === undefined || this.#slots.level === 0) return usual;
-    return Math.max(usual, 2 * this.#slots.capacity(this.#maxBody));
+    return this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual;
   }
 
   ping(): void {
@@ -187,11 +191,15 @@ export class StreamConnection {
     this.onWork();
   }
 
-  /** Sends CLOSE, repeated until acknowledged; nothing else is sent from now on. */
-  close(code: number): void {
+  /**
+   * Sends CLOSE, repeated until acknowledged; nothing else is sent from now on.
+   * @param atOnce - the pipe ends now, which the host sees: the first CLOSE waits for no slot.
+   */
+  close(code: number, atOnce = false): void {
     if (this.#closeCode !== undefined) return;
     this.#closeCode = code;
     this.#closeDue = true;
+    this.#closeAtOnce = atOnce;
     this.onWork();
   }
 
@@ -268,7 +276,7 @@ export class StreamConnection {
 
   /** The same where packets have slots: none outside of one, and each slot's are alike whatever they carry. */
   #nextInSlot(slots: SlotScheduler, maxBody: number, now: number): Uint8Array | undefined {
-    const size = slots.take(maxBody);
+    const size = slots.take(maxBody) ?? this.#bulkSize(slots, maxBody) ?? this.#lastSize(slots, maxBody);
     if (size === undefined) {
       if (slots.idle && (this.#closeDue || this.#hasContent())) slots.active(now);
       return undefined;
@@ -295,6 +303,19 @@ export class StreamConnection {
     return body;
   }
 
+  /** In bulk a packet leaves outside a slot where it is full, and where more than that waits: so it says only that. */
+  #bulkSize(slots: SlotScheduler, maxBody: number): number | undefined {
+    if (!slots.bulk || this.#closeCode !== undefined) return undefined;
+    const size = bucketWithin(this.#recovery.room, maxBody);
+    return size >= Math.min(MIN_BULK_ROOM, maxBody) && this.#load().sendable >= maxBody ? size : undefined;
+  }
+
+  #lastSize(slots: SlotScheduler, maxBody: number): number | undefined {
+    if (!this.#closeAtOnce) return undefined;
+    this.#closeAtOnce = false;
+    return slots.baseBody(maxBody);
+  }
+
   /** When `onTime` is due next. */
   get deadline(): number | undefined {
     if (this.#slots !== undefined) return this.#slots.deadline;
@@ -313,7 +334,10 @@ export class StreamConnection {
     const deadline = this.#recovery.deadline;
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
     this.#ackToldAt = now;
-    this.#slots?.open(now, this.#waiting(), now - this.#lastHeard, this.#maxBody);
+    if (this.#slots !== undefined) {
+      this.#slots.open(now, this.#load(), now - this.#lastHeard, this.#maxBody);
+      for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
+    }
     this.onWork();
   }
 
@@ -386,11 +410,17 @@ export class StreamConnection {
     }
   }
 
-  /** Bytes that could be sent now. */
-  #waiting(): number {
-    let bytes = 0;
-    for (const stream of this.#streams.values()) if (this.#maySend(stream)) bytes += stream.send.sendable;
-    return bytes;
+  #load(): SlotLoad {
+    let sendable = 0;
+    let fresh = 0;
+    let backlog = 0;
+    for (const stream of this.#streams.values()) {
+      if (!this.#maySend(stream)) continue;
+      sendable += stream.send.sendable;
+      fresh += stream.send.written - stream.writtenBefore;
+      backlog += stream.send.backlog;
+    }
+    return { sendable, fresh, backlog };
   }
 
   #random(): number {

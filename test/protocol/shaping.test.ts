@@ -7,6 +7,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { SHAPING_PROFILES, SLOTS_TO_CLIENT, SlotScheduler } from "../../protocol/packets/shaping.ts";
 import { MessageStream } from "../../protocol/session/message-stream.ts";
 import { decodeMessage, encodeMessage, type SessionMessage } from "../../protocol/session/messages.ts";
+import { seeded } from "../support/seeded.ts";
 import { type Passed, ShapedSession, type Trace } from "../support/shaped-session.ts";
 
 const SECONDS = 4;
@@ -27,21 +28,42 @@ const classes: readonly Typing[] = [
   { name: "20 keys, echo", echo: true, type: long },
 ];
 
+/** What the host does meanwhile, the same to each session of one seed: to the n-th chunk of a direction, or at a time. */
+const hosts = {
+  "carries all": () => {},
+  "loses a twentieth, seed 7": (session: ShapedSession) => session.loseBySeed(7, 0.05),
+  "loses a third, seed 8": (session: ShapedSession) => session.loseBySeed(8, 0.33),
+  "keeps acknowledgements and all else back, seed 9": (session: ShapedSession) => {
+    const random = { "to-guest": seeded(9), "to-client": seeded(10) };
+    session.delay = (direction) => (random[direction].chance(0.3) ? random[direction].below(700) : 0);
+  },
+  "keeps all that goes to the client back for a second": (session: ShapedSession) => {
+    const until = session.clock.now() + 1500;
+    session.delay = (direction) =>
+      direction === "to-client" ? Math.max(0, Math.min(1000, until - session.clock.now())) : 0;
+  },
+  "takes nothing for 700 ms": (session: ShapedSession) => {
+    session.clock.after(507, () => (session.blockedUntil = session.clock.now() + 700));
+  },
+  "drops the pipe": (session: ShapedSession) => void session.clock.after(1003, () => session.cut()),
+} as const satisfies Record<string, (session: ShapedSession) => void>;
+
 async function traceOf(
   profile: "adaptive" | "strict" | undefined,
   encoding: FrameEncoding,
   typing: Typing,
-  lossSeed?: number,
+  host: keyof typeof hosts = "carries all",
 ): Promise<Trace> {
   const session = await ShapedSession.open(profile, encoding);
   if (typing.echo) session.process.onInput = (bytes) => session.process.print(bytes.slice());
-  if (lossSeed !== undefined) session.loseBySeed(lossSeed, 0.05);
+  hosts[host](session);
   session.restart();
   const start = session.clock.now();
   await typing.type(session);
   await session.run(SECONDS * 1000 - (session.clock.now() - start));
   const trace = structuredClone(session.trace);
   session.lose = () => false;
+  session.delay = () => 0;
   await session.run(3000); // what was lost comes again
   const keys = session.process.input.reduce((sum, { length }) => sum + length, 0);
   expect(keys).toBe(typing.name === "nothing" ? 0 : Number.parseInt(typing.name, 10));
@@ -52,15 +74,19 @@ async function traceOf(
 
 describe.each(["binary", "armour"] as const)("in %s", (encoding) => {
   describe.each(["adaptive", "strict"] as const)("%s", (profile) => {
-    test.each([undefined, 7, 8])(
-      "the host's trace is equal for every typing, losses by seed %s",
-      async (seed) => {
+    test.each(Object.keys(hosts) as (keyof typeof hosts)[])(
+      "the host's trace is equal for every typing where the host %s",
+      async (host) => {
         const [first, ...others] = await Promise.all(
-          classes.map((typing) => traceOf(profile, encoding, typing, seed)),
+          classes.map((typing) => traceOf(profile, encoding, typing, host)),
         );
         const slots = (SECONDS * 1000) / (encoding === "binary" ? 20 : 50);
-        expect(Math.abs((first as Trace)["to-guest"].length - slots)).toBeLessThanOrEqual(1);
-        expect(Math.abs((first as Trace)["to-client"].length - slots)).toBeLessThanOrEqual(1);
+        const missed = slots - (first as Trace)["to-guest"].length;
+        if (/takes nothing|drops the pipe/.test(host)) expect(missed).toBeGreaterThan(0);
+        else {
+          expect(Math.abs(missed)).toBeLessThanOrEqual(1);
+          expect(Math.abs((first as Trace)["to-client"].length - slots)).toBeLessThanOrEqual(1);
+        }
         for (const other of others) expect(other).toEqual(first);
       },
     );
@@ -128,17 +154,54 @@ describe("what is typed never moves a packet", () => {
     );
   });
 
-  test("nothing outside a slot when an answer is due, when the pipe is new, when the user leaves", async () => {
+  test("nothing outside a slot: evidence again, sessions and who looks at them, a signal, a program's end, CLOSE", async () => {
     const session = await ShapedSession.open("strict");
     void session.guest.reattest();
     session.channel.resize(100, 40);
     await session.run(3000);
-    const times = (direction: keyof Trace) => session.trace[direction].map(({ at }) => at % 20);
-    expect(new Set(times("to-guest")).size).toBe(1);
-    expect(new Set(times("to-client")).size).toBe(1);
     expect(session.process.events).toContain("resize 100x40");
+    const client = session.guest;
+    const request = { kind: "login", term: "xterm", columns: 80, rows: 24 } as const;
+    const kept = await session.until(client.openSession({ request }));
+    const looking = await session.until(
+      client.attach({ session: kept.session, mode: "read-only", from: 0, columns: 80, rows: 24 }),
+    );
+    await session.until(kept.write(new Uint8Array(500).fill(120)));
+    await session.until(looking.detach());
+    expect((await session.until(client.listSessions([kept.session]))).length).toBe(1);
+    expect(await session.until(client.killSession(kept.session))).toBe(true);
+    session.channel.signal("SIGINT");
+    session.process.finish({ kind: "exited", status: 3 });
+    expect(await session.until(session.channel.exit)).toEqual({ kind: "exited", status: 3 });
     await session.close();
-    expect(new Set(times("to-guest")).size).toBe(1);
+    await session.run(2000);
+    for (const direction of ["to-guest", "to-client"] as const) {
+      expect(new Set(session.trace[direction].map(({ at }) => at % 20)).size).toBe(1);
+      expect(new Set(session.trace[direction].map(({ length }) => length)).size).toBe(1);
+    }
+  });
+});
+
+describe("the end", () => {
+  test("CLOSE comes behind what was said before it: a session that was hung up just then is gone", async () => {
+    const session = await ShapedSession.open("adaptive");
+    const request = { kind: "login", term: "xterm", columns: 80, rows: 24 } as const;
+    const kept = await session.until(session.guest.openSession({ request }));
+    const program = session.programs.at(-1);
+    kept.hangUp();
+    await session.close();
+    expect(program?.events).toContain("hang up");
+  });
+
+  test("where the page goes away, CLOSE leaves before its pipe does, as long as any other packet", async () => {
+    const session = await ShapedSession.open("strict");
+    await session.run(93);
+    session.restart();
+    void session.guest.close({ atOnce: true });
+    await new Promise((resolve) => setImmediate(resolve)); // the clock stands meanwhile
+    expect(session.trace["to-guest"]).toEqual([{ at: 0, length: 128 + 8 }]);
+    await session.run(2000);
+    expect(session.process.events).toContain("hang up");
   });
 });
 
@@ -150,21 +213,30 @@ function perSlot(trace: readonly Passed[]): number[] {
 }
 
 describe("adaptive", () => {
+  /** What the host tells apart: packets of a slot by level, and packets that have no slot. */
+  const stretches = (trace: readonly Passed[]): { packets: number; length: number; slots: number }[] => {
+    const slots = new Map<number, Passed[]>();
+    for (const passed of trace) slots.set(passed.at, [...(slots.get(passed.at) ?? []), passed]);
+    const runs: { packets: number; length: number; slots: number }[] = [];
+    for (const [first, ...rest] of slots.values()) {
+      const { length } = first as Passed;
+      const last = runs.at(-1);
+      if (last?.packets === rest.length + 1 && last.length === length) last.slots++;
+      else runs.push({ packets: rest.length + 1, length, slots: 1 });
+    }
+    return runs;
+  };
+
   test("output raises the guest's level in whole steps, each held for a second or more, and falls back", async () => {
     const session = await ShapedSession.open("adaptive");
     await session.run(100);
-    for (let i = 0; i < 100; i++) session.process.print(new Uint8Array(100_000).fill(120));
-    await session.run(20_000);
-    expect(session.output.reduce((sum, { length }) => sum + length, 0)).toBe(10_000_000);
-    const levels = perSlot(session.trace["to-client"]);
-    expect([...new Set(levels)].sort((a, b) => a - b)).toEqual([1, 4, 16, 64]);
-    const runs: { level: number; slots: number }[] = [];
-    for (const level of levels) {
-      const last = runs.at(-1);
-      if (last?.level === level) last.slots++;
-      else runs.push({ level, slots: 1 });
-    }
-    expect(runs.map(({ level }) => level)).toEqual([1, 4, 16, 64, 16, 4, 1]);
+    for (let i = 0; i < 10; i++) session.process.print(new Uint8Array(100_000).fill(120));
+    await session.run(12_000);
+    expect(session.output.reduce((sum, { length }) => sum + length, 0)).toBe(1_000_000);
+    const runs = stretches(session.trace["to-client"]);
+    const base = 249 + 8;
+    expect(runs.map(({ packets }) => packets)).toEqual([1, 4, 4, 16, 4, 4, 1]);
+    expect(runs.map(({ length }) => length > base)).toEqual([false, true, true, true, true, true, false]);
     for (const { slots } of runs.slice(3, -1)) {
       expect(slots * 20).toBeGreaterThanOrEqual(1000);
       expect(slots * 20).toBeLessThan(3500);
@@ -173,18 +245,33 @@ describe("adaptive", () => {
     await session.close();
   });
 
-  test("a flood at the highest level: the slots are full of output, 20 MB and more a second where the machine keeps up", async () => {
+  test("a flood is bulk before long: long packets that are full, no slot holds it back", async () => {
     const session = await ShapedSession.open("adaptive");
-    for (let i = 0; i < 120; i++) session.process.print(new Uint8Array(200_000).fill(120));
-    await session.run(300); // up to the highest level
-    session.restart();
+    const printed = 60_000_000;
+    for (let i = 0; i < 300; i++) session.process.print(new Uint8Array(200_000).fill(120));
+    await session.run(900);
     const received = () => session.output.reduce((sum, { length }) => sum + length, 0);
     const before = received();
+    session.restart();
     await session.run(400);
     const output = received() - before;
-    expect(output).toBeGreaterThan(8_000_000);
-    const carried = session.trace["to-client"].reduce((sum, { length }) => sum + length, 0);
-    expect(output / carried).toBeGreaterThan(0.9);
+    expect(output).toBeGreaterThan(8_000_000); // twice and more of what the slots of the highest level carry
+    const lengths = session.trace["to-client"].map(({ length }) => length);
+    const carried = lengths.reduce((sum, length) => sum + length, 0);
+    expect(output / carried).toBeGreaterThan(0.95);
+    expect(lengths.every((length) => length === 257 || length > 1024)).toBe(true);
+    while (received() < printed) await session.run(20);
+
+    // Its end is the end of bulk: what comes next has slots again, whenever it is printed.
+    await session.run(43);
+    session.restart();
+    for (let i = 0; i < 12; i++) {
+      await session.run(33);
+      session.process.print(new Uint8Array(20_000).fill(120));
+    }
+    const phases = new Set(session.trace["to-client"].map(({ at }) => at % 20));
+    expect(phases.size).toBe(1);
+    expect(new Set(session.trace["to-client"].map(({ length }) => length)).size).toBe(1);
     await session.close();
   });
 
@@ -198,6 +285,29 @@ describe("adaptive", () => {
     expect(new Set(perSlot(session.trace["to-guest"]))).toEqual(new Set([1, 4, 16]));
     expect(session.process.input.reduce((sum, { length }) => sum + length, 0)).toBe(300_100);
     await session.close();
+  });
+
+  test("what was typed while the host held everything back never raises the client's level", async () => {
+    const [typed, idle] = await Promise.all(
+      [true, false].map(async (typing) => {
+        const session = await ShapedSession.open("adaptive");
+        session.process.onInput = () => {};
+        session.lose = (direction) => direction === "to-guest";
+        session.restart();
+        for (let i = 0; i < 300; i++) {
+          if (typing) void session.channel.write(new Uint8Array(100).fill(120));
+          await session.run(40, 5);
+        }
+        session.lose = () => false;
+        await session.run(20_000, 5);
+        const taken = session.process.input.reduce((sum, { length }) => sum + length, 0);
+        expect(taken).toBe(typing ? 30_000 : 0);
+        const trace = structuredClone(session.trace["to-guest"]);
+        await session.close();
+        return trace;
+      }),
+    );
+    expect(typed).toEqual(idle);
   });
 
   test("idle after a minute or more: one packet a second, both ways; a key brings the slots back, on the same grid", async () => {
@@ -229,6 +339,9 @@ describe("adaptive", () => {
   });
 });
 
+const NOTHING = { sendable: 0, fresh: 0, backlog: 0 };
+const MUCH = { sendable: 1e6, fresh: 0, backlog: 1e6 };
+
 describe("a slot that was missed", () => {
   const scheduler = (profile: "adaptive" | "strict") =>
     new SlotScheduler(profile, SLOTS_TO_CLIENT, () => 0.5, 1000);
@@ -241,27 +354,28 @@ describe("a slot that was missed", () => {
   test("is dropped: a late event loop sends one packet, and goes on on its grid", () => {
     const slots = scheduler("strict");
     expect(slots.deadline).toBe(1020);
-    slots.open(1019.9, 0, 0, 4000);
+    slots.open(1019.9, NOTHING, 0, 4000);
     expect(taken(slots)).toBe(0);
-    slots.open(1020, 0, 0, 4000);
+    slots.open(1020, NOTHING, 0, 4000);
     expect(taken(slots)).toBe(1);
-    slots.open(1333, 0, 0, 4000);
+    slots.open(1333, NOTHING, 0, 4000);
     expect(taken(slots)).toBe(1);
     expect(slots.deadline).toBe(1340);
   });
 
   test("a pipe that is behind loses what its slot had left, and raises no level", () => {
     const slots = scheduler("adaptive");
-    for (let now = 1020; now < 3000; now += 20) slots.open(now, 1e6, 0, 4000);
+    for (let now = 1020; now < 3000; now += 20) slots.open(now, MUCH, 0, 4000);
     expect(slots.level).toBe(1);
     expect(taken(slots)).toBe(4);
-    slots.open(3000, 1e6, 0, 4000);
-    expect(taken(slots)).toBe(16);
+    slots.open(3000, MUCH, 0, 4000);
+    expect(slots.level).toBe(2);
+    expect(taken(slots)).toBe(4);
   });
 
   test("a peer that is silent makes every profile idle, until it is heard", () => {
     const slots = scheduler("strict");
-    slots.open(1020, 0, 15_000, 4000);
+    slots.open(1020, NOTHING, 15_000, 4000);
     slots.active(1025);
     expect(slots.deadline).toBe(2000);
     slots.heard(1030);
@@ -300,7 +414,7 @@ describe("asked for and acknowledged", () => {
   };
   afterEach(() => vi.restoreAllMocks());
 
-  test("a guest that opens a channel without having shaped its traffic is left", async () => {
+  test("a guest that lets the user in without having shaped its traffic is left", async () => {
     answering(() => undefined);
     await expect(ShapedSession.open("adaptive")).rejects.toThrow(/without shaping/);
   });
@@ -326,9 +440,9 @@ describe("asked for and acknowledged", () => {
 
   test.each(["off", "adaptive", "strict"] as const)("%s: SHAPE and SHAPED carry one byte", (profile) => {
     const number = SHAPING_PROFILES.indexOf(profile);
-    expect([...encodeMessage({ type: "shape", profile })]).toEqual([20, 0, 0, 1, number]);
-    expect(decodeMessage(21, Uint8Array.of(number))).toEqual({ type: "shaped", profile });
-    expect(() => decodeMessage(20, Uint8Array.of(3))).toThrow(/unknown way/);
-    expect(() => decodeMessage(20, Uint8Array.of(0, 0))).toThrow(SealttyError);
+    expect([...encodeMessage({ type: "shape", profile })]).toEqual([23, 0, 0, 1, number]);
+    expect(decodeMessage(24, Uint8Array.of(number))).toEqual({ type: "shaped", profile });
+    expect(() => decodeMessage(23, Uint8Array.of(3))).toThrow(/unknown way/);
+    expect(() => decodeMessage(23, Uint8Array.of(0, 0))).toThrow(SealttyError);
   });
 });

@@ -2,6 +2,7 @@
 
 import type { FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
+import type { Pipe } from "../../protocol/pipe.ts";
 import type { Channel, Guest } from "../../protocol/session/api.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { ManualClock } from "./clocks.ts";
@@ -26,11 +27,18 @@ async function settle(rounds: number): Promise<void> {
 export class ShapedSession {
   readonly clock = new ManualClock();
   readonly process = new FakeProcess();
+  readonly programs: FakeProcess[] = [];
   readonly trace: Trace = { "to-guest": [], "to-client": [] };
   readonly output: Uint8Array[] = [];
   guest!: Guest;
   channel!: Channel;
   lose: (direction: "to-guest" | "to-client") => boolean = () => false;
+  /** How long the host keeps a chunk, ms. */
+  delay: (direction: "to-guest" | "to-client") => number = () => 0;
+  /** Until when the host's pipe takes nothing, by the clock. */
+  blockedUntil = 0;
+  /** The host drops the pipe that there is now. */
+  cut: () => void = () => {};
   #from = 0;
 
   /** @param profile - undefined: what a client does that asks for nothing. */
@@ -39,17 +47,28 @@ export class ShapedSession {
     encoding: FrameEncoding = "binary",
   ): Promise<ShapedSession> {
     const session = new ShapedSession();
-    const { endpoint } = testGuest(session.clock, {}, () => session.process);
-    const pipes = memoryPipes((chunk, deliver, direction) => {
-      session.trace[direction].push({ at: session.clock.now() - session.#from, length: chunk.length });
-      if (!session.lose(direction)) deliver(chunk);
+    const { endpoint } = testGuest(session.clock, {}, () => {
+      const program = session.programs.length === 0 ? session.process : new FakeProcess();
+      session.programs.push(program);
+      return program;
     });
-    void endpoint.servePipe(pipes.guest).catch(() => undefined);
-    const options = clientOptions(session.clock, async () => pipes.client, {
+    const dial = async (): Promise<Pipe> => {
+      const pipes = memoryPipes((chunk, deliver, direction) => {
+        session.trace[direction].push({ at: session.clock.now() - session.#from, length: chunk.length });
+        if (session.lose(direction)) return;
+        const delay = session.delay(direction);
+        if (delay === 0) deliver(chunk);
+        else session.clock.after(delay, () => deliver(chunk));
+      });
+      session.cut = () => pipes.cut();
+      void endpoint.servePipe(session.#blocking(pipes.guest)).catch(() => undefined);
+      return session.#blocking(pipes.client);
+    };
+    const options = clientOptions(session.clock, dial, {
       encoding,
       ...(profile === undefined ? {} : { shaping: profile }),
     });
-    await session.#until(
+    await session.until(
       connect(options)
         .then((attested) => attested.authenticate({ method: "none", user: "root" }))
         .then(async (guest) => {
@@ -92,11 +111,26 @@ export class ShapedSession {
     this.lose = (direction) => random[direction].chance(share);
   }
 
-  async close(): Promise<void> {
-    await this.#until(this.guest.close());
+  #blocking(pipe: Pipe): Pipe {
+    return {
+      incoming: pipe.incoming,
+      close: () => pipe.close(),
+      send: async (chunk) => {
+        while (this.clock.now() < this.blockedUntil)
+          await new Promise<void>((resolve) =>
+            this.clock.after(this.blockedUntil - this.clock.now(), resolve),
+          );
+        return pipe.send(chunk);
+      },
+    };
   }
 
-  async #until(done: Promise<unknown>): Promise<void> {
+  async close(): Promise<void> {
+    await this.until(this.guest.close());
+  }
+
+  /** Lets the clock run until `done` is. */
+  async until<T>(done: Promise<T>): Promise<T> {
     let over = false;
     let failure: { error: unknown } | undefined;
     done.then(
@@ -111,6 +145,7 @@ export class ShapedSession {
       await settle(3);
     }
     if (failure !== undefined) throw failure.error;
+    return done;
   }
 
   async #read(): Promise<void> {
