@@ -194,6 +194,7 @@ const { values: options } = parseArgs({
     "no-vm": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     markdown: { type: "boolean", default: false },
+    shaping: { type: "boolean", default: false },
     profile: { type: "string" },
   },
 });
@@ -205,6 +206,12 @@ async function main(): Promise<void> {
       process.stdout.write(`${await profile(options.profile, options.quick ? 1 : 5, what)}\n`);
     }
     if (!options["no-vm"]) process.stdout.write(await profileInVm((options.quick ? 64 : 256) * 65_536));
+    return;
+  }
+  if (options.shaping) {
+    const rows = await shapingRows(options.quick);
+    const report: Report = { date: new Date().toISOString().slice(0, 10), machine: machine(false), rows };
+    process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
     return;
   }
   const facts = machine(!options["no-vm"]);

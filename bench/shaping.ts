@@ -1,4 +1,5 @@
-// What shaping costs: bytes a second at a prompt, the echo of a key, and a flood. Client and guest in this process.
+// What shaping costs: bytes a second, while somebody types and when idle, what it adds to a key's echo, and a flood.
+// Client and guest in this process; idleness by a clock that is told, for it begins after a minute and more.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { nodeClock } from "../node/clock.ts";
@@ -7,13 +8,14 @@ import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import { connect } from "../protocol/session/connect.ts";
 import { memoryPipes } from "../test/support/memory-pipe.ts";
 import { clientOptions, FakeProcess, testGuest } from "../test/support/session.ts";
+import { ShapedSession, type Trace } from "../test/support/shaped-session.ts";
 import type { Row } from "./report.ts";
 
 const CHUNK = new Uint8Array(64 * 1024).fill(120);
 const PROFILES = [undefined, "off", "adaptive", "strict"] as const;
 
 interface Cost {
-  readonly toGuest: number; // bytes a second at a prompt
+  readonly toGuest: number; // bytes a second while typing
   readonly toClient: number;
   readonly echoes: readonly number[]; // ms, ascending
   readonly flood: number | undefined; // MB/s
@@ -53,9 +55,6 @@ async function costOf(
   await sleep(2500); // what the opening raised is over
   carried["to-guest"] = carried["to-client"] = 0;
   const start = performance.now();
-  await sleep(3000);
-  const seconds = (performance.now() - start) / 1000;
-  const { "to-guest": toGuest, "to-client": toClient } = carried;
   process.onInput = (bytes) => process.print(bytes.slice());
   const echoes: number[] = [];
   for (let key = 0; key < effort.keys; key++) {
@@ -66,6 +65,8 @@ async function costOf(
     await until(before + 1);
     echoes.push(performance.now() - typed);
   }
+  const seconds = (performance.now() - start) / 1000;
+  const { "to-guest": toGuest, "to-client": toClient } = carried;
   let flood: number | undefined;
   if (effort.floodBytes > 0) {
     const before = received;
@@ -84,10 +85,28 @@ async function costOf(
   };
 }
 
-/** A strict flood is not waited for: its rate is the one at the prompt. */
+/** @returns bytes a second of a connection where nothing happens any more. */
+async function idleCost(shaping: ShapingProfile | undefined, encoding: FrameEncoding): Promise<Trace> {
+  const session = await ShapedSession.open(shaping, encoding);
+  await session.run(95_000, 10);
+  session.restart();
+  await session.run(IDLE_SECONDS * 1000, 10);
+  const trace = structuredClone(session.trace);
+  await session.close();
+  return trace;
+}
+
+const IDLE_SECONDS = 60;
+const perSecond = (trace: Trace, direction: keyof Trace): number =>
+  trace[direction].reduce((sum, { length }) => sum + length, 0) / IDLE_SECONDS;
+const quantile = (ascending: readonly number[], share: number): number =>
+  ascending[Math.floor(ascending.length * share)] ?? Number.NaN;
+
+/** A strict flood is not waited for: its rate is the one while typing, less the frames around it. */
 export async function shapingRows(quick: boolean): Promise<Row[]> {
   const rows: Row[] = [];
   for (const encoding of ["binary", "armour"] as const) {
+    let unshaped: readonly number[] = [];
     for (const profile of PROFILES) {
       const floodBytes = profile === "strict" || encoding === "armour" ? 0 : (quick ? 32 : 256) * 2 ** 20;
       const cost = await costOf(profile, encoding, { keys: quick ? 40 : 200, floodBytes });
@@ -95,10 +114,19 @@ export async function shapingRows(quick: boolean): Promise<Row[]> {
       const row = (figure: string, value: number): void => {
         rows.push({ figure: `shaping: ${figure}`, peer, rounds: [value], ratios: [] });
       };
-      row("bytes/s to the guest at a prompt", cost.toGuest);
-      row("bytes/s to the client at a prompt", cost.toClient);
-      row("echo p50, ms", cost.echoes[Math.floor(cost.echoes.length / 2)] ?? Number.NaN);
-      row("echo p99, ms", cost.echoes[Math.floor(cost.echoes.length * 0.99)] ?? Number.NaN);
+      const idle = await idleCost(profile, encoding);
+      row("bytes/s to the guest, typing", cost.toGuest);
+      row("bytes/s to the client, typing", cost.toClient);
+      row("bytes/s to the guest, idle", perSecond(idle, "to-guest"));
+      row("bytes/s to the client, idle", perSecond(idle, "to-client"));
+      if (profile === undefined) {
+        unshaped = cost.echoes;
+        row("echo p50, ms", quantile(unshaped, 0.5));
+        row("echo p99, ms", quantile(unshaped, 0.99));
+      } else {
+        row("added to the echo's p50, ms", quantile(cost.echoes, 0.5) - quantile(unshaped, 0.5));
+        row("added to the echo's p99, ms", quantile(cost.echoes, 0.99) - quantile(unshaped, 0.99));
+      }
       if (cost.flood !== undefined) row("flood, MB/s", cost.flood);
     }
   }

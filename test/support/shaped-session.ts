@@ -100,7 +100,7 @@ export class ShapedSession {
   async type(text: string, gap: (key: number) => number): Promise<void> {
     for (let i = 0; i < text.length; i++) {
       await this.run(gap(i));
-      void this.channel.write(new TextEncoder().encode(text[i]));
+      void this.channel.write(new TextEncoder().encode(text.slice(i, i + 1)));
       await settle(2);
     }
   }
