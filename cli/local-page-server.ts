@@ -203,7 +203,7 @@ class LocalPageServer implements PageServer {
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        "trusted-types default",
       ].join("; "),
       "cross-origin-opener-policy": "same-origin",
       "cross-origin-resource-policy": "same-origin",

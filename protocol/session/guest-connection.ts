@@ -261,7 +261,7 @@ export class GuestConnection {
   close(code: keyof typeof CLOSE_CODES): void {
     if (this.#over || this.#connection.closing) return;
     this.#hangUpAll();
-    this.#connection.close(CLOSE_CODES[code]);
+    this.#connection.close(CLOSE_CODES[code], code === "shutting-down"); // the daemon ends: no slot is sure to come
     this.#linger();
   }
 

@@ -138,7 +138,7 @@ describe("pages", () => {
     expect(policy).toContain(
       `connect-src 'self' ws://localhost:${server.port} ws://127.0.0.1:${server.port} ws://10.0.0.1:5555;`,
     );
-    expect(policy).toContain("require-trusted-types-for 'script'; trusted-types 'none'");
+    expect(policy).toContain("require-trusted-types-for 'script'; trusted-types default");
     expect(headers).toMatchObject({
       "cross-origin-opener-policy": "same-origin",
       "cross-origin-embedder-policy": "require-corp",

@@ -203,6 +203,16 @@ describe("the end", () => {
     await session.run(2000);
     expect(session.process.events).toContain("hang up");
   });
+
+  test("so it does where the guest's daemon ends, even if it heard nothing, and its next slot is far", async () => {
+    const session = await ShapedSession.open("adaptive");
+    session.lose = (direction) => direction === "to-guest";
+    await session.run(17_500, 10);
+    const reason = session.guest.closed;
+    void session.endpoint.stop();
+    await session.run(50);
+    expect(await reason).toBe("shutting-down");
+  });
 });
 
 /** Packets in each slot of a direction. */

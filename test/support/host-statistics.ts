@@ -58,7 +58,7 @@ type Sample = readonly (readonly [readonly number[], readonly number[]])[];
 /** Each value's rank among all, equal ones sharing the mean of theirs, from 1. */
 function ranksOf(values: readonly number[]): number[] {
   const order = values.map((_, i) => i).sort((a, b) => (values[a] as number) - (values[b] as number));
-  const ranks = new Array<number>(values.length);
+  const ranks: number[] = values.map(() => 0);
   for (let from = 0; from < order.length; ) {
     let to = from + 1;
     while (to < order.length && values[order[to] as number] === values[order[from] as number]) to++;

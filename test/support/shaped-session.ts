@@ -3,6 +3,7 @@
 import type { FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
+import type { GuestEndpoint } from "../../protocol/session/accept.ts";
 import type { Channel, Guest } from "../../protocol/session/api.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { ManualClock } from "./clocks.ts";
@@ -30,6 +31,7 @@ export class ShapedSession {
   readonly programs: FakeProcess[] = [];
   readonly trace: Trace = { "to-guest": [], "to-client": [] };
   readonly output: Uint8Array[] = [];
+  endpoint!: GuestEndpoint;
   guest!: Guest;
   channel!: Channel;
   lose: (direction: "to-guest" | "to-client") => boolean = () => false;
@@ -52,6 +54,7 @@ export class ShapedSession {
       session.programs.push(program);
       return program;
     });
+    session.endpoint = endpoint;
     const dial = async (): Promise<Pipe> => {
       const pipes = memoryPipes((chunk, deliver, direction) => {
         session.trace[direction].push({ at: session.clock.now() - session.#from, length: chunk.length });
