@@ -285,6 +285,27 @@ describe("adaptive", () => {
     await session.close();
   });
 
+  test("in bulk, too, keys and their echo change nothing that the host sees while the flood lasts", async () => {
+    const [typed, idle] = await Promise.all(
+      [true, false].map(async (typing) => {
+        const session = await ShapedSession.open("adaptive");
+        session.process.onInput = (bytes) => session.process.print(bytes.slice());
+        for (let i = 0; i < 300; i++) session.process.print(new Uint8Array(200_000).fill(120));
+        await session.run(900);
+        session.restart();
+        if (typing) await session.type("hunter2\r", () => 50);
+        else await session.run(400);
+        await session.run(100);
+        expect(session.process.input.length).toBe(typing ? 8 : 0);
+        const trace = structuredClone(session.trace);
+        await session.close();
+        return trace;
+      }),
+    );
+    expect(typed?.["to-client"].some(({ length }) => length > 16_000)).toBe(true);
+    expect(typed).toEqual(idle);
+  });
+
   test("keys and terminal answers never raise the client's level, a paste does, to 16 at most", async () => {
     const session = await ShapedSession.open("adaptive");
     await session.type("x".repeat(100), () => 5);
