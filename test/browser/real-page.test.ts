@@ -131,6 +131,7 @@ test("from the link to a login prompt, typing, and the end with its status", asy
     const refused = page.evaluate((address) => void new Worker(address), script);
     await expect(refused).rejects.toThrow(/TrustedScriptURL/);
   }
+  await expect.poll(() => faults.violations.length).toBe(2); // which is said, and is all that is
   faults.violations.length = 0;
   expect(await page.locator(".bar.danger").textContent()).toContain("SIMULATED EVIDENCE");
   expect(await page.locator("#trust-panel").textContent()).toContain("This proves nothing");
