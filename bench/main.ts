@@ -12,6 +12,7 @@ import { benchmarksDocument } from "./places.ts";
 import { profile } from "./profile.ts";
 import { rawPty } from "./raw-pty.ts";
 import { asText, intoDocument, type Report, type Row } from "./report.ts";
+import { shapingRows } from "./shaping.ts";
 import { sealttyPeer, startSealttyd } from "./sealtty.ts";
 import { median } from "./statistics.ts";
 import { startTtyd } from "./ttyd.ts";
@@ -193,6 +194,7 @@ const { values: options } = parseArgs({
     "no-vm": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     markdown: { type: "boolean", default: false },
+    shaping: { type: "boolean", default: false },
     profile: { type: "string" },
   },
 });
@@ -206,6 +208,12 @@ async function main(): Promise<void> {
     if (!options["no-vm"]) process.stdout.write(await profileInVm((options.quick ? 64 : 256) * 65_536));
     return;
   }
+  if (options.shaping) {
+    const rows = await shapingRows(options.quick);
+    const report: Report = { date: new Date().toISOString().slice(0, 10), machine: machine(false), rows };
+    process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
+    return;
+  }
   const facts = machine(!options["no-vm"]);
   const { page, memory } = await footprintRows();
   const local = await localRows(effort);
@@ -215,6 +223,7 @@ async function main(): Promise<void> {
     ...local.filter((row) => !isMemory(row)),
     ...inVm,
     ...(await verificationRows(options.quick ? 5 : 30)),
+    ...(await shapingRows(options.quick)),
     ...memory,
     ...local.filter(isMemory),
     ...page,

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import type { Collateral } from "../protocol/attestation/collateral.ts";
+import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import { hostsOf, judgeRequest } from "./loopback-guard.ts";
@@ -57,6 +58,7 @@ export interface PageGuest {
   readonly user: string;
   readonly identity: string;
   readonly encoding: "auto" | "binary" | "armour";
+  readonly obfuscate: ShapingProfile;
   /** The owner's own collateral, base64: absent where there is none. */
   readonly collateral?: Readonly<Record<keyof Collateral, readonly string[]>>;
 }
@@ -201,7 +203,7 @@ class LocalPageServer implements PageServer {
         "form-action 'none'",
         "frame-ancestors 'none'",
         "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+        "trusted-types default",
       ].join("; "),
       "cross-origin-opener-policy": "same-origin",
       "cross-origin-resource-policy": "same-origin",

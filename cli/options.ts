@@ -42,6 +42,13 @@ export const COMMON_OPTIONS = [
   { name: "quiet", short: "q", help: "say only errors and security warnings" },
 ] as const satisfies readonly OptionSpec[];
 
+/** Of commands that carry a session. */
+export const OBFUSCATE_OPTION = {
+  name: "obfuscate",
+  value: "HOW",
+  help: "hide sizes and times from the host: strict, adaptive (default on a terminal) or off (default of exec)",
+} as const satisfies OptionSpec;
+
 export interface Command {
   readonly name: string;
   readonly summary: string;

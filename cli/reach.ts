@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import type { Policy } from "../protocol/attestation/policy.ts";
 import { SealttyError } from "../protocol/errors.ts";
+import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shaping.ts";
 import type {
   AttestedGuest,
   ConnectionState,
@@ -92,6 +93,15 @@ export function encodingOf(input: Input): ConnectOptions["encoding"] {
   throw new SealttyError("bad-config", "--encoding takes auto, binary or armour");
 }
 
+/** @param otherwise - where the user did not say. */
+export function obfuscationOf(input: Input, otherwise: ShapingProfile): ShapingProfile {
+  const named = input.text("obfuscate");
+  if (named === undefined) return otherwise;
+  const profile = SHAPING_PROFILES.find((known) => known === named);
+  if (profile !== undefined) return profile;
+  throw new SealttyError("bad-config", "--obfuscate takes strict, adaptive or off");
+}
+
 export function timeoutOf(input: Input): number {
   const text = input.text("timeout");
   if (text === undefined) return DEFAULT_TIMEOUT_S * 1000;
@@ -160,7 +170,7 @@ export async function reach(
   input: Input,
   services: Services,
   reporter: Reporter,
-  needs: { readonly key?: boolean; readonly verdict?: boolean } = {},
+  needs: { readonly key?: boolean; readonly verdict?: boolean; readonly shaping?: ShapingProfile } = {},
 ): Promise<Reached> {
   const address = parseAddress(guest);
   const { policy } = await readPolicy(input, guest, services);
@@ -173,7 +183,11 @@ export async function reach(
     reporter,
   );
   try {
-    const attested = await services.connect({ ...options, policy });
+    const attested = await services.connect({
+      ...options,
+      policy,
+      ...(needs.shaping === undefined ? {} : { shaping: needs.shaping }),
+    });
     const { claims } = attested.verified;
     watch.told(claims);
     if (needs.verdict ?? true) reporter.verified(claims, policy.name);

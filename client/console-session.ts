@@ -10,6 +10,7 @@ import type { Pipe } from "../protocol/pipe.ts";
 import type {
   AttestationEvent,
   AttestedGuest,
+  Closing,
   ConnectionState,
   ConnectionStats,
   ConnectOptions,
@@ -96,7 +97,7 @@ export interface ConsoleSession {
   /** Opens another session on the same attested connection. Only after `ended` with `canOpenAgain`. */
   openAgain(): void;
   /** Closes the connection. Idempotent. */
-  close(): Promise<void>;
+  close(how?: Closing): Promise<void>;
 }
 
 /** What is known of one connection apart from its guest. */
@@ -259,6 +260,7 @@ export function startConsoleSession(
       acceptSimulated: config.simulated,
       timeout: APPRAISAL_MS,
       encoding: config.encoding,
+      shaping: config.obfuscate,
       onState: heard((state) => {
         if (state.phase === "closed") {
           made.closedFor = state.reason;
@@ -363,9 +365,9 @@ export function startConsoleSession(
       if (guest === undefined || connectionOver || stage?.kind !== "ended") return;
       runChannel(guest).catch(fail);
     },
-    async close() {
+    async close(how) {
       closedByUs = true;
-      await (guest ?? connection?.attested)?.close();
+      await (guest ?? connection?.attested)?.close(how);
     },
   };
 }

@@ -2,6 +2,7 @@
 
 import { MAX_OWNER_PIECES, NO_COLLATERAL, type Collateral } from "../protocol/attestation/collateral.ts";
 import { MAX_COLLATERAL_PIECE } from "../protocol/limits.ts";
+import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shaping.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { fromBase64 } from "./base64.ts";
 
@@ -24,6 +25,8 @@ export interface PageConfig {
   readonly hostView: boolean;
   readonly hostViewToken: string | undefined;
   readonly encoding: "auto" | "binary" | "armour";
+  /** How sizes and times of what is typed and shown are hidden from the host. */
+  readonly obfuscate: ShapingProfile;
   /** The owner's own: what the vendors signed about their keys and platforms. */
   readonly collateral: Collateral;
 }
@@ -60,6 +63,7 @@ export function parsePageConfig(json: string): PageConfig {
     hostView,
     hostViewToken: optionalText(fields, "hostViewToken"),
     encoding: oneOf(fields, "encoding", ["auto", "binary", "armour"] as const),
+    obfuscate: oneOf(fields, "obfuscate", SHAPING_PROFILES),
     collateral: collateralOf(fields["collateral"]),
   };
 }

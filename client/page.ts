@@ -142,7 +142,7 @@ class Page implements SessionViews {
       if (state.kind === "live" || (state.kind === "reconnecting" && state.during === "session"))
         event.preventDefault();
     });
-    addEventListener("pagehide", () => void this.#session?.close());
+    addEventListener("pagehide", () => void this.#session?.close({ atOnce: true }));
   }
 
   start(link: ServerLink, parts: PageParts): void {

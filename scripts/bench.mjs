@@ -1,5 +1,6 @@
 // `npm run bench`: builds, then runs dist/bench/bench.js (bench/main.ts) in a process of its own. docs/benchmarks.md
 //   npm run bench -- [--quick] [--no-vm] [--json | --markdown] [--no-build]
+//   npm run bench -- --shaping [--quick] [--json]      what shaping costs, and nothing else: two minutes
 //   npm run bench -- --profile DIRECTORY [--quick]     where sealttyd's and the client's time goes
 
 import { spawn } from "node:child_process";
@@ -30,7 +31,7 @@ async function buildBench() {
 await runScript(async () => {
   const given = process.argv.slice(2);
   const args = given.filter((argument) => argument !== "--no-build");
-  if (args.length === given.length) {
+  if (args.length === given.length && !args.includes("--shaping")) {
     say(await mustRun(process.execPath, [script("build.mjs"), "page", "sealttyd"]));
     // What cannot be installed is left out of the comparison, and the table says so.
     const groups = args.includes("--no-vm") ? ["ssh"] : ["ssh", "vm"];

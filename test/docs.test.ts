@@ -270,6 +270,8 @@ describe("docs/protocol.md", () => {
       sessions: { type: "sessions", question: 1, sessions: [] },
       kill: { type: "kill", question: 1, session: { id: new Uint8Array(16), secret: undefined } },
       killed: { type: "killed", question: 1, code: KILL_OK },
+      shape: { type: "shape", profile: "strict" },
+      shaped: { type: "shaped", profile: "strict" },
     };
     const numbers = Object.entries(samples).map(([name, sample]) => [
       String(encodeMessage(sample)[0]),

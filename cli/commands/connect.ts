@@ -6,9 +6,9 @@ import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
 import { keepOptions, notRememberedWords, openKept, SESSION_OPTIONS, shortId } from "../kept-session.ts";
-import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
+import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
-import { authenticate, reach } from "../reach.ts";
+import { authenticate, obfuscationOf, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { SessionStore } from "../session-store.ts";
@@ -25,7 +25,7 @@ export const connectCommand: Command = {
   name: "connect",
   summary: "this terminal becomes the guest's terminal",
   operands: "GUEST",
-  options: [...COMMON_OPTIONS, ESCAPE_OPTION, ...SESSION_OPTIONS],
+  options: [...COMMON_OPTIONS, OBFUSCATE_OPTION, ESCAPE_OPTION, ...SESSION_OPTIONS],
   notes: [
     "Escapes, after a newline: ~. ends, ~^Z suspends, ~A asks for evidence again, ~G goes on after a change, ~? helps, ~~ sends ~.",
     "With --keep or --attach: ~d detaches, the session runs on; so it does when this terminal is closed or the connection lost.",
@@ -50,7 +50,10 @@ export async function terminalCommand(
   const reporter = new Reporter(services, input);
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
-  const reached = await reach(guestName, input, services, reporter, { key: command.length > 0 });
+  const reached = await reach(guestName, input, services, reporter, {
+    key: command.length > 0,
+    shaping: obfuscationOf(input, "adaptive"),
+  });
   try {
     const guest = await authenticate(reached);
     const terminal = new RawTerminal(services);

@@ -73,6 +73,7 @@ export const demoCommand: Command = {
             user: services.localUser,
             identity: INSTANCE,
             encoding: "auto",
+            obfuscate: "off", // so that the host's view shows what a keystroke looks like
           },
           identity: await services.loadIdentity(made.key),
           dial: () => services.dial(address),

@@ -6,9 +6,9 @@ import { utf8 } from "../../protocol/bytes.ts";
 import type { Channel } from "../../protocol/session/api.ts";
 import { passedEnvironment } from "../environment.ts";
 import { EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "../exit-status.ts";
-import { COMMON_OPTIONS, type Command, onlyGuest, usage } from "../options.ts";
+import { COMMON_OPTIONS, type Command, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { OutputClosed, pump } from "../output.ts";
-import { authenticate, reach } from "../reach.ts";
+import { authenticate, obfuscationOf, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { ESCAPE_OPTION, terminalCommand } from "./connect.ts";
@@ -29,6 +29,7 @@ export const execCommand: Command = {
           }
         : option,
     ),
+    OBFUSCATE_OPTION,
     { name: "no-stdin", short: "n", help: "the program's standard input is empty" },
     { name: "tty", short: "t", help: "give it a terminal, as connect does" },
     ESCAPE_OPTION,
@@ -50,7 +51,10 @@ export const execCommand: Command = {
       return terminalCommand(guestName, command, input, services);
     }
     const reporter = new Reporter(services, input);
-    const reached = await reach(guestName, input, services, reporter, { key: true });
+    const reached = await reach(guestName, input, services, reporter, {
+      key: true,
+      shaping: obfuscationOf(input, "off"),
+    });
     try {
       const guest = await authenticate(reached);
       const environment = passedEnvironment(services.environment);

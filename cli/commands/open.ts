@@ -11,11 +11,11 @@ import {
   type PageServerOptions,
   startPageServer,
 } from "../local-page-server.ts";
-import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
+import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
 import { jsonLine, printable } from "../printable.ts";
-import { encodingOf, readIdentity, readPolicy, userOf } from "../reach.ts";
+import { encodingOf, obfuscationOf, readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 
@@ -28,6 +28,7 @@ export const openCommand: Command = {
   operands: "GUEST",
   options: [
     ...COMMON_OPTIONS.filter(({ name }) => name !== "timeout"),
+    OBFUSCATE_OPTION,
     { name: "port", value: "PORT", help: `port on localhost; default ${DEFAULT_PAGE_PORT}, 0 for any` },
     { name: "no-open", help: "print the link, start no browser" },
   ],
@@ -55,6 +56,7 @@ export const openCommand: Command = {
         user,
         identity: policy.name,
         encoding: encodingOf(input),
+        obfuscate: obfuscationOf(input, "adaptive"),
         collateral: collateralAsText(await ownerCollateral(input, services)),
       },
       identity: await readIdentity(input, services, false),

@@ -8,11 +8,23 @@ import { crc32 } from "./crc32.ts";
 
 export type FrameEncoding = "binary" | "armour";
 
-/** @param body - 1 to MAX_FRAME_BODY bytes (armour: MAX_ARMOUR_BODY). @throws SealttyError `api-misuse` on any other size. */
+export interface OutgoingFrame {
+  readonly body: Uint8Array;
+  readonly encoding: FrameEncoding;
+  /** The frame's length follows from the body's alone. */
+  readonly oneLength?: boolean;
+}
+
+/**
+ * @param body - 1 to MAX_FRAME_BODY bytes (armour: MAX_ARMOUR_BODY). @param oneLength - COBS is a few bytes longer or
+ * shorter by where the zeros are: more delimiters, which a decoder takes for nothing, make up for it. @throws SealttyError
+ * `api-misuse` on any other size.
+ */
 export function encodeFrame(
   body: Uint8Array,
   encoding: FrameEncoding,
   checksum: (bytes: Uint8Array) => number = crc32,
+  oneLength = false,
 ): Uint8Array<ArrayBuffer> {
   const limit = encoding === "binary" ? MAX_FRAME_BODY : MAX_ARMOUR_BODY;
   if (body.length === 0 || body.length > limit) {
@@ -28,5 +40,5 @@ export function encodeFrame(
   if (encoding === "armour") return armourLine(checked);
   const line = new Uint8Array(maxCobsLength(checked.length) + 2);
   const end = cobsEncodeInto(checked, line, 1);
-  return line.subarray(0, end + 1); // both delimiters are the zeros that a new array holds
+  return oneLength ? line : line.subarray(0, end + 1); // both delimiters are the zeros that a new array holds
 }

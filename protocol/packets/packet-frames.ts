@@ -72,8 +72,8 @@ export class PacketWriter {
     return this.#bytes.subarray(0, this.#at);
   }
 
-  /** @returns whether it fitted; what does not fit is left out whole. Older ranges are left out first. */
-  ack(ranges: readonly AckRange[]): boolean {
+  /** @returns whether it fitted; what does not fit into `atMost` bytes is left out: older ranges first. */
+  ack(ranges: readonly AckRange[], atMost = this.room): boolean {
     const newest = ranges[0];
     if (newest === undefined) return false;
     const fields: number[] = [newest.last, newest.last - newest.first];
@@ -84,13 +84,13 @@ export class PacketWriter {
       const gap = below - range.last - 2; // at least one number lies between two ranges
       const length = range.last - range.first;
       const more = varintLength(gap) + varintLength(length);
-      if (size + more > this.room) break;
+      if (size + more > atMost) break;
       fields.push(gap, length);
       size += more;
       below = range.first;
       count++;
     }
-    if (size > this.room) return false;
+    if (size > atMost) return false;
     this.#byte(ACK);
     this.#byte(count);
     for (const field of fields) this.#varint(field);
@@ -121,6 +121,12 @@ export class PacketWriter {
   close(code: number): void {
     this.#byte(CLOSE);
     this.#byte(code);
+  }
+
+  /** Fills up to `length` bytes in all. Nothing may be written after. */
+  pad(length: number): void {
+    this.#bytes.fill(PADDING, this.#at, length);
+    this.#at = Math.max(this.#at, length);
   }
 
   #byte(value: number): void {

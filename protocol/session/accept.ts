@@ -16,7 +16,7 @@ import {
   welcomeBody,
 } from "../frames/frame-body.ts";
 import { FrameDecoder } from "../frames/frame-decoder.ts";
-import type { FrameEncoding } from "../frames/frame-encoder.ts";
+import type { FrameEncoding, OutgoingFrame } from "../frames/frame-encoder.ts";
 import { decodeClientHello, decodeInitMessage, prologueOf } from "../handshake/client-hello.ts";
 import { CookieJar } from "../handshake/cookie.ts";
 import { respond } from "../handshake/responder.ts";
@@ -58,7 +58,7 @@ class Port implements GuestPort {
     this.pump.wake();
   }
 
-  #next(): { body: Uint8Array; encoding: FrameEncoding } | undefined {
+  #next(): OutgoingFrame | undefined {
     const answer = this.#answers.shift();
     if (answer !== undefined) return answer;
     for (const connection of this.#ready) {
@@ -67,7 +67,7 @@ class Port implements GuestPort {
       const body = connection.next();
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
-      return { body, encoding: connection.encoding };
+      return { body, encoding: connection.encoding, oneLength: connection.slotted };
     }
     return undefined;
   }

@@ -11,6 +11,7 @@ import type { Clock } from "../clock.ts";
 import type { SignatureVerifier } from "../crypto/signatures.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import type { Refusal } from "../errors.ts";
+import type { ShapingProfile } from "../packets/shaping.ts";
 import type { Pipe } from "../pipe.ts";
 import type {
   AttachRequest,
@@ -53,6 +54,8 @@ export interface ConnectOptions {
   readonly timeout: number;
   /** Frames for 8-bit clean pipes, armoured lines for the rest; "auto" tries both in turn. */
   readonly encoding: "auto" | "binary" | "armour";
+  /** How sizes and times of packets are hidden, both ways, from the appraisal on. Absent: not at all, nor asked for. */
+  readonly shaping?: ShapingProfile;
   onState?(state: ConnectionState): void;
   /** Re-attestation: every `policy.reattestEvery` seconds, and when asked for. */
   onAttestation?(event: AttestationEvent): void;
@@ -115,7 +118,7 @@ export interface AttestedGuest {
   /** @throws SealttyError `user-refused`. */
   authenticate(auth: UserAuth): Promise<Guest>;
   /** Sends an authenticated CLOSE and ends. Idempotent. */
-  close(): Promise<void>;
+  close(how?: Closing): Promise<void>;
 }
 
 export type ChannelRequest =
@@ -168,6 +171,11 @@ export interface Channel {
 }
 
 /** The user is authenticated. */
+export interface Closing {
+  /** Nothing is waited for, not even a slot: for a page that goes away, and whose pipe the host sees end with it. */
+  readonly atOnce: boolean;
+}
+
 export interface Guest {
   /** Of the beginning, of the last renewal, or what the user accepted since. */
   readonly verified: VerifiedGuest;
@@ -187,7 +195,7 @@ export interface Guest {
   readonly frozen: boolean;
   /** The user says that the change is their own: what is there now counts from here on. No effect unless frozen. */
   goOn(): void;
-  close(): Promise<void>;
+  close(how?: Closing): Promise<void>;
   /** Resolves with the reason once the connection is over. */
   readonly closed: Promise<string>;
 }

@@ -17,6 +17,7 @@ import {
   MAX_FLIGHT_TO_GUEST_FRAMES,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
+import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
 import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type {
   Channel,
@@ -68,6 +69,8 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
+/** Credit of a terminal's output where packets have slots: an answer takes a slot of each side, and a slot is long. */
+const SLOTTED_OUTPUT_WINDOW = 2 * 1024 * 1024;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -100,6 +103,7 @@ export class ClientConnection {
   readonly #gate = new Gate();
   readonly #renewals: ClientRenewals;
   #nextChannel = 1;
+  #shapedByGuest: ShapingProfile | undefined;
   #failure: SealttyError | undefined;
   #linkLost = false;
   #phase: ConnectionState = { phase: "dialing", attempt: 1 }; // where the connection stands apart from lost pipes
@@ -118,6 +122,7 @@ export class ClientConnection {
       onNoise: (noise) => options.onHostNoise?.(noise),
       onLost: (reason) => this.#onLost(reason),
       source: () => this.#source(),
+      oneLength: () => this.#connection?.slotted ?? false,
     });
     this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
       wake: () => this.#link.wake(),
@@ -178,6 +183,15 @@ export class ClientConnection {
     }
     const code = await this.#authentication.promise;
     if (code !== AUTH_OK) throw userRefusedError(auth, code);
+  }
+
+  /** Only after the appraisal. From here on what goes out is shaped; what comes in is, once the user is authenticated. */
+  shape(profile: ShapingProfile): void {
+    const { connection, messages } = this.#open();
+    if (connection.shaping !== undefined) return;
+    connection.shape(profile, SLOTS_TO_GUEST, this.#options.clock.now());
+    this.#deadline.set(this.#nextDeadline());
+    messages.send({ type: "shape", profile });
   }
 
   /** Asks the guest for evidence again: client-renewal.ts. */
@@ -292,7 +306,10 @@ export class ClientConnection {
     const number = this.#nextChannel++;
     const ids = channelStreams(number);
     const streams = {
-      inOut: connection.openStream(ids.inOut, { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW }),
+      inOut: connection.openStream(ids.inOut, {
+        receive: connection.slotted ? SLOTTED_OUTPUT_WINDOW : OUTPUT_STREAM_WINDOW,
+        send: INPUT_STREAM_WINDOW,
+      }),
       error: connection.openStream(ids.error, { receive: OUTPUT_STREAM_WINDOW, send: 0 }),
     };
     const forget = (): void => {
@@ -307,6 +324,7 @@ export class ClientConnection {
     this.#openings.set(number, {
       ...opening,
       resolve: (place) => {
+        streams.inOut.windowDue = connection.slotted; // more than the guest takes for granted
         channel.opened();
         if (place !== undefined) onPlace?.(number, channel, streams.inOut.send, place);
         opening.resolve(place);
@@ -324,15 +342,20 @@ export class ClientConnection {
     return { channel };
   }
 
-  /** Sends an authenticated CLOSE, waits for its acknowledgement at most a second, and lets everything go. */
-  async close(code: keyof typeof CLOSE_CODES): Promise<void> {
+  /**
+   * Lets messages arrive, sends an authenticated CLOSE, waits for its acknowledgement, each at most a second, and lets
+   * everything go. @param atOnce - there is no time for that: CLOSE leaves before this returns, if the pipe takes it.
+   */
+  async close(code: keyof typeof CLOSE_CODES, atOnce = false): Promise<void> {
     const connection = this.#connection;
-    if (connection !== undefined && this.#failure === undefined) {
-      connection.close(CLOSE_CODES[code]);
-      await this.#until(
-        () => connection.closeArrived || connection.peerClose !== undefined || this.#linkLost,
-        CLOSE_WAIT,
-      );
+    const messages = this.#messages;
+    if (connection !== undefined && messages !== undefined && this.#failure === undefined) {
+      const over = (): boolean =>
+        connection.peerClose !== undefined || this.#linkLost || this.#failure !== undefined;
+      // Behind CLOSE nothing is sent, and a slot may be a while: what hangs a session up must not be lost by that.
+      if (messages.held > 0 && !atOnce) await this.#until(() => messages.held === 0 || over(), CLOSE_WAIT);
+      if (this.#failure === undefined) connection.close(CLOSE_CODES[code], atOnce);
+      await this.#until(() => connection.closeArrived || over(), CLOSE_WAIT);
     }
     this.#fail(new SealttyError("transport-lost", "The connection was closed"), "closed");
     await this.#link.close();
@@ -401,7 +424,10 @@ export class ClientConnection {
     const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
-    connection.onWork = () => this.#link.wake();
+    connection.onWork = () => {
+      this.#deadline.set(this.#nextDeadline()); // before a packet is made: what is in it must not move the next slot's timer
+      this.#link.wake();
+    };
     const control = connection.openStream(CONTROL_STREAM, {
       receive: CONTROL_STREAM_WINDOW,
       send: CONTROL_STREAM_WINDOW,
@@ -456,7 +482,11 @@ export class ClientConnection {
     }
     switch (message.type) {
       case "authenticated":
+        if (message.code === AUTH_OK) this.#needsShaped();
         this.#authentication?.resolve(message.code);
+        return;
+      case "shaped":
+        this.#onShaped(message.profile);
         return;
       case "opened":
         this.#onOpened(message.channel, message.code);
@@ -487,7 +517,20 @@ export class ClientConnection {
     }
   }
 
+  /** It answers SHAPE before anything private: what it sends unshaped would tell what the user asked to hide. */
+  #needsShaped(): void {
+    if (this.#shapedByGuest !== this.#connection?.shaping)
+      throw new SealttyError("peer-misbehaved", "The guest goes on without shaping its traffic");
+  }
+
+  #onShaped(profile: ShapingProfile): void {
+    if (this.#shapedByGuest !== undefined || profile !== this.#connection?.shaping)
+      throw new SealttyError("peer-misbehaved", "The guest does not shape its traffic as it was asked to");
+    this.#shapedByGuest = profile;
+  }
+
   #onOpened(channel: number, code: number): void {
+    this.#needsShaped();
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
     if (code === OPEN_OK) opening?.resolve(undefined);
@@ -495,6 +538,7 @@ export class ClientConnection {
   }
 
   #onAttached(channel: number, code: number, place: AttachedPlace | undefined): void {
+    this.#needsShaped();
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
     if (code === ATTACH_OK && place !== undefined) opening?.resolve(place);

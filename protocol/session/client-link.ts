@@ -19,6 +19,8 @@ export interface ClientLinkEvents {
   onLost(reason: string): void;
   /** The next frame body to send; undefined where none is due. */
   source(): Uint8Array | undefined;
+  /** Whether its frame's length must follow from its own. */
+  oneLength(): boolean;
 }
 
 export class ClientLink {
@@ -94,7 +96,8 @@ export class ClientLink {
     }
     const pump = new PipePump(pipe, this.#checksum, () => {
       const body = this.#events.source();
-      return body === undefined ? undefined : { body, encoding: this.encoding };
+      if (body === undefined) return undefined;
+      return { body, encoding: this.encoding, oneLength: this.#events.oneLength() };
     });
     this.#pump = pump;
     const decoder = new FrameDecoder(this.#checksum);

@@ -36,13 +36,14 @@ export async function connect(options: ConnectOptions): Promise<AttestedGuest> {
       if (authenticating) throw new SealttyError("api-misuse", "Already authenticating on this connection");
       authenticating = true;
       try {
+        if (options.shaping !== undefined) connection.shape(options.shaping);
         await connection.authenticate(auth, options.suite.sha256(encoded));
       } finally {
         authenticating = false;
       }
       return openGuest(options, connection, context, result, verify);
     },
-    close: () => connection.close("done"),
+    close: (how) => connection.close("done", how?.atOnce),
   };
 }
 
@@ -89,7 +90,7 @@ function openGuest(
       return again.frozen;
     },
     goOn: () => again.goOn(),
-    close: () => connection.close("done"),
+    close: (how) => connection.close("done", how?.atOnce),
     closed: connection.closed,
   };
 }

@@ -100,7 +100,7 @@ export class GuestAttachment {
   async #carryOutput(): Promise<void> {
     const { send } = this.#inOut;
     for (;;) {
-      while (send.unsent >= MAX_UNSENT && !this.#over) await this.#change();
+      while (send.unsent >= this.#connection.unsentLimit(MAX_UNSENT) && !this.#over) await this.#change();
       const next = this.#over ? undefined : await this.#attachment.read();
       if (next === undefined || this.#left) break;
       send.write(next instanceof Uint8Array ? dataRecord(next) : gapRecord(next.lost));

@@ -22,6 +22,7 @@ import {
   MAX_ARMOUR_BODY,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
+import { SLOTS_TO_CLIENT, type ShapingProfile } from "../packets/shaping.ts";
 import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest, UserAuthFields } from "./api.ts";
 import { Deadline } from "./deadline.ts";
@@ -113,6 +114,7 @@ export class GuestConnection {
   #newestChannel = 0; // numbers only grow: none is ever used again
   readonly #evidence: GuestEvidence;
   #user: AuthenticatedUser | undefined;
+  #shaping: ShapingProfile | undefined; // as the client asked
   #newest = -1; // highest packet number heard
   #attempts = 0;
   #deciding = false; // an authentication attempt is being answered
@@ -158,7 +160,9 @@ export class GuestConnection {
     };
     this.#connection = new StreamConnection(this.#suite, keys, flight, this.#started);
     this.#connection.onWork = () => {
-      if (!this.#over) this.port.wake(this);
+      if (this.#over) return;
+      this.#deadline.set(this.#nextDeadline()); // before a packet is made: what is in it must not move the next slot's timer
+      this.port.wake(this);
     };
     const windows = { receive: CONTROL_STREAM_WINDOW, send: CONTROL_STREAM_WINDOW };
     this.#messages = new MessageStream(
@@ -194,6 +198,10 @@ export class GuestConnection {
   /** Its CLOSE, or the client's, was said: it only lingers. */
   get ending(): boolean {
     return this.#ending;
+  }
+  /** Its frames must have one length. */
+  get slotted(): boolean {
+    return this.#connection.slotted;
   }
   get lastHeard(): number {
     return this.#connection.lastHeard;
@@ -253,7 +261,7 @@ export class GuestConnection {
   close(code: keyof typeof CLOSE_CODES): void {
     if (this.#over || this.#connection.closing) return;
     this.#hangUpAll();
-    this.#connection.close(CLOSE_CODES[code]);
+    this.#connection.close(CLOSE_CODES[code], code === "shutting-down"); // the daemon ends: no slot is sure to come
     this.#linger();
   }
 
@@ -281,6 +289,7 @@ export class GuestConnection {
 
   #onMessage(message: SessionMessage): void {
     if (message.type === "authenticate") return this.#onAuthenticate(message);
+    if (message.type === "shape") return this.#onShape(message.profile);
     const user = this.#user;
     if (user === undefined)
       throw new SealttyError("peer-misbehaved", "A message before the user was authenticated");
@@ -342,6 +351,20 @@ export class GuestConnection {
     void this.#judge(message, evidenceDigest).then((code) => this.#decided(message, code));
   }
 
+  /** Done once the user is in: nobody else may have packets made for nothing. */
+  #onShape(profile: ShapingProfile): void {
+    if (this.#evidence.digest === undefined || this.#shaping !== undefined)
+      throw new SealttyError("peer-misbehaved", "Shaping was asked for out of turn");
+    this.#shaping = profile;
+    if (this.authenticated) this.#shape(profile);
+  }
+
+  #shape(profile: ShapingProfile): void {
+    this.#connection.shape(profile, SLOTS_TO_CLIENT, this.#clock.now());
+    this.#deadline.set(this.#nextDeadline());
+    this.#messages.send({ type: "shaped", profile });
+  }
+
   #decided(message: Extract<SessionMessage, { type: "authenticate" }>, code: number): void {
     if (this.#ending) return; // closed meanwhile: nobody is let in any more, and no place is taken
     if (code === AUTH_OK) {
@@ -351,6 +374,7 @@ export class GuestConnection {
       const key = message.key && { key: this.#suite.sha256(message.key.publicKey) };
       this.#user = { name: message.user, method, ...key };
       this.#services.log(`user authenticated by ${this.#user.method}`);
+      if (this.#shaping !== undefined) this.#shape(this.#shaping); // first, so that the answer is in a slot, too
       this.#messages.send({ type: "authenticated", code });
       return this.#readOn();
     }

@@ -4,6 +4,7 @@ import { type Evidence, decodeEvidence, encodeEvidence } from "../attestation/ev
 import { Reader, concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import { MAX_USER_NAME } from "../limits.ts";
+import { SHAPING_PROFILES, type ShapingProfile } from "../packets/shaping.ts";
 import type { ChannelRequest, ExitStatus } from "./api.ts";
 import { openBody, readChannel, readOpen, readSide } from "./open-request.ts";
 import {
@@ -78,6 +79,10 @@ export type SessionMessage =
   | { readonly type: "attest"; readonly counter: number; readonly nonce: Uint8Array }
   /** The answer; without evidence where none could be collected. */
   | { readonly type: "attested"; readonly counter: number; readonly evidence: Evidence | undefined }
+  /** The client's packets are shaped from here on, and the guest's shall be. */
+  | { readonly type: "shape"; readonly profile: ShapingProfile }
+  /** The guest's are, too. */
+  | { readonly type: "shaped"; readonly profile: ShapingProfile }
   | KeptMessage;
 
 const TYPES = {
@@ -94,6 +99,8 @@ const TYPES = {
   attest: 11,
   attested: 12,
   ...KEPT_TYPES,
+  shape: 23,
+  shaped: 24,
 } as const satisfies Record<SessionMessage["type"], number>;
 
 /** Streams of a channel: standard input and output share one, standard error has the next. Channels count from 1. */
@@ -142,6 +149,9 @@ function bodyOf(message: SessionMessage): Uint8Array {
         u32(message.counter),
         message.evidence === undefined ? new Uint8Array(0) : encodeEvidence(message.evidence),
       );
+    case "shape":
+    case "shaped":
+      return u8(SHAPING_PROFILES.indexOf(message.profile));
     case "exit":
       return concat(
         u32(message.channel),
@@ -216,10 +226,20 @@ function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMes
       const evidence = encoded.length === 0 ? undefined : decodeEvidence(encoded);
       return { type: "attested", counter, evidence };
     }
+    case TYPES.shape:
+      return { type: "shape", profile: readProfile(reader) };
+    case TYPES.shaped:
+      return { type: "shaped", profile: readProfile(reader) };
     default: {
       const kept = readKeptMessage(type, reader);
       if (kept !== undefined) return kept;
       throw new SealttyError("peer-misbehaved", `Session message of unknown type (${body.length} bytes)`);
     }
   }
+}
+
+function readProfile(reader: Reader): ShapingProfile {
+  const profile = SHAPING_PROFILES[reader.u8()];
+  if (profile === undefined) reader.fail("names an unknown way to shape traffic");
+  return profile;
 }

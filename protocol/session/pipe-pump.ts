@@ -1,21 +1,17 @@
 // Frames into a pipe, one at a time, made only when the pipe takes more: what waits, waits where it can still be re-ordered.
 
-import { type FrameEncoding, encodeFrame } from "../frames/frame-encoder.ts";
+import { type OutgoingFrame, encodeFrame } from "../frames/frame-encoder.ts";
 import type { Pipe } from "../pipe.ts";
 
 export class PipePump {
   readonly #pipe: Pipe;
-  readonly #source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined;
+  readonly #source: () => OutgoingFrame | undefined;
   readonly #checksum: (bytes: Uint8Array) => number;
   #running = false;
   #stopped = false;
 
   /** @param source - the next frame to send; undefined where none is due. */
-  constructor(
-    pipe: Pipe,
-    checksum: (bytes: Uint8Array) => number,
-    source: () => { body: Uint8Array; encoding: FrameEncoding } | undefined,
-  ) {
+  constructor(pipe: Pipe, checksum: (bytes: Uint8Array) => number, source: () => OutgoingFrame | undefined) {
     this.#checksum = checksum;
     this.#pipe = pipe;
     this.#source = source;
@@ -36,7 +32,7 @@ export class PipePump {
       while (!this.#stopped) {
         const frame = this.#source();
         if (frame === undefined) break;
-        const bytes = encodeFrame(frame.body, frame.encoding, this.#checksum);
+        const bytes = encodeFrame(frame.body, frame.encoding, this.#checksum, frame.oneLength);
         try {
           await this.#pipe.send(bytes);
         } catch {

@@ -32,6 +32,23 @@ export class SendBuffer {
   get ended(): boolean {
     return this.#ended;
   }
+  /** Bytes ever written. */
+  get written(): number {
+    return this.#ring.end;
+  }
+  /** Bytes that may be sent now: lost ones, and new ones under credit. */
+  get sendable(): number {
+    return Math.max(0, Math.min(this.#ring.end, this.#limit) - this.#sent) + this.#lostBytes;
+  }
+  /** Bytes written and not on their way. */
+  get backlog(): number {
+    return this.unsent + this.#lostBytes;
+  }
+  get #lostBytes(): number {
+    let bytes = 0;
+    for (const { from, to } of this.#lost.all) bytes += to - from;
+    return bytes;
+  }
 
   write(bytes: Uint8Array): void {
     this.#ring.append(bytes);

@@ -12,6 +12,14 @@ import {
   readPacketFrames,
   streamOverhead,
 } from "../packets/packet-frames.ts";
+import {
+  type ShapingProfile,
+  SlotScheduler,
+  type SlotLevels,
+  type SlotLoad,
+  bucketOf,
+  bucketWithin,
+} from "../packets/shaping.ts";
 import { ReceivedNumbers } from "../packets/received-numbers.ts";
 import { type Content, type FlightLimits, MAX_ACK_DELAY, Recovery } from "../packets/recovery.ts";
 import { Reassembly } from "./reassembly.ts";
@@ -20,6 +28,10 @@ import { SendBuffer } from "./send-buffer.ts";
 /** Packets that ask for an acknowledgement, received before one is sent without delay. */
 const ACK_EVERY = 4;
 const MIN_PACKET_ROOM = 512;
+/** Flight that must be free for content in a slot's packet, which cannot be made shorter to fit. */
+const MIN_SLOT_ROOM = 2048;
+/** The shortest packet of bulk. */
+const MIN_BULK_ROOM = 1024;
 const MAX_STREAMS = 256;
 
 export interface ConnectionKeys {
@@ -42,6 +54,7 @@ export class Stream {
   /** Called when `receive` has something new, when credit came, when bytes were sent or acknowledged. Must not send. */
   onChange: () => void = () => {};
   windowDue = false; // the peer must be told the credit
+  writtenBefore = 0; // bytes that were written up to the last slot
 
   constructor(id: number, windows: StreamWindows) {
     this.id = id;
@@ -72,6 +85,7 @@ export class StreamConnection {
   #ackToldAt = Number.NEGATIVE_INFINITY; // up to here the owner was told that one is due
   #pingDue = false;
   #closeDue = false;
+  #closeAtOnce = false;
   #closeCode: number | undefined; // ours, once `close` was called
   #closeArrived = false;
   #peerClose: number | undefined;
@@ -81,10 +95,15 @@ export class StreamConnection {
   #lastHeard: number;
   #packetsReceived = 0;
   #channelsHeld = false;
+  #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
+  #slots: SlotScheduler | undefined; // where the profile has slots
+  #maxBody = Number.POSITIVE_INFINITY; // what the pipe last took
+  readonly #suite: CryptoSuite;
   /** Set by the owner: more may be ready to send. */
   onWork: () => void = () => {};
 
   constructor(suite: CryptoSuite, keys: ConnectionKeys, flight: FlightLimits, now: number) {
+    this.#suite = suite;
     this.#sealer = new PacketSealer(suite, keys.connectionId, keys.sendKey);
     this.#opener = new PacketOpener(suite, keys.receiveKey);
     this.#recovery = new Recovery(flight);
@@ -145,16 +164,42 @@ export class StreamConnection {
     if (!held) this.onWork();
   }
 
+  /**
+   * From now on packets say less of what they carry: in slots, or (`off`) padded to one of a few lengths.
+   * docs/protocol.md §5.6. Once for a connection.
+   */
+  shape(profile: ShapingProfile, levels: SlotLevels, now: number): void {
+    if (this.#shaping !== undefined) throw new SealttyError("api-misuse", "A connection is shaped once");
+    this.#shaping = profile;
+    if (profile !== "off") this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now);
+    this.onWork();
+  }
+  get shaping(): ShapingProfile | undefined {
+    return this.#shaping;
+  }
+  /** Packets have slots: their frames, too, have one length. */
+  get slotted(): boolean {
+    return this.#slots !== undefined;
+  }
+  /** Bytes not yet sent above which a writer waits, where it may have `usual`: a slot that carries more needs more. */
+  unsentLimit(usual: number): number {
+    return this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual;
+  }
+
   ping(): void {
     this.#pingDue = true;
     this.onWork();
   }
 
-  /** Sends CLOSE, repeated until acknowledged; nothing else is sent from now on. */
-  close(code: number): void {
+  /**
+   * Sends CLOSE, repeated until acknowledged; nothing else is sent from now on.
+   * @param atOnce - the pipe ends now, which the host sees: the first CLOSE waits for no slot.
+   */
+  close(code: number, atOnce = false): void {
     if (this.#closeCode !== undefined) return;
     this.#closeCode = code;
     this.#closeDue = true;
+    this.#closeAtOnce = atOnce;
     this.onWork();
   }
 
@@ -180,8 +225,10 @@ export class StreamConnection {
       if (frame.type !== "ack") asksForAck = true;
       keep = this.#take(frame, now) && keep;
     }
+    this.#slots?.heard(now);
     if (!keep) return packet.number; // not acknowledged: its content comes again
     const outOfOrder = this.#received.add(packet.number);
+    if (asksForAck) this.#slots?.active(now);
     if (asksForAck) {
       this.#ackDue++;
       if (outOfOrder || this.#ackDue >= ACK_EVERY) this.#ackAt = now;
@@ -196,10 +243,15 @@ export class StreamConnection {
    * `now` decides whether a held-back acknowledgement is due.
    */
   next(maxBody: number, now: number): Uint8Array | undefined {
+    this.#maxBody = maxBody;
+    if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
     this.#rekeyByAge(now);
     const contents: Content[] = [];
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
-    const room = Math.min(maxBody, this.#recovery.room);
+    const room =
+      this.#shaping === "off"
+        ? bucketWithin(this.#recovery.room, maxBody)
+        : Math.min(maxBody, this.#recovery.room);
     const carries =
       room >= Math.min(MIN_PACKET_ROOM, maxBody) &&
       (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
@@ -213,19 +265,68 @@ export class StreamConnection {
     }
     if (carries) this.#fill(writer, contents);
     if (writer.written.length === 0) return undefined;
+    if (this.#shaping === "off") {
+      const around = PACKET_HEADER_LENGTH + 16;
+      writer.pad(bucketOf(writer.written.length + around, carries ? room : maxBody) - around);
+    }
     const { number, body } = this.#sealer.seal(writer.written);
     if (contents.length > 0) this.#recovery.onSent(number, body.length, contents, now);
     return body;
   }
 
+  /** The same where packets have slots: none outside of one, and each slot's are alike whatever they carry. */
+  #nextInSlot(slots: SlotScheduler, maxBody: number, now: number): Uint8Array | undefined {
+    const size = slots.take(maxBody) ?? this.#bulkSize(slots, maxBody) ?? this.#lastSize(slots, maxBody);
+    if (size === undefined) {
+      if (slots.idle && (this.#closeDue || this.#hasContent())) slots.active(now);
+      return undefined;
+    }
+    this.#rekeyByAge(now);
+    const contents: Content[] = [];
+    const writer = this.#writer;
+    const length = size - PACKET_HEADER_LENGTH - 16;
+    writer.begin(length);
+    // Half of it at most: what is acknowledged must not push out what is said.
+    if (this.#ackAt !== undefined && writer.ack(this.#received.ranges, Math.floor(length / 2))) {
+      this.#ackDue = 0;
+      this.#ackAt = undefined;
+    }
+    const mayCarry = this.#recovery.room >= Math.min(size, MIN_SLOT_ROOM);
+    if (mayCarry && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent())))
+      this.#fill(writer, contents);
+    writer.pad(length);
+    const { number, body } = this.#sealer.seal(writer.written);
+    if (contents.length > 0) {
+      this.#recovery.onSent(number, body.length, contents, now);
+      slots.active(now);
+    }
+    return body;
+  }
+
+  /** In bulk a packet leaves outside a slot where it is full, and where more than that waits: so it says only that. */
+  #bulkSize(slots: SlotScheduler, maxBody: number): number | undefined {
+    if (!slots.bulk || this.#closeCode !== undefined) return undefined;
+    const size = bucketWithin(this.#recovery.room, maxBody);
+    return size >= Math.min(MIN_BULK_ROOM, maxBody) && this.#load().sendable >= maxBody ? size : undefined;
+  }
+
+  #lastSize(slots: SlotScheduler, maxBody: number): number | undefined {
+    if (!this.#closeAtOnce) return undefined;
+    this.#closeAtOnce = false;
+    return slots.baseBody(maxBody);
+  }
+
   /** When `onTime` is due next. */
   get deadline(): number | undefined {
+    if (this.#slots !== undefined) return this.#slots.deadline;
     // One that is due and was told waits for the pipe alone: a pipe that takes nothing must not keep a timer running.
     const ackAt = this.#ackAt !== undefined && this.#ackAt <= this.#ackToldAt ? undefined : this.#ackAt;
     return earliest(this.#recovery.deadline, ackAt, this.#forgetAt);
   }
 
   onTime(now: number): void {
+    // Where packets have slots nothing else is looked at between them: an idle connection wakes for its slots alone.
+    if (this.#slots !== undefined && now < this.#slots.deadline) return;
     if (this.#forgetAt !== undefined && this.#forgetAt <= now) {
       this.#opener.forgetPrevious();
       this.#forgetAt = undefined;
@@ -233,6 +334,10 @@ export class StreamConnection {
     const deadline = this.#recovery.deadline;
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
     this.#ackToldAt = now;
+    if (this.#slots !== undefined) {
+      this.#slots.open(now, this.#load(), now - this.#lastHeard, this.#maxBody);
+      for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
+    }
     this.onWork();
   }
 
@@ -303,6 +408,24 @@ export class StreamConnection {
         else stream.send.onLost(content.offset, content.length, content.end);
       }
     }
+  }
+
+  #load(): SlotLoad {
+    let sendable = 0;
+    let fresh = 0;
+    let backlog = 0;
+    for (const stream of this.#streams.values()) {
+      if (!this.#maySend(stream)) continue;
+      sendable += stream.send.sendable;
+      fresh += stream.send.written - stream.writtenBefore;
+      backlog += stream.send.backlog;
+    }
+    return { sendable, fresh, backlog };
+  }
+
+  #random(): number {
+    const [high, low] = this.#suite.randomBytes(2) as Uint8Array & [number, number];
+    return (high * 256 + low) / 65_536;
   }
 
   #hasContent(): boolean {

@@ -18,7 +18,7 @@ export const PAGE_CSP = [
   "form-action 'none'",
   "frame-ancestors 'none'",
   "require-trusted-types-for 'script'",
-  "trusted-types 'none'",
+  "trusted-types default",
 ].join("; ");
 
 const TYPES: Readonly<Record<string, string>> = {

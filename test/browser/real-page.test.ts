@@ -94,6 +94,7 @@ async function open(
       user: "operator",
       identity: "db-primary",
       encoding: "auto",
+      obfuscate: "adaptive",
       ...own.guest,
     },
     dial: async () => {
@@ -122,6 +123,16 @@ test("from the link to a login prompt, typing, and the end with its status", asy
   const { guest } = await open();
   await inState("live");
   expect(page.url()).not.toContain("#");
+  // Slots are kept in a hidden tab, too, because timers run in a worker; the page may load that one and no other.
+  expect(page.workers().map((worker) => new URL(worker.url()).pathname)).toEqual([
+    expect.stringMatching(/timer-worker-[\w-]+\.js$/),
+  ]);
+  for (const script of ["/assets/other.js", "https://example.org/timer-worker-x.js"]) {
+    const refused = page.evaluate((address) => void new Worker(address), script);
+    await expect(refused).rejects.toThrow(/TrustedScriptURL/);
+  }
+  await expect.poll(() => faults.violations.length).toBe(2); // which is said, and is all that is
+  faults.violations.length = 0;
   expect(await page.locator(".bar.danger").textContent()).toContain("SIMULATED EVIDENCE");
   expect(await page.locator("#trust-panel").textContent()).toContain("This proves nothing");
   guest.processes[0]?.print(utf8("login: "));

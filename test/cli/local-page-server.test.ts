@@ -42,6 +42,7 @@ async function start(changes: Partial<PageServerOptions> = {}, direct?: string):
       user: "root",
       identity: "db1",
       encoding: "auto",
+      obfuscate: "adaptive",
     },
     identity: undefined,
     dial: () => Promise.reject(new SealttyError("transport-lost", "nobody \x1blistens")),
@@ -137,7 +138,7 @@ describe("pages", () => {
     expect(policy).toContain(
       `connect-src 'self' ws://localhost:${server.port} ws://127.0.0.1:${server.port} ws://10.0.0.1:5555;`,
     );
-    expect(policy).toContain("require-trusted-types-for 'script'; trusted-types 'none'");
+    expect(policy).toContain("require-trusted-types-for 'script'; trusted-types default");
     expect(headers).toMatchObject({
       "cross-origin-opener-policy": "same-origin",
       "cross-origin-embedder-policy": "require-corp",
@@ -255,6 +256,7 @@ describe("/session", () => {
       hostView: false,
       hostViewToken: null,
       encoding: "auto",
+      obfuscate: "adaptive",
     });
     expect(await socket(server, "/session", tokenOf(server)).closed).toMatchObject({
       status: 101,

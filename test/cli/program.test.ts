@@ -151,6 +151,7 @@ describe("errors", () => {
     [["inspect", "tcp:h:1", "--policy", "/does/not/exist"], 2],
     [["inspect", "tcp:h:1", "--timeout", "soon"], 2],
     [["connect", "tcp:h:1", "--encoding", "morse"], 255],
+    [["connect", "tcp:h:1", "--obfuscate", "a-bit"], 255],
     [["connect", "tcp:h:1", "--", "ls"], 255],
     [["exec", "tcp:h:1", "ls"], 255],
     [["exec", "tcp:h:1", "--"], 255],

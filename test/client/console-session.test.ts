@@ -36,6 +36,7 @@ const config: PageConfig = {
   hostView: false,
   hostViewToken: undefined,
   encoding: "auto",
+  obfuscate: "adaptive",
   collateral: NO_COLLATERAL,
 };
 

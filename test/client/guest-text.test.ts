@@ -163,6 +163,7 @@ describe("what the local server says", () => {
     hostView: false,
     hostViewToken: null,
     encoding: "auto",
+    obfuscate: "adaptive",
   };
   test("is taken as it is", () => {
     expect(parsePageConfig(JSON.stringify(config))).toMatchObject({
@@ -184,6 +185,8 @@ describe("what the local server says", () => {
     ["pipe", null],
     ["type", "other"],
     ["encoding", undefined],
+    ["obfuscate", undefined],
+    ["obfuscate", "sometimes"],
     ["publicKey", 5],
   ])("a wrong %s is no default", (name, value) => {
     expect(() => parsePageConfig(JSON.stringify({ ...config, [name]: value }))).toThrow(SealttyError);

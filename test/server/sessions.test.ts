@@ -815,7 +815,10 @@ test("a terminal that cannot be resized, and a viewer that cannot be told, keep 
 
 test("no credit for input that was not counted: its client must keep it", async () => {
   for (const taken of [true, false]) {
-    const connection = { onWork: () => {} } as unknown as StreamConnection;
+    const connection = {
+      onWork: () => {},
+      unsentLimit: (usual: number) => usual,
+    } as unknown as StreamConnection;
     const windows = { receive: INPUT_STREAM_WINDOW, send: OUTPUT_STREAM_WINDOW };
     const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
     const attachment = {

@@ -57,7 +57,7 @@ export interface PageFaults {
 export function watchFaults(page: Page, origin: string): PageFaults {
   const faults: PageFaults = { violations: [], errors: [], foreignRequests: [] };
   page.on("console", (message) => {
-    if (/content security policy|trusted ?types/i.test(message.text()))
+    if (/content security policy|trusted ?types|TrustedScript|TrustedHTML/i.test(message.text()))
       faults.violations.push(message.text());
     else if (message.type() === "error") faults.errors.push(message.text());
   });

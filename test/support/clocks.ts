@@ -19,6 +19,8 @@ export function fastClock(factor: number): Clock {
 export class ManualClock implements Clock {
   #now = 0;
   #timers: { at: number; callback: () => void }[] = [];
+  /** Timers that ran so far. */
+  fired = 0;
 
   now(): number {
     return this.#now;
@@ -44,6 +46,7 @@ export class ManualClock implements Clock {
       if (due === undefined) break;
       this.#timers = this.#timers.filter((other) => other !== due);
       this.#now = Math.max(this.#now, due.at);
+      this.fired++;
       due.callback();
     }
     this.#now = until;

@@ -310,6 +310,7 @@ void runPage(document.getElementById("page") ?? document.body, {
         hostViewToken: "unused",
         nextToken: undefined,
         encoding: "auto",
+        obfuscate: "adaptive",
         collateral: NO_COLLATERAL,
       },
       sign: async () => new Uint8Array(),
