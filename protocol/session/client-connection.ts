@@ -4,7 +4,13 @@ import type { Evidence } from "../attestation/evidence.ts";
 import { equalBytes } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
-import { connectionIdOf, FRAME_PACKET } from "../frames/frame-body.ts";
+import {
+  connectionIdOf,
+  FRAME_PACKET,
+  FRAME_RETIRED,
+  isRetirement,
+  retiredBody,
+} from "../frames/frame-body.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -30,7 +36,14 @@ import { ClientChannel } from "./client-channel.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientRenewals } from "./client-renewals.ts";
 import { ClientLink } from "./client-link.ts";
-import { closedError, notOpenedError, timeoutError, userRefusedError } from "./client-words.ts";
+import {
+  closedError,
+  notOpenedError,
+  rolledBackError,
+  timeoutError,
+  userRefusedError,
+} from "./client-words.ts";
+import { retirementToken } from "./retirement.ts";
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
@@ -87,6 +100,7 @@ export class ClientConnection {
   #saidLost = false;
   #lastPing = 0;
   #looking: (() => void)[] = [];
+  #retirement: Uint8Array | undefined; // a RETIRED body to send
 
   constructor(options: Options, clientHello: Uint8Array) {
     this.#options = options;
@@ -245,6 +259,11 @@ export class ClientConnection {
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
+    if (connection.rolledBack !== undefined) {
+      const body = this.#retirement;
+      this.#retirement = undefined;
+      return body;
+    }
     const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
     try {
       const body = connection.next(limit, this.#options.clock.now());
@@ -276,14 +295,24 @@ export class ClientConnection {
 
   #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
     if (this.#failure !== undefined) return;
+    const connection = this.#connection;
     try {
-      if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
-      else if (body[0] === FRAME_PACKET && equalBytes(connectionIdOf(body), this.#id)) {
-        this.#onPacket(this.#connection, body, encoding); // another id is another client's, behind the same relay
-      }
+      if (connection === undefined) return this.#onHandshakeFrame(body, encoding);
+      if (!equalBytes(connectionIdOf(body), this.#id)) return; // another client's, behind the same relay
+      if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
+      else if (body[0] === FRAME_RETIRED && isRetirement(body, this.#token("guest")))
+        this.#fail(rolledBackError("guest"), "state-rolled-back");
     } catch (error) {
-      this.#fail(asSealttyError(error));
+      if (connection?.rolledBack === undefined) return this.#fail(asSealttyError(error));
+      this.#retirement = retiredBody(this.#id, this.#token("client"));
+      this.#link.wake();
+      if (connection.rolledBack === "peer") this.#fail(rolledBackError("guest"), "state-rolled-back");
+      else this.#fail(rolledBackError("client"));
     }
+  }
+
+  #token(who: "guest" | "client"): Uint8Array {
+    return retirementToken(this.#options.suite, (this.#handshaken as Handshaken).exporter, who);
   }
 
   #onHandshakeFrame(body: Uint8Array, encoding: FrameEncoding): void {
@@ -401,7 +430,7 @@ export class ClientConnection {
       this.#fail(
         new SealttyError(
           "transport-lost",
-          "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted: connect again.",
+          "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted, or have been restored from an old snapshot: connect again.",
         ),
       );
     } else if (silent >= KEEP_ALIVE + HANGING) {

@@ -25,6 +25,7 @@ export const CLOSE_CODES = {
   busy: 3,
   "shutting-down": 4,
   internal: 5,
+  "state-rolled-back": 7, // said by RETIRED, not by CLOSE: a packet would need a number
 } as const;
 /** @returns the code's name, for people. */
 export function closeReason(code: number): string {

@@ -81,6 +81,8 @@ export class StreamConnection {
   #lastHeard: number;
   #packetsReceived = 0;
   #channelsHeld = false;
+  #doubting = false;
+  #rolledBack: "ours" | "peer" | undefined;
   /** Set by the owner: more may be ready to send. */
   onWork: () => void = () => {};
 
@@ -115,6 +117,18 @@ export class StreamConnection {
   }
   get closing(): boolean {
     return this.#closeCode !== undefined;
+  }
+  /** Whose state is proven to be an earlier one of itself: with `receive`'s error of that code. */
+  get rolledBack(): "ours" | "peer" | undefined {
+    return this.#rolledBack;
+  }
+
+  /**
+   * This machine may have been restored from a snapshot: then the next packet would go out under a number used before.
+   * Nothing more leaves before the peer was heard anew; every packet of its says what it had of ours.
+   */
+  doubt(): void {
+    this.#doubting = true;
   }
 
   /** Both sides open the same id, with mirrored windows, by agreement of the session messages above; ids only grow. */
@@ -161,13 +175,15 @@ export class StreamConnection {
   /**
    * Takes a PACKET frame's body.
    * @returns the packet's number where it was authentic and new, else undefined: it then costs nothing.
-   * @throws SealttyError `peer-misbehaved` where the authenticated peer broke the protocol, `limit-exceeded`.
+   * @throws SealttyError `peer-misbehaved` where the authenticated peer broke the protocol, `limit-exceeded`,
+   * `state-rolled-back`: then nothing may be sent under these keys any more.
    */
   receive(body: Uint8Array, now: number): number | undefined {
     const packet = this.#opener.open(body);
     if (packet === undefined) {
       if (this.#opener.refused >= MAX_FAILED_OPENINGS)
         throw new SealttyError("limit-exceeded", "Too many forged packets");
+      if (this.#opener.recycled) throw this.#rollback("peer", "Two different packets under one number");
       return undefined;
     }
     this.#lastHeard = now;
@@ -180,6 +196,8 @@ export class StreamConnection {
       if (frame.type !== "ack") asksForAck = true;
       keep = this.#take(frame, now) && keep;
     }
+    // Older ones may be what the host held back from before.
+    if (packet.number > (this.#received.ranges[0]?.last ?? -1)) this.#doubting = false;
     if (!keep) return packet.number; // not acknowledged: its content comes again
     const outOfOrder = this.#received.add(packet.number);
     if (asksForAck) {
@@ -196,6 +214,7 @@ export class StreamConnection {
    * `now` decides whether a held-back acknowledgement is due.
    */
   next(maxBody: number, now: number): Uint8Array | undefined {
+    if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     this.#rekeyByAge(now);
     const contents: Content[] = [];
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
@@ -207,7 +226,8 @@ export class StreamConnection {
     if (!carries && !ackNow) return undefined;
     const writer = this.#writer;
     writer.begin((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
-    if (ackNow && writer.ack(this.#received.ranges)) {
+    // With content always: the acknowledged numbers tell a peer at once that it is an earlier state of itself.
+    if ((carries || ackNow) && writer.ack(this.#received.ranges)) {
       this.#ackDue = 0;
       this.#ackAt = undefined;
     }
@@ -254,7 +274,7 @@ export class StreamConnection {
       case "ack": {
         const newest = (frame.ranges[0] as { last: number }).last;
         if (!this.#sealer.wasSealed(newest))
-          throw new SealttyError("peer-misbehaved", "Acknowledges a packet never sent");
+          throw this.#rollback("ours", "The peer acknowledged a packet that was never sent from here");
         this.#sealer.acknowledged(newest);
         const { arrived, lost } = this.#recovery.onAck(frame.ranges, now);
         for (const content of arrived) this.#arrived(content);
@@ -282,6 +302,11 @@ export class StreamConnection {
         this.#peerClose ??= frame.code;
         return true;
     }
+  }
+
+  #rollback(whose: "ours" | "peer", what: string): SealttyError {
+    this.#rolledBack = whose;
+    return new SealttyError("state-rolled-back", what);
   }
 
   #arrived(content: Content): void {
