@@ -413,20 +413,24 @@ export class ClientConnection {
     const connection = this.#connection;
     if (connection === undefined || this.#failure !== undefined) return;
     const now = this.#options.clock.now();
+    this.#checkAlive(); // before the next PING: what counts is that the last one was not answered
+    if (this.#failed) return;
     if (this.#keepAliveAt(connection) <= now) {
       this.#lastPing = now;
       connection.ping();
     }
     connection.onTime(now);
-    this.#checkAlive();
     this.#deadline.set(this.#nextDeadline());
   }
 
   #checkAlive(): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    const silent = this.#options.clock.now() - connection.lastHeard;
-    if (silent >= GIVE_UP) {
+    const now = this.#options.clock.now();
+    const silent = now - connection.lastHeard;
+    // This clock may have jumped (a suspended machine, a page in the background): then nobody was asked yet.
+    const asked = this.#lastPing > connection.lastHeard && now - this.#lastPing >= HANGING;
+    if (silent >= GIVE_UP && asked) {
       this.#fail(
         new SealttyError(
           "transport-lost",
@@ -436,6 +440,10 @@ export class ClientConnection {
     } else if (silent >= KEEP_ALIVE + HANGING) {
       this.#sayLost("the guest does not answer");
     }
+  }
+
+  get #failed(): boolean {
+    return this.#failure !== undefined;
   }
 
   #sayLost(reason: string): void {
