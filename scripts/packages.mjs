@@ -8,6 +8,7 @@ import { isMain, run, runScript, ScriptError } from "./lib/run.mjs";
 export const packageGroups = {
   vm: ["qemu-system-x86", "qemu-utils", "ovmf", "swtpm", "busybox-static", "zstd"],
   browser: ["chromium"],
+  flow: ["vim-tiny"],
   ssh: ["openssh-client", "openssh-server"],
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
