@@ -9,6 +9,7 @@ export const packageGroups = {
   vm: ["qemu-system-x86", "qemu-utils", "ovmf", "swtpm", "busybox-static", "zstd"],
   browser: ["chromium"],
   flow: ["vim-tiny"],
+  soak: ["mosh"],
   ssh: ["openssh-client", "openssh-server"],
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],

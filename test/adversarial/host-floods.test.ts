@@ -168,7 +168,7 @@ const floods: Record<string, () => Promise<string>> = {
 
   async "handshakes that stop half-way: a first fragment, or all of INIT, and never a word more"() {
     let started = 0;
-    const more = during(4000);
+    const more = during(3000);
     await withLines(12, async (line, index) => {
       while (more()) {
         const id = random.bytes(4);
@@ -251,7 +251,7 @@ const floods: Record<string, () => Promise<string>> = {
   async "evidence asked for in a loop, by twelve at once"() {
     let got = 0;
     let refused = 0;
-    const more = during(4000);
+    const more = during(3000);
     await Promise.all(
       Array.from({ length: 12 }, async () => {
         while (more()) {
