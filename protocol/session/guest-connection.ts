@@ -253,20 +253,23 @@ export class GuestConnection {
   /** Takes a RETIRED frame. @returns whether the client itself said it: it has no keys any more. */
   takeRetirement(body: Uint8Array): boolean {
     if (this.#over || !isRetirement(body, this.#token("client"))) return false;
-    this.#services.log("a client says that its state was rolled back: its connection is over");
+    if (this.#user !== undefined)
+      this.#services.log("a client says that a state was rolled back: its connection is over");
     this.destroy();
     return true;
   }
 
   /** These keys must not seal anything more: not even a CLOSE. */
   #retire(whose: "ours" | "peer"): void {
+    const body = retiredBody(this.#connectionId, this.#token("guest"));
+    this.port.answer(body, this.encoding);
+    // Anybody can get as far as keys, and then lie: only a user's word is worth a line in the log, and being remembered.
+    if (this.#user === undefined) return this.#end();
     this.#services.log(
       whose === "ours"
         ? "STATE ROLLED BACK: a client has packets that this machine never sent. It was restored from a snapshot, or cloned; the connection is over, its keys are thrown away"
         : "a client's state was rolled back: two packets came under one number. The connection is over, its keys are thrown away",
     );
-    const body = retiredBody(this.#connectionId, this.#token("guest"));
-    this.port.answer(body, this.encoding);
     this.#end(body);
   }
 

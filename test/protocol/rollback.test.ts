@@ -5,9 +5,23 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { FRAME_RETIRED, retiredBody } from "../../protocol/frames/frame-body.ts";
+import {
+  FRAME_PACKET,
+  FRAME_REPLY,
+  FRAME_RETIRED,
+  FRAME_WELCOME,
+  FragmentAssembly,
+  helloBody,
+  initBodies,
+  readReply,
+  readWelcome,
+  retiredBody,
+} from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
+import { encodeClientHello, encodeInitMessage, prologueOf } from "../../protocol/handshake/client-hello.ts";
+import { startInitiator } from "../../protocol/handshake/initiator.ts";
+import { PacketSealer } from "../../protocol/packets/packet-cipher.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { retirementToken } from "../../protocol/session/retirement.ts";
 import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
@@ -322,6 +336,56 @@ test(`the host cannot make a RETIRED: random ones, and one with another connecti
   await life.channel.write(utf8("x"));
   await life.until(() => life.program().input.length === 1);
   await life.stop();
+});
+
+test("somebody without a user who acknowledges what was never sent gets an end, and no line in the log", async () => {
+  const guest = testGuest(new ManualClock());
+  const lane = new MemoryLane();
+  const bodies: Uint8Array[] = [];
+  const decoder = new FrameDecoder();
+  void guest.endpoint.servePipe({
+    incoming: lane.read(),
+    async send(chunk) {
+      for (const { body } of decoder.push(chunk).frames) bodies.push(body);
+    },
+    async close() {},
+  });
+  const answer = async (type: number): Promise<Uint8Array> => {
+    for (;;) {
+      const found = bodies.find((body) => body[0] === type);
+      if (found !== undefined) return found;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const say = (...sent: readonly Uint8Array[]): void => {
+    for (const body of sent) lane.push(encodeFrame(body, "binary"));
+  };
+  const hello = encodeClientHello({
+    nonce: new Uint8Array(32),
+    address: "",
+    identity: "",
+    evidenceTypes: ["simulated"],
+  });
+  const { message1, awaiting } = startInitiator(nodeSuite, prologueOf(ID, hello));
+  say(helloBody(ID));
+  const { cookie } = readWelcome(await answer(FRAME_WELCOME));
+  say(...initBodies(ID, cookie, encodeInitMessage(hello, message1), 3000));
+  const assembly = new FragmentAssembly();
+  await answer(FRAME_PACKET); // behind the whole REPLY
+  let message2: Uint8Array | undefined;
+  for (const body of bodies) if (body[0] === FRAME_REPLY) message2 ??= assembly.add(readReply(body));
+  const handshaken = awaiting.receive(message2 as Uint8Array);
+  const sealer = new PacketSealer(nodeSuite, ID, handshaken?.sendKey as Uint8Array);
+  expect(guest.endpoint.connectionCount).toBe(1);
+  const ackOf16383AndPing = Uint8Array.of(0x01, 1, 0x7f, 0xff, 0, 0x05);
+  say(sealer.seal(ackOf16383AndPing).body);
+  await answer(FRAME_RETIRED);
+  expect(guest.endpoint.connectionCount).toBe(0);
+  expect(guest.log).toEqual([]);
+  bodies.length = 0;
+  say(sealer.seal(ackOf16383AndPing).body, helloBody(ID));
+  await answer(FRAME_WELCOME); // a place in the memory of retired connections is not for everybody either
+  expect(bodies).toHaveLength(1);
 });
 
 test("each side has a token of its own: neither can be sent back as the other's", () => {
