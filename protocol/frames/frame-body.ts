@@ -5,7 +5,7 @@
 //   INIT     13 id cookie index count bytes  client → guest: fragments of client hello ‖ Noise message 1
 //   REPLY    14 id index count bytes         guest → client: fragments of Noise message 2
 //   PACKET   15 id number sealed             both ways
-//   RETIRED  16 id token                     both ways: the sender threw this connection's keys away
+//   RETIRED  1a id token                     both ways: the sender threw this connection's keys away
 
 import { concat, equalBytes, Reader, u8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
@@ -22,7 +22,7 @@ export const FRAME_WELCOME = 0x12;
 export const FRAME_INIT = 0x13;
 export const FRAME_REPLY = 0x14;
 export const FRAME_PACKET = 0x15;
-export const FRAME_RETIRED = 0x16;
+export const FRAME_RETIRED = 0x1a;
 
 /** @returns undefined where the body is too short to name a connection. */
 export function frameHead(body: Uint8Array): { readonly type: number; readonly id: number } | undefined {
