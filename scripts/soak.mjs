@@ -1,5 +1,5 @@
 // `npm run soak`: builds, then runs dist/bench/soak.js (bench/soak/main.ts) in a process of its own. docs/soak.md
-//   npm run soak -- [--short] [--disconnects N] [--minutes N] [--seed N] [--no-peers] [--markdown] [--no-build]
+//   npm run soak -- [--short] [--disconnects N] [--minutes N] [--paste MB] [--seed N] [--no-peers] [--markdown] [--no-build]
 
 import { spawn } from "node:child_process";
 import path from "node:path";

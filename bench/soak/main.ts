@@ -11,7 +11,7 @@ import { connectUnixSocket } from "../../node/unix-socket-pipe.ts";
 import { connectWebSocket } from "../../node/web-socket-pipe.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
 import type { ConnectOptions } from "../../protocol/session/api.ts";
-import { scratchDirectory, startProgram } from "../children.ts";
+import { isInstalled, scratchDirectory, startProgram } from "../children.ts";
 import { memoryOf } from "../footprint.ts";
 import { echo } from "../measure.ts";
 import { startOpenssh } from "../openssh.ts";
@@ -30,6 +30,7 @@ const { values: options } = parseArgs({
     disconnects: { type: "string" },
     minutes: { type: "string" },
     seed: { type: "string" },
+    paste: { type: "string" },
     "no-peers": { type: "boolean", default: false },
     markdown: { type: "boolean", default: false },
   },
@@ -39,6 +40,8 @@ const effort = options.short
   : { disconnects: 1000, reconnects: 200, seconds: 5, keystrokes: 400, minutes: 2, interrupts: 20 };
 const disconnects = Number(options.disconnects ?? effort.disconnects);
 const minutes = Number(options.minutes ?? effort.minutes);
+/** MB pasted into vim. */
+const paste = Number(options.paste ?? (options.short ? 0 : 10));
 /** A short run repeats itself; a long one looks where nobody looked yet, and says how to look there again. */
 const seed = Number(options.seed ?? (options.short ? 20_260_101 : Date.now() % 2 ** 31));
 /** Beyond what a runtime gains in its first seconds, memory must not grow. MB, generous. */
@@ -226,6 +229,54 @@ async function interrupts(dial: () => Promise<Pipe>): Promise<void> {
   );
 }
 
+/** A paste into vim has to be, byte for byte, the file that vim writes. */
+async function pasteIntoVim(dial: () => Promise<Pipe>, guestPid: number): Promise<void> {
+  const vim = ["vim.tiny", "vim"].find(isInstalled);
+  if (vim === undefined) return note("pasted into vim", "sealtty", "vim is not installed");
+  const file = path.join(scratchDirectory("paste"), "pasted.txt");
+  const attested = await attest(dial);
+  const guest = await attested.authenticate({ method: "none", user: "root" });
+  const channel = await guest.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 });
+  channel.exit.catch(() => {});
+  let tail = "";
+  let peak = 0;
+  const prompt = "soak-ready> ";
+  const reading = (async () => {
+    for (let over = false; !over; ) {
+      const part = await channel.stdout.read();
+      if (part === undefined) throw new Error("The shell ended");
+      tail = (tail + Buffer.from(part).toString("latin1")).slice(-200);
+      channel.stdout.consumed(part.length);
+      peak = Math.max(peak, memoryOf(guestPid, "VmRSS"));
+      over = tail.endsWith(`done${prompt}`);
+    }
+  })();
+  const before = memoryOf(guestPid, "VmRSS");
+  await channel.write(
+    bytes(`PS1=soak-'ready> '\n${vim} -u NONE -N -n -i NONE --cmd 'set paste' ${file}; printf don'e'\n`),
+  );
+  while (!tail.includes('pasted.txt"')) await sleep(20); // vim's own line: "…/pasted.txt" [New]
+  const lines = Math.ceil((paste * 1e6) / 80);
+  const lineAt = (n: number): string => `${String(n).padStart(8, "0")} ${"abcdefghij".repeat(7)}`;
+  const start = performance.now();
+  await channel.write(bytes("i"));
+  for (let at = 0; at < lines; at += 500) {
+    const part = Array.from({ length: Math.min(500, lines - at) }, (_, n) => lineAt(at + n));
+    await channel.write(bytes(`${part.join("\r")}\r`));
+  }
+  await channel.write(bytes("end\x1b:wq\r"));
+  await within(reading, "prompt behind vim");
+  const seconds = (performance.now() - start) / 1000;
+  const wanted = `${Array.from({ length: lines }, (_, n) => lineAt(n)).join("\n")}\nend\n`;
+  if (readFileSync(file, "utf8") !== wanted) failures.push("what vim wrote is not what was pasted");
+  await guest.close();
+  note(
+    `${paste} MB pasted into vim`,
+    "sealtty",
+    `whole, written after ${digits(seconds)} s; sealttyd ${before.toFixed(0)} MB before, ${peak.toFixed(0)} at most`,
+  );
+}
+
 /** @returns MB/s (10^6 bytes) of a program that prints for `seconds`. */
 async function goodput(peer: Peer, seconds: number): Promise<number> {
   const inbox = new Inbox();
@@ -366,6 +417,7 @@ async function main(): Promise<void> {
     await forcedDisconnects(proxy);
     await reconnects(proxy);
     await interrupts(direct);
+    if (paste > 0) await pasteIntoVim(direct, sealttyd.pid);
     await losses(proxy);
     if (!options["no-peers"]) await peers();
     await memory(direct, sealttyd.pid);
