@@ -10,7 +10,7 @@ const alone = [
   "test/formal/spin.test.ts",
   "test/adversarial/host-floods.test.ts",
 ];
-const common = { pool: "forks", testTimeout: 60_000, hookTimeout: 120_000 } as const;
+const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({
   test: {

@@ -21,3 +21,9 @@ export function seenDirectory(environment: Services["environment"]): string | un
   const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
   return state === undefined ? undefined : path.join(state, "seen");
 }
+
+/** Sessions to come back to. */
+export function sessionsDirectory(environment: Services["environment"]): string | undefined {
+  const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
+  return state === undefined ? undefined : path.join(state, "sessions");
+}

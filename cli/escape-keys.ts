@@ -3,7 +3,7 @@
 
 import { TerminalReports } from "./terminal-reports.ts";
 
-export type EscapeAction = "disconnect" | "suspend" | "help" | "attest" | "go-on";
+export type EscapeAction = "disconnect" | "suspend" | "help" | "attest" | "go-on" | "detach";
 export type EscapeEvent = { readonly send: Uint8Array } | { readonly action: EscapeAction };
 
 const ESC = 0x1b;
@@ -18,6 +18,7 @@ const ACTIONS: ReadonlyMap<number, EscapeAction> = new Map([
   [QUESTION, "help"],
   [0x41, "attest"], // A
   [0x47, "go-on"], // G
+  [0x64, "detach"], // d
 ]);
 
 /** What `-e` takes. @returns the byte; null for `none`; undefined where it is neither. */
@@ -34,6 +35,8 @@ export function escapeName(character: number): string {
 
 export class EscapeKeys {
   readonly #character: number | null;
+  /** Whether there is something to detach from: else its key is one like any other. */
+  readonly #detaches: boolean;
   #atLineStart = true;
   #pending = false; // the escape character was typed and is held back
   /** Undefined where ESC, which begins every report, is the escape character. */
@@ -41,8 +44,9 @@ export class EscapeKeys {
   /** A sequence that came while the escape character is held back, and may be a key; at most MAX_REPORT. */
   #held: number[] = [];
 
-  constructor(character: number | null) {
+  constructor(character: number | null, detaches = false) {
     this.#character = character;
+    this.#detaches = detaches;
     this.#reports = character === ESC ? undefined : new TerminalReports();
   }
 
@@ -76,7 +80,8 @@ export class EscapeKeys {
         if (part === "report") send.push(...this.#held.splice(0));
       } else if (this.#pending) {
         this.#pending = false;
-        const action = ACTIONS.get(byte);
+        const known = ACTIONS.get(byte);
+        const action = known === "detach" && !this.#detaches ? undefined : known;
         if (action !== undefined && byte !== this.#character) {
           act(action);
           continue;
@@ -103,11 +108,39 @@ export class EscapeKeys {
     return [
       "supported escapes, after a newline:",
       `  ${key}.   end the session (the guest's programs get a hang-up)`,
+      ...(this.#detaches ? [`  ${key}d   detach: the session runs on in the guest`] : []),
       `  ${key}^Z  suspend sealtty`,
       `  ${key}A   ask the guest for evidence again, now`,
       `  ${key}G   go on with a guest that changed (the session is frozen until then)`,
       `  ${key}?   this text`,
       `  ${key}${key}   send the escape character itself`,
     ];
+  }
+}
+
+/** Keys that detach wherever they are typed; what only began like them is sent after all. */
+export class DetachKeys {
+  readonly #keys: Uint8Array;
+  #matched = 0;
+
+  constructor(keys: Uint8Array) {
+    this.#keys = keys;
+  }
+
+  /** @returns bytes for the guest, and whether the keys were typed: what is behind them is dropped. */
+  push(typed: Uint8Array): { send: Uint8Array; detach: boolean } {
+    const send: number[] = [];
+    for (const byte of typed) {
+      // The longest beginning that is still possible, as in Knuth, Morris and Pratt, for a few keys.
+      const tail = [...this.#keys.subarray(0, this.#matched), byte];
+      while (tail.length > 0 && !tail.every((each, i) => each === this.#keys[i]))
+        send.push(tail.shift() as number);
+      this.#matched = tail.length;
+      if (this.#matched === this.#keys.length) {
+        this.#matched = 0;
+        return { send: Uint8Array.from(send), detach: true };
+      }
+    }
+    return { send: Uint8Array.from(send), detach: false };
   }
 }

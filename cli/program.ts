@@ -10,6 +10,7 @@ import { instanceCommand } from "./commands/instance.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { sessionsCommand } from "./commands/sessions.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
 import { type Command, type Input, parseInput } from "./options.ts";
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   openCommand,
   connectCommand,
   execCommand,
+  sessionsCommand,
   inspectCommand,
   verifyCommand,
   policyCommand,

@@ -182,6 +182,7 @@ export function exitStatusOf(error: unknown, exits: "ssh-like" | "inspect-like")
       return 2;
     case "peer-misbehaved":
     case "program-failed":
+    case "session-gone":
     case "user-refused":
     case "guest-silent":
     case "version-unknown":

@@ -2,17 +2,24 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import type { Channel, Guest } from "../protocol/session/api.ts";
+import type { SessionChannel, Viewer } from "../protocol/session/session-api.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
-import { type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
+import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
 import { EXIT_OURS, EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "./exit-status.ts";
 import type { Input } from "./options.ts";
 import { OutputClosed, pump } from "./output.ts";
+import { printable } from "./printable.ts";
 import { RawTerminal } from "./raw-terminal.ts";
+import { ReplayAnswers } from "./replay-answers.ts";
 import type { Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
 
 /** Typed and not yet taken by the connection. Below it keys are always read, so that ~. works while the guest does not answer. */
 const MAX_TYPED = 1024 * 1024;
+/** For the guest to say that we left; it notices by itself, too. */
+const DETACH_WAIT = 1000;
+/** For the terminal to answer the last question in old output. */
+const ANSWER_WAIT = 200;
 
 /** @returns the byte, or null for none. @throws SealttyError `bad-config`. */
 export function escapeOption(input: Input): number | null {
@@ -23,6 +30,20 @@ export function escapeOption(input: Input): number | null {
   }
   return character;
 }
+
+/** A session that outlives this program. */
+export interface Kept {
+  readonly session: SessionChannel;
+  readonly detachKeys: Uint8Array | undefined;
+}
+
+export function gapWords(lost: number): string {
+  return `sealtty: ${lost} bytes of output are gone: the session printed more than it keeps while nobody took it`;
+}
+
+/** Said once, where a session was come back to. */
+export const UNSURE_INPUT =
+  "sealtty: it is not known whether the last keys that were typed before reached the program, and they are not sent again: look before you type them anew";
 
 /** @returns the exit status. @throws SealttyError where the connection ended before the program did. */
 export async function runTerminal(
@@ -35,15 +56,26 @@ export async function runTerminal(
     readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen" | "verified">;
     readonly watch: AttestationWatch;
   },
+  kept?: Kept,
 ): Promise<number> {
   const { guest, watch } = attestation;
   const { stdin, stdout } = services;
-  const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null);
+  const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null, kept !== undefined);
+  const detachKeys = kept?.detachKeys === undefined ? undefined : new DetachKeys(kept.detachKeys);
+  const session = kept?.session;
+  const readOnly = session?.mode === "read-only";
+  const old = new ReplayAnswers(session !== undefined && session.nextOffset < session.replayEnd);
   const offs: (() => void)[] = [];
   const ended = new Promise<number>((resolve, reject) => {
     const stop = (status: number): void => {
       channel.hangUp();
       resolve(status);
+    };
+    /** This program ends; a session that outlives it does not. */
+    const leave = (status: number): void => {
+      if (session === undefined) return stop(status);
+      const left = sending.then(() => session.detach());
+      void Promise.race([left, after(services, DETACH_WAIT)]).then(() => resolve(status));
     };
     const key = escapeCharacter === null ? undefined : escapeName(escapeCharacter);
     if (terminal.hasKeyboard && key !== undefined) {
@@ -55,7 +87,7 @@ export async function runTerminal(
       });
     }
     void watch.frozen.then((error) => {
-      channel.hangUp();
+      if (session === undefined) channel.hangUp();
       reject(error);
     });
     let typed = 0;
@@ -63,7 +95,7 @@ export async function runTerminal(
     let sending = Promise.resolve();
     const send = (bytes: Uint8Array): void => {
       // Typed at a guest that is not the one meant: dropped for good, and never sent later by going on.
-      if (guest.frozen) return;
+      if (guest.frozen || readOnly || bytes.length === 0) return;
       const before = freezes;
       typed += bytes.length;
       if (typed > MAX_TYPED) stdin.pause();
@@ -78,6 +110,7 @@ export async function runTerminal(
     const act = (event: EscapeEvent): void => {
       if ("send" in event) send(event.send);
       else if (event.action === "disconnect") stop(EXIT_OURS);
+      else if (event.action === "detach") leave(0);
       else if (event.action === "help") for (const line of keys.help()) reporter.say(line);
       else if (event.action === "attest") {
         watch.sayNext();
@@ -92,10 +125,37 @@ export async function runTerminal(
         channel.resize(terminal.size.columns, terminal.size.rows);
       }
     };
-    const onData = (chunk: Uint8Array): void => {
-      for (const event of keys.push(chunk)) act(event);
+    const typedBytes = (bytes: Uint8Array): void => {
+      const { send: rest, detach } = detachKeys?.push(bytes) ?? { send: bytes, detach: false };
+      for (const event of keys.push(rest)) act(event);
+      if (detach) leave(0);
+    };
+    const onData = (chunk: Uint8Array): void => typedBytes(old.filter(chunk));
+    if (session !== undefined) {
+      if (session.inputUnsure) {
+        reporter.event("input-unsure", {});
+        reporter.say(UNSURE_INPUT);
+      }
+      session.onGap = (lost) => reporter.say(gapWords(lost));
+      let others = 0;
+      session.onViewers = ({ viewers }) => {
+        reporter.event("viewers", { viewers });
+        if (viewers.length - 1 !== others) reporter.say(`sealtty: ${viewerWords(viewers)}`);
+        others = viewers.length - 1;
+      };
+      if (session.viewers !== undefined && session.viewers.viewers.length > 1)
+        session.onViewers(session.viewers);
+    }
+    let answering = false;
+    const shown = (chunk: Uint8Array): void => {
+      terminal.watch(chunk);
+      if (answering || !old.replaying || session === undefined) return;
+      if (session.nextOffset < session.replayEnd) return;
+      answering = true;
+      offs.push(services.clock.after(ANSWER_WAIT, () => typedBytes(old.end())));
     };
     const onEnd = (): void => {
+      if (readOnly) return; // nothing was typed that could end
       void sending.then(() => channel.end());
     };
     stdin.on("data", onData);
@@ -108,13 +168,13 @@ export async function runTerminal(
       stdin.pause();
     });
     for (const signal of ["SIGTERM", "SIGHUP"] as const) {
-      offs.push(services.onSignal(signal, () => stop(signalStatus(signal))));
+      offs.push(services.onSignal(signal, () => leave(signalStatus(signal))));
     }
     // In raw mode ^C is a byte for the guest; without a terminal it is a signal for it.
     offs.push(services.onSignal("SIGINT", () => channel.signal("SIGINT")));
     Promise.all([
       channel.exit,
-      pump(channel.stdout, stdout, (chunk) => terminal.watch(chunk)),
+      pump(channel.stdout, stdout, shown),
       pump(channel.stderr, services.stderr),
     ]).then(
       ([exit]) => {
@@ -122,8 +182,18 @@ export async function runTerminal(
         resolve(shellStatus(exit));
       },
       (error: unknown) => {
-        if (error instanceof OutputClosed) stop(EXIT_OUTPUT_CLOSED);
-        else reject(error);
+        if (error instanceof OutputClosed) leave(EXIT_OUTPUT_CLOSED);
+        else if (session === undefined) reject(error);
+        else {
+          session.ended.then(
+            (end) => {
+              // Our own DETACH resolves elsewhere. A read-only attachment that hangs up only leaves.
+              if (end.kind === "exit" || end.by === "newer-attachment") reject(error);
+              else leave(0);
+            },
+            () => reject(error),
+          );
+        }
       },
     );
   });
@@ -134,4 +204,17 @@ export async function runTerminal(
     terminal.leave();
     for (const off of offs) off();
   }
+}
+
+function viewerWords(viewers: readonly Viewer[]): string {
+  const others = viewers.filter((viewer) => !viewer.own);
+  if (others.length === 0) return "nobody else is attached any more";
+  const names = others.map(
+    ({ user, mode }) => `${printable(user, 64)}${mode === "read-only" ? " (read-only)" : ""}`,
+  );
+  return `attached besides you: ${names.join(", ")}`;
+}
+
+function after(services: Services, ms: number): Promise<void> {
+  return new Promise((resolve) => void services.clock.after(ms, resolve));
 }

@@ -10,7 +10,6 @@ import type { Pipe } from "../protocol/pipe.ts";
 import type {
   AttestationEvent,
   AttestedGuest,
-  ChannelRequest,
   ConnectionState,
   ConnectionStats,
   ConnectOptions,
@@ -18,10 +17,12 @@ import type {
   UserAuth,
   UserAuthFields,
 } from "../protocol/session/api.ts";
+import type { TerminalRequest, Viewer } from "../protocol/session/session-api.ts";
 import { closedError } from "../protocol/session/client-words.ts";
 import { CLOSE_CODES } from "../protocol/session/messages.ts";
 import { CHANGE_WORDS } from "./change-words.ts";
 import { type Freeze, pump, type TerminalPort } from "./channel-pump.ts";
+import { type KeptStore, openOrComeBack } from "./kept-session.ts";
 import type { PageConfig } from "./page-config.ts";
 import type { FrozenChoices } from "./frozen-dialog.ts";
 import {
@@ -49,6 +50,8 @@ export interface SessionParts {
   /** Milliseconds since 1970, UTC. */
   wallTime(): number;
   readonly seen: SeenStore;
+  /** Where the page finds its session again after a reload; absent: sessions end with their connection. */
+  readonly kept?: KeptStore;
   dial(config: PageConfig): Promise<Pipe>;
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
@@ -77,6 +80,8 @@ export interface SessionViews {
   /** Only ever called after the appraisal passed. */
   mountTerminal(): TerminalPort;
   warnInputStuck(stuck: boolean): void;
+  /** Who is attached to the session, this page included. */
+  showViewers?(viewers: readonly Viewer[]): void;
 }
 
 const APPRAISAL_MS = 60_000;
@@ -311,13 +316,18 @@ export function startConsoleSession(
   };
 
   const runChannel = async (open: Guest): Promise<void> => {
-    const terminal = views.mountTerminal();
+    const mounted = views.mountTerminal();
     enter({ kind: "opening" });
-    const channel = await open.openChannel(channelRequest(config, terminal));
+    const { channel, terminal } = await openOrComeBack(open, channelRequest(config, mounted), mounted, {
+      config,
+      kept: parts.kept,
+      showViewers: (viewers) => views.showViewers?.(viewers),
+    });
     enter({ kind: "live" });
     try {
       await pump(channel, terminal, freeze, views.warnInputStuck.bind(views));
       const exit = exitWords(await channel.exit);
+      parts.kept?.forget(config);
       enter({ kind: "ended", ...exit, canOpenAgain: !connectionOver });
     } finally {
       views.warnInputStuck(false);
@@ -373,7 +383,7 @@ function userAuth(config: PageConfig, parts: SessionParts): UserAuth {
 }
 
 /** With a key the user is known and gets a shell; without one the guest's own login program asks, inside the channel. */
-function channelRequest(config: PageConfig, { columns, rows }: TerminalPort): ChannelRequest {
+function channelRequest(config: PageConfig, { columns, rows }: TerminalPort): TerminalRequest {
   const pty = { term: "xterm-256color", columns, rows };
   if (config.auth === "none") return { kind: "login", ...pty };
   return { kind: "shell", command: [], ...pty, environment: {} };

@@ -6,6 +6,7 @@ import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts"
 import { connect } from "../protocol/session/connect.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { browserClock } from "./browser-clock.ts";
+import { KeptStore } from "./kept-session.ts";
 import { openHostView } from "./host-view-source.ts";
 import { keepNextToken, takeToken } from "./page-token.ts";
 import { runPage } from "./page.ts";
@@ -47,6 +48,7 @@ void runPage(document.getElementById("page") ?? document.body, {
     clock: browserClock(),
     wallTime: () => Date.now(),
     seen: new SeenStore(() => localStorage),
+    kept: new KeptStore(() => sessionStorage),
     sign: (fields) => link.sign(fields),
     dial: (config) => {
       if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });

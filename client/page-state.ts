@@ -218,6 +218,12 @@ function wordsFor(code: string, message: string): { title: string; what: string;
           "If nobody of yours restored a snapshot, somebody else did.",
         ],
       };
+    case "session-gone":
+      return {
+        title: "The session has ended",
+        what: message || "It ended in the guest, and what it printed last is not there any more.",
+        advice: ["Connect again for a new session."],
+      };
     case "limit-exceeded":
       return {
         title: "Too much at once",

@@ -1,6 +1,7 @@
 // The page as a whole: takes the token, gets its configuration, runs a session, shows each state.
 
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
+import type { Viewer } from "../protocol/session/session-api.ts";
 import { barsFor } from "./bars.ts";
 import { CHANGE_WORDS } from "./change-words.ts";
 import { askAboutChanges } from "./changed-dialog.ts";
@@ -34,6 +35,7 @@ import {
   lostStrip,
   reconnectingStrip,
   unavailableStrip,
+  viewersStrip,
 } from "./session-strip.ts";
 import { TerminalView } from "./terminal-view.ts";
 import { documentTitle } from "./title-rules.ts";
@@ -97,6 +99,7 @@ class Page implements SessionViews {
   #strip: { element: HTMLElement; dispose(): void } | undefined;
   #inputStuck: HTMLElement | undefined;
   #unavailable: HTMLElement | undefined;
+  #viewers: HTMLElement | undefined;
   #frozen: FrozenDialog | undefined;
   readonly #wentOn = new Map<ChangeKind, number>();
   #override: ChangeKind | undefined; // why what was verified no longer stands
@@ -360,6 +363,12 @@ class Page implements SessionViews {
     if (this.#inputStuck !== undefined) return;
     this.#inputStuck = inputStuckStrip();
     this.#stage.append(this.#inputStuck);
+  }
+
+  showViewers(viewers: readonly Viewer[]): void {
+    this.#viewers?.remove();
+    this.#viewers = viewers.length > 1 ? viewersStrip(viewers) : undefined;
+    if (this.#viewers !== undefined && this.#terminal !== undefined) this.#stage.append(this.#viewers);
   }
 
   #updateBadge(): void {

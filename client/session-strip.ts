@@ -3,6 +3,8 @@
 import { button, element, type Child } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
 import type { Failure, PageState } from "./page-state.ts";
+import type { Viewer } from "../protocol/session/session-api.ts";
+import { plainText } from "./plain-text.ts";
 
 type Reconnecting = Extract<PageState, { kind: "reconnecting" }>;
 
@@ -77,6 +79,14 @@ export function lostStrip(failure: Failure, onRetry: () => void): HTMLElement {
     [failure.what, " This was not a clean end: the last output may be missing."],
     button("Connect again", onRetry, { class: "button primary" }),
   );
+}
+
+/** Several are attached to one session. */
+export function viewersStrip(viewers: readonly Viewer[]): HTMLElement {
+  const names = viewers
+    .filter((viewer) => !viewer.own)
+    .map(({ user, mode }) => `${plainText(user, 64)}${mode === "read-only" ? " (looks on)" : ""}`);
+  return strip("neutral", "eye", "Also attached", [names.join(", ")], element("span", {}));
 }
 
 /** The guest did not answer several checks in a row; nothing is frozen. */

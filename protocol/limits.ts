@@ -66,6 +66,16 @@ export const MAX_CHANNELS = 64;
 export const MAX_LOGIN_CHANNELS = 4;
 export const MAX_TERMINAL_SIDE = 10_000;
 
+/** Sessions that outlive connections: of users with a key, without one, what may hang on one of them. */
+export const MAX_SESSIONS = 16;
+export const MAX_LOGIN_SESSIONS = 4;
+export const MAX_VIEWERS = 8;
+/** Of these, such as look on only: they never take the place of who may type. */
+export const MAX_READ_ONLY = 6;
+/** Clients that may type, whose place in a session's input is remembered. */
+export const MAX_SESSION_CLIENTS = 32;
+export const MAX_SESSION_TITLE = 128;
+
 /** Streams. */
 export const CONTROL_STREAM_WINDOW = 128 * 1024;
 export const OUTPUT_STREAM_WINDOW = 512 * 1024;

@@ -69,11 +69,21 @@ export interface UsersConfig {
   readonly shell: readonly string[] | undefined;
 }
 
+/** Sessions that outlive their connections. */
+export interface SessionsConfig {
+  readonly keep: boolean;
+  /** Bytes of output that each of them keeps. */
+  readonly ringBytes: number;
+  /** Ms without anybody attached after which one is hung up. */
+  readonly idleMs: number;
+}
+
 export interface ServerConfig {
   readonly pipe: PipeConfig;
   readonly evidence: EvidenceConfig;
   readonly users: UsersConfig;
   readonly instance: InstanceConfig;
+  readonly sessions: SessionsConfig;
 }
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
@@ -111,7 +121,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance");
+  root.allow("pipe", "evidence", "users", "instance", "sessions");
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -120,7 +130,29 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
     byDocument && !root.has("users")
       ? NO_USERS
       : usersOf(root.table("users", "It says who may log in."), byDocument);
-  return { pipe, evidence, users, instance };
+  const sessions = root.has("sessions") ? sessionsOf(root.table("sessions", "")) : DEFAULT_SESSIONS;
+  return { pipe, evidence, users, instance, sessions };
+}
+
+/** 4 MiB hold some 50,000 lines; a day lets people go home. */
+const DEFAULT_SESSIONS: SessionsConfig = {
+  keep: true,
+  ringBytes: 4096 * 1024,
+  idleMs: 24 * 60 * 60_000,
+};
+
+/** 24 days: a timer cannot wait for 25. */
+const MAX_IDLE_MINUTES = 24 * 24 * 60;
+
+function sessionsOf(table: Table): SessionsConfig {
+  table.allow("keep", "ring_kib", "idle_minutes");
+  const ring = table.whole("ring_kib", 64, 65_536);
+  const idle = table.whole("idle_minutes", 1, MAX_IDLE_MINUTES);
+  return {
+    keep: table.flag("keep") ?? DEFAULT_SESSIONS.keep,
+    ringBytes: ring === undefined ? DEFAULT_SESSIONS.ringBytes : ring * 1024,
+    idleMs: idle === undefined ? DEFAULT_SESSIONS.idleMs : idle * 60_000,
+  };
 }
 
 const NO_USERS: UsersConfig = { authorizedKeys: undefined, login: undefined, shell: undefined };

@@ -15,6 +15,7 @@ import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
 import { watchForRestores } from "./restore-watch.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
+import { SessionRegistry } from "./sessions/registry.ts";
 import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
 import { userKeys } from "./user-keys.ts";
 
@@ -47,6 +48,14 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
   const warn = (message: string) => log.warn("instance", { problem: message });
   const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
   const document = believed?.document;
+  const startProcess = userPrograms(config.users, document);
+  const sessions = new SessionRegistry({
+    suite: nodeSuite,
+    clock: nodeClock,
+    limits: config.sessions,
+    startProcess,
+    log: (event) => log.info(event),
+  });
   const endpoint = new GuestEndpoint({
     suite: nodeSuite,
     clock: nodeClock,
@@ -66,7 +75,8 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
           ? config.users.authorizedKeys !== undefined
           : document.authorizedKeys.length > 0,
       verifyUserKey: userKeys(config.users, document, log),
-      startProcess: userPrograms(config.users, document),
+      startProcess,
+      sessions: config.sessions.keep ? sessions : undefined,
       log: (event) => log.info(event),
     },
   });
@@ -115,6 +125,7 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
     async stop() {
       stopWatching();
       stopWatchingClocks();
+      sessions.stop();
       await endpoint.stop();
       await pipes.close();
       await provider.close();

@@ -30,6 +30,18 @@ import {
   SIGNALS,
 } from "../protocol/session/messages.ts";
 import { retirementToken } from "../protocol/session/retirement.ts";
+import {
+  ATTACH_FAILED,
+  ATTACH_NO_SUCH_OFFSET,
+  ATTACH_NOT_ALLOWED,
+  ATTACH_OK,
+  ATTACH_TOO_MANY,
+  ATTACH_UNKNOWN,
+  DETACH_ASKED,
+  DETACH_FENCED,
+  DETACH_LOST,
+  KILL_OK,
+} from "../protocol/session/session-messages.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../protocol/user-auth/user-auth-message.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -232,6 +244,32 @@ describe("docs/protocol.md", () => {
       exit: { type: "exit", channel: 1, status: { kind: "exited", status: 0 } },
       attest: { type: "attest", counter: 1, nonce: new Uint8Array(32) },
       attested: { type: "attested", counter: 1, evidence: undefined },
+      keep: {
+        type: "keep",
+        channel: 1,
+        client: new Uint8Array(16),
+        sizing: "smallest",
+        idleSeconds: 0,
+        request: { kind: "login", ...screen },
+      },
+      attach: {
+        type: "attach",
+        channel: 1,
+        session: { id: new Uint8Array(16), secret: undefined },
+        client: new Uint8Array(16),
+        mode: "read-only",
+        offset: 0,
+        columns: 80,
+        rows: 24,
+      },
+      attached: { type: "attached", channel: 1, code: ATTACH_UNKNOWN },
+      detach: { type: "detach", channel: 1, input: 0 },
+      detached: { type: "detached", channel: 1, why: DETACH_ASKED },
+      viewers: { type: "viewers", channel: 1, state: { columns: 80, rows: 24, viewers: [] } },
+      list: { type: "list", question: 1, proofs: [] },
+      sessions: { type: "sessions", question: 1, sessions: [] },
+      kill: { type: "kill", question: 1, session: { id: new Uint8Array(16), secret: undefined } },
+      killed: { type: "killed", question: 1, code: KILL_OK },
     };
     const numbers = Object.entries(samples).map(([name, sample]) => [
       String(encodeMessage(sample)[0]),
@@ -268,7 +306,7 @@ describe("docs/protocol.md", () => {
     expect(codes[OPEN_TOO_MANY]?.[1]).toContain("too many");
   });
 
-  test("§8.7 has the label of RETIRED's token", () => {
+  test("§8.8 has the label of RETIRED's token", () => {
     const hashed: string[] = [];
     const spy = {
       ...suite,
@@ -280,9 +318,26 @@ describe("docs/protocol.md", () => {
       const token = retirementToken(spy, new Uint8Array(32), who);
       expect(section("3")).toContain(`exactly ${frames.retiredBody(new Uint8Array(4), token).length} bytes`);
       const [label, side] = (hashed.at(-1) as string).split("\0");
-      expect(section("8.7")).toContain(`"${label}" ‖ 0x00`);
-      expect(section("8.7")).toContain(`"${side}"`);
+      expect(section("8.8")).toContain(`"${label}" ‖ 0x00`);
+      expect(section("8.8")).toContain(`"${side}"`);
     }
+  });
+
+  test("§8.7 has the codes of ATTACHED", () => {
+    const codes = rows(section("8.7").slice(section("8.7").indexOf("| ATTACHED code"))).slice(1, 7);
+    expect(codes.map(([code]) => Number(code))).toEqual([
+      ATTACH_OK,
+      ATTACH_NOT_ALLOWED,
+      ATTACH_TOO_MANY,
+      ATTACH_FAILED,
+      ATTACH_UNKNOWN,
+      ATTACH_NO_SUCH_OFFSET,
+    ]);
+  });
+
+  test("§8.7 has the codes of DETACHED", () => {
+    const codes = rows(section("8.7").slice(section("8.7").indexOf("| DETACHED why"))).slice(1, 4);
+    expect(codes.map(([code]) => Number(code))).toEqual([DETACH_ASKED, DETACH_FENCED, DETACH_LOST]);
   });
 
   test("§8.5 has the close codes", () => {

@@ -1,13 +1,18 @@
 // `sealtty connect`: this terminal becomes the guest's terminal.
 
-import type { ChannelRequest } from "../../protocol/session/api.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
+import { EXIT_OURS } from "../exit-status.ts";
+import { keepOptions, notRememberedWords, openKept, SESSION_OPTIONS, shortId } from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, type Input, onlyGuest, usage } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import { authenticate, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
-import { escapeOption, runTerminal } from "../terminal-session.ts";
+import { SessionStore } from "../session-store.ts";
+import { escapeOption, gapWords, runTerminal } from "../terminal-session.ts";
 
 export const ESCAPE_OPTION = {
   name: "escape",
@@ -20,11 +25,12 @@ export const connectCommand: Command = {
   name: "connect",
   summary: "this terminal becomes the guest's terminal",
   operands: "GUEST",
-  options: [...COMMON_OPTIONS, ESCAPE_OPTION],
+  options: [...COMMON_OPTIONS, ESCAPE_OPTION, ...SESSION_OPTIONS],
   notes: [
     "Escapes, after a newline: ~. ends, ~^Z suspends, ~A asks for evidence again, ~G goes on after a change, ~? helps, ~~ sends ~.",
+    "With --keep or --attach: ~d detaches, the session runs on; so it does when this terminal is closed or the connection lost.",
     "With -i your shell starts; without a key the guest's own login asks, inside the encrypted channel.",
-    "Exit status: the shell's own, 128+n for signal n, 255 for sealtty's errors and ~.",
+    "Exit status: the shell's own, 128+n for signal n, 0 after detaching, 255 for sealtty's errors and ~.",
   ],
   exits: "ssh-like",
   async run(input, services) {
@@ -43,6 +49,7 @@ export async function terminalCommand(
 ): Promise<number> {
   const reporter = new Reporter(services, input);
   const escapeCharacter = escapeOption(input);
+  const keep = keepOptions(input);
   const reached = await reach(guestName, input, services, reporter, { key: command.length > 0 });
   try {
     const guest = await authenticate(reached);
@@ -50,16 +57,52 @@ export async function terminalCommand(
     if (!terminal.hasKeyboard)
       reporter.say("sealtty: standard input is no terminal: its bytes are sent as they are");
     const screen = { term: terminalName(services.environment), ...terminal.size };
-    const request: ChannelRequest =
+    const request: TerminalRequest =
       reached.identity === undefined && command.length === 0
         ? { kind: "login", ...screen }
         : { kind: "shell", command, ...screen, environment: passedEnvironment(services.environment) };
-    const channel = await guest.openChannel(request);
-    const status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, {
-      guest,
-      watch: reached.watch,
-    });
-    reporter.warnings(guest.verified.claims); // as the last evidence has them
+    const attestation = { guest, watch: reached.watch };
+    if (keep === undefined) {
+      const channel = await guest.openChannel(request);
+      const status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, attestation);
+      reporter.warnings(guest.verified.claims);
+      return status;
+    }
+    const store = new SessionStore(reached.attested.context.guestStatic, services);
+    const { channel, remembered } = await openKept(guest, request, keep, store);
+    const id = shortId(channel.session.id);
+    const { mode, lost } = channel;
+    reporter.event("session", { id: toHex(channel.session.id), mode, lost, remembered });
+    reporter.say(`sealtty: session ${id}${mode === "read-only" ? ", read-only" : ""}`);
+    if (!remembered) reporter.warn(notRememberedWords(channel.session, store));
+    if (lost > 0) reporter.say(gapWords(lost));
+    const { detachKeys } = keep;
+    const comeBack =
+      remembered || channel.session.secret === undefined
+        ? `come back with: sealtty connect ${guestName} --attach ${id}`
+        : "nobody can come back to it, because its secret could not be kept";
+    let status: number;
+    let exited = false;
+    channel.exit.then(
+      () => {
+        exited = true;
+      },
+      () => undefined,
+    );
+    try {
+      status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, attestation, {
+        session: channel,
+        detachKeys,
+      });
+    } catch (error) {
+      if (error instanceof SealttyError && error.code === "transport-lost")
+        reporter.say(`sealtty: the session runs on in the guest; ${comeBack}`);
+      if (error instanceof SealttyError && error.code === "session-gone") await store.forget(channel.session);
+      throw error;
+    }
+    if (exited) await store.forget(channel.session);
+    else if (status !== EXIT_OURS) reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
+    reporter.warnings(guest.verified.claims);
     return status;
   } finally {
     reached.explain.end();

@@ -237,6 +237,11 @@ export class GuestEndpoint {
   #admit(method: "none" | "ssh-key"): boolean {
     const alike = this.#all().filter((connection) => connection.method === method);
     if (alike.length < (method === "none" ? MAX_LOGIN_CONNECTIONS : MAX_OPEN_CONNECTIONS)) return true;
+    const ending = alike.find((connection) => connection.ending);
+    if (ending !== undefined) {
+      ending.destroy(); // it only lingers
+      return true;
+    }
     const idle = alike.reduce((a, b) => (a.lastHeard <= b.lastHeard ? a : b));
     if (this.#options.clock.now() - idle.lastHeard < IDLE) return false;
     idle.destroy();

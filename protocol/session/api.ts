@@ -12,6 +12,13 @@ import type { SignatureVerifier } from "../crypto/signatures.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import type { Refusal } from "../errors.ts";
 import type { Pipe } from "../pipe.ts";
+import type {
+  AttachRequest,
+  OpenSessionRequest,
+  SessionChannel,
+  SessionName,
+  SessionSummary,
+} from "./session-api.ts";
 
 export type ConnectionState =
   | { readonly phase: "dialing"; readonly attempt: number }
@@ -167,6 +174,14 @@ export interface Guest {
   readonly stats: ConnectionStats;
   /** @throws SealttyError `user-refused` where the guest does not allow it, `limit-exceeded`. */
   openChannel(request: ChannelRequest): Promise<Channel>;
+  /** A program that lives on when the connection does not. @throws SealttyError as `openChannel`. */
+  openSession(request: OpenSessionRequest): Promise<SessionChannel>;
+  /** @throws SealttyError `session-gone`, `limit-exceeded`, `user-refused`. */
+  attach(request: AttachRequest): Promise<SessionChannel>;
+  /** This user's. @param proofs - without a key: the sessions whose secrets are known. */
+  listSessions(proofs?: readonly SessionName[]): Promise<readonly SessionSummary[]>;
+  /** Hangs its program up. @returns false where there is no such session of this user's. */
+  killSession(session: SessionName): Promise<boolean>;
   /** Asks for evidence now; what came of it is told by `onAttestation`. Resolves after that. */
   reattest(): Promise<void>;
   readonly frozen: boolean;

@@ -69,7 +69,9 @@ export class ClientChannel implements Channel {
   readonly #release: () => void;
   readonly #gate: Gate;
   #status: ExitStatus | undefined;
+  #left: SealttyError | undefined; // detached: the program runs on
   #failure: SealttyError | undefined;
+  #failedFrozen = false;
   #settleExit!: { resolve(status: ExitStatus): void; reject(error: SealttyError): void };
   #wakeWriters: (() => void)[] = [];
 
@@ -106,6 +108,7 @@ export class ClientChannel implements Channel {
     while (rest.length > 0) {
       if (this.#gate.shut) await this.#gate.opened();
       if (this.#failure !== undefined) throw this.#failure;
+      if (this.#left !== undefined) throw this.#left;
       if (this.#inOut.send.ended || this.#status !== undefined) return; // nobody reads any more, as with a closed terminal
       const room = MAX_SEND_BUFFER - this.#inOut.send.held;
       if (room <= 0) {
@@ -150,8 +153,21 @@ export class ClientChannel implements Channel {
     this.#settleWhenDelivered();
   }
 
+  /** The program runs on without this channel: `exit` rejects with `error`, after the last output was delivered. */
+  left(error: SealttyError): void {
+    this.#left ??= error;
+    this.#wakeAll();
+    this.#settleWhenDelivered();
+  }
+
+  /** What the connection failed with while frozen: nothing that came before the user chose is delivered. */
+  get failedFrozen(): SealttyError | undefined {
+    return this.#failedFrozen ? this.#failure : undefined;
+  }
+
   fail(error: SealttyError): void {
     this.#failure ??= error;
+    this.#failedFrozen = this.#gate.shut;
     this.#output.fail(error);
     this.#error.fail(error);
     this.#settleExit.reject(error);
@@ -170,7 +186,7 @@ export class ClientChannel implements Channel {
   }
 
   get #over(): boolean {
-    return this.#status !== undefined || this.#failure !== undefined;
+    return this.#status !== undefined || this.#left !== undefined || this.#failure !== undefined;
   }
 
   #changed(reader: StreamReader): void {
@@ -186,9 +202,11 @@ export class ClientChannel implements Channel {
   }
 
   #settleWhenDelivered(): void {
-    if (this.#status === undefined || !this.#inOut.receive.ended || !this.#errors.receive.ended) return;
+    if (this.#status === undefined && this.#left === undefined) return;
+    if (!this.#inOut.receive.ended || !this.#errors.receive.ended) return;
     if (this.#gate.shut) return void this.#gate.opened().then(() => this.#settleWhenDelivered());
-    this.#settleExit.resolve(this.#status);
+    if (this.#status !== undefined) this.#settleExit.resolve(this.#status);
+    else if (this.#left !== undefined) this.#settleExit.reject(this.#left);
     this.#release();
   }
 }

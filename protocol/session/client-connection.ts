@@ -23,7 +23,7 @@ import {
   MAX_FLIGHT_TO_GUEST_FRAMES,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
-import { StreamConnection } from "../streams/stream-connection.ts";
+import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type {
   Channel,
   ChannelRequest,
@@ -33,11 +33,14 @@ import type {
   UserAuth,
 } from "./api.ts";
 import { ClientChannel } from "./client-channel.ts";
+import { ClientQuestions } from "./client-questions.ts";
+import { ClientSession } from "./client-session.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientRenewals } from "./client-renewals.ts";
 import { ClientLink } from "./client-link.ts";
 import {
   closedError,
+  notAttachedError,
   notOpenedError,
   rolledBackError,
   timeoutError,
@@ -48,6 +51,15 @@ import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
 import { MessageStream } from "./message-stream.ts";
+import {
+  type AttachRequest,
+  CLIENT_ID_LENGTH,
+  type OpenSessionRequest,
+  type SessionChannel,
+  type SessionName,
+  type SessionSummary,
+} from "./session-api.ts";
+import { ATTACH_OK, type AttachedPlace, KILL_OK } from "./session-messages.ts";
 import {
   AUTH_OK,
   CLOSE_CODES,
@@ -85,7 +97,9 @@ export class ClientConnection {
   readonly #evidence = waiter<ReceivedEvidence>();
   readonly #end = waiter<string>();
   readonly #channels = new Map<number, ClientChannel>();
-  readonly #openings = new Map<number, { resolve(): void; reject(error: SealttyError): void }>();
+  readonly #sessions = new Map<number, ClientSession>(); // by channel, beside #channels
+  readonly #openings = new Map<number, Waiter<AttachedPlace | undefined>>();
+  readonly #questions = new ClientQuestions();
   #handshaken: Handshaken | undefined;
   #connection: StreamConnection | undefined; // from the keys on
   #messages: MessageStream | undefined;
@@ -190,6 +204,12 @@ export class ClientConnection {
     this.#connection?.holdChannels(true);
   }
   thaw(): void {
+    try {
+      // While nothing passes yet: what they change is told once, as it is now.
+      if (this.#failure === undefined) this.#readMessages();
+    } catch (error) {
+      this.#fail(asSealttyError(error));
+    }
     this.#connection?.holdChannels(false);
     this.#gate.open();
   }
@@ -202,6 +222,78 @@ export class ClientConnection {
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
   async openChannel(request: ChannelRequest): Promise<Channel> {
     await this.#gate.opened();
+    const { channel } = await this.#openWith((number) => ({ type: "open", channel: number, request }));
+    return channel;
+  }
+
+  async openSession({
+    request,
+    sizing = "smallest",
+    idleSeconds = 0,
+  }: OpenSessionRequest): Promise<SessionChannel> {
+    await this.#gate.opened();
+    const client = this.#options.suite.randomBytes(CLIENT_ID_LENGTH);
+    return this.#session(
+      (channel) => ({ type: "keep", channel, client, sizing, idleSeconds, request }),
+      (place) => ({ session: place.session, client, mode: "read-write", after: undefined }),
+    );
+  }
+
+  async attach(request: AttachRequest): Promise<SessionChannel> {
+    await this.#gate.opened();
+    const { session, mode, columns, rows } = request;
+    this.#open(); // before anything is taken over
+    if (request.after !== undefined && !(request.after instanceof ClientSession))
+      throw new SealttyError("api-misuse", "Can only go on after an attachment of this program");
+    const after = request.after?.takeOver();
+    const client = after?.client ?? request.client ?? this.#options.suite.randomBytes(CLIENT_ID_LENGTH);
+    const offset = after?.offset ?? request.from;
+    return this.#session(
+      (channel) => ({ type: "attach", channel, session, client, mode, offset, columns, rows }),
+      () => ({ session, client, mode, after }),
+    );
+  }
+
+  async listSessions(proofs: readonly SessionName[]): Promise<readonly SessionSummary[]> {
+    await this.#gate.opened();
+    const { messages } = this.#open();
+    const ask = (question: number): void => messages.send({ type: "list", question, proofs });
+    return await this.#questions.ask(ask, "sessions");
+  }
+
+  async killSession(session: SessionName): Promise<boolean> {
+    await this.#gate.opened();
+    const { messages } = this.#open();
+    const ask = (question: number): void => messages.send({ type: "kill", question, session });
+    return (await this.#questions.ask(ask, "killed")) === KILL_OK;
+  }
+
+  async #session(
+    request: (channel: number) => SessionMessage,
+    own: (
+      place: AttachedPlace,
+    ) => Pick<ConstructorParameters<typeof ClientSession>[1], "session" | "client" | "mode" | "after">,
+  ): Promise<SessionChannel> {
+    let open: ClientSession | undefined;
+    await this.#openWith(request, (number, channel, send, place) => {
+      open = new ClientSession(channel, {
+        ...own(place),
+        place,
+        send,
+        gate: this.#gate,
+        sendDetach: (input) => this.sendMessage({ type: "detach", channel: number, input }),
+      });
+      this.#sessions.set(number, open);
+    });
+    if (open === undefined) throw new SealttyError("peer-misbehaved", "The guest opened no session");
+    return open;
+  }
+
+  /** @param onPlace - called as soon as the guest's answer was read, before any message behind it. */
+  async #openWith(
+    request: (channel: number) => SessionMessage,
+    onPlace?: (number: number, channel: ClientChannel, send: Stream["send"], place: AttachedPlace) => void,
+  ): Promise<{ channel: ClientChannel }> {
     const { connection, messages } = this.#open();
     if (this.#channels.size >= MAX_CHANNELS) {
       throw new SealttyError("limit-exceeded", `At most ${MAX_CHANNELS} channels at once on one connection.`);
@@ -214,14 +306,22 @@ export class ClientConnection {
     };
     const forget = (): void => {
       this.#channels.delete(number);
+      this.#sessions.delete(number);
       // The streams stay known until our side is through too: an acknowledgement may still be owed.
       streams.inOut.send.end();
     };
     const channel = new ClientChannel(number, streams, messages, connection, this.#gate, forget);
     this.#channels.set(number, channel);
-    const opening = waiter<void>();
-    this.#openings.set(number, opening);
-    messages.send({ type: "open", channel: number, request });
+    const opening = waiter<AttachedPlace | undefined>();
+    this.#openings.set(number, {
+      ...opening,
+      resolve: (place) => {
+        channel.opened();
+        if (place !== undefined) onPlace?.(number, channel, streams.inOut.send, place);
+        opening.resolve(place);
+      },
+    });
+    messages.send(request(number));
     try {
       await opening.promise;
     } catch (error) {
@@ -230,8 +330,7 @@ export class ClientConnection {
       connection.dropStream(ids.error);
       throw error;
     }
-    channel.opened();
-    return channel;
+    return { channel };
   }
 
   /** Sends an authenticated CLOSE, waits for its acknowledgement at most a second, and lets everything go. */
@@ -345,17 +444,22 @@ export class ClientConnection {
       this.#saidLost = false;
       this.#options.onState?.(this.#phase);
     }
-    for (;;) {
-      const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
-      if (message === undefined) break;
-      this.#onMessage(message);
-    }
+    // What a changed guest says waits in the stream, under credit, until the user chose: no answer of it counts before.
+    if (!this.#gate.shut) this.#readMessages();
     if (connection.peerClose !== undefined && !connection.closing) {
       const reason = closeReason(connection.peerClose);
       this.#fail(closedError(reason), reason);
     }
     this.#deadline.set(this.#nextDeadline());
     for (const look of this.#looking.splice(0)) look();
+  }
+
+  #readMessages(): void {
+    for (;;) {
+      const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
+      if (message === undefined) return;
+      this.#onMessage(message);
+    }
   }
 
   #onMessage(message: SessionMessage): void {
@@ -387,6 +491,21 @@ export class ClientConnection {
       case "attested":
         this.#renewals.answer(message.counter, message.evidence);
         return;
+      case "attached":
+        this.#onAttached(message.channel, message.code, message.place);
+        return;
+      case "detached":
+        this.#sessions.get(message.channel)?.detached(message.why);
+        return;
+      case "viewers":
+        this.#sessions.get(message.channel)?.setViewers(message.state);
+        return;
+      case "sessions":
+        this.#questions.answer(message.question, "sessions", message.sessions);
+        return;
+      case "killed":
+        this.#questions.answer(message.question, "killed", message.code);
+        return;
       default:
         throw new SealttyError("peer-misbehaved", "The guest sent a message that only clients send");
     }
@@ -395,8 +514,15 @@ export class ClientConnection {
   #onOpened(channel: number, code: number): void {
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
-    if (code === OPEN_OK) opening?.resolve();
+    if (code === OPEN_OK) opening?.resolve(undefined);
     else opening?.reject(notOpenedError(code));
+  }
+
+  #onAttached(channel: number, code: number, place: AttachedPlace | undefined): void {
+    const opening = this.#openings.get(channel);
+    this.#openings.delete(channel);
+    if (code === ATTACH_OK && place !== undefined) opening?.resolve(place);
+    else opening?.reject(notAttachedError(code));
   }
 
   #nextDeadline(): number | undefined {
@@ -460,9 +586,11 @@ export class ClientConnection {
     this.#evidence.reject(error);
     this.#authentication?.reject(error);
     this.#renewals.fail(error);
+    this.#questions.fail(error);
     for (const opening of this.#openings.values()) opening.reject(error);
     for (const channel of this.#channels.values()) channel.fail(error);
     this.#channels.clear();
+    this.#sessions.clear();
     this.#end.resolve(reason);
     this.#gate.open(); // readers find the failure; what was held back is gone
     this.#options.onState?.({ phase: "closed", reason });

@@ -3,6 +3,12 @@
 import { SealttyError } from "../errors.ts";
 import type { UserAuth } from "./api.ts";
 import { AUTH_METHOD_NOT_ALLOWED, OPEN_NOT_ALLOWED, OPEN_TOO_MANY } from "./messages.ts";
+import {
+  ATTACH_NO_SUCH_OFFSET,
+  ATTACH_NOT_ALLOWED,
+  ATTACH_TOO_MANY,
+  ATTACH_UNKNOWN,
+} from "./session-messages.ts";
 
 /** @param progress - how far the connection had come. @param timeout - ms that were waited. */
 export function timeoutError(
@@ -79,14 +85,40 @@ export function rolledBackError(whose: "guest" | "client"): SealttyError {
       : "Connect again from a machine that was not restored meanwhile.";
   return new SealttyError(
     "state-rolled-back",
-    `${machine} is in an earlier state than this connection: it was restored from a snapshot, or cloned. To go on would use the connection's keys a second time for other bytes, so both sides throw them away; what ran in it was hung up. ${next}`,
+    `${machine} is in an earlier state than this connection: it was restored from a snapshot, or cloned. To go on would use the connection's keys a second time for other bytes, so both sides throw them away; what ran in it, and was not kept, was hung up. ${next}`,
   );
+}
+
+/** @param code - of the guest's ATTACHED message, not 0. */
+export function notAttachedError(code: number): SealttyError {
+  if (code === ATTACH_UNKNOWN) {
+    return new SealttyError(
+      "session-gone",
+      "The guest has no such session for this user: it ended, was killed, nobody came back to it for too long, or the guest restarted.",
+    );
+  }
+  if (code === ATTACH_NO_SUCH_OFFSET)
+    return new SealttyError("session-gone", "The session never printed that much: it is not the one meant.");
+  if (code === ATTACH_NOT_ALLOWED) {
+    return new SealttyError(
+      "user-refused",
+      "The guest keeps no such session: it is not allowed there, or not to this user (without a key only its login prompt is).",
+    );
+  }
+  if (code === ATTACH_TOO_MANY) {
+    return new SealttyError(
+      "limit-exceeded",
+      "The guest has too many sessions, or this session too many viewers. End one (sealtty sessions GUEST --kill ID), then try again.",
+    );
+  }
+  return notOpenedError(code);
 }
 
 const AFTER_CLOSE: Readonly<Record<string, string>> = {
   busy: "It has too much to do: try again in some seconds.",
   "shutting-down": "Its sealttyd is being stopped, or the guest shuts down: connect again once it is back.",
   "not-authenticated": "No user was authenticated in time, or too many attempts failed: connect again.",
+  superseded: "This client attached to its session over another connection, which goes on.",
   protocol: "One side broke the protocol: install matching versions of sealtty and sealttyd.",
 };
 

@@ -80,6 +80,10 @@ function openGuest(
       return connection.stats;
     },
     openChannel: (request) => connection.openChannel(request),
+    openSession: (request) => connection.openSession(request),
+    attach: (request) => connection.attach(request),
+    listSessions: (proofs = []) => connection.listSessions(proofs),
+    killSession: (session) => connection.killSession(session),
     reattest: () => again.now(),
     get frozen() {
       return again.frozen;

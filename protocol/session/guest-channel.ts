@@ -3,12 +3,13 @@
 import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type { GuestProcess, ProcessOutput } from "./guest-process.ts";
 import type { MessageStream } from "./message-stream.ts";
+import type { SignalName } from "./messages.ts";
 
 /** Output waits in the program, not here, above this many bytes not yet sent. */
 const MAX_UNSENT = 64 * 1024;
 
 export class GuestChannel {
-  readonly process: GuestProcess;
+  readonly #process: GuestProcess;
   readonly #connection: StreamConnection;
   readonly #inOut: Stream;
   readonly #error: Stream;
@@ -21,7 +22,7 @@ export class GuestChannel {
     connection: StreamConnection,
     streams: { inOut: Stream; error: Stream },
   ) {
-    this.process = process;
+    this.#process = process;
     this.#connection = connection;
     this.#inOut = streams.inOut;
     this.#error = streams.error;
@@ -36,20 +37,27 @@ export class GuestChannel {
   async run(channel: number, messages: MessageStream): Promise<void> {
     void this.#feedInput();
     await Promise.all([
-      this.#carryOutput(this.process.stdout, this.#inOut),
-      this.#carryOutput(this.process.stderr, this.#error),
+      this.#carryOutput(this.#process.stdout, this.#inOut),
+      this.#carryOutput(this.#process.stderr, this.#error),
     ]);
-    const status = await this.process.exit;
+    const status = await this.#process.exit;
     // Input that nobody will read any more must not keep the streams alive.
     this.#inOut.abandoned = true;
     this.#error.abandoned = true;
     if (!this.#silent) messages.send({ type: "exit", channel, status });
   }
 
+  resize(columns: number, rows: number): void {
+    this.#process.resize(columns, rows);
+  }
+  signal(name: SignalName): void {
+    this.#process.signal(name);
+  }
+
   /** The client hung up: it still learns how the program ended. */
   hangUp(): void {
     this.#discarding = true;
-    this.process.hangUp();
+    this.#process.hangUp();
     for (const resolve of this.#changed.splice(0)) resolve();
   }
 
@@ -77,13 +85,13 @@ export class GuestChannel {
     for (;;) {
       const chunk = receive.shift();
       if (chunk !== undefined) {
-        await this.process.write(chunk);
+        await this.#process.write(chunk);
         if (receive.consume(chunk.length)) {
           this.#inOut.windowDue = true;
           this.#connection.onWork();
         }
       } else if (receive.drained) {
-        return this.process.endInput();
+        return this.#process.endInput();
       } else if (this.#discarding) {
         return;
       } else {

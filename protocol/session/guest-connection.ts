@@ -23,13 +23,24 @@ import {
   MAX_ARMOUR_BODY,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
-import { StreamConnection } from "../streams/stream-connection.ts";
+import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest, UserAuthFields } from "./api.ts";
 import { Deadline } from "./deadline.ts";
+import { GuestAttachment } from "./guest-attachment.ts";
 import { GuestChannel } from "./guest-channel.ts";
 import { type EvidenceRequest, GuestEvidence } from "./guest-evidence.ts";
 import type { AuthenticatedUser, GuestProcess, StartProcess } from "./guest-process.ts";
+import type { AttachmentEvents, AttachRefusal, GuestSessions, SessionAttachment } from "./guest-sessions.ts";
 import { MessageStream } from "./message-stream.ts";
+import {
+  ATTACH_FAILED,
+  ATTACH_NOT_ALLOWED,
+  ATTACH_OK,
+  ATTACH_TOO_MANY,
+  DETACH_FENCED,
+  KILL_OK,
+  KILL_UNKNOWN,
+} from "./session-messages.ts";
 import {
   AUTH_METHOD_NOT_ALLOWED,
   AUTH_OK,
@@ -56,6 +67,8 @@ const MAX_AUTH_ATTEMPTS = 5;
 const REFUSAL_DELAY = 1000;
 /** A client that does not take its answers is not heard further: each OPEN would leave one more here. */
 const MAX_ANSWERS_HELD = 64 * 1024;
+/** A client that lives pings every 15 s; one that was silent for three times that holds no session's program back. */
+const LIVE_WITHIN = 45_000;
 
 export interface GuestServices {
   /** @throws SealttyError `evidence-unavailable`, `limit-exceeded`. */
@@ -66,6 +79,8 @@ export interface GuestServices {
   /** Equal work for unknown keys. */
   verifyUserKey(fields: UserAuthFields, publicKey: Uint8Array, sshsig: Uint8Array): Promise<boolean>;
   readonly startProcess: StartProcess;
+  /** Programs that outlive their connections; undefined: none are allowed. */
+  readonly sessions?: GuestSessions | undefined;
   /** For the guest's own log: fixed words, user names that were checked; never bytes of the peer. */
   log(event: string): void;
 }
@@ -97,7 +112,8 @@ export class GuestConnection {
   readonly #onOver: (retired?: Uint8Array) => void;
   readonly #admit: (method: AuthenticatedUser["method"]) => boolean;
   readonly #started: number;
-  readonly #channels = new Map<number, GuestChannel>();
+  readonly #channels = new Map<number, GuestChannel | GuestAttachment>();
+  readonly #attachments = new Map<number, SessionAttachment>(); // by channel
   #starting = 0; // channels whose program is being started
   #newestChannel = 0; // numbers only grow: none is ever used again
   readonly #evidence: GuestEvidence;
@@ -181,6 +197,10 @@ export class GuestConnection {
   }
   get over(): boolean {
     return this.#over;
+  }
+  /** Its CLOSE, or the client's, was said: it only lingers. */
+  get ending(): boolean {
+    return this.#ending;
   }
   get lastHeard(): number {
     return this.#connection.lastHeard;
@@ -309,17 +329,41 @@ export class GuestConnection {
       throw new SealttyError("peer-misbehaved", "A message before the user was authenticated");
     switch (message.type) {
       case "open":
-        this.#onOpen(user, message.channel, message.request).catch((error: unknown) => {
-          const ours = !(error instanceof SealttyError);
-          this.#services.log(ours ? "internal error in a channel" : error.message);
-          this.close(ours ? "internal" : "protocol");
-        });
+        return this.#run(this.#onOpen(user, message.channel, message.request));
+      case "keep":
+        return this.#run(
+          this.#onAttach(
+            message,
+            async (sessions, events) => await sessions.open(user, message.request, message, events),
+          ),
+        );
+      case "attach":
+        return this.#run(
+          this.#onAttach(message, (sessions, events) =>
+            sessions.attach(user, message.session, message, events),
+          ),
+        );
+      case "detach": {
+        const channel = this.#channels.get(message.channel);
+        if (channel instanceof GuestAttachment) channel.detachAfter(message.input);
         return;
+      }
+      case "list":
+        return this.#messages.send({
+          type: "sessions",
+          question: message.question,
+          sessions: this.#services.sessions?.list(user, message.proofs) ?? [],
+        });
+      case "kill": {
+        const killed = this.#services.sessions?.kill(user, message.session) === true;
+        const code = killed ? KILL_OK : KILL_UNKNOWN;
+        return this.#messages.send({ type: "killed", question: message.question, code });
+      }
       case "resize":
-        this.#channels.get(message.channel)?.process.resize(message.columns, message.rows);
+        this.#channels.get(message.channel)?.resize(message.columns, message.rows);
         return;
       case "signal":
-        this.#channels.get(message.channel)?.process.signal(message.signal);
+        this.#channels.get(message.channel)?.signal(message.signal);
         return;
       case "hang-up":
         this.#channels.get(message.channel)?.hangUp();
@@ -347,7 +391,8 @@ export class GuestConnection {
       this.#deciding = false;
       const method = message.key === undefined ? "none" : "ssh-key";
       if (!this.#admit(method)) return this.close("busy");
-      this.#user = { name: message.user, method };
+      const key = message.key && { key: this.#suite.sha256(message.key.publicKey) };
+      this.#user = { name: message.user, method, ...key };
       this.#services.log(`user authenticated by ${this.#user.method}`);
       this.#messages.send({ type: "authenticated", code });
       return this.#readOn();
@@ -394,37 +439,32 @@ export class GuestConnection {
     }
   }
 
+  #run(channel: Promise<void>): void {
+    channel.catch((error: unknown) => {
+      const ours = !(error instanceof SealttyError);
+      this.#services.log(ours ? "internal error in a channel" : error.message);
+      this.close(ours ? "internal" : "protocol");
+    });
+  }
+
   async #onOpen(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {
-    if (channel <= this.#newestChannel)
-      throw new SealttyError("peer-misbehaved", "A channel number was used again");
-    this.#newestChannel = channel;
+    this.#takeNumber(channel);
     const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
     if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
-    const limit = user.method === "none" ? MAX_LOGIN_CHANNELS : MAX_CHANNELS;
-    if (this.#channels.size + this.#starting >= limit) return answer(OPEN_TOO_MANY);
-    // Before anything is awaited, so that streams open in the order of their numbers.
-    const ids = channelStreams(channel);
-    const streams = {
-      inOut: this.#connection.openStream(ids.inOut, {
-        receive: INPUT_STREAM_WINDOW,
-        send: OUTPUT_STREAM_WINDOW,
-      }),
-      error: this.#connection.openStream(ids.error, { receive: 0, send: OUTPUT_STREAM_WINDOW }),
-    };
+    if (this.#full) return answer(OPEN_TOO_MANY);
+    const streams = this.#openStreams(channel);
     let process: GuestProcess | undefined;
     this.#starting++;
     try {
       process = await this.#services.startProcess(user, request);
     } catch (error) {
-      const why = error instanceof Error ? error.message : "unknown";
-      this.#services.log(`could not start a ${request.kind} program: ${why}`);
+      this.#sayNotStarted(request.kind, error);
     } finally {
       this.#starting--;
     }
     if (this.#ending) return process?.hangUp();
     if (process === undefined) {
-      this.#connection.dropStream(ids.inOut);
-      this.#connection.dropStream(ids.error);
+      this.#dropStreams(channel);
       return answer(OPEN_FAILED);
     }
     const open = new GuestChannel(process, this.#connection, streams);
@@ -432,6 +472,114 @@ export class GuestConnection {
     answer(OPEN_OK);
     await open.run(channel, this.#messages);
     this.#channels.delete(channel);
+  }
+
+  /** @param attach - finds the session, or for KEEP makes it. */
+  async #onAttach(
+    { type, channel }: { readonly type: "keep" | "attach"; readonly channel: number },
+    attach: (
+      sessions: GuestSessions,
+      events: AttachmentEvents,
+    ) => SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>,
+  ): Promise<void> {
+    this.#takeNumber(channel);
+    const { sessions } = this.#services;
+    const refuse = (code: number): void => this.#messages.send({ type: "attached", channel, code });
+    if (sessions === undefined) return refuse(ATTACH_NOT_ALLOWED);
+    if (this.#full) return refuse(ATTACH_TOO_MANY);
+    const streams = this.#openStreams(channel);
+    let fenced = false; // while it was being answered, as below
+    let forgotten: number | undefined; // bytes lost
+    let open: GuestAttachment | undefined;
+    const events: AttachmentEvents = {
+      isLive: () => !this.#ending && this.#clock.now() - this.#connection.lastHeard < LIVE_WITHIN,
+      fenced: () => {
+        fenced = true;
+        this.#onFenced(open);
+      },
+      forgotten: (lost) => {
+        forgotten = lost;
+        open?.forgotten(lost);
+      },
+      viewersChanged: () => this.#tellViewers(channel),
+    };
+    let attached: SessionAttachment | AttachRefusal = { code: ATTACH_FAILED };
+    this.#starting++;
+    try {
+      attached = await attach(sessions, events);
+    } catch (error) {
+      this.#sayNotStarted("session's", error);
+    } finally {
+      this.#starting--;
+    }
+    if (this.#ending) {
+      if ("code" in attached) return;
+      if (type === "keep") attached.hangUp(); // its client never learned its name
+      return attached.leave();
+    }
+    if ("code" in attached) {
+      this.#dropStreams(channel);
+      return refuse(attached.code);
+    }
+    open = new GuestAttachment(attached, this.#connection, streams);
+    this.#channels.set(channel, open);
+    this.#messages.send({ type: "attached", channel, code: ATTACH_OK, place: attached.place });
+    this.#attachments.set(channel, attached);
+    this.#tellViewers(channel);
+    if (fenced) this.#onFenced(open);
+    else if (forgotten !== undefined) open.forgotten(forgotten);
+    await open.run(channel, this.#messages);
+    this.#channels.delete(channel);
+    this.#attachments.delete(channel);
+  }
+
+  /** The client is elsewhere. A connection that has nothing else is over, and its keys are gone with it. */
+  #onFenced(open: GuestAttachment | undefined): void {
+    if (open === undefined) return;
+    const others = [...this.#channels.values()].some((channel) => channel !== open);
+    if (others || this.#starting > 0) open.detach(DETACH_FENCED);
+    else this.close("superseded");
+  }
+
+  /** One that does not take its messages is told later, by the next change: this must not grow. */
+  #tellViewers(channel: number): void {
+    const attachment = this.#attachments.get(channel);
+    if (attachment === undefined || this.#ending || this.#messages.held > MAX_ANSWERS_HELD / 2) return;
+    this.#messages.send({ type: "viewers", channel, state: attachment.viewers });
+  }
+
+  #takeNumber(channel: number): void {
+    if (channel <= this.#newestChannel)
+      throw new SealttyError("peer-misbehaved", "A channel number was used again");
+    this.#newestChannel = channel;
+  }
+
+  get #full(): boolean {
+    const limit = this.#user?.method === "none" ? MAX_LOGIN_CHANNELS : MAX_CHANNELS;
+    return this.#channels.size + this.#starting >= limit;
+  }
+
+  /** Before anything is awaited, so that streams open in the order of their numbers. */
+  #openStreams(channel: number): { inOut: Stream; error: Stream } {
+    const ids = channelStreams(channel);
+    return {
+      inOut: this.#connection.openStream(ids.inOut, {
+        receive: INPUT_STREAM_WINDOW,
+        send: OUTPUT_STREAM_WINDOW,
+      }),
+      error: this.#connection.openStream(ids.error, { receive: 0, send: OUTPUT_STREAM_WINDOW }),
+    };
+  }
+
+  #dropStreams(channel: number): void {
+    const ids = channelStreams(channel);
+    this.#connection.dropStream(ids.inOut);
+    this.#connection.dropStream(ids.error);
+  }
+
+  #sayNotStarted(kind: string, error: unknown): void {
+    const why = error instanceof Error ? error.message : "unknown";
+    this.#services.log(`could not start a ${kind} program: ${why}`);
   }
 
   get #ending(): boolean {

@@ -26,6 +26,8 @@ export interface GuestProcess {
 export interface AuthenticatedUser {
   readonly name: string;
   readonly method: "none" | "ssh-key";
+  /** SHA-256 of the public key in SSH wire format, 32 bytes; undefined without a key. */
+  readonly key?: Uint8Array;
 }
 
 /** @throws where the program cannot be started; the reason stays in the guest's log. */

@@ -1,18 +1,18 @@
 // Session messages on the control stream (stream 0): u8 type, u24 length, body. docs/protocol.md §8
 
 import { type Evidence, decodeEvidence, encodeEvidence } from "../attestation/evidence.ts";
-import { Reader, concat, lv16, lv32, textOf, u16, u32, u8, utf8 } from "../bytes.ts";
+import { Reader, concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
-import {
-  MAX_COMMAND_ARGUMENTS,
-  MAX_COMMAND_BYTES,
-  MAX_ENVIRONMENT,
-  MAX_ENVIRONMENT_VALUE,
-  MAX_TERM_NAME,
-  MAX_TERMINAL_SIDE,
-  MAX_USER_NAME,
-} from "../limits.ts";
+import { MAX_USER_NAME } from "../limits.ts";
 import type { ChannelRequest, ExitStatus } from "./api.ts";
+import { openBody, readChannel, readOpen, readSide } from "./open-request.ts";
+import {
+  KEPT_TYPES,
+  type KeptMessage,
+  isKeptMessage,
+  keptBody,
+  readKeptMessage,
+} from "./session-messages.ts";
 
 export const CONTROL_STREAM = 0;
 export const SERVICE = "sealtty-session";
@@ -25,6 +25,7 @@ export const CLOSE_CODES = {
   busy: 3,
   "shutting-down": 4,
   internal: 5,
+  superseded: 6, // the client attached to its session over another connection
   "state-rolled-back": 7, // said by RETIRED, not by CLOSE: a packet would need a number
 } as const;
 /** @returns the code's name, for people. */
@@ -77,7 +78,8 @@ export type SessionMessage =
   /** The client asks for evidence again: for this connection, this nonce (32 bytes), this count. */
   | { readonly type: "attest"; readonly counter: number; readonly nonce: Uint8Array }
   /** The answer; without evidence where none could be collected. */
-  | { readonly type: "attested"; readonly counter: number; readonly evidence: Evidence | undefined };
+  | { readonly type: "attested"; readonly counter: number; readonly evidence: Evidence | undefined }
+  | KeptMessage;
 
 const TYPES = {
   evidence: 1,
@@ -92,9 +94,8 @@ const TYPES = {
   exit: 10,
   attest: 11,
   attested: 12,
+  ...KEPT_TYPES,
 } as const satisfies Record<SessionMessage["type"], number>;
-
-const KINDS = ["login", "shell", "exec"] as const;
 
 /** Streams of a channel: standard input and output share one, standard error has the next. Channels count from 1. */
 export function channelStreams(channel: number): { inOut: number; error: number } {
@@ -108,6 +109,7 @@ export function encodeMessage(message: SessionMessage): Uint8Array {
 }
 
 function bodyOf(message: SessionMessage): Uint8Array {
+  if (isKeptMessage(message)) return keptBody(message);
   switch (message.type) {
     case "evidence":
       return encodeEvidence(message.evidence);
@@ -149,22 +151,6 @@ function bodyOf(message: SessionMessage): Uint8Array {
           : concat(u8(1), lv16(utf8(message.status.signal))),
       );
   }
-}
-
-function openBody(request: ChannelRequest): Uint8Array {
-  const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
-  const command = request.kind === "login" ? [] : request.command;
-  const environment = request.kind === "login" ? [] : Object.entries(request.environment);
-  return concat(
-    u8(KINDS.indexOf(request.kind)),
-    lv16(utf8(terminal.term)),
-    u16(terminal.columns),
-    u16(terminal.rows),
-    u16(command.length),
-    ...command.map((argument) => lv32(utf8(argument))),
-    u16(environment.length),
-    ...environment.flatMap(([name, value]) => [lv16(utf8(name)), lv16(utf8(value))]),
-  );
 }
 
 /** @throws SealttyError `peer-misbehaved` on any other shape. */
@@ -231,56 +217,10 @@ function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMes
       const evidence = encoded.length === 0 ? undefined : decodeEvidence(encoded);
       return { type: "attested", counter, evidence };
     }
-    default:
+    default: {
+      const kept = readKeptMessage(type, reader);
+      if (kept !== undefined) return kept;
       throw new SealttyError("peer-misbehaved", `Session message of unknown type (${body.length} bytes)`);
+    }
   }
-}
-
-function readChannel(reader: Reader): number {
-  const channel = reader.u32();
-  if (channel < 1 || channel > 0x00ffffff) reader.fail("names an impossible channel");
-  return channel;
-}
-
-function readSide(reader: Reader): number {
-  const side = reader.u16();
-  if (side < 1 || side > MAX_TERMINAL_SIDE) reader.fail("has an impossible terminal size");
-  return side;
-}
-
-function readOpen(reader: Reader): ChannelRequest {
-  const kind = KINDS[reader.u8()];
-  if (kind === undefined) reader.fail("asks for an unknown kind of channel");
-  const term = reader.text16(MAX_TERM_NAME);
-  const onPty = kind !== "exec";
-  if (onPty && !/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(term)) reader.fail("has a malformed terminal name");
-  const columns = onPty ? readSide(reader) : reader.u16();
-  const rows = onPty ? readSide(reader) : reader.u16();
-  const command: string[] = [];
-  let commandBytes = 0;
-  const count = reader.u16();
-  if (count > MAX_COMMAND_ARGUMENTS) reader.fail("has too many arguments");
-  for (let i = 0; i < count; i++) {
-    const bytes = reader.lv32(MAX_COMMAND_BYTES);
-    commandBytes += bytes.length + 1;
-    if (commandBytes > MAX_COMMAND_BYTES) reader.fail("has a command that is too long");
-    command.push(textWithoutNul(bytes, reader));
-  }
-  const environment: Record<string, string> = Object.create(null) as Record<string, string>;
-  const variables = reader.u16();
-  if (variables > MAX_ENVIRONMENT) reader.fail("has too many environment variables");
-  for (let i = 0; i < variables; i++) {
-    const name = reader.text16(MAX_TERM_NAME);
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) reader.fail("has a malformed environment variable name");
-    environment[name] = textWithoutNul(reader.lv16(MAX_ENVIRONMENT_VALUE), reader);
-  }
-  if (kind === "login") return { kind, term, columns, rows };
-  if (kind === "shell") return { kind, term, columns, rows, command, environment };
-  if (command.length === 0) reader.fail("asks to execute nothing");
-  return { kind: "exec", command, environment };
-}
-
-function textWithoutNul(bytes: Uint8Array, reader: Reader): string {
-  if (bytes.includes(0)) reader.fail("has a zero byte in a text");
-  return textOf(bytes);
 }

@@ -1,5 +1,5 @@
 // How an end says that it threw a connection's keys away because its own packet numbers can no longer be trusted.
-// docs/protocol.md §8.7
+// docs/protocol.md §8.8
 
 import { concat, utf8 } from "../bytes.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";

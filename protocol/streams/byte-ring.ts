@@ -38,8 +38,10 @@ export class ByteRing {
       this.#bytes = new Uint8Array(0);
   }
 
+  /** The memory is given back, too: whoever wipes may keep the ring itself. */
   wipe(): void {
     this.#bytes.fill(0);
+    this.#bytes = new Uint8Array(0);
     this.#start = this.#end;
   }
 

@@ -25,6 +25,10 @@ export class SendBuffer {
   get finished(): boolean {
     return this.#endArrived && this.held === 0;
   }
+  /** The peer's credit. */
+  get limit(): number {
+    return this.#limit;
+  }
   get ended(): boolean {
     return this.#ended;
   }
@@ -86,5 +90,6 @@ export class SendBuffer {
 
   wipe(): void {
     this.#ring.wipe();
+    this.#sent = this.#ring.end;
   }
 }

@@ -24,5 +24,6 @@ test("events of nothing but zeros, which look like padding up to the last byte",
   const report = reportEventLog(log, [], "sha256", (message) => nodeSuite.sha256(message));
   const ms = performance.now() - start;
   expect(report.problem).toBe("the event log is malformed");
-  expect(ms).toBeLessThan(300);
+  // Milliseconds where each byte is looked at once or twice; minutes where each event looks at all that follow.
+  expect(ms).toBeLessThan(10_000);
 });

@@ -1,6 +1,6 @@
 // What an attacker without a key can make a guest, or a client, spend: each test was a finding once.
 import { performance } from "node:perf_hooks";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { encodeClientHello, encodeInitMessage, prologueOf } from "../../protocol/handshake/client-hello.ts";
 import { startInitiator } from "../../protocol/handshake/initiator.ts";
@@ -40,7 +40,7 @@ async function rawClient(guest: TestGuest, given?: ReturnType<typeof memoryPipes
       for (const { body } of decoder.push(chunk).frames) onBody(body);
   })();
   const until = async (holds: () => boolean) => {
-    const end = performance.now() + 20_000;
+    const end = performance.now() + 60_000;
     while (!holds()) {
       if (performance.now() > end) throw new Error("nothing came");
       clock?.advance(1);
@@ -121,26 +121,24 @@ test("a client without a key that never takes answers cannot make the guest keep
     client.state.reading = false; // no more credit for the guest's control stream: its answers stay with it
     const request = { kind: "shell", command: [], term: "x", columns: 1, rows: 1, environment: {} } as const;
     let channel = 0;
-    const flood = async (ms: number) => {
-      const end = performance.now() + ms;
-      while (performance.now() < end) {
-        while (client.control.send.held < 100_000) client.send({ type: "open", channel: ++channel, request });
-        client.flush();
-        await new Promise((resolve) => setTimeout(resolve, 1));
-      }
-      return channel;
-    };
-    const first = await flood(4000);
-    // Without a bound it goes on for ever: 16 million OPENs and 150 MB of answers for each of 32 connections.
-    expect(await flood(3000)).toBe(first);
-    expect(first * 9).toBeLessThan(512 * 1024);
+    // Both ends run in this process, so turns count what the guest could do, however busy the machine is.
+    let before = -1;
+    for (let still = 0; still < 1500; still = channel === before ? still + 1 : 0) {
+      before = channel;
+      while (client.control.send.held < 100_000) client.send({ type: "open", channel: ++channel, request });
+      client.flush();
+      // Without a bound it goes on for ever: 16 million OPENs and 150 MB of answers for each of 32 connections.
+      expect(channel * 9).toBeLessThan(512 * 1024);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    const first = channel;
     client.state.reading = true;
     client.read(); // taken at last: the guest hears on
     await client.until(() => client.got.filter(({ type }) => type === "opened").length >= first - 5000);
   } finally {
     client.stop();
   }
-}, 30_000);
+}, 120_000);
 
 test("a host that takes no frames: no timer runs in circles, and the keys of a closed connection go all the same", async () => {
   const manual = new ManualClock();
@@ -210,6 +208,42 @@ test("after its CLOSE the guest takes no more attempts to authenticate, and star
   }
 });
 
+/** Bytes that typed arrays copy, or hand to a callback, while `work` runs: a cost that no busy machine changes. */
+function bytesMoved(work: () => void): number {
+  const array = Uint8Array.prototype;
+  let moved = 0;
+  const spies = [
+    vi.spyOn(array, "set").mockImplementation(function (this: Uint8Array, from, at = 0) {
+      moved += from.length;
+      for (let i = 0; i < from.length; i++) this[at + i] = from[i] as number;
+    }),
+    vi.spyOn(array, "copyWithin").mockImplementation(function (this: Uint8Array, to, from, end) {
+      const piece = Uint8Array.from(this.subarray(from, end));
+      moved += piece.length;
+      for (let i = 0; i < piece.length; i++) this[to + i] = piece[i] as number;
+      return this;
+    }),
+    vi.spyOn(array, "slice").mockImplementation(function (this: Uint8Array, from, end) {
+      const piece = Uint8Array.from(this.subarray(from, end));
+      moved += piece.length;
+      return piece;
+    }),
+    vi.spyOn(array, "every").mockImplementation(function (this: Uint8Array, holds) {
+      for (let i = 0; i < this.length; i++) {
+        moved++;
+        if (holds(this[i] as number, i, this) !== true) return false;
+      }
+      return true;
+    }),
+  ];
+  try {
+    work();
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+  return moved;
+}
+
 for (const [name, make] of [
   ["one byte and a zero, over and over", (i: number) => (i % 2 === 0 ? 0x61 : 0)],
   ["tildes behind an overlong segment", () => 0x7e],
@@ -218,12 +252,8 @@ for (const [name, make] of [
     const chunk = Uint8Array.from({ length: 64 * 1024 }, (_, i) => make(i));
     const decoder = new FrameDecoder();
     decoder.push(chunk);
-    let ms = Number.POSITIVE_INFINITY; // the best of some, because other work runs beside
-    for (let i = 0; i < 8; i++) {
-      const start = performance.now();
-      decoder.push(chunk);
-      ms = Math.min(ms, performance.now() - start);
-    }
-    expect(ms).toBeLessThan(40);
+    const moved = bytesMoved(() => void decoder.push(chunk));
+    expect(moved).toBeGreaterThan(chunk.length / 4); // the count counts
+    expect(moved).toBeLessThan(8 * chunk.length);
   });
 }

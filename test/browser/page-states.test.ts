@@ -231,6 +231,7 @@ describe("refusals", () => {
     ["guest-silent", "The guest has not answered"],
     ["timeout", "The guest was not ready in time"],
     ["program-failed", "The guest could not start the session"],
+    ["session-gone", "The session has ended"],
     ["limit-exceeded", "Too much at once"],
     ["version-unknown", "The guest speaks another version"],
     ["peer-misbehaved", "The other side broke the protocol"],

@@ -316,9 +316,14 @@ test("a web socket of the host, spoken to directly", async () => {
   }
 });
 
-test("the link works once, and a reload of its own tab goes on with a fresh session", async () => {
-  await open();
+test("the link works once, and a reload of its own tab comes back to its session", async () => {
+  const { guest } = await open({
+    identity: { publicKey: utf8("a public key"), source: "test", sign: async () => utf8("a signature") },
+    services: { keysAllowed: true, verifyUserKey: async () => true },
+  });
   await inState("live");
+  guest.processes[0]?.print(utf8("\x1b]2;from before\x07\x1b[6n")); // the terminal answers where its cursor is
+  await expect.poll(() => said(guest)).toBe("\x1b[1;1R");
   const second = await browser.context.newPage();
   await second.goto(server?.url ?? "");
   await second.waitForSelector('#page[data-state="link-used"]');
@@ -327,7 +332,11 @@ test("the link works once, and a reload of its own tab goes on with a fresh sess
   for (let i = 0; i < 2; i++) {
     await page.reload();
     await inState("live");
+    await expect.poll(() => page.title()).toMatch(/guest title: from before$/);
+    await page.keyboard.type("x");
+    await expect.poll(() => said(guest)).toBe(`\x1b[1;1R${"x".repeat(i + 1)}`); // and no second answer
   }
+  expect(guest.processes.length).toBe(1);
   // Another tab has no part in it.
   const third = await browser.context.newPage();
   await third.goto(new URL("/", server?.url ?? "").href);

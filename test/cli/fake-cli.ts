@@ -16,6 +16,7 @@ import type {
   ReceiveStream,
   UserAuth,
 } from "../../protocol/session/api.ts";
+import { NO_SESSIONS } from "../support/no-sessions.ts";
 
 export const POLICY_TEXT =
   'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
@@ -179,6 +180,7 @@ export function fakeCli(changes: Partial<Services> = {}): FakeCli {
     authenticate(auth) {
       auths.push(auth);
       return Promise.resolve({
+        ...NO_SESSIONS,
         verified,
         stats: STATS,
         openChannel(request) {

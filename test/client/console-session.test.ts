@@ -20,6 +20,7 @@ import type { ClaimedValue } from "../../protocol/attestation/verified-guest.ts"
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AttestationEvent, ConnectionState, ConnectOptions, Guest } from "../../protocol/session/api.ts";
+import { NO_SESSIONS } from "../support/no-sessions.ts";
 
 const config: PageConfig = {
   address: "ws://host/",
@@ -105,6 +106,7 @@ function scripted(
     fail: undefined as ((error: Error) => void) | undefined,
   };
   const guest: Guest = {
+    ...NO_SESSIONS,
     get verified() {
       return seen.now;
     },

@@ -258,3 +258,8 @@ test("the token is taken out of the address at once, whatever the fragment holds
   expect(take("", "kept-for-the-reload_0")).toEqual({ token: "kept-for-the-reload_0", replaced: [] });
   expect(take("#t=0123456789abcdefXYZ_-", "kept-for-the-reload_0").token).toBe("0123456789abcdefXYZ_-");
 });
+
+test("a session that is gone is no fault of the page, and said in the guest's own words", () => {
+  const failure = failureOf(new SealttyError("session-gone", "The last of its output is gone"), true);
+  expect(failure).toMatchObject({ title: "The session has ended", what: "The last of its output is gone." });
+});

@@ -4,16 +4,24 @@ import { expect, test } from "vitest";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
 import type { Evidence } from "../../protocol/attestation/evidence.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
-import { utf8 } from "../../protocol/bytes.ts";
+import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { INPUT_STREAM_WINDOW, OUTPUT_STREAM_WINDOW } from "../../protocol/limits.ts";
 import type { AttestationEvent, ConnectOptions } from "../../protocol/session/api.ts";
+import { ClientChannel } from "../../protocol/session/client-channel.ts";
+import { ClientSession } from "../../protocol/session/client-session.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import { Gate } from "../../protocol/session/gate.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { EvidenceRequest } from "../../protocol/session/guest-evidence.ts";
+import type { MessageStream } from "../../protocol/session/message-stream.ts";
+import { ATTACH_TOO_MANY } from "../../protocol/session/session-messages.ts";
+import { dataRecord } from "../../protocol/session/session-records.ts";
+import { Stream, type StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
-import { clientOptions, testGuest } from "../support/session.ts";
+import { clientOptions, echoProcess, type FakeProcess, testGuest } from "../support/session.ts";
 
 const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
 
@@ -41,10 +49,10 @@ class Machine {
   };
 }
 
-async function open(own: Partial<ConnectOptions> = {}) {
+async function open(own: Partial<ConnectOptions> = {}, services: Partial<GuestServices> = {}) {
   const clock = fastClock(10);
   const machine = new Machine();
-  const guest = testGuest(clock, { collectEvidence: machine.collect });
+  const guest = testGuest(clock, { collectEvidence: machine.collect, ...services });
   const pipes = memoryPipes();
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const events: AttestationEvent[] = [];
@@ -133,6 +141,206 @@ test("bytes written before the freeze and still unsent do not leave either", asy
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(guest.processes[0]?.input.map((bytes) => Buffer.from(bytes).toString())).toEqual(["a"]);
   await session.close();
+});
+
+/** A program that is being started until told: the request goes out before the freeze, the answer comes in it. */
+function lateProcess() {
+  let start: () => void = () => {};
+  const startProcess = (): Promise<FakeProcess> =>
+    new Promise((resolve) => {
+      start = () => resolve(echoProcess());
+    });
+  return { startProcess, start: () => start() };
+}
+
+test.each(["channel", "session"])(
+  "frozen: a %s that the guest opens meanwhile is the user's once they went on, and never where they closed",
+  async (kind) => {
+    for (const choice of ["goes on", "closes"]) {
+      const { startProcess, start } = lateProcess();
+      const { machine, guest, session } = await open({}, { startProcess });
+      const opening =
+        kind === "channel" ? session.openChannel(LOGIN) : session.openSession({ request: LOGIN });
+      let settled = false;
+      opening.finally(() => (settled = true)).catch(() => {});
+      machine.secretKey = nodeSuite.randomBytes(32);
+      await session.reattest();
+      expect(session.frozen).toBe(true);
+      const heard = session.stats.packetsReceived;
+      start();
+      while (session.stats.packetsReceived === heard) await new Promise((resolve) => setTimeout(resolve, 1));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(settled).toBe(false);
+      if (choice === "goes on") {
+        session.goOn();
+        const channel = await opening;
+        await channel.write(utf8("on"));
+        expect(await channel.stdout.read()).toEqual(utf8("on"));
+      }
+      await session.close();
+      if (choice === "closes") await expect(opening).rejects.toThrow("closed");
+      guest.sessions.stop();
+    }
+  },
+);
+
+test("frozen: a refusal that comes meanwhile is not told before the user chose", async () => {
+  const { machine, guest, session } = await open();
+  let refuse: () => void = () => {};
+  guest.sessions.open = () =>
+    new Promise((resolve) => {
+      refuse = () => resolve({ code: ATTACH_TOO_MANY });
+    });
+  const opening = session.openSession({ request: LOGIN });
+  let settled = false;
+  opening.finally(() => (settled = true)).catch(() => {});
+  machine.secretKey = nodeSuite.randomBytes(32);
+  await session.reattest();
+  const heard = session.stats.packetsReceived;
+  refuse();
+  while (session.stats.packetsReceived === heard) await new Promise((resolve) => setTimeout(resolve, 1));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(settled).toBe(false);
+  session.goOn();
+  await expect(opening).rejects.toMatchObject({ code: "limit-exceeded" });
+  await session.close();
+});
+
+test("a listener of viewers that throws, at once or after a freeze, fails its own session and nothing else", async () => {
+  for (const frozen of [false, true]) {
+    const { machine, guest, session } = await open();
+    const one = await session.openSession({ request: LOGIN });
+    while (one.viewers === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+    one.onViewers = () => {
+      throw new Error("broken");
+    };
+    if (frozen) {
+      machine.secretKey = nodeSuite.randomBytes(32);
+      await session.reattest();
+      expect(session.frozen).toBe(true);
+    }
+    const request = {
+      client: new Uint8Array(16),
+      mode: "read-only",
+      offset: 0,
+      columns: 9,
+      rows: 9,
+    } as const;
+    const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+    guest.sessions.attach({ name: "root", method: "none" }, one.session, request, events);
+    if (frozen) {
+      const heard = session.stats.packetsReceived;
+      while (session.stats.packetsReceived === heard) await new Promise((resolve) => setTimeout(resolve, 1));
+      session.goOn();
+    }
+    await expect(one.exit).rejects.toMatchObject({ code: "api-misuse", cause: { message: "broken" } });
+    const other = await session.openChannel(LOGIN); // the connection lives
+    await other.write(utf8("on"));
+    expect(await other.stdout.read()).toEqual(utf8("on"));
+    await session.close();
+  }
+});
+
+test("frozen: no session is listed or killed", async () => {
+  const { machine, guest, session } = await open();
+  const channel = await session.openSession({ request: LOGIN });
+  machine.secretKey = nodeSuite.randomBytes(32);
+  await session.reattest();
+  const passed: string[] = [];
+  const listing = session.listSessions([channel.session]).then(() => passed.push("list"));
+  const killing = session.killSession(channel.session).then(() => passed.push("kill"));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(passed).toEqual([]);
+  expect(guest.processes[0]?.events).toEqual([]); // nor was it asked
+  session.goOn();
+  await Promise.all([listing, killing]);
+  expect(guest.processes[0]?.events).toEqual(["hang up"]);
+  await session.close();
+});
+
+test("frozen: who is attached is told once, as it is when the user goes on; never where the connection ended", async () => {
+  const { machine, guest, session } = await open();
+  const one = await session.openSession({ request: LOGIN });
+  while (one.viewers === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+  const told: number[] = [];
+  one.onViewers = ({ columns }) => told.push(columns);
+  const request = { client: new Uint8Array(16), mode: "read-write", offset: 0, rows: 24 } as const;
+  const look = (columns: number): void => {
+    const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+    guest.sessions.attach({ name: "root", method: "none" }, one.session, { ...request, columns }, events);
+  };
+  const freeze = async (): Promise<void> => {
+    machine.secretKey = nodeSuite.randomBytes(32);
+    await session.reattest();
+    expect(session.frozen).toBe(true);
+  };
+  await freeze();
+  look(60);
+  look(50);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(told).toEqual([]);
+  expect(one.viewers?.columns).toBe(80);
+  session.goOn();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(told).toEqual([50]);
+  expect(one.viewers?.columns).toBe(50);
+  await freeze();
+  look(40);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await session.close();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(told).toEqual([50]);
+});
+
+/** A session's channel without a guest: its stream is fed by hand. */
+function bareSession(gate = new Gate()) {
+  const windows = { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW };
+  const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
+  const connection = { onWork: () => {} } as unknown as StreamConnection;
+  const channel = new ClientChannel(1, streams, {} as MessageStream, connection, gate, () => {});
+  const name = { id: new Uint8Array(16), secret: undefined };
+  const session = new ClientSession(channel, {
+    session: name,
+    client: new Uint8Array(16),
+    mode: "read-write",
+    place: { session: name, epoch: 1, input: 0, from: 0, lost: 0, end: 0 },
+    send: streams.inOut.send,
+    gate,
+    sendDetach: () => {},
+    after: undefined,
+  });
+  return { channel, session, output: streams.inOut };
+}
+
+test("session output that ends in the middle of a record is no end", async () => {
+  const { session, output } = bareSession();
+  const record = dataRecord(utf8("whole"));
+  output.receive.push(0, concat(record, record.subarray(0, 5)), true);
+  output.onChange();
+  expect(await session.stdout.read()).toEqual(utf8("whole"));
+  expect(await session.stdout.read()).toEqual(utf8("wh"));
+  await expect(session.stdout.read()).rejects.toMatchObject({ code: "peer-misbehaved" });
+});
+
+test("frozen: session output that was taken apart before waits, and is not shown where the connection ends", async () => {
+  for (const fails of [false, true]) {
+    const gate = new Gate();
+    const { channel, session, output } = bareSession(gate);
+    output.receive.push(0, concat(dataRecord(utf8("one")), dataRecord(utf8("two"))), false);
+    expect(await session.stdout.read()).toEqual(utf8("one"));
+    gate.close();
+    let shown = false;
+    const reading = session.stdout.read().finally(() => {
+      shown = true;
+    });
+    reading.catch(() => {});
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(shown).toBe(false);
+    if (fails) channel.fail(new SealttyError("transport-lost", "closed by its user"));
+    gate.open();
+    if (fails) await expect(reading).rejects.toThrow("closed by its user");
+    else expect(await reading).toEqual(utf8("two"));
+  }
 });
 
 test("a frozen session that is closed shows nothing of what came meanwhile, and no exit", async () => {

@@ -1,5 +1,5 @@
 // An end that is an earlier state of itself: a machine restored from a snapshot, or cloned. Nothing more may be sealed under
-// its keys, whatever the host does, and people are told why. docs/protocol.md §8.7
+// its keys, whatever the host does, and people are told why. docs/protocol.md §8.8
 import { expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";

@@ -253,6 +253,31 @@ async function rogue() {
   return { guest, connection };
 }
 
+test("an answer about sessions that comes while frozen is not given before the user chose", async () => {
+  const { guest, connection } = await rogue();
+  guest.sessions.list = () => {
+    connection.freeze(); // after the question, before the answer
+    return [];
+  };
+  let answered = false;
+  const note = (): void => {
+    answered = true;
+  };
+  const first = connection.listSessions([]).then(note);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(answered).toBe(false);
+  connection.thaw();
+  await first;
+  expect(answered).toBe(true);
+  answered = false;
+  const second = connection.listSessions([]).then(note);
+  second.catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await connection.close("done");
+  await expect(second).rejects.toThrow(SealttyError);
+  expect(answered).toBe(false);
+});
+
 test.each<[string, (send: (message: SessionMessage) => void) => void]>([
   [
     "a channel number twice",

@@ -36,6 +36,7 @@ test("the example that is shipped is right", async () => {
     },
     users: { authorizedKeys: "/etc/sealtty/authorized_keys", login: ["/bin/login"], shell: undefined },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
+    sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
   });
 });
 
@@ -247,4 +248,18 @@ test("the systemd unit is what systemd takes", () => {
       .split("\n")
       .filter((line) => /sealttyd\.service.*(?:Unknown|Failed to parse|Invalid)/.test(line)),
   ).toEqual([]);
+});
+
+test("sessions: what they keep and how long they wait, within bounds", () => {
+  const parts = `${pipe}${evidence}${users}[sessions]\n`;
+  expect(parse(`${parts}keep = false\nring_kib = 64\nidle_minutes = 1\n`).sessions).toEqual({
+    keep: false,
+    ringBytes: 65_536,
+    idleMs: 60_000,
+  });
+  expect(errorOf(`${parts}ring_kib = 65537\n`).message).toContain("from 64 to 65536");
+  expect(errorOf(`${parts}idle_minutes = 0\n`).message).toContain("from 1 to 34560");
+  expect(parse(`${parts}idle_minutes = 34560\n`).sessions.idleMs).toBeLessThan(2 ** 31); // a timer's longest
+  expect(errorOf(`${parts}idle_minutes = 34561\n`).message).toContain("from 1 to 34560");
+  expect(errorOf(`${parts}ring = 1\n`).message).toContain("unknown key");
 });

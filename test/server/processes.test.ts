@@ -205,7 +205,7 @@ test.each([
   const started = performance.now();
   const results: Promise<void>[] = [];
   for (let i = 0; i < 160; i++) results.push(process.write(chunk));
-  expect(performance.now() - started).toBeLessThan(1000);
+  expect(performance.now() - started).toBeLessThan(10_000);
   const settled = Promise.allSettled(results);
   await until(process, "still talking");
   process.hangUp();
@@ -231,7 +231,7 @@ test("pty: a background job that keeps the terminal delays the end only until it
   expect(status).toEqual({ kind: "exited", status: 5 });
   expect(output).toContain("early");
   expect(output).toContain("late");
-  expect(performance.now() - started).toBeLessThan(5000);
+  expect(performance.now() - started).toBeLessThan(30_000);
   process.kill(Number(/pid=(\d+)/.exec(output)?.[1]));
 });
 

@@ -33,6 +33,10 @@ export class ManualClock implements Clock {
   soon(callback: () => void): void {
     queueMicrotask(callback);
   }
+  /** How many are pending. */
+  get timers(): number {
+    return this.#timers.length;
+  }
   advance(by: number): void {
     const until = this.#now + by;
     for (;;) {

@@ -13,6 +13,7 @@ import type { ConnectOptions, ExitStatus } from "../../protocol/session/api.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
+import { SessionRegistry } from "../../server/sessions/registry.ts";
 
 export const SIMULATED_POLICY = parsePolicy(
   'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n',
@@ -92,18 +93,34 @@ export interface TestGuest {
   readonly endpoint: GuestEndpoint;
   readonly processes: FakeProcess[];
   readonly log: string[];
+  readonly sessions: SessionRegistry;
 }
+
+export const SESSION_LIMITS = { ringBytes: 64 * 1024, idleMs: 3_600_000 };
 
 export function testGuest(
   clock: Clock,
   own: Partial<GuestServices> = {},
   makeProcess: () => FakeProcess = echoProcess,
   suite: CryptoSuite = nodeSuite,
+  limits = SESSION_LIMITS,
 ): TestGuest {
   const processes: FakeProcess[] = [];
   const log: string[] = [];
   const secretKey = suite.randomBytes(32);
   const aux = encodeAux(simulatedParts({ publicKey: suite.ed25519PublicKey(secretKey), instance: "test" }));
+  const startProcess = async () => {
+    const process = makeProcess();
+    processes.push(process);
+    return process;
+  };
+  const sessions = new SessionRegistry({
+    suite,
+    clock,
+    limits,
+    startProcess: (user, request) => (own.startProcess ?? startProcess)(user, request),
+    log: (event) => log.push(event),
+  });
   const services: GuestServices = {
     async collectEvidence({ makeBinder }) {
       const quote = signSimulatedQuote(suite, secretKey, makeBinder("simulated", aux));
@@ -112,16 +129,13 @@ export function testGuest(
     loginAllowed: true,
     keysAllowed: false,
     verifyUserKey: async () => false,
-    async startProcess() {
-      const process = makeProcess();
-      processes.push(process);
-      return process;
-    },
+    startProcess,
+    sessions,
     log: (event) => log.push(event),
     ...own,
   };
   const endpoint = new GuestEndpoint({ suite, clock, staticKey: suite.x25519KeyPair(), services });
-  return { endpoint, processes, log };
+  return { endpoint, processes, log, sessions };
 }
 
 export function clientOptions(

@@ -27,6 +27,7 @@ import { runPage } from "../../../client/page.ts";
 import { SeenStore } from "../../../client/seen-store.ts";
 import "./window.ts";
 import { LinkRefused } from "../../../client/server-link.ts";
+import { NO_SESSIONS } from "../../support/no-sessions.ts";
 
 const query = new URLSearchParams(location.search);
 const is = (name: string): boolean => query.get(name) === "1";
@@ -166,6 +167,7 @@ export class Fake {
     const current = (): VerifiedGuest => this.#verified ?? verified("simulated", {});
     const isFrozen = (): boolean => this.frozen;
     return {
+      ...NO_SESSIONS,
       stats,
       close,
       get verified() {

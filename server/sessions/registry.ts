@@ -1,0 +1,236 @@
+// All sessions of this guest: whose they are, how many there may be, and when one is forgotten.
+
+import { equalBytes } from "../../protocol/bytes.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
+import {
+  MAX_LOGIN_SESSIONS,
+  MAX_READ_ONLY,
+  MAX_SESSION_TITLE,
+  MAX_SESSIONS,
+  MAX_VIEWERS,
+} from "../../protocol/limits.ts";
+import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
+import type {
+  AttachmentEvents,
+  AttachRefusal,
+  AttachRequestOf,
+  GuestSessions,
+  SessionAttachment,
+} from "../../protocol/session/guest-sessions.ts";
+import {
+  SESSION_ID_LENGTH,
+  SESSION_SECRET_LENGTH,
+  type SessionName,
+  type SessionSummary,
+  type Sizing,
+  type TerminalRequest,
+} from "../../protocol/session/session-api.ts";
+import {
+  ATTACH_NO_SUCH_OFFSET,
+  ATTACH_NOT_ALLOWED,
+  ATTACH_TOO_MANY,
+  ATTACH_UNKNOWN,
+} from "../../protocol/session/session-messages.ts";
+import { Session } from "./session.ts";
+
+/**
+ * What an ended session's last output and its exit status wait for a client that lost its connection just then; once more
+ * for as long where somebody who lives is still attached.
+ */
+const KEEP_ENDED = 10 * 60_000;
+/** But no longer: who takes nothing and only stays alive does not hold the memory for ever. */
+const KEEP_ENDED_AT_MOST = 6 * 60 * 60_000;
+
+/**
+ * A session without a key belongs to whoever has its secret: one whose client never showed that the secret reached it waits
+ * no longer than this. The client may have it all the same, and lost its connection just then.
+ */
+const UNCONFIRMED_IDLE = 10 * 60_000;
+
+/** Whose a session is: a key and the user name that it was used for; without a key, whoever has the secret. */
+type Owner =
+  | { readonly method: "ssh-key"; readonly key: Uint8Array; readonly user: string }
+  | { readonly method: "none"; readonly secretDigest: Uint8Array }; // SHA-256, 32 bytes
+
+interface Entry {
+  readonly session: Session;
+  readonly owner: Owner;
+  /** Of the timer that forgets it, once it has ended: the timer holds the session. */
+  cancelForgetting: () => void;
+}
+
+export interface SessionLimits {
+  /** Bytes of output that each session keeps. */
+  readonly ringBytes: number;
+  /** Ms without any attachment after which a session is hung up. */
+  readonly idleMs: number;
+}
+
+export interface RegistryOptions {
+  readonly suite: CryptoSuite;
+  readonly clock: Clock;
+  readonly limits: SessionLimits;
+  readonly startProcess: StartProcess;
+  log(event: string): void;
+}
+
+export class SessionRegistry implements GuestSessions {
+  readonly #options: RegistryOptions;
+  #entries: Entry[] = []; // oldest first
+  readonly #starting = { "ssh-key": 0, none: 0 };
+  #stopped = false;
+
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+  }
+
+  async open(
+    user: AuthenticatedUser,
+    request: TerminalRequest,
+    own: { readonly client: Uint8Array; readonly sizing: Sizing; readonly idleSeconds: number },
+    events: AttachmentEvents,
+  ): Promise<SessionAttachment | AttachRefusal> {
+    const { suite, clock, limits } = this.#options;
+    if (user.method === "none" && request.kind !== "login") return { code: ATTACH_NOT_ALLOWED };
+    if (!this.#makeRoom(user.method)) return { code: ATTACH_TOO_MANY };
+    this.#starting[user.method]++;
+    let process: Awaited<ReturnType<StartProcess>>;
+    try {
+      process = await this.#options.startProcess(user, request);
+    } finally {
+      this.#starting[user.method]--;
+    }
+    if (this.#stopped) {
+      process.hangUp();
+      return { code: ATTACH_TOO_MANY };
+    }
+    const id = suite.randomBytes(SESSION_ID_LENGTH);
+    const secret = user.method === "none" ? suite.randomBytes(SESSION_SECRET_LENGTH) : undefined;
+    const { columns, rows } = request;
+    const idleMs = own.idleSeconds === 0 ? limits.idleMs : Math.min(limits.idleMs, own.idleSeconds * 1000);
+    const session: Session = new Session({
+      id,
+      title: titleOf(request),
+      process,
+      clock,
+      ringBytes: limits.ringBytes,
+      idleMs,
+      unconfirmedIdleMs: secret === undefined ? idleMs : Math.min(idleMs, UNCONFIRMED_IDLE),
+      sizing: own.sizing,
+      columns,
+      rows,
+      log: (event) => this.#options.log(event),
+      onEnded: () => {
+        const ended = this.#entries.find((entry) => entry.session === session);
+        if (ended !== undefined) this.#forgetLater(ended, clock.now());
+      },
+    });
+    this.#entries.push({ session, owner: ownerOf(suite, user, secret), cancelForgetting: () => {} });
+    const place = { client: own.client, mode: "read-write", offset: 0, columns, rows } as const;
+    return session.attach({ id, secret }, user.name, place, events);
+  }
+
+  attach(
+    user: AuthenticatedUser,
+    name: SessionName,
+    request: AttachRequestOf,
+    events: AttachmentEvents,
+  ): SessionAttachment | AttachRefusal {
+    const session = this.#find(user, name);
+    if (session === undefined) return { code: ATTACH_UNKNOWN };
+    if (request.offset > session.end) return { code: ATTACH_NO_SUCH_OFFSET };
+    if (isFull(session, request)) return { code: ATTACH_TOO_MANY };
+    session.confirm(); // it was named
+    return session.attach({ id: session.id, secret: undefined }, user.name, request, events);
+  }
+
+  list(user: AuthenticatedUser, proofs: readonly SessionName[]): SessionSummary[] {
+    if (user.method === "ssh-key") {
+      return this.#entries
+        .filter(({ session, owner }) => this.#owns(user, owner, { id: session.id, secret: undefined }))
+        .map(({ session }) => session.summary);
+    }
+    const found = new Set(proofs.map((proof) => this.#find(user, proof)));
+    return this.#entries.filter(({ session }) => found.has(session)).map(({ session }) => session.summary);
+  }
+
+  kill(user: AuthenticatedUser, name: SessionName): boolean {
+    const session = this.#find(user, name);
+    if (session === undefined) return false;
+    session.hangUp();
+    if (session.ended) this.#forget(session);
+    return true;
+  }
+
+  /** Hangs up every program. */
+  stop(): void {
+    this.#stopped = true;
+    for (const { session, cancelForgetting } of this.#entries) {
+      cancelForgetting();
+      session.hangUp();
+    }
+    this.#entries = [];
+  }
+
+  #find(user: AuthenticatedUser, name: SessionName): Session | undefined {
+    const entry = this.#entries.find(({ session }) => equalBytes(session.id, name.id));
+    return entry !== undefined && this.#owns(user, entry.owner, name) ? entry.session : undefined;
+  }
+
+  #owns(user: AuthenticatedUser, owner: Owner, name: SessionName): boolean {
+    if (owner.method === "ssh-key") {
+      return user.key !== undefined && user.name === owner.user && equalBytes(user.key, owner.key);
+    }
+    if (user.method !== "none" || name.secret === undefined) return false;
+    return equalBytes(this.#options.suite.sha256(name.secret), owner.secretDigest);
+  }
+
+  /** Ended ones go first, the oldest of them before the others; a running one never makes room. */
+  #makeRoom(method: AuthenticatedUser["method"]): boolean {
+    if (this.#stopped) return false;
+    const limit = method === "none" ? MAX_LOGIN_SESSIONS : MAX_SESSIONS;
+    const alike = this.#entries.filter(({ owner }) => owner.method === method);
+    if (alike.length + this.#starting[method] < limit) return true;
+    const over = alike.find(({ session }) => session.ended && !session.watched);
+    if (over === undefined) return false;
+    this.#forget(over.session);
+    return true;
+  }
+
+  /** @param endedAt - of the guest's clock. */
+  #forgetLater(entry: Entry, endedAt: number): void {
+    const { clock } = this.#options;
+    entry.cancelForgetting = clock.after(KEEP_ENDED, () => {
+      const late = clock.now() - endedAt >= KEEP_ENDED_AT_MOST;
+      if (entry.session.watched && !late) this.#forgetLater(entry, endedAt);
+      else this.#forget(entry.session);
+    });
+  }
+
+  #forget(session: Session): void {
+    this.#entries.find((entry) => entry.session === session)?.cancelForgetting();
+    this.#entries = this.#entries.filter((entry) => entry.session !== session);
+    session.forget();
+  }
+}
+
+/** An attachment of the same client is fenced off, and leaves its place. */
+function isFull(session: Session, { client, mode }: AttachRequestOf): boolean {
+  const others = session.modesBeside(client);
+  if (others.length >= MAX_VIEWERS) return true;
+  return mode === "read-only" && others.filter((each) => each === "read-only").length >= MAX_READ_ONLY;
+}
+
+function ownerOf(suite: CryptoSuite, user: AuthenticatedUser, secret: Uint8Array | undefined): Owner {
+  if (secret !== undefined) return { method: "none", secretDigest: suite.sha256(secret) };
+  if (user.key === undefined) throw new Error("A user with a key has none");
+  return { method: "ssh-key", key: user.key, user: user.name };
+}
+
+function titleOf(request: TerminalRequest): string {
+  if (request.kind === "login") return "login";
+  // Only what any terminal shows as it is: the client escapes it, too.
+  const words = request.command.join(" ").replaceAll(/[^\x20-\x7e]/g, "?");
+  return words === "" ? "shell" : words.slice(0, MAX_SESSION_TITLE);
+}

@@ -1,0 +1,479 @@
+// A session: a program on a terminal, its latest output by absolute offset, and whoever is attached. It outlives them.
+
+import type { Clock } from "../../protocol/clock.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { MAX_SESSION_CLIENTS } from "../../protocol/limits.ts";
+import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { GuestProcess } from "../../protocol/session/guest-process.ts";
+import type {
+  AttachmentEvents,
+  AttachRequestOf,
+  SessionAttachment,
+} from "../../protocol/session/guest-sessions.ts";
+import type { SignalName } from "../../protocol/session/messages.ts";
+import type {
+  AttachMode,
+  SessionName,
+  SessionSummary,
+  Sizing,
+  Viewers,
+} from "../../protocol/session/session-api.ts";
+import type { AttachedPlace } from "../../protocol/session/session-messages.ts";
+import { ByteRing } from "../../protocol/streams/byte-ring.ts";
+
+/** The program waits once everybody who may type is this many bytes behind. */
+const MAX_LAG = 64 * 1024;
+/** Most bytes that one read of an attachment gives. */
+const MAX_PIECE = 16 * 1024;
+/** How often a session that holds its program back asks whether those it waits for still live. */
+const LOOK_EVERY = 5000;
+
+/** More than any client keeps of input that was not taken. */
+const BEYOND_ANY_LOG = 2 ** 32;
+/** Counts are whole numbers on both sides: from here on 2^52 bytes can still be typed. */
+const HIGHEST_FIRST_INPUT = 2 ** 52;
+
+export interface SessionOptions {
+  readonly id: Uint8Array; // 16 bytes
+  readonly title: string;
+  readonly process: GuestProcess;
+  readonly clock: Clock;
+  readonly ringBytes: number;
+  readonly sizing: Sizing;
+  readonly columns: number;
+  readonly rows: number;
+  /** Ms without any attachment after which the program is hung up. */
+  readonly idleMs: number;
+  /** The same while nobody is known to have the session's name: then nobody may ever come. */
+  readonly unconfirmedIdleMs: number;
+  log(event: string): void;
+  onEnded(): void;
+}
+
+/** Input on its way into the program. */
+interface Typing {
+  readonly attachment: Attachment;
+  readonly bytes: Uint8Array;
+  /** Whether it was counted. */
+  settle(counted: boolean): void;
+}
+
+export class Session {
+  readonly id: Uint8Array;
+  readonly clock: Clock;
+  readonly process: GuestProcess;
+  readonly exit: Promise<ExitStatus>;
+  readonly #options: SessionOptions;
+  readonly #ring = new ByteRing();
+  readonly #attachments = new Set<Attachment>();
+  /** Bytes of input taken, by client; the one heard least recently makes room. */
+  readonly #inputs = new Map<string, number>();
+  /** Where the count of a client begins that is not known: once any were forgotten, above all that one of them kept. */
+  #firstInput = 0;
+  readonly #started: number;
+  #touched: number; // when something was last typed or printed
+  #epoch = 0;
+  #columns: number;
+  #rows: number;
+  #active: Attachment | undefined; // typed or resized last
+  #confirmed = false; // somebody has its name
+  #outputEnded = false;
+  #hungUp = false;
+  #typing: Typing[] = []; // the first of them is being written
+  #waiting: (() => void)[] = [];
+  #cancelIdle: (() => void) | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.id = options.id;
+    this.clock = options.clock;
+    this.process = options.process;
+    this.exit = options.process.exit;
+    this.#columns = options.columns;
+    this.#rows = options.rows;
+    this.#started = options.clock.now();
+    this.#touched = this.#started;
+    void this.#takeOutput();
+  }
+
+  /** All of its output was read. */
+  get ended(): boolean {
+    return this.#outputEnded;
+  }
+  get start(): number {
+    return this.#ring.start;
+  }
+  get end(): number {
+    return this.#ring.end;
+  }
+  /** Somebody who lives is attached; once the session has ended: and has not taken all of its output yet. */
+  get watched(): boolean {
+    return [...this.#attachments].some((each) => each.live);
+  }
+  /** How all are attached that are not this client's. @param client - 16 bytes. */
+  modesBeside(client: Uint8Array): AttachMode[] {
+    const own = toHex(client);
+    return [...this.#attachments].filter((each) => each.client !== own).map(({ mode }) => mode);
+  }
+
+  get summary(): SessionSummary {
+    const now = this.clock.now();
+    const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000));
+    return {
+      id: this.id,
+      running: !this.#outputEnded,
+      ageSeconds: seconds(this.#started),
+      idleSeconds: seconds(this.#touched),
+      columns: this.#columns,
+      rows: this.#rows,
+      viewers: this.#attachments.size,
+      title: this.#options.title,
+    };
+  }
+
+  /**
+   * Another attachment of the same client is fenced off first.
+   * @param name - what the client is told to come back with. @param offset - at most `end`.
+   */
+  attach(
+    name: SessionName,
+    user: string,
+    request: AttachRequestOf,
+    events: AttachmentEvents,
+  ): SessionAttachment {
+    const client = toHex(request.client);
+    for (const older of [...this.#attachments]) if (older.client === client) older.fence();
+    this.#stopIdling();
+    const from = Math.max(request.offset, this.#ring.start);
+    const place: AttachedPlace = {
+      session: name,
+      epoch: ++this.#epoch,
+      input: request.mode === "read-only" ? this.#countOf(client) : this.#inputOf(client),
+      from,
+      lost: from - request.offset,
+      end: this.#ring.end,
+    };
+    const attachment = new Attachment(this, client, user, request, place, events);
+    this.#attachments.add(attachment);
+    if (attachment.mode === "read-write") this.#active = attachment;
+    this.#viewersChanged();
+    return attachment;
+  }
+
+  hangUp(): void {
+    this.#hungUp = true;
+    this.process.hangUp();
+    this.changed();
+  }
+
+  /** Once it is in no list any more: nobody is left attached to it, and what was shown does not stay. */
+  forget(): void {
+    for (const attachment of [...this.#attachments]) attachment.forget();
+    this.#ring.wipe();
+  }
+
+  // For its attachments:
+
+  confirm(): void {
+    this.#confirmed = true;
+  }
+
+  viewersFor(own: Attachment): Viewers {
+    return {
+      columns: this.#columns,
+      rows: this.#rows,
+      viewers: [...this.#attachments].map((each) => ({
+        epoch: each.place.epoch,
+        mode: each.mode,
+        own: each === own,
+        user: each.user,
+      })),
+    };
+  }
+
+  /** Up to `MAX_PIECE` bytes: a copy, because the ring goes on. */
+  piece(offset: number): Uint8Array {
+    return this.#ring.view(offset, MAX_PIECE).slice();
+  }
+
+  left(attachment: Attachment): void {
+    if (!this.#attachments.delete(attachment)) return;
+    if (this.#active === attachment) this.#active = undefined;
+    this.#stopTyping(attachment);
+    if (this.#attachments.size === 0 && !this.#outputEnded) this.#idle();
+    this.#viewersChanged();
+  }
+
+  resized(attachment: Attachment): void {
+    this.#active = attachment;
+    this.#viewersChanged();
+  }
+
+  /** One piece at a time, whoever it is from. What was counted is the program's, and is never asked for again. */
+  type(attachment: Attachment, bytes: Uint8Array): Promise<boolean> {
+    return new Promise((settle) => {
+      this.#typing.push({ attachment, bytes, settle });
+      if (this.#typing.length === 1) void this.#typeAll();
+    });
+  }
+
+  async #typeAll(): Promise<void> {
+    for (let next = this.#typing[0]; next !== undefined; next = this.#typing[0]) {
+      const { attachment, bytes } = next;
+      const counts = !attachment.over && !this.#outputEnded; // else its client sends it again, elsewhere
+      if (counts) {
+        this.#count(attachment, bytes.length);
+        await this.process.write(bytes).catch(() => this.#options.log("a session's program takes no input"));
+      }
+      this.#typing.shift();
+      next.settle(counts);
+    }
+  }
+
+  #count(attachment: Attachment, length: number): void {
+    this.#inputs.set(attachment.client, this.#inputOf(attachment.client) + length);
+    this.#touched = this.clock.now();
+    if (this.#active === attachment) return;
+    this.#active = attachment;
+    if (this.#options.sizing === "latest") this.#viewersChanged();
+  }
+
+  /** A program that does not read must not hold on to everyone who left meanwhile. */
+  #stopTyping(attachment: Attachment): void {
+    const [first, ...rest] = this.#typing;
+    if (first === undefined) return;
+    if (first.attachment === attachment) first.settle(true); // the program has it
+    for (const each of rest) if (each.attachment === attachment) each.settle(false);
+    this.#typing = [first, ...rest.filter((each) => each.attachment !== attachment)];
+  }
+
+  changed(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  change(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  async #takeOutput(): Promise<void> {
+    const { stdout } = this.process;
+    for (;;) {
+      await this.#untilWanted();
+      const chunk = await stdout.read();
+      if (chunk === undefined) break;
+      this.#touched = this.clock.now();
+      const { ringBytes } = this.#options;
+      for (let at = 0; at < chunk.length; at += ringBytes) {
+        const part = chunk.subarray(at, at + ringBytes);
+        this.#ring.dropBelow(this.#ring.end + part.length - ringBytes); // before: the ring never grows beyond
+        this.#ring.append(part);
+      }
+      this.changed();
+    }
+    this.#outputEnded = true;
+    this.#stopIdling();
+    this.changed();
+    this.#options.onEnded();
+  }
+
+  /** The program is held back for the fastest of those who may type and live, and for nobody else. */
+  async #untilWanted(): Promise<void> {
+    let cancel = (): void => {};
+    while (this.#heldBack()) {
+      cancel();
+      cancel = this.clock.after(LOOK_EVERY, () => this.changed());
+      await this.change();
+    }
+    cancel();
+  }
+
+  #heldBack(): boolean {
+    if (this.#hungUp) return false; // its end waits for nobody
+    let someone = false;
+    for (const attachment of this.#attachments) {
+      if (attachment.mode !== "read-write" || !attachment.live) continue;
+      if (this.#ring.end - attachment.offset < MAX_LAG) return false;
+      someone = true;
+    }
+    return someone;
+  }
+
+  #countOf(client: string): number {
+    return this.#inputs.get(client) ?? this.#firstInput;
+  }
+
+  /** Of a client that may type: who only looks on takes no place, so that no crowd of them has a typist forgotten. */
+  #inputOf(client: string): number {
+    const taken = this.#countOf(client);
+    this.#inputs.delete(client); // to the end: the least recently heard makes room
+    this.#inputs.set(client, taken);
+    if (this.#inputs.size > MAX_SESSION_CLIENTS) {
+      const attached = new Set([...this.#attachments].map((each) => each.client));
+      for (const [oldest, count] of this.#inputs) {
+        if (attached.has(oldest) || oldest === client) continue;
+        this.#inputs.delete(oldest);
+        // It could come back with all that it ever typed, which a count from 0 would have it type again.
+        const beyond = Math.min(HIGHEST_FIRST_INPUT, count + BEYOND_ANY_LOG);
+        this.#firstInput = Math.max(this.#firstInput, beyond);
+        break;
+      }
+    }
+    return taken;
+  }
+
+  #viewersChanged(): void {
+    this.#fit();
+    this.changed(); // whom the program waits for may be another now
+    for (const attachment of this.#attachments) {
+      try {
+        attachment.events.viewersChanged();
+      } catch {
+        this.#options.log("an attachment cannot be told of the others"); // its own connection's trouble alone
+      }
+    }
+  }
+
+  #fit(): void {
+    const typing = [...this.#attachments].filter(({ mode }) => mode === "read-write");
+    if (typing.length === 0) return; // nobody's size: it stays
+    const sized = this.#options.sizing === "latest" && this.#active !== undefined ? [this.#active] : typing;
+    const columns = Math.min(...sized.map((each) => each.columns));
+    const rows = Math.min(...sized.map((each) => each.rows));
+    if (columns === this.#columns && rows === this.#rows) return;
+    this.#columns = columns;
+    this.#rows = rows;
+    if (this.#outputEnded) return;
+    try {
+      this.process.resize(columns, rows);
+    } catch {
+      this.#options.log("a session's terminal cannot be resized"); // who comes and goes does so all the same
+    }
+  }
+
+  #idle(): void {
+    this.#stopIdling();
+    const { idleMs, unconfirmedIdleMs } = this.#options;
+    this.#cancelIdle = this.clock.after(this.#confirmed ? idleMs : unconfirmedIdleMs, () => {
+      this.#options.log("a session that nobody came back to is hung up");
+      this.hangUp();
+    });
+  }
+
+  #stopIdling(): void {
+    this.#cancelIdle?.();
+    this.#cancelIdle = undefined;
+  }
+}
+
+class Attachment implements SessionAttachment {
+  readonly place: AttachedPlace;
+  readonly client: string; // hex
+  readonly user: string;
+  readonly mode: AttachMode;
+  readonly events: AttachmentEvents;
+  readonly exit: Promise<ExitStatus>;
+  readonly #session: Session;
+  offset: number; // of the next output byte that this client gets
+  columns: number;
+  rows: number;
+  over = false;
+
+  constructor(
+    session: Session,
+    client: string,
+    user: string,
+    request: AttachRequestOf,
+    place: AttachedPlace,
+    events: AttachmentEvents,
+  ) {
+    this.#session = session;
+    this.client = client;
+    this.user = user;
+    this.mode = request.mode;
+    this.columns = request.columns;
+    this.rows = request.rows;
+    this.place = place;
+    this.offset = place.from;
+    this.events = events;
+    this.exit = session.exit;
+  }
+
+  get live(): boolean {
+    return this.events.isLive();
+  }
+  get viewers(): Viewers {
+    return this.#session.viewersFor(this);
+  }
+
+  confirm(): void {
+    this.#session.confirm();
+  }
+
+  async read(): Promise<Uint8Array | { readonly lost: number } | undefined> {
+    const session = this.#session;
+    for (;;) {
+      if (this.over) return undefined;
+      if (this.offset < session.start) {
+        const lost = session.start - this.offset;
+        this.offset = session.start;
+        session.changed();
+        return { lost };
+      }
+      if (this.offset < session.end) {
+        const bytes = session.piece(this.offset);
+        this.offset += bytes.length;
+        session.changed(); // it may have been waited for
+        return bytes;
+      }
+      if (session.ended) return undefined;
+      await session.change();
+    }
+  }
+
+  async write(bytes: Uint8Array): Promise<boolean> {
+    if (this.over) return false;
+    return this.mode === "read-only" || (await this.#session.type(this, bytes));
+  }
+
+  endInput(): void {
+    if (this.#may) this.#session.process.endInput();
+  }
+
+  resize(columns: number, rows: number): void {
+    if (this.over) return;
+    this.columns = columns;
+    this.rows = rows;
+    if (this.#may) this.#session.resized(this);
+  }
+
+  signal(name: SignalName): void {
+    if (this.#may) this.#session.process.signal(name);
+  }
+
+  hangUp(): void {
+    if (this.#may) this.#session.hangUp();
+  }
+
+  leave(): void {
+    if (this.over) return;
+    this.over = true;
+    this.#session.left(this);
+    this.#session.changed();
+  }
+
+  fence(): void {
+    this.leave();
+    this.events.fenced();
+  }
+
+  forget(): void {
+    if (this.over) return;
+    const lost = this.#session.end - this.offset;
+    this.leave();
+    this.events.forgotten(lost);
+  }
+
+  get #may(): boolean {
+    return !this.over && this.mode === "read-write";
+  }
+}

@@ -1,0 +1,423 @@
+// `connect --keep`, `--attach` and `sessions` against a whole guest in memory; their small parts by themselves.
+
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { DetachKeys } from "../../cli/escape-keys.ts";
+import { parseDetachKeys } from "../../cli/kept-session.ts";
+import { run } from "../../cli/program.ts";
+import { ReplayAnswers } from "../../cli/replay-answers.ts";
+import { SessionStore } from "../../cli/session-store.ts";
+import { fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
+import { connect } from "../../protocol/session/connect.ts";
+import { nodeClock } from "../../node/clock.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
+import { echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { fakeCli, POLICY_TEXT } from "./fake-cli.ts";
+
+let directory: string;
+let policy: string;
+beforeAll(() => {
+  directory = mkdtempSync(path.join(tmpdir(), "sealtty-sessions-test-"));
+  policy = path.join(directory, "policy.toml");
+  writeFileSync(policy, POLICY_TEXT);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** However loaded the machine is. */
+const waitFor = (holds: () => void): Promise<void> => vi.waitFor(holds, { timeout: 30_000 });
+const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
+
+/** A guest, and terminals that reach it, each with the same home. */
+function world(
+  makeProcess: () => FakeProcess = echoProcess,
+  home = mkdtempSync(path.join(directory, "home-")),
+  connectTo = connect,
+) {
+  const own = { keysAllowed: true, verifyUserKey: async () => true };
+  const limits = { ...SESSION_LIMITS, ringBytes: 4 * 1024 * 1024 };
+  const guest = testGuest(nodeClock, own, makeProcess, nodeSuite, limits);
+  const pipes: PipePair[] = [];
+  const terminal = () => {
+    const cli = fakeCli({
+      environment: { TERM: "xterm", HOME: home },
+      connect: connectTo,
+      dial: async () => {
+        const pair = memoryPipes();
+        pipes.push(pair);
+        void guest.endpoint.servePipe(pair.guest).catch(() => {});
+        return pair.client;
+      },
+    });
+    cli.stdin.isTTY = true;
+    return cli;
+  };
+  const start = (command: string, ...more: string[]) => {
+    const cli = terminal();
+    const done = run([command, "tcp:h:1", "--policy", policy, "--simulated", ...more], cli.services);
+    return { ...cli, done, shows: (what: string) => waitFor(() => expect(cli.out()).toContain(what)) };
+  };
+  return { home, guest, pipes, start };
+}
+
+const idIn = (said: string): string => /session ([0-9a-f]{12})/.exec(said)?.[1] ?? "none";
+
+describe("connect --keep", () => {
+  test("~d detaches with status 0; --attach last shows it all again and goes on; its exit passes through", async () => {
+    const { guest, home, start } = world();
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    one.stdin.write("first line\r");
+    await one.shows("first line\r");
+    one.stdin.write("~d");
+    expect(await one.done).toBe(0);
+    expect(one.stdin.rawModes).toEqual([true, false]);
+    expect(one.errors()).toContain(`--attach ${idIn(one.errors())}`);
+    expect(guest.processes[0]?.events).toEqual([]);
+    const [file] = readdirSync(path.join(home, ".local/state/sealtty/sessions")) as [string];
+    expect(statSync(path.join(home, ".local/state/sealtty/sessions", file)).mode & 0o777).toBe(0o600);
+
+    const two = start("connect", "--attach", "last");
+    await two.shows("first line\r");
+    two.stdin.write("second\x04");
+    expect(await two.done).toBe(7);
+    expect(two.out()).toContain("first line\rsecond");
+    const three = start("connect", "--attach", "last");
+    expect(await three.done).toBe(255);
+    expect(three.errors()).toContain("session-gone");
+    expect(guest.processes).toHaveLength(1);
+  });
+
+  test("--detach-keys, anywhere in a line; what only began like them is typed", async () => {
+    const { guest, start } = world();
+    const cli = start("connect", "--detach-keys", "ctrl-p,ctrl-q");
+    await waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.stdin.write("ab\x10c\x10");
+    cli.stdin.write("\x11never typed");
+    expect(await cli.done).toBe(0);
+    await waitFor(() => expect(text(Buffer.concat(guest.processes[0]?.input ?? []))).toBe("ab\x10c"));
+  });
+
+  test("without --keep there is nothing to detach from: ~d is typed, ~. ends the program as ever", async () => {
+    const { guest, start } = world();
+    const cli = start("connect");
+    await waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.stdin.write("~d");
+    await cli.shows("~d");
+    cli.stdin.write("\r~.");
+    expect(await cli.done).toBe(255);
+    await waitFor(() => expect(guest.processes[0]?.events).toContain("hang up"));
+  });
+
+  test("a closed terminal leaves the session, ~. ends it", async () => {
+    const { guest, start } = world();
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    one.signal("SIGHUP");
+    expect(await one.done).toBe(129);
+    expect(guest.processes[0]?.events).toEqual([]);
+    const two = start("connect", "--attach", idIn(one.errors()));
+    await waitFor(() => expect(two.stdin.rawModes).toEqual([true]));
+    two.stdin.write("~.");
+    expect(await two.done).toBe(255);
+    await waitFor(() => expect(guest.processes[0]?.events).toContain("hang up"));
+  });
+
+  test("read-only: shows, types nothing, and its ~. ends nothing; the other is told", async () => {
+    const { guest, start } = world();
+    const one = start("connect", "--keep", "-i", "key");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    const two = start("connect", "--attach", "last", "--read-only", "-i", "key");
+    await waitFor(() => expect(two.stdin.rawModes).toEqual([true]));
+    await waitFor(() => expect(one.errors()).toContain("attached besides you: me (read-only)"));
+    two.stdin.write("typed by the viewer\r");
+    one.stdin.write("by the owner\r");
+    await two.shows("by the owner\r");
+    two.stdin.write("~.");
+    expect(await two.done).toBe(255);
+    await waitFor(() => expect(one.errors()).toContain("nobody else is attached any more"));
+    one.stdin.write("~d");
+    expect(await one.done).toBe(0);
+    expect(text(Buffer.concat(guest.processes[0]?.input ?? []))).toBe("by the owner\r");
+    expect(guest.processes[0]?.events).toEqual([]);
+  });
+
+  test("what the terminal answers to old questions is not typed again; keys are", async () => {
+    const { guest, start } = world();
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    guest.processes[0]?.print(utf8("\x1b[6n question"));
+    await one.shows("question");
+    one.stdin.write("~d");
+    await one.done;
+    const two = start("connect", "--attach", "last");
+    await two.shows("question");
+    two.stdin.write("a\x1b[24;80Rb");
+    await waitFor(() => expect(text(Buffer.concat(guest.processes[0]?.input ?? []))).toBe("ab"));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    two.stdin.write("\x1b[24;80R"); // to a new question: it is the guest's
+    await waitFor(() => expect(text(Buffer.concat(guest.processes[0]?.input ?? []))).toBe("ab\x1b[24;80R"));
+    two.stdin.write("\r~d");
+    expect(await two.done).toBe(0);
+  });
+
+  test.each([
+    [["--read-only"], "goes with --attach"],
+    [["--size", "latest"], "goes with --keep"],
+    [["--keep", "--size", "huge"], "smallest or latest"],
+    [["--attach", "xyz"], "hex digits"],
+    [["--detach-keys", "ctrl-"], "--detach-keys takes"],
+    [["--attach", "last", "--size", "latest"], "when the session is opened"],
+  ])("%j is refused before the guest is bothered", async (more, why) => {
+    const { pipes, start } = world();
+    const cli = start("connect", ...more);
+    expect(await cli.done).toBe(255);
+    expect(cli.errors()).toContain(why);
+    expect(pipes).toHaveLength(0);
+  });
+});
+
+describe("what is remembered", () => {
+  test("a secret goes to the guest that drew it, and to none other that meets the same policy", async () => {
+    const one = world();
+    const other = world(echoProcess, one.home);
+    const proofs: number[] = [];
+    for (const { guest } of [one, other]) {
+      const list = guest.sessions.list.bind(guest.sessions);
+      guest.sessions.list = (user, named) => {
+        proofs.push(named.length);
+        return list(user, named);
+      };
+    }
+    const cli = one.start("connect", "--keep");
+    await waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.stdin.write("~d");
+    expect(await cli.done).toBe(0);
+    const elsewhere = other.start("sessions");
+    expect(await elsewhere.done).toBe(0);
+    expect(elsewhere.out()).toBe("no sessions\n");
+    const attach = other.start("connect", "--attach", idIn(cli.errors()));
+    expect(await attach.done).toBe(255);
+    const there = one.start("sessions");
+    expect(await there.done).toBe(0);
+    expect(there.out()).toContain(idIn(cli.errors()));
+    expect(proofs).toEqual([0, 0, 1]);
+  });
+
+  test.each([
+    [[], "nobody can come back to it once this program ends", "nobody can come back to it"],
+    [["-i", "key"], "--attach last will not know it", "come back with"],
+  ])(
+    "a session that could not be remembered (%j): it is said, and what that means",
+    async (more, lost, then) => {
+      const { home, start } = world();
+      writeFileSync(path.join(home, ".local"), "no directory");
+      const cli = start("connect", "--keep", "-q", ...more);
+      await waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+      expect(cli.errors()).toContain("could not be remembered");
+      expect(cli.errors()).toContain(lost);
+      cli.stdin.write("~d");
+      expect(await cli.done).toBe(0);
+      const talking = start("connect", "--keep", ...more);
+      await waitFor(() => expect(talking.stdin.rawModes).toEqual([true]));
+      talking.stdin.write("~d");
+      expect(await talking.done).toBe(0);
+      expect(talking.errors()).toMatch(new RegExp(`detached from session [0-9a-f]{12}; ${then}`));
+    },
+  );
+
+  test("a session whose last output is lost ends with an error, not like its program, and is not remembered", async () => {
+    const { guest, home, start } = world();
+    const folder = path.join(home, ".local/state/sealtty/sessions");
+    const cli = start("connect", "--keep", "-i", "key");
+    await waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+    cli.stdout.pause(); // its reader takes nothing for now
+    guest.processes[0]?.print(new Uint8Array(2 * 1024 * 1024).fill(0x78));
+    const id = fromHex((readdirSync(folder)[0] as string).split(".")[1] as string);
+    const owner = { name: "me", method: "ssh-key", key: nodeSuite.sha256(Uint8Array.of(1)) } as const;
+    expect(guest.sessions.kill(owner, { id, secret: undefined })).toBe(true);
+    await waitFor(() => expect(guest.sessions.list(owner, [])).toMatchObject([{ running: false }]));
+    expect(guest.sessions.kill(owner, { id, secret: undefined })).toBe(true); // whole
+    cli.stdout.resume();
+    expect(await cli.done).toBe(255);
+    expect(cli.errors()).toMatch(/[0-9]+ bytes of output are gone/);
+    expect(cli.errors()).toContain("session-gone");
+    expect(cli.errors()).not.toContain("runs on");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("the last keys may or may not have counted: said in plain words, once", async () => {
+    const unsure: typeof connect = async (options) => {
+      const attested = await connect(options);
+      const authenticate = attested.authenticate.bind(attested);
+      attested.authenticate = async (auth) => {
+        const guest = await authenticate(auth);
+        const attach = guest.attach.bind(guest);
+        guest.attach = async (request) =>
+          Object.defineProperty(await attach(request), "inputUnsure", { value: true });
+        return guest;
+      };
+      return attested;
+    };
+    const { start } = world(echoProcess, undefined, unsure);
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    one.stdin.write("~d");
+    expect(await one.done).toBe(0);
+    expect(one.errors()).not.toContain("it is not known whether");
+    const two = start("connect", "--attach", "last");
+    await waitFor(() => expect(two.stdin.rawModes).toEqual([true]));
+    two.stdin.write("~d");
+    expect(await two.done).toBe(0);
+    expect(two.errors().split("it is not known whether the last keys")).toHaveLength(2);
+  });
+});
+
+describe("sessions", () => {
+  test("lists what runs on, by its id; kills by the beginning of one", async () => {
+    const { guest, start } = world();
+    const none = start("sessions");
+    expect(await none.done).toBe(0);
+    expect(none.out()).toBe("no sessions\n");
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    const id = idIn(one.errors());
+    const list = start("sessions");
+    expect(await list.done).toBe(0);
+    expect(list.out()).toMatch(new RegExp(`^ID +STATE .*\\n${id} +running +\\ds +\\ds +80x24 +1 +login\\n$`));
+    const json = start("sessions", "--json");
+    expect(await json.done).toBe(0);
+    expect(JSON.parse(json.out())).toMatchObject({ running: true, viewers: 1, title: "login" });
+    const wrong = start("sessions", "--kill", "ffff0000ffff");
+    expect(await wrong.done).toBe(255);
+    expect(wrong.errors()).toContain("session-gone");
+    const kill = start("sessions", "--kill", id);
+    expect(await kill.done).toBe(0);
+    expect(await one.done).toBe(129); // its program ended by SIGHUP
+    expect(guest.processes[0]?.events).toEqual(["hang up"]);
+  });
+});
+
+describe("small parts", () => {
+  test("detach keys are docker's", () => {
+    expect([...parseDetachKeys("ctrl-p,ctrl-q")]).toEqual([0x10, 0x11]);
+    expect([...parseDetachKeys("^],d")]).toEqual([0x1d, 0x64]);
+    for (const wrong of ["", "ctrl-", "ab", "ctrl-1", "a,,b"])
+      expect(() => parseDetachKeys(wrong)).toThrow("--detach-keys");
+  });
+  test("DetachKeys finds its keys however they are cut, and keeps nothing else back", () => {
+    for (const [typed, sent] of [
+      ["aab", ""],
+      ["aaab", "a"],
+      ["xaaxaab", "xaax"],
+    ] as const) {
+      for (let cut = 0; cut <= typed.length; cut++) {
+        const keys = new DetachKeys(utf8("aab"));
+        const first = keys.push(utf8(typed.slice(0, cut)));
+        const second = first.detach ? first : keys.push(utf8(typed.slice(cut)));
+        expect(second.detach, typed).toBe(true);
+        expect(text(first.send) + (first.detach ? "" : text(second.send)), typed).toBe(sent);
+      }
+    }
+  });
+  test("ReplayAnswers drops reports only, however they are cut", () => {
+    const typed = "k\x1b[24;80R\x1b[A\x1b]11;rgb:0/0/0\x07\x1bxq";
+    for (let cut = 0; cut <= typed.length; cut++) {
+      const answers = new ReplayAnswers(true);
+      const passed =
+        text(answers.filter(Buffer.from(typed.slice(0, cut), "latin1"))) +
+        text(answers.filter(Buffer.from(typed.slice(cut), "latin1")));
+      // A lone ESC at the end of a chunk is the key Escape: terminals answer in one piece.
+      if (typed[cut - 1] !== "\x1b") expect(passed, `cut at ${cut}`).toBe("k\x1b[A\x1bxq");
+    }
+    expect(text(new ReplayAnswers(false).filter(utf8("\x1b[1;1R")))).toBe("\x1b[1;1R");
+  });
+  describe("the store", () => {
+    const idOf = (n: number) => new Uint8Array(16).fill(n);
+    const made = (key = 1, state = mkdtempSync(path.join(directory, "state-"))) => {
+      const services = { environment: { XDG_STATE_HOME: state }, wallTime: () => 1000 };
+      const folder = path.join(state, "sealtty/sessions");
+      return { store: new SessionStore(new Uint8Array(32).fill(key), services), state, folder };
+    };
+
+    test("the newest is last, though the clock stands; nothing but the files stays", async () => {
+      const { store, folder } = made();
+      expect(await store.all()).toEqual([]);
+      for (const n of [1, 2, 3]) {
+        const secret = n === 2 ? undefined : new Uint8Array(32).fill(n);
+        expect(await store.remember({ id: idOf(n), secret })).toBe(true);
+      }
+      expect(await store.remember({ id: idOf(1), secret: new Uint8Array(32).fill(1) })).toBe(true);
+      expect(await store.all()).toEqual([
+        { id: idOf(2), secret: undefined },
+        { id: idOf(3), secret: new Uint8Array(32).fill(3) },
+        { id: idOf(1), secret: new Uint8Array(32).fill(1) },
+      ]);
+      await store.forget({ id: idOf(3) });
+      expect((await store.all()).map(({ id }) => id[0])).toEqual([2, 1]);
+      expect(readdirSync(folder)).toHaveLength(2);
+    });
+
+    test("many commands at once take nothing away from each other", async () => {
+      const { state } = made();
+      await Promise.all(
+        Array.from({ length: 30 }, (_, n) =>
+          made(1, state).store.remember({ id: idOf(n), secret: undefined }),
+        ),
+      );
+      await Promise.all([
+        made(1, state).store.forget({ id: idOf(0) }),
+        ...Array.from({ length: 10 }, (_, n) =>
+          made(1, state).store.remember({ id: idOf(30 + n), secret: undefined }),
+        ),
+      ]);
+      const all = (await made(1, state).store.all()).map(({ id }) => id[0]);
+      expect(all.sort((a = 0, b = 0) => a - b)).toEqual(Array.from({ length: 39 }, (_, n) => n + 1));
+    });
+
+    test("the oldest of all guests go, above 256", async () => {
+      const { store, state, folder } = made();
+      await store.remember({ id: idOf(0), secret: undefined });
+      const [first = ""] = readdirSync(folder);
+      for (let n = 1; n < 250; n++) {
+        const name = first.replace(/[0-9a-f]{32}\.json$/, `${toHex(idOf(n))}.json`);
+        writeFileSync(path.join(folder, name), `{"version":1,"at":${1000 + n},"secret":null}`);
+      }
+      const other = made(2, state).store;
+      for (let n = 0; n < 10; n++) await other.remember({ id: idOf(n), secret: undefined });
+      expect(readdirSync(folder)).toHaveLength(256);
+      expect((await store.all()).length + (await other.all()).length).toBe(256);
+      expect((await store.all()).at(-1)?.id).toEqual(idOf(249));
+    });
+
+    test("files that are not its own are none of its business", async () => {
+      const { store, folder } = made();
+      await store.remember({ id: idOf(1), secret: undefined });
+      const file = path.join(folder, readdirSync(folder)[0] as string);
+      for (const bad of [
+        "{",
+        '{"version":1,"at":1,"secret":"00"}',
+        '{"version":2,"at":1,"secret":null}',
+        "x".repeat(5000),
+      ]) {
+        writeFileSync(file, bad);
+        expect(await store.all()).toEqual([]);
+      }
+      writeFileSync(file, '{"version":1,"at":1,"secret":null}');
+      writeFileSync(path.join(folder, "notes.json"), "mine");
+      expect(await store.all()).toHaveLength(1);
+    });
+
+    test("where there is no home, or it cannot be written to, it says so", async () => {
+      const session = { id: idOf(1), secret: undefined };
+      const nowhere = new SessionStore(new Uint8Array(32), { environment: {}, wallTime: () => 0 });
+      expect(await nowhere.remember(session)).toBe(false);
+      const { store, state } = made();
+      writeFileSync(path.join(state, "sealtty"), "no directory");
+      expect(await store.remember(session)).toBe(false);
+      expect(await store.all()).toEqual([]);
+    });
+  });
+});
