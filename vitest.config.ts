@@ -8,6 +8,7 @@ const alone = [
   "test/browser/**/*.test.ts",
   "test/interop/**/*.test.ts",
   "test/formal/spin.test.ts",
+  "test/adversarial/host-floods.test.ts",
 ];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 

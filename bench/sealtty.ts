@@ -7,7 +7,8 @@ import { nodeSuite } from "../node/crypto-suite.ts";
 import { connectUnixSocket } from "../node/unix-socket-pipe.ts";
 import { parsePolicy } from "../protocol/attestation/policy.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
-import type { Channel } from "../protocol/session/api.ts";
+import type { Pipe } from "../protocol/pipe.ts";
+import type { AttestedGuest, Channel, ConnectOptions } from "../protocol/session/api.ts";
 import { NO_COLLATERAL } from "../protocol/attestation/collateral.ts";
 import { connect } from "../protocol/session/connect.ts";
 import { type Program, scratchDirectory, startProgram } from "./children.ts";
@@ -49,26 +50,43 @@ async function pump(channel: Channel, inbox: Inbox): Promise<void> {
   }
 }
 
+/** An honest client's whole way in. @param dial - to a sealttyd of `startSealttyd`, through whatever stands between. */
+export function attest(
+  dial: () => Promise<Pipe>,
+  encoding: ConnectOptions["encoding"] = "auto",
+): Promise<AttestedGuest> {
+  return connect({
+    dial,
+    suite: nodeSuite,
+    signatures: webCryptoSignatures(globalThis.crypto.subtle),
+    clock: nodeClock,
+    wallTime: () => Date.now(),
+    collateral: NO_COLLATERAL,
+    address: "bench",
+    identity: "bench",
+    policy: POLICY,
+    acceptSimulated: true,
+    timeout: 60_000,
+    encoding,
+  });
+}
+
 export function sealttyPeer(name: string, socket: string, own: Partial<Peer> = {}): Peer {
+  return sealttyPeerOver(name, () => connectUnixSocket(socket), "auto", own);
+}
+
+export function sealttyPeerOver(
+  name: string,
+  dial: () => Promise<Pipe>,
+  encoding: ConnectOptions["encoding"],
+  own: Partial<Peer> = {},
+): Peer {
   return {
     name,
     patienceMs: 30_000,
     ...shellLines,
     async open(inbox): Promise<Terminal> {
-      const attested = await connect({
-        dial: () => connectUnixSocket(socket),
-        suite: nodeSuite,
-        signatures: webCryptoSignatures(globalThis.crypto.subtle),
-        clock: nodeClock,
-        wallTime: () => Date.now(),
-        collateral: NO_COLLATERAL,
-        address: `unix:${socket}`,
-        identity: "bench",
-        policy: POLICY,
-        acceptSimulated: true,
-        timeout: 60_000,
-        encoding: "auto",
-      });
+      const attested = await attest(dial, encoding);
       const attestedAt = performance.now();
       const guest = await attested.authenticate({ method: "none", user: "root" });
       const authenticatedAt = performance.now();

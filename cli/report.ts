@@ -188,6 +188,7 @@ export function exitStatusOf(error: unknown, exits: "ssh-like" | "inspect-like")
     case "version-unknown":
     case "decrypt-failed":
     case "limit-exceeded":
+    case "state-rolled-back":
     case "timeout":
     case "device-unavailable":
     case "transport-lost":

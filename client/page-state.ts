@@ -209,6 +209,15 @@ function wordsFor(code: string, message: string): { title: string; what: string;
           "Is the sealtty command that opened this page still running?",
         ],
       };
+    case "state-rolled-back":
+      return {
+        title: "The machine was set back",
+        what: message || "One end is in an earlier state than this connection.",
+        advice: [
+          "Connect again: that is a new session, with new keys.",
+          "If nobody of yours restored a snapshot, somebody else did.",
+        ],
+      };
     case "session-gone":
       return {
         title: "The session has ended",

@@ -15,6 +15,7 @@ export type SealttyErrorCode =
   | "decrypt-failed"
   | "limit-exceeded"
   | "timeout"
+  | "state-rolled-back" // one end is an earlier state of itself: restored from a snapshot, or cloned
   | "device-unavailable" // a pipe of this machine: missing, busy, no permission
   | "transport-lost";
 

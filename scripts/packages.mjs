@@ -6,8 +6,10 @@ import { isMain, run, runScript, ScriptError } from "./lib/run.mjs";
 
 /** docs/dependencies.md says why each. */
 export const packageGroups = {
-  vm: ["qemu-system-x86", "ovmf", "swtpm", "busybox-static", "zstd"],
+  vm: ["qemu-system-x86", "qemu-utils", "ovmf", "swtpm", "busybox-static", "zstd"],
   browser: ["chromium"],
+  flow: ["vim-tiny"],
+  soak: ["mosh"],
   ssh: ["openssh-client", "openssh-server"],
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],

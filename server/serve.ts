@@ -13,6 +13,7 @@ import { reasonOf } from "./evidence/unavailable.ts";
 import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
 import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
+import { watchForRestores } from "./restore-watch.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
@@ -110,10 +111,20 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
     },
     sick,
   );
+  const stopWatchingClocks = watchForRestores({
+    clock: nodeClock,
+    onJump(seconds) {
+      log.info("this machine stood still, or was restored: nothing is sent before clients are heard anew", {
+        seconds,
+      });
+      endpoint.doubt();
+    },
+  });
   return {
     pipeLost,
     async stop() {
       stopWatching();
+      stopWatchingClocks();
       sessions.stop();
       await endpoint.stop();
       await pipes.close();

@@ -30,6 +30,7 @@ import {
   type SessionMessage,
   SIGNALS,
 } from "../protocol/session/messages.ts";
+import { retirementToken } from "../protocol/session/retirement.ts";
 import {
   ATTACH_FAILED,
   ATTACH_NO_SUCH_OFFSET,
@@ -306,6 +307,23 @@ describe("docs/protocol.md", () => {
       OPEN_FAILED,
     ]);
     expect(codes[OPEN_TOO_MANY]?.[1]).toContain("too many");
+  });
+
+  test("§8.9 has the label of RETIRED's token", () => {
+    const hashed: string[] = [];
+    const spy = {
+      ...suite,
+      hmacSha256: (key: Uint8Array, message: Uint8Array) => (
+        hashed.push(ascii(message)), suite.hmacSha256(key, message)
+      ),
+    };
+    for (const who of ["guest", "client"] as const) {
+      const token = retirementToken(spy, new Uint8Array(32), who);
+      expect(section("3")).toContain(`exactly ${frames.retiredBody(new Uint8Array(4), token).length} bytes`);
+      const [label, side] = (hashed.at(-1) as string).split("\0");
+      expect(section("8.9")).toContain(`"${label}" ‖ 0x00`);
+      expect(section("8.9")).toContain(`"${side}"`);
+    }
   });
 
   test("§8.7 has the codes of ATTACHED", () => {

@@ -5,6 +5,7 @@
 //   INIT     13 id cookie index count bytes  client → guest: fragments of client hello ‖ Noise message 1
 //   REPLY    14 id index count bytes         guest → client: fragments of Noise message 2
 //   PACKET   15 id number sealed             both ways
+//   RETIRED  1a id token                     both ways: the sender threw this connection's keys away
 
 import { concat, equalBytes, Reader, u8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
@@ -21,6 +22,7 @@ export const FRAME_WELCOME = 0x12;
 export const FRAME_INIT = 0x13;
 export const FRAME_REPLY = 0x14;
 export const FRAME_PACKET = 0x15;
+export const FRAME_RETIRED = 0x1a;
 
 /** @returns undefined where the body is too short to name a connection. */
 export function frameHead(body: Uint8Array): { readonly type: number; readonly id: number } | undefined {
@@ -56,6 +58,16 @@ export function readWelcome(body: Uint8Array): { version: number; cookie: Uint8A
   const cookie = reader.bytes(COOKIE_LENGTH).slice();
   reader.end();
   return { version, cookie };
+}
+
+/** @param token - 32 bytes that only the two ends can know (protocol/session/retirement.ts). */
+export function retiredBody(id: Uint8Array, token: Uint8Array): Uint8Array {
+  return concat(u8(FRAME_RETIRED), id, token);
+}
+
+/** Whether a RETIRED frame's body has exactly this token. Takes the same time wherever they differ. */
+export function isRetirement(body: Uint8Array, token: Uint8Array): boolean {
+  return equalBytes(body.subarray(1 + CONNECTION_ID_LENGTH), token);
 }
 
 export interface Fragment {

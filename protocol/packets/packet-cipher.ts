@@ -22,6 +22,16 @@ function nonceOf(number: number): Uint8Array {
   return nonce;
 }
 
+function u32At(bytes: Uint8Array, at: number): number {
+  return (
+    (((bytes[at] as number) << 24) |
+      ((bytes[at + 1] as number) << 16) |
+      ((bytes[at + 2] as number) << 8) |
+      (bytes[at + 3] as number)) >>>
+    0
+  );
+}
+
 /** Noise rev 34 §4.2 REKEY(k): the first 32 bytes of ENCRYPT(k, 2^64 - 1, "", zeros). */
 function rekeyed(suite: CryptoSuite, key: Uint8Array): Uint8Array {
   return suite.seal(key, REKEY_NONCE, NOTHING, ZEROS_32).slice(0, 32);
@@ -130,6 +140,7 @@ export class PacketOpener {
   #current: Uint8Array | undefined;
   #following: Uint8Array | undefined; // made when first asked for, kept: a forger must not buy a rekey per packet
   #refused = 0;
+  #recycled = false;
 
   /** @param key - 32 bytes, owned and wiped by this object from now on. @param generation - only tests pass one. */
   constructor(suite: CryptoSuite, key: Uint8Array, generation = 0) {
@@ -145,6 +156,11 @@ export class PacketOpener {
     return this.#refused;
   }
 
+  /** Two different packets opened under one number: the sender is an earlier state of itself. */
+  get recycled(): boolean {
+    return this.#recycled;
+  }
+
   /**
    * @param body - a PACKET frame's body, header included; at least the header's 9 bytes and a tag.
    * @returns undefined for a packet that does not open: the host can inject at will, so it must cost nothing but itself.
@@ -152,20 +168,21 @@ export class PacketOpener {
   open(body: Uint8Array): { number: number; plaintext: Uint8Array } | undefined {
     if (this.#current === undefined) throw new SealttyError("api-misuse", "Packet opener used after destroy");
     if (body.length < PACKET_HEADER_LENGTH + 16) return this.#refuse();
-    const low =
-      (((body[5] as number) << 24) |
-        ((body[6] as number) << 16) |
-        ((body[7] as number) << 8) |
-        (body[8] as number)) >>>
-      0;
-    const number = this.#window.nearest(low);
-    if (!this.#window.isNew(number)) return this.#refuse();
+    const number = this.#window.nearest(u32At(body, 5));
+    const tag = u32At(body, body.length - 4);
+    const isNew = this.#window.isNew(number);
+    // The same packet again costs a look into a table; another one under its number is opened, as any forgery is.
+    if (!isNew && !this.#window.sawAnother(number, tag)) return this.#refuse();
     const key = this.#keyFor(generationOf(number));
     if (key === undefined) return this.#refuse();
     const header = body.subarray(0, PACKET_HEADER_LENGTH);
     const plaintext = this.#suite.open(key, nonceOf(number), header, body.subarray(PACKET_HEADER_LENGTH));
     if (plaintext === undefined) return this.#refuse();
-    this.#window.mark(number); // only now: a forged number must not move the window
+    if (!isNew) {
+      this.#recycled = true;
+      return this.#refuse();
+    }
+    this.#window.mark(number, tag); // only now: a forged number must not move the window
     if (generationOf(number) > this.#generation) this.#advance();
     return { number, plaintext };
   }

@@ -4,6 +4,7 @@ import { MAX_PACKETS, REPLAY_WINDOW } from "../limits.ts";
 
 export class ReplayWindow {
   readonly #seen = new Uint8Array(REPLAY_WINDOW); // one flag a number, at number % REPLAY_WINDOW
+  readonly #marks = new Uint32Array(REPLAY_WINDOW); // 32 bits of each seen packet's tag, at number % REPLAY_WINDOW
   #next = 0; // one above the highest number seen
 
   /** Only before the first mark: for a receiver that begins at a later number. */
@@ -25,8 +26,15 @@ export class ReplayWindow {
     return number >= this.#next - REPLAY_WINDOW && this.#seen[number % REPLAY_WINDOW] === 0;
   }
 
-  /** @param number - `isNew`, and its packet opened. */
-  mark(number: number): void {
+  /** Whether a packet with this number was seen, with another tag: a repeat of the same packet has the same one. */
+  sawAnother(number: number, tag: number): boolean {
+    if (number >= this.#next || number < this.#next - REPLAY_WINDOW) return false;
+    const at = number % REPLAY_WINDOW;
+    return this.#seen[at] === 1 && this.#marks[at] !== tag;
+  }
+
+  /** @param number - `isNew`, and its packet opened. @param tag - 32 bits of its tag. */
+  mark(number: number, tag: number): void {
     if (number >= this.#next) {
       const fresh = number - this.#next;
       if (fresh >= REPLAY_WINDOW) this.#seen.fill(0);
@@ -34,5 +42,6 @@ export class ReplayWindow {
       this.#next = number + 1;
     }
     this.#seen[number % REPLAY_WINDOW] = 1;
+    this.#marks[number % REPLAY_WINDOW] = tag;
   }
 }

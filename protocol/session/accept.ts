@@ -9,6 +9,7 @@ import {
   FRAME_HELLO,
   FRAME_INIT,
   FRAME_PACKET,
+  FRAME_RETIRED,
   FragmentAssembly,
   frameHead,
   readInit,
@@ -34,6 +35,8 @@ import { TokenBucket } from "./token-bucket.ts";
 
 const MAX_ASSEMBLIES = 16;
 const MAX_ANSWERS_WAITING = 64;
+/** Connections that were given up because of a rollback, remembered to tell clients that did not hear of it. */
+const MAX_RETIRED = 64;
 const IDLE = 60_000;
 
 /** One pipe: what comes in is decoded, what goes out takes turns. */
@@ -86,6 +89,7 @@ export class GuestEndpoint {
   readonly #cookies: CookieJar;
   readonly #connections = new Map<number, GuestConnection[]>(); // by connection id
   readonly #assemblies = new Map<number, FragmentAssembly>(); // by connection id, newest last
+  readonly #retired = new Map<number, Uint8Array>(); // RETIRED bodies by connection id, newest last
   readonly #hellos = new TokenBucket(200, 100);
   readonly #handshakes = new TokenBucket(20, 20);
   readonly #pumps = new Set<PipePump>();
@@ -123,6 +127,11 @@ export class GuestEndpoint {
     }
   }
 
+  /** The machine may have been restored from a snapshot: no connection sends before its client was heard anew. */
+  doubt(): void {
+    for (const connection of this.#all()) connection.doubt();
+  }
+
   /** Tells every client, hangs up every program. The CLOSE frames leave as far as the pipes take them at once. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -137,6 +146,7 @@ export class GuestEndpoint {
     if (head === undefined) return;
     try {
       if (head.type === FRAME_PACKET) this.#onPacket(head.id, body, encoding, port);
+      else if (head.type === FRAME_RETIRED) this.#onRetired(head.id, body);
       else if (head.type === FRAME_HELLO) this.#onHello(body, encoding, port);
       else if (head.type === FRAME_INIT) this.#onInit(head.id, body, encoding, port);
     } catch (error) {
@@ -149,6 +159,12 @@ export class GuestEndpoint {
     for (const connection of this.#connections.get(id) ?? []) {
       if (connection.receive(body, port, encoding)) return;
     }
+    const retired = this.#retired.get(id);
+    if (retired !== undefined && this.#hellos.take(this.#options.clock.now())) port.answer(retired, encoding);
+  }
+
+  #onRetired(id: number, body: Uint8Array): void {
+    for (const connection of this.#connections.get(id) ?? []) if (connection.takeRetirement(body)) return;
   }
 
   #onHello(body: Uint8Array, encoding: FrameEncoding, port: Port): void {
@@ -206,7 +222,7 @@ export class GuestEndpoint {
         clock,
         services,
         admit: (method) => this.#admit(method),
-        onOver: () => this.#forget(id, connection),
+        onOver: (retired) => this.#forget(id, connection, retired),
       },
       { connectionId, initDigest, replies, handshaken, hello, port, encoding },
     );
@@ -253,10 +269,20 @@ export class GuestEndpoint {
     return assembly;
   }
 
-  #forget(id: number, connection: GuestConnection): void {
+  #forget(id: number, connection: GuestConnection, retired: Uint8Array | undefined): void {
+    if (retired !== undefined) this.#rememberRetired(id, retired);
     const rest = (this.#connections.get(id) ?? []).filter((other) => other !== connection);
     if (rest.length > 0) this.#connections.set(id, rest);
     else this.#connections.delete(id);
+  }
+
+  #rememberRetired(id: number, body: Uint8Array): void {
+    this.#retired.set(id, body);
+    if (this.#retired.size <= MAX_RETIRED) return;
+    for (const oldest of this.#retired.keys()) {
+      this.#retired.delete(oldest);
+      break;
+    }
   }
 
   #all(): GuestConnection[] {

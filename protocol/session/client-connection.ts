@@ -4,7 +4,13 @@ import type { Evidence } from "../attestation/evidence.ts";
 import { equalBytes } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
-import { connectionIdOf, FRAME_PACKET } from "../frames/frame-body.ts";
+import {
+  connectionIdOf,
+  FRAME_PACKET,
+  FRAME_RETIRED,
+  isRetirement,
+  retiredBody,
+} from "../frames/frame-body.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -37,9 +43,11 @@ import {
   closedError,
   notAttachedError,
   notOpenedError,
+  rolledBackError,
   timeoutError,
   userRefusedError,
 } from "./client-words.ts";
+import { retirementToken } from "./retirement.ts";
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
@@ -110,6 +118,7 @@ export class ClientConnection {
   #saidLost = false;
   #lastPing = 0;
   #looking: (() => void)[] = [];
+  #retirement: Uint8Array | undefined; // a RETIRED body to send
 
   constructor(options: Options, clientHello: Uint8Array) {
     this.#options = options;
@@ -372,6 +381,11 @@ export class ClientConnection {
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
+    if (connection.rolledBack !== undefined) {
+      const body = this.#retirement;
+      this.#retirement = undefined;
+      return body;
+    }
     const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
     try {
       const body = connection.next(limit, this.#options.clock.now());
@@ -403,14 +417,24 @@ export class ClientConnection {
 
   #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
     if (this.#failure !== undefined) return;
+    const connection = this.#connection;
     try {
-      if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
-      else if (body[0] === FRAME_PACKET && equalBytes(connectionIdOf(body), this.#id)) {
-        this.#onPacket(this.#connection, body, encoding); // another id is another client's, behind the same relay
-      }
+      if (connection === undefined) return this.#onHandshakeFrame(body, encoding);
+      if (!equalBytes(connectionIdOf(body), this.#id)) return; // another client's, behind the same relay
+      if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
+      else if (body[0] === FRAME_RETIRED && isRetirement(body, this.#token("guest")))
+        this.#fail(rolledBackError("guest"), "state-rolled-back");
     } catch (error) {
-      this.#fail(asSealttyError(error));
+      if (connection?.rolledBack === undefined) return this.#fail(asSealttyError(error));
+      this.#retirement = retiredBody(this.#id, this.#token("client"));
+      this.#link.wake();
+      if (connection.rolledBack === "peer") this.#fail(rolledBackError("guest"), "state-rolled-back");
+      else this.#fail(rolledBackError("client"));
     }
+  }
+
+  #token(who: "guest" | "client"): Uint8Array {
+    return retirementToken(this.#options.suite, (this.#handshaken as Handshaken).exporter, who);
   }
 
   #onHandshakeFrame(body: Uint8Array, encoding: FrameEncoding): void {
@@ -559,29 +583,37 @@ export class ClientConnection {
     const connection = this.#connection;
     if (connection === undefined || this.#failure !== undefined) return;
     const now = this.#options.clock.now();
+    this.#checkAlive(); // before the next PING: what counts is that the last one was not answered
+    if (this.#failed) return;
     if (this.#keepAliveAt(connection) <= now) {
       this.#lastPing = now;
       connection.ping();
     }
     connection.onTime(now);
-    this.#checkAlive();
     this.#deadline.set(this.#nextDeadline());
   }
 
   #checkAlive(): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    const silent = this.#options.clock.now() - connection.lastHeard;
-    if (silent >= GIVE_UP) {
+    const now = this.#options.clock.now();
+    const silent = now - connection.lastHeard;
+    // This clock may have jumped (a suspended machine, a page in the background): then nobody was asked yet.
+    const asked = this.#lastPing > connection.lastHeard && now - this.#lastPing >= HANGING;
+    if (silent >= GIVE_UP && asked) {
       this.#fail(
         new SealttyError(
           "transport-lost",
-          "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted: connect again.",
+          "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted, or have been restored from an old snapshot: connect again.",
         ),
       );
     } else if (silent >= KEEP_ALIVE + HANGING) {
       this.#sayLost("the guest does not answer");
     }
+  }
+
+  get #failed(): boolean {
+    return this.#failure !== undefined;
   }
 
   #sayLost(reason: string): void {

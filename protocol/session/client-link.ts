@@ -34,6 +34,7 @@ export class ClientLink {
   #closed = false;
   #stopWaiting: (() => void) | undefined;
   #pipes = 0;
+  #heard = false; // a frame came on the present pipe
 
   constructor(
     dial: () => Promise<Pipe>,
@@ -65,14 +66,15 @@ export class ClientLink {
       try {
         const pipe = await this.#dial();
         this.#pipes++;
-        const heard = await this.#use(pipe);
-        if (heard) backoff = FIRST_BACKOFF;
+        await this.#use(pipe);
         reason = "the pipe was closed";
       } catch (error) {
         if (this.#pipes === 0) throw error;
         reason = error instanceof SealttyError ? error.message : "the pipe failed";
       }
       if (this.#closed) return;
+      if (this.#heard) backoff = FIRST_BACKOFF; // however the pipe ended: a guest is there
+      this.#heard = false;
       this.#events.onLost(reason);
       await this.#wait(backoff);
       backoff = Math.min(MAX_BACKOFF, backoff * 2);
@@ -87,12 +89,10 @@ export class ClientLink {
     await this.#pipe?.close();
   }
 
-  /** @returns whether any frame came. */
-  async #use(pipe: Pipe): Promise<boolean> {
+  async #use(pipe: Pipe): Promise<void> {
     this.#pipe = pipe;
     if (this.#closed) {
-      await pipe.close();
-      return false;
+      return pipe.close();
     }
     const pump = new PipePump(pipe, this.#checksum, () => {
       const body = this.#events.source();
@@ -101,7 +101,6 @@ export class ClientLink {
     });
     this.#pump = pump;
     const decoder = new FrameDecoder(this.#checksum);
-    let heard = false;
     try {
       this.#events.onPipe();
       pump.wake();
@@ -110,7 +109,7 @@ export class ClientLink {
         const { frames, noise } = decoder.push(chunk);
         if (noise.length > 0) this.#events.onNoise(noise);
         for (const { body, encoding } of frames) {
-          heard = true;
+          this.#heard = true;
           this.#events.onFrame(body, encoding);
         }
       }
@@ -118,7 +117,6 @@ export class ClientLink {
       pump.stop();
       await pipe.close();
     }
-    return heard;
   }
 
   #wait(delay: number): Promise<void> {

@@ -76,6 +76,19 @@ export function notOpenedError(code: number): SealttyError {
   );
 }
 
+/** @param whose - state is an earlier one of itself. */
+export function rolledBackError(whose: "guest" | "client"): SealttyError {
+  const machine = whose === "guest" ? "The guest" : "This machine";
+  const next =
+    whose === "guest"
+      ? "Connect again; if you restored nothing, ask who did."
+      : "Connect again from a machine that was not restored meanwhile.";
+  return new SealttyError(
+    "state-rolled-back",
+    `${machine} is in an earlier state than this connection: it was restored from a snapshot, or cloned. To go on would use the connection's keys a second time for other bytes, so both sides throw them away; what ran in it, and was not kept, was hung up. ${next}`,
+  );
+}
+
 /** @param code - of the guest's ATTACHED message, not 0. */
 export function notAttachedError(code: number): SealttyError {
   if (code === ATTACH_UNKNOWN) {
@@ -111,6 +124,7 @@ const AFTER_CLOSE: Readonly<Record<string, string>> = {
 
 /** @param reason - the name of the guest's close code. */
 export function closedError(reason: string): SealttyError {
+  if (reason === "state-rolled-back") return rolledBackError("guest");
   const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
   return new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`);
 }

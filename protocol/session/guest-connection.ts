@@ -6,6 +6,7 @@ import { equalBytes } from "../bytes.ts";
 import type { Clock } from "../clock.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
+import { isRetirement, retiredBody } from "../frames/frame-body.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import type { ClientHello } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
@@ -55,6 +56,7 @@ import {
   type SessionMessage,
   channelStreams,
 } from "./messages.ts";
+import { retirementToken } from "./retirement.ts";
 
 /** A connection whose user is not in by then makes room. */
 const AUTHENTICATE_WITHIN = 120_000;
@@ -88,6 +90,8 @@ export interface GuestServices {
 export interface GuestPort {
   /** The connection has something to send. */
   wake(connection: GuestConnection): void;
+  /** Sends a body that is not a packet. */
+  answer(body: Uint8Array, encoding: FrameEncoding): void;
 }
 
 export class GuestConnection {
@@ -97,6 +101,7 @@ export class GuestConnection {
   replies: readonly Uint8Array[];
   port: GuestPort;
   encoding: FrameEncoding;
+  readonly #connectionId: Uint8Array;
   readonly #suite: CryptoSuite;
   readonly #clock: Clock;
   readonly #services: GuestServices;
@@ -105,7 +110,7 @@ export class GuestConnection {
   readonly #deadline: Deadline;
   /** Of this connection's handshake; the exporter in it is secret. */
   readonly #context: BindingContext;
-  readonly #onOver: () => void;
+  readonly #onOver: (retired?: Uint8Array) => void;
   readonly #admit: (method: AuthenticatedUser["method"]) => boolean;
   readonly #started: number;
   readonly #channels = new Map<number, GuestChannel | GuestAttachment>();
@@ -128,7 +133,8 @@ export class GuestConnection {
       services: GuestServices;
       /** Whether there is a place for one more user of this kind. */
       admit(method: AuthenticatedUser["method"]): boolean;
-      onOver(): void;
+      /** @param retired - a RETIRED body with which to answer whatever still comes. */
+      onOver(retired?: Uint8Array): void;
     },
     opened: {
       connectionId: Uint8Array;
@@ -143,9 +149,10 @@ export class GuestConnection {
     this.#suite = own.suite;
     this.#clock = own.clock;
     this.#services = own.services;
-    this.#onOver = () => own.onOver();
+    this.#onOver = (retired) => own.onOver(retired);
     this.#admit = (method) => own.admit(method);
     this.initDigest = opened.initDigest;
+    this.#connectionId = opened.connectionId;
     this.replies = opened.replies;
     this.port = opened.port;
     this.encoding = opened.encoding;
@@ -251,6 +258,7 @@ export class GuestConnection {
       }
       this.#deadline.set(this.#nextDeadline());
     } catch (error) {
+      if (this.#connection.rolledBack !== undefined) this.#retire(this.#connection.rolledBack);
       if (!(error instanceof SealttyError)) this.#services.log("internal error while taking a packet");
       this.close(error instanceof SealttyError ? "protocol" : "internal");
     }
@@ -265,14 +273,49 @@ export class GuestConnection {
     this.#linger();
   }
 
+  /** The machine may have been restored from a snapshot: nothing goes out before the client was heard anew. */
+  doubt(): void {
+    if (!this.#over) this.#connection.doubt();
+  }
+
+  /** Takes a RETIRED frame. @returns whether the client itself said it: it has no keys any more. */
+  takeRetirement(body: Uint8Array): boolean {
+    if (this.#over || !isRetirement(body, this.#token("client"))) return false;
+    if (this.#user !== undefined)
+      this.#services.log("a client says that a state was rolled back: its connection is over");
+    this.destroy();
+    return true;
+  }
+
+  /** These keys must not seal anything more: not even a CLOSE. */
+  #retire(whose: "ours" | "peer"): void {
+    const body = retiredBody(this.#connectionId, this.#token("guest"));
+    this.port.answer(body, this.encoding);
+    // Anybody can get as far as keys, and then lie: only a user's word is worth a line in the log, and being remembered.
+    if (this.#user === undefined) return this.#end();
+    this.#services.log(
+      whose === "ours"
+        ? "STATE ROLLED BACK: a client has packets that this machine never sent. It was restored from a snapshot, or cloned; the connection is over, its keys are thrown away"
+        : "a client's state was rolled back: two packets came under one number. The connection is over, its keys are thrown away",
+    );
+    this.#end(body);
+  }
+
+  #token(who: "guest" | "client"): Uint8Array {
+    return retirementToken(this.#suite, this.#context.exporter, who);
+  }
+
   /** Without a word: makes room, or the daemon ends. */
   destroy(): void {
-    if (this.#over) return;
+    if (!this.#over) this.#end();
+  }
+
+  #end(retired?: Uint8Array): void {
     this.#over = true;
     this.#deadline.stop();
     this.#hangUpAll();
     this.#connection.destroy();
-    this.#onOver();
+    this.#onOver(retired);
   }
 
   #readMessages(): void {

@@ -27,6 +27,7 @@ export const CLOSE_CODES = {
   "shutting-down": 4,
   internal: 5,
   superseded: 6, // the client attached to its session over another connection
+  "state-rolled-back": 7, // said by RETIRED, not by CLOSE: a packet would need a number
 } as const;
 /** @returns the code's name, for people. */
 export function closeReason(code: number): string {

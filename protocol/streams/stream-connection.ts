@@ -99,6 +99,8 @@ export class StreamConnection {
   #slots: SlotScheduler | undefined; // where the profile has slots
   #maxBody = Number.POSITIVE_INFINITY; // what the pipe last took
   readonly #suite: CryptoSuite;
+  #doubting = false;
+  #rolledBack: "ours" | "peer" | undefined;
   /** Set by the owner: more may be ready to send. */
   onWork: () => void = () => {};
 
@@ -134,6 +136,18 @@ export class StreamConnection {
   }
   get closing(): boolean {
     return this.#closeCode !== undefined;
+  }
+  /** Whose state is proven to be an earlier one of itself: with `receive`'s error of that code. */
+  get rolledBack(): "ours" | "peer" | undefined {
+    return this.#rolledBack;
+  }
+
+  /**
+   * This machine may have been restored from a snapshot: then the next packet would go out under a number used before.
+   * Nothing more leaves before the peer was heard anew; every packet of its says what it had of ours.
+   */
+  doubt(): void {
+    this.#doubting = true;
   }
 
   /** Both sides open the same id, with mirrored windows, by agreement of the session messages above; ids only grow. */
@@ -206,13 +220,15 @@ export class StreamConnection {
   /**
    * Takes a PACKET frame's body.
    * @returns the packet's number where it was authentic and new, else undefined: it then costs nothing.
-   * @throws SealttyError `peer-misbehaved` where the authenticated peer broke the protocol, `limit-exceeded`.
+   * @throws SealttyError `peer-misbehaved` where the authenticated peer broke the protocol, `limit-exceeded`,
+   * `state-rolled-back`: then nothing may be sent under these keys any more.
    */
   receive(body: Uint8Array, now: number): number | undefined {
     const packet = this.#opener.open(body);
     if (packet === undefined) {
       if (this.#opener.refused >= MAX_FAILED_OPENINGS)
         throw new SealttyError("limit-exceeded", "Too many forged packets");
+      if (this.#opener.recycled) throw this.#rollback("peer", "Two different packets under one number");
       return undefined;
     }
     this.#lastHeard = now;
@@ -225,6 +241,8 @@ export class StreamConnection {
       if (frame.type !== "ack") asksForAck = true;
       keep = this.#take(frame, now) && keep;
     }
+    // Older ones may be what the host held back from before.
+    if (packet.number > (this.#received.ranges[0]?.last ?? -1)) this.#doubting = false;
     this.#slots?.heard(now);
     if (!keep) return packet.number; // not acknowledged: its content comes again
     const outOfOrder = this.#received.add(packet.number);
@@ -244,6 +262,7 @@ export class StreamConnection {
    */
   next(maxBody: number, now: number): Uint8Array | undefined {
     this.#maxBody = maxBody;
+    if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
     this.#rekeyByAge(now);
     const contents: Content[] = [];
@@ -259,7 +278,8 @@ export class StreamConnection {
     if (!carries && !ackNow) return undefined;
     const writer = this.#writer;
     writer.begin((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
-    if (ackNow && writer.ack(this.#received.ranges)) {
+    // With content always: the acknowledged numbers tell a peer at once that it is an earlier state of itself.
+    if ((carries || ackNow) && writer.ack(this.#received.ranges)) {
       this.#ackDue = 0;
       this.#ackAt = undefined;
     }
@@ -286,8 +306,8 @@ export class StreamConnection {
     const writer = this.#writer;
     const length = size - PACKET_HEADER_LENGTH - 16;
     writer.begin(length);
-    // Half of it at most: what is acknowledged must not push out what is said.
-    if (this.#ackAt !== undefined && writer.ack(this.#received.ranges, Math.floor(length / 2))) {
+    // In each, as outside of slots. Half of it at most: what is acknowledged must not push out what is said.
+    if (writer.ack(this.#received.ranges, Math.floor(length / 2))) {
       this.#ackDue = 0;
       this.#ackAt = undefined;
     }
@@ -359,7 +379,7 @@ export class StreamConnection {
       case "ack": {
         const newest = (frame.ranges[0] as { last: number }).last;
         if (!this.#sealer.wasSealed(newest))
-          throw new SealttyError("peer-misbehaved", "Acknowledges a packet never sent");
+          throw this.#rollback("ours", "The peer acknowledged a packet that was never sent from here");
         this.#sealer.acknowledged(newest);
         const { arrived, lost } = this.#recovery.onAck(frame.ranges, now);
         for (const content of arrived) this.#arrived(content);
@@ -387,6 +407,11 @@ export class StreamConnection {
         this.#peerClose ??= frame.code;
         return true;
     }
+  }
+
+  #rollback(whose: "ours" | "peer", what: string): SealttyError {
+    this.#rolledBack = whose;
+    return new SealttyError("state-rolled-back", what);
   }
 
   #arrived(content: Content): void {

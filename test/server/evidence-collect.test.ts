@@ -52,7 +52,7 @@ test("collectEvidence() gives up after three stale attempts, and at once on anot
   expect(calls).toBe(4);
 });
 
-test("the collector starts at most N a second, one at a time, in order, and a failure does not stop it", async () => {
+test("the collector starts at most N a second, one at a time, and a failure does not stop it", async () => {
   const clock = new HandClock();
   const starts: number[] = [];
   let running = 0;
@@ -67,7 +67,27 @@ test("the collector starts at most N a second, one at a time, in order, and a fa
   const collector = new EvidenceCollector({ provider, clock, perSecond: 4 });
   const results = await Promise.allSettled([1, 2, 3, 4].map(() => collector.collect(request)));
   expect(starts).toEqual([0, 250, 500, 750]);
-  expect(results.map((result) => result.status)).toEqual(["fulfilled", "rejected", "fulfilled", "fulfilled"]);
+  expect(results.filter(({ status }) => status === "rejected")).toHaveLength(1);
+});
+
+test("the newest goes first, and once too many wait the oldest is turned away: a flood that went away costs nobody", async () => {
+  const clock = new HandClock();
+  const order: number[] = [];
+  const provider = fakeProvider(async () => new Uint8Array(1));
+  const collector = new EvidenceCollector({ provider, clock, perSecond: 4, maxWaiting: 16 });
+  const ask = (name: number) =>
+    collector.collect({
+      makeBinder: () => {
+        order.push(name);
+        return new Uint8Array(64);
+      },
+    });
+  const flood = Promise.allSettled(Array.from({ length: 100 }, (_, name) => ask(name)));
+  await ask(1000);
+  expect(clock.now()).toBeLessThanOrEqual(250);
+  const results = await flood;
+  expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(16);
+  expect(order).toEqual([0, 1000, ...Array.from({ length: 15 }, (_, i) => 99 - i)]);
 });
 
 test("the collector turns callers away once too many wait, and takes them again later", async () => {
@@ -78,26 +98,47 @@ test("the collector turns callers away once too many wait, and takes them again 
     perSecond: 1000,
     maxWaiting: 2,
   });
-  const results = await Promise.allSettled([1, 2, 3].map(() => collector.collect(request)));
-  expect(results.map((result) => result.status)).toEqual(["fulfilled", "fulfilled", "rejected"]);
-  expect((results[2] as PromiseRejectedResult).reason.code).toBe("limit-exceeded");
+  const results = await Promise.allSettled([1, 2, 3, 4].map(() => collector.collect(request)));
+  expect(results.map((result) => result.status)).toEqual(["fulfilled", "rejected", "fulfilled", "fulfilled"]);
+  expect((results[1] as PromiseRejectedResult).reason.code).toBe("limit-exceeded");
   await collector.collect(request);
 });
 
-test("newcomers never take the places of connections that ask again", async () => {
+test("newcomers never take the places of connections that ask again, which take every other turn", async () => {
   const provider = fakeProvider(async () => new Uint8Array(1));
   const clock = new HandClock();
   const collector = new EvidenceCollector({ provider, clock, perSecond: 1000, maxWaiting: 2 });
   const flood = [1, 2, 3, 4].map(() => collector.collect(request));
-  const again = collector.collect({ ...request, renewal: true });
-  const results = await Promise.allSettled([...flood, again]);
+  const again = [1, 2, 3].map(() => collector.collect({ ...request, renewal: true }));
+  const results = await Promise.allSettled([...flood, ...again]);
   expect(results.map((result) => result.status)).toEqual([
     "fulfilled",
-    "fulfilled",
-    "rejected",
     "rejected",
     "fulfilled",
+    "fulfilled",
+    "fulfilled",
+    "fulfilled",
+    "rejected",
   ]);
+
+  const order: string[] = [];
+  const another = new EvidenceCollector({ provider, clock, perSecond: 1000, maxWaiting: 2 });
+  const named = (name: string, renewal: boolean) =>
+    another.collect({
+      makeBinder: () => {
+        order.push(name);
+        return new Uint8Array(64);
+      },
+      renewal,
+    });
+  await Promise.all([
+    named("running", false),
+    named("new 1", false),
+    named("new 2", false),
+    named("again 1", true),
+    named("again 2", true),
+  ]);
+  expect(order).toEqual(["running", "new 2", "again 1", "new 1", "again 2"]);
 });
 
 test("evidence that nobody waits for any more takes no turn of the hardware", async () => {

@@ -1,0 +1,65 @@
+// The client's dialling: how long it waits before it dials again, by how the last pipe ended.
+import { expect, test } from "vitest";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
+import type { Pipe } from "../../protocol/pipe.ts";
+import { ClientLink } from "../../protocol/session/client-link.ts";
+import { ManualClock } from "../support/clocks.ts";
+
+const FRAME = encodeFrame(Uint8Array.of(0x15, 1, 2, 3, 4, 5), "binary");
+
+async function* chunks(bytes: Uint8Array[], end: "clean" | "reset"): AsyncGenerator<Uint8Array> {
+  yield* bytes;
+  if (end === "reset") throw new SealttyError("transport-lost", "The host dropped the pipe");
+}
+
+/** @returns ms between one dialling and the next. */
+async function waits(pipes: readonly { frames: number; end: "clean" | "reset" }[]): Promise<number[]> {
+  const clock = new ManualClock();
+  const dialled: number[] = [];
+  const dial = async (): Promise<Pipe> => {
+    const pipe = pipes[dialled.length];
+    dialled.push(clock.now());
+    if (pipe === undefined) throw new SealttyError("transport-lost", "nobody there");
+    const incoming = chunks(
+      Array.from({ length: pipe.frames }, () => FRAME),
+      pipe.end,
+    );
+    return { incoming, send: async () => {}, close: async () => {} };
+  };
+  const link = new ClientLink(dial, clock, nodeSuite.crc32, "binary", {
+    oneLength: () => false,
+    onPipe() {},
+    onFrame() {},
+    onNoise() {},
+    onLost() {},
+    source: () => undefined,
+  });
+  const running = link.run();
+  while (dialled.length <= pipes.length) {
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(10);
+  }
+  await link.close();
+  await running;
+  return dialled.slice(1).map((at, index) => at - (dialled[index] as number));
+}
+
+test.each(["clean", "reset"] as const)(
+  "a pipe on which the guest was heard: dialled again after 100 ms, however it ended (%s)",
+  async (end) => {
+    const gaps = await waits(Array.from({ length: 8 }, () => ({ frames: 1, end })));
+    for (const gap of gaps) expect(gap).toBeLessThan(200);
+  },
+);
+
+test.each(["clean", "reset"] as const)(
+  "pipes on which nobody is heard: the waits grow to 5 s (%s)",
+  async (end) => {
+    const gaps = await waits(Array.from({ length: 9 }, () => ({ frames: 0, end })));
+    expect(gaps.slice(0, 6).every((gap, i) => gap >= 100 * 2 ** i)).toBe(true);
+    expect(gaps.at(-1)).toBeGreaterThanOrEqual(5000);
+    expect(gaps.at(-1)).toBeLessThan(5100);
+  },
+);
