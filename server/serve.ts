@@ -13,6 +13,7 @@ import { reasonOf } from "./evidence/unavailable.ts";
 import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
 import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
+import { screenThreadFile, screenThreads } from "./screen/start-thread.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
@@ -48,11 +49,15 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
   const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
   const document = believed?.document;
   const startProcess = userPrograms(config.users, document);
+  const threadFile = config.sessions.keep ? screenThreadFile() : undefined;
+  if (config.sessions.keep && threadFile === undefined)
+    log.warn("sealttyd-screen.js is missing: kept sessions come back without what has left their ring");
   const sessions = new SessionRegistry({
     suite: nodeSuite,
     clock: nodeClock,
     limits: config.sessions,
     startProcess,
+    startScreenThread: threadFile === undefined ? undefined : screenThreads(threadFile),
     log: (event) => log.info(event),
   });
   const endpoint = new GuestEndpoint({

@@ -65,6 +65,7 @@ function world(kept = true) {
         type = listener;
       },
       onResize: () => undefined,
+      restore: () => undefined,
       finish: () => undefined,
     };
     let attached = 0;
@@ -74,6 +75,7 @@ function world(kept = true) {
       showViewers: (viewers) => {
         attached = viewers.length;
       },
+      sayRestored: () => undefined,
     });
     opened.terminal.onInput((bytes) => void opened.channel.write(bytes));
     void (async () => {

@@ -7,7 +7,7 @@ import {
   MAX_STRING_SEQUENCE,
   REPEATING_FINALS,
   repeatsTooOften,
-} from "../../client/escape-guard.ts";
+} from "../../protocol/terminal/escape-guard.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 
 const SCREEN = { columns: 80, rows: 24 };
