@@ -149,7 +149,7 @@ async function openNew(guest: Guest, request: TerminalRequest): Promise<SessionC
   }
 }
 
-function restoredWords({ begin, lines, cut }: ScreenInfo): string {
+export function restoredWords({ begin, lines, cut }: ScreenInfo): string {
   const above = lines === 0 ? "nothing" : lines === 1 ? "one line" : `${lines} lines`;
   const words = [`The guest gave the screen back as it stood, with ${above} above it. Links in it are gone.`];
   if (cut > 0) words.push(`${cut} older ${cut === 1 ? "line was" : "lines were"} too much to send.`);

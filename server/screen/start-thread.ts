@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { Worker } from "node:worker_threads";
+import { type ResourceLimits, Worker } from "node:worker_threads";
 import type { ScreenThread, ScreenThreadEvents, StartScreenThread } from "../sessions/screen-keeper.ts";
 import type { ScreenAnswer, ScreenStart } from "./messages.ts";
 
@@ -13,7 +13,11 @@ export const MAX_SCREEN_THREADS = 8;
  * The engine ends a thread that needs more. Cells are not in it, which have a limit of their own: combined characters and
  * everything else of a terminal are.
  */
-const THREAD_MEMORY = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 16, stackSizeMb: 2 } as const;
+const THREAD_MEMORY: ResourceLimits = {
+  maxOldGenerationSizeMb: 96,
+  maxYoungGenerationSizeMb: 16,
+  stackSizeMb: 2,
+};
 
 const NAME = "sealttyd-screen.js";
 
@@ -25,22 +29,33 @@ export function screenThreadFile(): string | undefined {
   );
 }
 
-export function screenThreads(file: string, most = MAX_SCREEN_THREADS): StartScreenThread {
+/** @param most, memory - passed in so that a test can reach them. */
+export function screenThreads(
+  file: string,
+  most = MAX_SCREEN_THREADS,
+  memory = THREAD_MEMORY,
+): StartScreenThread {
   let running = 0;
   return (start, events) => {
     if (running >= most) return undefined;
     running++;
-    return new WorkerThread(file, start, events, () => running--);
+    return new WorkerThread(file, memory, start, events, () => running--);
   };
 }
 
 class WorkerThread implements ScreenThread {
   readonly #worker: Worker;
 
-  constructor(file: string, start: ScreenStart, events: ScreenThreadEvents, ended: () => void) {
+  constructor(
+    file: string,
+    memory: ResourceLimits,
+    start: ScreenStart,
+    events: ScreenThreadEvents,
+    ended: () => void,
+  ) {
     this.#worker = new Worker(file, {
       workerData: start,
-      resourceLimits: THREAD_MEMORY,
+      resourceLimits: memory,
       env: {}, // it needs nothing of it
       execArgv: [],
       stdout: true, // kept from the log: it could only say what the session's program makes it say

@@ -1,6 +1,7 @@
 // The keeper of a session's screen: what its thread is given and when, and that a thread that hangs, dies or talks nonsense
 // costs the screen and nothing else.
 
+import type { ResourceLimits } from "node:worker_threads";
 import { afterAll, expect, test } from "vitest";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { MAX_SCREEN_BYTES } from "../../protocol/limits.ts";
@@ -272,7 +273,7 @@ afterAll(() => {
   for (const keeper of keepers) keeper.end();
 });
 
-function realWorld(ringBytes = 64 * 1024, size = SIZE, clock: Clock = nodeClock) {
+function realWorld(ringBytes = 64 * 1024, size = SIZE, clock: Clock = nodeClock, memory?: ResourceLimits) {
   const file = screenThreadFile();
   if (file === undefined) throw new Error("npm run build makes dist/bin/sealttyd-screen.js");
   const ring = new ByteRing();
@@ -282,7 +283,7 @@ function realWorld(ringBytes = 64 * 1024, size = SIZE, clock: Clock = nodeClock)
     ring,
     clock,
     ...size,
-    startThread: screenThreads(file, 1),
+    startThread: screenThreads(file, 1, memory),
     log: (event) => {
       log.push(event);
       wake();
@@ -320,7 +321,9 @@ test("the thread's screen: lines above it, a flood of plain text, and a second a
 });
 
 test("a thread that runs out of its memory is gone, and said to be; the next one goes on", async () => {
-  const { keeper, print, log, untilLogged, ring } = realWorld();
+  const { keeper, print, log, untilLogged, ring } = realWorld(64 * 1024, SIZE, nodeClock, {
+    maxOldGenerationSizeMb: 24,
+  });
   // Cells with a string of their own each: no limit of ours counts these.
   const marks = utf8(`\x1b[H${`e${"\u0301".repeat(400)}`.repeat(1920)}`);
   for (let at = 0; at < 400 && log.length === 0; at++) {
