@@ -1,4 +1,4 @@
-// What sealttyd and the thread of a screen say to each other. Each order is answered once, in order.
+// What sealttyd and the thread of a screen say to each other. Each order is answered once, in order, with "done" or a snapshot.
 
 import type { Snapshot } from "./screen-state.ts";
 
@@ -15,4 +15,6 @@ export type ScreenOrder =
 
 export type ScreenAnswer =
   | { readonly type: "done" }
+  /** At work, and has come further: it answers nothing. */
+  | { readonly type: "alive" }
   | { readonly type: "snapshot"; readonly snapshot: Snapshot };

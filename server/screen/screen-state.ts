@@ -10,7 +10,7 @@ import {
   REPEATING_FINALS,
   repeatsTooOften,
 } from "../../protocol/terminal/escape-guard.ts";
-import { afterPlainRun } from "./plain-run.ts";
+import { plainRun } from "./plain-run.ts";
 import { type ScreenText, type SeenModes, screenText } from "./screen-text.ts";
 import { charsetDesignators, coreOf, type CoreCell } from "./terminal-core.ts";
 
@@ -83,18 +83,19 @@ export class ScreenState {
     for (let at = 0; at < text.length; at += PIECE) core.writeSync(text.slice(at, at + PIECE));
   }
 
-  /** The same for all that waits. @param done - called for each piece. */
-  feedAll(pieces: readonly Uint8Array[], done: () => void): void {
+  /** The same for all that waits. @param went - called after each piece. */
+  feedAll(pieces: readonly Uint8Array[], went: () => void): void {
     let skipped = 0;
     if (pieces.length > 1 && this.#isPlain) {
-      const all = Buffer.concat(pieces);
-      skipped = afterPlainRun(all, 2 * this.terminal.rows + (this.terminal.options.scrollback ?? 0));
-      if (skipped > 0) coreOf(this.terminal).writeSync("\r");
+      const held = this.terminal.rows + (this.terminal.options.scrollback ?? 0);
+      const run = plainRun(Buffer.concat(pieces), this.terminal.rows + held);
+      skipped = run.length;
+      coreOf(this.terminal).writeSync(run.instead);
     }
     for (const piece of pieces) {
       if (skipped < piece.length) this.feed(piece.subarray(skipped));
       skipped = Math.max(0, skipped - piece.length);
-      done();
+      went();
     }
   }
 

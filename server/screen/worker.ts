@@ -1,7 +1,7 @@
 // The program of the thread that keeps one session's screen. Whatever a program prints, hostile or not, can hang or crash
 // only this: server/sessions/screen-keeper.ts ends it then.
 
-import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import type { ScreenAnswer, ScreenOrder, ScreenStart } from "./messages.ts";
 import { ScreenState } from "./screen-state.ts";
 
@@ -12,32 +12,33 @@ const state = new ScreenState(columns, rows);
 const answer = (message: ScreenAnswer, transfer: ArrayBuffer[] = []): void =>
   port.postMessage(message, transfer);
 
-port.on("message", (first: ScreenOrder) => {
-  let output: Uint8Array[] = [];
-  const feed = (): void => {
-    const pieces = output;
-    output = [];
-    state.feedAll(pieces, () => answer({ type: "done" }));
-  };
-  // All that waits, at once: of much plain text most need not be parsed.
-  for (let order: ScreenOrder | undefined = first; order !== undefined; order = next()) {
-    if (order.type === "feed") {
-      output.push(order.output);
-      continue;
-    }
-    feed();
-    if (order.type === "size") {
+/** Output that waits until it is worth it, or somebody asks: of a flood the more can be left out. In bytes. */
+const WORTH_IT = 4 * 1024 * 1024;
+let waiting: Uint8Array[] = [];
+let waitingLength = 0;
+
+port.on("message", (order: ScreenOrder) => {
+  switch (order.type) {
+    case "feed":
+      waiting.push(order.output);
+      waitingLength += order.output.length;
+      if (waitingLength >= WORTH_IT) feed();
+      return answer({ type: "done" });
+    case "size":
+      feed();
       state.resize(order.columns, order.rows);
-      answer({ type: "done" });
-    } else {
+      return answer({ type: "done" });
+    case "snapshot": {
+      feed();
       const snapshot = state.snapshot(order.lines);
-      answer({ type: "snapshot", snapshot }, [snapshot.text.buffer]);
+      return answer({ type: "snapshot", snapshot }, [snapshot.text.buffer]);
     }
   }
-  feed();
 });
 
-function next(): ScreenOrder | undefined {
-  const received = port === null ? undefined : receiveMessageOnPort(port);
-  return received?.message as ScreenOrder | undefined;
+function feed(): void {
+  const pieces = waiting;
+  waiting = [];
+  waitingLength = 0;
+  state.feedAll(pieces, () => answer({ type: "alive" }));
 }

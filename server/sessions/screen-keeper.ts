@@ -14,7 +14,7 @@ const PIECE = 64 * 1024;
 const MAX_BEHIND = 4 * 1024 * 1024;
 /** The program waits while the thread has not parsed this many bytes. */
 const MAX_UNPARSED = 4 * 1024 * 1024;
-/** A thread that answers nothing for so long (ms) has hung: a piece takes it some milliseconds. */
+/** A thread that says nothing for so long (ms) has hung: a piece takes it some milliseconds. */
 const HUNG_AFTER = 10_000;
 /** A session whose output ends a thread this often gets no other. */
 const MAX_THREADS_LOST = 3;
@@ -187,6 +187,7 @@ export class ScreenKeeper {
   }
 
   #answered(answer: ScreenAnswer): void {
+    if (answer.type === "alive") return this.#watch();
     const first = this.#unanswered.shift();
     if (first === undefined) return this.#lose("answers what was not asked");
     this.#unparsed -= first.length;
