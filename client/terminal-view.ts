@@ -68,7 +68,9 @@ export class TerminalView implements TerminalPort {
     end: () => this.#endScreen(),
   });
   #guard = this.#newGuard();
-  #restoring = false; // the terminal has the size of a screen that is being written
+  /** The size that the guest knows, while the terminal has that of a screen that is being written. */
+  #restoring: { readonly columns: number; readonly rows: number } | undefined;
+  #mark: HTMLElement | undefined;
   #input: ((bytes: Uint8Array) => void) | undefined;
   #resize: ((columns: number, rows: number) => void) | undefined;
   #fitPending = false;
@@ -137,7 +139,7 @@ export class TerminalView implements TerminalPort {
     this.#terminal.onData((text) => this.#send(utf8(text)));
     this.#terminal.onBinary((text) => this.#send(Uint8Array.from(text, (char) => char.charCodeAt(0))));
     this.#terminal.onResize(({ cols, rows }) => {
-      if (!this.#restoring) this.#resize?.(cols, rows);
+      if (this.#restoring === undefined) this.#resize?.(cols, rows);
     });
     this.#terminal.onTitleChange((title) => this.#options.onTitle(title));
     for (const final of REPEATING_FINALS) {
@@ -171,12 +173,14 @@ export class TerminalView implements TerminalPort {
 
   /** Stays until it is dismissed, outside of what the guest can write. */
   mark(words: string): void {
+    this.#mark?.remove();
     const bar = element(
       "div",
       { class: "notice" },
       element("span", { class: "notice-words" }, words),
       button("Dismiss", () => bar.remove(), { class: "button small" }),
     );
+    this.#mark = bar;
     this.#notices.append(bar);
   }
 
@@ -241,7 +245,7 @@ export class TerminalView implements TerminalPort {
   }
 
   #beginScreen(columns: number, rows: number): void {
-    this.#restoring = true;
+    this.#restoring = { columns: this.columns, rows: this.rows };
     this.#guard = this.#newGuard(); // whatever sequence was open is abandoned
     this.#terminal.reset();
     this.#terminal.options.convertEol = false;
@@ -250,8 +254,10 @@ export class TerminalView implements TerminalPort {
   }
 
   #endScreen(): void {
-    this.#restoring = false;
     this.#fit.fit();
+    const known = this.#restoring;
+    this.#restoring = undefined;
+    if (known?.columns !== this.columns || known.rows !== this.rows) this.#resize?.(this.columns, this.rows);
   }
 
   #send(bytes: Uint8Array): void {
@@ -283,7 +289,7 @@ export class TerminalView implements TerminalPort {
     this.#fitPending = true;
     requestAnimationFrame(() => {
       this.#fitPending = false;
-      if (this.#restoring) return; // it ends with the size of its place
+      if (this.#restoring !== undefined) return; // it ends with the size of its place
       if (this.#screen.isConnected && this.#screen.clientWidth > 0) this.#fit.fit();
     });
   }
