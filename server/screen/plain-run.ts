@@ -3,13 +3,13 @@
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
-/** Prints, or ends a line. 0xc2 is left out: it begins control characters, as well as harmless ones. */
-const PLAIN = /[\t\n\r\x20-\x7e\x80-\xc1\xc3-\xff]+/y;
+/** Does more than print or end a line, or may. 0xc2 begins control characters, as well as harmless ones. */
 // oxlint-disable-next-line no-control-regex
-const LOOKS = /\x1b\[[0-9;:]{0,64}m/y;
-/** Nothing of what was set before is left behind it. */
+const NOT_PLAIN = /[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc2]|\x1b(?!\[[0-9;:]{0,64}m)/;
 // oxlint-disable-next-line no-control-regex
-const RESET = /^\x1b\[0*[m;]/;
+const LOOKS = /\x1b\[[0-9;:]{0,64}m/g;
+/** Nothing of what was set before is left behind these. */
+const RESETS = ["\x1b[m", "\x1b[0m", "\x1b[;", "\x1b[0;"] as const;
 /** Settings since the last reset that are remembered: a program that never resets gets no shortcut. */
 const MAX_LOOKS = 1000;
 
@@ -28,23 +28,13 @@ const NOTHING: PlainRun = { length: 0, instead: "" };
  */
 export function plainRun(output: Buffer, lines: number): PlainRun {
   const text = output.toString("latin1"); // a character for each byte
-  const settings: { readonly at: number; readonly text: string }[] = [];
-  let end = 0;
-  for (;;) {
-    const plain = matchAt(PLAIN, text, end);
-    end += plain.length;
-    const looks = matchAt(LOOKS, text, end);
-    if (looks !== "") settings.push({ at: end, text: looks });
-    end += looks.length;
-    if (looks === "") break;
-  }
+  const end = NOT_PLAIN.exec(text)?.index ?? text.length;
   const start = lineStart(output, end, lines);
   if (start === 0) return NOTHING;
-  const before = settings.filter(({ at }) => at < start);
-  const reset = before.findLastIndex((setting) => RESET.test(setting.text));
-  const kept = before.slice(Math.max(0, reset));
+  const reset = Math.max(0, ...RESETS.map((each) => text.lastIndexOf(each, start - 1)));
+  const kept = text.slice(reset, start).match(LOOKS) ?? [];
   if (kept.length > MAX_LOOKS) return NOTHING;
-  return { length: start, instead: `${kept.map((setting) => setting.text).join("")}\r` };
+  return { length: start, instead: `${kept.join("")}\r` };
 }
 
 /** Behind it `end` is `lines` line ends away. 0 where there is none, or the cursor is not known to be in the first column there. */
@@ -55,9 +45,4 @@ function lineStart(output: Buffer, end: number, lines: number): number {
     if (at < 0) return 0;
   }
   return output[at - 1] === CARRIAGE_RETURN ? at + 1 : 0;
-}
-
-function matchAt(pattern: RegExp, text: string, at: number): string {
-  pattern.lastIndex = at;
-  return pattern.exec(text)?.[0] ?? "";
 }
