@@ -7,6 +7,7 @@ import { defineConfig, type Plugin, type UserConfig } from "vite";
 const programs: Record<string, string> = {
   sealtty: "cli/main.ts",
   sealttyd: "server/main.ts",
+  "sealttyd-screen": "server/screen/worker.ts",
   "sealtty-relay": "relay/main.ts",
 };
 const root = import.meta.dirname;

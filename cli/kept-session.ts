@@ -78,19 +78,22 @@ export function parseDetachKeys(text: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
+/** @param screenLines - what the output goes to is a terminal: a screen may come in place of output that is gone. */
 export async function openKept(
   guest: Guest,
   request: TerminalRequest,
   options: KeepOptions,
   store: SessionStore,
+  screenLines?: number,
 ): Promise<{ readonly channel: SessionChannel; readonly remembered: boolean }> {
+  const screen = screenLines === undefined ? {} : { screenLines };
   if (options.attach === undefined) {
-    const channel = await guest.openSession({ request, sizing: options.sizing });
+    const channel = await guest.openSession({ request, sizing: options.sizing, ...screen });
     return { channel, remembered: await store.remember(channel.session) };
   }
   const session = await findSession(guest, options.attach, store);
   const { columns, rows } = request;
-  const channel = await guest.attach({ session, mode: options.mode, from: 0, columns, rows });
+  const channel = await guest.attach({ session, mode: options.mode, from: 0, columns, rows, ...screen });
   const moved = await store.remember(session); // as the newest
   return { channel, remembered: moved || session.secret !== undefined }; // a secret came from there
 }

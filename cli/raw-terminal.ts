@@ -21,6 +21,11 @@ export class RawTerminal {
     return this.#services.stdin.isTTY === true;
   }
 
+  /** Whether the guest's output goes to a terminal. */
+  get hasScreen(): boolean {
+    return this.#services.stdout.isTTY === true;
+  }
+
   get size(): { columns: number; rows: number } {
     const { columns, rows } = this.#services.stdout;
     return { columns: side(columns, 80), rows: side(rows, 24) };
@@ -38,6 +43,15 @@ export class RawTerminal {
   /** The guest's output, on its way to the screen. */
   watch(output: Uint8Array): void {
     this.#modes.watch(output);
+  }
+
+  /** For a screen that comes whole: what stood on this one scrolls away, and stays above it. */
+  clear(): void {
+    const { rows } = this.size;
+    const reset = `\x1b[r\x1b[20l\x1b(B\x0f\x1b[?5W`; // scroll region, line feeds, charset, tab stops
+    this.#services.stdout.write(
+      `\x18${this.#modes.undo()}${reset}\x1b[${rows};1H${"\n".repeat(rows)}\x1b[H\x1b[2J`,
+    );
   }
 
   /** ~^Z: gives the terminal back to the shell until the user returns. */

@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import type { Channel, Guest } from "../protocol/session/api.ts";
-import type { SessionChannel, Viewer } from "../protocol/session/session-api.ts";
+import type { ScreenInfo, SessionChannel, Viewer } from "../protocol/session/session-api.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
 import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
 import { EXIT_OURS, EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "./exit-status.ts";
@@ -44,6 +44,15 @@ export function gapWords(lost: number): string {
 /** Said once, where a session was come back to. */
 export const UNSURE_INPUT =
   "sealtty: it is not known whether the last keys that were typed before reached the program, and they are not sent again: look before you type them anew";
+
+function screenWords({ begin, lines, cut, columns, rows }: ScreenInfo, size: RawTerminal["size"]): string {
+  let words = `sealtty: older output is gone; the screen comes back with ${lines} lines above it`;
+  if (cut > 0) words += `, ${cut} more were too much to send`;
+  if (begin > 0) words += "; the guest has lost what was printed earlier, so parts of it may be missing";
+  if (columns !== size.columns || rows !== size.rows)
+    words += `; it was made for ${columns} columns and ${rows} rows`;
+  return words;
+}
 
 /** @returns the exit status. @throws SealttyError where the connection ended before the program did. */
 export async function runTerminal(
@@ -137,6 +146,12 @@ export async function runTerminal(
         reporter.say(UNSURE_INPUT);
       }
       session.onGap = (lost) => reporter.say(gapWords(lost));
+      session.onScreen = (screen) => {
+        const { columns, rows, lines, cut, begin, end } = screen;
+        reporter.event("screen", { columns, rows, lines, cut, begin, end });
+        reporter.say(screenWords(screen, terminal.size));
+        terminal.clear();
+      };
       let others = 0;
       session.onViewers = ({ viewers }) => {
         reporter.event("viewers", { viewers });

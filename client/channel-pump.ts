@@ -8,6 +8,8 @@ export interface TerminalPort {
   readonly rows: number;
   /** `parsed` is called once the terminal has worked the bytes off: only then is credit given back. */
   write(bytes: Uint8Array, parsed: () => void): void;
+  /** The next `length` bytes are a screen's text, for a terminal of that size that was reset; they end with a chunk. */
+  restore(columns: number, rows: number, length: number): void;
   onInput(listener: (bytes: Uint8Array) => void): void;
   onResize(listener: (columns: number, rows: number) => void): void;
   /** Takes no more input, and switches off what the session left on. */

@@ -83,6 +83,8 @@ export interface SessionViews {
   warnInputStuck(stuck: boolean): void;
   /** Who is attached to the session, this page included. */
   showViewers?(viewers: readonly Viewer[]): void;
+  /** A screen came in place of output that is gone: what came back, and what could not. */
+  sayRestored?(words: string): void;
 }
 
 const APPRAISAL_MS = 60_000;
@@ -324,6 +326,7 @@ export function startConsoleSession(
       config,
       kept: parts.kept,
       showViewers: (viewers) => views.showViewers?.(viewers),
+      sayRestored: (words) => views.sayRestored?.(words),
     });
     enter({ kind: "live" });
     try {

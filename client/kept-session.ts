@@ -3,10 +3,12 @@
 
 import { fromHex, toHex, utf8 } from "../protocol/bytes.ts";
 import { SealttyError } from "../protocol/errors.ts";
+import { MAX_SCREEN_LINES } from "../protocol/limits.ts";
 import type { Channel, Guest } from "../protocol/session/api.ts";
 import {
   CLIENT_ID_LENGTH,
   SESSION_ID_LENGTH,
+  type ScreenInfo,
   type SessionChannel,
   type SessionName,
   type TerminalRequest,
@@ -92,6 +94,8 @@ export async function openOrComeBack(
     readonly config: PageConfig;
     readonly kept: KeptStore | undefined;
     showViewers(viewers: readonly Viewer[]): void;
+    /** What came back, and what could not. */
+    sayRestored(words: string): void;
   },
 ): Promise<{ channel: Channel; terminal: TerminalPort }> {
   const { config, kept } = own;
@@ -105,6 +109,10 @@ export async function openOrComeBack(
   if (session.viewers !== undefined) own.showViewers(session.viewers.viewers);
   const shown = withoutOldAnswers(session, terminal);
   session.onGap = (lost) => sayGap(terminal, lost);
+  session.onScreen = (screen, length) => {
+    terminal.restore(screen.columns, screen.rows, length);
+    own.sayRestored(restoredWords(screen));
+  };
   if (session.lost > 0) sayGap(terminal, session.lost);
   if (session.inputUnsure) say(terminal, UNSURE_INPUT);
   return { channel: session, terminal: shown };
@@ -116,11 +124,12 @@ async function comeBack(
   config: PageConfig,
   kept: KeptStore,
 ): Promise<SessionChannel | undefined> {
+  const screenLines = MAX_SCREEN_LINES;
   const known = kept.recall(config);
   if (known === undefined) return undefined;
   try {
     // From the beginning, because a new terminal shows nothing yet.
-    return await guest.attach({ ...known, mode: "read-write", from: 0, columns, rows });
+    return await guest.attach({ ...known, mode: "read-write", from: 0, columns, rows, screenLines });
   } catch (error) {
     if (!(error instanceof SealttyError) || error.code !== "session-gone") throw error;
     kept.forget(config);
@@ -130,13 +139,25 @@ async function comeBack(
 
 /** @returns undefined where the guest keeps none, or no more. */
 async function openNew(guest: Guest, request: TerminalRequest): Promise<SessionChannel | undefined> {
+  const screenLines = MAX_SCREEN_LINES;
   try {
-    return await guest.openSession({ request, idleSeconds: WAIT_FOR_TAB_S });
+    return await guest.openSession({ request, idleSeconds: WAIT_FOR_TAB_S, screenLines });
   } catch (error) {
     if (error instanceof SealttyError && (error.code === "user-refused" || error.code === "limit-exceeded"))
       return undefined;
     throw error;
   }
+}
+
+export function restoredWords({ begin, lines, cut }: ScreenInfo): string {
+  const above = lines === 0 ? "nothing" : lines === 1 ? "one line" : `${lines} lines`;
+  const words = [`The guest gave the screen back as it stood, with ${above} above it. Links in it are gone.`];
+  if (cut > 0) words.push(`${cut} older ${cut === 1 ? "line was" : "lines were"} too much to send.`);
+  if (begin > 0)
+    words.push(
+      "The guest has lost what was printed earlier: lines, colours or modes may be missing until the program draws anew.",
+    );
+  return words.join(" ");
 }
 
 function sayGap(terminal: TerminalPort, lost: number): void {
@@ -164,6 +185,7 @@ function withoutOldAnswers(session: SessionChannel, terminal: TerminalPort): Ter
         parsed();
       });
     },
+    restore: (columns, rows, length) => terminal.restore(columns, rows, length),
     onInput: (listener) =>
       terminal.onInput((bytes) => {
         if (!old || !ANSWER.test(new TextDecoder("latin1").decode(bytes))) listener(bytes);

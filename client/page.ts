@@ -371,6 +371,10 @@ class Page implements SessionViews {
     if (this.#viewers !== undefined && this.#terminal !== undefined) this.#stage.append(this.#viewers);
   }
 
+  sayRestored(words: string): void {
+    this.#terminal?.mark(words);
+  }
+
   #updateBadge(): void {
     if (this.#state.kind === "refused") this.#topBar.setAssurance("refused");
     else if (this.#override !== undefined)

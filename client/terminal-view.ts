@@ -13,13 +13,16 @@ import type { TerminalPort } from "./channel-pump.ts";
 import { ask } from "./dialog.ts";
 import { button, element } from "./dom.ts";
 import {
+  erasesPastTheEnd,
   EscapeGuard,
   LEAVE_OTHER_SCREEN,
   REPEATING_FINALS,
   repeatsTooOften,
   RESET_AFTER_SESSION,
-} from "./escape-guard.ts";
+  RESET_COLOURS,
+} from "../protocol/terminal/escape-guard.ts";
 import { icon } from "./icons.ts";
+import { ScreenRestore } from "./screen-restore.ts";
 import { safeLink } from "./link-guard.ts";
 import {
   joinedInOneLine,
@@ -44,6 +47,8 @@ const MAX_FONT = 32;
 /** Parsed in one go at most (UTF-16 units), so that the page answers between two pieces whatever they hold. */
 const PIECE = 16 * 1024;
 const NOTICE_MS = 6000;
+/** A screen that is larger than this on a side is written at the page's own size: every line takes memory for all columns. */
+const MAX_RESTORED_SIDE = 1000;
 
 export class TerminalView implements TerminalPort {
   readonly element: HTMLElement;
@@ -57,7 +62,15 @@ export class TerminalView implements TerminalPort {
   readonly #stillness = matchMedia("(prefers-reduced-motion: reduce)");
   readonly #ends = new AbortController();
   readonly #resizeObserver: ResizeObserver;
+  readonly #restore = new ScreenRestore({
+    write: (bytes, parsed) => this.#writeThrough(bytes, parsed),
+    begin: (columns, rows) => this.#beginScreen(columns, rows),
+    end: () => this.#endScreen(),
+  });
   #guard = this.#newGuard();
+  /** The size that the guest knows, while the terminal has that of a screen that is being written. */
+  #restoring: { readonly columns: number; readonly rows: number } | undefined;
+  #mark: HTMLElement | undefined;
   #input: ((bytes: Uint8Array) => void) | undefined;
   #resize: ((columns: number, rows: number) => void) | undefined;
   #fitPending = false;
@@ -125,10 +138,17 @@ export class TerminalView implements TerminalPort {
     this.#terminal.attachCustomKeyEventHandler((event) => this.#keyGoesToGuest(event));
     this.#terminal.onData((text) => this.#send(utf8(text)));
     this.#terminal.onBinary((text) => this.#send(Uint8Array.from(text, (char) => char.charCodeAt(0))));
-    this.#terminal.onResize(({ cols, rows }) => this.#resize?.(cols, rows));
+    this.#terminal.onResize(({ cols, rows }) => {
+      if (this.#restoring === undefined) this.#resize?.(cols, rows);
+    });
     this.#terminal.onTitleChange((title) => this.#options.onTitle(title));
     for (const final of REPEATING_FINALS) {
       this.#terminal.parser.registerCsiHandler({ final }, (parameters) => repeatsTooOften(parameters));
+    }
+    for (const id of [{ final: "J" }, { prefix: "?", final: "J" }]) {
+      this.#terminal.parser.registerCsiHandler(id, (parameters) =>
+        erasesPastTheEnd(parameters, this.#terminal.buffer.active, this.#terminal.cols),
+      );
     }
     this.#terminal.parser.registerOscHandler(52, (data) => {
       this.#clipboardRequest(data);
@@ -144,6 +164,27 @@ export class TerminalView implements TerminalPort {
   }
 
   write(bytes: Uint8Array, parsed: () => void): void {
+    this.#restore.write(bytes, parsed);
+  }
+
+  restore(columns: number, rows: number, length: number): void {
+    this.#restore.restore(columns, rows, length);
+  }
+
+  /** Stays until it is dismissed, outside of what the guest can write. */
+  mark(words: string): void {
+    this.#mark?.remove();
+    const bar = element(
+      "div",
+      { class: "notice" },
+      element("span", { class: "notice-words" }, words),
+      button("Dismiss", () => bar.remove(), { class: "button small" }),
+    );
+    this.#mark = bar;
+    this.#notices.append(bar);
+  }
+
+  #writeThrough(bytes: Uint8Array, parsed: () => void): void {
     const text = this.#guard.filter(bytes);
     let at = 0;
     for (; text.length - at > PIECE; at += PIECE) this.#terminal.write(text.slice(at, at + PIECE));
@@ -160,6 +201,7 @@ export class TerminalView implements TerminalPort {
 
   finish(): void {
     this.#finished = true;
+    this.#restore.abandon();
     this.#input = undefined;
     this.#resize = undefined;
     this.#terminal.options.disableStdin = true;
@@ -202,6 +244,22 @@ export class TerminalView implements TerminalPort {
     this.#terminal.options.screenReaderMode = on;
   }
 
+  #beginScreen(columns: number, rows: number): void {
+    this.#restoring = { columns: this.columns, rows: this.rows };
+    this.#guard = this.#newGuard(); // whatever sequence was open is abandoned
+    this.#terminal.reset();
+    this.#terminal.options.convertEol = false;
+    this.#terminal.write(RESET_COLOURS);
+    if (Math.max(columns, rows) <= MAX_RESTORED_SIDE) this.#terminal.resize(columns, rows);
+  }
+
+  #endScreen(): void {
+    this.#fit.fit();
+    const known = this.#restoring;
+    this.#restoring = undefined;
+    if (known?.columns !== this.columns || known.rows !== this.rows) this.#resize?.(this.columns, this.rows);
+  }
+
   #send(bytes: Uint8Array): void {
     if (!this.#finished && bytes.length > 0) this.#input?.(bytes);
   }
@@ -231,6 +289,7 @@ export class TerminalView implements TerminalPort {
     this.#fitPending = true;
     requestAnimationFrame(() => {
       this.#fitPending = false;
+      if (this.#restoring !== undefined) return; // it ends with the size of its place
       if (this.#screen.isConnected && this.#screen.clientWidth > 0) this.#fit.fit();
     });
   }

@@ -75,6 +75,9 @@ export const MAX_READ_ONLY = 6;
 /** Clients that may type, whose place in a session's input is remembered. */
 export const MAX_SESSION_CLIENTS = 32;
 export const MAX_SESSION_TITLE = 128;
+/** Lines above the screen that come back with it, and bytes of it all. */
+export const MAX_SCREEN_LINES = 10_000;
+export const MAX_SCREEN_BYTES = 4 * 1024 * 1024;
 
 /** Streams. */
 export const CONTROL_STREAM_WINDOW = 128 * 1024;

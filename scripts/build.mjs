@@ -1,5 +1,6 @@
 // `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
-//   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments
+//   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments;
+//   sealttyd brings sealttyd-screen along
 
 import { copyFileSync, existsSync } from "node:fs";
 import path from "node:path";
@@ -12,6 +13,7 @@ export const parts = {
   page: "client/index.html",
   sealtty: "cli/main.ts",
   sealttyd: "server/main.ts",
+  "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealtty-relay": "relay/main.ts",
 };
 
@@ -39,7 +41,8 @@ export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin"
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
   const { build: viteBuild } = await import("vite");
-  for (const name of names) {
+  const wanted = names.flatMap((name) => (name === "sealttyd" ? [name, "sealttyd-screen"] : [name]));
+  for (const name of new Set(wanted)) {
     if (!(name in parts)) throw new ScriptError(`No part ${name}. Parts: ${Object.keys(parts).join(" ")}`);
     if (!existsSync(path.join(projectRoot, parts[name]))) throw new ScriptError(`${parts[name]} is missing`);
     const start = performance.now();

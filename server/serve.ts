@@ -14,6 +14,7 @@ import { type BelievedDocument, InstanceParts, believeDocument } from "./instanc
 import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
 import { watchForRestores } from "./restore-watch.ts";
+import { screenThreadFile, screenThreads } from "./screen/start-thread.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
@@ -49,11 +50,15 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
   const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
   const document = believed?.document;
   const startProcess = userPrograms(config.users, document);
+  const threadFile = config.sessions.keep ? screenThreadFile() : undefined;
+  if (config.sessions.keep && threadFile === undefined)
+    log.warn("sealttyd-screen.js is missing: kept sessions come back without what has left their ring");
   const sessions = new SessionRegistry({
     suite: nodeSuite,
     clock: nodeClock,
     limits: config.sessions,
     startProcess,
+    startScreenThread: threadFile === undefined ? undefined : screenThreads(threadFile),
     log: (event) => log.info(event),
   });
   const endpoint = new GuestEndpoint({

@@ -251,6 +251,7 @@ describe("docs/protocol.md", () => {
         client: new Uint8Array(16),
         sizing: "smallest",
         idleSeconds: 0,
+        screenLines: undefined,
         request: { kind: "login", ...screen },
       },
       attach: {
@@ -262,6 +263,7 @@ describe("docs/protocol.md", () => {
         offset: 0,
         columns: 80,
         rows: 24,
+        screenLines: undefined,
       },
       attached: { type: "attached", channel: 1, code: ATTACH_UNKNOWN },
       detach: { type: "detach", channel: 1, input: 0 },

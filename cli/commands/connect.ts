@@ -2,6 +2,7 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import { toHex } from "../../protocol/bytes.ts";
+import { MAX_SCREEN_LINES } from "../../protocol/limits.ts";
 import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
@@ -72,7 +73,8 @@ export async function terminalCommand(
       return status;
     }
     const store = new SessionStore(reached.attested.context.guestStatic, services);
-    const { channel, remembered } = await openKept(guest, request, keep, store);
+    const screenLines = terminal.hasScreen ? MAX_SCREEN_LINES : undefined;
+    const { channel, remembered } = await openKept(guest, request, keep, store, screenLines);
     const id = shortId(channel.session.id);
     const { mode, lost } = channel;
     reporter.event("session", { id: toHex(channel.session.id), mode, lost, remembered });

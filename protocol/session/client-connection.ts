@@ -244,18 +244,20 @@ export class ClientConnection {
     request,
     sizing = "smallest",
     idleSeconds = 0,
+    screenLines,
   }: OpenSessionRequest): Promise<SessionChannel> {
     await this.#gate.opened();
     const client = this.#options.suite.randomBytes(CLIENT_ID_LENGTH);
+    const takesScreens = screenLines !== undefined;
     return this.#session(
-      (channel) => ({ type: "keep", channel, client, sizing, idleSeconds, request }),
-      (place) => ({ session: place.session, client, mode: "read-write", after: undefined }),
+      (channel) => ({ type: "keep", channel, client, sizing, idleSeconds, screenLines, request }),
+      (place) => ({ session: place.session, client, mode: "read-write", takesScreens, after: undefined }),
     );
   }
 
   async attach(request: AttachRequest): Promise<SessionChannel> {
     await this.#gate.opened();
-    const { session, mode, columns, rows } = request;
+    const { session, mode, columns, rows, screenLines } = request;
     this.#open(); // before anything is taken over
     if (request.after !== undefined && !(request.after instanceof ClientSession))
       throw new SealttyError("api-misuse", "Can only go on after an attachment of this program");
@@ -263,8 +265,8 @@ export class ClientConnection {
     const client = after?.client ?? request.client ?? this.#options.suite.randomBytes(CLIENT_ID_LENGTH);
     const offset = after?.offset ?? request.from;
     return this.#session(
-      (channel) => ({ type: "attach", channel, session, client, mode, offset, columns, rows }),
-      () => ({ session, client, mode, after }),
+      (channel) => ({ type: "attach", channel, session, client, mode, offset, columns, rows, screenLines }),
+      () => ({ session, client, mode, takesScreens: screenLines !== undefined, after }),
     );
   }
 
@@ -286,7 +288,7 @@ export class ClientConnection {
     request: (channel: number) => SessionMessage,
     own: (
       place: AttachedPlace,
-    ) => Pick<ConstructorParameters<typeof ClientSession>[1], "session" | "client" | "mode" | "after">,
+    ) => Omit<ConstructorParameters<typeof ClientSession>[1], "place" | "send" | "gate" | "sendDetach">,
   ): Promise<SessionChannel> {
     let open: ClientSession | undefined;
     await this.#openWith(request, (number, channel, send, place) => {

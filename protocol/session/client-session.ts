@@ -8,7 +8,14 @@ import type { SendBuffer } from "../streams/send-buffer.ts";
 import type { ExitStatus, ReceiveStream } from "./api.ts";
 import type { ClientChannel } from "./client-channel.ts";
 import type { Gate } from "./gate.ts";
-import type { AttachMode, SessionChannel, SessionEnd, SessionName, Viewers } from "./session-api.ts";
+import type {
+  AttachMode,
+  ScreenInfo,
+  SessionChannel,
+  SessionEnd,
+  SessionName,
+  Viewers,
+} from "./session-api.ts";
 import { type AttachedPlace, DETACH_FENCED, DETACH_LOST } from "./session-messages.ts";
 import { type RecordPart, RecordReader } from "./session-records.ts";
 
@@ -79,6 +86,7 @@ export class ClientSession implements SessionChannel {
   readonly ended: Promise<SessionEnd>;
   readonly inputUnsure: boolean;
   onGap: (lost: number) => void = () => {};
+  onScreen: (screen: ScreenInfo, length: number) => void = () => {};
   onViewers: (viewers: Viewers) => void = () => {};
   readonly #inner: ClientChannel;
   readonly #gate: Gate;
@@ -88,7 +96,9 @@ export class ClientSession implements SessionChannel {
   readonly #records = new RecordReader();
   readonly #parts: RecordPart[] = [];
   readonly #input: InputLog;
+  readonly #takesScreens: boolean;
   #nextOffset: number;
+  #screen: ScreenInfo | undefined; // whose text is being read
   #viewers: Viewers | undefined;
   #nextViewers: Viewers | undefined; // came while frozen
   #pushing: Promise<void> | undefined;
@@ -101,6 +111,7 @@ export class ClientSession implements SessionChannel {
       session: SessionName;
       client: Uint8Array;
       mode: AttachMode;
+      takesScreens?: boolean;
       place: AttachedPlace;
       send: SendBuffer;
       gate: Gate;
@@ -117,6 +128,7 @@ export class ClientSession implements SessionChannel {
     this.session = own.session;
     this.client = own.client;
     this.mode = own.mode;
+    this.#takesScreens = own.takesScreens ?? false;
     this.epoch = place.epoch;
     this.lost = place.lost;
     this.replayEnd = place.end;
@@ -243,6 +255,19 @@ export class ClientSession implements SessionChannel {
       } else if (part.kind === "gap") {
         this.#nextOffset += part.lost;
         this.onGap(part.lost);
+      } else if (part.kind === "screen") {
+        const { screen, length } = part;
+        if (!this.#takesScreens || screen.end < this.#nextOffset)
+          throw new SealttyError(
+            "peer-misbehaved",
+            "A screen came that was not asked for, or of another time",
+          );
+        this.#screen = screen;
+        this.onScreen(screen, length);
+      } else if (part.kind === "text") {
+        // Only now: who leaves in the middle of a screen comes back for all of it.
+        if (part.left === 0) this.#nextOffset = this.#screen?.end ?? this.#nextOffset;
+        return part.bytes;
       } else {
         this.#nextOffset += part.bytes.length;
         return part.bytes;

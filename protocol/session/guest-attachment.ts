@@ -5,10 +5,13 @@ import type { SessionAttachment } from "./guest-sessions.ts";
 import type { MessageStream } from "./message-stream.ts";
 import type { SignalName } from "./messages.ts";
 import { DETACH_ASKED, DETACH_FENCED, DETACH_LOST } from "./session-messages.ts";
-import { dataRecord, gapRecord } from "./session-records.ts";
+import type { SessionScreen } from "./session-api.ts";
+import { dataRecord, gapRecord, screenHead, textRecord } from "./session-records.ts";
 
 /** Output waits in the session's ring, not here, above this many bytes not yet sent. */
 const MAX_UNSENT = 64 * 1024;
+/** Bytes of a screen's text that are handed over at once. */
+const SCREEN_PIECE = 16 * 1024;
 
 export class GuestAttachment {
   readonly #attachment: SessionAttachment;
@@ -103,12 +106,24 @@ export class GuestAttachment {
       while (send.unsent >= this.#connection.unsentLimit(MAX_UNSENT) && !this.#over) await this.#change();
       const next = this.#over ? undefined : await this.#attachment.read();
       if (next === undefined || this.#left) break;
-      send.write(next instanceof Uint8Array ? dataRecord(next) : gapRecord(next.lost));
+      if ("screen" in next) await this.#carryScreen(next.screen);
+      else send.write(next instanceof Uint8Array ? dataRecord(next) : gapRecord(next.lost));
       this.#connection.onWork();
     }
     if (this.#lost > 0 && !this.#left) send.write(gapRecord(this.#lost));
     send.end();
     if (!this.#silent) this.#connection.onWork();
+  }
+
+  /** Whole, unless the client leaves in the middle of it: it had asked for that, or is gone. */
+  async #carryScreen({ text, ...screen }: SessionScreen): Promise<void> {
+    const { send } = this.#inOut;
+    send.write(screenHead(screen, text.length));
+    for (let at = 0; at < text.length && !this.#left; at += SCREEN_PIECE) {
+      send.write(textRecord(text.subarray(at, at + SCREEN_PIECE)));
+      this.#connection.onWork();
+      while (send.unsent >= MAX_UNSENT && !this.#left) await this.#change();
+    }
   }
 
   async #feedInput(): Promise<void> {

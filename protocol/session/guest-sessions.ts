@@ -7,6 +7,7 @@ import type {
   AttachMode,
   SessionName,
   SessionSummary,
+  SessionScreen,
   Sizing,
   TerminalRequest,
   Viewers,
@@ -31,6 +32,8 @@ export interface AttachRequestOf {
   readonly offset: number;
   readonly columns: number;
   readonly rows: number;
+  /** Lines wanted above the screen where output is gone; undefined: no screen. */
+  readonly screenLines?: number | undefined;
 }
 
 /** One client's hold on a session. */
@@ -40,8 +43,11 @@ export interface SessionAttachment {
   readonly viewers: Viewers;
   /** The client has the answer, and so the session's name. Idempotent. */
   confirm(): void;
-  /** What comes next for this client: output, or how much of it is gone. Undefined at the end. One read at a time. */
-  read(): Promise<Uint8Array | { readonly lost: number } | undefined>;
+  /**
+   * What comes next for this client: output; or how much of it is gone, or the screen in its place. Undefined at the end.
+   * One read at a time.
+   */
+  read(): Promise<Uint8Array | { readonly lost: number } | { readonly screen: SessionScreen } | undefined>;
   /**
    * Resolves once the program took them, or this attachment was left. @returns whether they were taken: only then credit
    * may be given for them. A read-only attachment's are thrown away, and count as taken.
@@ -66,7 +72,12 @@ export interface GuestSessions {
   open(
     user: AuthenticatedUser,
     request: TerminalRequest,
-    own: { readonly client: Uint8Array; readonly sizing: Sizing; readonly idleSeconds: number },
+    own: {
+      readonly client: Uint8Array;
+      readonly sizing: Sizing;
+      readonly idleSeconds: number;
+      readonly screenLines?: number | undefined;
+    },
     events: AttachmentEvents,
   ): Promise<SessionAttachment | AttachRefusal>;
   attach(

@@ -45,11 +45,33 @@ export interface SessionSummary {
   readonly title: string;
 }
 
+/** A session's screen, in place of output that the guest no longer has. */
+export interface ScreenInfo {
+  /** What the guest's own terminal was given: the session's output from `begin`, which is 0 unless it lost its memory. */
+  readonly begin: number;
+  /** Output offset that the screen stands for: what comes next goes on from it. */
+  readonly end: number;
+  /** The size that the terminal had. */
+  readonly columns: number;
+  readonly rows: number;
+  /** Lines above the screen that come with it. */
+  readonly lines: number;
+  /** Lines that the guest had, and that did not fit: the oldest. */
+  readonly cut: number;
+}
+
+export interface SessionScreen extends ScreenInfo {
+  /** For a terminal of that size that was reset: UTF-8 with control sequences, at most MAX_SCREEN_BYTES. */
+  readonly text: Uint8Array;
+}
+
 export interface OpenSessionRequest {
   readonly request: TerminalRequest;
   readonly sizing?: Sizing;
   /** Whole seconds without anybody attached after which it is hung up; the guest's own limit where absent or longer. */
   readonly idleSeconds?: number;
+  /** As in an AttachRequest. */
+  readonly screenLines?: number;
 }
 
 export interface AttachRequest {
@@ -59,6 +81,11 @@ export interface AttachRequest {
   readonly from: number;
   readonly columns: number;
   readonly rows: number;
+  /**
+   * For a terminal: where output is gone the screen comes in its place, with at most so many lines above it (at most
+   * MAX_SCREEN_LINES). Absent: nothing comes in its place.
+   */
+  readonly screenLines?: number;
   /**
    * Goes on where this one ended: at its next byte, and with the input that it had accepted and the session had not
    * taken. It is fenced off, where it still lives.
@@ -92,6 +119,11 @@ export interface SessionChannel extends Channel {
   readonly inputUnsure: boolean;
   /** Called within `stdout.read()`, between the bytes before and the bytes behind the gap. */
   onGap: (lost: number) => void;
+  /**
+   * Called within `stdout.read()` where the next `length` bytes that it gives are the screen's text: the terminal is to be
+   * reset first. `nextOffset` moves behind them.
+   */
+  onScreen: (screen: ScreenInfo, length: number) => void;
   readonly viewers: Viewers | undefined;
   onViewers: (viewers: Viewers) => void;
   /**

@@ -1,7 +1,7 @@
 // Messages about sessions that outlive connections, 13 and up. docs/protocol.md §8.7
 
 import { type Reader, concat, lv16, u16, u32, u64, u8, utf8 } from "../bytes.ts";
-import { MAX_SESSION_TITLE, MAX_SESSIONS, MAX_USER_NAME, MAX_VIEWERS } from "../limits.ts";
+import { MAX_SCREEN_LINES, MAX_SESSION_TITLE, MAX_SESSIONS, MAX_USER_NAME, MAX_VIEWERS } from "../limits.ts";
 import { openBody, readChannel, readOpen, readSide } from "./open-request.ts";
 import {
   type AttachMode,
@@ -55,6 +55,7 @@ export type KeptMessage =
       readonly sizing: Sizing;
       /** Wait for somebody at most so long; 0: as long as the guest's configuration says, which is never exceeded. */
       readonly idleSeconds: number;
+      readonly screenLines: number | undefined;
       readonly request: TerminalRequest;
     }
   | {
@@ -66,6 +67,7 @@ export type KeptMessage =
       readonly offset: number;
       readonly columns: number;
       readonly rows: number;
+      readonly screenLines: number | undefined;
     }
   | {
       readonly type: "attached";
@@ -115,6 +117,7 @@ export function keptBody(message: KeptMessage): Uint8Array {
         message.client,
         u8(SIZINGS.indexOf(message.sizing)),
         u32(message.idleSeconds),
+        screenBody(message.screenLines),
         openBody(message.request),
       );
     case "attach":
@@ -126,6 +129,7 @@ export function keptBody(message: KeptMessage): Uint8Array {
         u64(message.offset),
         u16(message.columns),
         u16(message.rows),
+        screenBody(message.screenLines),
       );
     case "attached": {
       const { place } = message;
@@ -185,9 +189,10 @@ export function readKeptMessage(type: number, reader: Reader): KeptMessage | und
       const client = reader.bytes(CLIENT_ID_LENGTH).slice();
       const sizing = SIZINGS[reader.u8()] ?? reader.fail("asks for an unknown way of sizing");
       const idleSeconds = reader.u32();
+      const screenLines = readScreenLines(reader);
       const request = readOpen(reader);
       if (request.kind === "exec") reader.fail("asks to keep a program without a terminal");
-      return { type: "keep", channel, client, sizing, idleSeconds, request };
+      return { type: "keep", channel, client, sizing, idleSeconds, screenLines, request };
     }
     case KEPT_TYPES.attach:
       return {
@@ -199,6 +204,7 @@ export function readKeptMessage(type: number, reader: Reader): KeptMessage | und
         offset: reader.u64(),
         columns: readSide(reader),
         rows: readSide(reader),
+        screenLines: readScreenLines(reader),
       };
     case KEPT_TYPES.attached: {
       const channel = readChannel(reader);
@@ -248,6 +254,17 @@ function readName(reader: Reader): SessionName {
   if (secret.length !== 0 && secret.length !== SESSION_SECRET_LENGTH)
     reader.fail("has a secret of an impossible length");
   return { id, secret: secret.length === 0 ? undefined : secret };
+}
+
+/** @param lines - above the screen; undefined: no screen at all. */
+function screenBody(lines: number | undefined): Uint8Array {
+  return u16(lines === undefined ? 0 : lines + 1);
+}
+
+function readScreenLines(reader: Reader): number | undefined {
+  const wanted = reader.u16();
+  if (wanted > MAX_SCREEN_LINES + 1) reader.fail("asks for more lines than there can be");
+  return wanted === 0 ? undefined : wanted - 1;
 }
 
 function readMode(reader: Reader): AttachMode {

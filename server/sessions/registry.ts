@@ -32,6 +32,7 @@ import {
   ATTACH_TOO_MANY,
   ATTACH_UNKNOWN,
 } from "../../protocol/session/session-messages.ts";
+import type { StartScreenThread } from "./screen-keeper.ts";
 import { Session } from "./session.ts";
 
 /**
@@ -72,6 +73,7 @@ export interface RegistryOptions {
   readonly clock: Clock;
   readonly limits: SessionLimits;
   readonly startProcess: StartProcess;
+  readonly startScreenThread?: StartScreenThread | undefined;
   log(event: string): void;
 }
 
@@ -88,7 +90,12 @@ export class SessionRegistry implements GuestSessions {
   async open(
     user: AuthenticatedUser,
     request: TerminalRequest,
-    own: { readonly client: Uint8Array; readonly sizing: Sizing; readonly idleSeconds: number },
+    own: {
+      readonly client: Uint8Array;
+      readonly sizing: Sizing;
+      readonly idleSeconds: number;
+      readonly screenLines?: number | undefined;
+    },
     events: AttachmentEvents,
   ): Promise<SessionAttachment | AttachRefusal> {
     const { suite, clock, limits } = this.#options;
@@ -120,6 +127,7 @@ export class SessionRegistry implements GuestSessions {
       sizing: own.sizing,
       columns,
       rows,
+      startScreenThread: this.#options.startScreenThread,
       log: (event) => this.#options.log(event),
       onEnded: () => {
         const ended = this.#entries.find((entry) => entry.session === session);
@@ -127,7 +135,8 @@ export class SessionRegistry implements GuestSessions {
       },
     });
     this.#entries.push({ session, owner: ownerOf(suite, user, secret), cancelForgetting: () => {} });
-    const place = { client: own.client, mode: "read-write", offset: 0, columns, rows } as const;
+    const { client, screenLines } = own;
+    const place = { client, mode: "read-write", offset: 0, columns, rows, screenLines } as const;
     return session.attach({ id, secret }, user.name, place, events);
   }
 
@@ -168,7 +177,7 @@ export class SessionRegistry implements GuestSessions {
     this.#stopped = true;
     for (const { session, cancelForgetting } of this.#entries) {
       cancelForgetting();
-      session.hangUp();
+      session.stop();
     }
     this.#entries = [];
   }

@@ -14,12 +14,14 @@ import type { SignalName } from "../../protocol/session/messages.ts";
 import type {
   AttachMode,
   SessionName,
+  SessionScreen,
   SessionSummary,
   Sizing,
   Viewers,
 } from "../../protocol/session/session-api.ts";
 import type { AttachedPlace } from "../../protocol/session/session-messages.ts";
 import { ByteRing } from "../../protocol/streams/byte-ring.ts";
+import { ScreenKeeper, type StartScreenThread } from "./screen-keeper.ts";
 
 /** The program waits once everybody who may type is this many bytes behind. */
 const MAX_LAG = 64 * 1024;
@@ -27,6 +29,9 @@ const MAX_LAG = 64 * 1024;
 const MAX_PIECE = 16 * 1024;
 /** How often a session that holds its program back asks whether those it waits for still live. */
 const LOOK_EVERY = 5000;
+
+/** How often an attachment is given a new screen because output has overtaken the one before. */
+const MAX_SCREEN_TRIES = 3;
 
 /** More than any client keeps of input that was not taken. */
 const BEYOND_ANY_LOG = 2 ** 32;
@@ -46,6 +51,8 @@ export interface SessionOptions {
   readonly idleMs: number;
   /** The same while nobody is known to have the session's name: then nobody may ever come. */
   readonly unconfirmedIdleMs: number;
+  /** Absent: no screen is kept, and what leaves the ring is gone. */
+  readonly startScreenThread?: StartScreenThread | undefined;
   log(event: string): void;
   onEnded(): void;
 }
@@ -65,6 +72,7 @@ export class Session {
   readonly exit: Promise<ExitStatus>;
   readonly #options: SessionOptions;
   readonly #ring = new ByteRing();
+  readonly #screen: ScreenKeeper | undefined;
   readonly #attachments = new Set<Attachment>();
   /** Bytes of input taken, by client; the one heard least recently makes room. */
   readonly #inputs = new Map<string, number>();
@@ -93,6 +101,18 @@ export class Session {
     this.#rows = options.rows;
     this.#started = options.clock.now();
     this.#touched = this.#started;
+    const { clock, columns, rows, startScreenThread: startThread } = options;
+    if (startThread !== undefined) {
+      this.#screen = new ScreenKeeper({
+        ring: this.#ring,
+        clock,
+        columns,
+        rows,
+        startThread,
+        log: (event) => options.log(event),
+        onChange: () => this.changed(),
+      });
+    }
     void this.#takeOutput();
   }
 
@@ -144,7 +164,9 @@ export class Session {
     const client = toHex(request.client);
     for (const older of [...this.#attachments]) if (older.client === client) older.fence();
     this.#stopIdling();
-    const from = Math.max(request.offset, this.#ring.start);
+    // Who takes screens is told of a hole where it is, in the output.
+    const takesScreens = request.screenLines !== undefined;
+    const from = takesScreens ? request.offset : Math.max(request.offset, this.#ring.start);
     const place: AttachedPlace = {
       session: name,
       epoch: ++this.#epoch,
@@ -170,6 +192,13 @@ export class Session {
   forget(): void {
     for (const attachment of [...this.#attachments]) attachment.forget();
     this.#ring.wipe();
+    this.#screen?.end();
+  }
+
+  /** The guest's sealttyd ends. */
+  stop(): void {
+    this.hangUp();
+    this.#screen?.end();
   }
 
   // For its attachments:
@@ -194,6 +223,11 @@ export class Session {
   /** Up to `MAX_PIECE` bytes: a copy, because the ring goes on. */
   piece(offset: number): Uint8Array {
     return this.#ring.view(offset, MAX_PIECE).slice();
+  }
+
+  /** @returns undefined where none can be had. */
+  async screen(lines: number): Promise<SessionScreen | undefined> {
+    return this.#screen?.screen(lines);
   }
 
   left(attachment: Attachment): void {
@@ -265,7 +299,9 @@ export class Session {
       const { ringBytes } = this.#options;
       for (let at = 0; at < chunk.length; at += ringBytes) {
         const part = chunk.subarray(at, at + ringBytes);
-        this.#ring.dropBelow(this.#ring.end + part.length - ringBytes); // before: the ring never grows beyond
+        const start = this.#ring.end + part.length - ringBytes;
+        this.#screen?.keep(start);
+        this.#ring.dropBelow(start); // before: the ring never grows beyond
         this.#ring.append(part);
       }
       this.changed();
@@ -289,6 +325,7 @@ export class Session {
 
   #heldBack(): boolean {
     if (this.#hungUp) return false; // its end waits for nobody
+    if (this.#screen?.full === true) return true;
     let someone = false;
     for (const attachment of this.#attachments) {
       if (attachment.mode !== "read-write" || !attachment.live) continue;
@@ -343,6 +380,7 @@ export class Session {
     this.#columns = columns;
     this.#rows = rows;
     if (this.#outputEnded) return;
+    this.#screen?.resized(columns, rows);
     try {
       this.process.resize(columns, rows);
     } catch {
@@ -373,6 +411,7 @@ class Attachment implements SessionAttachment {
   readonly events: AttachmentEvents;
   readonly exit: Promise<ExitStatus>;
   readonly #session: Session;
+  readonly #screenLines: number | undefined;
   offset: number; // of the next output byte that this client gets
   columns: number;
   rows: number;
@@ -390,6 +429,7 @@ class Attachment implements SessionAttachment {
     this.client = client;
     this.user = user;
     this.mode = request.mode;
+    this.#screenLines = request.screenLines;
     this.columns = request.columns;
     this.rows = request.rows;
     this.place = place;
@@ -409,11 +449,24 @@ class Attachment implements SessionAttachment {
     this.#session.confirm();
   }
 
-  async read(): Promise<Uint8Array | { readonly lost: number } | undefined> {
+  async read(): Promise<
+    Uint8Array | { readonly lost: number } | { readonly screen: SessionScreen } | undefined
+  > {
     const session = this.#session;
+    let tries = 0;
     for (;;) {
       if (this.over) return undefined;
       if (this.offset < session.start) {
+        if (this.#screenLines !== undefined && tries++ < MAX_SCREEN_TRIES) {
+          const screen = await session.screen(this.#screenLines);
+          if (screen === undefined) tries = MAX_SCREEN_TRIES;
+          else if (screen.end >= session.start && !this.over) {
+            this.offset = screen.end;
+            session.changed();
+            return { screen };
+          }
+          continue;
+        }
         const lost = session.start - this.offset;
         this.offset = session.start;
         session.changed();

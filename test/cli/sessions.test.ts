@@ -11,9 +11,11 @@ import { ReplayAnswers } from "../../cli/replay-answers.ts";
 import { SessionStore } from "../../cli/session-store.ts";
 import { fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
+import { nearThreads } from "../support/screen-thread.ts";
 import { echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 import { fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
@@ -35,10 +37,11 @@ function world(
   makeProcess: () => FakeProcess = echoProcess,
   home = mkdtempSync(path.join(directory, "home-")),
   connectTo = connect,
+  startScreenThread?: StartScreenThread,
 ) {
   const own = { keysAllowed: true, verifyUserKey: async () => true };
-  const limits = { ...SESSION_LIMITS, ringBytes: 4 * 1024 * 1024 };
-  const guest = testGuest(nodeClock, own, makeProcess, nodeSuite, limits);
+  const limits = { ...SESSION_LIMITS, ringBytes: (startScreenThread === undefined ? 4096 : 64) * 1024 };
+  const guest = testGuest(nodeClock, own, makeProcess, nodeSuite, limits, startScreenThread);
   const pipes: PipePair[] = [];
   const terminal = () => {
     const cli = fakeCli({
@@ -54,17 +57,49 @@ function world(
     cli.stdin.isTTY = true;
     return cli;
   };
-  const start = (command: string, ...more: string[]) => {
+  const startOn = (screen: boolean, command: string, ...more: string[]) => {
     const cli = terminal();
+    cli.stdout.isTTY = screen;
     const done = run([command, "tcp:h:1", "--policy", policy, "--simulated", ...more], cli.services);
     return { ...cli, done, shows: (what: string) => waitFor(() => expect(cli.out()).toContain(what)) };
   };
-  return { home, guest, pipes, start };
+  const start = (command: string, ...more: string[]) => startOn(false, command, ...more);
+  return { home, guest, pipes, start, startOn };
 }
 
 const idIn = (said: string): string => /session ([0-9a-f]{12})/.exec(said)?.[1] ?? "none";
 
 describe("connect --keep", () => {
+  test("on a terminal a screen comes for what is gone, below what stood there; into a file output comes, and the gap is said", async () => {
+    const { guest, startOn } = world(echoProcess, undefined, undefined, nearThreads().start);
+    const one = startOn(true, "connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    const lines = Array.from({ length: 12_000 }, (_, index) => `line ${index}\r\n`).join("");
+    guest.processes[0]?.print(utf8(`${lines}\x1b[?2004h$ `));
+    await one.shows("line 11999");
+    one.stdin.write("~d");
+    expect(await one.done).toBe(0);
+
+    const two = startOn(true, "connect", "--attach", "last");
+    await two.shows("line 11999");
+    expect(two.errors()).toContain("the screen comes back with 10000 lines above it");
+    const clear = two.out().indexOf(`${"\n".repeat(24)}\x1b[H\x1b[2J`);
+    expect(clear).toBeGreaterThan(0);
+    expect(two.out().slice(0, clear)).toContain("\x1b[!p");
+    expect(two.out().indexOf("line ")).toBeGreaterThan(clear);
+    await two.shows("\x1b[?2004h"); // the program's mode, after ours were put back
+    two.stdin.write("\r~d");
+    expect(await two.done).toBe(0);
+    expect(two.out().lastIndexOf("\x1b[?2004l")).toBeGreaterThan(two.out().lastIndexOf("\x1b[?2004h"));
+
+    const three = startOn(false, "connect", "--attach", "last");
+    await three.shows("line 11999");
+    expect(three.errors()).toMatch(/bytes of output are gone/);
+    expect(three.out()).not.toContain("\x1b[2J");
+    three.stdin.write("\r~d");
+    expect(await three.done).toBe(0);
+  });
+
   test("~d detaches with status 0; --attach last shows it all again and goes on; its exit passes through", async () => {
     const { guest, home, start } = world();
     const one = start("connect", "--keep");

@@ -200,6 +200,7 @@ function scripted(
       seen.type = listener;
     },
     onResize: () => undefined,
+    restore: () => undefined,
     finish: () => undefined,
   };
   const views: SessionViews = {

@@ -1,14 +1,17 @@
 // The page's session after a reload: a whole guest in memory, and a terminal that remembers what it was given.
 
 import { expect, test } from "vitest";
-import { KeptStore, openOrComeBack } from "../../client/kept-session.ts";
+import { KeptStore, openOrComeBack, restoredWords } from "../../client/kept-session.ts";
 import type { TerminalPort } from "../../client/channel-pump.ts";
 import type { PageConfig } from "../../client/page-config.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
-import { clientOptions, testGuest } from "../support/session.ts";
+import { nearThreads } from "../support/screen-thread.ts";
+import { clientOptions, echoProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 
 const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
 const CONFIG = { identity: "db1", address: "ws://x/", user: "root", auth: "ssh-key" } as PageConfig;
@@ -27,9 +30,10 @@ function memoryStorage(): Storage {
   };
 }
 
-function world(kept = true) {
+function world(kept = true, startScreenThread?: StartScreenThread) {
   const services = { keysAllowed: true, verifyUserKey: async () => true };
-  const guest = testGuest(nodeClock, kept ? services : { ...services, sessions: undefined });
+  const own = kept ? services : { ...services, sessions: undefined };
+  const guest = testGuest(nodeClock, own, echoProcess, nodeSuite, SESSION_LIMITS, startScreenThread);
   const storage = memoryStorage();
   /** One load of the page. */
   const load = async (config = CONFIG, unsure = false) => {
@@ -65,8 +69,14 @@ function world(kept = true) {
         type = listener;
       },
       onResize: () => undefined,
+      restore: (columns, rows, length) => {
+        restored.push(`${columns}x${rows}, ${length} bytes`);
+        shown = ""; // what it was given before is gone
+      },
       finish: () => undefined,
     };
+    const restored: string[] = [];
+    const said: string[] = [];
     let attached = 0;
     const opened = await openOrComeBack(user, LOGIN, port, {
       config,
@@ -74,6 +84,7 @@ function world(kept = true) {
       showViewers: (viewers) => {
         attached = viewers.length;
       },
+      sayRestored: (words) => said.push(words),
     });
     opened.terminal.onInput((bytes) => void opened.channel.write(bytes));
     void (async () => {
@@ -92,6 +103,8 @@ function world(kept = true) {
         while (!shown.includes(text)) await new Promise((resolve) => setTimeout(resolve, 5));
       },
       viewers: () => attached,
+      restored,
+      said,
       shown: () => shown,
     };
   };
@@ -174,4 +187,37 @@ test("without a key nothing is kept: a session's secret in the browser's storage
   await first.shows("x");
   expect(storage.length).toBe(0);
   await first.user.close();
+});
+
+test("what has left the guest's ring comes back as a screen, and the page says so, outside of the terminal", async () => {
+  const threads = nearThreads();
+  const { guest, load } = world(true, threads.start);
+  const first = await load();
+  const lines = Array.from({ length: 30_000 }, (_, index) => `line ${index}\r\n`).join("");
+  guest.processes[0]?.print(utf8(lines));
+  await first.shows("line 29999");
+  await first.user.close();
+
+  const second = await load();
+  await second.shows("line 29999");
+  expect(second.restored).toHaveLength(1);
+  expect(second.restored[0]).toMatch(/^80x24, \d+ bytes$/);
+  expect(second.said).toEqual([
+    "The guest gave the screen back as it stood, with 10000 lines above it. Links in it are gone.",
+  ]);
+  expect(second.shown()).not.toMatch(/line 19000\r/);
+  expect(second.shown()).toMatch(/line 20000\r/);
+  expect(second.shown()).not.toContain("sealtty");
+  second.type("on");
+  await second.shows("on");
+  await second.user.close();
+});
+
+test("what could not come back is said", () => {
+  const screen = { begin: 0, end: 5, columns: 80, rows: 24, lines: 1, cut: 0 };
+  expect(restoredWords(screen)).toContain("with one line above it");
+  expect(restoredWords({ ...screen, lines: 0 })).toContain("with nothing above it");
+  expect(restoredWords({ ...screen, cut: 1 })).toContain("1 older line was too much to send");
+  expect(restoredWords({ ...screen, cut: 70 })).toContain("70 older lines were too much to send");
+  expect(restoredWords({ ...screen, begin: 1 })).toContain("lost what was printed earlier");
 });

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { GuestProcess } from "../../server/sessions/guest-process.ts";
+import { ScreenState } from "../../server/screen/screen-state.ts";
 import { startOnPty } from "../../server/sessions/pty-process.ts";
 import { startCli } from "../support/cli.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
@@ -104,3 +105,71 @@ test("a long output while nobody is attached runs on, and its tail is there", as
   expect(await kill.ended()).toBe(0);
   expect(await two.terminal.exit).toEqual({ kind: "exited", status: 129 });
 }, 120_000);
+
+const PRINT = path.join(import.meta.dirname, "../support/print-lines.mjs");
+
+/** A terminal that shows what sealtty writes to it. */
+function screenOf(text: string, columns: number, rows: number) {
+  const state = new ScreenState(columns, rows);
+  state.feed(Buffer.from(text));
+  const { active } = state.terminal.buffer;
+  const all = [...Array(active.length).keys()].map(
+    (row) => active.getLine(row)?.translateToString(true) ?? "",
+  );
+  return {
+    above: all.slice(0, active.baseY),
+    screen: all.slice(active.baseY),
+    other: active.type === "alternate",
+  };
+}
+
+test("20,000 lines past a small ring: who comes late has the screen and 10,000 lines above it; then an editor's screen", async () => {
+  const small = await startSealttyd({ login: ["/bin/sh"], more: ["[sessions]", "ring_kib = 64"] });
+  try {
+    const guestArgs = (command: string, ...more: string[]) =>
+      args(command, ...more).map((each) =>
+        each.replace(guest.socket, small.socket).replace(guest.policyFile, small.policyFile),
+      );
+    const one = await onTerminal(...guestArgs("connect", "--keep"));
+    await one.shows(/\$ |# /);
+    await one.type(`${process.execPath} ${PRINT} 20000\r`);
+    await one.shows(/line 20000\s/);
+    await one.type("PS1=; echo ready-$((6*7))\r");
+    await one.shows(/ready-42/);
+    await one.type("\r~d");
+    expect(await one.terminal.exit).toEqual({ kind: "exited", status: 0 });
+
+    const two = await onTerminal(...guestArgs("connect", "--attach", "last"));
+    await two.shows(/the screen comes back with 10000 lines above it/);
+    await two.shows(/ready-42/);
+    const shown = screenOf(two.shown(), 90, 30);
+    expect(shown.other).toBe(false);
+    const lines = [...shown.above, ...shown.screen]
+      .flatMap((line) => /^line (\d+)$/.exec(line)?.[1] ?? [])
+      .map(Number);
+    expect(lines.at(-1)).toBe(20_000);
+    expect(lines.length).toBeGreaterThan(9_900);
+    expect(lines).toEqual(
+      Array.from({ length: lines.length }, (_, index) => 20_000 - lines.length + 1 + index),
+    );
+
+    await two.type(`${process.execPath} ${PRINT} 20000 editor\r`);
+    await two.shows(/-- INSERT --/);
+    two.terminal.signal("SIGKILL");
+    await two.terminal.exit;
+    const three = await onTerminal(...guestArgs("connect", "--attach", "last"));
+    await three.shows(/-- INSERT --/);
+    const editor = screenOf(three.shown(), 90, 30);
+    expect(editor.other).toBe(true);
+    expect(editor.screen[0]).toBe("~ a file");
+    expect(editor.screen[28]).toBe("-- INSERT --");
+    expect(three.shown()).toContain("\x1b[?2004h");
+    expect(three.shown()).toContain("\x1b[?1006h");
+    await three.type("q"); // the program reads on: it was never stopped
+    await three.shows(/\x1b\[\?1049l/);
+    await three.type("exit 7\r");
+    expect(await three.terminal.exit).toEqual({ kind: "exited", status: 7 });
+  } finally {
+    await small.stop();
+  }
+}, 180_000);

@@ -22,6 +22,8 @@ export interface GuestSettings {
   readonly login?: readonly string[] | null;
   readonly shell?: readonly string[];
   readonly entry?: string;
+  /** Lines of the configuration, behind all others. */
+  readonly more?: readonly string[];
 }
 
 /** Resolves once sealttyd listens. */
@@ -48,6 +50,7 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
     ...(settings.authorizedKeys === undefined ? [] : [`authorized_keys = ${JSON.stringify(keys)}`]),
     ...(login === null ? [] : [`login = ${JSON.stringify(login)}`]),
     ...(settings.shell === undefined ? [] : [`shell = ${JSON.stringify(settings.shell)}`]),
+    ...(settings.more ?? []),
   ];
   const configFile = path.join(directory, "sealttyd.toml");
   writeFileSync(configFile, `${config.join("\n")}\n`);

@@ -13,6 +13,7 @@ import type { ConnectOptions, ExitStatus } from "../../protocol/session/api.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
+import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
 import { SessionRegistry } from "../../server/sessions/registry.ts";
 
 export const SIMULATED_POLICY = parsePolicy(
@@ -104,6 +105,7 @@ export function testGuest(
   makeProcess: () => FakeProcess = echoProcess,
   suite: CryptoSuite = nodeSuite,
   limits = SESSION_LIMITS,
+  startScreenThread?: StartScreenThread,
 ): TestGuest {
   const processes: FakeProcess[] = [];
   const log: string[] = [];
@@ -118,6 +120,7 @@ export function testGuest(
     suite,
     clock,
     limits,
+    startScreenThread,
     startProcess: (user, request) => (own.startProcess ?? startProcess)(user, request),
     log: (event) => log.push(event),
   });

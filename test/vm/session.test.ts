@@ -7,7 +7,7 @@ import { connectUnixSocket } from "../../node/unix-socket-pipe.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
-import type { AttestedGuest, ConnectOptions } from "../../protocol/session/api.ts";
+import type { AttestedGuest, Channel, ConnectOptions } from "../../protocol/session/api.ts";
 import { connect, inspectGuest } from "../../protocol/session/connect.ts";
 import { clientOptions } from "../support/session.ts";
 import { TestTerminal } from "../support/terminal.ts";
@@ -61,7 +61,11 @@ const hvc0 = () => connectTcp("127.0.0.1", vm.hvc0?.tcpPort ?? 0);
 
 async function logIn(attested: AttestedGuest): Promise<TestTerminal> {
   const guest = await attested.authenticate({ method: "none", user: "root" });
-  const terminal = new TestTerminal(await guest.openChannel(LOGIN));
+  return await logInto(await guest.openChannel(LOGIN));
+}
+
+async function logInto(channel: Channel): Promise<TestTerminal> {
+  const terminal = new TestTerminal(channel);
   await terminal.waitFor(/login: /);
   await terminal.type("root\r");
   await terminal.waitFor(/assword: /);
@@ -111,6 +115,32 @@ test("1 MB of output over the virtio port arrives whole", async () => {
   expect(printed.length).toBe(1_000_000);
   expect(createHash("md5").update(printed).digest("hex")).toBe(digest);
 }, 240_000);
+
+test("more output than the ring has: the guest's own thread gives the screen back, with 10,000 lines above it", async () => {
+  const attested = await open(options({ policy: parsePolicy(policyText) }));
+  const guest = await attested.authenticate({ method: "none", user: "root" });
+  const one = await guest.openSession({ request: LOGIN });
+  const terminal = await logInto(one);
+  await terminal.type("seq 1 700000; echo whole-$((6*7))\r");
+  await terminal.waitFor(/whole-42\r\n/, 300_000);
+  const two = await guest.attach({
+    session: one.session,
+    mode: "read-only",
+    from: 0,
+    columns: 80,
+    rows: 24,
+    screenLines: 10_000,
+  });
+  const told: unknown[] = [];
+  two.onGap = (lost) => told.push({ lost });
+  two.onScreen = (screen) => told.push(screen);
+  const late = new TestTerminal(two);
+  await late.waitFor(/whole-42\r\n/);
+  expect(told).toMatchObject([{ begin: 0, columns: 80, rows: 24, lines: 10_000, cut: 0 }]);
+  expect(late.shown).toMatch(/\r\n695000\r\n695001\r\n/);
+  one.hangUp();
+  await terminal.ended();
+}, 400_000);
 
 test("reconnect: the host drops the pipe, the session goes on with the same keys", async () => {
   let pipes = 0;

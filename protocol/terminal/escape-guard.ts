@@ -4,12 +4,16 @@
 // The guard decodes the bytes itself and hands text on, so that it and xterm.js can't disagree about where a
 // character, and so a sequence, begins: invalid UTF-8, byte order marks and 8-bit controls are settled here.
 
+import { concat, utf8 } from "../bytes.ts";
+
 /** An OSC or DCS string longer than this (UTF-16 units) is cancelled whole: nothing acts on a part of one. */
 export const MAX_STRING_SEQUENCE = 1024 * 1024;
 /** No parameter is larger: cursor addressing beyond any screen still works. */
 export const MAX_CSI_PARAMETER = 65_535;
 /** A control sequence with more parameter bytes than this is dropped. */
 export const MAX_CSI_LENGTH = 256;
+/** Of a string that has not ended so much is remembered, so that another terminal can go on within it (UTF-16 units). */
+export const MAX_OPEN_STRING = 64 * 1024;
 /** Second line of defence, inside xterm.js: a repeating sequence above this is swallowed. */
 export const MAX_REPEAT = 10_000;
 /** Sequences whose handler loops once per unit of the first parameter. */
@@ -19,6 +23,9 @@ const ESC = "\x1b";
 const CANCEL = "\x18";
 const IN_GROUND = /[\x1b\x80-\x9f\ufeff]/g;
 const IN_STRING = /[\x07\x18\x1a\x1b\x80-\x9f\ufeff]/g;
+
+/** What programs send most, whole in one piece: nothing in it is to be bounded. None of REPEATING_FINALS ends it. */
+const HARMLESS_CSI = /\x1b\[\??(?:[0-9]{0,4};){0,16}[0-9]{0,4}[@A-HJKN-RU-Yac-z]/y;
 
 type State =
   | "ground"
@@ -36,6 +43,8 @@ export class EscapeGuard {
   #held = "";
   #bellEnds = false; // BEL ends an OSC, but is data in a DCS
   #stringLength = 0;
+  #string = ""; // its beginning, up to MAX_OPEN_STRING
+  #partial = new Uint8Array(0); // bytes of a character that has not ended
 
   /** @param screen - asked at each repeating sequence: more repetitions than the screen has lines or columns change nothing. */
   constructor(screen: () => { columns: number; rows: number }, stringLimit = MAX_STRING_SEQUENCE) {
@@ -45,7 +54,34 @@ export class EscapeGuard {
 
   /** Text for `Terminal.write`. A sequence or character that is not complete yet waits for the next call. */
   filter(bytes: Uint8Array): string {
+    this.#partial = unfinishedCharacter(concat(this.#partial, bytes.subarray(-4)));
     return this.#filterText(this.#decoder.decode(bytes, { stream: true }));
+  }
+
+  /**
+   * What leads from a fresh guard's state to this one's: the beginning of a sequence or character that has not ended. A
+   * string that is too long to be remembered, or is dropped, becomes one that nothing acts on and that ends in the same place.
+   */
+  get open(): Uint8Array {
+    return concat(utf8(this.#openText()), this.#partial);
+  }
+
+  #openText(): string {
+    switch (this.#state) {
+      case "ground":
+        return "";
+      case "escape":
+      case "csi":
+        return this.#held;
+      case "csi-dropped":
+        return `${ESC}[!0`; // no terminal knows one like it
+      case "string":
+        if (this.#stringLength <= MAX_OPEN_STRING)
+          return `${ESC}${this.#bellEnds ? "]" : "P"}${this.#string}`;
+        return this.#bellEnds ? `${ESC}]7777;` : `${ESC}_`;
+      case "string-dropped":
+        return this.#bellEnds ? `${ESC}]7777;` : `${ESC}_`;
+    }
   }
 
   #filterText(text: string): string {
@@ -57,6 +93,15 @@ export class EscapeGuard {
         out += this.#passRun(text.slice(at, stop));
         at = stop;
         if (at >= text.length) break;
+        if (this.#state === "ground") {
+          HARMLESS_CSI.lastIndex = at;
+          const [sequence] = HARMLESS_CSI.exec(text) ?? [];
+          if (sequence !== undefined) {
+            out += sequence;
+            at += sequence.length;
+            continue;
+          }
+        }
       }
       out += this.#step(text.charAt(at++));
     }
@@ -68,6 +113,7 @@ export class EscapeGuard {
     if (this.#state === "string-dropped") return "";
     if (this.#state === "ground") return run;
     this.#stringLength += run.length;
+    if (this.#stringLength <= MAX_OPEN_STRING) this.#string += run;
     if (this.#stringLength <= this.#stringLimit) return run;
     this.#state = "string-dropped";
     return CANCEL;
@@ -132,6 +178,7 @@ export class EscapeGuard {
         this.#state = "string";
         this.#bellEnds = char === "]";
         this.#stringLength = 0;
+        this.#string = "";
         this.#held = "";
         return ESC + char;
       }
@@ -190,7 +237,22 @@ export class EscapeGuard {
   #enterGround(): void {
     this.#state = "ground";
     this.#held = "";
+    this.#string = ""; // it may be a secret on its way to the clipboard
   }
+}
+
+/** @returns the bytes at the end that begin a character and do not end it, as UTF-8 decoders see it: at most three. */
+function unfinishedCharacter(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const first = bytes[bytes.length - back] as number;
+    if (first >= 0x80 && first <= 0xbf) continue;
+    const tail = bytes.slice(bytes.length - back);
+    // Whether it can still become a character: a streaming decoder keeps just that, and shows nothing of it.
+    const kept =
+      first >= 0xc2 && first <= 0xf4 && new TextDecoder("utf-8").decode(tail, { stream: true }) === "";
+    return kept ? tail : new Uint8Array(0);
+  }
+  return new Uint8Array(0);
 }
 
 function nextMatch(pattern: RegExp, text: string, from: number): number {
@@ -205,6 +267,19 @@ export function repeatsTooOften(parameters: readonly (number | number[])[]): boo
 }
 
 /**
+ * For the handlers of `CSI J` and `CSI ? J`: true where the sequence must be swallowed. xterm.js 6.0.0 throws at an erasure up
+ * to the very last cell of a buffer, and then never takes output again.
+ * @param buffer - the active one; `length` in lines, `cursorY` from the screen's first.
+ */
+export function erasesPastTheEnd(
+  parameters: readonly (number | number[])[],
+  buffer: { readonly cursorX: number; readonly cursorY: number; readonly length: number },
+  columns: number,
+): boolean {
+  return parameters[0] === 1 && buffer.cursorX >= columns - 1 && buffer.cursorY + 1 >= buffer.length;
+}
+
+/**
  * What a session may leave switched on: mouse reports, focus reports, bracketed paste, colours, an open string or
  * link. Written when the session is over; leaving the other screen is apart, because on the first one it moves the cursor.
  */
@@ -216,4 +291,6 @@ export const RESET_AFTER_SESSION = [
   "\x1b[0m\x1b]8;;\x1b\\",
   "\x1b[?25l", // nothing is typed here any more
 ].join("");
+/** What a reset leaves changed: the palette, then text, background and cursor. */
+export const RESET_COLOURS = "\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\";
 export const LEAVE_OTHER_SCREEN = "\x1b[?1049l";

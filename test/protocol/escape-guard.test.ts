@@ -3,11 +3,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
+  erasesPastTheEnd,
   EscapeGuard,
   MAX_STRING_SEQUENCE,
   REPEATING_FINALS,
   repeatsTooOften,
-} from "../../client/escape-guard.ts";
+} from "../../protocol/terminal/escape-guard.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 
 const SCREEN = { columns: 80, rows: 24 };
@@ -159,6 +160,57 @@ test("whatever comes: bounded repeats, no 8-bit control, no byte order mark, and
     }),
     { numRuns: 3000 },
   );
+});
+
+test("what is open leads a fresh guard to the same place, wherever it is cut", () => {
+  const text = fc.array(
+    fc.constantFrom(
+      "a",
+      "漢",
+      "👍",
+      "\x1b",
+      "[",
+      "]",
+      "P",
+      "_",
+      "?",
+      "1",
+      ";",
+      "m",
+      "L",
+      "\x07",
+      "\\",
+      "\x18",
+      "\n",
+      "\u009b",
+      "!",
+    ),
+    { maxLength: 60 },
+  );
+  fc.assert(
+    fc.property(text, fc.nat(120), (parts, cut) => {
+      const bytes = utf8(parts.join(""));
+      const whole = guard();
+      whole.filter(bytes.subarray(0, cut));
+      const fresh = guard();
+      // A string's beginning was given to the terminal before: only what follows is compared.
+      const again = fresh.filter(whole.open);
+      expect(again === "" || /^\x1b[\]P]/.test(again), JSON.stringify(again)).toBe(true);
+      const rest = bytes.subarray(cut);
+      expect(fresh.filter(rest)).toBe(whole.filter(rest));
+      expect(fresh.open).toEqual(whole.open);
+    }),
+  );
+});
+
+test("an erasure up to the last cell, which xterm.js cannot do, is known; others are not touched", () => {
+  const corner = { cursorX: 79, cursorY: 23, length: 24 };
+  expect(erasesPastTheEnd([1], corner, 80)).toBe(true);
+  expect(erasesPastTheEnd([1], { ...corner, cursorX: 80 }, 80)).toBe(true);
+  for (const parameters of [[0], [2], [3], []]) expect(erasesPastTheEnd(parameters, corner, 80)).toBe(false);
+  expect(erasesPastTheEnd([1], { ...corner, cursorX: 78 }, 80)).toBe(false);
+  expect(erasesPastTheEnd([1], { ...corner, cursorY: 22 }, 80)).toBe(false);
+  expect(erasesPastTheEnd([1], { ...corner, length: 25 }, 80)).toBe(false); // lines above it: there is one behind
 });
 
 test("arbitrary bytes never throw, and plain text passes unchanged", () => {
