@@ -137,6 +137,12 @@ async function startTraffic(dial: () => Promise<Pipe>): Promise<Traffic> {
   };
 }
 
+async function until(holds: () => boolean): Promise<void> {
+  for (const start = performance.now(); !holds(); await sleep(20)) {
+    if (performance.now() - start > 30_000) throw new Error("It did not come within 30 s");
+  }
+}
+
 async function within<T>(work: Promise<T>, what: string, ms = PATIENCE): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -255,7 +261,8 @@ async function pasteIntoVim(dial: () => Promise<Pipe>, guestPid: number): Promis
   await channel.write(
     bytes(`PS1=soak-'ready> '\n${vim} -u NONE -N -n -i NONE --cmd 'set paste' ${file}; printf don'e'\n`),
   );
-  while (!tail.includes('pasted.txt"')) await sleep(20); // vim's own line: "…/pasted.txt" [New]
+  // Its last empty line is drawn: from here on the terminal is raw, and takes more than a line.
+  await Promise.race([reading, until(() => tail.includes("[23;1H~"))]);
   const lines = Math.ceil((paste * 1e6) / 80);
   const lineAt = (n: number): string => `${String(n).padStart(8, "0")} ${"abcdefghij".repeat(7)}`;
   const start = performance.now();
