@@ -3,13 +3,7 @@
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
-import {
-  MAX_LOGIN_SESSIONS,
-  MAX_READ_ONLY,
-  MAX_SESSION_TITLE,
-  MAX_SESSIONS,
-  MAX_VIEWERS,
-} from "../../protocol/limits.ts";
+import { MAX_LOGIN_SESSIONS, MAX_SESSION_TITLE, MAX_SESSIONS } from "../../protocol/limits.ts";
 import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
 import type {
   AttachmentEvents,
@@ -149,7 +143,7 @@ export class SessionRegistry implements GuestSessions {
     const session = this.#find(user, name);
     if (session === undefined) return { code: ATTACH_UNKNOWN };
     if (request.offset > session.end) return { code: ATTACH_NO_SUCH_OFFSET };
-    if (isFull(session, request)) return { code: ATTACH_TOO_MANY };
+    if (!session.makePlace(request.client, request.mode)) return { code: ATTACH_TOO_MANY };
     session.confirm(); // it was named
     return session.attach({ id: session.id, secret: undefined }, user.name, request, events);
   }
@@ -222,13 +216,6 @@ export class SessionRegistry implements GuestSessions {
     this.#entries = this.#entries.filter((entry) => entry.session !== session);
     session.forget();
   }
-}
-
-/** An attachment of the same client is fenced off, and leaves its place. */
-function isFull(session: Session, { client, mode }: AttachRequestOf): boolean {
-  const others = session.modesBeside(client);
-  if (others.length >= MAX_VIEWERS) return true;
-  return mode === "read-only" && others.filter((each) => each === "read-only").length >= MAX_READ_ONLY;
 }
 
 function ownerOf(suite: CryptoSuite, user: AuthenticatedUser, secret: Uint8Array | undefined): Owner {

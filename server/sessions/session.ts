@@ -2,7 +2,7 @@
 
 import type { Clock } from "../../protocol/clock.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { MAX_SESSION_CLIENTS } from "../../protocol/limits.ts";
+import { MAX_READ_ONLY, MAX_SESSION_CLIENTS, MAX_VIEWERS } from "../../protocol/limits.ts";
 import type { ExitStatus } from "../../protocol/session/api.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import type {
@@ -10,7 +10,6 @@ import type {
   AttachRequestOf,
   SessionAttachment,
 } from "../../protocol/session/guest-sessions.ts";
-import type { SignalName } from "../../protocol/session/messages.ts";
 import type {
   AttachMode,
   SessionName,
@@ -21,6 +20,7 @@ import type {
 } from "../../protocol/session/session-api.ts";
 import type { AttachedPlace } from "../../protocol/session/session-messages.ts";
 import { ByteRing } from "../../protocol/streams/byte-ring.ts";
+import { type AttachedSession, Attachment } from "./attachment.ts";
 import { ScreenKeeper, type StartScreenThread } from "./screen-keeper.ts";
 
 /** The program waits once everybody who may type is this many bytes behind. */
@@ -29,9 +29,6 @@ const MAX_LAG = 64 * 1024;
 const MAX_PIECE = 16 * 1024;
 /** How often a session that holds its program back asks whether those it waits for still live. */
 const LOOK_EVERY = 5000;
-
-/** How often an attachment is given a new screen because output has overtaken the one before. */
-const MAX_SCREEN_TRIES = 3;
 
 /** More than any client keeps of input that was not taken. */
 const BEYOND_ANY_LOG = 2 ** 32;
@@ -65,7 +62,7 @@ interface Typing {
   settle(counted: boolean): void;
 }
 
-export class Session {
+export class Session implements AttachedSession {
   readonly id: Uint8Array;
   readonly clock: Clock;
   readonly process: GuestProcess;
@@ -130,10 +127,19 @@ export class Session {
   get watched(): boolean {
     return [...this.#attachments].some((each) => each.live);
   }
-  /** How all are attached that are not this client's. @param client - 16 bytes. */
-  modesBeside(client: Uint8Array): AttachMode[] {
+  /**
+   * Whether there is a place for one more; who was silent for so long that it holds nothing up leaves its own to it.
+   * @param client - 16 bytes: another attachment of its own leaves its place anyway. @param mode - how it would attach.
+   */
+  makePlace(client: Uint8Array, mode: AttachMode): boolean {
     const own = toHex(client);
-    return [...this.#attachments].filter((each) => each.client !== own).map(({ mode }) => mode);
+    const others = [...this.#attachments].filter((each) => each.client !== own);
+    const alike = others.filter((each) => each.mode === "read-only");
+    const tooMany = mode === "read-only" && alike.length >= MAX_READ_ONLY;
+    if (!tooMany && others.length < MAX_VIEWERS) return true;
+    const silent = (tooMany ? alike : others).find((each) => !each.live);
+    silent?.fence();
+    return silent !== undefined;
   }
 
   get summary(): SessionSummary {
@@ -400,133 +406,5 @@ export class Session {
   #stopIdling(): void {
     this.#cancelIdle?.();
     this.#cancelIdle = undefined;
-  }
-}
-
-class Attachment implements SessionAttachment {
-  readonly place: AttachedPlace;
-  readonly client: string; // hex
-  readonly user: string;
-  readonly mode: AttachMode;
-  readonly events: AttachmentEvents;
-  readonly exit: Promise<ExitStatus>;
-  readonly #session: Session;
-  readonly #screenLines: number | undefined;
-  offset: number; // of the next output byte that this client gets
-  columns: number;
-  rows: number;
-  over = false;
-
-  constructor(
-    session: Session,
-    client: string,
-    user: string,
-    request: AttachRequestOf,
-    place: AttachedPlace,
-    events: AttachmentEvents,
-  ) {
-    this.#session = session;
-    this.client = client;
-    this.user = user;
-    this.mode = request.mode;
-    this.#screenLines = request.screenLines;
-    this.columns = request.columns;
-    this.rows = request.rows;
-    this.place = place;
-    this.offset = place.from;
-    this.events = events;
-    this.exit = session.exit;
-  }
-
-  get live(): boolean {
-    return this.events.isLive();
-  }
-  get viewers(): Viewers {
-    return this.#session.viewersFor(this);
-  }
-
-  confirm(): void {
-    this.#session.confirm();
-  }
-
-  async read(): Promise<
-    Uint8Array | { readonly lost: number } | { readonly screen: SessionScreen } | undefined
-  > {
-    const session = this.#session;
-    let tries = 0;
-    for (;;) {
-      if (this.over) return undefined;
-      if (this.offset < session.start) {
-        if (this.#screenLines !== undefined && tries++ < MAX_SCREEN_TRIES) {
-          const screen = await session.screen(this.#screenLines);
-          if (screen === undefined) tries = MAX_SCREEN_TRIES;
-          else if (screen.end >= session.start && !this.over) {
-            this.offset = screen.end;
-            session.changed();
-            return { screen };
-          }
-          continue;
-        }
-        const lost = session.start - this.offset;
-        this.offset = session.start;
-        session.changed();
-        return { lost };
-      }
-      if (this.offset < session.end) {
-        const bytes = session.piece(this.offset);
-        this.offset += bytes.length;
-        session.changed(); // it may have been waited for
-        return bytes;
-      }
-      if (session.ended) return undefined;
-      await session.change();
-    }
-  }
-
-  async write(bytes: Uint8Array): Promise<boolean> {
-    if (this.over) return false;
-    return this.mode === "read-only" || (await this.#session.type(this, bytes));
-  }
-
-  endInput(): void {
-    if (this.#may) this.#session.process.endInput();
-  }
-
-  resize(columns: number, rows: number): void {
-    if (this.over) return;
-    this.columns = columns;
-    this.rows = rows;
-    if (this.#may) this.#session.resized(this);
-  }
-
-  signal(name: SignalName): void {
-    if (this.#may) this.#session.process.signal(name);
-  }
-
-  hangUp(): void {
-    if (this.#may) this.#session.hangUp();
-  }
-
-  leave(): void {
-    if (this.over) return;
-    this.over = true;
-    this.#session.left(this);
-    this.#session.changed();
-  }
-
-  fence(): void {
-    this.leave();
-    this.events.fenced();
-  }
-
-  forget(): void {
-    if (this.over) return;
-    const lost = this.#session.end - this.offset;
-    this.leave();
-    this.events.forgotten(lost);
-  }
-
-  get #may(): boolean {
-    return !this.over && this.mode === "read-write";
   }
 }

@@ -765,6 +765,33 @@ test("a crowd that only looks on keeps nobody out who types: not out of a place,
   await second.guest.close();
 });
 
+test("who was silent for long leaves its place to one that comes, whoever lives keeps it", async () => {
+  const { guest, reach } = world();
+  const { guest: own } = await reach();
+  const one = await own.openSession({ request: LOGIN });
+  const ended: number[] = [];
+  let silent = new Set<number>();
+  const look = (i: number, mode: "read-only" | "read-write") => {
+    const request = { client: new Uint8Array(16).fill(i), mode, offset: 0, columns: 80, rows: 24 } as const;
+    return guest.sessions.attach({ name: "root", method: "none" }, one.session, request, {
+      isLive: () => !silent.has(i),
+      fenced: () => void ended.push(i),
+      forgotten: () => {},
+      viewersChanged: () => {},
+    });
+  };
+  for (let i = 1; i < MAX_VIEWERS; i++)
+    expect(look(i, i <= MAX_READ_ONLY ? "read-only" : "read-write")).toHaveProperty("place");
+  expect(look(20, "read-write")).toEqual({ code: ATTACH_TOO_MANY });
+  silent = new Set([7, 2]);
+  expect(look(21, "read-only")).toHaveProperty("place");
+  expect(ended).toEqual([2]);
+  expect(look(22, "read-write")).toHaveProperty("place");
+  expect(ended).toEqual([2, 7]);
+  expect(look(23, "read-write")).toEqual({ code: ATTACH_TOO_MANY });
+  await own.close();
+});
+
 test("the connection ends while the program is being started: it is hung up, nobody could ever attach", async () => {
   const clock = fastClock(10);
   const process = new FakeProcess();
