@@ -1,7 +1,7 @@
 // The remote program's end, as an exit status of ours.
 
 import os from "node:os";
-import type { ExitStatus } from "../protocol/session/api.ts";
+import type { ExitStatus } from "../protocol/session/channel-api.ts";
 
 export const EXIT_OURS = 255;
 /** What a shell would see of a program that SIGPIPE ended. */

@@ -1,7 +1,7 @@
 // A stream of the guest's into one of ours, no faster than it is taken.
 
 import { SealttyError } from "../protocol/errors.ts";
-import type { ReceiveStream } from "../protocol/session/api.ts";
+import type { ReceiveStream } from "../protocol/session/channel-api.ts";
 import type { TerminalOutput } from "./services.ts";
 
 /** Nobody reads our output any more: as with SIGPIPE. */

@@ -1,7 +1,8 @@
 // This terminal as the guest's: keys and escapes in, output and size changes out, until the remote program ends.
 
 import { SealttyError } from "../protocol/errors.ts";
-import type { Channel, Guest } from "../protocol/session/api.ts";
+import type { Guest } from "../protocol/session/api.ts";
+import type { Channel } from "../protocol/session/channel-api.ts";
 import type { ScreenInfo, SessionChannel, Viewer } from "../protocol/session/session-api.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
 import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";

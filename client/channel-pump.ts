@@ -1,6 +1,6 @@
 // Between a channel and the terminal: input that waits for the guest, output that gives credit back once it is parsed.
 
-import type { Channel } from "../protocol/session/api.ts";
+import type { Channel } from "../protocol/session/channel-api.ts";
 
 /** The terminal as the session sees it. */
 export interface TerminalPort {

@@ -4,7 +4,8 @@
 import { fromHex, toHex, utf8 } from "../protocol/bytes.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { MAX_SCREEN_LINES } from "../protocol/limits.ts";
-import type { Channel, Guest } from "../protocol/session/api.ts";
+import type { Guest } from "../protocol/session/api.ts";
+import type { Channel } from "../protocol/session/channel-api.ts";
 import {
   CLIENT_ID_LENGTH,
   SESSION_ID_LENGTH,

@@ -1,7 +1,8 @@
 // Every state the page can be in, and the words for each failure. Text of the guest or the host never gets in here.
 
 import { SealttyError, type Refusal } from "../protocol/errors.ts";
-import type { AttestationEvent, ConnectionState, ExitStatus } from "../protocol/session/api.ts";
+import type { AttestationEvent, ConnectionState } from "../protocol/session/api.ts";
+import type { ExitStatus } from "../protocol/session/channel-api.ts";
 import { plainText } from "./plain-text.ts";
 
 export type GuestChanged = Extract<AttestationEvent, { kind: "changed" }>;

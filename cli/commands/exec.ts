@@ -3,7 +3,7 @@
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_COMMAND_ARGUMENTS, MAX_COMMAND_BYTES } from "../../protocol/limits.ts";
 import { utf8 } from "../../protocol/bytes.ts";
-import type { Channel } from "../../protocol/session/api.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
 import { passedEnvironment } from "../environment.ts";
 import { EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "../exit-status.ts";
 import { COMMON_OPTIONS, type Command, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";

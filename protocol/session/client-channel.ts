@@ -3,7 +3,7 @@
 import { SealttyError } from "../errors.ts";
 import { MAX_SEND_BUFFER } from "../limits.ts";
 import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
-import type { Channel, ExitStatus, ReceiveStream } from "./api.ts";
+import type { Channel, ExitStatus, ReceiveStream } from "./channel-api.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { SIGNALS } from "./messages.ts";

@@ -14,61 +14,31 @@ import {
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
-  INPUT_STREAM_WINDOW,
   MAX_ARMOUR_BODY,
   MAX_BODY_TO_GUEST,
-  MAX_CHANNELS,
   MAX_CONTROL_MESSAGE,
   MAX_FLIGHT_TO_GUEST_BYTES,
   MAX_FLIGHT_TO_GUEST_FRAMES,
-  OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
 import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
-import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
-import type {
-  Channel,
-  ChannelRequest,
-  ConnectOptions,
-  ConnectionState,
-  ConnectionStats,
-  UserAuth,
-} from "./api.ts";
-import { ClientChannel } from "./client-channel.ts";
-import { ClientQuestions } from "./client-questions.ts";
-import { ClientSession } from "./client-session.ts";
+import { StreamConnection } from "../streams/stream-connection.ts";
+import type { ConnectOptions, ConnectionState, ConnectionStats, UserAuth } from "./api.ts";
+import { ClientChannels } from "./client-channels.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientRenewals } from "./client-renewals.ts";
 import { ClientLink } from "./client-link.ts";
-import {
-  closedError,
-  notAttachedError,
-  notOpenedError,
-  rolledBackError,
-  timeoutError,
-  userRefusedError,
-} from "./client-words.ts";
+import { closedError, rolledBackError, timeoutError, userRefusedError } from "./client-words.ts";
 import { retirementToken } from "./retirement.ts";
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
-  type AttachRequest,
-  CLIENT_ID_LENGTH,
-  type OpenSessionRequest,
-  type SessionChannel,
-  type SessionName,
-  type SessionSummary,
-} from "./session-api.ts";
-import { ATTACH_OK, type AttachedPlace, KILL_OK } from "./session-messages.ts";
-import {
   AUTH_OK,
   CLOSE_CODES,
   CONTROL_STREAM,
-  OPEN_OK,
   SERVICE,
   type SessionMessage,
-  channelStreams,
   closeReason,
 } from "./messages.ts";
 
@@ -77,8 +47,6 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
-/** Credit of a terminal's output where packets have slots: an answer takes a slot of each side, and a slot is long. */
-const SLOTTED_OUTPUT_WINDOW = 2 * 1024 * 1024;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -92,6 +60,8 @@ interface ReceivedEvidence {
 
 export class ClientConnection {
   readonly closed: Promise<string>;
+  /** Only after the user was authenticated: the guest closes the connection otherwise. */
+  readonly channels: ClientChannels;
   readonly #options: Options;
   readonly #id: Uint8Array;
   readonly #link: ClientLink;
@@ -99,10 +69,6 @@ export class ClientConnection {
   readonly #deadline: Deadline;
   readonly #evidence = waiter<ReceivedEvidence>();
   readonly #end = waiter<string>();
-  readonly #channels = new Map<number, ClientChannel>();
-  readonly #sessions = new Map<number, ClientSession>(); // by channel, beside #channels
-  readonly #openings = new Map<number, Waiter<AttachedPlace | undefined>>();
-  readonly #questions = new ClientQuestions();
   #handshaken: Handshaken | undefined;
   #connection: StreamConnection | undefined; // from the keys on
   #messages: MessageStream | undefined;
@@ -110,7 +76,6 @@ export class ClientConnection {
   #authentication: Waiter<number> | undefined;
   readonly #gate = new Gate();
   readonly #renewals: ClientRenewals;
-  #nextChannel = 1;
   #shapedByGuest: ShapingProfile | undefined;
   #failure: SealttyError | undefined;
   #linkLost = false;
@@ -124,6 +89,7 @@ export class ClientConnection {
     this.#options = options;
     this.#id = options.suite.randomBytes(4);
     this.closed = this.#end.promise;
+    this.channels = new ClientChannels({ suite: options.suite, gate: this.#gate, open: () => this.#open() });
     const encoding = options.encoding === "armour" ? "armour" : "binary";
     this.#link = new ClientLink(() => options.dial(), options.clock, options.suite.crc32, encoding, {
       onPipe: () => this.#onPipe(),
@@ -231,126 +197,6 @@ export class ClientConnection {
   /** As it is, without any rule: for the methods here, and for tests of the guest. */
   sendMessage(message: SessionMessage): void {
     this.#open().messages.send(message);
-  }
-
-  /** Only after the user was authenticated: the guest closes the connection otherwise. */
-  async openChannel(request: ChannelRequest): Promise<Channel> {
-    await this.#gate.opened();
-    const { channel } = await this.#openWith((number) => ({ type: "open", channel: number, request }));
-    return channel;
-  }
-
-  async openSession({
-    request,
-    sizing = "smallest",
-    idleSeconds = 0,
-    screenLines,
-  }: OpenSessionRequest): Promise<SessionChannel> {
-    await this.#gate.opened();
-    const client = this.#options.suite.randomBytes(CLIENT_ID_LENGTH);
-    const takesScreens = screenLines !== undefined;
-    return this.#session(
-      (channel) => ({ type: "keep", channel, client, sizing, idleSeconds, screenLines, request }),
-      (place) => ({ session: place.session, client, mode: "read-write", takesScreens, after: undefined }),
-    );
-  }
-
-  async attach(request: AttachRequest): Promise<SessionChannel> {
-    await this.#gate.opened();
-    const { session, mode, columns, rows, screenLines } = request;
-    this.#open(); // before anything is taken over
-    if (request.after !== undefined && !(request.after instanceof ClientSession))
-      throw new SealttyError("api-misuse", "Can only go on after an attachment of this program");
-    const after = request.after?.takeOver();
-    const client = after?.client ?? request.client ?? this.#options.suite.randomBytes(CLIENT_ID_LENGTH);
-    const offset = after?.offset ?? request.from;
-    return this.#session(
-      (channel) => ({ type: "attach", channel, session, client, mode, offset, columns, rows, screenLines }),
-      () => ({ session, client, mode, takesScreens: screenLines !== undefined, after }),
-    );
-  }
-
-  async listSessions(proofs: readonly SessionName[]): Promise<readonly SessionSummary[]> {
-    await this.#gate.opened();
-    const { messages } = this.#open();
-    const ask = (question: number): void => messages.send({ type: "list", question, proofs });
-    return await this.#questions.ask(ask, "sessions");
-  }
-
-  async killSession(session: SessionName): Promise<boolean> {
-    await this.#gate.opened();
-    const { messages } = this.#open();
-    const ask = (question: number): void => messages.send({ type: "kill", question, session });
-    return (await this.#questions.ask(ask, "killed")) === KILL_OK;
-  }
-
-  async #session(
-    request: (channel: number) => SessionMessage,
-    own: (
-      place: AttachedPlace,
-    ) => Omit<ConstructorParameters<typeof ClientSession>[1], "place" | "send" | "gate" | "sendDetach">,
-  ): Promise<SessionChannel> {
-    let open: ClientSession | undefined;
-    await this.#openWith(request, (number, channel, send, place) => {
-      open = new ClientSession(channel, {
-        ...own(place),
-        place,
-        send,
-        gate: this.#gate,
-        sendDetach: (input) => this.sendMessage({ type: "detach", channel: number, input }),
-      });
-      this.#sessions.set(number, open);
-    });
-    if (open === undefined) throw new SealttyError("peer-misbehaved", "The guest opened no session");
-    return open;
-  }
-
-  /** @param onPlace - called as soon as the guest's answer was read, before any message behind it. */
-  async #openWith(
-    request: (channel: number) => SessionMessage,
-    onPlace?: (number: number, channel: ClientChannel, send: Stream["send"], place: AttachedPlace) => void,
-  ): Promise<{ channel: ClientChannel }> {
-    const { connection, messages } = this.#open();
-    if (this.#channels.size >= MAX_CHANNELS) {
-      throw new SealttyError("limit-exceeded", `At most ${MAX_CHANNELS} channels at once on one connection.`);
-    }
-    const number = this.#nextChannel++;
-    const ids = channelStreams(number);
-    const streams = {
-      inOut: connection.openStream(ids.inOut, {
-        receive: connection.slotted ? SLOTTED_OUTPUT_WINDOW : OUTPUT_STREAM_WINDOW,
-        send: INPUT_STREAM_WINDOW,
-      }),
-      error: connection.openStream(ids.error, { receive: OUTPUT_STREAM_WINDOW, send: 0 }),
-    };
-    const forget = (): void => {
-      this.#channels.delete(number);
-      this.#sessions.delete(number);
-      // The streams stay known until our side is through too: an acknowledgement may still be owed.
-      streams.inOut.send.end();
-    };
-    const channel = new ClientChannel(number, streams, messages, connection, this.#gate, forget);
-    this.#channels.set(number, channel);
-    const opening = waiter<AttachedPlace | undefined>();
-    this.#openings.set(number, {
-      ...opening,
-      resolve: (place) => {
-        streams.inOut.windowDue = connection.slotted; // more than the guest takes for granted
-        channel.opened();
-        if (place !== undefined) onPlace?.(number, channel, streams.inOut.send, place);
-        opening.resolve(place);
-      },
-    });
-    messages.send(request(number));
-    try {
-      await opening.promise;
-    } catch (error) {
-      this.#channels.delete(number);
-      connection.dropStream(ids.inOut);
-      connection.dropStream(ids.error);
-      throw error;
-    }
-    return { channel };
   }
 
   /**
@@ -514,32 +360,16 @@ export class ClientConnection {
       case "shaped":
         this.#onShaped(message.profile);
         return;
-      case "opened":
-        this.#onOpened(message.channel, message.code);
-        return;
-      case "exit":
-        this.#channels.get(message.channel)?.exited(message.status);
-        return;
       case "attested":
         this.#renewals.answer(message.counter, message.evidence);
         return;
+      case "opened":
       case "attached":
-        this.#onAttached(message.channel, message.code, message.place);
-        return;
-      case "detached":
-        this.#sessions.get(message.channel)?.detached(message.why);
-        return;
-      case "viewers":
-        this.#sessions.get(message.channel)?.setViewers(message.state);
-        return;
-      case "sessions":
-        this.#questions.answer(message.question, "sessions", message.sessions);
-        return;
-      case "killed":
-        this.#questions.answer(message.question, "killed", message.code);
+        this.#needsShaped();
+        this.channels.onMessage(message);
         return;
       default:
-        throw new SealttyError("peer-misbehaved", "The guest sent a message that only clients send");
+        this.channels.onMessage(message);
     }
   }
 
@@ -553,22 +383,6 @@ export class ClientConnection {
     if (this.#shapedByGuest !== undefined || profile !== this.#connection?.shaping)
       throw new SealttyError("peer-misbehaved", "The guest does not shape its traffic as it was asked to");
     this.#shapedByGuest = profile;
-  }
-
-  #onOpened(channel: number, code: number): void {
-    this.#needsShaped();
-    const opening = this.#openings.get(channel);
-    this.#openings.delete(channel);
-    if (code === OPEN_OK) opening?.resolve(undefined);
-    else opening?.reject(notOpenedError(code));
-  }
-
-  #onAttached(channel: number, code: number, place: AttachedPlace | undefined): void {
-    this.#needsShaped();
-    const opening = this.#openings.get(channel);
-    this.#openings.delete(channel);
-    if (code === ATTACH_OK && place !== undefined) opening?.resolve(place);
-    else opening?.reject(notAttachedError(code));
   }
 
   #nextDeadline(): number | undefined {
@@ -632,11 +446,7 @@ export class ClientConnection {
     this.#evidence.reject(error);
     this.#authentication?.reject(error);
     this.#renewals.fail(error);
-    this.#questions.fail(error);
-    for (const opening of this.#openings.values()) opening.reject(error);
-    for (const channel of this.#channels.values()) channel.fail(error);
-    this.#channels.clear();
-    this.#sessions.clear();
+    this.channels.fail(error);
     this.#end.resolve(reason);
     this.#gate.open(); // readers find the failure; what was held back is gone
     this.#options.onState?.({ phase: "closed", reason });

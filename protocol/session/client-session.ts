@@ -5,7 +5,7 @@ import { SealttyError } from "../errors.ts";
 import { INPUT_STREAM_WINDOW } from "../limits.ts";
 import { ByteRing } from "../streams/byte-ring.ts";
 import type { SendBuffer } from "../streams/send-buffer.ts";
-import type { ExitStatus, ReceiveStream } from "./api.ts";
+import type { ExitStatus, ReceiveStream } from "./channel-api.ts";
 import type { ClientChannel } from "./client-channel.ts";
 import type { Gate } from "./gate.ts";
 import type {

@@ -118,7 +118,8 @@ const AFTER_CLOSE: Readonly<Record<string, string>> = {
   busy: "It has too much to do: try again in some seconds.",
   "shutting-down": "Its sealttyd is being stopped, or the guest shuts down: connect again once it is back.",
   "not-authenticated": "No user was authenticated in time, or too many attempts failed: connect again.",
-  superseded: "Its place at the session was taken: by this client over another connection, or, because nothing was heard from here for a while, by another one. The session goes on: attach again.",
+  superseded:
+    "Its place at the session was taken: by this client over another connection, or, because nothing was heard from here for a while, by another one. The session goes on: attach again.",
   protocol: "One side broke the protocol: install matching versions of sealtty and sealttyd.",
 };
 

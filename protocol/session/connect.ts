@@ -80,11 +80,11 @@ function openGuest(
     get stats() {
       return connection.stats;
     },
-    openChannel: (request) => connection.openChannel(request),
-    openSession: (request) => connection.openSession(request),
-    attach: (request) => connection.attach(request),
-    listSessions: (proofs = []) => connection.listSessions(proofs),
-    killSession: (session) => connection.killSession(session),
+    openChannel: (request) => connection.channels.open(request),
+    openSession: (request) => connection.channels.openSession(request),
+    attach: (request) => connection.channels.attach(request),
+    listSessions: (proofs = []) => connection.channels.list(proofs),
+    killSession: (session) => connection.channels.kill(session),
     reattest: () => again.now(),
     get frozen() {
       return again.frozen;

@@ -12,50 +12,23 @@ import type { ClientHello } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
-  INPUT_STREAM_WINDOW,
   MAX_AUTH_MESSAGE,
   MAX_BODY_TO_CLIENT,
-  MAX_CHANNELS,
   MAX_COMMAND_BYTES,
   MAX_FLIGHT_TO_CLIENT_BYTES,
   MAX_FLIGHT_TO_CLIENT_FRAMES,
-  MAX_LOGIN_CHANNELS,
   MAX_ARMOUR_BODY,
-  OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
 import { SLOTS_TO_CLIENT, type ShapingProfile } from "../packets/shaping.ts";
-import { type Stream, StreamConnection } from "../streams/stream-connection.ts";
-import type { ChannelRequest, UserAuthFields } from "./api.ts";
+import { StreamConnection } from "../streams/stream-connection.ts";
 import { Deadline } from "./deadline.ts";
-import { GuestAttachment } from "./guest-attachment.ts";
-import { GuestChannel } from "./guest-channel.ts";
+import { GuestChannels } from "./guest-channels.ts";
 import { type EvidenceRequest, GuestEvidence } from "./guest-evidence.ts";
-import type { AuthenticatedUser, GuestProcess, StartProcess } from "./guest-process.ts";
-import type { AttachmentEvents, AttachRefusal, GuestSessions, SessionAttachment } from "./guest-sessions.ts";
+import type { AuthenticatedUser, StartProcess } from "./guest-process.ts";
+import type { GuestSessions } from "./guest-sessions.ts";
+import { judgeUser, type UserServices } from "./guest-user.ts";
 import { MessageStream } from "./message-stream.ts";
-import {
-  ATTACH_FAILED,
-  ATTACH_NOT_ALLOWED,
-  ATTACH_OK,
-  ATTACH_TOO_MANY,
-  DETACH_FENCED,
-  KILL_OK,
-  KILL_UNKNOWN,
-} from "./session-messages.ts";
-import {
-  AUTH_METHOD_NOT_ALLOWED,
-  AUTH_OK,
-  AUTH_REFUSED,
-  CLOSE_CODES,
-  CONTROL_STREAM,
-  OPEN_FAILED,
-  OPEN_NOT_ALLOWED,
-  OPEN_OK,
-  OPEN_TOO_MANY,
-  SERVICE,
-  type SessionMessage,
-  channelStreams,
-} from "./messages.ts";
+import { AUTH_OK, CLOSE_CODES, CONTROL_STREAM, SERVICE, type SessionMessage } from "./messages.ts";
 import { retirementToken } from "./retirement.ts";
 
 /** A connection whose user is not in by then makes room. */
@@ -68,17 +41,10 @@ const MAX_AUTH_ATTEMPTS = 5;
 const REFUSAL_DELAY = 1000;
 /** A client that does not take its answers is not heard further: each OPEN would leave one more here. */
 const MAX_ANSWERS_HELD = 64 * 1024;
-/** A client that lives pings every 15 s; one that was silent for three times that holds no session's program back. */
-const LIVE_WITHIN = 45_000;
 
-export interface GuestServices {
+export interface GuestServices extends UserServices {
   /** @throws SealttyError `evidence-unavailable`, `limit-exceeded`. */
   collectEvidence(request: EvidenceRequest): Promise<Evidence>;
-  /** Whether a session without a key is allowed: it gets the login program and nothing else. */
-  readonly loginAllowed: boolean;
-  readonly keysAllowed: boolean;
-  /** Equal work for unknown keys. */
-  verifyUserKey(fields: UserAuthFields, publicKey: Uint8Array, sshsig: Uint8Array): Promise<boolean>;
   readonly startProcess: StartProcess;
   /** Programs that outlive their connections; undefined: none are allowed. */
   readonly sessions?: GuestSessions | undefined;
@@ -113,10 +79,7 @@ export class GuestConnection {
   readonly #onOver: (retired?: Uint8Array) => void;
   readonly #admit: (method: AuthenticatedUser["method"]) => boolean;
   readonly #started: number;
-  readonly #channels = new Map<number, GuestChannel | GuestAttachment>();
-  readonly #attachments = new Map<number, SessionAttachment>(); // by channel
-  #starting = 0; // channels whose program is being started
-  #newestChannel = 0; // numbers only grow: none is ever used again
+  readonly #channels: GuestChannels;
   readonly #evidence: GuestEvidence;
   #user: AuthenticatedUser | undefined;
   #shaping: ShapingProfile | undefined; // as the client asked
@@ -176,6 +139,14 @@ export class GuestConnection {
       this.#connection,
       this.#connection.openStream(CONTROL_STREAM, windows),
     );
+    this.#channels = new GuestChannels({
+      clock: this.#clock,
+      connection: this.#connection,
+      messages: this.#messages,
+      services: this.#services,
+      ending: () => this.#ending,
+      close: (code) => this.close(code),
+    });
     this.#deadline.set(this.#nextDeadline());
     this.#context = { ...handshaken, clientNonce: opened.hello.nonce };
     this.#evidence = new GuestEvidence({
@@ -253,7 +224,7 @@ export class GuestConnection {
       this.replies = [];
       this.#readMessages();
       if (this.#connection.peerClose !== undefined) {
-        this.#hangUpAll();
+        this.#channels.end();
         this.#linger();
       }
       this.#deadline.set(this.#nextDeadline());
@@ -268,7 +239,7 @@ export class GuestConnection {
   /** Sends CLOSE, lingers a moment to repeat it, hangs up every program. */
   close(code: keyof typeof CLOSE_CODES): void {
     if (this.#over || this.#connection.closing) return;
-    this.#hangUpAll();
+    this.#channels.end();
     this.#connection.close(CLOSE_CODES[code], code === "shutting-down"); // the daemon ends: no slot is sure to come
     this.#linger();
   }
@@ -313,7 +284,7 @@ export class GuestConnection {
   #end(retired?: Uint8Array): void {
     this.#over = true;
     this.#deadline.stop();
-    this.#hangUpAll();
+    this.#channels.end();
     this.#connection.destroy();
     this.#onOver(retired);
   }
@@ -336,53 +307,11 @@ export class GuestConnection {
     const user = this.#user;
     if (user === undefined)
       throw new SealttyError("peer-misbehaved", "A message before the user was authenticated");
-    switch (message.type) {
-      case "open":
-        return this.#run(this.#onOpen(user, message.channel, message.request));
-      case "keep":
-        return this.#run(
-          this.#onAttach(
-            message,
-            async (sessions, events) => await sessions.open(user, message.request, message, events),
-          ),
-        );
-      case "attach":
-        return this.#run(
-          this.#onAttach(message, (sessions, events) =>
-            sessions.attach(user, message.session, message, events),
-          ),
-        );
-      case "detach": {
-        const channel = this.#channels.get(message.channel);
-        if (channel instanceof GuestAttachment) channel.detachAfter(message.input);
-        return;
-      }
-      case "list":
-        return this.#messages.send({
-          type: "sessions",
-          question: message.question,
-          sessions: this.#services.sessions?.list(user, message.proofs) ?? [],
-        });
-      case "kill": {
-        const killed = this.#services.sessions?.kill(user, message.session) === true;
-        const code = killed ? KILL_OK : KILL_UNKNOWN;
-        return this.#messages.send({ type: "killed", question: message.question, code });
-      }
-      case "resize":
-        this.#channels.get(message.channel)?.resize(message.columns, message.rows);
-        return;
-      case "signal":
-        this.#channels.get(message.channel)?.signal(message.signal);
-        return;
-      case "hang-up":
-        this.#channels.get(message.channel)?.hangUp();
-        return;
-      case "attest":
-        this.#evidence.again(message.counter, message.nonce).catch(() => this.close("protocol"));
-        return;
-      default:
-        throw new SealttyError("peer-misbehaved", "A message that only guests send");
+    if (message.type === "attest") {
+      this.#evidence.again(message.counter, message.nonce).catch(() => this.close("protocol"));
+      return;
     }
+    this.#channels.onMessage(user, message);
   }
 
   #onAuthenticate(message: Extract<SessionMessage, { type: "authenticate" }>): void {
@@ -391,7 +320,9 @@ export class GuestConnection {
       throw new SealttyError("peer-misbehaved", "Authentication out of turn");
     }
     this.#deciding = true;
-    void this.#judge(message, evidenceDigest).then((code) => this.#decided(message, code));
+    void judgeUser(this.#services, this.#context, evidenceDigest, message).then((code) =>
+      this.#decided(message, code),
+    );
   }
 
   /** Done once the user is in: nobody else may have packets made for nothing. */
@@ -432,28 +363,6 @@ export class GuestConnection {
     });
   }
 
-  async #judge(
-    message: Extract<SessionMessage, { type: "authenticate" }>,
-    evidenceDigest: Uint8Array,
-  ): Promise<number> {
-    if (message.key === undefined) return this.#services.loginAllowed ? AUTH_OK : AUTH_METHOD_NOT_ALLOWED;
-    if (!this.#services.keysAllowed) return AUTH_METHOD_NOT_ALLOWED;
-    const fields = {
-      handshakeHash: this.#context.handshakeHash,
-      evidenceDigest,
-      user: message.user,
-      service: message.service,
-    };
-    try {
-      return (await this.#services.verifyUserKey(fields, message.key.publicKey, message.key.sshsig))
-        ? AUTH_OK
-        : AUTH_REFUSED;
-    } catch {
-      this.#services.log("internal error while checking a key");
-      return AUTH_REFUSED;
-    }
-  }
-
   /** Messages that waited for a decision. */
   #readOn(): void {
     try {
@@ -463,155 +372,8 @@ export class GuestConnection {
     }
   }
 
-  #run(channel: Promise<void>): void {
-    channel.catch((error: unknown) => {
-      const ours = !(error instanceof SealttyError);
-      this.#services.log(ours ? "internal error in a channel" : error.message);
-      this.close(ours ? "internal" : "protocol");
-    });
-  }
-
-  async #onOpen(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {
-    this.#takeNumber(channel);
-    const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
-    if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
-    if (this.#full) return answer(OPEN_TOO_MANY);
-    const streams = this.#openStreams(channel);
-    let process: GuestProcess | undefined;
-    this.#starting++;
-    try {
-      process = await this.#services.startProcess(user, request);
-    } catch (error) {
-      this.#sayNotStarted(request.kind, error);
-    } finally {
-      this.#starting--;
-    }
-    if (this.#ending) return process?.hangUp();
-    if (process === undefined) {
-      this.#dropStreams(channel);
-      return answer(OPEN_FAILED);
-    }
-    const open = new GuestChannel(process, this.#connection, streams);
-    this.#channels.set(channel, open);
-    answer(OPEN_OK);
-    await open.run(channel, this.#messages);
-    this.#channels.delete(channel);
-  }
-
-  /** @param attach - finds the session, or for KEEP makes it. */
-  async #onAttach(
-    { type, channel }: { readonly type: "keep" | "attach"; readonly channel: number },
-    attach: (
-      sessions: GuestSessions,
-      events: AttachmentEvents,
-    ) => SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>,
-  ): Promise<void> {
-    this.#takeNumber(channel);
-    const { sessions } = this.#services;
-    const refuse = (code: number): void => this.#messages.send({ type: "attached", channel, code });
-    if (sessions === undefined) return refuse(ATTACH_NOT_ALLOWED);
-    if (this.#full) return refuse(ATTACH_TOO_MANY);
-    const streams = this.#openStreams(channel);
-    let fenced = false; // while it was being answered, as below
-    let forgotten: number | undefined; // bytes lost
-    let open: GuestAttachment | undefined;
-    const events: AttachmentEvents = {
-      isLive: () => !this.#ending && this.#clock.now() - this.#connection.lastHeard < LIVE_WITHIN,
-      fenced: () => {
-        fenced = true;
-        this.#onFenced(open);
-      },
-      forgotten: (lost) => {
-        forgotten = lost;
-        open?.forgotten(lost);
-      },
-      viewersChanged: () => this.#tellViewers(channel),
-    };
-    let attached: SessionAttachment | AttachRefusal = { code: ATTACH_FAILED };
-    this.#starting++;
-    try {
-      attached = await attach(sessions, events);
-    } catch (error) {
-      this.#sayNotStarted("session's", error);
-    } finally {
-      this.#starting--;
-    }
-    if (this.#ending) {
-      if ("code" in attached) return;
-      if (type === "keep") attached.hangUp(); // its client never learned its name
-      return attached.leave();
-    }
-    if ("code" in attached) {
-      this.#dropStreams(channel);
-      return refuse(attached.code);
-    }
-    open = new GuestAttachment(attached, this.#connection, streams);
-    this.#channels.set(channel, open);
-    this.#messages.send({ type: "attached", channel, code: ATTACH_OK, place: attached.place });
-    this.#attachments.set(channel, attached);
-    this.#tellViewers(channel);
-    if (fenced) this.#onFenced(open);
-    else if (forgotten !== undefined) open.forgotten(forgotten);
-    await open.run(channel, this.#messages);
-    this.#channels.delete(channel);
-    this.#attachments.delete(channel);
-  }
-
-  /** The client is elsewhere. A connection that has nothing else is over, and its keys are gone with it. */
-  #onFenced(open: GuestAttachment | undefined): void {
-    if (open === undefined) return;
-    const others = [...this.#channels.values()].some((channel) => channel !== open);
-    if (others || this.#starting > 0) open.detach(DETACH_FENCED);
-    else this.close("superseded");
-  }
-
-  /** One that does not take its messages is told later, by the next change: this must not grow. */
-  #tellViewers(channel: number): void {
-    const attachment = this.#attachments.get(channel);
-    if (attachment === undefined || this.#ending || this.#messages.held > MAX_ANSWERS_HELD / 2) return;
-    this.#messages.send({ type: "viewers", channel, state: attachment.viewers });
-  }
-
-  #takeNumber(channel: number): void {
-    if (channel <= this.#newestChannel)
-      throw new SealttyError("peer-misbehaved", "A channel number was used again");
-    this.#newestChannel = channel;
-  }
-
-  get #full(): boolean {
-    const limit = this.#user?.method === "none" ? MAX_LOGIN_CHANNELS : MAX_CHANNELS;
-    return this.#channels.size + this.#starting >= limit;
-  }
-
-  /** Before anything is awaited, so that streams open in the order of their numbers. */
-  #openStreams(channel: number): { inOut: Stream; error: Stream } {
-    const ids = channelStreams(channel);
-    return {
-      inOut: this.#connection.openStream(ids.inOut, {
-        receive: INPUT_STREAM_WINDOW,
-        send: OUTPUT_STREAM_WINDOW,
-      }),
-      error: this.#connection.openStream(ids.error, { receive: 0, send: OUTPUT_STREAM_WINDOW }),
-    };
-  }
-
-  #dropStreams(channel: number): void {
-    const ids = channelStreams(channel);
-    this.#connection.dropStream(ids.inOut);
-    this.#connection.dropStream(ids.error);
-  }
-
-  #sayNotStarted(kind: string, error: unknown): void {
-    const why = error instanceof Error ? error.message : "unknown";
-    this.#services.log(`could not start a ${kind} program: ${why}`);
-  }
-
   get #ending(): boolean {
     return this.#over || this.#connection.closing || this.#connection.peerClose !== undefined;
-  }
-
-  #hangUpAll(): void {
-    for (const channel of this.#channels.values()) channel.end();
   }
 
   #linger(): void {

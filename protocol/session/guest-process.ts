@@ -1,6 +1,6 @@
 // What a channel needs of a program in the guest; server/sessions makes it.
 
-import type { ChannelRequest, ExitStatus } from "./api.ts";
+import type { ChannelRequest, ExitStatus } from "./channel-api.ts";
 import type { SignalName } from "./messages.ts";
 
 export interface ProcessOutput {

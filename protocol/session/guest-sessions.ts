@@ -1,6 +1,6 @@
 // What a connection of the guest needs of the sessions that outlive it; server/sessions makes them.
 
-import type { ExitStatus } from "./api.ts";
+import type { ExitStatus } from "./channel-api.ts";
 import type { AuthenticatedUser } from "./guest-process.ts";
 import type { SignalName } from "./messages.ts";
 import type {

@@ -5,7 +5,7 @@ import { Reader, concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import { MAX_USER_NAME } from "../limits.ts";
 import { SHAPING_PROFILES, type ShapingProfile } from "../packets/shaping.ts";
-import type { ChannelRequest, ExitStatus } from "./api.ts";
+import type { ChannelRequest, ExitStatus } from "./channel-api.ts";
 import { openBody, readChannel, readOpen, readSide } from "./open-request.ts";
 import {
   KEPT_TYPES,

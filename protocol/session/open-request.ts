@@ -9,7 +9,7 @@ import {
   MAX_TERM_NAME,
   MAX_TERMINAL_SIDE,
 } from "../limits.ts";
-import type { ChannelRequest } from "./api.ts";
+import type { ChannelRequest } from "./channel-api.ts";
 
 const KINDS = ["login", "shell", "exec"] as const;
 

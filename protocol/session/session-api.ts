@@ -1,6 +1,6 @@
 // Sessions that outlive their connections: the shapes that guest, client and messages share. docs/protocol.md §8.7
 
-import type { Channel, ChannelRequest, ExitStatus } from "./api.ts";
+import type { Channel, ChannelRequest, ExitStatus } from "./channel-api.ts";
 
 /** A program on a terminal: an `exec` has no screen to come back to. */
 export type TerminalRequest = Exclude<ChannelRequest, { kind: "exec" }>;

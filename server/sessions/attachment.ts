@@ -1,6 +1,6 @@
 // One client's place at a session: what it has been given, what it may type, and how it leaves.
 
-import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import type {
   AttachmentEvents,

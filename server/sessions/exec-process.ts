@@ -4,7 +4,7 @@
 import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
 import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";

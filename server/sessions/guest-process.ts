@@ -2,7 +2,7 @@
 // output when it has credit, and only then (but for one read-ahead of about 64 KiB) is the program's output taken.
 
 import os from "node:os";
-import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 
 export interface OutputReader {
   /**

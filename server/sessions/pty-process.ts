@@ -7,7 +7,7 @@ import tty from "node:tty";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_TERMINAL_SIDE } from "../../protocol/limits.ts";
-import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { FdWriter, readNow } from "../nonblocking-fd.ts";
 import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";

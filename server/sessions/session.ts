@@ -3,7 +3,7 @@
 import type { Clock } from "../../protocol/clock.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { MAX_READ_ONLY, MAX_SESSION_CLIENTS, MAX_VIEWERS } from "../../protocol/limits.ts";
-import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import type {
   AttachmentEvents,

@@ -7,15 +7,13 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { type AppraisedClaims, VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import type { AttestedGuest, ConnectOptions, UserAuth } from "../../protocol/session/api.ts";
 import type {
-  AttestedGuest,
   Channel,
   ChannelRequest,
-  ConnectOptions,
   ExitStatus,
   ReceiveStream,
-  UserAuth,
-} from "../../protocol/session/api.ts";
+} from "../../protocol/session/channel-api.ts";
 import { NO_SESSIONS } from "../support/no-sessions.ts";
 
 export const POLICY_TEXT =

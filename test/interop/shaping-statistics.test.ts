@@ -5,7 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
-import type { Channel, Guest } from "../../protocol/session/api.ts";
+import type { Guest } from "../../protocol/session/api.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import {
   chanceOfSplit,

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { Channel, Guest } from "../../protocol/session/api.ts";
+import type { Guest } from "../../protocol/session/api.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
 import { encodeClientHello } from "../../protocol/handshake/client-hello.ts";
 import { MAX_LOGIN_CHANNELS, MAX_LOGIN_CONNECTIONS } from "../../protocol/limits.ts";
 import { ClientConnection } from "../../protocol/session/client-connection.ts";
@@ -263,14 +264,14 @@ test("an answer about sessions that comes while frozen is not given before the u
   const note = (): void => {
     answered = true;
   };
-  const first = connection.listSessions([]).then(note);
+  const first = connection.channels.list([]).then(note);
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(answered).toBe(false);
   connection.thaw();
   await first;
   expect(answered).toBe(true);
   answered = false;
-  const second = connection.listSessions([]).then(note);
+  const second = connection.channels.list([]).then(note);
   second.catch(() => {});
   await new Promise((resolve) => setTimeout(resolve, 50));
   await connection.close("done");

@@ -6,7 +6,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, expect, test } from "vitest";
-import type { ExitStatus } from "../../protocol/session/api.ts";
+import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { findAccount, sessionEnvironment } from "../../server/sessions/account.ts";
 import type { Account } from "../../server/sessions/account.ts";
 import { startExec } from "../../server/sessions/exec-process.ts";

@@ -1,7 +1,7 @@
 // Talks to a channel as a person would: types, and waits for what the terminal shows.
 
 import { utf8 } from "../../protocol/bytes.ts";
-import type { Channel } from "../../protocol/session/api.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
 
 export class TestTerminal {
   readonly #channel: Channel;

@@ -11,14 +11,16 @@ import { utf8 } from "../../../protocol/bytes.ts";
 import type {
   AttestationEvent,
   AttestedGuest,
-  Channel,
-  ChannelRequest,
   ConnectionState,
   ConnectOptions,
-  ExitStatus,
   Guest,
-  ReceiveStream,
 } from "../../../protocol/session/api.ts";
+import type {
+  Channel,
+  ChannelRequest,
+  ExitStatus,
+  ReceiveStream,
+} from "../../../protocol/session/channel-api.ts";
 import { browserClock } from "../../../client/browser-clock.ts";
 import { fakeClaims, fakePolicy } from "./fake-claims.ts";
 import type { WireFrame } from "../../../client/host-view-source.ts";

@@ -1,0 +1,50 @@
+// A channel, as the page and the CLI have it: a program in the guest, its input, its output, and how it ended.
+
+export type ChannelRequest =
+  | {
+      readonly kind: "login"; // the guest's configured login program on a pty
+      readonly term: string;
+      readonly columns: number;
+      readonly rows: number;
+    }
+  | {
+      readonly kind: "shell"; // the user's shell on a pty, or `command` with arguments on a pty
+      readonly command: readonly string[];
+      readonly term: string;
+      readonly columns: number;
+      readonly rows: number;
+      readonly environment: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly kind: "exec"; // no pty
+      readonly command: readonly string[];
+      readonly environment: Readonly<Record<string, string>>;
+    };
+
+export type ExitStatus =
+  | { readonly kind: "exited"; readonly status: number } // 0 to 255
+  | { readonly kind: "signalled"; readonly signal: string }; // "SIGKILL"
+
+export interface ReceiveStream {
+  /** The next bytes in order; undefined at the end. @throws SealttyError where the connection ended before the stream did. */
+  read(): Promise<Uint8Array | undefined>;
+  /** Gives `length` bytes of credit back: call it once they were parsed, written or thrown away. */
+  consumed(length: number): void;
+}
+
+export interface Channel {
+  readonly stdout: ReceiveStream;
+  /** Empty on a pty. */
+  readonly stderr: ReceiveStream;
+  /** Resolves when the bytes are buffered below the credit limit: await it, or memory grows. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** EOF to the remote program. */
+  end(): void;
+  resize(columns: number, rows: number): void;
+  /** "SIGINT", … @throws SealttyError `api-misuse` on a name that docs/protocol.md §8 does not list. */
+  signal(name: string): void;
+  /** Hang up: the guest sends SIGHUP and forgets the channel. */
+  hangUp(): void;
+  /** Resolves after all output before it was delivered. Rejects where the connection ended first: never like a clean exit. */
+  readonly exit: Promise<ExitStatus>;
+}

@@ -1,0 +1,266 @@
+// The channels of one of the guest's connections: programs that end with it, and places at sessions that do not.
+
+import type { Clock } from "../clock.ts";
+import { SealttyError } from "../errors.ts";
+import { INPUT_STREAM_WINDOW, MAX_CHANNELS, MAX_LOGIN_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
+import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { ChannelRequest } from "./channel-api.ts";
+import { GuestAttachment } from "./guest-attachment.ts";
+import { GuestChannel } from "./guest-channel.ts";
+import type { AuthenticatedUser, GuestProcess, StartProcess } from "./guest-process.ts";
+import type { AttachmentEvents, AttachRefusal, GuestSessions, SessionAttachment } from "./guest-sessions.ts";
+import type { MessageStream } from "./message-stream.ts";
+import {
+  ATTACH_FAILED,
+  ATTACH_NOT_ALLOWED,
+  ATTACH_OK,
+  ATTACH_TOO_MANY,
+  DETACH_FENCED,
+  KILL_OK,
+  KILL_UNKNOWN,
+} from "./session-messages.ts";
+import {
+  type CLOSE_CODES,
+  OPEN_FAILED,
+  OPEN_NOT_ALLOWED,
+  OPEN_OK,
+  OPEN_TOO_MANY,
+  type SessionMessage,
+  channelStreams,
+} from "./messages.ts";
+
+/** A client that lives pings every 15 s; one that was silent for three times that holds no session's program back. */
+const LIVE_WITHIN = 45_000;
+/** Bytes of answers not taken above which nobody is told of viewers. */
+const MAX_HELD_FOR_VIEWERS = 32 * 1024;
+
+/** The connection that the channels belong to. */
+export interface ChannelsOwner {
+  readonly clock: Clock;
+  readonly connection: StreamConnection;
+  readonly messages: MessageStream;
+  readonly services: {
+    readonly startProcess: StartProcess;
+    readonly sessions?: GuestSessions | undefined;
+    log(event: string): void;
+  };
+  /** CLOSE was said by either side, or the connection is over. */
+  ending(): boolean;
+  close(code: keyof typeof CLOSE_CODES): void;
+}
+
+export class GuestChannels {
+  readonly #owner: ChannelsOwner;
+  readonly #connection: StreamConnection;
+  readonly #messages: MessageStream;
+  readonly #open = new Map<number, GuestChannel | GuestAttachment>();
+  readonly #attachments = new Map<number, SessionAttachment>(); // by channel
+  #starting = 0; // whose program is being started
+  #newestChannel = 0; // numbers only grow: none is ever used again
+
+  constructor(owner: ChannelsOwner) {
+    this.#owner = owner;
+    this.#connection = owner.connection;
+    this.#messages = owner.messages;
+  }
+
+  /** @throws SealttyError `peer-misbehaved` on a message that is none of a user's. */
+  onMessage(user: AuthenticatedUser, message: SessionMessage): void {
+    switch (message.type) {
+      case "open":
+        return this.#run(this.#start(user, message.channel, message.request));
+      case "keep":
+        return this.#run(
+          this.#attach(
+            user,
+            message,
+            async (sessions, events) => await sessions.open(user, message.request, message, events),
+          ),
+        );
+      case "attach":
+        return this.#run(
+          this.#attach(user, message, (sessions, events) =>
+            sessions.attach(user, message.session, message, events),
+          ),
+        );
+      case "detach": {
+        const channel = this.#open.get(message.channel);
+        if (channel instanceof GuestAttachment) channel.detachAfter(message.input);
+        return;
+      }
+      case "list":
+        return this.#messages.send({
+          type: "sessions",
+          question: message.question,
+          sessions: this.#owner.services.sessions?.list(user, message.proofs) ?? [],
+        });
+      case "kill": {
+        const killed = this.#owner.services.sessions?.kill(user, message.session) === true;
+        const code = killed ? KILL_OK : KILL_UNKNOWN;
+        return this.#messages.send({ type: "killed", question: message.question, code });
+      }
+      case "resize":
+        this.#open.get(message.channel)?.resize(message.columns, message.rows);
+        return;
+      case "signal":
+        this.#open.get(message.channel)?.signal(message.signal);
+        return;
+      case "hang-up":
+        this.#open.get(message.channel)?.hangUp();
+        return;
+      default:
+        throw new SealttyError("peer-misbehaved", "A message that only guests send");
+    }
+  }
+
+  /** The connection is over: programs are hung up, places at sessions left. */
+  end(): void {
+    for (const channel of this.#open.values()) channel.end();
+  }
+
+  #run(channel: Promise<void>): void {
+    channel.catch((error: unknown) => {
+      const ours = !(error instanceof SealttyError);
+      this.#owner.services.log(ours ? "internal error in a channel" : error.message);
+      this.#owner.close(ours ? "internal" : "protocol");
+    });
+  }
+
+  async #start(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {
+    this.#takeNumber(channel);
+    const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
+    if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
+    if (this.#isFull(user)) return answer(OPEN_TOO_MANY);
+    const streams = this.#openStreams(channel);
+    let process: GuestProcess | undefined;
+    this.#starting++;
+    try {
+      process = await this.#owner.services.startProcess(user, request);
+    } catch (error) {
+      this.#sayNotStarted(request.kind, error);
+    } finally {
+      this.#starting--;
+    }
+    if (this.#owner.ending()) return process?.hangUp();
+    if (process === undefined) {
+      this.#dropStreams(channel);
+      return answer(OPEN_FAILED);
+    }
+    const open = new GuestChannel(process, this.#connection, streams);
+    this.#open.set(channel, open);
+    answer(OPEN_OK);
+    await open.run(channel, this.#messages);
+    this.#open.delete(channel);
+  }
+
+  /** @param attach - finds the session, or for KEEP makes it. */
+  async #attach(
+    user: AuthenticatedUser,
+    { type, channel }: { readonly type: "keep" | "attach"; readonly channel: number },
+    attach: (
+      sessions: GuestSessions,
+      events: AttachmentEvents,
+    ) => SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>,
+  ): Promise<void> {
+    this.#takeNumber(channel);
+    const { sessions } = this.#owner.services;
+    const refuse = (code: number): void => this.#messages.send({ type: "attached", channel, code });
+    if (sessions === undefined) return refuse(ATTACH_NOT_ALLOWED);
+    if (this.#isFull(user)) return refuse(ATTACH_TOO_MANY);
+    const streams = this.#openStreams(channel);
+    let fenced = false; // while it was being answered, as below
+    let forgotten: number | undefined; // bytes lost
+    let open: GuestAttachment | undefined;
+    const events: AttachmentEvents = {
+      isLive: () =>
+        !this.#owner.ending() && this.#owner.clock.now() - this.#connection.lastHeard < LIVE_WITHIN,
+      fenced: () => {
+        fenced = true;
+        this.#onFenced(open);
+      },
+      forgotten: (lost) => {
+        forgotten = lost;
+        open?.forgotten(lost);
+      },
+      viewersChanged: () => this.#tellViewers(channel),
+    };
+    let attached: SessionAttachment | AttachRefusal = { code: ATTACH_FAILED };
+    this.#starting++;
+    try {
+      attached = await attach(sessions, events);
+    } catch (error) {
+      this.#sayNotStarted("session's", error);
+    } finally {
+      this.#starting--;
+    }
+    if (this.#owner.ending()) {
+      if ("code" in attached) return;
+      if (type === "keep") attached.hangUp(); // its client never learned its name
+      return attached.leave();
+    }
+    if ("code" in attached) {
+      this.#dropStreams(channel);
+      return refuse(attached.code);
+    }
+    open = new GuestAttachment(attached, this.#connection, streams);
+    this.#open.set(channel, open);
+    this.#messages.send({ type: "attached", channel, code: ATTACH_OK, place: attached.place });
+    this.#attachments.set(channel, attached);
+    this.#tellViewers(channel);
+    if (fenced) this.#onFenced(open);
+    else if (forgotten !== undefined) open.forgotten(forgotten);
+    await open.run(channel, this.#messages);
+    this.#open.delete(channel);
+    this.#attachments.delete(channel);
+  }
+
+  /** The client is elsewhere. A connection that has nothing else is over, and its keys are gone with it. */
+  #onFenced(open: GuestAttachment | undefined): void {
+    if (open === undefined) return;
+    const others = [...this.#open.values()].some((channel) => channel !== open);
+    if (others || this.#starting > 0) open.detach(DETACH_FENCED);
+    else this.#owner.close("superseded");
+  }
+
+  /** One that does not take its messages is told later, by the next change: this must not grow. */
+  #tellViewers(channel: number): void {
+    const attachment = this.#attachments.get(channel);
+    if (attachment === undefined || this.#owner.ending() || this.#messages.held > MAX_HELD_FOR_VIEWERS)
+      return;
+    this.#messages.send({ type: "viewers", channel, state: attachment.viewers });
+  }
+
+  #takeNumber(channel: number): void {
+    if (channel <= this.#newestChannel)
+      throw new SealttyError("peer-misbehaved", "A channel number was used again");
+    this.#newestChannel = channel;
+  }
+
+  #isFull(user: AuthenticatedUser): boolean {
+    const limit = user.method === "none" ? MAX_LOGIN_CHANNELS : MAX_CHANNELS;
+    return this.#open.size + this.#starting >= limit;
+  }
+
+  /** Before anything is awaited, so that streams open in the order of their numbers. */
+  #openStreams(channel: number): { inOut: Stream; error: Stream } {
+    const ids = channelStreams(channel);
+    return {
+      inOut: this.#connection.openStream(ids.inOut, {
+        receive: INPUT_STREAM_WINDOW,
+        send: OUTPUT_STREAM_WINDOW,
+      }),
+      error: this.#connection.openStream(ids.error, { receive: 0, send: OUTPUT_STREAM_WINDOW }),
+    };
+  }
+
+  #dropStreams(channel: number): void {
+    const ids = channelStreams(channel);
+    this.#connection.dropStream(ids.inOut);
+    this.#connection.dropStream(ids.error);
+  }
+
+  #sayNotStarted(kind: string, error: unknown): void {
+    const why = error instanceof Error ? error.message : "unknown";
+    this.#owner.services.log(`could not start a ${kind} program: ${why}`);
+  }
+}
