@@ -4,7 +4,8 @@ import type { Evidence } from "../attestation/evidence.ts";
 import { equalBytes } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
-import { connectionIdOf, FRAME_PACKET } from "../frames/frame-body.ts";
+import { connectionIdOf, FRAME_PACKET, FRAME_RECEIPT } from "../frames/frame-body.ts";
+import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -15,6 +16,7 @@ import {
   MAX_CONTROL_MESSAGE,
   MAX_FLIGHT_TO_GUEST_BYTES,
   MAX_FLIGHT_TO_GUEST_FRAMES,
+  MAX_QUEUE_TO_GUEST_MS,
   OUTPUT_STREAM_WINDOW,
 } from "../limits.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
@@ -34,6 +36,7 @@ import { closedError, notOpenedError, timeoutError, userRefusedError } from "./c
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
+import { Pacer } from "./pacer.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
   AUTH_OK,
@@ -67,6 +70,7 @@ export class ClientConnection {
   readonly #options: Options;
   readonly #id: Uint8Array;
   readonly #link: ClientLink;
+  readonly #pacer: Pacer;
   readonly #handshake: ClientHandshake;
   readonly #deadline: Deadline;
   readonly #evidence = waiter<ReceivedEvidence>();
@@ -88,23 +92,31 @@ export class ClientConnection {
   #lastPing = 0;
   #looking: (() => void)[] = [];
 
-  constructor(options: Options, clientHello: Uint8Array) {
+  constructor(options: Options, clientHello: (pipe: PipeFindings) => Uint8Array) {
     this.#options = options;
     this.#id = options.suite.randomBytes(4);
     this.closed = this.#end.promise;
+    const encodings: readonly FrameEncoding[] =
+      options.encoding === "auto" ? ["binary", "armour"] : [options.encoding];
+    const checksum = options.suite.crc32;
+    this.#pacer = new Pacer(options.clock, this.#id, checksum, () => this.#link.encoding);
     const encoding = options.encoding === "armour" ? "armour" : "binary";
-    this.#link = new ClientLink(() => options.dial(), options.clock, options.suite.crc32, encoding, {
+    this.#link = new ClientLink(() => options.dial(), options.clock, checksum, encoding, this.#pacer, {
       onPipe: () => this.#onPipe(),
       onFrame: (body, how) => this.#onFrame(body, how),
       onNoise: (noise) => options.onHostNoise?.(noise),
       onLost: (reason) => this.#onLost(reason),
       source: () => this.#source(),
     });
-    this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
+    const { suite, clock } = options;
+    this.#handshake = new ClientHandshake(suite, clock, this.#id, clientHello, encodings, this.#pacer, {
       wake: () => this.#link.wake(),
       alternate: () => {
         if (options.encoding === "auto")
           this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
+      },
+      use: (how) => {
+        this.#link.encoding = how;
       },
     });
     this.#renewals = new ClientRenewals(options.clock);
@@ -121,7 +133,9 @@ export class ClientConnection {
       packetsLost: 0,
       packetsRefused: 0,
     };
-    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes };
+    const { burst, rate } = this.#pacer;
+    const carries = { encoding: this.#link.encoding, burst, rate };
+    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes, carries };
   }
 
   /** The connection's next phase, told to the caller. */
@@ -245,7 +259,8 @@ export class ClientConnection {
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
-    const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+    const most = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+    const limit = Math.min(most, this.#pacer.bodyLimit);
     try {
       const body = connection.next(limit, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
@@ -277,7 +292,9 @@ export class ClientConnection {
   #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
     if (this.#failure !== undefined) return;
     try {
-      if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
+      if (body[0] === FRAME_RECEIPT && equalBytes(connectionIdOf(body), this.#id))
+        this.#pacer.onReceipt(body);
+      else if (this.#connection === undefined) this.#onHandshakeFrame(body, encoding);
       else if (body[0] === FRAME_PACKET && equalBytes(connectionIdOf(body), this.#id)) {
         this.#onPacket(this.#connection, body, encoding); // another id is another client's, behind the same relay
       }
@@ -288,13 +305,15 @@ export class ClientConnection {
 
   #onHandshakeFrame(body: Uint8Array, encoding: FrameEncoding): void {
     const wasWelcomed = this.#handshake.welcomed;
-    const handshaken = this.#handshake.onFrame(body, encoding, (heard) => {
-      if (this.#options.encoding === "auto") this.#link.encoding = heard;
-    });
+    const handshaken = this.#handshake.onFrame(body, encoding);
     if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
     if (handshaken === undefined) return;
     this.#handshaken = handshaken;
-    const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
+    const flight = {
+      bytes: MAX_FLIGHT_TO_GUEST_BYTES,
+      frames: MAX_FLIGHT_TO_GUEST_FRAMES,
+      queue: MAX_QUEUE_TO_GUEST_MS,
+    };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
     connection.onWork = () => this.#link.wake();
@@ -311,6 +330,7 @@ export class ClientConnection {
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
     if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    this.#pacer.note(connection.stats);
     if (this.#options.encoding === "auto") this.#link.encoding = encoding;
     if (this.#saidLost) {
       this.#saidLost = false;
@@ -389,6 +409,7 @@ export class ClientConnection {
       connection.ping();
     }
     connection.onTime(now);
+    this.#pacer.note(connection.stats);
     this.#checkAlive();
     this.#deadline.set(this.#nextDeadline());
   }
