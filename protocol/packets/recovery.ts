@@ -21,6 +21,8 @@ export interface FlightLimits {
   readonly frames: number;
   /** How long what is sent may wait on its way for what was sent before, ms; absent: as long as it likes. */
   readonly queue?: number;
+  /** Bytes to begin with where less than usual is wise. */
+  readonly start?: number;
 }
 
 interface SentPacket {
@@ -61,7 +63,11 @@ export class Recovery {
 
   constructor(limits: FlightLimits) {
     this.#limits = limits;
-    this.#allowedBytes = Math.min(START_BYTES, limits.bytes);
+    this.#allowedBytes = Math.min(
+      START_BYTES,
+      limits.bytes,
+      Math.max(MIN_BYTES, limits.start ?? START_BYTES),
+    );
     this.#allowedFrames = Math.min(32, limits.frames);
   }
 
@@ -120,6 +126,7 @@ export class Recovery {
       const late = ranges.some(({ first, last }) => packet.number >= first && packet.number <= last);
       if (!late) continue;
       this.#givenUp.delete(packet.number);
+      this.#lost--; // it was only late
       progressed = true;
       if (packet.number === largest) this.#measure(now - packet.sentAt);
       arrived.push(...packet.contents);

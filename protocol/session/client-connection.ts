@@ -134,7 +134,11 @@ export class ClientConnection {
       packetsRefused: 0,
     };
     const { burst, rate } = this.#pacer;
-    const carries = { encoding: this.#link.encoding, burst, rate };
+    const carries = {
+      encoding: this.#link.encoding,
+      burst,
+      rate: burst > 0 ? rate : (this.#handshake.findings?.rate ?? 0),
+    };
     return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes, carries };
   }
 
@@ -309,10 +313,12 @@ export class ClientConnection {
     if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
     if (handshaken === undefined) return;
     this.#handshaken = handshaken;
+    const rate = this.#handshake.findings?.rate ?? 0;
     const flight = {
       bytes: MAX_FLIGHT_TO_GUEST_BYTES,
       frames: MAX_FLIGHT_TO_GUEST_FRAMES,
       queue: MAX_QUEUE_TO_GUEST_MS,
+      ...(rate > 0 ? { start: (rate * MAX_QUEUE_TO_GUEST_MS) / 1000 } : {}),
     };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());

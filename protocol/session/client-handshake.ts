@@ -29,6 +29,7 @@ import { TokenBucket } from "./token-bucket.ts";
 const REPEAT_HELLO = 250;
 const REPEAT_INIT = 1000;
 const MAX_REPEAT = 4000;
+const MAX_INIT_TAKES = 20_000;
 /** Fragments fit an armoured line, so that the same message goes over every pipe. */
 const FRAGMENT_BODY = MAX_ARMOUR_BODY;
 
@@ -57,6 +58,7 @@ export class ClientHandshake {
   #heard: FrameEncoding = "binary"; // in which the newest WELCOME came
   #probe: PipeProbe | undefined; // from the first WELCOME until it ends
   #init: { readonly message: Uint8Array; readonly awaiting: InitiatorAwaitingReply } | undefined; // from then on
+  #findings: PipeFindings | undefined; // likewise
   #repeats = 0;
   #cancel: (() => void) | undefined;
   #otherVersion: number | undefined;
@@ -88,6 +90,10 @@ export class ClientHandshake {
   /** The guest has answered at all. */
   get welcomed(): boolean {
     return this.#welcomed;
+  }
+  /** What the client hello says of the pipe; undefined before INIT. */
+  get findings(): PipeFindings | undefined {
+    return this.#findings;
   }
   /** A version that something on the pipe claims to speak; unauthenticated, so only a hint. */
   get otherVersion(): number | undefined {
@@ -168,11 +174,18 @@ export class ClientHandshake {
       for (const body of initBodies(this.#id, this.#cookie, this.#init.message, FRAGMENT_BODY))
         this.#outbox.push({ body });
     }
-    const base = this.#cookie === undefined ? REPEAT_HELLO : REPEAT_INIT;
-    const delay = Math.min(MAX_REPEAT, base * 1.5 ** this.#repeats);
+    const base = this.#cookie === undefined ? REPEAT_HELLO : this.#initTakes;
+    const delay = Math.min(Math.max(MAX_REPEAT, base), base * 1.5 ** this.#repeats);
     this.#repeats++;
     this.#cancel = this.#clock.after(delay, () => this.#send());
     this.#hooks.wake();
+  }
+
+  /** Repeated sooner, INIT frames would queue up on a slow pipe. ms */
+  get #initTakes(): number {
+    const { rate = 0 } = this.#findings ?? {};
+    const length = this.#init?.message.length ?? 0;
+    return rate === 0 ? REPEAT_INIT : Math.min(MAX_INIT_TAKES, Math.max(REPEAT_INIT, (3000 * length) / rate));
   }
 
   #sayHello(): void {
@@ -197,6 +210,7 @@ export class ClientHandshake {
   }
 
   #onFindings(findings: PipeFindings): void {
+    this.#findings = findings;
     this.#hooks.use(findings.encoding);
     const clientHello = this.#clientHello(findings);
     const { message1, awaiting } = startInitiator(this.#suite, prologueOf(this.#id, clientHello));

@@ -114,6 +114,10 @@ export class Pacer {
     this.#window = undefined;
   }
 
+  get watching(): boolean {
+    return this.#window !== undefined;
+  }
+
   /** Asks the guest what arrives, and keeps to that. */
   watch(): void {
     this.#careful = false;

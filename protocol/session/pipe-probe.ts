@@ -12,7 +12,10 @@ import type { Pacer } from "./pacer.ts";
 const ECHO_WAIT = 120;
 const MAX_ECHO_WAIT = 500;
 /** Bursts take their time. */
-const WATCHED_WAIT = 1500;
+const WATCHED_WAIT = 1000;
+/** Where not even receipts come; longer each round. */
+const UNWATCHED_WAIT = 500;
+const ROUNDS = 4;
 /** An echo in armour came: one of the binary frame behind it would come now. */
 const BINARY_WAIT = 20;
 const HEADER = 6;
@@ -25,12 +28,13 @@ const SOME_VALUES = ALL_VALUES.subarray(64, 256);
 export class PipeProbe {
   readonly #clock: Clock;
   readonly #id: Uint8Array;
-  readonly #pacer: Pick<Pacer, "free" | "watch" | "burst" | "rate">;
+  readonly #pacer: Pick<Pacer, "free" | "watch" | "watching" | "burst" | "rate">;
   readonly #ask: (body: Uint8Array, encoding: FrameEncoding) => void;
   readonly #done: (findings: PipeFindings) => void;
   readonly #encodings: readonly FrameEncoding[];
   readonly #heard: FrameEncoding;
-  readonly #wait: number;
+  readonly #roundTrip: number;
+  #wait: number; // for an echo, ms; longer each round
   readonly #asked = new Map<number, { body: Uint8Array; encoding: FrameEncoding; sentAt: number }>();
   #number = 0;
   #armoured: PipeFindings | undefined; // an echo in armour, while binary is waited for
@@ -45,7 +49,7 @@ export class PipeProbe {
   constructor(
     clock: Clock,
     id: Uint8Array,
-    pacer: Pick<Pacer, "free" | "watch" | "burst" | "rate">,
+    pacer: Pick<Pacer, "free" | "watch" | "watching" | "burst" | "rate">,
     given: { encodings: readonly FrameEncoding[]; heard: FrameEncoding; roundTrip: number },
     hooks: { ask(body: Uint8Array, encoding: FrameEncoding): void; done(findings: PipeFindings): void },
   ) {
@@ -55,6 +59,7 @@ export class PipeProbe {
     // All 256 values go only where a binary frame was answered: a kernel's console, or a shell on it, must not get them.
     this.#encodings = given.encodings.filter((encoding) => encoding === "armour" || given.heard === "binary");
     this.#heard = given.heard;
+    this.#roundTrip = given.roundTrip;
     this.#wait = Math.min(MAX_ECHO_WAIT, Math.max(ECHO_WAIT, 3 * given.roundTrip));
     this.#ask = (body, encoding) => hooks.ask(body, encoding);
     this.#done = (findings) => hooks.done(findings);
@@ -62,13 +67,16 @@ export class PipeProbe {
 
   start(): void {
     this.#pacer.free();
+    this.#send(this.#encodings[0] ?? this.#heard);
+    this.#after(this.#wait, () => this.#round(1));
+  }
+
+  /** Whatever comes late, of an earlier round, too, still counts: a pipe may be slow. */
+  #round(number: number): void {
+    // The better one once more, and last: a single loss must not decide.
     const [first = this.#heard, ...others] = this.#encodings;
-    this.#send(first);
-    this.#after(this.#wait, () => {
-      // The better one once more: a single loss must not decide.
-      for (const encoding of [...others, first]) this.#send(encoding);
-      this.#after(this.#wait, () => this.#watched());
-    });
+    for (const encoding of [...others, first]) this.#send(encoding);
+    this.#after(this.#wait, () => this.#watched(number));
   }
 
   /** @returns whether it was an echo of ours. */
@@ -77,7 +85,7 @@ export class PipeProbe {
     if (body[0] !== FRAME_PROBED || asked === undefined || asked.encoding !== encoding) return;
     if (!equalBytes(body.subarray(1), asked.body.subarray(1))) return;
     const { burst } = this.#pacer;
-    const took = Math.max(1, this.#clock.now() - asked.sentAt);
+    const took = Math.max(1, this.#clock.now() - asked.sentAt - this.#roundTrip);
     const rate =
       burst > 0 ? this.#pacer.rate : Math.min(2 ** 32 - 1, Math.round((body.length * 1000) / took));
     const findings = { encoding, burst, rate };
@@ -93,12 +101,18 @@ export class PipeProbe {
   }
 
   /** Nothing came back whole. With the guest's receipts the pacer finds out how much gets through at once. */
-  #watched(): void {
+  #watched(round: number): void {
     this.#pacer.watch();
     for (const encoding of this.#encodings) this.#send(encoding);
-    this.#after(WATCHED_WAIT, () => {
+    const nothing = (): void => {
       this.#pacer.free();
-      this.#end({ encoding: this.#heard, burst: 0, rate: 0 });
+      this.#wait *= 2;
+      if (round < ROUNDS) this.#round(round + 1);
+      else this.#end({ encoding: this.#heard, burst: 0, rate: 0 });
+    };
+    this.#after(UNWATCHED_WAIT * round, () => {
+      if (this.#pacer.watching) this.#after(WATCHED_WAIT, nothing);
+      else nothing();
     });
   }
 
