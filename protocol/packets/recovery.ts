@@ -42,6 +42,8 @@ const MAX_RTO = 2000;
 const START_BYTES = 32 * 1024;
 const MIN_BYTES = 2048;
 const MIN_FRAMES = 2;
+/** The same where it is a queue that is to be short. */
+const MIN_QUEUED = 512;
 const MAX_GIVEN_UP = 1024;
 
 export class Recovery {
@@ -66,7 +68,7 @@ export class Recovery {
     this.#allowedBytes = Math.min(
       START_BYTES,
       limits.bytes,
-      Math.max(MIN_BYTES, limits.start ?? START_BYTES),
+      Math.max(MIN_QUEUED, limits.start ?? START_BYTES),
     );
     this.#allowedFrames = Math.min(32, limits.frames);
   }
@@ -201,7 +203,7 @@ export class Recovery {
     this.#queued = sample > most;
     if (!this.#queued || number < this.#shortenFrom) return;
     for (const later of this.#sent.keys()) this.#shortenFrom = later + 1;
-    this.#allowedBytes = Math.max(MIN_BYTES, (this.#allowedBytes * most) / sample);
+    this.#allowedBytes = Math.max(MIN_QUEUED, (this.#allowedBytes * most) / sample);
   }
 
   #grow(size: number): void {

@@ -43,13 +43,12 @@ const IDLE = 60_000;
 /** One pipe: what comes in is decoded, what goes out takes turns. */
 class Port implements GuestPort {
   readonly pump: PipePump;
-  readonly receipts = new Receipts();
+  readonly receipts: Receipts;
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
-  readonly #clock: Clock;
 
   constructor(pipe: Pipe, clock: Clock, checksum: (bytes: Uint8Array) => number) {
-    this.#clock = clock;
+    this.receipts = new Receipts(clock, () => this.pump.wake());
     this.pump = new PipePump(pipe, checksum, () => this.#next());
   }
 
@@ -73,7 +72,7 @@ class Port implements GuestPort {
     for (const connection of this.#ready) {
       this.#ready.delete(connection);
       if (connection.port !== this) continue; // it moved to another pipe
-      const body = connection.next(this.receipts.active(this.#clock.now()));
+      const body = connection.next(this.receipts.active);
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
       return { body, encoding: connection.encoding };
@@ -125,7 +124,7 @@ export class GuestEndpoint {
           // Binary bytes on a kernel console could be a SysRq: neither taken nor, so, ever answered in kind.
           if (encoding === "armour" || !traits.armourOnly) this.#onFrame(body, encoding, port);
         }
-        if (port.receipts.read(chunk.length, this.#options.clock.now())) port.pump.wake();
+        port.receipts.read(chunk.length);
       }
     } finally {
       port.pump.stop();
@@ -151,7 +150,7 @@ export class GuestEndpoint {
       else if (head.type === FRAME_HELLO) this.#onHello(body, encoding, port);
       else if (head.type === FRAME_INIT) this.#onInit(head.id, body, encoding, port);
       else if (head.type === FRAME_PROBE) this.#onProbe(body, encoding, port);
-      else if (head.type === FRAME_PACE) port.receipts.ask(body, encoding, this.#options.clock.now());
+      else if (head.type === FRAME_PACE) port.receipts.ask(body, encoding);
     } catch (error) {
       // Whoever sent this proved nothing: no answer, no state, no log line a frame.
       if (!(error instanceof SealttyError && error.code === "peer-misbehaved")) throw error;

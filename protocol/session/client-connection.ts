@@ -54,6 +54,9 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
+/** How long one frame may take at the rate found, ms, and the least body all the same. */
+const QUICK = 250;
+const MIN_QUICK_BODY = 160;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -264,7 +267,10 @@ export class ClientConnection {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
     const most = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
-    const limit = Math.min(most, this.#pacer.bodyLimit);
+    const { rate = 0 } = this.#handshake.findings ?? {};
+    // On a slow pipe a frame is a long time: no keystroke should wait for one.
+    const quick = rate === 0 ? most : Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000);
+    const limit = Math.min(most, Math.floor(quick), this.#pacer.bodyLimit);
     try {
       const body = connection.next(limit, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());

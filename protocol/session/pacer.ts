@@ -90,7 +90,8 @@ export class Pacer {
     this.#synchronised = false;
     return {
       incoming: pipe.incoming,
-      send: (chunk) => this.#send(pipe, chunk),
+      send: (chunk) =>
+        this.#window === undefined && !this.#careful ? pipe.send(chunk) : this.#send(pipe, chunk),
       close: () => pipe.close(),
     };
   }
@@ -174,7 +175,7 @@ export class Pacer {
       }
       // All of a burst gone may be any loss; part of one gone, or all of it twice, is a burst that was too long.
       if (short.arrived > 0) this.#shrink(short.burst, short.arrived);
-      else if (nothing === 2) this.#shrink(short.burst, short.burst / 4);
+      else if (nothing === 2) this.#shrink(short.burst, Math.max(1, short.burst / 4));
     }
   }
 
@@ -266,7 +267,8 @@ export class Pacer {
 
   /** @param arrived - of a burst that was too long. */
   #shrink(burst: number, arrived: number): void {
-    const next = Math.max(MIN_WINDOW, Math.min(2 ** Math.floor(Math.log2(arrived)), burst / 2));
+    const half = Math.floor(burst / 2);
+    const next = Math.max(MIN_WINDOW, Math.min(2 ** Math.floor(Math.log2(arrived)), half));
     if (burst > this.#good) this.#beyond = Math.min(MAX_CLEAN_BEYOND, this.#beyond * 4);
     this.#window = Math.min(this.#window ?? next, next);
     this.#clean = 0;

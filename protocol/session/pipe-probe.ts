@@ -8,9 +8,9 @@ import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Pacer } from "./pacer.ts";
 
-/** How long an echo may take, ms; three times the round trip of HELLO where that is longer. */
+/** How long an echo may take, ms; eight times the round trip of HELLO, a frame twenty times smaller, where that is longer. */
 const ECHO_WAIT = 120;
-const MAX_ECHO_WAIT = 500;
+const MAX_ECHO_WAIT = 2000;
 /** Bursts take their time. */
 const WATCHED_WAIT = 1000;
 /** Where not even receipts come; longer each round. */
@@ -60,7 +60,7 @@ export class PipeProbe {
     this.#encodings = given.encodings.filter((encoding) => encoding === "armour" || given.heard === "binary");
     this.#heard = given.heard;
     this.#roundTrip = given.roundTrip;
-    this.#wait = Math.min(MAX_ECHO_WAIT, Math.max(ECHO_WAIT, 3 * given.roundTrip));
+    this.#wait = Math.min(MAX_ECHO_WAIT, Math.max(ECHO_WAIT, 8 * given.roundTrip));
     this.#ask = (body, encoding) => hooks.ask(body, encoding);
     this.#done = (findings) => hooks.done(findings);
   }

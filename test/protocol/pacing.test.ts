@@ -24,6 +24,7 @@ import { clientOptions, testGuest } from "../support/session.ts";
 import {
   both,
   clean,
+  crumbs,
   fifo,
   type Habit,
   lineFeedToReturn,
@@ -118,6 +119,7 @@ test.each<[string, Habit, "binary" | "armour", number]>([
     "armour",
     16,
   ],
+  ["one by one, 128 of which wait, 0x01 eaten", both(swallowsCtrlA, crumbs(2000, 128)), "armour", 128],
   ["11520 bytes a second", slow(11_520), "binary", 0],
 ])("%s: found within a second, and every byte arrives", async (_name, habit, encoding, burst) => {
   const { clock, attested, session, channel, took } = await start(habit);

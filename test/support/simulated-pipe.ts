@@ -82,6 +82,24 @@ export const slow =
     };
   };
 
+/**
+ * The same, byte by byte: QEMU's mux before a virtserialport.
+ * @param room - bytes that wait at most, in a ring of so many buffers; what comes then is lost.
+ */
+export const crumbs =
+  (rate: number, room = Number.POSITIVE_INFINITY): Habit =>
+  (clock) => {
+    let freeAt = 0;
+    return (chunk, deliver, direction) => {
+      if (direction === "to-client") return deliver(chunk);
+      for (const byte of chunk) {
+        if (((freeAt - clock.now()) * rate) / 1000 >= room) continue;
+        freeAt = Math.max(clock.now(), freeAt) + 1000 / rate;
+        clock.after(freeAt - clock.now(), () => deliver(Uint8Array.of(byte)));
+      }
+    };
+  };
+
 /** First one's habit, then the other's. */
 export const both =
   (first: Habit, second: Habit): Habit =>
