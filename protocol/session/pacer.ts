@@ -20,6 +20,9 @@ const WATCH_WINDOW = 4096;
 /** A frame is sent so often, as long as some of it is known to be missing; then the layer above notices its loss. */
 const ATTEMPTS = 4;
 const SYNCHRONISE_ATTEMPTS = 3;
+/** No control characters: some hosts eat them. */
+const FIRST_MARK = 0x21;
+const MARKS = 94;
 /** PACE is said again after this long; the guest listens to one for 5 s. */
 const RENEW = 2000;
 /** Bytes without a loss before the window doubles: up to one that was good before, and beyond it. */
@@ -61,7 +64,7 @@ export class Pacer {
   #good = 0; // the largest window that lost nothing
   #clean = 0; // bytes since the last loss or change of the window
   #beyond = CLEAN_BEYOND;
-  #mark = 0;
+  #mark = FIRST_MARK;
   #markSeen = -1;
   #askedAt = Number.NEGATIVE_INFINITY;
   #synchronised = false;
@@ -220,7 +223,7 @@ export class Pacer {
   async #synchronise(pipe: Pipe): Promise<boolean> {
     if (this.#synchronised && this.#clock.now() - this.#askedAt < RENEW) return true;
     for (let attempt = 0; attempt < SYNCHRONISE_ATTEMPTS; attempt++) {
-      this.#mark = (this.#mark + 1) % 256;
+      this.#mark = FIRST_MARK + ((this.#mark + 1 - FIRST_MARK) % MARKS);
       this.#markSeen = -1;
       this.#askedAt = this.#clock.now();
       await this.#sendSpaced(

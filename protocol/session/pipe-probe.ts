@@ -103,15 +103,18 @@ export class PipeProbe {
   /** Nothing came back whole. With the guest's receipts the pacer finds out how much gets through at once. */
   #watched(round: number): void {
     this.#pacer.watch();
-    for (const encoding of this.#encodings) this.#send(encoding);
+    for (const encoding of round === 1 ? this.#encodings : this.#encodings.slice(-1)) this.#send(encoding);
     const nothing = (): void => {
-      this.#pacer.free();
+      const { burst, rate } = this.#pacer;
       this.#wait *= 2;
-      if (round < ROUNDS) this.#round(round + 1);
-      else this.#end({ encoding: this.#heard, burst: 0, rate: 0 });
+      if (burst === 0) this.#pacer.free();
+      // Armour, where it may be: what comes through at all comes through in it.
+      if (round === ROUNDS) this.#end({ encoding: this.#encodings.at(-1) ?? this.#heard, burst, rate });
+      else if (burst === 0) this.#round(round + 1);
+      else this.#watched(round + 1); // it takes little at once: that is known, and echoes need their time
     };
     this.#after(UNWATCHED_WAIT * round, () => {
-      if (this.#pacer.watching) this.#after(WATCHED_WAIT, nothing);
+      if (this.#pacer.watching) this.#after(WATCHED_WAIT * 2 ** (round - 1), nothing);
       else nothing();
     });
   }

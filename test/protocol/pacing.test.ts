@@ -154,6 +154,13 @@ test("a pipe that gets narrow under way is noticed; when it gets wide again, so 
   await run(clock, session.close());
 });
 
+test("one by one, ever so slowly, and 0x01 eaten: found all the same, in armour", async () => {
+  const { clock, attested, session, channel } = await start(both(swallowsCtrlA, crumbs(250, 128)));
+  expect(attested.stats.carries.encoding, `seed ${seed}`).toBe("armour");
+  await run(clock, echo(channel, payload(600)));
+  await run(clock, session.close());
+});
+
 test("a slow pipe with a long queue: a keystroke does not wait behind all that was pasted elsewhere", async () => {
   const { clock, session, channel } = await start(slow(5000));
   const second = await run(clock, session.openChannel(LOGIN));
