@@ -7,10 +7,12 @@ import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import {
   connectionIdOf,
   FRAME_PACKET,
+  FRAME_RECEIPT,
   FRAME_RETIRED,
   isRetirement,
   retiredBody,
 } from "../frames/frame-body.ts";
+import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -19,6 +21,7 @@ import {
   MAX_CONTROL_MESSAGE,
   MAX_FLIGHT_TO_GUEST_BYTES,
   MAX_FLIGHT_TO_GUEST_FRAMES,
+  MAX_QUEUE_TO_GUEST_MS,
 } from "../limits.ts";
 import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
@@ -32,6 +35,7 @@ import { retirementToken } from "./retirement.ts";
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
+import { Pacer } from "./pacer.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
   AUTH_OK,
@@ -47,6 +51,9 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
+/** How long one frame may take at the rate found, ms, and the least body all the same. */
+const QUICK = 250;
+const MIN_QUICK_BODY = 160;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -65,6 +72,7 @@ export class ClientConnection {
   readonly #options: Options;
   readonly #id: Uint8Array;
   readonly #link: ClientLink;
+  readonly #pacer: Pacer;
   readonly #handshake: ClientHandshake;
   readonly #deadline: Deadline;
   readonly #evidence = waiter<ReceivedEvidence>();
@@ -85,13 +93,17 @@ export class ClientConnection {
   #looking: (() => void)[] = [];
   #retirement: Uint8Array | undefined; // a RETIRED body to send
 
-  constructor(options: Options, clientHello: Uint8Array) {
+  constructor(options: Options, clientHello: (pipe: PipeFindings) => Uint8Array) {
     this.#options = options;
     this.#id = options.suite.randomBytes(4);
     this.closed = this.#end.promise;
     this.channels = new ClientChannels({ suite: options.suite, gate: this.#gate, open: () => this.#open() });
+    const encodings: readonly FrameEncoding[] =
+      options.encoding === "auto" ? ["binary", "armour"] : [options.encoding];
+    const checksum = options.suite.crc32;
+    this.#pacer = new Pacer(options.clock, this.#id, checksum, () => this.#link.encoding);
     const encoding = options.encoding === "armour" ? "armour" : "binary";
-    this.#link = new ClientLink(() => options.dial(), options.clock, options.suite.crc32, encoding, {
+    this.#link = new ClientLink(() => options.dial(), options.clock, checksum, encoding, this.#pacer, {
       onPipe: () => this.#onPipe(),
       onFrame: (body, how) => this.#onFrame(body, how),
       onNoise: (noise) => options.onHostNoise?.(noise),
@@ -99,11 +111,15 @@ export class ClientConnection {
       source: () => this.#source(),
       oneLength: () => this.#connection?.slotted ?? false,
     });
-    this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
+    const { suite, clock } = options;
+    this.#handshake = new ClientHandshake(suite, clock, this.#id, clientHello, encodings, this.#pacer, {
       wake: () => this.#link.wake(),
       alternate: () => {
         if (options.encoding === "auto")
           this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
+      },
+      use: (how) => {
+        this.#link.encoding = how;
       },
     });
     this.#renewals = new ClientRenewals(options.clock);
@@ -120,7 +136,13 @@ export class ClientConnection {
       packetsLost: 0,
       packetsRefused: 0,
     };
-    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes };
+    const { burst, rate } = this.#pacer;
+    const carries = {
+      encoding: this.#link.encoding,
+      burst,
+      rate: burst > 0 ? rate : (this.#handshake.findings?.rate ?? 0),
+    };
+    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes, carries };
   }
 
   /** The connection's next phase, told to the caller. */
@@ -234,7 +256,11 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
-    const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+    const most = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+    const { rate = 0 } = this.#handshake.findings ?? {};
+    // On a slow pipe a frame is a long time: no keystroke should wait for one.
+    const quick = rate === 0 ? most : Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000);
+    const limit = Math.min(most, Math.floor(quick), this.#pacer.bodyLimit);
     try {
       const body = connection.next(limit, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
@@ -267,9 +293,12 @@ export class ClientConnection {
     if (this.#failure !== undefined) return;
     const connection = this.#connection;
     try {
-      if (connection === undefined) return this.#onHandshakeFrame(body, encoding);
-      if (!equalBytes(connectionIdOf(body), this.#id)) return; // another client's, behind the same relay
-      if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
+      const ours = equalBytes(connectionIdOf(body), this.#id); // others are of clients behind the same relay
+      if (body[0] === FRAME_RECEIPT) {
+        if (ours) this.#pacer.onReceipt(body);
+      } else if (connection === undefined) this.#onHandshakeFrame(body, encoding);
+      else if (!ours) return;
+      else if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
       else if (body[0] === FRAME_RETIRED && isRetirement(body, this.#token("guest")))
         this.#fail(rolledBackError("guest"), "state-rolled-back");
     } catch (error) {
@@ -287,13 +316,17 @@ export class ClientConnection {
 
   #onHandshakeFrame(body: Uint8Array, encoding: FrameEncoding): void {
     const wasWelcomed = this.#handshake.welcomed;
-    const handshaken = this.#handshake.onFrame(body, encoding, (heard) => {
-      if (this.#options.encoding === "auto") this.#link.encoding = heard;
-    });
+    const handshaken = this.#handshake.onFrame(body, encoding);
     if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
     if (handshaken === undefined) return;
     this.#handshaken = handshaken;
-    const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
+    const rate = this.#handshake.findings?.rate ?? 0;
+    const flight = {
+      bytes: MAX_FLIGHT_TO_GUEST_BYTES,
+      frames: MAX_FLIGHT_TO_GUEST_FRAMES,
+      queue: MAX_QUEUE_TO_GUEST_MS,
+      ...(rate > 0 ? { start: (rate * MAX_QUEUE_TO_GUEST_MS) / 1000 } : {}),
+    };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
     connection.onWork = () => {
@@ -313,6 +346,7 @@ export class ClientConnection {
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
     if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    this.#pacer.note(connection.stats);
     if (this.#options.encoding === "auto") this.#link.encoding = encoding;
     if (this.#saidLost) {
       this.#saidLost = false;
@@ -406,6 +440,7 @@ export class ClientConnection {
       connection.ping();
     }
     connection.onTime(now);
+    this.#pacer.note(connection.stats);
     this.#deadline.set(this.#nextDeadline());
   }
 

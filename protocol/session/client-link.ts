@@ -5,6 +5,7 @@ import { SealttyError } from "../errors.ts";
 import { FrameDecoder } from "../frames/frame-decoder.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import type { Pipe } from "../pipe.ts";
+import type { Pacer } from "./pacer.ts";
 import { PipePump } from "./pipe-pump.ts";
 
 const FIRST_BACKOFF = 100;
@@ -29,6 +30,7 @@ export class ClientLink {
   readonly #events: ClientLinkEvents;
   readonly #checksum: (bytes: Uint8Array) => number;
   encoding: FrameEncoding;
+  readonly #pace: (pipe: Pipe) => Pipe;
   #pipe: Pipe | undefined;
   #pump: PipePump | undefined;
   #closed = false;
@@ -41,8 +43,10 @@ export class ClientLink {
     clock: Clock,
     checksum: (bytes: Uint8Array) => number,
     encoding: FrameEncoding,
+    pacer: Pick<Pacer, "over">,
     events: ClientLinkEvents,
   ) {
+    this.#pace = (pipe) => pacer.over(pipe);
     this.#checksum = checksum;
     this.#dial = dial;
     this.#clock = clock;
@@ -94,7 +98,7 @@ export class ClientLink {
     if (this.#closed) {
       return pipe.close();
     }
-    const pump = new PipePump(pipe, this.#checksum, () => {
+    const pump = new PipePump(this.#pace(pipe), this.#checksum, () => {
       const body = this.#events.source();
       if (body === undefined) return undefined;
       return { body, encoding: this.encoding, oneLength: this.#events.oneLength() };

@@ -185,10 +185,10 @@ export class GuestConnection {
     return this.#connection.lastHeard;
   }
 
-  /** @returns the next frame body to send, undefined where none is due. */
-  next(): Uint8Array | undefined {
+  /** @param paced - receipts wait behind this frame. @returns the next frame body to send, undefined where none is due. */
+  next(paced = false): Uint8Array | undefined {
     if (this.#over) return undefined;
-    const limit = this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
+    const limit = this.encoding === "armour" || paced ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
     try {
       const body = this.#connection.next(limit, this.#clock.now());
       this.#deadline.set(this.#nextDeadline());

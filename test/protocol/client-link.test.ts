@@ -28,14 +28,21 @@ async function waits(pipes: readonly { frames: number; end: "clean" | "reset" }[
     );
     return { incoming, send: async () => {}, close: async () => {} };
   };
-  const link = new ClientLink(dial, clock, nodeSuite.crc32, "binary", {
-    oneLength: () => false,
-    onPipe() {},
-    onFrame() {},
-    onNoise() {},
-    onLost() {},
-    source: () => undefined,
-  });
+  const link = new ClientLink(
+    dial,
+    clock,
+    nodeSuite.crc32,
+    "binary",
+    { over: (pipe) => pipe },
+    {
+      oneLength: () => false,
+      onPipe() {},
+      onFrame() {},
+      onNoise() {},
+      onLost() {},
+      source: () => undefined,
+    },
+  );
   const running = link.run();
   while (dialled.length <= pipes.length) {
     await new Promise((resolve) => setImmediate(resolve));

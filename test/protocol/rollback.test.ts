@@ -365,6 +365,7 @@ test("somebody without a user who acknowledges what was never sent gets an end, 
     address: "",
     identity: "",
     evidenceTypes: ["simulated"],
+    pipe: { encoding: "binary", burst: 0, rate: 0 },
   });
   const { message1, awaiting } = startInitiator(nodeSuite, prologueOf(ID, hello));
   say(helloBody(ID));
