@@ -48,6 +48,7 @@ const MAX_GIVEN_UP = 1024;
 
 export class Recovery {
   readonly #limits: FlightLimits;
+  #queue: number; // ms; `queue` of the limits
   readonly #sent = new Map<number, SentPacket>(); // in order of number
   readonly #givenUp = new Map<number, SentPacket>(); // their acknowledgement may still come: then they did arrive
   #flightBytes = 0;
@@ -66,12 +67,20 @@ export class Recovery {
 
   constructor(limits: FlightLimits) {
     this.#limits = limits;
-    this.#allowedBytes = Math.min(
-      START_BYTES,
-      limits.bytes,
-      Math.max(MIN_QUEUED, limits.start ?? START_BYTES),
-    );
+    this.#queue = limits.queue ?? Number.POSITIVE_INFINITY;
+    this.#allowedBytes = this.#startBytes;
     this.#allowedFrames = Math.min(32, limits.frames);
+  }
+
+  get #startBytes(): number {
+    const { bytes, start = START_BYTES } = this.#limits;
+    return Math.min(START_BYTES, bytes, Math.max(MIN_QUEUED, start));
+  }
+
+  /** From now on a queue on the way shortens no flight. */
+  allowQueue(): void {
+    this.#queue = Number.POSITIVE_INFINITY;
+    this.#queued = false;
   }
 
   get roundTrip(): number | undefined {
@@ -181,7 +190,7 @@ export class Recovery {
     this.#backoff = 1;
     this.#probes = 0;
     this.#lastProgress = now;
-    this.#allowedBytes = Math.min(START_BYTES, this.#limits.bytes);
+    this.#allowedBytes = this.#startBytes;
     this.#allowedFrames = Math.min(32, this.#limits.frames);
     return lost;
   }
@@ -207,9 +216,8 @@ export class Recovery {
 
   /** A slow pipe with room (a socket before a UART) loses nothing; its queue must not stand before every keystroke. */
   #shorten(number: number, sample: number): void {
-    const { queue } = this.#limits;
     this.#least = Math.min(this.#least ?? sample, sample);
-    const most = this.#least + (queue ?? Number.POSITIVE_INFINITY);
+    const most = this.#least + this.#queue;
     this.#queued = sample > most;
     if (!this.#queued || number < this.#shortenFrom) return;
     for (const later of this.#sent.keys()) this.#shortenFrom = later + 1;

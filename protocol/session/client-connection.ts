@@ -92,6 +92,7 @@ export class ClientConnection {
   #lastPing = 0;
   #looking: (() => void)[] = [];
   #retirement: Uint8Array | undefined; // a RETIRED body to send
+  #retiring = false; // there was one
 
   constructor(options: Options, clientHello: (pipe: PipeFindings) => Uint8Array) {
     this.#options = options;
@@ -186,7 +187,7 @@ export class ClientConnection {
   shape(profile: ShapingProfile): void {
     const { connection, messages } = this.#open();
     if (connection.shaping !== undefined) return;
-    connection.shape(profile, SLOTS_TO_GUEST, this.#options.clock.now());
+    connection.shape(profile, SLOTS_TO_GUEST, this.#options.clock.now(), this.#handshake.findings?.rate);
     this.#deadline.set(this.#nextDeadline());
     messages.send({ type: "shape", profile });
   }
@@ -262,7 +263,7 @@ export class ClientConnection {
     const quick = rate === 0 ? most : Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000);
     const limit = Math.min(most, Math.floor(quick), this.#pacer.bodyLimit);
     try {
-      const body = connection.next(limit, this.#options.clock.now());
+      const body = connection.next(limit, this.#options.clock.now(), most);
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -290,19 +291,19 @@ export class ClientConnection {
   }
 
   #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
+    const ours = equalBytes(connectionIdOf(body), this.#id); // others are of clients behind the same relay
+    if (ours && body[0] === FRAME_RECEIPT) this.#pacer.onReceipt(body); // what is under way at the end needs it, too
     if (this.#failure !== undefined) return;
     const connection = this.#connection;
     try {
-      const ours = equalBytes(connectionIdOf(body), this.#id); // others are of clients behind the same relay
-      if (body[0] === FRAME_RECEIPT) {
-        if (ours) this.#pacer.onReceipt(body);
-      } else if (connection === undefined) this.#onHandshakeFrame(body, encoding);
+      if (connection === undefined) this.#onHandshakeFrame(body, encoding);
       else if (!ours) return;
       else if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
       else if (body[0] === FRAME_RETIRED && isRetirement(body, this.#token("guest")))
         this.#fail(rolledBackError("guest"), "state-rolled-back");
     } catch (error) {
       if (connection?.rolledBack === undefined) return this.#fail(asSealttyError(error));
+      this.#retiring = true;
       this.#retirement = retiredBody(this.#id, this.#token("client"));
       this.#link.wake();
       if (connection.rolledBack === "peer") this.#fail(rolledBackError("guest"), "state-rolled-back");
@@ -346,7 +347,7 @@ export class ClientConnection {
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
     if (connection.receive(body, this.#options.clock.now()) === undefined) return;
-    this.#pacer.note(connection.stats);
+    this.#noteLosses(connection);
     if (this.#options.encoding === "auto") this.#link.encoding = encoding;
     if (this.#saidLost) {
       this.#saidLost = false;
@@ -440,8 +441,16 @@ export class ClientConnection {
       connection.ping();
     }
     connection.onTime(now);
-    this.#pacer.note(connection.stats);
+    this.#noteLosses(connection);
     this.#deadline.set(this.#nextDeadline());
+  }
+
+  /**
+   * Not where packets have slots: only those with content count as lost, so a host that loses some would see by the PACE
+   * how many had any.
+   */
+  #noteLosses(connection: StreamConnection): void {
+    if (!connection.slotted) this.#pacer.note(connection.stats);
   }
 
   #checkAlive(): void {
@@ -488,7 +497,9 @@ export class ClientConnection {
     for (const look of this.#looking.splice(0)) look();
     // Let an acknowledgement of the peer's CLOSE leave first.
     this.#options.clock.soon(() => {
-      void this.#link.close().finally(() => this.#connection?.destroy());
+      // A RETIRED may stand behind a frame that goes out in small bursts, and be some itself; nothing repeats it.
+      const gone = this.#retiring ? this.#link.drained(CLOSE_WAIT) : Promise.resolve();
+      void gone.then(() => this.#link.close()).finally(() => this.#connection?.destroy());
     });
   }
 

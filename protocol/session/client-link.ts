@@ -85,6 +85,18 @@ export class ClientLink {
     }
   }
 
+  /** Resolves once the pipe has taken all that is due, or after `atMost` ms. */
+  drained(atMost: number): Promise<void> {
+    const drained = this.#pump?.drained() ?? Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(atMost, resolve);
+      void drained.then(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

@@ -188,9 +188,10 @@ export class GuestConnection {
   /** @param paced - receipts wait behind this frame. @returns the next frame body to send, undefined where none is due. */
   next(paced = false): Uint8Array | undefined {
     if (this.#over) return undefined;
-    const limit = this.encoding === "armour" || paced ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
+    const most = this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
+    const limit = paced ? MAX_ARMOUR_BODY : most;
     try {
-      const body = this.#connection.next(limit, this.#clock.now());
+      const body = this.#connection.next(limit, this.#clock.now(), most);
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {

@@ -23,6 +23,8 @@ const SYNCHRONISE_ATTEMPTS = 3;
 /** No control characters: some hosts eat them. */
 const FIRST_MARK = 0x21;
 const MARKS = 94;
+/** In place of a mark: no more receipts. */
+const ENOUGH = 0;
 /** PACE is said again after this long; the guest listens to one for 5 s. */
 const RENEW = 2000;
 /** Bytes without a loss before the window doubles: up to one that was good before, and beyond it. */
@@ -67,6 +69,7 @@ export class Pacer {
   #mark = FIRST_MARK;
   #markSeen = -1;
   #askedAt = Number.NEGATIVE_INFINITY;
+  #asked = false; // the guest may still be telling
   #synchronised = false;
   #base = 0; // the guest's count when nothing was under way
   #count = 0; // the newest told
@@ -91,10 +94,13 @@ export class Pacer {
   /** The pipe as the frames above should use it: one `send` at a time, one frame in each. */
   over(pipe: Pipe): Pipe {
     this.#synchronised = false;
+    this.#asked = false;
     return {
       incoming: pipe.incoming,
-      send: (chunk) =>
-        this.#window === undefined && !this.#careful ? pipe.send(chunk) : this.#send(pipe, chunk),
+      send: (chunk) => {
+        if (this.#window !== undefined || this.#careful) return this.#send(pipe, chunk);
+        return this.#asked ? this.#sendLast(pipe, chunk) : pipe.send(chunk);
+      },
       close: () => pipe.close(),
     };
   }
@@ -155,6 +161,7 @@ export class Pacer {
   async #send(pipe: Pipe, chunk: Uint8Array): Promise<void> {
     if (this.#careful && chunk.length <= CAREFUL_LENGTH) return this.#sendSpaced(pipe, chunk);
     let nothing = 0; // attempts of which nothing arrived
+    let missed: { readonly burst: number; readonly count: number } | undefined; // the last of them
     let eaten = false;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (this.#window === undefined) return pipe.send(chunk);
@@ -163,6 +170,12 @@ export class Pacer {
         this.free();
         return pipe.send(chunk);
       }
+      // It did arrive: the receipt was lost.
+      if (
+        missed !== undefined &&
+        this.#toldSince(missed.count) >= missed.burst + this.#pace(this.#mark).length
+      )
+        nothing = 0;
       const began = this.#clock.now();
       const short = await this.#sendBursts(pipe, chunk, eaten);
       if (short === undefined) {
@@ -172,6 +185,7 @@ export class Pacer {
       }
       this.#synchronised = false;
       nothing = short.arrived === 0 ? nothing + 1 : 0;
+      missed = short.arrived === 0 ? { burst: short.burst, count: this.#count } : undefined;
       if (wasEaten(short)) {
         eaten = true;
         continue;
@@ -211,8 +225,16 @@ export class Pacer {
 
   /** Bytes told to have arrived since the base; a count that went back tells nothing. */
   get #arrived(): number {
-    const difference = (this.#count - this.#base + RECEIPT_MODULUS) % RECEIPT_MODULUS;
+    return this.#toldSince(this.#base);
+  }
+
+  #toldSince(count: number): number {
+    const difference = (this.#count - count + RECEIPT_MODULUS) % RECEIPT_MODULUS;
     return difference < RECEIPT_MODULUS / 2 ? difference : 0;
+  }
+
+  #pace(mark: number): Uint8Array {
+    return encodeFrame(paceBody(this.#id, mark), this.#encoding(), this.#checksum);
   }
 
   get #patience(): number {
@@ -226,10 +248,8 @@ export class Pacer {
       this.#mark = FIRST_MARK + ((this.#mark + 1 - FIRST_MARK) % MARKS);
       this.#markSeen = -1;
       this.#askedAt = this.#clock.now();
-      await this.#sendSpaced(
-        pipe,
-        encodeFrame(paceBody(this.#id, this.#mark), this.#encoding(), this.#checksum),
-      );
+      this.#asked = true;
+      await this.#sendSpaced(pipe, this.#pace(this.#mark));
       while (this.#markSeen !== this.#mark && (await this.#receipt(this.#patience * 2 ** attempt)));
       if (this.#markSeen === this.#mark) {
         this.#base = this.#count;
@@ -238,6 +258,13 @@ export class Pacer {
       }
     }
     return false;
+  }
+
+  /** Nobody listens to receipts any more, and while there are any the guest's frames are short. */
+  async #sendLast(pipe: Pipe, chunk: Uint8Array): Promise<void> {
+    this.#asked = false;
+    await pipe.send(this.#pace(ENOUGH));
+    await pipe.send(chunk);
   }
 
   async #sendSpaced(pipe: Pipe, chunk: Uint8Array): Promise<void> {

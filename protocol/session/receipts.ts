@@ -2,6 +2,7 @@
 // docs/protocol.md §3.2. Nothing of it is authentic: whoever forges it can make a client slow, or make it send too fast,
 // and then what it sends is lost and comes again. It is one small frame for each read at most, whatever was asked.
 
+import { equalBytes } from "../bytes.ts";
 import type { Clock } from "../clock.ts";
 import { connectionIdOf, readPace, RECEIPT_MODULUS, receiptBody } from "../frames/frame-body.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
@@ -27,9 +28,14 @@ export class Receipts {
     this.#wake = wake;
   }
 
-  /** The newest PACE counts. @throws SealttyError `peer-misbehaved` where it is none. */
+  /** The newest PACE counts; mark 0 ends what the same client asked for. @throws SealttyError `peer-misbehaved` where it is none. */
   ask(body: Uint8Array, encoding: FrameEncoding): void {
     const { mark } = readPace(body);
+    if (mark === 0) {
+      if (this.#asked !== undefined && equalBytes(this.#asked.id, connectionIdOf(body)))
+        this.#asked = undefined;
+      return;
+    }
     const until = this.#clock.now() + PACE_LASTS;
     this.#asked = { id: connectionIdOf(body).slice(), mark, encoding, until };
   }

@@ -98,6 +98,7 @@ export class StreamConnection {
   #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
   #slots: SlotScheduler | undefined; // where the profile has slots
   #maxBody = Number.POSITIVE_INFINITY; // what the pipe last took
+  #longest = Number.POSITIVE_INFINITY; // and what its encoding allows
   readonly #suite: CryptoSuite;
   #doubting = false;
   #rolledBack: "ours" | "peer" | undefined;
@@ -180,12 +181,15 @@ export class StreamConnection {
 
   /**
    * From now on packets say less of what they carry: in slots, or (`off`) padded to one of a few lengths.
-   * docs/protocol.md §5.6. Once for a connection.
+   * docs/protocol.md §5.6. Once for a connection. @param rate - bytes a second that slots keep to; 0: any.
    */
-  shape(profile: ShapingProfile, levels: SlotLevels, now: number): void {
+  shape(profile: ShapingProfile, levels: SlotLevels, now: number, rate = 0): void {
     if (this.#shaping !== undefined) throw new SealttyError("api-misuse", "A connection is shaped once");
     this.#shaping = profile;
-    if (profile !== "off") this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now);
+    if (profile !== "off") {
+      this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now, rate);
+      this.#recovery.allowQueue(); // padding fills one, however little of it is content
+    }
     this.onWork();
   }
   get shaping(): ShapingProfile | undefined {
@@ -257,11 +261,12 @@ export class StreamConnection {
   }
 
   /**
-   * @param maxBody - what the pipe's frames can hold now. @returns the next frame body, undefined where nothing is due.
-   * `now` decides whether a held-back acknowledgement is due.
+   * @param maxBody - what the pipe's frames can hold now. @param longest - what they could in this encoding.
+   * @returns the next frame body, undefined where nothing is due. `now` decides whether a held-back acknowledgement is due.
    */
-  next(maxBody: number, now: number): Uint8Array | undefined {
+  next(maxBody: number, now: number, longest = maxBody): Uint8Array | undefined {
     this.#maxBody = maxBody;
+    this.#longest = longest;
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
     this.#rekeyByAge(now);
@@ -311,7 +316,8 @@ export class StreamConnection {
       this.#ackDue = 0;
       this.#ackAt = undefined;
     }
-    const mayCarry = this.#recovery.room >= Math.min(size, MIN_SLOT_ROOM);
+    // Alone it always may: a flight can have become shorter than a slot's packet.
+    const mayCarry = this.#recovery.inFlight === 0 || this.#recovery.room >= Math.min(size, MIN_SLOT_ROOM);
     if (mayCarry && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent())))
       this.#fill(writer, contents);
     writer.pad(length);
@@ -355,7 +361,7 @@ export class StreamConnection {
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
     this.#ackToldAt = now;
     if (this.#slots !== undefined) {
-      this.#slots.open(now, this.#load(), now - this.#lastHeard, this.#maxBody);
+      this.#slots.open(now, this.#load(), now - this.#lastHeard, this.#maxBody, this.#longest);
       for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
     }
     this.onWork();

@@ -5,18 +5,31 @@ import { expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import {
+  FRAME_PACE,
+  FRAME_PACKET,
   FRAME_PROBED,
+  FRAME_RECEIPT,
   paceBody,
   probeBody,
   probedBody,
   readReceipt,
+  receiptBody,
   welcomeBody,
 } from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
 import { MAX_PROBE_PATTERN } from "../../protocol/limits.ts";
+import { Recovery } from "../../protocol/packets/recovery.ts";
+import {
+  type ShapingProfile,
+  SLOTS_TO_CLIENT,
+  SLOTS_TO_GUEST,
+  SlotScheduler,
+} from "../../protocol/packets/shaping.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import { Pacer } from "../../protocol/session/pacer.ts";
+import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { seeded, testSeed } from "../support/seeded.ts";
@@ -54,14 +67,19 @@ async function run<T>(clock: ManualClock, work: Promise<T>, atMost = 600_000): P
   return done;
 }
 
-async function start(habit: Habit, encoding: "auto" | "binary" | "armour" = "auto") {
+async function start(
+  habit: Habit,
+  encoding: "auto" | "binary" | "armour" = "auto",
+  shaping?: ShapingProfile,
+) {
   const clock = new ManualClock();
   const random = seeded(seed);
   const guest = testGuest(clock);
   const pipes = memoryPipes(habit(clock, random));
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const begin = clock.now();
-  const options = clientOptions(clock, async () => pipes.client, { encoding });
+  const shaped = shaping === undefined ? {} : { shaping };
+  const options = clientOptions(clock, async () => pipes.client, { encoding, ...shaped });
   const attested = await run(clock, connect(options));
   const opened = await run(
     clock,
@@ -139,6 +157,40 @@ test("a fifth of all writes lost: no burst is found where there is none, and eve
   await run(clock, session.close());
 });
 
+test.each([
+  ["lost receipts are no lost bursts", true, 16],
+  ["bursts of which nothing arrives, twice, are too long", false, 4],
+])("%s", async (_name, arrives, burst) => {
+  const clock = new ManualClock();
+  const id = Uint8Array.of(1, 2, 3, 4);
+  const pacer = new Pacer(clock, id, nodeSuite.crc32, () => "binary");
+  const decoder = new FrameDecoder();
+  let count = 0;
+  let mark = 0;
+  let losses = 0; // of what begins an attempt
+  const pipe = pacer.over({
+    incoming: memoryPipes().client.incoming,
+    async send(chunk) {
+      const lost = chunk.length === 16 && losses > 0;
+      if (lost) losses--;
+      if (lost && !arrives) return;
+      const part = chunk.slice(0, 16);
+      count += part.length;
+      for (const { body } of decoder.push(part).frames) mark = body[5] ?? 0; // PACE: nothing else is whole in 16 bytes
+      const receipt = receiptBody(id, mark, count);
+      if (!lost) clock.after(1, () => pacer.onReceipt(receipt));
+    },
+    close: async () => {},
+  });
+  pacer.watch();
+  await run(clock, pipe.send(encodeFrame(payload(300), "binary")));
+  expect(pacer.burst).toBe(16);
+  losses = 2;
+  await run(clock, pipe.send(encodeFrame(payload(300), "binary")));
+  expect(losses).toBe(0);
+  expect(pacer.burst).toBe(burst);
+});
+
 test("a pipe that gets narrow under way is noticed; when it gets wide again, so is that", async () => {
   let width = Number.POSITIVE_INFINITY;
   const { clock, session, channel } = await start(fifo(() => width));
@@ -171,6 +223,125 @@ test("a slow pipe with a long queue: a keystroke does not wait behind all that w
   expect(clock.now() - begin).toBeLessThan(3000); // 64 KiB in the queue take 13 s; the first flight, 32 KiB, is through
   await run(clock, pasting);
   await run(clock, session.close());
+});
+
+/** Waits on the test's clock. */
+const pass = (clock: ManualClock, ms: number): Promise<void> =>
+  run(clock, new Promise<void>((resolve) => void clock.after(ms, resolve)));
+
+test.each<[string, Habit]>([
+  ["16 bytes at once", fifo(() => 16, 5)],
+  ["11520 bytes a second", slow(11_520)],
+  ["2000 bytes a second, in a queue without an end", slow(2000)],
+  // With slots of 100 ms the frames would be a little more than that, and all of it a queue after a while.
+  ["1780 bytes a second one by one, 0x01 eaten", both(swallowsCtrlA, crumbs(1780))],
+])(
+  "in slots, %s: padding is no queue before a keystroke, and what is pasted arrives",
+  async (_name, habit) => {
+    const { clock, session, channel } = await start(habit, "auto", "adaptive");
+    await pass(clock, 20_000); // slots all the while
+    for (let key = 0; key < 5; key++) {
+      const begin = clock.now();
+      await run(clock, echo(channel, payload(1)));
+      expect(clock.now() - begin, `key ${key}, seed ${seed}`).toBeLessThan(1000);
+      await pass(clock, 333);
+    }
+    await run(clock, echo(channel, payload(4000)));
+    const begin = clock.now();
+    await run(clock, echo(channel, payload(1)));
+    expect(clock.now() - begin, `after the paste, seed ${seed}`).toBeLessThan(1000);
+    await run(clock, session.close());
+  },
+);
+
+test("in slots, a host that loses much sees no PACE: it would say how many packets carried something", async () => {
+  let losing = false;
+  const asked = new Set<number>();
+  const decoder = new FrameDecoder();
+  const { clock, random, session, channel } = await start(
+    () => (chunk, deliver, direction) => {
+      if (direction === "to-guest") {
+        for (const { body } of decoder.push(chunk).frames) asked.add(body[0] as number);
+        if (losing && random.chance(0.5)) return;
+      }
+      deliver(chunk);
+    },
+    "auto",
+    "adaptive",
+  );
+  losing = true;
+  await run(clock, echo(channel, payload(3000)));
+  losing = false;
+  expect(session.stats.packetsLost, `seed ${seed}`).toBeGreaterThan(0);
+  expect([...asked]).toContain(FRAME_PACKET);
+  expect([...asked]).not.toContain(FRAME_PACE);
+  await run(clock, session.close());
+});
+
+test("the grid is the encoding's: what a pacer leaves of a body, or a PACE that the host forged, moves no slot", () => {
+  for (const levels of [SLOTS_TO_GUEST, SLOTS_TO_CLIENT]) {
+    const slots = new SlotScheduler("strict", levels, () => 0.5, 0);
+    const nothing = { sendable: 0, fresh: 0, backlog: 0 };
+    for (let slot = 1; slot <= 50; slot++) {
+      expect(slots.deadline).toBe(20 * slot);
+      slots.open(slots.deadline, nothing, 0, slot % 2 === 0 ? 256 : 16_000, 16_000);
+    }
+  }
+});
+
+test("in slots, a flight shorter than a slot's packet carries content all the same, once nothing is out", () => {
+  const keys = {
+    connectionId: Uint8Array.of(1, 2, 3, 4),
+    sendKey: new Uint8Array(32).fill(1),
+    receiveKey: new Uint8Array(32).fill(2),
+  };
+  const flight = { bytes: 65_536, frames: 64, start: 512 };
+  const connection = new StreamConnection(nodeSuite, keys, flight, 0);
+  const { send } = connection.openStream(2, { receive: 1 << 20, send: 1 << 20 });
+  connection.shape("adaptive", SLOTS_TO_GUEST, 0);
+  send.write(new Uint8Array(20_000));
+  connection.onTime(20);
+  const before = send.sendable;
+  expect(connection.next(4000, 20)?.length).toBe(1000); // raised: it was a paste
+  const after = send.sendable;
+  expect(after).toBeLessThan(before);
+  expect(connection.next(4000, 20)?.length).toBe(1000);
+  expect(send.sendable).toBe(after); // the flight is full: padding
+});
+
+test.each([false, true])(
+  "a queue on the way shortens a flight, but not where padding makes it (%s)",
+  (padded) => {
+    const recovery = new Recovery({ bytes: 65_536, frames: 64, queue: 200 });
+    if (padded) recovery.allowQueue();
+    const begin = recovery.room;
+    recovery.onSent(0, 1000, [{ kind: "ping" }], 0);
+    recovery.onAck([{ first: 0, last: 0 }], 10);
+    recovery.onSent(1, 1000, [{ kind: "ping" }], 10);
+    recovery.onAck([{ first: 1, last: 1 }], 2010);
+    if (padded) expect(recovery.room).toBeGreaterThan(begin);
+    else expect(recovery.room).toBeLessThan(begin / 4);
+  },
+);
+
+test("a busy machine is no slow pipe: an echo that came late is asked for once more", async () => {
+  let late = true;
+  const { attested } = await start((clock) => (chunk, deliver, direction) => {
+    if (direction === "to-client" || chunk.length < 200 || !late) return deliver(chunk);
+    late = false;
+    const copy = chunk.slice();
+    clock.after(90, () => deliver(copy));
+  });
+  expect(attested.stats.carries.rate).toBeGreaterThan(50_000);
+});
+
+test("once a pipe is free again the guest is told, and counts no more; nobody else can say so", async () => {
+  const [id, other] = [nodeSuite.randomBytes(4), nodeSuite.randomBytes(4)];
+  const probe = probeBody(id, 1, new Uint8Array(9));
+  const typeOfLast = async (...bodies: readonly Uint8Array[]) => (await answersTo(bodies)).at(-1)?.[0];
+  expect(await typeOfLast(paceBody(id, 9), probe)).toBe(FRAME_RECEIPT);
+  expect(await typeOfLast(paceBody(id, 9), paceBody(other, 0), probe)).toBe(FRAME_RECEIPT);
+  expect(await typeOfLast(paceBody(id, 9), paceBody(id, 0), probe)).toBe(FRAME_PROBED);
 });
 
 test("the control: the same frames without a pace do not get through 16 bytes at once", async () => {

@@ -13,8 +13,9 @@ const each =
     deliver(change(chunk));
 
 export const clean: Habit = each((chunk) => chunk);
-/** QEMU's telnet=on: 0xff begins a command. */
-export const stripsFf: Habit = each((chunk) => chunk.filter((byte) => byte !== 0xff));
+/** QEMU's telnet=on: 0xff begins a command. Towards the guest only. */
+export const stripsFf: Habit = () => (chunk, deliver, direction) =>
+  deliver(direction === "to-client" ? chunk : chunk.filter((byte) => byte !== 0xff));
 export const sevenBits: Habit = each((chunk) => chunk.map((byte) => byte & 0x7f));
 /** Cloud Hypervisor does it to a lone one, some terminals to each. */
 export const lineFeedToReturn: Habit = each((chunk) => chunk.map((byte) => (byte === 0x0a ? 0x0d : byte)));
