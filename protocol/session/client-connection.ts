@@ -292,6 +292,7 @@ export class ClientConnection {
     });
     if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
     if (handshaken === undefined) return;
+    this.#link.heardGuest();
     this.#handshaken = handshaken;
     const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
@@ -313,6 +314,7 @@ export class ClientConnection {
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
     if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    this.#link.heardGuest();
     if (this.#options.encoding === "auto") this.#link.encoding = encoding;
     if (this.#saidLost) {
       this.#saidLost = false;

@@ -264,10 +264,13 @@ export class GuestConnection {
     this.port.answer(body, this.encoding);
     // Anybody can get as far as keys, and then lie: only a user's word is worth a line in the log, and being remembered.
     if (this.#user === undefined) return this.#end();
+    const doubtful =
+      this.#user.method === "none" ? " (so says a client without a key, as anybody could)" : "";
     this.#services.log(
-      whose === "ours"
+      (whose === "ours"
         ? "STATE ROLLED BACK: a client has packets that this machine never sent. It was restored from a snapshot, or cloned; the connection is over, its keys are thrown away"
-        : "a client's state was rolled back: two packets came under one number. The connection is over, its keys are thrown away",
+        : "a client's state was rolled back: two packets came under one number. The connection is over, its keys are thrown away") +
+        doubtful,
     );
     this.#end(body);
   }
