@@ -226,6 +226,11 @@ export class ClientConnection {
     return { connection: this.#connection, messages: this.#messages, handshaken: this.#handshaken };
   }
 
+  /** What a frame holds now, bytes of body. */
+  get #maxBody(): number {
+    return this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+  }
+
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
@@ -234,9 +239,8 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
-    const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
     try {
-      const body = connection.next(limit, this.#options.clock.now());
+      const body = connection.next(this.#maxBody, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -405,7 +409,7 @@ export class ClientConnection {
       this.#lastPing = now;
       connection.ping();
     }
-    connection.onTime(now);
+    connection.onTime(now, this.#maxBody);
     this.#deadline.set(this.#nextDeadline());
   }
 

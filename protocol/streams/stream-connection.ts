@@ -97,7 +97,7 @@ export class StreamConnection {
   #channelsHeld = false;
   #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
   #slots: SlotScheduler | undefined; // where the profile has slots
-  #maxBody = Number.POSITIVE_INFINITY; // what the pipe last took
+  #maxBody = Number.POSITIVE_INFINITY; // what the pipe took in the last slot
   readonly #suite: CryptoSuite;
   #doubting = false;
   #rolledBack: "ours" | "peer" | undefined;
@@ -261,7 +261,6 @@ export class StreamConnection {
    * `now` decides whether a held-back acknowledgement is due.
    */
   next(maxBody: number, now: number): Uint8Array | undefined {
-    this.#maxBody = maxBody;
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
     this.#rekeyByAge(now);
@@ -344,7 +343,11 @@ export class StreamConnection {
     return earliest(this.#recovery.deadline, ackAt, this.#forgetAt);
   }
 
-  onTime(now: number): void {
+  /**
+   * @param maxBody - what the pipe's frames can hold now. Told here and not by `next`: a slot that followed the encoding which the
+   * last packet was asked for with would tell whether something was written since, wherever the host changes the encoding.
+   */
+  onTime(now: number, maxBody: number): void {
     // Where packets have slots nothing else is looked at between them: an idle connection wakes for its slots alone.
     if (this.#slots !== undefined && now < this.#slots.deadline) return;
     if (this.#forgetAt !== undefined && this.#forgetAt <= now) {
@@ -355,7 +358,8 @@ export class StreamConnection {
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
     this.#ackToldAt = now;
     if (this.#slots !== undefined) {
-      this.#slots.open(now, this.#load(), now - this.#lastHeard, this.#maxBody);
+      this.#maxBody = maxBody;
+      this.#slots.open(now, this.#load(), now - this.#lastHeard, maxBody);
       for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
     }
     this.onWork();

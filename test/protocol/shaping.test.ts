@@ -50,13 +50,13 @@ const hosts = {
 
 async function traceOf(
   profile: "adaptive" | "strict" | undefined,
-  encoding: FrameEncoding,
+  encoding: FrameEncoding | "auto",
   typing: Typing,
-  host: keyof typeof hosts = "carries all",
+  host: (session: ShapedSession) => void = hosts["carries all"],
 ): Promise<Trace> {
   const session = await ShapedSession.open(profile, encoding);
   if (typing.echo) session.process.onInput = (bytes) => session.process.print(bytes.slice());
-  hosts[host](session);
+  host(session);
   session.restart();
   const start = session.clock.now();
   await typing.type(session);
@@ -64,6 +64,7 @@ async function traceOf(
   const trace = structuredClone(session.trace);
   session.lose = () => false;
   session.delay = () => 0;
+  session.change = (_, chunk) => chunk;
   await session.run(3000); // what was lost comes again
   const keys = session.process.input.reduce((sum, { length }) => sum + length, 0);
   expect(keys).toBe(typing.name === "nothing" ? 0 : Number.parseInt(typing.name, 10));
@@ -78,7 +79,7 @@ describe.each(["binary", "armour"] as const)("in %s", (encoding) => {
       "the host's trace is equal for every typing where the host %s",
       async (host) => {
         const [first, ...others] = await Promise.all(
-          classes.map((typing) => traceOf(profile, encoding, typing, host)),
+          classes.map((typing) => traceOf(profile, encoding, typing, hosts[host])),
         );
         const slots = (SECONDS * 1000) / (encoding === "binary" ? 20 : 50);
         const missed = slots - (first as Trace)["to-guest"].length;
@@ -98,6 +99,37 @@ describe.each(["binary", "armour"] as const)("in %s", (encoding) => {
     );
     for (const other of others) expect(other).not.toEqual(first);
   });
+});
+
+/** Frames are the host's to encode, their bodies are not: each end follows the encoding that it hears, and so does its grid. */
+const recoders = {
+  "every frame of both directions, back and forth": (session: ShapedSession) =>
+    session.recode((_, n) => n % 2 === 0),
+  "seven frames towards the guest, and seven not": (session: ShapedSession) =>
+    session.recode((direction, n) => direction === "to-guest" && Math.floor(n / 7) % 2 === 0),
+  "seven frames towards the client, and seven not": (session: ShapedSession) =>
+    session.recode((direction, n) => direction === "to-client" && Math.floor(n / 7) % 2 === 0),
+  "some, seed 11, and loses some": (session: ShapedSession) => {
+    const random = { "to-guest": seeded(11), "to-client": seeded(12) };
+    session.loseBySeed(13, 0.1);
+    session.recode((direction) => random[direction].chance(0.4));
+  },
+} as const satisfies Record<string, (session: ShapedSession) => void>;
+
+describe.each(["adaptive", "strict"] as const)("%s, between the encodings", (profile) => {
+  test.each(Object.keys(recoders) as (keyof typeof recoders)[])(
+    "the host's trace is equal for every typing where the host re-encodes %s",
+    async (host) => {
+      const [first, ...others] = await Promise.all(
+        classes.map((typing) => traceOf(profile, "auto", typing, recoders[host])),
+      );
+      const steps = new Set<number>();
+      for (const trace of [first?.["to-guest"] ?? [], first?.["to-client"] ?? []])
+        trace.forEach(({ at }, i) => i > 0 && steps.add(at - (trace[i - 1] as Passed).at));
+      expect([...steps]).toEqual(expect.arrayContaining([20, 50])); // both grids were there
+      for (const other of others) expect(other).toEqual(first);
+    },
+  );
 });
 
 describe("what is typed never moves a packet", () => {

@@ -168,7 +168,7 @@ test("StreamConnection, without pipe or clock: lossy both ways, everything arriv
         if (!random.chance(0.3)) there.receive(body, now);
       }
       const deadline = here.deadline;
-      if (deadline !== undefined && deadline <= now) here.onTime(now);
+      if (deadline !== undefined && deadline <= now) here.onTime(now, 2000);
     }
     for (let part = to.receive.shift(); part !== undefined; part = to.receive.shift()) {
       got.push(part);
@@ -218,7 +218,7 @@ test("a round trip of three seconds, without loss: everything arrives, and littl
       for (let body = here.next(2000, now); body !== undefined; body = here.next(2000, now)) {
         sky.push({ at: now + 1500, body, to: there });
       }
-      if ((here.deadline ?? Number.POSITIVE_INFINITY) <= now) here.onTime(now);
+      if ((here.deadline ?? Number.POSITIVE_INFINITY) <= now) here.onTime(now, 2000);
     }
     while (sky[0] !== undefined && sky[0].at <= now) {
       const { body, to } = sky.shift() as (typeof sky)[number];
