@@ -335,9 +335,10 @@ export class ClientConnection {
   #readMessages(): void {
     for (;;) {
       const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
-      if (message === undefined) return;
+      if (message === undefined) break;
       this.#onMessage(message);
     }
+    this.#renewals.arriving(this.#messages?.arriving("attested") ?? 0);
   }
 
   #onMessage(message: SessionMessage): void {
