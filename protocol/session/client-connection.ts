@@ -226,6 +226,11 @@ export class ClientConnection {
     return { connection: this.#connection, messages: this.#messages, handshaken: this.#handshaken };
   }
 
+  /** What a frame holds now, bytes of body. */
+  get #maxBody(): number {
+    return this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+  }
+
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
@@ -234,9 +239,8 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
-    const limit = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
     try {
-      const body = connection.next(limit, this.#options.clock.now());
+      const body = connection.next(this.#maxBody, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -333,9 +337,10 @@ export class ClientConnection {
   #readMessages(): void {
     for (;;) {
       const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
-      if (message === undefined) return;
+      if (message === undefined) break;
       this.#onMessage(message);
     }
+    this.#renewals.arriving(this.#messages?.arriving("attested") ?? 0);
   }
 
   #onMessage(message: SessionMessage): void {
@@ -407,7 +412,7 @@ export class ClientConnection {
       this.#lastPing = now;
       connection.ping();
     }
-    connection.onTime(now);
+    connection.onTime(now, this.#maxBody);
     this.#deadline.set(this.#nextDeadline());
   }
 

@@ -185,12 +185,16 @@ export class GuestConnection {
     return this.#connection.lastHeard;
   }
 
+  /** What a frame holds now, bytes of body. */
+  get #maxBody(): number {
+    return this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
+  }
+
   /** @returns the next frame body to send, undefined where none is due. */
   next(): Uint8Array | undefined {
     if (this.#over) return undefined;
-    const limit = this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
     try {
-      const body = this.#connection.next(limit, this.#clock.now());
+      const body = this.#connection.next(this.#maxBody, this.#clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -405,7 +409,7 @@ export class GuestConnection {
       if (this.#closedAt !== undefined) return this.destroy();
       this.close(this.authenticated ? "done" : "not-authenticated"); // said once, then lingered over
     }
-    this.#connection.onTime(now);
+    this.#connection.onTime(now, this.#maxBody);
     this.#deadline.set(this.#nextDeadline());
   }
 }

@@ -84,11 +84,11 @@ async function rawClient(guest: TestGuest, given?: ReturnType<typeof memoryPipes
     if (body[0] !== 0x15 || connection.receive(body, now()) === undefined) return;
     state.closed = connection.peerClose;
     read();
-    connection.onTime(now());
+    connection.onTime(now(), 4000);
     flush();
   };
   const timer = setInterval(() => {
-    connection.onTime(now());
+    connection.onTime(now(), 4000);
     flush();
   }, 5);
   return {

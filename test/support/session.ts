@@ -51,6 +51,11 @@ export class FakeProcess implements GuestProcess {
     },
   };
 
+  /** Pieces printed and not yet taken. */
+  get waiting(): number {
+    return this.#chunks.length;
+  }
+
   print(bytes: Uint8Array): void {
     this.#chunks.push(bytes);
     this.#wake();
