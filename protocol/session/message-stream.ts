@@ -24,6 +24,10 @@ export class MessageStream {
   get held(): number {
     return this.#stream.send.held;
   }
+  /** Bytes ever sent: with `held`, whether all up to here has arrived. */
+  get sent(): number {
+    return this.#stream.send.written;
+  }
 
   send(message: SessionMessage): void {
     this.#stream.send.write(encodeMessage(message));
