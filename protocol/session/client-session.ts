@@ -203,7 +203,7 @@ export class ClientSession implements SessionChannel {
       why === DETACH_LOST
         ? new SealttyError(
             "session-gone",
-            "The session ended, and the last of its output is gone: it was taken too slowly, or the session was killed meanwhile. How its program ended is not known here.",
+            "The session ended, and how its program ended is not known here: the last of its output was taken too slowly and is gone, or the session was killed, or its program ignores that it was hung up.",
           )
         : new Detached(why === DETACH_FENCED ? "newer-attachment" : "request");
     this.#over ??= error;

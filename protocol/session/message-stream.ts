@@ -24,6 +24,10 @@ export class MessageStream {
   get held(): number {
     return this.#stream.send.held;
   }
+  /** Bytes ever sent: with `held`, whether all up to here has arrived. */
+  get sent(): number {
+    return this.#stream.send.written;
+  }
 
   /** Bytes of body that came of the message under way, where it is of this type. */
   arriving(type: SessionMessage["type"]): number {

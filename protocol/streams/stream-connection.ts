@@ -101,10 +101,12 @@ export class StreamConnection {
   #lastHeard: number;
   #packetsReceived = 0;
   #channelsHeld = false;
+  #writersWait = false; // for acknowledgements of any stream
   #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
   #slots: SlotScheduler | undefined; // where the profile has slots
   #maxBody = Number.POSITIVE_INFINITY; // what the pipe took in the last slot
   readonly #suite: CryptoSuite;
+  readonly #flight: FlightLimits;
   #doubting = false;
   #rolledBack: "ours" | "peer" | undefined;
   /** Set by the owner: more may be ready to send. */
@@ -114,6 +116,7 @@ export class StreamConnection {
     this.#suite = suite;
     this.#sealer = new PacketSealer(suite, keys.connectionId, keys.sendKey);
     this.#opener = new PacketOpener(suite, keys.receiveKey);
+    this.#flight = flight;
     this.#recovery = new Recovery(flight);
     this.#generationSince = now;
     this.#lastHeard = now;
@@ -201,9 +204,22 @@ export class StreamConnection {
   get slotted(): boolean {
     return this.#slots !== undefined;
   }
-  /** Bytes not yet sent above which a writer waits, where it may have `usual`: a slot that carries more needs more. */
-  unsentLimit(usual: number): number {
-    return this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual;
+  /**
+   * Whether who writes to a stream must wait for its `onChange`. Neither credit nor flight bounds what is kept: a peer may give
+   * any credit, and acknowledge all bytes but the first.
+   * @param usual - bytes that may be unsent: a slot that carries more needs more.
+   */
+  isFull(stream: Stream, usual: number): boolean {
+    if (stream.send.unsent >= (this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual)) return true;
+    if (!this.#keepsTooMuch) return false;
+    this.#writersWait = true;
+    return true;
+  }
+  /** Of all channels together: a stream whose channel is over keeps its bytes, too. Twice, as loss leaves gaps for a while. */
+  get #keepsTooMuch(): boolean {
+    let sent = 0; // and not dropped: there is a byte before them that was not acknowledged
+    for (const { id, send } of this.#streams.values()) if (id !== 0) sent += send.held - send.unsent;
+    return sent >= 2 * this.#flight.bytes;
   }
 
   ping(): void {
@@ -394,6 +410,7 @@ export class StreamConnection {
         const { arrived, lost } = this.#recovery.onAck(frame.ranges, now);
         for (const content of arrived) this.#arrived(content);
         this.#requeue(lost);
+        this.#wakeWriters();
         return true;
       }
       case "stream": {
@@ -430,6 +447,12 @@ export class StreamConnection {
     const stream = this.#streams.get(content.stream);
     stream?.send.onArrived(content.offset, content.length, content.end);
     stream?.onChange();
+  }
+
+  #wakeWriters(): void {
+    if (!this.#writersWait || this.#keepsTooMuch) return;
+    this.#writersWait = false;
+    for (const stream of this.#streams.values()) stream.onChange();
   }
 
   #requeue(lost: readonly Content[]): void {

@@ -60,10 +60,13 @@ export class FakeProcess implements GuestProcess {
     this.#chunks.push(bytes);
     this.#wake();
   }
-  finish(status: ExitStatus): void {
+  endOutput(): void {
     this.#chunks.push(undefined);
-    this.#exited(status);
     this.#wake();
+  }
+  finish(status: ExitStatus): void {
+    this.#exited(status);
+    this.endOutput();
   }
   async write(bytes: Uint8Array): Promise<void> {
     await this.reads();

@@ -11,6 +11,7 @@ import type { ConnectOptions, Guest } from "../../protocol/session/api.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
+import type { SessionRegistry } from "../../server/sessions/registry.ts";
 import { ManualClock } from "./clocks.ts";
 import { memoryPipes } from "./memory-pipe.ts";
 import { seeded } from "./seeded.ts";
@@ -37,6 +38,7 @@ export class ShapedSession {
   readonly trace: Trace = { "to-guest": [], "to-client": [] };
   readonly output: Uint8Array[] = [];
   endpoint!: GuestEndpoint;
+  sessions!: SessionRegistry;
   guest!: Guest;
   channel!: Channel;
   lose: (direction: "to-guest" | "to-client") => boolean = () => false;
@@ -58,12 +60,13 @@ export class ShapedSession {
     own: Partial<ConnectOptions> = {},
   ): Promise<ShapedSession> {
     const session = new ShapedSession();
-    const { endpoint } = testGuest(session.clock, services, () => {
+    const { endpoint, sessions } = testGuest(session.clock, services, () => {
       const program = session.programs.length === 0 ? session.process : new FakeProcess();
       session.programs.push(program);
       return program;
     });
     session.endpoint = endpoint;
+    session.sessions = sessions;
     const dial = async (): Promise<Pipe> => {
       const pipes = memoryPipes((chunk, deliver, direction) => {
         session.trace[direction].push({ at: session.clock.now() - session.#from, length: chunk.length });
