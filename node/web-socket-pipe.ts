@@ -82,7 +82,16 @@ export async function connectWebSocket(
           ...(cause === undefined ? {} : { cause }),
         }),
       );
-    socket.once("open", () => resolve());
+    // From beginning to end: `handshakeTimeout` starts anew with every byte that comes.
+    const late = setTimeout(() => {
+      refuse(...TOOK_TOO_LONG);
+      socket.terminate();
+    }, timeout);
+    socket.once("close", () => clearTimeout(late));
+    socket.once("open", () => {
+      clearTimeout(late);
+      resolve();
+    });
     socket.once("unexpected-response", (request, response) => {
       request.destroy();
       const next =
@@ -97,15 +106,17 @@ export async function connectWebSocket(
   return pipe;
 }
 
+const TOOK_TOO_LONG: [why: string, next: string] = [
+  "the server took the connection but does not answer",
+  "QEMU serves one client at a time: another one is probably connected.",
+];
+
 function whyNot(error: Error): [why: string, next: string] {
   const code = errorCode(error);
   if (code === "ECONNREFUSED") return ["nobody listens there", "Check the port, and that the machine runs."];
   if (code === "ENOTFOUND") return ["the host name is unknown", "Check the name."];
   if (/handshake has timed out/.test(error.message)) {
-    return [
-      "the server took the connection but does not answer",
-      "QEMU serves one client at a time: another one is probably connected.",
-    ];
+    return TOOK_TOO_LONG;
   }
   if (/subprotocol/i.test(error.message)) {
     return ["the server does not speak the subprotocol offered", "Check that this is a console's address."];

@@ -90,7 +90,7 @@ export const OUTPUT_STREAM_WINDOW = 512 * 1024;
 export const INPUT_STREAM_WINDOW = 64 * 1024;
 /** Pieces a receiver keeps above a gap in one stream; what is beyond stays unacknowledged and comes again. */
 export const MAX_STREAM_PIECES = 1024;
-/** Bytes a sender holds in one stream, unsent or unacknowledged; `write` waits above it. */
+/** Bytes that a client holds in one stream, unsent or unacknowledged; `write` waits above it. */
 export const MAX_SEND_BUFFER = 512 * 1024;
 export const MAX_ACK_RANGES = 32;
 

@@ -1,6 +1,5 @@
 // A host's HTTP API: one bounded request at a time, TLS always verified, and the web sockets beside it.
 
-import { once } from "node:events";
 import http from "node:http";
 import https from "node:https";
 import type { WebSocketPipe, WebSocketPipeOptions } from "../../node/web-socket-pipe.ts";
@@ -46,6 +45,10 @@ export interface ApiRequest {
 
 const LOOPBACK = /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])$/;
 
+export function isLoopback(url: URL): boolean {
+  return LOOPBACK.test(url.hostname);
+}
+
 /** @param text - a URL of the user's. @throws SealttyError `bad-config`, also where it would send credentials in the clear. */
 export function apiBase(text: string, where: string): URL {
   let url: URL;
@@ -62,7 +65,7 @@ export function apiBase(text: string, where: string): URL {
   }
   const secure = url.protocol === "https:" || url.protocol === "wss:";
   const plain = url.protocol === "http:" || url.protocol === "ws:";
-  if (!secure && !(plain && LOOPBACK.test(url.hostname))) {
+  if (!secure && !(plain && isLoopback(url))) {
     throw new SealttyError(
       "bad-config",
       `${where} is neither https: nor wss:, and would show your credentials on the network; without TLS only this machine is reached`,
@@ -164,10 +167,10 @@ async function exchange(api: HostApi, request: ApiRequest, timeout: number): Pro
   const abort = AbortSignal.timeout(timeout);
   try {
     const sent = (secure ? https : http).request({ ...options, signal: abort });
-    const answered = once(sent, "response") as Promise<[http.IncomingMessage]>;
+    const answered = answerTo(sent, abort);
     sent.on("error", () => undefined); // one that comes after the answer is nobody's, and would end the process
     sent.end(body);
-    const [response] = await answered;
+    const response = await answered;
     const parts: Buffer[] = [];
     let length = 0;
     for await (const part of response as AsyncIterable<Buffer>) {
@@ -183,6 +186,22 @@ async function exchange(api: HostApi, request: ApiRequest, timeout: number): Pro
     if (cause instanceof SealttyError) throw cause;
     throw refused(api, ...(abort.aborted ? NO_ANSWER : whyNot(cause, api.socketPath)), cause);
   }
+}
+
+/** A switch of protocols that nobody asked for is an answer, too: Node tells it by no other event. */
+function answerTo(sent: http.ClientRequest, abort: AbortSignal): Promise<http.IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    sent.once("response", resolve);
+    sent.once("upgrade", (response, socket) => {
+      socket.destroy();
+      resolve(response);
+    });
+    sent.once("error", reject);
+    abort.addEventListener("abort", () => {
+      sent.destroy();
+      reject(new Error("no answer in time"));
+    });
+  });
 }
 
 const NO_ANSWER = ["no answer in time", "Check the address, the network and firewalls."] as const;

@@ -4,7 +4,7 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
 import type { GuestAddress } from "../address.ts";
-import { apiBase, callApi, type HostApi, openApiSocket, tlsOf } from "./host-api.ts";
+import { apiBase, callApi, type HostApi, isLoopback, openApiSocket, tlsOf } from "./host-api.ts";
 import { openingFailed } from "./opening.ts";
 import { HostSettings } from "./settings.ts";
 import type { Environment } from "./settings.ts";
@@ -100,6 +100,13 @@ async function askNova(
     throw new SealttyError(
       "transport-lost",
       "Nova answered with a console's address that has no token. Check that it has a serial proxy ([serial_console]).",
+    );
+  }
+  // An answer must not lead a web socket to what listens on the owner's own machine.
+  if (isLoopback(console.proxy) && !isLoopback(base)) {
+    throw new SealttyError(
+      "transport-lost",
+      "Nova answered with a console's address on this very machine, which is not where its serial proxy is. Correct [serial_console] base_url there, or use nova:wss://….",
     );
   }
   return console;

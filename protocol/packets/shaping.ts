@@ -165,11 +165,11 @@ export class SlotScheduler {
   /**
    * Begins the slot that is due; what was left of the last one is dropped, and so are slots that went by unseen.
    * @param silentFor - ms since anything authentic came.
-   * @param longest - the longest body that the encoding allows: the grid is the encoding's, whatever the pipe takes just now.
+   * @param maxBody - what the encoding allows: the grid is its, whatever less the pipe takes just now.
    */
-  open(now: number, load: SlotLoad, silentFor: number, maxBody: number, longest = maxBody): void {
+  open(now: number, load: SlotLoad, silentFor: number, maxBody: number): void {
     if (now < this.deadline) return;
-    this.#fit(longest);
+    this.#fit(maxBody);
     const taken = this.#pending === 0; // a pipe that is behind gets no more to carry
     this.#nextSlot = Math.max(this.#nextSlot, this.#slotAt(now)) + 1;
     if (this.#adaptive) this.#adapt(now, load, taken, maxBody);
@@ -271,8 +271,8 @@ export class SlotScheduler {
   }
 
   /** Another encoding has another grid, from the slot on that is due now. */
-  #fit(longest: number): void {
-    const interval = this.#spacing(longest <= MAX_ARMOUR_BODY ? SLOT_ARMOUR : SLOT_BINARY);
+  #fit(maxBody: number): void {
+    const interval = this.#spacing(maxBody <= MAX_ARMOUR_BODY ? SLOT_ARMOUR : SLOT_BINARY);
     if (interval === this.#interval) return;
     this.#start = this.deadline;
     this.#nextSlot = 0;

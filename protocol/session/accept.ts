@@ -97,7 +97,8 @@ export class GuestEndpoint {
   readonly #cookies: CookieJar;
   readonly #connections = new Map<number, GuestConnection[]>(); // by connection id
   readonly #assemblies = new Map<number, FragmentAssembly>(); // by connection id, newest last
-  readonly #retired = new Map<number, Uint8Array>(); // RETIRED bodies by connection id, newest last
+  /** RETIRED bodies by connection id, newest last; users without a key, who may be anybody, push out only their own. */
+  readonly #retired = { "ssh-key": new Map<number, Uint8Array>(), none: new Map<number, Uint8Array>() };
   readonly #hellos = new TokenBucket(200, 100);
   readonly #handshakes = new TokenBucket(20, 20);
   readonly #probes = new TokenBucket(100, 50);
@@ -171,7 +172,7 @@ export class GuestEndpoint {
     for (const connection of this.#connections.get(id) ?? []) {
       if (connection.receive(body, port, encoding)) return;
     }
-    const retired = this.#retired.get(id);
+    const retired = this.#retired["ssh-key"].get(id) ?? this.#retired.none.get(id);
     if (retired !== undefined && this.#hellos.take(this.#options.clock.now())) port.answer(retired, encoding);
   }
 
@@ -288,17 +289,18 @@ export class GuestEndpoint {
   }
 
   #forget(id: number, connection: GuestConnection, retired: Uint8Array | undefined): void {
-    if (retired !== undefined) this.#rememberRetired(id, retired);
+    if (retired !== undefined) this.#rememberRetired(id, retired, connection.method ?? "none");
     const rest = (this.#connections.get(id) ?? []).filter((other) => other !== connection);
     if (rest.length > 0) this.#connections.set(id, rest);
     else this.#connections.delete(id);
   }
 
-  #rememberRetired(id: number, body: Uint8Array): void {
-    this.#retired.set(id, body);
-    if (this.#retired.size <= MAX_RETIRED) return;
-    for (const oldest of this.#retired.keys()) {
-      this.#retired.delete(oldest);
+  #rememberRetired(id: number, body: Uint8Array, method: "ssh-key" | "none"): void {
+    const alike = this.#retired[method];
+    alike.set(id, body);
+    if (alike.size <= MAX_RETIRED) return;
+    for (const oldest of alike.keys()) {
+      alike.delete(oldest);
       break;
     }
   }

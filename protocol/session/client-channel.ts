@@ -103,7 +103,8 @@ export class ClientChannel implements Channel {
     streams.error.onChange = () => this.#changed(this.#error);
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  /** @param again - it was written once already, to a channel that is gone. */
+  async write(bytes: Uint8Array, again = false): Promise<void> {
     let rest = bytes;
     while (rest.length > 0) {
       if (this.#gate.shut) await this.#gate.opened();
@@ -115,7 +116,8 @@ export class ClientChannel implements Channel {
         await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
         continue;
       }
-      this.#inOut.send.write(rest.subarray(0, room));
+      if (again) this.#inOut.writeAgain(rest.subarray(0, room));
+      else this.#inOut.send.write(rest.subarray(0, room));
       rest = rest.subarray(room);
       this.#connection.onWork();
     }

@@ -249,6 +249,11 @@ export class ClientConnection {
     return { connection: this.#connection, messages: this.#messages, handshaken: this.#handshaken };
   }
 
+  /** What a frame holds now, bytes of body. */
+  get #maxBody(): number {
+    return this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
+  }
+
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
@@ -257,13 +262,13 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
-    const most = this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
     const { rate = 0 } = this.#handshake.findings ?? {};
+    const most = this.#maxBody;
     // On a slow pipe a frame is a long time: no keystroke should wait for one.
     const quick = rate === 0 ? most : Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000);
     const limit = Math.min(most, Math.floor(quick), this.#pacer.bodyLimit);
     try {
-      const body = connection.next(limit, this.#options.clock.now(), most);
+      const body = connection.next(limit, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -320,6 +325,7 @@ export class ClientConnection {
     const handshaken = this.#handshake.onFrame(body, encoding);
     if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
     if (handshaken === undefined) return;
+    this.#link.heardGuest();
     this.#handshaken = handshaken;
     const rate = this.#handshake.findings?.rate ?? 0;
     const flight = {
@@ -347,6 +353,7 @@ export class ClientConnection {
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
     if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    this.#link.heardGuest();
     this.#noteLosses(connection);
     if (this.#options.encoding === "auto") this.#link.encoding = encoding;
     if (this.#saidLost) {
@@ -366,9 +373,10 @@ export class ClientConnection {
   #readMessages(): void {
     for (;;) {
       const message = this.#messages?.next(MAX_CONTROL_MESSAGE);
-      if (message === undefined) return;
+      if (message === undefined) break;
       this.#onMessage(message);
     }
+    this.#renewals.arriving(this.#messages?.arriving("attested") ?? 0);
   }
 
   #onMessage(message: SessionMessage): void {
@@ -440,7 +448,7 @@ export class ClientConnection {
       this.#lastPing = now;
       connection.ping();
     }
-    connection.onTime(now);
+    connection.onTime(now, this.#maxBody);
     this.#noteLosses(connection);
     this.#deadline.set(this.#nextDeadline());
   }

@@ -36,7 +36,7 @@ export class ClientLink {
   #closed = false;
   #stopWaiting: (() => void) | undefined;
   #pipes = 0;
-  #heard = false; // a frame came on the present pipe
+  #heard = false; // the guest was heard on the present pipe
 
   constructor(
     dial: () => Promise<Pipe>,
@@ -97,6 +97,11 @@ export class ClientLink {
     });
   }
 
+  /** What came on the present pipe was authentic. A frame alone says nothing: the host would have us dial without end. */
+  heardGuest(): void {
+    this.#heard = true;
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -125,7 +130,6 @@ export class ClientLink {
         const { frames, noise } = decoder.push(chunk);
         if (noise.length > 0) this.#events.onNoise(noise);
         for (const { body, encoding } of frames) {
-          this.#heard = true;
           this.#events.onFrame(body, encoding);
         }
       }

@@ -43,9 +43,10 @@ class InputLog {
   append(bytes: Uint8Array): void {
     this.#ring.append(bytes);
   }
-  /** A copy of the next bytes to give to the stream. */
-  next(): Uint8Array {
-    return this.#ring.view(this.pushed - this.#base, PIECE).slice();
+  /** A copy of the next bytes to give to the stream; none from `before` on, where that is still ahead. */
+  next(before: number): Uint8Array {
+    const ahead = before - this.pushed;
+    return this.#ring.view(this.pushed - this.#base, ahead > 0 ? Math.min(PIECE, ahead) : PIECE).slice();
   }
   forgetBelow(offset: number): void {
     this.#ring.dropBelow(offset - this.#base);
@@ -96,6 +97,8 @@ export class ClientSession implements SessionChannel {
   readonly #records = new RecordReader();
   readonly #parts: RecordPart[] = [];
   readonly #input: InputLog;
+  /** Input offset below which it was typed to an earlier attachment, or behind such bytes while they still waited here. */
+  #again: number;
   readonly #takesScreens: boolean;
   #nextOffset: number;
   #screen: ScreenInfo | undefined; // whose text is being read
@@ -151,6 +154,7 @@ export class ClientSession implements SessionChannel {
     if (!fits) after?.input.wipe();
     this.#input.pushed = place.input;
     this.#input.forgetBelow(place.input);
+    this.#again = this.#input.end;
     if (this.#input.end > place.input) void this.#push();
   }
 
@@ -167,7 +171,9 @@ export class ClientSession implements SessionChannel {
     if (this.#gate.shut) await this.#gate.opened();
     if (this.#over !== undefined) throw this.#over;
     // Whole, and before anything is awaited: bytes that were accepted go on with the next attachment, the rest never.
+    const late = this.#input.pushed < this.#again;
     this.#input.append(bytes);
+    if (late) this.#again = this.#input.end; // it goes out in one with what the host held back
     const until = this.#input.end;
     while (this.#input.pushed < until && this.#over === undefined) await this.#push();
   }
@@ -197,7 +203,7 @@ export class ClientSession implements SessionChannel {
       why === DETACH_LOST
         ? new SealttyError(
             "session-gone",
-            "The session ended, and the last of its output is gone: it was taken too slowly, or the session was killed meanwhile. How its program ended is not known here.",
+            "The session ended, and how its program ended is not known here: the last of its output was taken too slowly and is gone, or the session was killed, or its program ignores that it was hung up.",
           )
         : new Detached(why === DETACH_FENCED ? "newer-attachment" : "request");
     this.#over ??= error;
@@ -286,9 +292,9 @@ export class ClientSession implements SessionChannel {
   async #pushAll(): Promise<void> {
     while (this.#input.pushed < this.#input.end && this.#over === undefined) {
       this.#trim();
-      const piece = this.#input.next();
+      const piece = this.#input.next(this.#again);
       try {
-        await this.#inner.write(piece);
+        await this.#inner.write(piece, this.#input.pushed < this.#again);
       } catch (error) {
         if (error instanceof SealttyError) this.#over ??= error;
         return;

@@ -1,6 +1,7 @@
 // An attachment as a channel of the guest: a session's output into a stream under its own credit, input back.
 
 import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { ExitStatus } from "./channel-api.ts";
 import type { SessionAttachment } from "./guest-sessions.ts";
 import type { MessageStream } from "./message-stream.ts";
 import type { SignalName } from "./messages.ts";
@@ -21,6 +22,7 @@ export class GuestAttachment {
   #left = false;
   #forgotten = false; // the session ended, and what it printed is gone
   #lost = 0; // bytes of that, which the client never gets
+  #outputEnded = false; // only the program's end is waited for
   #why: number = DETACH_ASKED;
   #fed = 0; // bytes of input that the program took
   #leaveAt: number | undefined; // the client leaves once so many were
@@ -49,7 +51,9 @@ export class GuestAttachment {
     void this.#feedInput();
     await this.#carryOutput();
     if (this.#lost > 0 && !this.#left) this.detach(DETACH_LOST); // with an EXIT it would look whole
-    const status = this.#left ? undefined : await Promise.race([this.#attachment.exit, this.#untilLeft()]);
+    this.#outputEnded = true;
+    const status = this.#left ? undefined : await this.#untilOver();
+    if (status === undefined) this.detach(DETACH_LOST); // unless it was left already
     this.#left = true;
     this.#wake();
     this.#attachment.leave();
@@ -91,6 +95,7 @@ export class GuestAttachment {
   forgotten(lost: number): void {
     this.#forgotten = true;
     this.#lost = lost;
+    if (this.#outputEnded) this.detach(DETACH_LOST); // nobody will tell how its program ended
     this.#wake();
   }
 
@@ -103,7 +108,7 @@ export class GuestAttachment {
   async #carryOutput(): Promise<void> {
     const { send } = this.#inOut;
     for (;;) {
-      while (send.unsent >= this.#connection.unsentLimit(MAX_UNSENT) && !this.#over) await this.#change();
+      while (this.#connection.isFull(this.#inOut, MAX_UNSENT) && !this.#over) await this.#change();
       const next = this.#over ? undefined : await this.#attachment.read();
       if (next === undefined || this.#left) break;
       if ("screen" in next) await this.#carryScreen(next.screen);
@@ -122,7 +127,7 @@ export class GuestAttachment {
     for (let at = 0; at < text.length && !this.#left; at += SCREEN_PIECE) {
       send.write(textRecord(text.subarray(at, at + SCREEN_PIECE)));
       this.#connection.onWork();
-      while (send.unsent >= MAX_UNSENT && !this.#left) await this.#change();
+      while (this.#connection.isFull(this.#inOut, MAX_UNSENT) && !this.#left) await this.#change();
     }
   }
 
@@ -149,6 +154,12 @@ export class GuestAttachment {
 
   get #over(): boolean {
     return this.#left || this.#forgotten;
+  }
+
+  /** @returns how the program ended, where that is known before this is left; a session that is gone waits for nothing. */
+  #untilOver(): Promise<ExitStatus | undefined> {
+    const over = this.#forgotten ? Promise.resolve(undefined) : this.#untilLeft();
+    return Promise.race([this.#attachment.exit, over]); // the status where both are there
   }
 
   async #untilLeft(): Promise<undefined> {

@@ -69,8 +69,7 @@ export class GuestChannel {
 
   async #carryOutput(from: ProcessOutput, to: Stream): Promise<void> {
     for (;;) {
-      while (to.send.unsent >= this.#connection.unsentLimit(MAX_UNSENT) && !this.#discarding)
-        await this.#change();
+      while (this.#connection.isFull(to, MAX_UNSENT) && !this.#discarding) await this.#change();
       const chunk = await from.read();
       if (chunk === undefined) break;
       if (this.#discarding) continue; // read on, so that the program ends

@@ -19,6 +19,7 @@ import {
   KILL_OK,
   KILL_UNKNOWN,
 } from "./session-messages.ts";
+import { ViewersNotice } from "./viewers-notice.ts";
 import {
   type CLOSE_CODES,
   OPEN_FAILED,
@@ -54,7 +55,6 @@ export class GuestChannels {
   readonly #connection: StreamConnection;
   readonly #messages: MessageStream;
   readonly #open = new Map<number, GuestChannel | GuestAttachment>();
-  readonly #attachments = new Map<number, SessionAttachment>(); // by channel
   #starting = 0; // whose program is being started
   #newestChannel = 0; // numbers only grow: none is ever used again
 
@@ -171,6 +171,7 @@ export class GuestChannels {
     let fenced = false; // while it was being answered, as below
     let forgotten: number | undefined; // bytes lost
     let open: GuestAttachment | undefined;
+    let viewers: ViewersNotice | undefined;
     const events: AttachmentEvents = {
       isLive: () =>
         !this.#owner.ending() && this.#owner.clock.now() - this.#connection.lastHeard < LIVE_WITHIN,
@@ -182,7 +183,7 @@ export class GuestChannels {
         forgotten = lost;
         open?.forgotten(lost);
       },
-      viewersChanged: () => this.#tellViewers(channel),
+      viewersChanged: () => viewers?.changed(),
     };
     let attached: SessionAttachment | AttachRefusal = { code: ATTACH_FAILED };
     this.#starting++;
@@ -205,13 +206,15 @@ export class GuestChannels {
     open = new GuestAttachment(attached, this.#connection, streams);
     this.#open.set(channel, open);
     this.#messages.send({ type: "attached", channel, code: ATTACH_OK, place: attached.place });
-    this.#attachments.set(channel, attached);
-    this.#tellViewers(channel);
+    viewers = this.#viewersNotice(channel, attached);
     if (fenced) this.#onFenced(open);
     else if (forgotten !== undefined) open.forgotten(forgotten);
-    await open.run(channel, this.#messages);
+    try {
+      await open.run(channel, this.#messages);
+    } finally {
+      viewers.stop();
+    }
     this.#open.delete(channel);
-    this.#attachments.delete(channel);
   }
 
   /** The client is elsewhere. A connection that has nothing else is over, and its keys are gone with it. */
@@ -222,12 +225,17 @@ export class GuestChannels {
     else this.#owner.close("superseded");
   }
 
-  /** One that does not take its messages is told later, by the next change: this must not grow. */
-  #tellViewers(channel: number): void {
-    const attachment = this.#attachments.get(channel);
-    if (attachment === undefined || this.#owner.ending() || this.#messages.held > MAX_HELD_FOR_VIEWERS)
-      return;
-    this.#messages.send({ type: "viewers", channel, state: attachment.viewers });
+  /** One that does not take its messages is told later, and then of how it is by then: this must not grow. */
+  #viewersNotice(channel: number, attachment: SessionAttachment): ViewersNotice {
+    let last = 0; // where it ends in what was sent
+    return new ViewersNotice(this.#owner.clock, () => {
+      if (this.#owner.ending()) return true; // nothing is told any more
+      const { sent, held } = this.#messages;
+      if (sent - held < last || held > MAX_HELD_FOR_VIEWERS) return false;
+      this.#messages.send({ type: "viewers", channel, state: attachment.viewers });
+      last = this.#messages.sent;
+      return true;
+    });
   }
 
   #takeNumber(channel: number): void {

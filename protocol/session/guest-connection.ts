@@ -185,13 +185,17 @@ export class GuestConnection {
     return this.#connection.lastHeard;
   }
 
+  /** What a frame holds in this encoding, bytes of body. */
+  get #maxBody(): number {
+    return this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
+  }
+
   /** @param paced - receipts wait behind this frame. @returns the next frame body to send, undefined where none is due. */
   next(paced = false): Uint8Array | undefined {
     if (this.#over) return undefined;
-    const most = this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
-    const limit = paced ? MAX_ARMOUR_BODY : most;
     try {
-      const body = this.#connection.next(limit, this.#clock.now(), most);
+      const limit = paced ? MAX_ARMOUR_BODY : this.#maxBody;
+      const body = this.#connection.next(limit, this.#clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -265,10 +269,13 @@ export class GuestConnection {
     this.port.answer(body, this.encoding);
     // Anybody can get as far as keys, and then lie: only a user's word is worth a line in the log, and being remembered.
     if (this.#user === undefined) return this.#end();
+    const doubtful =
+      this.#user.method === "none" ? " (so says a client without a key, as anybody could)" : "";
     this.#services.log(
-      whose === "ours"
+      (whose === "ours"
         ? "STATE ROLLED BACK: a client has packets that this machine never sent. It was restored from a snapshot, or cloned; the connection is over, its keys are thrown away"
-        : "a client's state was rolled back: two packets came under one number. The connection is over, its keys are thrown away",
+        : "a client's state was rolled back: two packets came under one number. The connection is over, its keys are thrown away") +
+        doubtful,
     );
     this.#end(body);
   }
@@ -403,7 +410,7 @@ export class GuestConnection {
       if (this.#closedAt !== undefined) return this.destroy();
       this.close(this.authenticated ? "done" : "not-authenticated"); // said once, then lingered over
     }
-    this.#connection.onTime(now);
+    this.#connection.onTime(now, this.#maxBody);
     this.#deadline.set(this.#nextDeadline());
   }
 }

@@ -75,10 +75,11 @@ export class GuestEvidence {
       this.#digest = suite.sha256(encoded);
       send({ type: "evidence", evidence, encoded });
     } catch (error) {
-      this.#logNone(error);
       if (gone()) return;
-      if (error instanceof SealttyError && error.code === "limit-exceeded") close("busy");
-      else send({ type: "no-evidence" });
+      // Whoever can reach the pipe can be turned away as often as they like: no line of the log for that.
+      if (error instanceof SealttyError && error.code === "limit-exceeded") return close("busy");
+      this.#logNone(error);
+      send({ type: "no-evidence" });
     }
   }
 

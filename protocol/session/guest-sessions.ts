@@ -60,8 +60,11 @@ export interface SessionAttachment {
   hangUp(): void;
   /** The program runs on. `read` then ends. Idempotent. */
   leave(): void;
-  /** Never rejects; stays pending where the program outlives the attachment. */
-  readonly exit: Promise<ExitStatus>;
+  /**
+   * Never rejects; stays pending where the program outlives the attachment. Undefined: it was hung up, does not end, and nobody
+   * waits for it any longer.
+   */
+  readonly exit: Promise<ExitStatus | undefined>;
 }
 
 /** Why nothing was opened or attached: a code of docs/protocol.md §8.7. */

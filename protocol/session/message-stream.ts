@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../errors.ts";
 import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
-import { decodeMessage, encodeMessage, type SessionMessage } from "./messages.ts";
+import { decodeMessage, encodeMessage, type SessionMessage, TYPES } from "./messages.ts";
 
 const HEAD = 4;
 
@@ -23,6 +23,15 @@ export class MessageStream {
   /** Bytes sent and not yet acknowledged. */
   get held(): number {
     return this.#stream.send.held;
+  }
+  /** Bytes ever sent: with `held`, whether all up to here has arrived. */
+  get sent(): number {
+    return this.#stream.send.written;
+  }
+
+  /** Bytes of body that came of the message under way, where it is of this type. */
+  arriving(type: SessionMessage["type"]): number {
+    return this.#body !== undefined && this.#head[0] === TYPES[type] ? this.#bodyLength : 0;
   }
 
   send(message: SessionMessage): void {

@@ -86,7 +86,7 @@ export type SessionMessage =
   | { readonly type: "shaped"; readonly profile: ShapingProfile }
   | KeptMessage;
 
-const TYPES = {
+export const TYPES = {
   evidence: 1,
   "no-evidence": 2,
   authenticate: 3,

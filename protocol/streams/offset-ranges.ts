@@ -6,7 +6,7 @@ export interface OffsetRange {
 }
 
 export class OffsetRanges {
-  #ranges: OffsetRange[] = [];
+  readonly #ranges: OffsetRange[] = [];
 
   get first(): OffsetRange | undefined {
     return this.#ranges[0];
@@ -18,8 +18,7 @@ export class OffsetRanges {
   add(from: number, to: number): void {
     if (from >= to) return;
     const ranges = this.#ranges;
-    let low = 0;
-    while (low < ranges.length && (ranges[low] as OffsetRange).to < from) low++;
+    const low = this.#firstReaching(from);
     let high = low;
     let start = from;
     let end = to;
@@ -32,19 +31,39 @@ export class OffsetRanges {
   }
 
   remove(from: number, to: number): void {
-    if (from >= to || this.#ranges.length === 0) return;
+    const cut = this.overlapping(from, to);
+    const [first, last] = [cut[0], cut.at(-1)];
+    if (first === undefined || last === undefined) return;
     const kept: OffsetRange[] = [];
-    for (const range of this.#ranges) {
-      if (range.from < from) kept.push({ from: range.from, to: Math.min(range.to, from) });
-      if (range.to > to) kept.push({ from: Math.max(range.from, to), to: range.to });
-      else if (range.from >= to) kept.push(range);
-    }
-    this.#ranges = kept.filter((range) => range.from < range.to);
+    if (first.from < from) kept.push({ from: first.from, to: from });
+    if (last.to > to) kept.push({ from: to, to: last.to });
+    this.#ranges.splice(this.#firstReaching(from + 1), cut.length, ...kept);
+  }
+
+  /** @returns the ranges that share an offset with `from` … `to`: no more than those are looked at. */
+  overlapping(from: number, to: number): readonly OffsetRange[] {
+    if (from >= to) return [];
+    const low = this.#firstReaching(from + 1);
+    let high = low;
+    while (high < this.#ranges.length && (this.#ranges[high] as OffsetRange).from < to) high++;
+    return this.#ranges.slice(low, high);
   }
 
   /** @returns where the range that starts at or before `offset` and reaches beyond it ends, else `offset`. */
   coveredFrom(offset: number): number {
-    const range = this.#ranges.find(({ from, to }) => from <= offset && to > offset);
-    return range === undefined ? offset : range.to;
+    const range = this.#ranges[this.#firstReaching(offset + 1)];
+    return range === undefined || range.from > offset ? offset : range.to;
+  }
+
+  /** Index of the first range whose end is at or above `offset`: a peer chooses how many ranges there are, so not one by one. */
+  #firstReaching(offset: number): number {
+    let low = 0;
+    let high = this.#ranges.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#ranges[middle] as OffsetRange).to < offset) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }

@@ -101,8 +101,11 @@ export class SendBuffer {
 
   onLost(offset: number, length: number, end: boolean): void {
     if (end && !this.#endArrived) this.#endSent = false;
-    this.#lost.add(Math.max(offset, this.#ring.start), offset + length);
-    for (const { from, to } of this.#arrived.all) this.#lost.remove(from, to); // arrived by another packet meanwhile
+    const from = Math.max(offset, this.#ring.start);
+    const to = offset + length;
+    this.#lost.add(from, to);
+    // What arrived by another packet meanwhile. Only here: beside it nothing is lost anew, and there may be thousands of holes.
+    for (const arrived of this.#arrived.overlapping(from, to)) this.#lost.remove(arrived.from, arrived.to);
   }
 
   wipe(): void {

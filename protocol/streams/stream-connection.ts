@@ -54,12 +54,18 @@ export class Stream {
   /** Called when `receive` has something new, when credit came, when bytes were sent or acknowledged. Must not send. */
   onChange: () => void = () => {};
   windowDue = false; // the peer must be told the credit
-  writtenBefore = 0; // bytes that were written up to the last slot
+  writtenBefore = 0; // bytes that were written up to the last slot, or are no news (`writeAgain`)
 
   constructor(id: number, windows: StreamWindows) {
     this.id = id;
     this.receive = new Reassembly(windows.receive);
     this.send.allow(windows.send);
+  }
+
+  /** Writes what was written once already, elsewhere: it raises no level, as what waited here would not. */
+  writeAgain(bytes: Uint8Array): void {
+    this.send.write(bytes);
+    this.writtenBefore += bytes.length;
   }
 
   /** Nobody reads it any more: what still comes is acknowledged and thrown away. */
@@ -95,11 +101,12 @@ export class StreamConnection {
   #lastHeard: number;
   #packetsReceived = 0;
   #channelsHeld = false;
+  #writersWait = false; // for acknowledgements of any stream
   #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
   #slots: SlotScheduler | undefined; // where the profile has slots
-  #maxBody = Number.POSITIVE_INFINITY; // what the pipe last took
-  #longest = Number.POSITIVE_INFINITY; // and what its encoding allows
+  #maxBody = Number.POSITIVE_INFINITY; // what the pipe took in the last slot
   readonly #suite: CryptoSuite;
+  readonly #flight: FlightLimits;
   #doubting = false;
   #rolledBack: "ours" | "peer" | undefined;
   /** Set by the owner: more may be ready to send. */
@@ -109,6 +116,7 @@ export class StreamConnection {
     this.#suite = suite;
     this.#sealer = new PacketSealer(suite, keys.connectionId, keys.sendKey);
     this.#opener = new PacketOpener(suite, keys.receiveKey);
+    this.#flight = flight;
     this.#recovery = new Recovery(flight);
     this.#generationSince = now;
     this.#lastHeard = now;
@@ -199,9 +207,22 @@ export class StreamConnection {
   get slotted(): boolean {
     return this.#slots !== undefined;
   }
-  /** Bytes not yet sent above which a writer waits, where it may have `usual`: a slot that carries more needs more. */
-  unsentLimit(usual: number): number {
-    return this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual;
+  /**
+   * Whether who writes to a stream must wait for its `onChange`. Neither credit nor flight bounds what is kept: a peer may give
+   * any credit, and acknowledge all bytes but the first.
+   * @param usual - bytes that may be unsent: a slot that carries more needs more.
+   */
+  isFull(stream: Stream, usual: number): boolean {
+    if (stream.send.unsent >= (this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual)) return true;
+    if (!this.#keepsTooMuch) return false;
+    this.#writersWait = true;
+    return true;
+  }
+  /** Of all channels together: a stream whose channel is over keeps its bytes, too. Twice, as loss leaves gaps for a while. */
+  get #keepsTooMuch(): boolean {
+    let sent = 0; // and not dropped: there is a byte before them that was not acknowledged
+    for (const { id, send } of this.#streams.values()) if (id !== 0) sent += send.held - send.unsent;
+    return sent >= 2 * this.#flight.bytes;
   }
 
   ping(): void {
@@ -261,12 +282,10 @@ export class StreamConnection {
   }
 
   /**
-   * @param maxBody - what the pipe's frames can hold now. @param longest - what they could in this encoding.
-   * @returns the next frame body, undefined where nothing is due. `now` decides whether a held-back acknowledgement is due.
+   * @param maxBody - what the pipe's frames can hold now. @returns the next frame body, undefined where nothing is due.
+   * `now` decides whether a held-back acknowledgement is due.
    */
-  next(maxBody: number, now: number, longest = maxBody): Uint8Array | undefined {
-    this.#maxBody = maxBody;
-    this.#longest = longest;
+  next(maxBody: number, now: number): Uint8Array | undefined {
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
     this.#rekeyByAge(now);
@@ -350,7 +369,11 @@ export class StreamConnection {
     return earliest(this.#recovery.deadline, ackAt, this.#forgetAt);
   }
 
-  onTime(now: number): void {
+  /**
+   * @param maxBody - what the pipe's frames can hold now. Told here and not by `next`: a slot that followed the encoding which the
+   * last packet was asked for with would tell whether something was written since, wherever the host changes the encoding.
+   */
+  onTime(now: number, maxBody: number): void {
     // Where packets have slots nothing else is looked at between them: an idle connection wakes for its slots alone.
     if (this.#slots !== undefined && now < this.#slots.deadline) return;
     if (this.#forgetAt !== undefined && this.#forgetAt <= now) {
@@ -361,7 +384,8 @@ export class StreamConnection {
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
     this.#ackToldAt = now;
     if (this.#slots !== undefined) {
-      this.#slots.open(now, this.#load(), now - this.#lastHeard, this.#maxBody, this.#longest);
+      this.#maxBody = maxBody;
+      this.#slots.open(now, this.#load(), now - this.#lastHeard, maxBody);
       for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
     }
     this.onWork();
@@ -390,6 +414,7 @@ export class StreamConnection {
         const { arrived, lost } = this.#recovery.onAck(frame.ranges, now);
         for (const content of arrived) this.#arrived(content);
         this.#requeue(lost);
+        this.#wakeWriters();
         return true;
       }
       case "stream": {
@@ -428,6 +453,12 @@ export class StreamConnection {
     stream?.onChange();
   }
 
+  #wakeWriters(): void {
+    if (!this.#writersWait || this.#keepsTooMuch) return;
+    this.#writersWait = false;
+    for (const stream of this.#streams.values()) stream.onChange();
+  }
+
   #requeue(lost: readonly Content[]): void {
     for (const content of lost) {
       if (content.kind === "ping") this.#pingDue = true;
@@ -446,10 +477,11 @@ export class StreamConnection {
     let fresh = 0;
     let backlog = 0;
     for (const stream of this.#streams.values()) {
+      if (stream.id !== 0 && this.#channelsHeld) continue;
+      backlog += stream.send.backlog; // that credit lets none of it go says nothing about what is there
       if (!this.#maySend(stream)) continue;
       sendable += stream.send.sendable;
       fresh += stream.send.written - stream.writtenBefore;
-      backlog += stream.send.backlog;
     }
     return { sendable, fresh, backlog };
   }
@@ -487,26 +519,31 @@ export class StreamConnection {
         contents.push({ kind: "window", stream: stream.id });
       }
     }
-    // The control stream first, then each of the others in turn.
+    // The control stream first, then each of the others in turn. But a long message of it, as evidence is, must not keep a key
+    // or its echo waiting for many packets: where a channel has something, it leaves half of the room, and what that leaves.
     const control = this.#streams.get(0);
-    if (control !== undefined) this.#fillFrom(control, writer, contents);
     const others = [...this.#streams.values()].filter((stream) => stream.id !== 0 && this.#maySend(stream));
+    if (control !== undefined)
+      this.#fillFrom(control, writer, contents, others.length > 0 ? Math.ceil(writer.room / 2) : 0);
     this.#turn++;
     for (let i = 0; i < others.length; i++) {
       this.#fillFrom(others[(this.#turn + i) % others.length] as Stream, writer, contents);
     }
+    if (control !== undefined && others.length > 0) this.#fillFrom(control, writer, contents);
   }
 
-  #fillFrom(stream: Stream, writer: PacketWriter, contents: Content[]): void {
+  /** @param leave - bytes of the packet's room that are not this stream's. */
+  #fillFrom(stream: Stream, writer: PacketWriter, contents: Content[], leave = 0): void {
     if (!stream.send.hasWork) return;
-    this.#fillWhileRoom(stream, writer, contents);
+    this.#fillWhileRoom(stream, writer, contents, leave);
     stream.onChange(); // what waits to write need not wait for the acknowledgement
   }
 
-  #fillWhileRoom(stream: Stream, writer: PacketWriter, contents: Content[]): void {
+  #fillWhileRoom(stream: Stream, writer: PacketWriter, contents: Content[], leave: number): void {
     while (stream.send.hasWork) {
+      const room = writer.room - leave;
       // The offset's length is not known before `take`: reckon with the longest.
-      const part = stream.send.take(writer.room - streamOverhead(stream.id, 2 ** 47, writer.room));
+      const part = stream.send.take(room - streamOverhead(stream.id, 2 ** 47, Math.max(0, room)));
       if (part === undefined) return;
       writer.stream(stream.id, part.offset, part.bytes, part.end);
       contents.push({

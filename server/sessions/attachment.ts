@@ -17,7 +17,7 @@ const MAX_SCREEN_TRIES = 3;
 /** What an attachment has of its session. */
 export interface AttachedSession {
   readonly process: GuestProcess;
-  readonly exit: Promise<ExitStatus>;
+  readonly exit: Promise<ExitStatus | undefined>;
   /** All of its output was read. */
   readonly ended: boolean;
   /** Offsets of the oldest output byte that is kept, and of the next one. */
@@ -46,7 +46,7 @@ export class Attachment implements SessionAttachment {
   readonly user: string;
   readonly mode: AttachMode;
   readonly events: AttachmentEvents;
-  readonly exit: Promise<ExitStatus>;
+  readonly exit: Promise<ExitStatus | undefined>;
   readonly #session: AttachedSession;
   readonly #screenLines: number | undefined;
   offset: number; // of the next output byte that this client gets

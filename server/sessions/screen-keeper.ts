@@ -16,6 +16,8 @@ const MAX_BEHIND = 4 * 1024 * 1024;
 const MAX_UNPARSED = 4 * 1024 * 1024;
 /** A thread that says nothing for so long (ms) has hung: a piece takes it some milliseconds. */
 const HUNG_AFTER = 10_000;
+/** The same for one that was just started: a busy or emulated machine takes long to load a program. */
+const STARTS_WITHIN = 60_000;
 /** A session whose output ends a thread this often gets no other. */
 const MAX_THREADS_LOST = 3;
 /** Sizes that wait for the output before them. */
@@ -56,6 +58,7 @@ export interface ScreenKeeperOptions {
 export class ScreenKeeper {
   readonly #options: ScreenKeeperOptions;
   #thread: ScreenThread | undefined;
+  #heard = false; // the thread has said something
   #from = 0; // offset at which the thread's terminal began
   #fed = 0; // offset of the next byte that it gets
   #unparsed = 0;
@@ -177,6 +180,7 @@ export class ScreenKeeper {
     };
     thread = startThread({ columns: size.columns, rows: size.rows }, events);
     this.#thread = thread;
+    this.#heard = false;
     this.#from = this.#fed = from;
   }
 
@@ -187,6 +191,7 @@ export class ScreenKeeper {
   }
 
   #answered(answer: ScreenAnswer): void {
+    this.#heard = true;
     if (answer.type === "alive") return this.#watch();
     const first = this.#unanswered.shift();
     if (first === undefined) return this.#lose("answers what was not asked");
@@ -200,8 +205,9 @@ export class ScreenKeeper {
   #watch(): void {
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
-    if (this.#unanswered.length > 0)
-      this.#cancelWatch = this.#options.clock.after(HUNG_AFTER, () => this.#lose("hangs"));
+    if (this.#unanswered.length === 0) return;
+    const wait = this.#heard ? HUNG_AFTER : STARTS_WITHIN;
+    this.#cancelWatch = this.#options.clock.after(wait, () => this.#lose("hangs"));
   }
 
   #lose(why: string): void {

@@ -30,6 +30,9 @@ const MAX_PIECE = 16 * 1024;
 /** How often a session that holds its program back asks whether those it waits for still live. */
 const LOOK_EVERY = 5000;
 
+/** How long after the end of its output a program's exit status is waited for: one that was hung up may ignore that. */
+const EXIT_WITHIN = 10_000;
+
 /** More than any client keeps of input that was not taken. */
 const BEYOND_ANY_LOG = 2 ** 32;
 /** Counts are whole numbers on both sides: from here on 2^52 bytes can still be typed. */
@@ -66,7 +69,8 @@ export class Session implements AttachedSession {
   readonly id: Uint8Array;
   readonly clock: Clock;
   readonly process: GuestProcess;
-  readonly exit: Promise<ExitStatus>;
+  /** Undefined once it was hung up, its output ended, and it goes on for so long that nobody is kept waiting. */
+  readonly exit: Promise<ExitStatus | undefined>;
   readonly #options: SessionOptions;
   readonly #ring = new ByteRing();
   readonly #screen: ScreenKeeper | undefined;
@@ -82,8 +86,11 @@ export class Session implements AttachedSession {
   #rows: number;
   #active: Attachment | undefined; // typed or resized last
   #confirmed = false; // somebody has its name
-  #outputEnded = false;
+  #endedAt: number | undefined; // when the last of its output was read
   #hungUp = false;
+  #stopped = false;
+  #giveUp!: () => void;
+  #cancelGivingUp: (() => void) | undefined;
   #typing: Typing[] = []; // the first of them is being written
   #waiting: (() => void)[] = [];
   #cancelIdle: (() => void) | undefined;
@@ -93,7 +100,10 @@ export class Session implements AttachedSession {
     this.id = options.id;
     this.clock = options.clock;
     this.process = options.process;
-    this.exit = options.process.exit;
+    const givenUp = new Promise<undefined>((resolve) => {
+      this.#giveUp = () => resolve(undefined);
+    });
+    this.exit = Promise.race([options.process.exit, givenUp]);
     this.#columns = options.columns;
     this.#rows = options.rows;
     this.#started = options.clock.now();
@@ -115,7 +125,7 @@ export class Session implements AttachedSession {
 
   /** All of its output was read. */
   get ended(): boolean {
-    return this.#outputEnded;
+    return this.#endedAt !== undefined;
   }
   get start(): number {
     return this.#ring.start;
@@ -123,9 +133,13 @@ export class Session implements AttachedSession {
   get end(): number {
     return this.#ring.end;
   }
-  /** Somebody who lives is attached; once the session has ended: and has not taken all of its output yet. */
+  /**
+   * Somebody who lives is attached; once the session has ended: and has not taken all of its output yet, or may just be about to
+   * be told how its program ended.
+   */
   get watched(): boolean {
-    return [...this.#attachments].some((each) => each.live);
+    const ending = this.#endedAt === undefined || this.clock.now() - this.#endedAt < EXIT_WITHIN;
+    return [...this.#attachments].some((each) => each.live && (ending || each.offset < this.#ring.end));
   }
   /**
    * Whether there is a place for one more; who was silent for so long that it holds nothing up leaves its own to it.
@@ -147,7 +161,7 @@ export class Session implements AttachedSession {
     const seconds = (since: number): number => Math.max(0, Math.floor((now - since) / 1000));
     return {
       id: this.id,
-      running: !this.#outputEnded,
+      running: !this.ended,
       ageSeconds: seconds(this.#started),
       idleSeconds: seconds(this.#touched),
       columns: this.#columns,
@@ -191,11 +205,13 @@ export class Session implements AttachedSession {
   hangUp(): void {
     this.#hungUp = true;
     this.process.hangUp();
+    this.#waitForExit();
     this.changed();
   }
 
   /** Once it is in no list any more: nobody is left attached to it, and what was shown does not stay. */
   forget(): void {
+    this.#cancelGivingUp?.();
     for (const attachment of [...this.#attachments]) attachment.forget();
     this.#ring.wipe();
     this.#screen?.end();
@@ -203,7 +219,9 @@ export class Session implements AttachedSession {
 
   /** The guest's sealttyd ends. */
   stop(): void {
+    this.#stopped = true;
     this.hangUp();
+    this.#cancelGivingUp?.();
     this.#screen?.end();
   }
 
@@ -240,7 +258,7 @@ export class Session implements AttachedSession {
     if (!this.#attachments.delete(attachment)) return;
     if (this.#active === attachment) this.#active = undefined;
     this.#stopTyping(attachment);
-    if (this.#attachments.size === 0 && !this.#outputEnded) this.#idle();
+    if (this.#attachments.size === 0 && !this.ended) this.#idle();
     this.#viewersChanged();
   }
 
@@ -260,7 +278,7 @@ export class Session implements AttachedSession {
   async #typeAll(): Promise<void> {
     for (let next = this.#typing[0]; next !== undefined; next = this.#typing[0]) {
       const { attachment, bytes } = next;
-      const counts = !attachment.over && !this.#outputEnded; // else its client sends it again, elsewhere
+      const counts = !attachment.over && !this.ended; // else its client sends it again, elsewhere
       if (counts) {
         this.#count(attachment, bytes.length);
         await this.process.write(bytes).catch(() => this.#options.log("a session's program takes no input"));
@@ -312,10 +330,18 @@ export class Session implements AttachedSession {
       }
       this.changed();
     }
-    this.#outputEnded = true;
+    this.#endedAt = this.clock.now();
     this.#stopIdling();
+    this.#waitForExit();
     this.changed();
     this.#options.onEnded();
+  }
+
+  /** Once hung up it has no terminal and says nothing more: who has taken its output is not kept waiting for its end. */
+  #waitForExit(): void {
+    if (!this.#hungUp || !this.ended || this.#stopped || this.#cancelGivingUp !== undefined) return;
+    this.#cancelGivingUp = this.clock.after(EXIT_WITHIN, this.#giveUp);
+    void this.process.exit.then(this.#cancelGivingUp);
   }
 
   /** The program is held back for the fastest of those who may type and live, and for nobody else. */
@@ -385,7 +411,7 @@ export class Session implements AttachedSession {
     if (columns === this.#columns && rows === this.#rows) return;
     this.#columns = columns;
     this.#rows = rows;
-    if (this.#outputEnded) return;
+    if (this.ended) return;
     this.#screen?.resized(columns, rows);
     try {
       this.process.resize(columns, rows);

@@ -13,7 +13,20 @@ import {
 } from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
+import {
+  MAX_FLIGHT_TO_CLIENT_BYTES,
+  MAX_FLIGHT_TO_CLIENT_FRAMES,
+  OUTPUT_STREAM_WINDOW,
+} from "../../protocol/limits.ts";
+import { PacketOpener, PacketSealer } from "../../protocol/packets/packet-cipher.ts";
+import { PacketWriter, readPacketFrames } from "../../protocol/packets/packet-frames.ts";
+import { ReceivedNumbers } from "../../protocol/packets/received-numbers.ts";
+import { GuestAttachment } from "../../protocol/session/guest-attachment.ts";
+import { GuestChannel } from "../../protocol/session/guest-channel.ts";
+import type { GuestProcess } from "../../protocol/session/guest-process.ts";
+import type { SessionAttachment } from "../../protocol/session/guest-sessions.ts";
 import { encodeMessage, SERVICE, type SessionMessage } from "../../protocol/session/messages.ts";
+import type { SendBuffer } from "../../protocol/streams/send-buffer.ts";
 import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { MessageStream } from "../../protocol/session/message-stream.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
@@ -85,11 +98,11 @@ async function rawClient(guest: TestGuest, given?: ReturnType<typeof memoryPipes
     if (body[0] !== 0x15 || connection.receive(body, now()) === undefined) return;
     state.closed = connection.peerClose;
     read();
-    connection.onTime(now());
+    connection.onTime(now(), 4000);
     flush();
   };
   const timer = setInterval(() => {
-    connection.onTime(now());
+    connection.onTime(now(), 4000);
     flush();
   }, 5);
   return {
@@ -257,4 +270,111 @@ for (const [name, make] of [
     expect(moved).toBeGreaterThan(chunk.length / 4); // the count counts
     expect(moved).toBeLessThan(8 * chunk.length);
   });
+}
+
+/** A guest's connection and a client on it that gives any credit, and acknowledges all but one byte of each stream. */
+function hoarder() {
+  const connectionId = Uint8Array.of(1, 2, 3, 4);
+  const [toClient, toGuest] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
+  const keys = { connectionId, sendKey: toClient.slice(), receiveKey: toGuest.slice() };
+  const flight = { bytes: MAX_FLIGHT_TO_CLIENT_BYTES, frames: MAX_FLIGHT_TO_CLIENT_FRAMES };
+  const connection = new StreamConnection(nodeSuite, keys, flight, 0);
+  const opener = new PacketOpener(nodeSuite, toClient);
+  const sealer = new PacketSealer(nodeSuite, connectionId, toGuest);
+  const received = new ReceivedNumbers();
+  let now = 0;
+  const say = (fill: (writer: PacketWriter) => void) => {
+    const writer = new PacketWriter(3900);
+    fill(writer);
+    connection.receive(sealer.seal(writer.written).body, now);
+  };
+  const windows = { receive: 65536, send: OUTPUT_STREAM_WINDOW };
+  return {
+    connection,
+    open(channel: number) {
+      const [inOut, error] = [2 * channel, 2 * channel + 1].map((id) => connection.openStream(id, windows));
+      if (inOut === undefined || error === undefined) throw new Error("no streams");
+      for (const { id } of [inOut, error]) say((writer) => writer.window(id, 2 ** 47));
+      return { inOut, error };
+    },
+    /** Takes what there is, for so many turns. @param hole - the byte of each stream that is never acknowledged. */
+    async turns(count: number, hole: number | undefined) {
+      for (let i = 0; i < count; i++) {
+        now += 5;
+        connection.onTime(now);
+        for (
+          let body = connection.next(16_500, now);
+          body !== undefined;
+          body = connection.next(16_500, now)
+        ) {
+          const packet = opener.open(body);
+          if (packet === undefined) throw new Error("not for us");
+          const frames = readPacketFrames(packet.plaintext);
+          const inHole = frames.some(
+            (frame) =>
+              frame.type === "stream" &&
+              hole !== undefined &&
+              frame.offset <= hole &&
+              hole < frame.offset + frame.bytes.length,
+          );
+          if (!inHole) received.add(packet.number);
+        }
+        if (received.ranges.length > 0) say((writer) => writer.ack(received.ranges));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+  };
+}
+
+const FLOOD = new Uint8Array(32 * 1024).fill(0x61);
+const HOLE = 300_000; // when acknowledgements have let the flight grow
+const UNSENT_AND_READ = 64 * 1024 + FLOOD.length + 64;
+const SILENT_MESSAGES = { send: () => {} } as unknown as MessageStream;
+
+for (const kept of [false, true]) {
+  test(`a client that never acknowledges one byte makes the guest keep a bounded amount: ${kept ? "a session" : "channels"}`, async () => {
+    const client = hoarder();
+    const sends: SendBuffer[] = [];
+    let made = 0;
+    const read = async () => {
+      made += FLOOD.length;
+      return FLOOD.slice();
+    };
+    const ends: (() => void)[] = [];
+    for (let channel = 1; channel <= 3; channel++) {
+      const streams = client.open(channel);
+      sends.push(streams.inOut.send, streams.error.send);
+      const program = { exit: new Promise<never>(() => {}), hangUp: () => {}, leave: () => {} };
+      if (kept) {
+        const place = { ...program, mode: "read-write", read } as unknown as SessionAttachment;
+        const attachment = new GuestAttachment(place, client.connection, streams);
+        void attachment.run(channel, SILENT_MESSAGES);
+        ends.push(() => attachment.end());
+      } else {
+        let over = false; // a hang-up reads to the end
+        const output = { read: async () => (over ? undefined : await read()) };
+        const process = { ...program, stdout: output, stderr: output } as unknown as GuestProcess;
+        const open = new GuestChannel(process, client.connection, streams);
+        void open.run(channel, SILENT_MESSAGES);
+        ends.push(() => {
+          over = true;
+          open.end();
+        });
+      }
+    }
+    const held = () => sends.reduce((sum, { held }) => sum + held, 0);
+    const bound = 2 * MAX_FLIGHT_TO_CLIENT_BYTES + sends.length * UNSENT_AND_READ;
+    for (let before = -1; made !== before && held() <= bound; ) {
+      before = made; // until the programs wait
+      await client.turns(500, HOLE);
+    }
+    expect(held()).toBeLessThanOrEqual(bound);
+    expect(held()).toBeGreaterThan(2 * MAX_FLIGHT_TO_CLIENT_BYTES); // it is this that they wait for
+    const written = sends.map((send) => send.written);
+    const flows = () =>
+      sends.every((send, i) => send.ended || send.written > (written[i] ?? 0) + 4 * 1024 * 1024);
+    while (!flows()) await client.turns(10, undefined); // and all go on once it is acknowledged
+    expect(held()).toBeLessThanOrEqual(bound);
+    for (const end of ends) end();
+  }, 120_000);
 }

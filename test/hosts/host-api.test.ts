@@ -14,6 +14,7 @@ import { HostAnswer, MAX_ANSWER, MAX_ANSWER_DEPTH } from "../../cli/hosts/host-j
 import { HostSettings } from "../../cli/hosts/settings.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { utf8 } from "../../protocol/bytes.ts";
+import { connectWebSocket } from "../../node/web-socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { type Answer, json, type Upgrade, WebHost } from "../support/hosts/web-host.ts";
 import { testSeed } from "../support/seeded.ts";
@@ -165,7 +166,7 @@ describe("callApi()", () => {
   });
 
   test("a host that takes the request and never answers is given up on; so is one that dribbles", async () => {
-    for (const says of ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"]) {
+    for (const says of ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", "HTTP/1.1 102 Wait\r\n\r\n"]) {
       const server = net.createServer((socket) => {
         socket.on("error", () => undefined);
         socket.write(says);
@@ -177,6 +178,34 @@ describe("callApi()", () => {
       await expect(callApi({ what: "It", base }, get, 100)).rejects.toThrow(refusal("no answer in time"));
       server.close();
     }
+  });
+
+  test("a switch of protocols is an answer that nobody asked for", async () => {
+    const server = net.createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.resume();
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    ending.push(() => new Promise((resolve) => server.close(resolve)));
+    const base = new URL(`http://127.0.0.1:${(server.address() as net.AddressInfo).port}`);
+    await expect(callApi({ what: "It", base }, get)).rejects.toThrow(refusal("HTTP status 101"));
+  });
+
+  test("a web socket's host that dribbles its answer is given up on", async () => {
+    const server = net.createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.resume();
+      socket.write("HTTP/1.1 101 Switching Protocols\r\n");
+      const dribble = setInterval(() => socket.write("x"), 20);
+      socket.once("close", () => clearInterval(dribble));
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    ending.push(() => new Promise((resolve) => server.close(resolve)));
+    const url = `ws://127.0.0.1:${(server.address() as net.AddressInfo).port}/`;
+    await expect(connectWebSocket(url, { timeout: 200 })).rejects.toThrow(/does not answer/);
   });
 
   test("nobody there", async () => {

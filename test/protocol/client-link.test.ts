@@ -15,7 +15,9 @@ async function* chunks(bytes: Uint8Array[], end: "clean" | "reset"): AsyncGenera
 }
 
 /** @returns ms between one dialling and the next. */
-async function waits(pipes: readonly { frames: number; end: "clean" | "reset" }[]): Promise<number[]> {
+async function waits(
+  pipes: readonly { frames: number; authentic?: boolean; end: "clean" | "reset" }[],
+): Promise<number[]> {
   const clock = new ManualClock();
   const dialled: number[] = [];
   const dial = async (): Promise<Pipe> => {
@@ -37,7 +39,9 @@ async function waits(pipes: readonly { frames: number; end: "clean" | "reset" }[
     {
       oneLength: () => false,
       onPipe() {},
-      onFrame() {},
+      onFrame() {
+        if (pipes[dialled.length - 1]?.authentic !== false) link.heardGuest();
+      },
       onNoise() {},
       onLost() {},
       source: () => undefined,
@@ -61,10 +65,14 @@ test.each(["clean", "reset"] as const)(
   },
 );
 
-test.each(["clean", "reset"] as const)(
-  "pipes on which nobody is heard: the waits grow to 5 s (%s)",
-  async (end) => {
-    const gaps = await waits(Array.from({ length: 9 }, () => ({ frames: 0, end })));
+test.each([
+  ["clean", 0],
+  ["reset", 0],
+  ["clean", 3], // of the host's own making
+] as const)(
+  "pipes on which the guest is not heard: the waits grow to 5 s (%s, %i frames)",
+  async (end, frames) => {
+    const gaps = await waits(Array.from({ length: 9 }, () => ({ frames, authentic: false, end })));
     expect(gaps.slice(0, 6).every((gap, i) => gap >= 100 * 2 ** i)).toBe(true);
     expect(gaps.at(-1)).toBeGreaterThanOrEqual(5000);
     expect(gaps.at(-1)).toBeLessThan(5100);

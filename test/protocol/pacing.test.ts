@@ -18,14 +18,14 @@ import {
 } from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
-import { MAX_PROBE_PATTERN } from "../../protocol/limits.ts";
-import { Recovery } from "../../protocol/packets/recovery.ts";
 import {
-  type ShapingProfile,
-  SLOTS_TO_CLIENT,
-  SLOTS_TO_GUEST,
-  SlotScheduler,
-} from "../../protocol/packets/shaping.ts";
+  MAX_ARMOUR_BODY,
+  MAX_BODY_TO_CLIENT,
+  MAX_BODY_TO_GUEST,
+  MAX_PROBE_PATTERN,
+} from "../../protocol/limits.ts";
+import { Recovery } from "../../protocol/packets/recovery.ts";
+import { type ShapingProfile, SLOTS_TO_CLIENT, SLOTS_TO_GUEST } from "../../protocol/packets/shaping.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { Pacer } from "../../protocol/session/pacer.ts";
@@ -225,6 +225,12 @@ test("a slow pipe with a long queue: a keystroke does not wait behind all that w
   await run(clock, session.close());
 });
 
+const someKeys = () => ({
+  connectionId: Uint8Array.of(1, 2, 3, 4),
+  sendKey: new Uint8Array(32).fill(1),
+  receiveKey: new Uint8Array(32).fill(2),
+});
+
 /** Waits on the test's clock. */
 const pass = (clock: ManualClock, ms: number): Promise<void> =>
   run(clock, new Promise<void>((resolve) => void clock.after(ms, resolve)));
@@ -279,28 +285,28 @@ test("in slots, a host that loses much sees no PACE: it would say how many packe
 });
 
 test("the grid is the encoding's: what a pacer leaves of a body, or a PACE that the host forged, moves no slot", () => {
-  for (const levels of [SLOTS_TO_GUEST, SLOTS_TO_CLIENT]) {
-    const slots = new SlotScheduler("strict", levels, () => 0.5, 0);
-    const nothing = { sendable: 0, fresh: 0, backlog: 0 };
+  for (const [levels, most, least] of [
+    [SLOTS_TO_GUEST, MAX_BODY_TO_GUEST, 256],
+    [SLOTS_TO_CLIENT, MAX_BODY_TO_CLIENT, MAX_ARMOUR_BODY],
+  ] as const) {
+    const connection = new StreamConnection(nodeSuite, someKeys(), { bytes: 65_536, frames: 64 }, 0);
+    connection.shape("strict", levels, 0);
     for (let slot = 1; slot <= 50; slot++) {
-      expect(slots.deadline).toBe(20 * slot);
-      slots.open(slots.deadline, nothing, 0, slot % 2 === 0 ? 256 : 16_000, 16_000);
+      expect(connection.deadline).toBe(20 * slot);
+      connection.onTime(20 * slot, most);
+      const body = connection.next(slot % 3 === 0 ? least : most, 20 * slot);
+      expect(body?.length).toBe(levels.levels[0].body);
     }
   }
 });
 
 test("in slots, a flight shorter than a slot's packet carries content all the same, once nothing is out", () => {
-  const keys = {
-    connectionId: Uint8Array.of(1, 2, 3, 4),
-    sendKey: new Uint8Array(32).fill(1),
-    receiveKey: new Uint8Array(32).fill(2),
-  };
   const flight = { bytes: 65_536, frames: 64, start: 512 };
-  const connection = new StreamConnection(nodeSuite, keys, flight, 0);
+  const connection = new StreamConnection(nodeSuite, someKeys(), flight, 0);
   const { send } = connection.openStream(2, { receive: 1 << 20, send: 1 << 20 });
   connection.shape("adaptive", SLOTS_TO_GUEST, 0);
   send.write(new Uint8Array(20_000));
-  connection.onTime(20);
+  connection.onTime(20, MAX_BODY_TO_GUEST);
   const before = send.sendable;
   expect(connection.next(4000, 20)?.length).toBe(1000); // raised: it was a paste
   const after = send.sendable;

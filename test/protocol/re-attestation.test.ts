@@ -10,6 +10,7 @@ import { INPUT_STREAM_WINDOW, OUTPUT_STREAM_WINDOW } from "../../protocol/limits
 import type { AttestationEvent, ConnectOptions } from "../../protocol/session/api.ts";
 import { ClientChannel } from "../../protocol/session/client-channel.ts";
 import { ClientSession } from "../../protocol/session/client-session.ts";
+import { ClientRenewals } from "../../protocol/session/client-renewals.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { Gate } from "../../protocol/session/gate.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
@@ -466,6 +467,45 @@ test("a guest that is silent when asked again: told in time, asked again, and fr
   expect(await channel.stdout.read()).toEqual(utf8("on"));
   await session.close();
 }, 120_000);
+
+test("an answer that comes in pieces is waited for as long as it comes at a rate, and no longer", async () => {
+  const clock = new ManualClock();
+  const renewals = new ClientRenewals(clock);
+  const settle = async () => {
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+  };
+  const ask = () => {
+    const state = { outcome: "waits" };
+    renewals
+      .ask(new Uint8Array(32), () => {})
+      .then(
+        () => (state.outcome = "answered"),
+        (error: unknown) => (state.outcome = error instanceof SealttyError ? error.code : "?"),
+      );
+    return state;
+  };
+  const slow = ask();
+  for (let bytes = 0; bytes < 300_000; bytes += 100) {
+    renewals.arriving(bytes);
+    clock.advance(100);
+    await settle();
+    expect(slow.outcome).toBe("waits");
+  }
+  renewals.answer(1, undefined);
+  await settle();
+  expect(slow.outcome).toBe("answered");
+
+  const trickle = ask();
+  for (let bytes = 1; bytes <= 2; bytes++) {
+    clock.advance(59_000);
+    renewals.arriving(bytes);
+    await settle();
+    expect(trickle.outcome).toBe("waits");
+  }
+  clock.advance(3000);
+  await settle();
+  expect(trickle.outcome).toBe("timeout");
+});
 
 test("an error that nobody foresaw, while evidence is checked again, freezes as well", async () => {
   const { ReAttestation } = await import("../../protocol/session/re-attestation.ts");

@@ -3,10 +3,16 @@
 import * as fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
+import { encodeAux } from "../../protocol/attestation/aux.ts";
+import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { SHAPING_PROFILES, SLOTS_TO_CLIENT, SlotScheduler } from "../../protocol/packets/shaping.ts";
+import type { AttestationEvent } from "../../protocol/session/api.ts";
+import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import { MessageStream } from "../../protocol/session/message-stream.ts";
 import { decodeMessage, encodeMessage, type SessionMessage } from "../../protocol/session/messages.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { seeded } from "../support/seeded.ts";
 import { type Passed, ShapedSession, type Trace } from "../support/shaped-session.ts";
 
@@ -50,13 +56,13 @@ const hosts = {
 
 async function traceOf(
   profile: "adaptive" | "strict" | undefined,
-  encoding: FrameEncoding,
+  encoding: FrameEncoding | "auto",
   typing: Typing,
-  host: keyof typeof hosts = "carries all",
+  host: (session: ShapedSession) => void = hosts["carries all"],
 ): Promise<Trace> {
   const session = await ShapedSession.open(profile, encoding);
   if (typing.echo) session.process.onInput = (bytes) => session.process.print(bytes.slice());
-  hosts[host](session);
+  host(session);
   session.restart();
   const start = session.clock.now();
   await typing.type(session);
@@ -64,6 +70,7 @@ async function traceOf(
   const trace = structuredClone(session.trace);
   session.lose = () => false;
   session.delay = () => 0;
+  session.change = (_, chunk) => chunk;
   await session.run(3000); // what was lost comes again
   const keys = session.process.input.reduce((sum, { length }) => sum + length, 0);
   expect(keys).toBe(typing.name === "nothing" ? 0 : Number.parseInt(typing.name, 10));
@@ -78,7 +85,7 @@ describe.each(["binary", "armour"] as const)("in %s", (encoding) => {
       "the host's trace is equal for every typing where the host %s",
       async (host) => {
         const [first, ...others] = await Promise.all(
-          classes.map((typing) => traceOf(profile, encoding, typing, host)),
+          classes.map((typing) => traceOf(profile, encoding, typing, hosts[host])),
         );
         const slots = (SECONDS * 1000) / (encoding === "binary" ? 20 : 50);
         const missed = slots - (first as Trace)["to-guest"].length;
@@ -98,6 +105,37 @@ describe.each(["binary", "armour"] as const)("in %s", (encoding) => {
     );
     for (const other of others) expect(other).not.toEqual(first);
   });
+});
+
+/** Frames are the host's to encode, their bodies are not: each end follows the encoding that it hears, and so does its grid. */
+const recoders = {
+  "every frame of both directions, back and forth": (session: ShapedSession) =>
+    session.recode((_, n) => n % 2 === 0),
+  "seven frames towards the guest, and seven not": (session: ShapedSession) =>
+    session.recode((direction, n) => direction === "to-guest" && Math.floor(n / 7) % 2 === 0),
+  "seven frames towards the client, and seven not": (session: ShapedSession) =>
+    session.recode((direction, n) => direction === "to-client" && Math.floor(n / 7) % 2 === 0),
+  "some, seed 11, and loses some": (session: ShapedSession) => {
+    const random = { "to-guest": seeded(11), "to-client": seeded(12) };
+    session.loseBySeed(13, 0.1);
+    session.recode((direction) => random[direction].chance(0.4));
+  },
+} as const satisfies Record<string, (session: ShapedSession) => void>;
+
+describe.each(["adaptive", "strict"] as const)("%s, between the encodings", (profile) => {
+  test.each(Object.keys(recoders) as (keyof typeof recoders)[])(
+    "the host's trace is equal for every typing where the host re-encodes %s",
+    async (host) => {
+      const [first, ...others] = await Promise.all(
+        classes.map((typing) => traceOf(profile, "auto", typing, recoders[host])),
+      );
+      const steps = new Set<number>();
+      for (const trace of [first?.["to-guest"] ?? [], first?.["to-client"] ?? []])
+        trace.forEach(({ at }, i) => i > 0 && steps.add(at - (trace[i - 1] as Passed).at));
+      expect([...steps]).toEqual(expect.arrayContaining([20, 50])); // both grids were there
+      for (const other of others) expect(other).toEqual(first);
+    },
+  );
 });
 
 describe("what is typed never moves a packet", () => {
@@ -179,6 +217,67 @@ describe("what is typed never moves a packet", () => {
       expect(new Set(session.trace[direction].map(({ at }) => at % 20)).size).toBe(1);
       expect(new Set(session.trace[direction].map(({ length }) => length)).size).toBe(1);
     }
+  });
+});
+
+describe("evidence again", () => {
+  /** A guest whose renewed evidence is `size` bytes long (it is refused: it says nothing true). */
+  const withEvidence = async (encoding: FrameEncoding, size: number) => {
+    const secret = nodeSuite.randomBytes(32);
+    const aux = encodeAux(
+      simulatedParts({ publicKey: nodeSuite.ed25519PublicKey(secret), instance: "test" }),
+    );
+    const events: AttestationEvent[] = [];
+    const collectEvidence: GuestServices["collectEvidence"] = async ({ makeBinder, renewal }) =>
+      renewal
+        ? { type: "simulated", quote: new Uint8Array(100), aux: new Uint8Array(size) }
+        : {
+            type: "simulated",
+            quote: signSimulatedQuote(nodeSuite, secret, makeBinder("simulated", aux)),
+            aux,
+          };
+    const onAttestation = (event: AttestationEvent) => void events.push(event);
+    const session = await ShapedSession.open("strict", encoding, { collectEvidence }, { onAttestation });
+    session.process.onInput = (bytes) => session.process.print(bytes.slice());
+    return { session, events };
+  };
+
+  test.each(["binary", "armour"] as const)(
+    "in %s: what is long never keeps a key's echo waiting",
+    async (encoding) => {
+      const slot = encoding === "binary" ? 20 : 50;
+      const { session, events } = await withEvidence(encoding, 64 * 1024);
+      session.restart();
+      const asking = session.guest.reattest();
+      await session.run(30 * slot);
+      for (let key = 1; key <= 20; key++) {
+        void session.channel.write(Uint8Array.of(120));
+        await session.run(5 * slot);
+        expect(session.output.reduce((sum, { length }) => sum + length, 0)).toBe(key);
+        expect(events).toEqual([]); // it is on its way all the while
+      }
+      await session.until(asking);
+      expect(events.map(({ kind }) => kind)).toEqual(["changed"]);
+      for (const direction of ["to-guest", "to-client"] as const) {
+        expect(new Set(session.trace[direction].map(({ at }) => at % slot)).size).toBe(1);
+        expect(new Set(session.trace[direction].map(({ length }) => length)).size).toBe(1);
+      }
+      await session.close();
+    },
+  );
+
+  test("the longest kind, in armour beside a program that prints all the time, comes in the end", async () => {
+    const { session, events } = await withEvidence("armour", 400_000);
+    const asking = session.guest.reattest();
+    const start = session.clock.now();
+    while (events.length === 0 && session.clock.now() - start < 900_000) {
+      if (session.process.waiting < 4) session.process.print(new Uint8Array(4096).fill(120));
+      await session.run(50, 50);
+    }
+    expect(events.map(({ kind }) => kind)).toEqual(["changed"]); // and not "unavailable"
+    expect(session.clock.now() - start).toBeGreaterThan(120_000);
+    await session.until(asking);
+    await session.close();
   });
 });
 
@@ -341,6 +440,43 @@ describe("adaptive", () => {
     expect(typed).toEqual(idle);
   });
 
+  test("nor does what was typed to an attachment that is gone, and goes out with the next", async () => {
+    const [typed, idle] = await Promise.all(
+      [true, false].map(async (typing) => {
+        const session = await ShapedSession.open("adaptive");
+        const size = { columns: 80, rows: 24 };
+        const request = { kind: "login", term: "xterm", ...size } as const;
+        const one = await session.until(session.guest.openSession({ request }));
+        await session.run(500);
+        session.lose = (direction) => direction === "to-guest";
+        for (let i = 0; i < 40; i++) {
+          if (typing) void one.write(new Uint8Array(100).fill(120)).catch(() => {});
+          await session.run(40, 5);
+        }
+        session.lose = () => false;
+        session.cut();
+        await session.run(500);
+        session.restart();
+        const place = { mode: "read-write", from: one.nextOffset, ...size } as const;
+        const two = await session.until(
+          session.guest.attach({ session: one.session, client: one.client, after: one, ...place }),
+        );
+        await session.run(6000, 5);
+        const program = session.programs.at(-1);
+        expect(program?.input.reduce((sum, { length }) => sum + length, 0)).toBe(typing ? 4000 : 0);
+        const trace = session.trace["to-guest"].filter(({ at }) => at <= 6000); // how long attaching took is the machine's
+        // A paste to it is one still.
+        void two.write(new Uint8Array(20_000).fill(120));
+        await session.run(1000);
+        expect(new Set(perSlot(session.trace["to-guest"]))).toContain(4);
+        await session.close();
+        return trace;
+      }),
+    );
+    expect(new Set(perSlot(typed ?? []))).toEqual(new Set([1]));
+    expect(typed).toEqual(idle);
+  });
+
   test("idle after a minute or more: one packet a second, both ways; a key brings the slots back, on the same grid", async () => {
     const session = await ShapedSession.open("adaptive");
     await session.run(95_000, 10);
@@ -372,6 +508,43 @@ describe("adaptive", () => {
 
 const NOTHING = { sendable: 0, fresh: 0, backlog: 0 };
 const MUCH = { sendable: 1e6, fresh: 0, backlog: 1e6 };
+
+describe("bulk", () => {
+  test("goes on where credit is used up: what waits then is there all the same", () => {
+    const id = { connectionId: Uint8Array.of(1, 2, 3, 4) };
+    const [a, b] = [1, 2].map((byte) => () => new Uint8Array(32).fill(byte)) as [
+      () => Uint8Array,
+      () => Uint8Array,
+    ];
+    const flight = { bytes: 1 << 20, frames: 512 };
+    const guest = new StreamConnection(nodeSuite, { ...id, sendKey: a(), receiveKey: b() }, flight, 0);
+    const client = new StreamConnection(nodeSuite, { ...id, sendKey: b(), receiveKey: a() }, flight, 0);
+    const credit = 8_000_000;
+    const from = guest.openStream(2, { receive: 0, send: credit });
+    client.openStream(2, { receive: credit, send: 0 }).abandoned = true;
+    from.send.write(new Uint8Array(2 * credit));
+    guest.shape("adaptive", SLOTS_TO_CLIENT, 0);
+    const passed: Passed[] = [];
+    for (let now = 0; now < 4000; now++) {
+      guest.onTime(now, 16_000);
+      for (let i = 0; i < 100; i++) {
+        const body = guest.next(16_000, now);
+        if (body === undefined) break;
+        passed.push({ at: now, length: body.length });
+        client.receive(body, now);
+        for (let back = client.next(2000, now); back !== undefined; back = client.next(2000, now))
+          guest.receive(back, now);
+      }
+    }
+    const between = passed.filter(({ at }) => at % 20 !== 0);
+    expect(between.length).toBeGreaterThan(0);
+    expect(from.send.sendable).toBe(0);
+    const after = passed.filter(({ at }) => at > (between.at(-1) as Passed).at + 20);
+    expect(after.length).toBeGreaterThan(50);
+    expect(new Set(after.map(({ length }) => length))).toEqual(new Set([249]));
+    expect(new Set(perSlot(after))).toEqual(new Set([1]));
+  });
+});
 
 describe("a slot that was missed", () => {
   const scheduler = (profile: "adaptive" | "strict") =>

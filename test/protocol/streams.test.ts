@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { concat } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_STREAM_PIECES } from "../../protocol/limits.ts";
@@ -90,8 +90,34 @@ test("OffsetRanges is the set of its offsets", () => {
         for (let i = from; i < to; i++) covered.add(i);
       }
       expect(covered).toEqual(model);
+      for (let i = 0; i < 80; i++) {
+        let to = i;
+        while (model.has(to)) to++;
+        expect(ranges.coveredFrom(i)).toBe(to);
+        const overlapping = ranges.all.filter((range) => range.from < i + 7 && range.to > i);
+        expect(ranges.overlapping(i, i + 7)).toEqual(overlapping);
+      }
     }),
   );
+});
+
+test("SendBuffer: a loss among thousands of holes looks at what it overlaps, not at every hole", () => {
+  const holes = 1000;
+  const buffer = new SendBuffer();
+  buffer.allow(2 ** 40);
+  buffer.write(new Uint8Array(3 * holes));
+  for (let i = 0; i < holes; i++) buffer.take(3);
+  for (let i = 0; i < holes; i++) buffer.onArrived(3 * i + 1, 1, false); // the middle byte of each three
+  const removals = vi.spyOn(OffsetRanges.prototype, "remove");
+  const lookups = vi.spyOn(OffsetRanges.prototype, "overlapping");
+  for (let i = 0; i < holes; i++) buffer.onLost(3 * i, 3, false);
+  expect(removals).toHaveBeenCalledTimes(holes); // one overlap each
+  const looked = lookups.mock.results.reduce((sum, { value }) => sum + (value as unknown[]).length, 0);
+  expect(looked).toBeLessThanOrEqual(2 * holes);
+  vi.restoreAllMocks();
+  expect(buffer.sendable).toBe(2 * holes);
+  for (let i = 0; i < holes; i++) buffer.onArrived(3 * i, 3, false);
+  expect(buffer.held).toBe(0);
 });
 
 test("SendBuffer: what is lost comes again, what arrived does not, and credit is never overdrawn", () => {
@@ -168,7 +194,7 @@ test("StreamConnection, without pipe or clock: lossy both ways, everything arriv
         if (!random.chance(0.3)) there.receive(body, now);
       }
       const deadline = here.deadline;
-      if (deadline !== undefined && deadline <= now) here.onTime(now);
+      if (deadline !== undefined && deadline <= now) here.onTime(now, 2000);
     }
     for (let part = to.receive.shift(); part !== undefined; part = to.receive.shift()) {
       got.push(part);
@@ -218,7 +244,7 @@ test("a round trip of three seconds, without loss: everything arrives, and littl
       for (let body = here.next(2000, now); body !== undefined; body = here.next(2000, now)) {
         sky.push({ at: now + 1500, body, to: there });
       }
-      if ((here.deadline ?? Number.POSITIVE_INFINITY) <= now) here.onTime(now);
+      if ((here.deadline ?? Number.POSITIVE_INFINITY) <= now) here.onTime(now, 2000);
     }
     while (sky[0] !== undefined && sky[0].at <= now) {
       const { body, to } = sky.shift() as (typeof sky)[number];

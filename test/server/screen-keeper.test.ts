@@ -181,6 +181,18 @@ test("a thread that hangs is ended, whoever waits is told, and the next one begi
   expect(threads[1]?.output).toEqual(numbers(1500, 2700));
 });
 
+test("a thread that was just started has a minute to say its first word, on a machine that is slow", async () => {
+  const { clock, threads, keeper, print } = world();
+  print(numbers(0, 1000));
+  print(numbers(1000, 1500));
+  const screen = keeper.screen(5);
+  clock.advance(59_000);
+  expect(threads[0]?.ended).toBe(false);
+  clock.advance(1001);
+  expect(threads[0]?.ended).toBe(true);
+  expect(await screen).toBeUndefined();
+});
+
 test("a session that ends three threads gets no other; its output never waits for one", async () => {
   const { threads, keeper, print } = world();
   for (let lost = 1; lost <= 5; lost++) {

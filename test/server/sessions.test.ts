@@ -15,14 +15,16 @@ import type { AttestedGuest, Guest, UserAuth } from "../../protocol/session/api.
 import { connect } from "../../protocol/session/connect.ts";
 import { GuestAttachment } from "../../protocol/session/guest-attachment.ts";
 import type { SessionAttachment } from "../../protocol/session/guest-sessions.ts";
-import { ATTACH_TOO_MANY } from "../../protocol/session/session-messages.ts";
+import { ATTACH_TOO_MANY, DETACH_LOST } from "../../protocol/session/session-messages.ts";
 import type { MessageStream } from "../../protocol/session/message-stream.ts";
 import type { SessionChannel } from "../../protocol/session/session-api.ts";
+import { ViewersNotice } from "../../protocol/session/viewers-notice.ts";
 import { ByteRing } from "../../protocol/streams/byte-ring.ts";
 import { Stream, type StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
 import { clientOptions, echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { ShapedSession } from "../support/shaped-session.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 
 const UNCONFIRMED_IDLE = 10 * 60_000;
@@ -281,6 +283,101 @@ test("the size follows the last active one where the session was opened so", asy
   expect(guest.processes[0]?.events).toEqual(["resize 200x60", "resize 80x24", "resize 200x60"]);
   await user.close();
 });
+
+test("viewers are told of at once after a quiet time, then seldom, and of the last state always", async () => {
+  const clock = new ManualClock();
+  const told: number[] = [];
+  let state = 1;
+  let takes = true;
+  const notice = new ViewersNotice(clock, () => {
+    if (takes) told.push(state);
+    return takes;
+  });
+  const change = async (to: number): Promise<void> => {
+    state = to;
+    notice.changed();
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  expect(told).toEqual([1]);
+  clock.advance(10_000);
+  state = 2; // and in the same turn
+  notice.changed();
+  await change(3);
+  expect(told).toEqual([1, 3]);
+  for (let to = 4; to <= 1003; to++) {
+    await change(to);
+    clock.advance(10);
+  }
+  clock.advance(1000);
+  expect(told.length).toBeLessThanOrEqual(2 + 2 * 10 + 2);
+  expect(told.at(-1)).toBe(1003);
+  takes = false; // as one that takes no messages
+  await change(2000);
+  clock.advance(60_000);
+  takes = true;
+  clock.advance(1000);
+  expect(told.at(-1)).toBe(2000);
+  const { length } = told;
+  clock.advance(60_000);
+  expect(told.length).toBe(length);
+  expect(clock.timers).toBe(0);
+  await change(2001);
+  await change(2002);
+  notice.stop();
+  clock.advance(60_000);
+  expect([told.at(-1), clock.timers]).toEqual([2001, 0]);
+});
+
+test.each(["strict", "adaptive"] as const)(
+  "a viewer that attaches over and over neither keeps a typist's echo nor fills its slots (%s)",
+  async (profile) => {
+    const shaped = await ShapedSession.open(profile);
+    const kept = await shaped.until(shaped.guest.openSession({ request: LOGIN }));
+    const [, program] = shaped.programs;
+    if (program === undefined) throw new Error("no program");
+    program.onInput = (bytes) => program.print(bytes.slice());
+    let told = 0;
+    kept.onViewers = () => told++;
+    let echoed = 0;
+    void (async () => {
+      for (let chunk = await kept.stdout.read(); chunk !== undefined; chunk = await kept.stdout.read())
+        echoed += chunk.length;
+    })().catch(() => {});
+    const user = { name: "root", method: "none" } as const;
+    const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+    const request = {
+      client: new Uint8Array(16).fill(7),
+      mode: "read-only",
+      offset: 0,
+      columns: 80,
+      rows: 24,
+    } as const;
+    let newest = 0;
+    const storm = async (ms: number): Promise<void> => {
+      for (let passed = 0; passed < ms; passed += 20) {
+        for (let i = 0; i < 10; i++) {
+          const attached = shaped.sessions.attach(user, kept.session, request, events);
+          if ("code" in attached) throw new Error(`refused: ${attached.code}`);
+          newest = attached.place.epoch;
+        }
+        await shaped.run(20, 5);
+      }
+    };
+    await storm(4000);
+    shaped.restart();
+    told = 0;
+    void kept.write(utf8("x"));
+    await storm(2000);
+    expect(echoed).toBe(1);
+    expect(told).toBeLessThanOrEqual(6);
+    await storm(4000);
+    const quiet = Math.min(...shaped.trace["to-client"].map(({ length }) => length));
+    expect(new Set(shaped.trace["to-client"].map(({ length }) => length))).toEqual(new Set([quiet]));
+    await shaped.run(2000);
+    expect(kept.viewers?.viewers.map(({ epoch }) => epoch)).toEqual([kept.epoch, newest]);
+    await shaped.close();
+  },
+);
 
 test("output that left the ring is told: how much, and exactly where", async () => {
   const total = 5 * SESSION_LIMITS.ringBytes;
@@ -647,6 +744,110 @@ test("an ended session makes room where nobody who lives is attached, and not wh
   expect(told).toBe(1);
 });
 
+/** Ignores SIGHUP: its terminal is gone, its output ends, and it goes on. */
+class Stubborn extends FakeProcess {
+  #end: () => void = () => {};
+  readonly #ended = new Promise<undefined>((resolve) => {
+    this.#end = () => resolve(undefined);
+  });
+  override readonly stdout = { read: () => this.#ended };
+  override hangUp(): void {
+    this.events.push("hang up");
+    this.#end();
+  }
+}
+
+test.each(["killed", "hung up", "idle, then attached to"])(
+  "a session whose program ignores its hang-up: whoever is attached is told of it, not left waiting (%s)",
+  async (how) => {
+    const { guest, reach } = world(() => new Stubborn(), { ...SESSION_LIMITS, idleMs: 2000 }, 30);
+    const { guest: user, attested } = await reach();
+    let one = await user.openSession({ request: LOGIN });
+    if (how === "killed") expect(await user.killSession(one.session)).toBe(true);
+    else if (how === "hung up") one.hangUp();
+    else {
+      await one.detach();
+      await until(() => guest.processes[0]?.events.includes("hang up") === true);
+      one = await user.attach(attachTo(one));
+    }
+    expect(await one.stdout.read()).toBeUndefined();
+    await expect(one.ended).rejects.toMatchObject({ code: "session-gone" });
+    const late = await user.attach(attachTo(one)); // it is still kept
+    await expect(late.ended).rejects.toMatchObject({ code: "session-gone" });
+    await attested.close();
+    await guest.endpoint.stop();
+  },
+);
+
+test("a program that closes its terminal and runs on: its end is told, or that nobody waits for it any longer", async () => {
+  for (const ends of [true, false]) {
+    const clock = new ManualClock();
+    const guest = testGuest(clock);
+    const user = { name: "root", method: "none" } as const;
+    const forgotten: number[] = [];
+    const events = {
+      isLive: () => true,
+      fenced: () => {},
+      forgotten: (lost: number) => void forgotten.push(lost),
+      viewersChanged: () => {},
+    };
+    const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
+    const one = await guest.sessions.open(user, LOGIN, own, events);
+    if ("code" in one) throw new Error("not opened");
+    const [process] = guest.processes;
+    process?.endOutput();
+    expect(await one.read()).toBeUndefined();
+    clock.advance(KEEP_ENDED - 1);
+    if (ends) {
+      process?.finish({ kind: "exited", status: 3 });
+      expect(await one.exit).toEqual({ kind: "exited", status: 3 });
+      continue;
+    }
+    expect(forgotten).toEqual([]);
+    clock.advance(1); // nothing is left to take: it is not kept for hours
+    expect(forgotten).toEqual([0]);
+    expect(clock.timers).toBe(0);
+  }
+});
+
+test("an ended session whose output was taken makes room, yet not while its exit status may just be on its way", async () => {
+  const clock = new ManualClock();
+  const guest = testGuest(clock);
+  const user = { name: "root", method: "none" } as const;
+  const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+  const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
+  for (let i = 0; i < MAX_LOGIN_SESSIONS; i++) {
+    await guest.sessions.open(user, LOGIN, own, events);
+    guest.processes[i]?.endOutput();
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(await guest.sessions.open(user, LOGIN, own, events)).toEqual({ code: ATTACH_TOO_MANY });
+  clock.advance(60_000);
+  expect(await guest.sessions.open(user, LOGIN, own, events)).toHaveProperty("place");
+});
+
+test.each([false, true])(
+  "a session that is forgotten between the end of its output and the program's: the channel ends (while output waits: %s)",
+  async (waits) => {
+    const connection = { onWork: () => {}, isFull: () => waits } as unknown as StreamConnection;
+    const windows = { receive: INPUT_STREAM_WINDOW, send: OUTPUT_STREAM_WINDOW };
+    const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
+    const attachment = {
+      mode: "read-write",
+      read: async () => undefined,
+      leave: () => {},
+      exit: new Promise(() => {}),
+    } as unknown as SessionAttachment;
+    const open = new GuestAttachment(attachment, connection, streams);
+    const said: unknown[] = [];
+    const run = open.run(1, { send: (message: unknown) => said.push(message) } as unknown as MessageStream);
+    await new Promise((resolve) => setImmediate(resolve));
+    open.forgotten(0);
+    await run;
+    expect(said).toEqual([{ type: "detached", channel: 1, why: DETACH_LOST }]);
+  },
+);
+
 test("a killed session ends though the one that may type takes nothing", async () => {
   const process = new FakeProcess();
   const read = process.stdout.read;
@@ -844,7 +1045,7 @@ test("no credit for input that was not counted: its client must keep it", async 
   for (const taken of [true, false]) {
     const connection = {
       onWork: () => {},
-      unsentLimit: (usual: number) => usual,
+      isFull: () => false,
     } as unknown as StreamConnection;
     const windows = { receive: INPUT_STREAM_WINDOW, send: OUTPUT_STREAM_WINDOW };
     const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };

@@ -51,14 +51,22 @@ export class FakeProcess implements GuestProcess {
     },
   };
 
+  /** Pieces printed and not yet taken. */
+  get waiting(): number {
+    return this.#chunks.length;
+  }
+
   print(bytes: Uint8Array): void {
     this.#chunks.push(bytes);
     this.#wake();
   }
-  finish(status: ExitStatus): void {
+  endOutput(): void {
     this.#chunks.push(undefined);
-    this.#exited(status);
     this.#wake();
+  }
+  finish(status: ExitStatus): void {
+    this.#exited(status);
+    this.endOutput();
   }
   async write(bytes: Uint8Array): Promise<void> {
     await this.reads();

@@ -1,12 +1,17 @@
 // A shaped session on a clock that stands until told, with the host's notes of when something passed and how long it was.
 
-import type { FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeFrame, type FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
+import { MAX_ARMOUR_BODY } from "../../protocol/limits.ts";
+import { concat } from "../../protocol/bytes.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
 import type { GuestEndpoint } from "../../protocol/session/accept.ts";
-import type { Guest } from "../../protocol/session/api.ts";
+import type { ConnectOptions, Guest } from "../../protocol/session/api.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import type { GuestServices } from "../../protocol/session/guest-connection.ts";
+import type { SessionRegistry } from "../../server/sessions/registry.ts";
 import { ManualClock } from "./clocks.ts";
 import { memoryPipes } from "./memory-pipe.ts";
 import { seeded } from "./seeded.ts";
@@ -33,9 +38,12 @@ export class ShapedSession {
   readonly trace: Trace = { "to-guest": [], "to-client": [] };
   readonly output: Uint8Array[] = [];
   endpoint!: GuestEndpoint;
+  sessions!: SessionRegistry;
   guest!: Guest;
   channel!: Channel;
   lose: (direction: "to-guest" | "to-client") => boolean = () => false;
+  /** What the host makes of a chunk. */
+  change: (direction: "to-guest" | "to-client", chunk: Uint8Array) => Uint8Array = (_, chunk) => chunk;
   /** How long the host keeps a chunk, ms. */
   delay: (direction: "to-guest" | "to-client") => number = () => 0;
   /** Until when the host's pipe takes nothing, by the clock. */
@@ -47,22 +55,26 @@ export class ShapedSession {
   /** @param profile - undefined: what a client does that asks for nothing. */
   static async open(
     profile: ShapingProfile | undefined,
-    encoding: FrameEncoding = "binary",
+    encoding: FrameEncoding | "auto" = "binary",
+    services: Partial<GuestServices> = {},
+    own: Partial<ConnectOptions> = {},
   ): Promise<ShapedSession> {
     const session = new ShapedSession();
-    const { endpoint } = testGuest(session.clock, {}, () => {
+    const { endpoint, sessions } = testGuest(session.clock, services, () => {
       const program = session.programs.length === 0 ? session.process : new FakeProcess();
       session.programs.push(program);
       return program;
     });
     session.endpoint = endpoint;
+    session.sessions = sessions;
     const dial = async (): Promise<Pipe> => {
       const pipes = memoryPipes((chunk, deliver, direction) => {
         session.trace[direction].push({ at: session.clock.now() - session.#from, length: chunk.length });
         if (session.lose(direction)) return;
+        const changed = session.change(direction, chunk);
         const delay = session.delay(direction);
-        if (delay === 0) deliver(chunk);
-        else session.clock.after(delay, () => deliver(chunk));
+        if (delay === 0) deliver(changed);
+        else session.clock.after(delay, () => deliver(changed));
       });
       session.cut = () => pipes.cut();
       void endpoint.servePipe(session.#blocking(pipes.guest)).catch(() => undefined);
@@ -70,6 +82,7 @@ export class ShapedSession {
     };
     const options = clientOptions(session.clock, dial, {
       encoding,
+      ...own,
       ...(profile === undefined ? {} : { shaping: profile }),
     });
     await session.until(
@@ -113,6 +126,22 @@ export class ShapedSession {
   loseBySeed(seed: number, share: number): void {
     const random = { "to-guest": seeded(seed), "to-client": seeded(seed + 1) };
     this.lose = (direction) => random[direction].chance(share);
+  }
+
+  /** Re-encodes frames, whose bodies stay what they are: the n-th of a direction in armour where `armoured` says so. */
+  recode(armoured: (direction: "to-guest" | "to-client", n: number) => boolean): void {
+    const state = {
+      "to-guest": { decoder: new FrameDecoder(), n: 0 },
+      "to-client": { decoder: new FrameDecoder(), n: 0 },
+    };
+    this.change = (direction, chunk) => {
+      const own = state[direction];
+      const frames = own.decoder.push(chunk).frames.map(({ body }) => {
+        const armour = armoured(direction, own.n++) && body.length <= MAX_ARMOUR_BODY;
+        return encodeFrame(body, armour ? "armour" : "binary");
+      });
+      return concat(...frames);
+    };
   }
 
   #blocking(pipe: Pipe): Pipe {
