@@ -15,7 +15,9 @@ import { HostSettings } from "../../cli/hosts/settings.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { connect } from "../../protocol/session/connect.ts";
 import { type Answer, json, type Upgrade, WebHost } from "../support/hosts/web-host.ts";
+import { clientOptions } from "../support/session.ts";
 import { testSeed } from "../support/seeded.ts";
 
 const seed = testSeed();
@@ -182,6 +184,48 @@ describe("callApi()", () => {
   test("nobody there", async () => {
     const api = { what: "It", base: new URL("http://127.0.0.1:1") };
     await expect(callApi(api, get)).rejects.toThrow(refusal("nobody listens there"));
+  });
+});
+
+describe("a host that takes the connection and says nothing is what is named, not the guest", () => {
+  const silent = async (where: { path: string } | { port: number; host: string }): Promise<net.Server> => {
+    const server = net.createServer((socket) => {
+      socket.on("error", () => undefined);
+      ending.push(async () => void socket.destroy());
+    });
+    server.listen(where);
+    await once(server, "listening");
+    ending.push(async () => void server.close());
+    return server;
+  };
+  test.each([
+    "ws://AUTHORITY/",
+    "proxmox:AUTHORITY/node/101",
+    "kubevirt:ns/vm",
+    "nova:9168b536-cd40-4630-b43f-b259807c6e87",
+    "incus:vm",
+    "vsock+unix:SOCKET:5000",
+  ])("%s", async (form) => {
+    const server = await silent({ port: 0, host: "127.0.0.1" });
+    const authority = `127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+    await silent({ path: at("silent.sock") });
+    const base = `http://${authority}`;
+    const environment = {
+      SEALTTY_PROXMOX_TOKEN: "a@b!c=d",
+      SEALTTY_KUBEVIRT_SERVER: base,
+      SEALTTY_NOVA_API: base,
+      SEALTTY_NOVA_AUTH_TOKEN: "t",
+      SEALTTY_INCUS_SERVER: base,
+    };
+    const address = form.replace("AUTHORITY", authority).replace("SOCKET", at("silent.sock"));
+    const options = clientOptions(nodeClock, () => dial(parseAddress(address), environment, nodeClock), {
+      address,
+      timeout: 200,
+    });
+    await expect(connect(options)).rejects.toMatchObject({
+      code: "transport-lost",
+      message: expect.stringContaining(`The host behind ${address} did not answer`),
+    });
   });
 });
 
