@@ -111,6 +111,34 @@ export function notRememberedWords({ id, secret }: SessionName, store: SessionSt
   return `sealtty: warning: this session could not be remembered (${where}): ${loss}`;
 }
 
+/** What the next command needs as much as this one did. */
+const SAID_AGAIN = [
+  "policy",
+  "login",
+  "identity",
+  "simulated",
+  "collateral",
+  "encoding",
+  "obfuscate",
+  "detach-keys",
+  "read-only",
+] as const;
+
+/** A line for a shell that comes back to the session in the way it was reached now. @param id - or its beginning. */
+export function comeBackCommand(guest: string, id: string, input: Pick<Input, "text" | "has">): string {
+  const words = ["sealtty", "connect", guest, "--attach", id];
+  for (const name of SAID_AGAIN) {
+    const value = input.text(name);
+    if (value !== undefined) words.push(`--${name}`, value);
+    else if (input.has(name)) words.push(`--${name}`);
+  }
+  return words.map(shellWord).join(" ");
+}
+
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
 /** All that the guest lets this user see. */
 export async function listSessions(guest: Guest, store: SessionStore): Promise<readonly SessionSummary[]> {
   return guest.listSessions(proofs(await store.all()));
