@@ -97,6 +97,13 @@ export async function connectWebSocket(
   return pipe;
 }
 
+/** What OpenSSL says of an answer to its hello that is no TLS; the code with it differs between versions of Node. */
+export function speaksNoTls(cause: unknown): boolean {
+  return (
+    cause instanceof Error && /wrong version number|packet length too long|http request/i.test(cause.message)
+  );
+}
+
 function whyNot(error: Error): [why: string, next: string] {
   const code = errorCode(error);
   if (code === "ECONNREFUSED") return ["nobody listens there", "Check the port, and that the machine runs."];
@@ -107,6 +114,7 @@ function whyNot(error: Error): [why: string, next: string] {
       "QEMU serves one client at a time: another one is probably connected.",
     ];
   }
+  if (speaksNoTls(error)) return ["that port speaks no TLS", "Check the port, or write ws: for wss:."];
   if (/subprotocol/i.test(error.message)) {
     return ["the server does not speak the subprotocol offered", "Check that this is a console's address."];
   }

@@ -9,7 +9,7 @@ import * as fc from "fast-check";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { parseAddress } from "../../cli/address.ts";
 import { dial } from "../../cli/dial.ts";
-import { apiBase, callApi, type HostApi } from "../../cli/hosts/host-api.ts";
+import { apiBase, callApi, type HostApi, openApiSocket } from "../../cli/hosts/host-api.ts";
 import { HostAnswer, MAX_ANSWER, MAX_ANSWER_DEPTH } from "../../cli/hosts/host-json.ts";
 import { HostSettings } from "../../cli/hosts/settings.ts";
 import { nodeClock } from "../../node/clock.ts";
@@ -182,8 +182,20 @@ describe("callApi()", () => {
   });
 
   test("nobody there", async () => {
-    const api = { what: "It", base: new URL("http://127.0.0.1:1") };
-    await expect(callApi(api, get)).rejects.toThrow(refusal("nobody listens there"));
+    const api = { what: "It", base: new URL("http://127.0.0.1:1"), settings: "X names it." };
+    await expect(callApi(api, get)).rejects.toThrow(
+      refusal("It at 127.0.0.1:1 did not open the console: nobody listens there. Check the port"),
+    );
+    await expect(callApi(api, get)).rejects.toThrow(refusal("X names it."));
+    const other = { what: "It", base: new URL("https://localhost"), socketPath: at("none.sock") };
+    await expect(callApi(other, get)).rejects.toThrow(refusal(`It at ${at("none.sock")} did`));
+  });
+
+  test("a port without TLS, where TLS is meant, is said in words: requests and web sockets", async () => {
+    const { host } = await start();
+    const api = { what: "It", base: new URL(`https://${host.authority}`) };
+    await expect(callApi(api, get)).rejects.toThrow(refusal("that port speaks no TLS"));
+    await expect(openApiSocket(api, "/", {})).rejects.toThrow(refusal("that port speaks no TLS"));
   });
 });
 
@@ -281,6 +293,16 @@ describe("HostSettings", () => {
         if (secret !== undefined) expect(secret).toMatch(/^[\x21-\x7e]+$/);
       }),
       { seed, numRuns: 300 },
+    );
+  });
+
+  test("a file that cannot be read is named with its setting", async () => {
+    const settings = new HostSettings({ P_TOKEN_FILE: at("none"), P_CA_FILE: at("none") }, "P");
+    await expect(settings.secret("TOKEN")).rejects.toThrow(
+      `cannot read the token of P_TOKEN_FILE ${at("none")}`,
+    );
+    await expect(settings.pem("CA_FILE", "CERTIFICATE")).rejects.toThrow(
+      `cannot read the file of P_CA_FILE ${at("none")}`,
     );
   });
 
