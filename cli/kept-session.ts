@@ -24,13 +24,13 @@ export const SESSION_OPTIONS = [
   {
     name: "attach",
     value: "ID",
-    help: "come back to a kept session: its id or the beginning of it, or last",
+    help: "come back to a kept session: its id or at least 4 digits of its beginning, or last",
   },
   { name: "read-only", help: "with --attach: look on, type nothing" },
   {
     name: "size",
     value: "WHICH",
-    help: "with --keep and several attached: the size of the smallest (default), or the latest",
+    help: "only when opening, with --keep: where several are attached, the size of the smallest (default) or the latest",
   },
 ] as const satisfies readonly OptionSpec[];
 
