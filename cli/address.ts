@@ -98,7 +98,10 @@ function parseProxmox(text: string): GuestAddress {
     );
   const [, host, port = String(PROXMOX_PORT), node, vmid, serial = "serial0"] = match ?? [];
   if (host === undefined || node === undefined) {
-    throw refused(text, "is not proxmox:HOST/NODE/NUMBER (or HOST:PORT, and /serial1 behind it)");
+    throw refused(
+      text,
+      "is not proxmox:HOST/NODE/NUMBER (or HOST:PORT, and /serial1 behind it); NUMBER is 100 or more",
+    );
   }
   if (Number(port) < 1 || Number(port) > 65535) throw refused(text, "names a port outside 1 to 65535");
   return { kind: "proxmox", text, authority: `${host}:${Number(port)}`, node, vmid: Number(vmid), serial };
@@ -109,7 +112,7 @@ function parseKubevirt(text: string): GuestAddress {
     /^kubevirt:([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)$/.exec(text);
   const [, namespace, name] = match ?? [];
   if (namespace === undefined || name === undefined || name.includes("..")) {
-    throw refused(text, "is not kubevirt:NAMESPACE/NAME");
+    throw refused(text, "is not kubevirt:NAMESPACE/NAME, both in lower case");
   }
   return { kind: "kubevirt", text, namespace, name };
 }
@@ -119,7 +122,12 @@ function parseNova(text: string): GuestAddress {
   if (/^[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}$/.test(target)) {
     return { kind: "nova", text, server: target };
   }
-  if (!/^wss?:\/\//i.test(target)) throw refused(text, "is neither nova:SERVER-ID nor nova:wss://HOST:PORT/");
+  if (!/^wss?:\/\//i.test(target)) {
+    throw refused(
+      text,
+      "is neither nova:SERVER-ID nor nova:wss://HOST:PORT/; SERVER-ID is a UUID (openstack server list)",
+    );
+  }
   const address = parseWebSocket(target);
   if (address.kind !== "web-socket" || new URL(address.url).search !== "") {
     throw refused(

@@ -37,6 +37,7 @@ export class EscapeKeys {
   readonly #character: number | null;
   /** Whether there is something to detach from: else its key is one like any other. */
   readonly #detaches: boolean;
+  readonly #onlyLooks: boolean;
   #atLineStart = true;
   #pending = false; // the escape character was typed and is held back
   /** Undefined where ESC, which begins every report, is the escape character. */
@@ -44,9 +45,11 @@ export class EscapeKeys {
   /** A sequence that came while the escape character is held back, and may be a key; at most MAX_REPORT. */
   #held: number[] = [];
 
-  constructor(character: number | null, detaches = false) {
+  /** @param onlyLooks - at a session that others have: nothing that is done here ends it. */
+  constructor(character: number | null, detaches = false, onlyLooks = false) {
     this.#character = character;
     this.#detaches = detaches;
+    this.#onlyLooks = onlyLooks;
     this.#reports = character === ESC ? undefined : new TerminalReports();
   }
 
@@ -107,8 +110,10 @@ export class EscapeKeys {
     const key = escapeName(this.#character);
     return [
       "supported escapes, after a newline:",
-      `  ${key}.   end the session (the guest's programs get a hang-up)`,
-      ...(this.#detaches ? [`  ${key}d   detach: the session runs on in the guest`] : []),
+      this.#onlyLooks
+        ? `  ${key}.   leave; the session runs on`
+        : `  ${key}.   end the session (the guest's programs get a hang-up)`,
+      ...(this.#detaches && !this.#onlyLooks ? [`  ${key}d   detach: the session runs on in the guest`] : []),
       `  ${key}^Z  suspend sealtty`,
       `  ${key}A   ask the guest for evidence again, now`,
       `  ${key}G   go on with a guest that changed (the session is frozen until then)`,

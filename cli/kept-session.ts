@@ -24,13 +24,13 @@ export const SESSION_OPTIONS = [
   {
     name: "attach",
     value: "ID",
-    help: "come back to a kept session: its id or the beginning of it, or last",
+    help: "come back to a kept session: its id or at least 4 digits of its beginning, or last",
   },
   { name: "read-only", help: "with --attach: look on, type nothing" },
   {
     name: "size",
     value: "WHICH",
-    help: "with --keep and several attached: the size of the smallest (default), or the latest",
+    help: "only when opening, with --keep: where several are attached, the size of the smallest (default) or the latest",
   },
 ] as const satisfies readonly OptionSpec[];
 
@@ -109,6 +109,34 @@ export function notRememberedWords({ id, secret }: SessionName, store: SessionSt
       ? `--attach last will not know it; its id finds it: ${shortId(id)}`
       : "nobody can come back to it once this program ends, because its secret is kept nowhere";
   return `sealtty: warning: this session could not be remembered (${where}): ${loss}`;
+}
+
+/** What the next command needs as much as this one did. */
+const SAID_AGAIN = [
+  "policy",
+  "login",
+  "identity",
+  "simulated",
+  "collateral",
+  "encoding",
+  "obfuscate",
+  "detach-keys",
+  "read-only",
+] as const;
+
+/** A line for a shell that comes back to the session in the way it was reached now. @param id - or its beginning. */
+export function comeBackCommand(guest: string, id: string, input: Pick<Input, "text" | "has">): string {
+  const words = ["sealtty", "connect", guest, "--attach", id];
+  for (const name of SAID_AGAIN) {
+    const value = input.text(name);
+    if (value !== undefined) words.push(`--${name}`, value);
+    else if (input.has(name)) words.push(`--${name}`);
+  }
+  return words.map(shellWord).join(" ");
+}
+
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /** All that the guest lets this user see. */

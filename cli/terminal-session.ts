@@ -70,10 +70,10 @@ export async function runTerminal(
 ): Promise<number> {
   const { guest, watch } = attestation;
   const { stdin, stdout } = services;
-  const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null, kept !== undefined);
   const detachKeys = kept?.detachKeys === undefined ? undefined : new DetachKeys(kept.detachKeys);
   const session = kept?.session;
   const readOnly = session?.mode === "read-only";
+  const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null, kept !== undefined, readOnly);
   const old = new ReplayAnswers(session !== undefined && session.nextOffset < session.replayEnd);
   const offs: (() => void)[] = [];
   const ended = new Promise<number>((resolve, reject) => {
@@ -119,6 +119,7 @@ export async function runTerminal(
     };
     const act = (event: EscapeEvent): void => {
       if ("send" in event) send(event.send);
+      else if (event.action === "disconnect" && readOnly) leave(0);
       else if (event.action === "disconnect") stop(EXIT_OURS);
       else if (event.action === "detach") leave(0);
       else if (event.action === "help") for (const line of keys.help()) reporter.say(line);

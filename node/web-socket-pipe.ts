@@ -111,6 +111,13 @@ const TOOK_TOO_LONG: [why: string, next: string] = [
   "QEMU serves one client at a time: another one is probably connected.",
 ];
 
+/** What OpenSSL says of an answer to its hello that is no TLS; the code with it differs between versions of Node. */
+export function speaksNoTls(cause: unknown): boolean {
+  return (
+    cause instanceof Error && /wrong version number|packet length too long|http request/i.test(cause.message)
+  );
+}
+
 function whyNot(error: Error): [why: string, next: string] {
   const code = errorCode(error);
   if (code === "ECONNREFUSED") return ["nobody listens there", "Check the port, and that the machine runs."];
@@ -118,6 +125,7 @@ function whyNot(error: Error): [why: string, next: string] {
   if (/handshake has timed out/.test(error.message)) {
     return TOOK_TOO_LONG;
   }
+  if (speaksNoTls(error)) return ["that port speaks no TLS", "Check the port, or write ws: for wss:."];
   if (/subprotocol/i.test(error.message)) {
     return ["the server does not speak the subprotocol offered", "Check that this is a console's address."];
   }

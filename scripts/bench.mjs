@@ -1,11 +1,31 @@
 // `npm run bench`: builds, then runs dist/bench/bench.js (bench/main.ts) in a process of its own. docs/benchmarks.md
-//   npm run bench -- [--quick] [--no-vm] [--json | --markdown] [--no-build]
-//   npm run bench -- --shaping [--quick] [--json]      what shaping costs, and nothing else: two minutes
-//   npm run bench -- --profile DIRECTORY [--quick]     where sealttyd's and the client's time goes
 
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { mustRun, projectRoot, run, runScript } from "./lib/run.mjs";
+import { optionsAreFine } from "./lib/usage.mjs";
+
+const usage = `npm run bench -- [OPTIONS]
+Speed and memory beside OpenSSH and others on this machine. docs/benchmarks.md says how it is measured.
+  --quick              fewer and shorter rounds
+  --no-vm              without the virtual machine
+  --json               the figures as JSON
+  --markdown           puts the table into docs/benchmarks.md
+  --shaping            what shaping costs, and nothing else: two minutes
+  --profile DIRECTORY  where sealttyd's and the client's time goes, and nothing else
+  --no-build           measures what is built
+`;
+const flag = { type: "boolean" };
+/** Those of bench/main.ts, and --no-build. */
+const options = {
+  quick: flag,
+  "no-vm": flag,
+  json: flag,
+  markdown: flag,
+  shaping: flag,
+  profile: { type: "string" },
+  "no-build": flag,
+};
 
 const script = (name) => path.join(projectRoot, "scripts", name);
 const say = (text) => process.stderr.write(text); // stdout is for the figures
@@ -29,6 +49,7 @@ async function buildBench() {
 }
 
 await runScript(async () => {
+  if (!optionsAreFine("npm run bench", options, usage)) return 0;
   const given = process.argv.slice(2);
   const args = given.filter((argument) => argument !== "--no-build");
   if (args.length === given.length && !args.includes("--shaping")) {

@@ -1,9 +1,34 @@
 // `npm run soak`: builds, then runs dist/bench/soak.js (bench/soak/main.ts) in a process of its own. docs/soak.md
-//   npm run soak -- [--short] [--disconnects N] [--minutes N] [--paste MB] [--seed N] [--no-peers] [--markdown] [--no-build]
 
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { mustRun, projectRoot, run, runScript } from "./lib/run.mjs";
+import { optionsAreFine } from "./lib/usage.mjs";
+
+const usage = `npm run soak -- [OPTIONS]
+Forced disconnects, lost frames, memory over minutes: about eight minutes. docs/soak.md says what each figure means.
+  --minutes N      minutes of the memory run; default 2
+  --disconnects N  forced disconnects; default 1000
+  --paste MB       megabytes pasted into vim; default 10, 0: none
+  --seed N         repeats the choices of an earlier run
+  --short          few and small of everything, always with the same seed, no paste: what the tests run
+  --no-peers       without OpenSSH, ttyd and mosh beside it
+  --markdown       puts the table at the end of docs/soak.md as well
+  --no-build       measures what is built
+`;
+const value = { type: "string" };
+const flag = { type: "boolean" };
+/** Those of bench/soak/main.ts, and --no-build. */
+const options = {
+  minutes: value,
+  disconnects: value,
+  paste: value,
+  seed: value,
+  short: flag,
+  "no-peers": flag,
+  markdown: flag,
+  "no-build": flag,
+};
 
 const script = (name) => path.join(projectRoot, "scripts", name);
 const say = (text) => process.stderr.write(text); // stdout is for the figures
@@ -30,6 +55,7 @@ async function buildSoak() {
 }
 
 await runScript(async () => {
+  if (!optionsAreFine("npm run soak", options, usage)) return 0;
   const given = process.argv.slice(2);
   const args = given.filter((argument) => argument !== "--no-build");
   if (args.length === given.length)

@@ -97,7 +97,7 @@ export async function readServerConfig(file: string): Promise<ServerConfig> {
     const code = errorCode(cause) ?? "unknown error";
     const [why, next] =
       code === "ENOENT"
-        ? [code, "Write one (see sealttyd.example.toml), or name another with --config."]
+        ? [code, "Write one (see packaging/sealttyd.example.toml), or name another with --config."]
         : code === "EISDIR"
           ? ["it is a directory", "Name the file in it with --config."]
           : [code, "Check that sealttyd may read it."];

@@ -432,7 +432,11 @@ async function main(): Promise<void> {
     await proxy.close();
     await sealttyd.stop();
   }
+  // So that somebody else can run the same; --markdown changes no figure.
+  const told = process.argv.slice(2).filter((argument) => argument !== "--markdown");
   const text = [
+    `\`npm run soak${told.length === 0 ? "" : ` -- ${told.join(" ")}`}\``,
+    "",
     `Measured on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores of ${os.cpus()[0]?.model.trim()}, Linux ${os.release()}, Node ${process.version},`,
     `load average before the run ${load.toFixed(1)}, seed ${seed}.`,
     "",

@@ -6,7 +6,14 @@ import { MAX_SCREEN_LINES } from "../../protocol/limits.ts";
 import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
-import { keepOptions, notRememberedWords, openKept, SESSION_OPTIONS, shortId } from "../kept-session.ts";
+import {
+  comeBackCommand,
+  keepOptions,
+  notRememberedWords,
+  openKept,
+  SESSION_OPTIONS,
+  shortId,
+} from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import { authenticate, obfuscationOf, reach } from "../reach.ts";
@@ -31,7 +38,7 @@ export const connectCommand: Command = {
     "Escapes, after a newline: ~. ends, ~^Z suspends, ~A asks for evidence again, ~G goes on after a change, ~? helps, ~~ sends ~.",
     "With --keep or --attach: ~d detaches, the session runs on; so it does when this terminal is closed or the connection lost.",
     "With -i your shell starts; without a key the guest's own login asks, inside the encrypted channel.",
-    "Exit status: the shell's own, 128+n for signal n, 0 after detaching, 255 for sealtty's errors and ~.",
+    "Exit status: the shell's own, 128+n for signal n, 0 after detaching (with --read-only ~. too), 255 for sealtty's errors and ~.",
   ],
   exits: "ssh-like",
   async run(input, services) {
@@ -84,7 +91,7 @@ export async function terminalCommand(
     const { detachKeys } = keep;
     const comeBack =
       remembered || channel.session.secret === undefined
-        ? `come back with: sealtty connect ${guestName} --attach ${id}`
+        ? `come back with: ${comeBackCommand(guestName, id, input)}`
         : "nobody can come back to it, because its secret could not be kept";
     let status: number;
     let exited = false;

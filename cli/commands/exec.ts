@@ -13,6 +13,8 @@ import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { ESCAPE_OPTION, terminalCommand } from "./connect.ts";
 
+/** What the guest says, as shells do, of a program that is not there. */
+const NOT_FOUND = 127;
 /** A guest that does not answer must not hold the user: this many of one signal end sealtty itself. */
 const SIGNALS_UNTIL_END = 3;
 
@@ -36,6 +38,7 @@ export const execCommand: Command = {
   ],
   notes: [
     "A key is needed: without one a guest opens nothing but its login prompt (sealtty connect).",
+    "No shell, unlike ssh: one word for each argument of the program; for a shell's line: -- sh -c 'LINE'.",
     "Binary-clean; the end of standard input is passed on. SIGINT, SIGTERM and SIGHUP go to the program;",
     "the third of one kind ends sealtty. Exit status: the program's own, 128+n for signal n, 255 for sealtty's errors.",
   ],
@@ -60,6 +63,11 @@ export const execCommand: Command = {
       const environment = passedEnvironment(services.environment);
       const channel = await guest.openChannel({ kind: "exec", command, environment });
       const status = await runExec(channel, !input.has("no-stdin"), services, reporter, reached.watch.frozen);
+      if (status === NOT_FOUND && /\s/.test(command[0] ?? "")) {
+        reporter.say(
+          `sealtty: the program's name holds a blank, and exec uses no shell: write each word by itself, or -- sh -c 'LINE'`,
+        );
+      }
       if (reporter.verbosity > 0) reporter.warnings(guest.verified.claims);
       return status;
     } finally {

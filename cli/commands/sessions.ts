@@ -16,7 +16,7 @@ export const sessionsCommand: Command = {
   operands: "GUEST",
   options: [
     ...COMMON_OPTIONS,
-    { name: "kill", value: "ID", help: "hang one up: its id, or the beginning of it, or last" },
+    { name: "kill", value: "ID", help: "hang one up: its id or at least 4 digits of its beginning, or last" },
   ],
   notes: [
     "With -i all sessions of that key and user; without a key those that this machine opened and still has the secret of.",

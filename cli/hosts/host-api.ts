@@ -3,7 +3,7 @@
 import http from "node:http";
 import https from "node:https";
 import type { WebSocketPipe, WebSocketPipeOptions } from "../../node/web-socket-pipe.ts";
-import { connectWebSocket } from "../../node/web-socket-pipe.ts";
+import { connectWebSocket, speaksNoTls } from "../../node/web-socket-pipe.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { printable } from "../printable.ts";
@@ -28,6 +28,8 @@ export interface HostApi {
   /** PEM: what the client shows for itself. */
   readonly certificate?: string;
   readonly privateKey?: string;
+  /** Said where it cannot be reached: which settings name another place. */
+  readonly settings?: string;
 }
 
 export interface ApiRequest {
@@ -233,6 +235,7 @@ function whyNot(cause: unknown, socketPath: string | undefined): readonly [why: 
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
     return ["its certificate is for another name", "Use that name in the address, or set …_TLS_NAME."];
   }
+  if (speaksNoTls(cause)) return ["that port speaks no TLS", "Check the port: an https: service is meant."];
   if (code === "CERT_HAS_EXPIRED") return ["its certificate has expired", "Have it renewed on the host."];
   return [code ?? "the request failed", "Check the address, the network and the certificate."];
 }
@@ -251,8 +254,13 @@ function reasonIn(body: Uint8Array, path: readonly string[]): string | undefined
   }
 }
 
+/** @param cause - of a failure to reach the API; undefined where it answered. */
 function refused(api: HostApi, why: string, next: string, cause?: unknown): SealttyError {
-  return new SealttyError("transport-lost", `${api.what} did not open the console: ${why}. ${next}`, {
-    ...(cause === undefined ? {} : { cause }),
-  });
+  const place = api.socketPath ?? `${api.base.hostname}:${portOf(api.base)}`;
+  const settings = cause === undefined || api.settings === undefined ? "" : ` ${api.settings}`;
+  return new SealttyError(
+    "transport-lost",
+    `${api.what} at ${place} did not open the console: ${why}. ${next}${settings}`,
+    cause === undefined ? {} : { cause },
+  );
 }

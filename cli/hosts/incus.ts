@@ -33,6 +33,8 @@ export async function dialIncus(address: IncusAddress, environment: Environment)
           what: "Incus",
           base: new URL("http://localhost"),
           socketPath: settings.text("SOCKET") ?? DEFAULT_SOCKET,
+          settings:
+            "SEALTTY_INCUS_SOCKET names another socket, SEALTTY_INCUS_SERVER a server (docs/hosts.md).",
         }
       : { what: "Incus", base: apiBase(server, "SEALTTY_INCUS_SERVER"), ...(await tlsOf(settings)) };
   const project = encodeURIComponent(address.project);

@@ -69,6 +69,13 @@ async function signIn(api: HostApi, settings: HostSettings): Promise<Readonly<Re
     }
     return { authorization: `PVEAPIToken=${token}` };
   }
+  if (password === undefined && settings.text("USER") !== undefined) {
+    throw new SealttyError(
+      "bad-config",
+      "SEALTTY_PROXMOX_USER is set, but no password: set SEALTTY_PROXMOX_PASSWORD_FILE (or SEALTTY_PROXMOX_PASSWORD), or a " +
+        "token in place of both, SEALTTY_PROXMOX_TOKEN_FILE (docs/hosts.md)",
+    );
+  }
   if (password === undefined) {
     throw new SealttyError(
       "bad-config",

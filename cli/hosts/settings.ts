@@ -59,7 +59,7 @@ export class HostSettings {
     }
     let value = inEnvironment;
     if (file !== undefined) {
-      const bytes = await readOwnerFile(file, kind, MAX_SECRET);
+      const bytes = await readOwnerFile(file, `${kind} of ${this.prefix}_${name}_FILE`, MAX_SECRET);
       value = this.#decoded(bytes, file).replace(/\r?\n$/, "");
     }
     if (value === undefined) return undefined;
@@ -85,10 +85,7 @@ export class HostSettings {
   async pem(name: string, kind: "CERTIFICATE" | "PRIVATE KEY"): Promise<string | undefined> {
     const file = this.text(name);
     if (file === undefined) return undefined;
-    const text = this.#decoded(
-      await readOwnerFile(file, name.toLowerCase().replaceAll("_", " "), MAX_PEM),
-      file,
-    );
+    const text = this.#decoded(await readOwnerFile(file, `file of ${this.prefix}_${name}`, MAX_PEM), file);
     if (!new RegExp(`-----BEGIN (?:[A-Z]+ )?${kind}-----`).test(text)) {
       throw new SealttyError(
         "bad-config",

@@ -157,9 +157,14 @@ export class ClientConnection {
   }
 
   /** Why nothing came in time, as far as can be told. */
-  explainTimeout(timeout: number): SealttyError {
+  explainTimeout(timeout: number, address: string): SealttyError {
     const { welcomed, otherVersion } = this.#handshake;
-    return timeoutError({ keys: this.#handshaken !== undefined, welcomed, otherVersion }, timeout);
+    const dialing = this.#link.pipes === 0;
+    return timeoutError(
+      { dialing, keys: this.#handshaken !== undefined, welcomed, otherVersion },
+      timeout,
+      address,
+    );
   }
 
   /** Only after the appraisal. @throws SealttyError `user-refused`. */

@@ -10,12 +10,24 @@ import {
   ATTACH_UNKNOWN,
 } from "./session-messages.ts";
 
-/** @param progress - how far the connection had come. @param timeout - ms that were waited. */
+/** @param progress - how far the connection had come. @param timeout - ms that were waited. @param address - for people. */
 export function timeoutError(
-  progress: { readonly keys: boolean; readonly welcomed: boolean; readonly otherVersion: number | undefined },
+  progress: {
+    readonly dialing: boolean;
+    readonly keys: boolean;
+    readonly welcomed: boolean;
+    readonly otherVersion: number | undefined;
+  },
   timeout: number,
+  address: string,
 ): SealttyError {
   const waited = `within ${Math.round(timeout / 1000)} s`;
+  if (progress.dialing) {
+    return new SealttyError(
+      "transport-lost",
+      `The host behind ${address} did not answer ${waited}: no pipe was opened, so the guest was not asked. Check the address, firewalls and that the host's API runs; where the address is QEMU's own, another client may hold it (one client at a time).`,
+    );
+  }
   if (progress.keys) {
     return new SealttyError(
       "timeout",

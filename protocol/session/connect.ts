@@ -154,7 +154,7 @@ async function reachEvidence<Result>(
   let stopTimer: () => void = () => {};
   const timeUp = new Promise<never>((_, reject) => {
     stopTimer = options.clock.after(options.timeout, () =>
-      reject(connection.explainTimeout(options.timeout)),
+      reject(connection.explainTimeout(options.timeout, options.address)),
     );
   });
   try {

@@ -301,7 +301,7 @@ function hoarder() {
     async turns(count: number, hole: number | undefined) {
       for (let i = 0; i < count; i++) {
         now += 5;
-        connection.onTime(now);
+        connection.onTime(now, 16_500);
         for (
           let body = connection.next(16_500, now);
           body !== undefined;

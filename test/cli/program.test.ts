@@ -269,6 +269,21 @@ describe("exec", () => {
   });
 });
 
+test.each([
+  ["a program that is not there, its name with a blank", ["ls -l"], 127, true],
+  ["a program that is not there", ["lss", "a b"], 127, false],
+  ["another status", ["ls -l"], 1, false],
+])(
+  "exec says that there is no shell where that is the likely mistake: %s",
+  async (_, command, status, says) => {
+    const cli = fakeCli();
+    cli.channel.finish({ kind: "exited", status });
+    const args = ["exec", "tcp:h:1", "--policy", policy, "-n", "--", ...command];
+    expect(await run(args, cli.services)).toBe(status);
+    expect(cli.errors().includes("exec uses no shell")).toBe(says);
+  },
+);
+
 describe("connect", () => {
   const args = (...more: string[]) => ["connect", "tcp:h:1", "--policy", policy, ...more];
   const onTerminal = () => {

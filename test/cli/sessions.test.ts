@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DetachKeys } from "../../cli/escape-keys.ts";
-import { parseDetachKeys } from "../../cli/kept-session.ts";
+import { comeBackCommand, parseDetachKeys } from "../../cli/kept-session.ts";
 import { run } from "../../cli/program.ts";
 import { ReplayAnswers } from "../../cli/replay-answers.ts";
 import { SessionStore } from "../../cli/session-store.ts";
@@ -170,8 +170,14 @@ describe("connect --keep", () => {
     two.stdin.write("typed by the viewer\r");
     one.stdin.write("by the owner\r");
     await two.shows("by the owner\r");
+    two.stdin.write("~?");
+    await waitFor(() => expect(two.errors()).toContain("~.   leave; the session runs on"));
+    expect(two.errors()).not.toMatch(/hang-up|~d/);
     two.stdin.write("~.");
-    expect(await two.done).toBe(255);
+    expect(await two.done).toBe(0);
+    expect(two.errors()).toContain(
+      `--attach ${idIn(two.errors())} --policy ${policy} --identity key --simulated --read-only`,
+    );
     await waitFor(() => expect(one.errors()).toContain("nobody else is attached any more"));
     one.stdin.write("~d");
     expect(await one.done).toBe(0);
@@ -212,6 +218,15 @@ describe("connect --keep", () => {
     expect(cli.errors()).toContain(why);
     expect(pipes).toHaveLength(0);
   });
+});
+
+test("comeBackCommand() says again how the guest was reached, each word as a shell needs it", () => {
+  const given: Readonly<Record<string, string>> = { policy: "it's mine.toml", login: "root" };
+  const input = { text: (name: string) => given[name], has: (name: string) => name in given };
+  const command = comeBackCommand("tcp:h:1", "0123abcd", input);
+  expect(command).toBe(
+    "sealtty connect tcp:h:1 --attach 0123abcd --policy 'it'\\''s mine.toml' --login root",
+  );
 });
 
 describe("what is remembered", () => {

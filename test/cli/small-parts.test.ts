@@ -98,6 +98,8 @@ describe("parseAddress()", () => {
     ["vsock+unix:7000", "vsock+unix:PATH:PORT"],
     ["vsock+unix:/v.sock:4294967295", "above 4294967294"],
     ["proxmox:h/n", "proxmox:HOST/NODE/NUMBER"],
+    ["proxmox:h/n/1", "NUMBER is 100 or more"],
+    ["nova:x", "SERVER-ID is a UUID (openstack server list)"],
     ["proxmox:h/n/101/serial4", "proxmox:HOST/NODE/NUMBER"],
     ["proxmox:h/n/../101", "proxmox:HOST/NODE/NUMBER"],
     ["proxmox:h@evil/n/101", "proxmox:HOST/NODE/NUMBER"],

@@ -9,14 +9,16 @@ import * as fc from "fast-check";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { parseAddress } from "../../cli/address.ts";
 import { dial } from "../../cli/dial.ts";
-import { apiBase, callApi, type HostApi } from "../../cli/hosts/host-api.ts";
+import { apiBase, callApi, type HostApi, openApiSocket } from "../../cli/hosts/host-api.ts";
 import { HostAnswer, MAX_ANSWER, MAX_ANSWER_DEPTH } from "../../cli/hosts/host-json.ts";
 import { HostSettings } from "../../cli/hosts/settings.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { connectWebSocket } from "../../node/web-socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { connect } from "../../protocol/session/connect.ts";
 import { type Answer, json, type Upgrade, WebHost } from "../support/hosts/web-host.ts";
+import { clientOptions } from "../support/session.ts";
 import { testSeed } from "../support/seeded.ts";
 
 const seed = testSeed();
@@ -209,8 +211,62 @@ describe("callApi()", () => {
   });
 
   test("nobody there", async () => {
-    const api = { what: "It", base: new URL("http://127.0.0.1:1") };
-    await expect(callApi(api, get)).rejects.toThrow(refusal("nobody listens there"));
+    const api = { what: "It", base: new URL("http://127.0.0.1:1"), settings: "X names it." };
+    await expect(callApi(api, get)).rejects.toThrow(
+      refusal("It at 127.0.0.1:1 did not open the console: nobody listens there. Check the port"),
+    );
+    await expect(callApi(api, get)).rejects.toThrow(refusal("X names it."));
+    const other = { what: "It", base: new URL("https://localhost"), socketPath: at("none.sock") };
+    await expect(callApi(other, get)).rejects.toThrow(refusal(`It at ${at("none.sock")} did`));
+  });
+
+  test("a port without TLS, where TLS is meant, is said in words: requests and web sockets", async () => {
+    const { host } = await start();
+    const api = { what: "It", base: new URL(`https://${host.authority}`) };
+    await expect(callApi(api, get)).rejects.toThrow(refusal("that port speaks no TLS"));
+    await expect(openApiSocket(api, "/", {})).rejects.toThrow(refusal("that port speaks no TLS"));
+  });
+});
+
+describe("a host that takes the connection and says nothing is what is named, not the guest", () => {
+  const silent = async (where: { path: string } | { port: number; host: string }): Promise<net.Server> => {
+    const server = net.createServer((socket) => {
+      socket.on("error", () => undefined);
+      ending.push(async () => void socket.destroy());
+    });
+    server.listen(where);
+    await once(server, "listening");
+    ending.push(async () => void server.close());
+    return server;
+  };
+  test.each([
+    "ws://AUTHORITY/",
+    "proxmox:AUTHORITY/node/101",
+    "kubevirt:ns/vm",
+    "nova:9168b536-cd40-4630-b43f-b259807c6e87",
+    "incus:vm",
+    "vsock+unix:SOCKET:5000",
+  ])("%s", async (form) => {
+    const server = await silent({ port: 0, host: "127.0.0.1" });
+    const authority = `127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+    await silent({ path: at("silent.sock") });
+    const base = `http://${authority}`;
+    const environment = {
+      SEALTTY_PROXMOX_TOKEN: "a@b!c=d",
+      SEALTTY_KUBEVIRT_SERVER: base,
+      SEALTTY_NOVA_API: base,
+      SEALTTY_NOVA_AUTH_TOKEN: "t",
+      SEALTTY_INCUS_SERVER: base,
+    };
+    const address = form.replace("AUTHORITY", authority).replace("SOCKET", at("silent.sock"));
+    const options = clientOptions(nodeClock, () => dial(parseAddress(address), environment, nodeClock), {
+      address,
+      timeout: 200,
+    });
+    await expect(connect(options)).rejects.toMatchObject({
+      code: "transport-lost",
+      message: expect.stringContaining(`The host behind ${address} did not answer`),
+    });
   });
 });
 
@@ -266,6 +322,16 @@ describe("HostSettings", () => {
         if (secret !== undefined) expect(secret).toMatch(/^[\x21-\x7e]+$/);
       }),
       { seed, numRuns: 300 },
+    );
+  });
+
+  test("a file that cannot be read is named with its setting", async () => {
+    const settings = new HostSettings({ P_TOKEN_FILE: at("none"), P_CA_FILE: at("none") }, "P");
+    await expect(settings.secret("TOKEN")).rejects.toThrow(
+      `cannot read the token of P_TOKEN_FILE ${at("none")}`,
+    );
+    await expect(settings.pem("CA_FILE", "CERTIFICATE")).rejects.toThrow(
+      `cannot read the file of P_CA_FILE ${at("none")}`,
     );
   });
 

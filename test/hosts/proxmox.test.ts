@@ -199,6 +199,13 @@ describe("stand-in of Proxmox VE", () => {
     ],
     ["nobody", "pve1/101", () => ({}), "bad-config", "SEALTTY_PROXMOX_TOKEN_FILE"],
     [
+      "a user alone",
+      "pve1/101",
+      () => ({ SEALTTY_PROXMOX_USER: "root@pam" }),
+      "bad-config",
+      "but no password",
+    ],
+    [
       "a password without a user",
       "pve1/101",
       () => ({ SEALTTY_PROXMOX_PASSWORD: "x" }),

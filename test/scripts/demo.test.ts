@@ -1,4 +1,4 @@
-// The demonstrations' scripts, in a copy that has nothing to build: what they say before they build anything.
+// Scripts that people start, in a copy that has nothing to build: what they say before they build anything.
 
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -31,6 +31,27 @@ test.each([
   expect([status, stderr]).toEqual([0, ""]);
   expect(stdout).toMatch(new RegExp(`^${title}`));
   expect(stdout).toContain("--no-open");
+  expect(readdirSync(directory)).toEqual(["scripts"]);
+});
+
+test.each([
+  ["soak.mjs", "npm run soak", "--minutes"],
+  ["bench.mjs", "npm run bench", "--shaping"],
+])("%s knows its options before it builds", (name, title, option) => {
+  for (const help of ["--help", "-h"]) {
+    const { status, stdout, stderr } = script(name, help);
+    expect([status, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(new RegExp(`^${title} -- `));
+    expect(stdout).toContain(option);
+  }
+  for (const [wrong, words] of [
+    [["--bogus"], "Unknown option '--bogus'"],
+    [["more"], "Unexpected argument 'more'"],
+  ] as const) {
+    const { status, stdout, stderr } = script(name, ...wrong);
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toBe(`${words}; see: ${title} -- --help\n`);
+  }
   expect(readdirSync(directory)).toEqual(["scripts"]);
 });
 

@@ -187,7 +187,7 @@ test("a file that is not there says what to do", async () => {
   await expect(readServerConfig("/nonexistent/c.toml")).rejects.toMatchObject({
     code: "bad-config",
     message:
-      "Cannot read /nonexistent/c.toml: ENOENT. Write one (see sealttyd.example.toml), or name another with --config.",
+      "Cannot read /nonexistent/c.toml: ENOENT. Write one (see packaging/sealttyd.example.toml), or name another with --config.",
   });
 });
 
