@@ -14,9 +14,14 @@ export const MAX_BODY_TO_CLIENT = 16_500;
 /** In flight towards the guest (QEMU 7.2's websocket drops silently above it). */
 export const MAX_FLIGHT_TO_GUEST_BYTES = 64 * 1024;
 export const MAX_FLIGHT_TO_GUEST_FRAMES = 64;
+/** Of a flight towards the guest, ms: a slow pipe's queue stands before each keystroke. */
+export const MAX_QUEUE_TO_GUEST_MS = 200;
 /** In flight towards the client. */
 export const MAX_FLIGHT_TO_CLIENT_BYTES = 1024 * 1024;
 export const MAX_FLIGHT_TO_CLIENT_FRAMES = 512;
+
+/** What a PROBE carries beside its head: every byte value once. */
+export const MAX_PROBE_PATTERN = 256;
 
 /** Host noise kept for showing. */
 export const MAX_NOISE_KEPT = 4096;

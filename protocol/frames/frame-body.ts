@@ -5,11 +5,15 @@
 //   INIT     13 id cookie index count bytes  client → guest: fragments of client hello ‖ Noise message 1
 //   REPLY    14 id index count bytes         guest → client: fragments of Noise message 2
 //   PACKET   15 id number sealed             both ways
+//   PROBE    16 id number pattern            client → guest: what does the pipe carry?
+//   PROBED   17 id number pattern            guest → client: the same bytes back
+//   PACE     18 id mark                      client → guest: tell me for a while how many bytes arrive
+//   RECEIPT  19 id mark count                guest → client: so many
 //   RETIRED  1a id token                     both ways: the sender threw this connection's keys away
 
-import { concat, equalBytes, Reader, u8 } from "../bytes.ts";
+import { concat, equalBytes, Reader, u32, u8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
-import { MAX_HANDSHAKE_FRAGMENTS, MAX_HANDSHAKE_MESSAGE } from "../limits.ts";
+import { MAX_HANDSHAKE_FRAGMENTS, MAX_HANDSHAKE_MESSAGE, MAX_PROBE_PATTERN } from "../limits.ts";
 
 export const PROTOCOL_VERSION = 1;
 export const CONNECTION_ID_LENGTH = 4;
@@ -17,11 +21,19 @@ export const COOKIE_LENGTH = 16;
 /** Type, connection id, low 32 bits of the packet number: authenticated with the packet. */
 export const PACKET_HEADER_LENGTH = 1 + CONNECTION_ID_LENGTH + 4;
 
+const PROBE_HEADER_LENGTH = 1 + CONNECTION_ID_LENGTH + 1;
+/** A RECEIPT counts up to here and begins anew. */
+export const RECEIPT_MODULUS = 2 ** 32;
+
 export const FRAME_HELLO = 0x11;
 export const FRAME_WELCOME = 0x12;
 export const FRAME_INIT = 0x13;
 export const FRAME_REPLY = 0x14;
 export const FRAME_PACKET = 0x15;
+export const FRAME_PROBE = 0x16;
+export const FRAME_PROBED = 0x17;
+export const FRAME_PACE = 0x18;
+export const FRAME_RECEIPT = 0x19;
 export const FRAME_RETIRED = 0x1a;
 
 /** @returns undefined where the body is too short to name a connection. */
@@ -119,6 +131,47 @@ export function replyBodies(id: Uint8Array, message: Uint8Array, limit: number):
 /** @throws SealttyError `peer-misbehaved`. */
 export function readReply(body: Uint8Array): Fragment {
   return readFragment(new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "REPLY frame"));
+}
+
+/** @param pattern - at most MAX_PROBE_PATTERN bytes. */
+export function probeBody(id: Uint8Array, number: number, pattern: Uint8Array): Uint8Array {
+  return concat(u8(FRAME_PROBE), id, u8(number), pattern);
+}
+
+/** The answer to a PROBE, never longer than it. @returns undefined where the PROBE is longer than allowed. */
+export function probedBody(probe: Uint8Array): Uint8Array | undefined {
+  const pattern = probe.length - PROBE_HEADER_LENGTH;
+  if (pattern < 0 || pattern > MAX_PROBE_PATTERN) return undefined;
+  const body = probe.slice();
+  body[0] = FRAME_PROBED;
+  return body;
+}
+
+/** Small on purpose: its binary encoding (13 bytes) fits the FIFO of a 16550. */
+export function paceBody(id: Uint8Array, mark: number): Uint8Array {
+  return concat(u8(FRAME_PACE), id, u8(mark));
+}
+
+/** @throws SealttyError `peer-misbehaved`. */
+export function readPace(body: Uint8Array): { mark: number } {
+  const reader: Reader = new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "PACE frame");
+  const mark = reader.u8();
+  reader.end();
+  return { mark };
+}
+
+/** @param count - bytes received on this pipe so far, counted modulo RECEIPT_MODULUS. */
+export function receiptBody(id: Uint8Array, mark: number, count: number): Uint8Array {
+  return concat(u8(FRAME_RECEIPT), id, u8(mark), u32(count));
+}
+
+/** @throws SealttyError `peer-misbehaved`. */
+export function readReceipt(body: Uint8Array): { mark: number; count: number } {
+  const reader: Reader = new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "RECEIPT frame");
+  const mark = reader.u8();
+  const count = reader.u32();
+  reader.end();
+  return { mark, count };
 }
 
 /**

@@ -1,7 +1,8 @@
 // What the client states in the clear before the handshake, and the prologue that binds it. docs/protocol.md §4.1
 
 import { EVIDENCE_TYPES, type EvidenceType, evidenceTypeOf } from "../attestation/evidence.ts";
-import { Reader, concat, lv16, u16, u8, utf8 } from "../bytes.ts";
+import { Reader, concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
+import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import { MAX_ADDRESS, MAX_EVIDENCE_TYPES, MAX_IDENTITY } from "../limits.ts";
 
 const PROLOGUE_LABEL = utf8("sealtty/1\0");
@@ -15,9 +16,21 @@ export interface ClientHello {
   readonly identity: string;
   /** Evidence the client can appraise under its policy; a guest with one kind sends that, and leaves refusing to the client. */
   readonly evidenceTypes: readonly EvidenceType[];
+  /** What the client found the pipe to carry. A host can make it look worse than it is, and both sides then know. */
+  readonly pipe: PipeFindings;
 }
 
-/** u16 version 1, 32 bytes nonce, lv16 address, lv16 identity, u8 count, u16 each evidence type. */
+export interface PipeFindings {
+  readonly encoding: FrameEncoding;
+  /** Bytes that may go towards the guest at once; 0: no bound was found. */
+  readonly burst: number;
+  /** Bytes a second towards the guest, as far as a few hundred bytes show; 0: unknown. At most 2^32 - 1. */
+  readonly rate: number;
+}
+
+const ENCODINGS: readonly FrameEncoding[] = ["binary", "armour"]; // by their number
+
+/** u16 version 1, 32 bytes nonce, lv16 address, lv16 identity, u8 count, u16 each evidence type, then the pipe. */
 export function encodeClientHello(hello: ClientHello): Uint8Array {
   return concat(
     u16(1),
@@ -26,6 +39,9 @@ export function encodeClientHello(hello: ClientHello): Uint8Array {
     lv16(utf8(hello.identity)),
     u8(hello.evidenceTypes.length),
     ...hello.evidenceTypes.map((type) => u16(EVIDENCE_TYPES[type])),
+    u8(ENCODINGS.indexOf(hello.pipe.encoding)),
+    u16(hello.pipe.burst),
+    u32(hello.pipe.rate),
   );
 }
 
@@ -43,8 +59,10 @@ export function decodeClientHello(bytes: Uint8Array): ClientHello {
     const type = evidenceTypeOf(reader.u16());
     if (type !== undefined) evidenceTypes.push(type);
   }
+  const encoding = ENCODINGS[reader.u8()] ?? reader.fail("names an unknown encoding");
+  const pipe = { encoding, burst: reader.u16(), rate: reader.u32() };
   reader.end();
-  return { nonce, address, identity, evidenceTypes };
+  return { nonce, address, identity, evidenceTypes, pipe };
 }
 
 /** "sealtty/1" 0x00 ‖ lv16(connection id) ‖ lv16(client hello): hashed before anything else. */

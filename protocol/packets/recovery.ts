@@ -19,6 +19,10 @@ export type Content =
 export interface FlightLimits {
   readonly bytes: number;
   readonly frames: number;
+  /** How long what is sent may wait on its way for what was sent before, ms; absent: as long as it likes. */
+  readonly queue?: number;
+  /** Bytes to begin with where less than usual is wise. */
+  readonly start?: number;
 }
 
 interface SentPacket {
@@ -38,15 +42,21 @@ const MAX_RTO = 2000;
 const START_BYTES = 32 * 1024;
 const MIN_BYTES = 2048;
 const MIN_FRAMES = 2;
+/** The same where it is a queue that is to be short. */
+const MIN_QUEUED = 512;
 const MAX_GIVEN_UP = 1024;
 
 export class Recovery {
   readonly #limits: FlightLimits;
+  #queue: number; // ms; `queue` of the limits
   readonly #sent = new Map<number, SentPacket>(); // in order of number
   readonly #givenUp = new Map<number, SentPacket>(); // their acknowledgement may still come: then they did arrive
   #flightBytes = 0;
   #allowedBytes: number; // grows to the limit while nothing is lost, halves when something is
   #allowedFrames: number;
+  #least: number | undefined; // round trip on this pipe, ms: what it takes without a queue
+  #queued = false; // the newest sample shows one
+  #shortenFrom = 0; // packets below this number were sent before the flight was last shortened
   #recoverFrom = 0; // losses of packets below this number are one event, already answered
   #srtt: number | undefined;
   #variance = 0;
@@ -57,8 +67,20 @@ export class Recovery {
 
   constructor(limits: FlightLimits) {
     this.#limits = limits;
-    this.#allowedBytes = Math.min(START_BYTES, limits.bytes);
+    this.#queue = limits.queue ?? Number.POSITIVE_INFINITY;
+    this.#allowedBytes = this.#startBytes;
     this.#allowedFrames = Math.min(32, limits.frames);
+  }
+
+  get #startBytes(): number {
+    const { bytes, start = START_BYTES } = this.#limits;
+    return Math.min(START_BYTES, bytes, Math.max(MIN_QUEUED, start));
+  }
+
+  /** From now on a queue on the way shortens no flight. */
+  allowQueue(): void {
+    this.#queue = Number.POSITIVE_INFINITY;
+    this.#queued = false;
   }
 
   get roundTrip(): number | undefined {
@@ -107,7 +129,10 @@ export class Recovery {
       if (packet.number >= range.first && packet.number <= range.last) {
         this.#remove(packet);
         progressed = true;
-        if (packet.number === largest) this.#measure(now - packet.sentAt);
+        if (packet.number === largest) {
+          this.#measure(now - packet.sentAt);
+          this.#shorten(packet.number, now - packet.sentAt);
+        }
         arrived.push(...packet.contents);
         this.#grow(packet.size);
       } else if (packet.number + REORDER_TOLERANCE <= largest) {
@@ -118,6 +143,7 @@ export class Recovery {
       const late = ranges.some(({ first, last }) => packet.number >= first && packet.number <= last);
       if (!late) continue;
       this.#givenUp.delete(packet.number);
+      this.#lost--; // it was only late
       progressed = true;
       if (packet.number === largest) this.#measure(now - packet.sentAt);
       arrived.push(...packet.contents);
@@ -159,10 +185,12 @@ export class Recovery {
     }
     this.#givenUp.clear();
     this.#srtt = undefined;
+    this.#least = undefined;
+    this.#queued = false;
     this.#backoff = 1;
     this.#probes = 0;
     this.#lastProgress = now;
-    this.#allowedBytes = Math.min(START_BYTES, this.#limits.bytes);
+    this.#allowedBytes = this.#startBytes;
     this.#allowedFrames = Math.min(32, this.#limits.frames);
     return lost;
   }
@@ -186,8 +214,18 @@ export class Recovery {
     this.#allowedFrames = Math.max(MIN_FRAMES, Math.floor(this.#allowedFrames / 2));
   }
 
+  /** A slow pipe with room (a socket before a UART) loses nothing; its queue must not stand before every keystroke. */
+  #shorten(number: number, sample: number): void {
+    this.#least = Math.min(this.#least ?? sample, sample);
+    const most = this.#least + this.#queue;
+    this.#queued = sample > most;
+    if (!this.#queued || number < this.#shortenFrom) return;
+    for (const later of this.#sent.keys()) this.#shortenFrom = later + 1;
+    this.#allowedBytes = Math.max(MIN_QUEUED, (this.#allowedBytes * most) / sample);
+  }
+
   #grow(size: number): void {
-    this.#allowedBytes = Math.min(this.#limits.bytes, this.#allowedBytes + size);
+    if (!this.#queued) this.#allowedBytes = Math.min(this.#limits.bytes, this.#allowedBytes + size);
     this.#allowedFrames = Math.min(this.#limits.frames, this.#allowedFrames + 1);
   }
 

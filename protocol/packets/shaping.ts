@@ -10,6 +10,10 @@ export type ShapingProfile = (typeof SHAPING_PROFILES)[number];
 /** Between two slots, ms: frames in binary, and in armour, where a serial line must be able to carry them. */
 const SLOT_BINARY = 20;
 const SLOT_ARMOUR = 50;
+/** Where the pipe is known to carry less, the next of these that it carries. Each divides `IDLE_SLOT`. */
+const SLOT_STEPS = [20, 50, 100, 200, 500, 1000] as const;
+/** A pipe found to carry this many bytes a second or more is no slow one; what a few hundred bytes show is no finer. */
+const FAST = 50_000;
 /** Between two packets of an idle direction, ms: a whole number of slots. */
 const IDLE_SLOT = 1000;
 /** Without content either way for this long, and a random extra drawn anew each time, `adaptive` is idle. */
@@ -94,8 +98,10 @@ export class SlotScheduler {
   readonly #adaptive: boolean;
   readonly #levels: SlotLevels;
   readonly #random: () => number;
+  readonly #rate: number; // bytes a second, where slots must keep to it
+  readonly #top: number; // the highest level
   #start: number; // of the grid
-  #interval = SLOT_BINARY;
+  #interval: number;
   #nextSlot = 1; // on the grid, counted from `#start`
   #pending = 0; // packets of the present slot that the pipe has not taken
   #level = 0;
@@ -112,17 +118,24 @@ export class SlotScheduler {
   /**
    * @param random - 0 ≤ x < 1, from the suite: how long a level is held tells nothing but that.
    * @param now - the grid begins here.
+   * @param rate - bytes a second that the pipe was found to carry; 0: unknown. Slots of a slow pipe fit it: they carry padding
+   * as well as content, and a queue of padding would stand before every key.
    */
   constructor(
     profile: Exclude<ShapingProfile, "off">,
     levels: SlotLevels,
     random: () => number,
     now: number,
+    rate = 0,
   ) {
     this.#adaptive = profile === "adaptive";
     this.#levels = levels;
     this.#random = random;
+    this.#rate = rate === 0 || rate >= FAST ? Number.POSITIVE_INFINITY : rate;
+    // Each level above the base carries more than such a pipe does.
+    this.#top = this.#rate < FAST ? 0 : levels.levels.length - 1;
     this.#start = now;
+    this.#interval = this.#spacing(SLOT_BINARY);
     this.#idleExtra = IDLE_EXTRA * random();
     this.#idleAt = now + IDLE_AFTER + this.#idleExtra;
   }
@@ -152,6 +165,7 @@ export class SlotScheduler {
   /**
    * Begins the slot that is due; what was left of the last one is dropped, and so are slots that went by unseen.
    * @param silentFor - ms since anything authentic came.
+   * @param maxBody - what the encoding allows: the grid is its, whatever less the pipe takes just now.
    */
   open(now: number, load: SlotLoad, silentFor: number, maxBody: number): void {
     if (now < this.deadline) return;
@@ -220,7 +234,7 @@ export class SlotScheduler {
 
   /** One step at a time: up where more waits than this level carries, down once that was over for long enough. */
   #adapt(now: number, { sendable, fresh, backlog }: SlotLoad, taken: boolean, maxBody: number): void {
-    const top = this.#levels.levels.length - 1;
+    const top = this.#top;
     if (this.#bulk) {
       // At the first slot that finds it gone: nothing that a program prints later may leave when it is printed.
       if (backlog >= maxBody) return;
@@ -250,9 +264,15 @@ export class SlotScheduler {
     this.#heldUntil = now + HOLD + this.#holdExtra;
   }
 
+  /** @returns ms between two slots, at least `least`, in which the pipe carries the base's packet, and more than its frame adds. */
+  #spacing(least: number): number {
+    const takes = (1500 * this.#levels.levels[0].body) / this.#rate;
+    return SLOT_STEPS.find((step) => step >= least && step >= takes) ?? IDLE_SLOT;
+  }
+
   /** Another encoding has another grid, from the slot on that is due now. */
   #fit(maxBody: number): void {
-    const interval = maxBody <= MAX_ARMOUR_BODY ? SLOT_ARMOUR : SLOT_BINARY;
+    const interval = this.#spacing(maxBody <= MAX_ARMOUR_BODY ? SLOT_ARMOUR : SLOT_BINARY);
     if (interval === this.#interval) return;
     this.#start = this.deadline;
     this.#nextSlot = 0;

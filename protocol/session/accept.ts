@@ -8,10 +8,13 @@ import {
   connectionIdOf,
   FRAME_HELLO,
   FRAME_INIT,
+  FRAME_PACE,
   FRAME_PACKET,
+  FRAME_PROBE,
   FRAME_RETIRED,
   FragmentAssembly,
   frameHead,
+  probedBody,
   readInit,
   replyBodies,
   welcomeBody,
@@ -31,6 +34,7 @@ import {
 import type { Pipe } from "../pipe.ts";
 import { GuestConnection, type GuestPort, type GuestServices, sameInit } from "./guest-connection.ts";
 import { PipePump } from "./pipe-pump.ts";
+import { Receipts } from "./receipts.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 const MAX_ASSEMBLIES = 16;
@@ -42,10 +46,12 @@ const IDLE = 60_000;
 /** One pipe: what comes in is decoded, what goes out takes turns. */
 class Port implements GuestPort {
   readonly pump: PipePump;
+  readonly receipts: Receipts;
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
 
-  constructor(pipe: Pipe, checksum: (bytes: Uint8Array) => number) {
+  constructor(pipe: Pipe, clock: Clock, checksum: (bytes: Uint8Array) => number) {
+    this.receipts = new Receipts(clock, () => this.pump.wake());
     this.pump = new PipePump(pipe, checksum, () => this.#next());
   }
 
@@ -62,12 +68,14 @@ class Port implements GuestPort {
   }
 
   #next(): OutgoingFrame | undefined {
+    const receipt = this.receipts.next();
+    if (receipt !== undefined) return receipt;
     const answer = this.#answers.shift();
     if (answer !== undefined) return answer;
     for (const connection of this.#ready) {
       this.#ready.delete(connection);
       if (connection.port !== this) continue; // it moved to another pipe
-      const body = connection.next();
+      const body = connection.next(this.receipts.active);
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
       return { body, encoding: connection.encoding, oneLength: connection.slotted };
@@ -93,6 +101,7 @@ export class GuestEndpoint {
   readonly #retired = { "ssh-key": new Map<number, Uint8Array>(), none: new Map<number, Uint8Array>() };
   readonly #hellos = new TokenBucket(200, 100);
   readonly #handshakes = new TokenBucket(20, 20);
+  readonly #probes = new TokenBucket(100, 50);
   readonly #pumps = new Set<PipePump>();
   #stopped = false;
 
@@ -110,7 +119,7 @@ export class GuestEndpoint {
     pipe: Pipe,
     traits: { readonly armourOnly: boolean } = { armourOnly: false },
   ): Promise<void> {
-    const port = new Port(pipe, this.#options.suite.crc32);
+    const port = new Port(pipe, this.#options.clock, this.#options.suite.crc32);
     const decoder = new FrameDecoder(this.#options.suite.crc32);
     this.#pumps.add(port.pump);
     try {
@@ -120,6 +129,7 @@ export class GuestEndpoint {
           // Binary bytes on a kernel console could be a SysRq: neither taken nor, so, ever answered in kind.
           if (encoding === "armour" || !traits.armourOnly) this.#onFrame(body, encoding, port);
         }
+        port.receipts.read(chunk.length);
       }
     } finally {
       port.pump.stop();
@@ -150,6 +160,8 @@ export class GuestEndpoint {
       else if (head.type === FRAME_RETIRED) this.#onRetired(head.id, body);
       else if (head.type === FRAME_HELLO) this.#onHello(body, encoding, port);
       else if (head.type === FRAME_INIT) this.#onInit(head.id, body, encoding, port);
+      else if (head.type === FRAME_PROBE) this.#onProbe(body, encoding, port);
+      else if (head.type === FRAME_PACE) port.receipts.ask(body, encoding);
     } catch (error) {
       // Whoever sent this proved nothing: no answer, no state, no log line a frame.
       if (!(error instanceof SealttyError && error.code === "peer-misbehaved")) throw error;
@@ -173,6 +185,12 @@ export class GuestEndpoint {
     if (body.length !== 5 || !this.#hellos.take(now)) return;
     const id = connectionIdOf(body).slice();
     port.answer(welcomeBody(id, this.#cookies.issue(id, now)), encoding);
+  }
+
+  /** Says back what arrived: no state, no key, and never more bytes than came. */
+  #onProbe(body: Uint8Array, encoding: FrameEncoding, port: Port): void {
+    const answer = probedBody(body);
+    if (answer !== undefined && this.#probes.take(this.#options.clock.now())) port.answer(answer, encoding);
   }
 
   #onInit(id: number, body: Uint8Array, encoding: FrameEncoding, port: Port): void {

@@ -10,6 +10,7 @@ import type { VerifiedGuest } from "../attestation/verified-guest.ts";
 import type { Clock } from "../clock.ts";
 import type { SignatureVerifier } from "../crypto/signatures.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
+import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Refusal } from "../errors.ts";
 import type { ShapingProfile } from "../packets/shaping.ts";
 import type { Pipe } from "../pipe.ts";
@@ -107,6 +108,8 @@ export interface ConnectionStats {
   readonly packetsLost: number;
   readonly packetsRefused: number; // did not open: forged, damaged, replayed
   readonly pipes: number; // how many pipes this connection has used
+  /** What the pipe carries towards the guest, as far as is known now. */
+  readonly carries: PipeFindings;
 }
 
 /** Evidence appraised; nothing secret was sent yet. */

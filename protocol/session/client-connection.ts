@@ -7,10 +7,12 @@ import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import {
   connectionIdOf,
   FRAME_PACKET,
+  FRAME_RECEIPT,
   FRAME_RETIRED,
   isRetirement,
   retiredBody,
 } from "../frames/frame-body.ts";
+import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
@@ -19,6 +21,7 @@ import {
   MAX_CONTROL_MESSAGE,
   MAX_FLIGHT_TO_GUEST_BYTES,
   MAX_FLIGHT_TO_GUEST_FRAMES,
+  MAX_QUEUE_TO_GUEST_MS,
 } from "../limits.ts";
 import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
@@ -32,6 +35,7 @@ import { retirementToken } from "./retirement.ts";
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
+import { Pacer } from "./pacer.ts";
 import { MessageStream } from "./message-stream.ts";
 import {
   AUTH_OK,
@@ -47,6 +51,9 @@ const KEEP_ALIVE = 15_000;
 /** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
 const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
+/** How long one frame may take at the rate found, ms, and the least body all the same. */
+const QUICK = 250;
+const MIN_QUICK_BODY = 160;
 /** Nothing authentic this long after a repeated question: say that the connection hangs. */
 const HANGING = 5000;
 
@@ -65,6 +72,7 @@ export class ClientConnection {
   readonly #options: Options;
   readonly #id: Uint8Array;
   readonly #link: ClientLink;
+  readonly #pacer: Pacer;
   readonly #handshake: ClientHandshake;
   readonly #deadline: Deadline;
   readonly #evidence = waiter<ReceivedEvidence>();
@@ -84,14 +92,19 @@ export class ClientConnection {
   #lastPing = 0;
   #looking: (() => void)[] = [];
   #retirement: Uint8Array | undefined; // a RETIRED body to send
+  #retiring = false; // there was one
 
-  constructor(options: Options, clientHello: Uint8Array) {
+  constructor(options: Options, clientHello: (pipe: PipeFindings) => Uint8Array) {
     this.#options = options;
     this.#id = options.suite.randomBytes(4);
     this.closed = this.#end.promise;
     this.channels = new ClientChannels({ suite: options.suite, gate: this.#gate, open: () => this.#open() });
+    const encodings: readonly FrameEncoding[] =
+      options.encoding === "auto" ? ["binary", "armour"] : [options.encoding];
+    const checksum = options.suite.crc32;
+    this.#pacer = new Pacer(options.clock, this.#id, checksum, () => this.#link.encoding);
     const encoding = options.encoding === "armour" ? "armour" : "binary";
-    this.#link = new ClientLink(() => options.dial(), options.clock, options.suite.crc32, encoding, {
+    this.#link = new ClientLink(() => options.dial(), options.clock, checksum, encoding, this.#pacer, {
       onPipe: () => this.#onPipe(),
       onFrame: (body, how) => this.#onFrame(body, how),
       onNoise: (noise) => options.onHostNoise?.(noise),
@@ -99,11 +112,15 @@ export class ClientConnection {
       source: () => this.#source(),
       oneLength: () => this.#connection?.slotted ?? false,
     });
-    this.#handshake = new ClientHandshake(options.suite, options.clock, this.#id, clientHello, {
+    const { suite, clock } = options;
+    this.#handshake = new ClientHandshake(suite, clock, this.#id, clientHello, encodings, this.#pacer, {
       wake: () => this.#link.wake(),
       alternate: () => {
         if (options.encoding === "auto")
           this.#link.encoding = this.#link.encoding === "binary" ? "armour" : "binary";
+      },
+      use: (how) => {
+        this.#link.encoding = how;
       },
     });
     this.#renewals = new ClientRenewals(options.clock);
@@ -120,7 +137,13 @@ export class ClientConnection {
       packetsLost: 0,
       packetsRefused: 0,
     };
-    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes };
+    const { burst, rate } = this.#pacer;
+    const carries = {
+      encoding: this.#link.encoding,
+      burst,
+      rate: burst > 0 ? rate : (this.#handshake.findings?.rate ?? 0),
+    };
+    return { ...(this.#connection?.stats ?? none), pipes: this.#link.pipes, carries };
   }
 
   /** The connection's next phase, told to the caller. */
@@ -169,7 +192,7 @@ export class ClientConnection {
   shape(profile: ShapingProfile): void {
     const { connection, messages } = this.#open();
     if (connection.shaping !== undefined) return;
-    connection.shape(profile, SLOTS_TO_GUEST, this.#options.clock.now());
+    connection.shape(profile, SLOTS_TO_GUEST, this.#options.clock.now(), this.#handshake.findings?.rate);
     this.#deadline.set(this.#nextDeadline());
     messages.send({ type: "shape", profile });
   }
@@ -244,8 +267,13 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
+    const { rate = 0 } = this.#handshake.findings ?? {};
+    const most = this.#maxBody;
+    // On a slow pipe a frame is a long time: no keystroke should wait for one.
+    const quick = rate === 0 ? most : Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000);
+    const limit = Math.min(most, Math.floor(quick), this.#pacer.bodyLimit);
     try {
-      const body = connection.next(this.#maxBody, this.#options.clock.now());
+      const body = connection.next(limit, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {
@@ -273,16 +301,19 @@ export class ClientConnection {
   }
 
   #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
+    const ours = equalBytes(connectionIdOf(body), this.#id); // others are of clients behind the same relay
+    if (ours && body[0] === FRAME_RECEIPT) this.#pacer.onReceipt(body); // what is under way at the end needs it, too
     if (this.#failure !== undefined) return;
     const connection = this.#connection;
     try {
-      if (connection === undefined) return this.#onHandshakeFrame(body, encoding);
-      if (!equalBytes(connectionIdOf(body), this.#id)) return; // another client's, behind the same relay
-      if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
+      if (connection === undefined) this.#onHandshakeFrame(body, encoding);
+      else if (!ours) return;
+      else if (body[0] === FRAME_PACKET) this.#onPacket(connection, body, encoding);
       else if (body[0] === FRAME_RETIRED && isRetirement(body, this.#token("guest")))
         this.#fail(rolledBackError("guest"), "state-rolled-back");
     } catch (error) {
       if (connection?.rolledBack === undefined) return this.#fail(asSealttyError(error));
+      this.#retiring = true;
       this.#retirement = retiredBody(this.#id, this.#token("client"));
       this.#link.wake();
       if (connection.rolledBack === "peer") this.#fail(rolledBackError("guest"), "state-rolled-back");
@@ -296,14 +327,18 @@ export class ClientConnection {
 
   #onHandshakeFrame(body: Uint8Array, encoding: FrameEncoding): void {
     const wasWelcomed = this.#handshake.welcomed;
-    const handshaken = this.#handshake.onFrame(body, encoding, (heard) => {
-      if (this.#options.encoding === "auto") this.#link.encoding = heard;
-    });
+    const handshaken = this.#handshake.onFrame(body, encoding);
     if (!wasWelcomed && this.#handshake.welcomed) this.enter({ phase: "handshaking" });
     if (handshaken === undefined) return;
     this.#link.heardGuest();
     this.#handshaken = handshaken;
-    const flight = { bytes: MAX_FLIGHT_TO_GUEST_BYTES, frames: MAX_FLIGHT_TO_GUEST_FRAMES };
+    const rate = this.#handshake.findings?.rate ?? 0;
+    const flight = {
+      bytes: MAX_FLIGHT_TO_GUEST_BYTES,
+      frames: MAX_FLIGHT_TO_GUEST_FRAMES,
+      queue: MAX_QUEUE_TO_GUEST_MS,
+      ...(rate > 0 ? { start: (rate * MAX_QUEUE_TO_GUEST_MS) / 1000 } : {}),
+    };
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
     connection.onWork = () => {
@@ -324,6 +359,7 @@ export class ClientConnection {
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
     if (connection.receive(body, this.#options.clock.now()) === undefined) return;
     this.#link.heardGuest();
+    this.#noteLosses(connection);
     if (this.#options.encoding === "auto") this.#link.encoding = encoding;
     if (this.#saidLost) {
       this.#saidLost = false;
@@ -418,7 +454,16 @@ export class ClientConnection {
       connection.ping();
     }
     connection.onTime(now, this.#maxBody);
+    this.#noteLosses(connection);
     this.#deadline.set(this.#nextDeadline());
+  }
+
+  /**
+   * Not where packets have slots: only those with content count as lost, so a host that loses some would see by the PACE
+   * how many had any.
+   */
+  #noteLosses(connection: StreamConnection): void {
+    if (!connection.slotted) this.#pacer.note(connection.stats);
   }
 
   #checkAlive(): void {
@@ -465,7 +510,9 @@ export class ClientConnection {
     for (const look of this.#looking.splice(0)) look();
     // Let an acknowledgement of the peer's CLOSE leave first.
     this.#options.clock.soon(() => {
-      void this.#link.close().finally(() => this.#connection?.destroy());
+      // A RETIRED may stand behind a frame that goes out in small bursts, and be some itself; nothing repeats it.
+      const gone = this.#retiring ? this.#link.drained(CLOSE_WAIT) : Promise.resolve();
+      void gone.then(() => this.#link.close()).finally(() => this.#connection?.destroy());
     });
   }
 

@@ -5,6 +5,7 @@ import { SealttyError } from "../errors.ts";
 import { FrameDecoder } from "../frames/frame-decoder.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import type { Pipe } from "../pipe.ts";
+import type { Pacer } from "./pacer.ts";
 import { PipePump } from "./pipe-pump.ts";
 
 const FIRST_BACKOFF = 100;
@@ -29,6 +30,7 @@ export class ClientLink {
   readonly #events: ClientLinkEvents;
   readonly #checksum: (bytes: Uint8Array) => number;
   encoding: FrameEncoding;
+  readonly #pace: (pipe: Pipe) => Pipe;
   #pipe: Pipe | undefined;
   #pump: PipePump | undefined;
   #closed = false;
@@ -41,8 +43,10 @@ export class ClientLink {
     clock: Clock,
     checksum: (bytes: Uint8Array) => number,
     encoding: FrameEncoding,
+    pacer: Pick<Pacer, "over">,
     events: ClientLinkEvents,
   ) {
+    this.#pace = (pipe) => pacer.over(pipe);
     this.#checksum = checksum;
     this.#dial = dial;
     this.#clock = clock;
@@ -81,6 +85,18 @@ export class ClientLink {
     }
   }
 
+  /** Resolves once the pipe has taken all that is due, or after `atMost` ms. */
+  drained(atMost: number): Promise<void> {
+    const drained = this.#pump?.drained() ?? Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(atMost, resolve);
+      void drained.then(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
   /** What came on the present pipe was authentic. A frame alone says nothing: the host would have us dial without end. */
   heardGuest(): void {
     this.#heard = true;
@@ -99,7 +115,7 @@ export class ClientLink {
     if (this.#closed) {
       return pipe.close();
     }
-    const pump = new PipePump(pipe, this.#checksum, () => {
+    const pump = new PipePump(this.#pace(pipe), this.#checksum, () => {
       const body = this.#events.source();
       if (body === undefined) return undefined;
       return { body, encoding: this.encoding, oneLength: this.#events.oneLength() };

@@ -142,13 +142,15 @@ async function reachEvidence<Result>(
   result: Result;
 }> {
   const nonce = options.suite.randomBytes(32);
-  const clientHello = encodeClientHello({
-    nonce,
-    address: options.address,
-    identity: options.identity,
-    evidenceTypes: accepted,
-  });
-  const connection = new ClientConnection(options, clientHello);
+  const connection = new ClientConnection(options, (pipe) =>
+    encodeClientHello({
+      nonce,
+      address: options.address,
+      identity: options.identity,
+      evidenceTypes: accepted,
+      pipe,
+    }),
+  );
   let stopTimer: () => void = () => {};
   const timeUp = new Promise<never>((_, reject) => {
     stopTimer = options.clock.after(options.timeout, () =>

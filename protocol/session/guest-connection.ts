@@ -185,16 +185,17 @@ export class GuestConnection {
     return this.#connection.lastHeard;
   }
 
-  /** What a frame holds now, bytes of body. */
+  /** What a frame holds in this encoding, bytes of body. */
   get #maxBody(): number {
     return this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
   }
 
-  /** @returns the next frame body to send, undefined where none is due. */
-  next(): Uint8Array | undefined {
+  /** @param paced - receipts wait behind this frame. @returns the next frame body to send, undefined where none is due. */
+  next(paced = false): Uint8Array | undefined {
     if (this.#over) return undefined;
     try {
-      const body = this.#connection.next(this.#maxBody, this.#clock.now());
+      const limit = paced ? MAX_ARMOUR_BODY : this.#maxBody;
+      const body = this.#connection.next(limit, this.#clock.now());
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {

@@ -8,6 +8,7 @@ export class PipePump {
   readonly #source: () => OutgoingFrame | undefined;
   readonly #checksum: (bytes: Uint8Array) => number;
   #running = false;
+  #drained: (() => void)[] = []; // to be told when it no longer runs
   #stopped = false;
 
   /** @param source - the next frame to send; undefined where none is due. */
@@ -20,6 +21,11 @@ export class PipePump {
   /** Something may be due. Cheap to call often. */
   wake(): void {
     if (!this.#running && !this.#stopped) void this.#run();
+  }
+
+  /** Resolves once the pipe has taken all that is due. */
+  drained(): Promise<void> {
+    return this.#running ? new Promise((resolve) => this.#drained.push(resolve)) : Promise.resolve();
   }
 
   stop(): void {
@@ -41,6 +47,7 @@ export class PipePump {
       }
     } finally {
       this.#running = false;
+      for (const tell of this.#drained.splice(0)) tell();
     }
   }
 }

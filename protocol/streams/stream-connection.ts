@@ -189,12 +189,15 @@ export class StreamConnection {
 
   /**
    * From now on packets say less of what they carry: in slots, or (`off`) padded to one of a few lengths.
-   * docs/protocol.md §5.6. Once for a connection.
+   * docs/protocol.md §5.6. Once for a connection. @param rate - bytes a second that slots keep to; 0: any.
    */
-  shape(profile: ShapingProfile, levels: SlotLevels, now: number): void {
+  shape(profile: ShapingProfile, levels: SlotLevels, now: number, rate = 0): void {
     if (this.#shaping !== undefined) throw new SealttyError("api-misuse", "A connection is shaped once");
     this.#shaping = profile;
-    if (profile !== "off") this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now);
+    if (profile !== "off") {
+      this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now, rate);
+      this.#recovery.allowQueue(); // padding fills one, however little of it is content
+    }
     this.onWork();
   }
   get shaping(): ShapingProfile | undefined {
@@ -332,7 +335,8 @@ export class StreamConnection {
       this.#ackDue = 0;
       this.#ackAt = undefined;
     }
-    const mayCarry = this.#recovery.room >= Math.min(size, MIN_SLOT_ROOM);
+    // Alone it always may: a flight can have become shorter than a slot's packet.
+    const mayCarry = this.#recovery.inFlight === 0 || this.#recovery.room >= Math.min(size, MIN_SLOT_ROOM);
     if (mayCarry && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent())))
       this.#fill(writer, contents);
     writer.pad(length);

@@ -38,6 +38,9 @@ interface StreamBinding {
 const PIPE_TYPE_SOCKET = 0;
 const UV_EOF = -4095;
 const READ_SIZE = 64 * 1024;
+/** Less than any frame: more of the same may wait. */
+const CRUMB = 8;
+const CRUMBS_AT_ONCE = 1024;
 const POLL_ACTIVE_MS = 1;
 const POLL_IDLE_MS = 20;
 
@@ -73,7 +76,8 @@ function epollReader(fd: number, events: FdReaderEvents): FdReader | undefined {
     if (closed) return;
     const length = stream.streamBaseState[stream.kReadBytesOrError] as number;
     if (length > 0 && buffer !== undefined) {
-      const chunk = new Uint8Array(buffer, stream.streamBaseState[stream.kArrayBufferOffset], length);
+      const first = new Uint8Array(buffer, stream.streamBaseState[stream.kArrayBufferOffset], length);
+      const chunk = length < CRUMB ? withWhatWaits(fd, first) : first;
       if (!events.onData(chunk)) pause();
     } else if (length < 0) {
       pause();
@@ -96,6 +100,26 @@ function epollReader(fd: number, events: FdReaderEvents): FdReader | undefined {
       handle.close();
     },
   };
+}
+
+/**
+ * QEMU's mux hands a virtio port its bytes one by one, each in a buffer of its own: one turn of the event loop for each
+ * would be a kilobyte a second.
+ */
+function withWhatWaits(fd: number, first: Uint8Array): Uint8Array {
+  const chunk = new Uint8Array(CRUMBS_AT_ONCE);
+  chunk.set(first);
+  let length = first.length;
+  try {
+    while (length < chunk.length) {
+      const more = readNow(fd, chunk, length);
+      if (more === "again" || more === 0) break; // of an end libuv will tell
+      length += more;
+    }
+  } catch {
+    // Of an error, too.
+  }
+  return chunk.subarray(0, length);
 }
 
 function pollReader(fd: number, clock: Clock, events: FdReaderEvents): FdReader {

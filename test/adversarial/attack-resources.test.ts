@@ -43,6 +43,7 @@ async function rawClient(guest: TestGuest, given?: ReturnType<typeof memoryPipes
     address: "x",
     identity: "x",
     evidenceTypes: ["simulated"],
+    pipe: { encoding: "binary", burst: 0, rate: 0 },
   });
   const { message1, awaiting } = startInitiator(nodeSuite, prologueOf(id, hello));
   const decoder = new FrameDecoder();

@@ -291,6 +291,7 @@ test("handshakes of the host's own under the client's connection id, cookie and 
         address: "",
         identity: "",
         evidenceTypes: ["simulated"],
+        pipe: { encoding: "binary", burst: 0, rate: 0 },
       });
       const { message1 } = startInitiator(nodeSuite, prologueOf(id, hello));
       raced++;

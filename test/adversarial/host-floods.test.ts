@@ -128,6 +128,7 @@ function initOf(id: Uint8Array, cookie: Uint8Array): Uint8Array[] {
     address: "x",
     identity: "x",
     evidenceTypes: ["simulated"],
+    pipe: { encoding: "binary", burst: 0, rate: 0 },
   });
   const { message1 } = startInitiator(nodeSuite, prologueOf(id, hello));
   return initBodies(id, cookie, encodeInitMessage(hello, message1), 752);

@@ -43,7 +43,8 @@ const STATS = {
   packetsLost: 0,
   packetsRefused: 0,
   pipes: 1,
-};
+  carries: { encoding: "binary", burst: 0, rate: 0 },
+} as const;
 
 /** A stream of the guest's, written by the test. */
 export class FakeReceive implements ReceiveStream {

@@ -118,6 +118,7 @@ function scripted(
       packetsLost: 0,
       packetsRefused: 0,
       pipes: 1,
+      carries: { encoding: "binary", burst: 0, rate: 0 },
     },
     openChannel: async () => {
       if (holds.opening === true) {

@@ -12,7 +12,14 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { SocketPipe } from "../../node/socket-pipe.ts";
 import type { Evidence } from "../../protocol/attestation/evidence.ts";
 import { concat } from "../../protocol/bytes.ts";
-import { FRAME_HELLO, FRAME_INIT, FRAME_PACKET, FRAME_WELCOME } from "../../protocol/frames/frame-body.ts";
+import {
+  FRAME_HELLO,
+  FRAME_INIT,
+  FRAME_PACE,
+  FRAME_PACKET,
+  FRAME_PROBE,
+  FRAME_WELCOME,
+} from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
 import { inspectGuest } from "../../protocol/session/connect.ts";
@@ -265,7 +272,7 @@ describe("hosts", () => {
     const host = await welcoming(1);
     const outcome = await execAt(host.address, "--timeout", "2");
     expectError(outcome, 255, "timeout", [/handshake did not complete/, /try again/], WITHIN);
-    const types = sentOnly(host.streams(), [FRAME_HELLO, FRAME_INIT]);
+    const types = sentOnly(host.streams(), [FRAME_HELLO, FRAME_PROBE, FRAME_PACE, FRAME_INIT]);
     expect(types.has(FRAME_INIT)).toBe(true);
   });
 });
@@ -285,7 +292,7 @@ describe("evidence", () => {
     void guest.endpoint.servePipe(pipes.guest).catch(() => {});
     return (await inspectGuest(clientOptions(nodeClock, async () => pipes.client))).evidence;
   }
-  const ALLOWED = [FRAME_HELLO, FRAME_INIT, FRAME_PACKET];
+  const ALLOWED = [FRAME_HELLO, FRAME_PROBE, FRAME_PACE, FRAME_INIT, FRAME_PACKET];
 
   test.each(["stale", "foreign"])("a %s quote", async (kind) => {
     const stale = kind === "stale" ? await evidenceOfAnotherConnection() : undefined;

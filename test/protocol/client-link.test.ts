@@ -30,16 +30,23 @@ async function waits(
     );
     return { incoming, send: async () => {}, close: async () => {} };
   };
-  const link = new ClientLink(dial, clock, nodeSuite.crc32, "binary", {
-    oneLength: () => false,
-    onPipe() {},
-    onFrame() {
-      if (pipes[dialled.length - 1]?.authentic !== false) link.heardGuest();
+  const link = new ClientLink(
+    dial,
+    clock,
+    nodeSuite.crc32,
+    "binary",
+    { over: (pipe) => pipe },
+    {
+      oneLength: () => false,
+      onPipe() {},
+      onFrame() {
+        if (pipes[dialled.length - 1]?.authentic !== false) link.heardGuest();
+      },
+      onNoise() {},
+      onLost() {},
+      source: () => undefined,
     },
-    onNoise() {},
-    onLost() {},
-    source: () => undefined,
-  });
+  );
   const running = link.run();
   while (dialled.length <= pipes.length) {
     await new Promise((resolve) => setImmediate(resolve));

@@ -163,8 +163,9 @@ function repeatableSuite(): CryptoSuite {
 /**
  * A session with a guest and a second life of it, which gets the same frames until `restore`: from then on the client's
  * pipe ends in it. What the restored guest sends is kept.
+ * @param atOnce - bytes of a write towards the guest that arrive.
  */
-async function restorable() {
+async function restorable(atOnce = Number.POSITIVE_INFINITY) {
   const clock = new ManualClock();
   const lives = [1, 2].map(() => testGuest(clock, {}, () => new FakeProcess(), repeatableSuite()));
   const [first, second] = lives as [(typeof lives)[0], (typeof lives)[0]];
@@ -193,7 +194,8 @@ async function restorable() {
     incoming: toClient.read(),
     async send(chunk: Uint8Array) {
       id ??= toGuest.push(chunk).frames[0]?.body.slice(1, 5);
-      for (const [index, lane] of lanes.entries()) if (!restored || index === 1) lane.push(chunk);
+      const arrives = chunk.slice(0, atOnce);
+      for (const [index, lane] of lanes.entries()) if (!restored || index === 1) lane.push(arrives);
     },
     async close() {},
   };
@@ -291,15 +293,21 @@ test(`its RETIRED is lost: the client's next packet brings it again (seed ${seed
   await life.stop();
 });
 
-test(`a restored guest speaks first: its client notices, and tells it (seed ${seed})`, async () => {
-  const life = await restorable();
-  await life.restore();
-  life.program().print(utf8("other output than before"));
-  expect(await life.session.closed).toBe("state-rolled-back");
-  await life.until(() => life.guest.endpoint.connectionCount === 0);
-  expect(life.program().events).toContain("hang up");
-  await life.stop();
-});
+test.each([
+  ["any pipe", Number.POSITIVE_INFINITY],
+  ["a pipe that takes 16 bytes at once", 16],
+])(
+  `a restored guest speaks first: its client notices, and tells it over %s (seed ${seed})`,
+  async (_pipe, atOnce) => {
+    const life = await restorable(atOnce);
+    await life.restore();
+    life.program().print(utf8("other output than before"));
+    expect(await life.session.closed).toBe("state-rolled-back");
+    await life.until(() => life.guest.endpoint.connectionCount === 0);
+    expect(life.program().events).toContain("hang up");
+    await life.stop();
+  },
+);
 
 test(`a restored guest in doubt says nothing, until its idle client asks whether it lives (seed ${seed})`, async () => {
   const life = await restorable();
@@ -365,6 +373,7 @@ test("somebody without a user who acknowledges what was never sent gets an end, 
     address: "",
     identity: "",
     evidenceTypes: ["simulated"],
+    pipe: { encoding: "binary", burst: 0, rate: 0 },
   });
   const { message1, awaiting } = startInitiator(nodeSuite, prologueOf(ID, hello));
   say(helloBody(ID));

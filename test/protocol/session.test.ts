@@ -239,15 +239,16 @@ async function rogue() {
   const guest = testGuest(clock);
   const pipes = memoryPipes();
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-  const hello = encodeClientHello({
-    nonce: new Uint8Array(32),
-    address: "",
-    identity: "",
-    evidenceTypes: ["simulated"],
-  });
   const connection = new ClientConnection(
     clientOptions(clock, async () => pipes.client),
-    hello,
+    (pipe) =>
+      encodeClientHello({
+        nonce: new Uint8Array(32),
+        address: "",
+        identity: "",
+        evidenceTypes: ["simulated"],
+        pipe,
+      }),
   );
   await connection.evidence();
   await connection.authenticate({ method: "none", user: "root" }, new Uint8Array(32));

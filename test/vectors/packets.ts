@@ -5,7 +5,16 @@ import { EVIDENCE_TYPES, type EvidenceType } from "../../protocol/attestation/ev
 import { concat, lv16, toHex, u8, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
-import { helloBody, initBodies, replyBodies, welcomeBody } from "../../protocol/frames/frame-body.ts";
+import {
+  helloBody,
+  initBodies,
+  paceBody,
+  probeBody,
+  probedBody,
+  receiptBody,
+  replyBodies,
+  welcomeBody,
+} from "../../protocol/frames/frame-body.ts";
 import { encodeClientHello, encodeInitMessage, prologueOf } from "../../protocol/handshake/client-hello.ts";
 import { PACKETS_PER_GENERATION } from "../../protocol/limits.ts";
 import { PacketSealer } from "../../protocol/packets/packet-cipher.ts";
@@ -130,6 +139,7 @@ function handshakeBodies(seed: Seed) {
     address: "ws://127.0.0.1:8744/db1",
     identity: "db1",
     evidenceTypes: ["tpm", "simulated"],
+    pipe: { encoding: "armour", burst: 16, rate: 9600 },
   });
   const cookie = seed("hello/cookie").slice(0, 16);
   const message1 = counting(1216);
@@ -141,6 +151,10 @@ function handshakeBodies(seed: Seed) {
     prologue: toHex(prologueOf(ID, clientHello)),
     hello: toHex(helloBody(ID)),
     welcome: toHex(welcomeBody(ID, cookie)),
+    probe: toHex(probeBody(ID, 1, counting(256))),
+    probed: toHex(probedBody(probeBody(ID, 1, counting(256))) ?? new Uint8Array(0)),
+    pace: toHex(paceBody(ID, 3)),
+    receipt: toHex(receiptBody(ID, 3, 70_000)),
     message1: toHex(message1),
     init: initBodies(ID, cookie, encodeInitMessage(clientHello, message1), 752).map(toHex),
     message2: toHex(message2),

@@ -140,7 +140,8 @@ export class Fake {
       packetsLost: 0,
       packetsRefused: 0,
       pipes: 1,
-    };
+      carries: { encoding: "binary", burst: 0, rate: 0 },
+    } as const;
     const close = async (): Promise<void> => {
       this.closes++;
     };

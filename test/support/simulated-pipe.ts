@@ -1,0 +1,112 @@
+// Pipes with the habits of real hosts, on a clock of the test's: what each does to bytes, towards the guest or both ways.
+
+import type { Clock } from "../../protocol/clock.ts";
+import type { Carry } from "./memory-pipe.ts";
+import type { Seeded } from "./seeded.ts";
+
+export type Habit = (clock: Clock, random: Seeded) => Carry;
+
+const each =
+  (change: (chunk: Uint8Array) => Uint8Array): Habit =>
+  () =>
+  (chunk, deliver) =>
+    deliver(change(chunk));
+
+export const clean: Habit = each((chunk) => chunk);
+/** QEMU's telnet=on: 0xff begins a command. Towards the guest only. */
+export const stripsFf: Habit = () => (chunk, deliver, direction) =>
+  deliver(direction === "to-client" ? chunk : chunk.filter((byte) => byte !== 0xff));
+export const sevenBits: Habit = each((chunk) => chunk.map((byte) => byte & 0x7f));
+/** Cloud Hypervisor does it to a lone one, some terminals to each. */
+export const lineFeedToReturn: Habit = each((chunk) => chunk.map((byte) => (byte === 0x0a ? 0x0d : byte)));
+
+/** QEMU's mux=on: Ctrl-A and the byte behind it are commands, also across writes. Towards the guest only. */
+export const swallowsCtrlA: Habit = () => {
+  let escaped = false;
+  return (chunk, deliver, direction) => {
+    if (direction === "to-client") return deliver(chunk);
+    deliver(
+      chunk.filter((byte) => {
+        if (escaped) {
+          escaped = false;
+          return false;
+        }
+        escaped = byte === 0x01;
+        return !escaped;
+      }),
+    );
+  };
+};
+
+/** @param length - a FIFO of so many bytes, emptied `drain` ms after the first; the rest of a write is lost. */
+export const fifo =
+  (length: () => number, drain = 1): Habit =>
+  (clock) => {
+    let held: Uint8Array[] = [];
+    let level = 0;
+    return (chunk, deliver, direction) => {
+      if (direction === "to-client") return deliver(chunk);
+      const fits = chunk.subarray(0, Math.max(0, length() - level));
+      if (fits.length === 0) return;
+      if (level === 0) {
+        clock.after(drain, () => {
+          const whole = held;
+          held = [];
+          level = 0;
+          for (const part of whole) deliver(part);
+        });
+      }
+      held.push(fits.slice());
+      level += fits.length;
+    };
+  };
+
+/** Loses a whole write with this probability, either way. */
+export const loses =
+  (probability: number): Habit =>
+  (_clock, random) =>
+  (chunk, deliver) => {
+    if (!random.chance(probability)) deliver(chunk);
+  };
+
+/** Bytes a second towards the guest, in a queue without an end: a socket's buffer before a slow device. */
+export const slow =
+  (rate: number): Habit =>
+  (clock) => {
+    let freeAt = 0;
+    return (chunk, deliver, direction) => {
+      if (direction === "to-client") return deliver(chunk);
+      const at = Math.max(clock.now(), freeAt) + (chunk.length * 1000) / rate;
+      freeAt = at;
+      const copy = chunk.slice();
+      clock.after(at - clock.now(), () => deliver(copy));
+    };
+  };
+
+/**
+ * The same, byte by byte: QEMU's mux before a virtserialport.
+ * @param room - bytes that wait at most, in a ring of so many buffers; what comes then is lost.
+ */
+export const crumbs =
+  (rate: number, room = Number.POSITIVE_INFINITY): Habit =>
+  (clock) => {
+    let freeAt = 0;
+    return (chunk, deliver, direction) => {
+      if (direction === "to-client") return deliver(chunk);
+      for (const byte of chunk) {
+        if (((freeAt - clock.now()) * rate) / 1000 >= room) continue;
+        freeAt = Math.max(clock.now(), freeAt) + 1000 / rate;
+        clock.after(freeAt - clock.now(), () => deliver(Uint8Array.of(byte)));
+      }
+    };
+  };
+
+/** First one's habit, then the other's. */
+export const both =
+  (first: Habit, second: Habit): Habit =>
+  (clock, random) => {
+    const one = first(clock, random);
+    const two = second(clock, random);
+    return (chunk, deliver, direction) =>
+      one(chunk, (rest) => rest.length > 0 && two(rest, deliver, direction), direction);
+  };
