@@ -70,6 +70,8 @@ export class Pacer {
   #markSeen = -1;
   #askedAt = Number.NEGATIVE_INFINITY;
   #asked = false; // the guest may still be telling
+  /** What carries this pipe passes on whole frames only, as a relay does: parts of one tell nothing. */
+  #wholeOnly = false;
   #synchronised = false;
   #base = 0; // the guest's count when nothing was under way
   #count = 0; // the newest told
@@ -95,6 +97,7 @@ export class Pacer {
   over(pipe: Pipe): Pipe {
     this.#synchronised = false;
     this.#asked = false;
+    this.#wholeOnly = false;
     return {
       incoming: pipe.incoming,
       send: (chunk) => {
@@ -131,7 +134,7 @@ export class Pacer {
   /** Asks the guest what arrives, and keeps to that. */
   watch(): void {
     this.#careful = false;
-    if (this.#window !== undefined) return;
+    if (this.#window !== undefined || this.#wholeOnly) return;
     this.#window = WATCH_WINDOW;
     this.#synchronised = false;
     this.#clean = 0;
@@ -163,6 +166,7 @@ export class Pacer {
     let nothing = 0; // attempts of which nothing arrived
     let missed: { readonly burst: number; readonly count: number } | undefined; // the last of them
     let eaten = false;
+    let whole = false; // tried at once, to see whether parts are what does not get through
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (this.#window === undefined) return pipe.send(chunk);
       // Nobody tells: then this is a pipe like any other, as long as not too much is lost.
@@ -177,14 +181,23 @@ export class Pacer {
       )
         nothing = 0;
       const began = this.#clock.now();
-      const short = await this.#sendBursts(pipe, chunk, eaten);
+      const window = whole ? chunk.length : this.#window;
+      const short = await this.#sendBursts(pipe, chunk, window, eaten);
       if (short === undefined) {
+        if (whole) {
+          this.#wholeOnly = true;
+          return this.free();
+        }
         const took = this.#clock.now() - began;
         if (took > 0) this.#rate = Math.min(2 ** 32 - 1, Math.round((chunk.length * 1000) / took));
         return this.#grow(chunk.length);
       }
       this.#synchronised = false;
       nothing = short.arrived === 0 ? nothing + 1 : 0;
+      if (nothing >= 3 && window < chunk.length) {
+        whole = true;
+        continue;
+      }
       missed = short.arrived === 0 ? { burst: short.burst, count: this.#count } : undefined;
       if (wasEaten(short)) {
         eaten = true;
@@ -197,8 +210,12 @@ export class Pacer {
   }
 
   /** @returns undefined once all arrived, or what is missing is put up with; else how the last burst went. */
-  async #sendBursts(pipe: Pipe, chunk: Uint8Array, putUpWithEaten: boolean): Promise<Short | undefined> {
-    const window = this.#window ?? chunk.length;
+  async #sendBursts(
+    pipe: Pipe,
+    chunk: Uint8Array,
+    window: number,
+    putUpWithEaten: boolean,
+  ): Promise<Short | undefined> {
     let at = 0;
     for (;;) {
       const before = at;

@@ -46,6 +46,7 @@ import {
   slow,
   stripsFf,
   swallowsCtrlA,
+  wholeFrames,
 } from "../support/simulated-pipe.ts";
 
 const seed = testSeed();
@@ -189,6 +190,18 @@ test.each([
   await run(clock, pipe.send(encodeFrame(payload(300), "binary")));
   expect(losses).toBe(0);
   expect(pacer.burst).toBe(burst);
+});
+
+test("a relay passes whole frames on and loses a tenth: keys go on, and none waits for parts that it holds back", async () => {
+  const { clock, channel, session } = await start(wholeFrames(0.1));
+  let longest = 0;
+  for (let key = 0; key < 400; key++) {
+    const before = clock.now();
+    await run(clock, echo(channel, payload(1)));
+    longest = Math.max(longest, clock.now() - before);
+  }
+  expect(longest, `seed ${seed}`).toBeLessThan(20_000);
+  expect(session.stats.packetsLost).toBeGreaterThan(0);
 });
 
 test("a pipe that gets narrow under way is noticed; when it gets wide again, so is that", async () => {

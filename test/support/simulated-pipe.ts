@@ -1,6 +1,9 @@
 // Pipes with the habits of real hosts, on a clock of the test's: what each does to bytes, towards the guest or both ways.
 
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import type { Clock } from "../../protocol/clock.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
 import type { Carry } from "./memory-pipe.ts";
 import type { Seeded } from "./seeded.ts";
 
@@ -67,6 +70,21 @@ export const loses =
   (_clock, random) =>
   (chunk, deliver) => {
     if (!random.chance(probability)) deliver(chunk);
+  };
+
+/** A relay: what it passes on are whole frames; of each it loses one with this probability, either way. */
+export const wholeFrames =
+  (probability: number): Habit =>
+  (_clock, random) => {
+    const decoders = {
+      "to-guest": new FrameDecoder(nodeSuite.crc32),
+      "to-client": new FrameDecoder(nodeSuite.crc32),
+    };
+    return (chunk, deliver, direction) => {
+      for (const { body, encoding } of decoders[direction].push(chunk).frames) {
+        if (!random.chance(probability)) deliver(encodeFrame(body, encoding, nodeSuite.crc32));
+      }
+    };
   };
 
 /** Bytes a second towards the guest, in a queue without an end: a socket's buffer before a slow device. */
