@@ -45,7 +45,7 @@ class StreamReader implements ReceiveStream {
   }
 
   changed(): void {
-    this.#wake();
+    if (this.#stream.receive.ready || this.#stream.receive.drained) this.#wake();
   }
 
   fail(error: SealttyError): void {
@@ -198,6 +198,7 @@ export class ClientChannel implements Channel {
   }
 
   #wakeAll(): void {
+    if (this.#wakeWriters.length === 0) return;
     const writers = this.#wakeWriters;
     this.#wakeWriters = [];
     for (const wake of writers) wake();

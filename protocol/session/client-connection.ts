@@ -372,7 +372,7 @@ export class ClientConnection {
       this.#fail(closedError(reason), reason);
     }
     this.#deadline.set(this.#nextDeadline());
-    for (const look of this.#looking.splice(0)) look();
+    if (this.#looking.length > 0) for (const look of this.#looking.splice(0)) look();
   }
 
   #readMessages(): void {

@@ -167,7 +167,7 @@ export class GuestAttachment {
   }
 
   #wake(): void {
-    for (const resolve of this.#changed.splice(0)) resolve();
+    if (this.#changed.length > 0) for (const resolve of this.#changed.splice(0)) resolve();
   }
 
   #change(): Promise<void> {

@@ -27,7 +27,7 @@ export class GuestChannel {
     this.#inOut = streams.inOut;
     this.#error = streams.error;
     const wake = (): void => {
-      for (const resolve of this.#changed.splice(0)) resolve();
+      if (this.#changed.length > 0) for (const resolve of this.#changed.splice(0)) resolve();
     };
     streams.inOut.onChange = wake;
     streams.error.onChange = wake;

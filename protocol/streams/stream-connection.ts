@@ -366,7 +366,7 @@ export class StreamConnection {
     if (this.#slots !== undefined) return this.#slots.deadline;
     // One that is due and was told waits for the pipe alone: a pipe that takes nothing must not keep a timer running.
     const ackAt = this.#ackAt !== undefined && this.#ackAt <= this.#ackToldAt ? undefined : this.#ackAt;
-    return earliest(this.#recovery.deadline, ackAt, this.#forgetAt);
+    return earlier(earlier(this.#recovery.deadline, ackAt), this.#forgetAt);
   }
 
   /**
@@ -513,7 +513,9 @@ export class StreamConnection {
       this.#pingDue = false;
       contents.push({ kind: "ping" });
     }
+    const others: Stream[] = [];
     for (const stream of this.#streams.values()) {
+      if (stream.id !== 0 && this.#maySend(stream)) others.push(stream);
       if (stream.windowDue && writer.window(stream.id, stream.receive.limit)) {
         stream.windowDue = false;
         contents.push({ kind: "window", stream: stream.id });
@@ -522,7 +524,6 @@ export class StreamConnection {
     // The control stream first, then each of the others in turn. But a long message of it, as evidence is, must not keep a key
     // or its echo waiting for many packets: where a channel has something, it leaves half of the room, and what that leaves.
     const control = this.#streams.get(0);
-    const others = [...this.#streams.values()].filter((stream) => stream.id !== 0 && this.#maySend(stream));
     if (control !== undefined)
       this.#fillFrom(control, writer, contents, others.length > 0 ? Math.ceil(writer.room / 2) : 0);
     this.#turn++;
@@ -568,8 +569,7 @@ export class StreamConnection {
   }
 }
 
-export function earliest(...times: readonly (number | undefined)[]): number | undefined {
-  let first: number | undefined;
-  for (const time of times) if (time !== undefined && (first === undefined || time < first)) first = time;
-  return first;
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  if (a === undefined) return b;
+  return b === undefined || a <= b ? a : b;
 }
