@@ -10,7 +10,6 @@ import { utf8 } from "../protocol/bytes.ts";
 import { MAX_TERMINAL_SIDE } from "../protocol/limits.ts";
 import { parseClipboardRequest } from "./clipboard-guard.ts";
 import type { TerminalPort } from "./channel-pump.ts";
-import { ask } from "./dialog.ts";
 import { button, element } from "./dom.ts";
 import {
   erasesPastTheEnd,
@@ -23,15 +22,10 @@ import {
 } from "../protocol/terminal/escape-guard.ts";
 import { icon } from "./icons.ts";
 import { ScreenRestore } from "./screen-restore.ts";
+import { askAboutLink } from "./link-dialog.ts";
 import { safeLink } from "./link-guard.ts";
-import {
-  joinedInOneLine,
-  MAX_PASTE,
-  pasteInput,
-  pastePreview,
-  reviewPaste,
-  type PasteReview,
-} from "./paste-guard.ts";
+import { PasteDialog } from "./paste-dialog.ts";
+import { MAX_PASTE, pasteInput, reviewPaste } from "./paste-guard.ts";
 import { TerminalSearch } from "./terminal-search.ts";
 import { DARK, LIGHT, MONOSPACE } from "./terminal-theme.ts";
 
@@ -75,7 +69,7 @@ export class TerminalView implements TerminalPort {
   #resize: ((columns: number, rows: number) => void) | undefined;
   #fitPending = false;
   #finished = false;
-  #severalLinesAllowed = false;
+  readonly #pastes = new PasteDialog();
   #clipboard: "ask" | "asking" | "allowed" | "blocked" = "ask";
 
   constructor(options: TerminalViewOptions) {
@@ -341,50 +335,10 @@ export class TerminalView implements TerminalPort {
       );
       return;
     }
-    const bracketed = this.#terminal.modes.bracketedPasteMode;
-    const routine =
-      review.reasons.every((reason) => reason === "several-lines") && bracketed && this.#severalLinesAllowed;
-    const chosen =
-      review.reasons.length === 0 || routine ? review : await this.#askAboutPaste(review, bracketed);
+    const chosen = await this.#pastes.chosen(review, this.#terminal.modes.bracketedPasteMode);
     if (chosen !== undefined)
       this.#terminal.input(pasteInput(chosen, this.#terminal.modes.bracketedPasteMode), true);
     this.focus();
-  }
-
-  async #askAboutPaste(review: PasteReview, bracketed: boolean): Promise<PasteReview | undefined> {
-    const remember = element("input", { type: "checkbox" });
-    const severalLines = review.reasons.includes("several-lines");
-    const mayRemember = bracketed && severalLines && review.reasons.length === 1;
-    const choice = await ask<"as-is" | "one-line" | "cancel">(
-      "Paste this into the guest?",
-      [
-        element(
-          "ul",
-          { class: "reasons" },
-          ...pasteReasons(review, bracketed).map((words) => element("li", {}, words)),
-        ),
-        element(
-          "pre",
-          { class: "preview", tabindex: 0, "aria-label": "Text to paste" },
-          pastePreview(review, 4000),
-        ),
-        mayRemember &&
-          element(
-            "label",
-            { class: "check-label" },
-            remember,
-            "Don't ask about several lines again in this session",
-          ),
-      ],
-      [
-        { label: "Cancel", value: "cancel" },
-        ...(severalLines ? [{ label: "Paste as one line", value: "one-line" as const }] : []),
-        { label: "Paste", value: "as-is", look: "primary" },
-      ],
-    );
-    if (choice === undefined || choice === "cancel") return undefined;
-    if (mayRemember && remember.checked) this.#severalLinesAllowed = true;
-    return choice === "one-line" ? joinedInOneLine(review) : review;
   }
 
   async #offerLink(text: string): Promise<void> {
@@ -393,29 +347,7 @@ export class TerminalView implements TerminalPort {
       this.#notice("This link was not opened: only http and https links are.");
       return;
     }
-    const open = await ask<boolean>(
-      "Open this link from the guest?",
-      [
-        element(
-          "p",
-          {},
-          "The address was written by a program in the guest, not by sealtty. It leads to ",
-          element("strong", {}, link.host),
-          ".",
-        ),
-        link.carriesCredentials &&
-          element(
-            "p",
-            { class: "caution" },
-            "It carries a user name in front of the host: a usual trick to make an address look like another one.",
-          ),
-        element("pre", { class: "preview", tabindex: 0, "aria-label": "Full address" }, link.href),
-      ],
-      [
-        { label: "Cancel", value: false },
-        { label: "Open in a new tab", value: true, look: "primary" },
-      ],
-    );
+    const open = await askAboutLink(link);
     if (open === true) window.open(link.href, "_blank", "noopener,noreferrer");
     this.focus();
   }
@@ -479,21 +411,4 @@ export class TerminalView implements TerminalPort {
     this.#notices.append(bar);
     setTimeout(() => bar.remove(), NOTICE_MS);
   }
-}
-
-function pasteReasons(review: PasteReview, bracketed: boolean): string[] {
-  return review.reasons.map((reason) => {
-    switch (reason) {
-      case "several-lines":
-        return bracketed
-          ? `It has line breaks (${review.lines} ${review.lines === 1 ? "line" : "lines"}). The program in the guest says that it takes them as text, not as Enter.`
-          : `It has line breaks (${review.lines} ${review.lines === 1 ? "line" : "lines"}): each one acts like pressing Enter.`;
-      case "long":
-        return `It is long: ${Math.ceil(review.bytes / 1024)} KB.`;
-      case "control-characters":
-        return `${review.neutralised} control ${review.neutralised === 1 ? "sequence was" : "sequences were"} taken out of it.`;
-      case "hidden-characters":
-        return "It has invisible or direction-changing characters, shown below as ⟨U+…⟩.";
-    }
-  });
 }
