@@ -68,6 +68,7 @@ export class ClientConnection {
   #handshaken: Handshaken | undefined;
   #connection: StreamConnection | undefined; // from the keys on
   #messages: MessageStream | undefined;
+  #newest = -1; // the highest number of an authentic packet
   #evidenceTaken = false;
   #authentication: Waiter<number> | undefined;
   readonly #gate = new Gate();
@@ -330,10 +331,13 @@ export class ClientConnection {
   }
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
-    if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    const number = connection.receive(body, this.#options.clock.now());
+    if (number === undefined) return;
     this.#link.heardGuest();
     this.#noteLosses(connection);
-    if (this.#options.encoding === "auto") this.#link.encoding = encoding;
+    // Only the newest says how the pipe is now: the host may hold older ones back, and let them out in another encoding.
+    if (number > this.#newest && this.#options.encoding === "auto") this.#link.encoding = encoding;
+    this.#newest = Math.max(this.#newest, number);
     this.#liveness.heard();
     // What a changed guest says waits in the stream, under credit, until the user chose: no answer of it counts before.
     if (!this.#gate.shut) this.#readMessages();
