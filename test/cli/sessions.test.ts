@@ -371,11 +371,13 @@ describe("sessions", () => {
     one.stdin.write("~d");
     expect(await one.done).toBe(0);
     guest.processes[0]?.finish({ kind: "exited", status: 0 });
-    await waitFor(async () => {
+    const state = async (): Promise<string | undefined> => {
       const list = start("sessions");
       expect(await list.done).toBe(0);
-      expect(list.out()).toMatch(/\n[0-9a-f]{12} +ended /);
-    });
+      return /\n[0-9a-f]{12} +(\w+) /.exec(list.out())?.[1];
+    };
+    while ((await state()) === "running");
+    expect(await state()).toBe("ended");
     const kill = start("sessions", "--kill", idIn(one.errors()));
     expect(await kill.done).toBe(0);
     expect(kill.errors()).toContain("had ended already");
