@@ -2,7 +2,8 @@
 
 import { SealttyError } from "../errors.ts";
 import { MAX_SEND_BUFFER } from "../limits.ts";
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { Channel, ExitStatus, ReceiveStream } from "./channel-api.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";

@@ -3,7 +3,8 @@
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
 import { INPUT_STREAM_WINDOW, MAX_CHANNELS, MAX_LOGIN_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest } from "./channel-api.ts";
 import { GuestAttachment } from "./guest-attachment.ts";
 import { GuestChannel } from "./guest-channel.ts";
