@@ -77,6 +77,8 @@ export class Pacer {
   #askedAt = Number.NEGATIVE_INFINITY;
   #asked = false; // the guest may still be telling
   #synchronised = false;
+  #narrow = false; // writes arrived in part, or changed: it is no mere loss
+  #silent = 0; // frames in a row for which nobody told
   #base = 0; // the guest's count when nothing was under way
   #count = 0; // the newest told
   #sum = EMPTY_SUM; // told with it
@@ -128,6 +130,8 @@ export class Pacer {
   /** Frames go out whole and unwatched from now on. */
   free(): void {
     this.#careful = false;
+    this.#narrow = false;
+    this.#silent = 0;
     this.#window = undefined;
   }
 
@@ -172,10 +176,11 @@ export class Pacer {
     let missed: { readonly burst: number; readonly count: number } | undefined; // the last of them
     let eaten = false;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (this.#window === undefined) return pipe.send(chunk);
+      const window = this.#window;
+      if (window === undefined) return pipe.send(chunk);
       if (!(await this.#synchronise(pipe))) {
         // A guest that does not run for a while makes no narrow pipe wide.
-        if (this.burst > 0) return this.#sendSpaced(pipe, chunk, this.burst);
+        if (this.#narrow && ++this.#silent < ATTEMPTS) return this.#sendSpaced(pipe, chunk, window);
         // Nobody tells: then this is a pipe like any other, as long as not too much is lost.
         this.free();
         return pipe.send(chunk);
@@ -194,6 +199,7 @@ export class Pacer {
         return this.#grow(chunk.length);
       }
       this.#synchronised = false;
+      this.#narrow ||= short.arrived > 0 && !wasEaten(short);
       nothing = short.arrived === 0 ? nothing + 1 : 0;
       missed = short.arrived === 0 ? { burst: short.burst, count: this.#count } : undefined;
       if (wasEaten(short)) {
@@ -274,6 +280,7 @@ export class Pacer {
       while (this.#markSeen !== this.#mark && (await this.#receipt(this.#patience * 2 ** attempt)));
       if (this.#markSeen === this.#mark) {
         this.#base = this.#count;
+        this.#silent = 0;
         this.#synchronised = true;
         return true;
       }
@@ -313,7 +320,8 @@ export class Pacer {
     if (this.#clean < (window < this.#good ? CLEAN_BELOW : this.#beyond)) return;
     this.#clean = 0;
     this.#good = Math.max(this.#good, window);
-    this.#window = window < WATCH_WINDOW ? window * 2 : undefined;
+    if (window < WATCH_WINDOW) this.#window = window * 2;
+    else this.free();
   }
 
   /** Other than a loss this is no accident: what was good is so no more. */

@@ -162,6 +162,18 @@ test.each<[string, Habit, "binary" | "armour", number]>([
   await run(clock, session.close());
 });
 
+test("what is longer than the probe is changed: INIT is watched when it is repeated, and every byte arrives", async () => {
+  const { clock, session, channel, took } = await start(mux(600));
+  expect(took, `seed ${seed}`).toBeLessThan(6000);
+  await run(clock, echo(channel, payload(6000)));
+  const { encoding, burst } = session.stats.carries;
+  expect({ encoding, narrow: burst > 0 && burst <= 512 }, `burst ${burst}, seed ${seed}`).toEqual({
+    encoding: "armour",
+    narrow: true,
+  });
+  await run(clock, session.close());
+});
+
 test("a fifth of all writes lost: no burst is found where there is none, and every byte arrives", async () => {
   const { clock, session, channel } = await start(loses(0.2));
   await run(clock, echo(channel, payload(20_000)));
