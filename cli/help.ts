@@ -12,7 +12,8 @@ export function overview(commands: readonly Command[]): string {
 ${columns(rows)}
   sealtty help COMMAND
 
-GUEST is an address: ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT
+GUEST is a name from guests.toml in ~/.config/sealtty (docs/configuration.md), or an address:
+  ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT
   proxmox:HOST/NODE/NUMBER  kubevirt:NAMESPACE/NAME  nova:SERVER-ID  nova:wss://HOST:6083/
   incus:INSTANCE  incus:PROJECT/INSTANCE   (docs/hosts.md)
 Exit status of connect and exec: the remote command's own; 255 for anything of sealtty's, with its code on stderr.

@@ -13,6 +13,7 @@ import { policyCommand } from "./commands/policy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
+import { type NamedGuest, namedGuest } from "./named-guest.ts";
 import { type Command, type Input, parseInput } from "./options.ts";
 import { jsonLine } from "./printable.ts";
 import { exitStatusOf, print, Reporter } from "./report.ts";
@@ -57,13 +58,27 @@ export async function run(argv: readonly string[], services: Services): Promise<
   let input: Input | undefined;
   try {
     input = parseInput(command, args);
-    return await command.run(input, services);
+    const named = await guestNamed(command, input, services);
+    return await command.run(named.input, named.services);
   } catch (error) {
     // Options that did not parse cannot say how to report that; look for the switch itself.
     const switches = input ?? { has: (option: string) => own.includes(`--${option}`), count: () => 0 };
     new Reporter(services, switches).failure(error);
     return exitStatusOf(error, command.exits);
   }
+}
+
+/** Where the first operand is GUEST, a name of guests.toml gives way to what it stands for. */
+async function guestNamed(
+  command: Command,
+  input: Input,
+  services: Services,
+): Promise<Pick<NamedGuest, "input" | "services">> {
+  const [first, ...others] = input.operands;
+  if (first === undefined || first === "" || !command.operands.startsWith("GUEST"))
+    return { input, services };
+  const named = await namedGuest(first, input, services);
+  return { ...named, input: { ...named.input, operands: [named.guest, ...others] } };
 }
 
 async function help(name: string | undefined, services: Services): Promise<number> {

@@ -59,7 +59,7 @@ export async function terminalCommand(
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
   const reached = await reach(guestName, input, services, reporter, {
-    key: command.length > 0,
+    key: command.length > 0 || reporter.batch, // else the guest's login program would ask
     shaping: obfuscationOf(input, "adaptive"),
   });
   try {
