@@ -25,6 +25,7 @@ export type SettingName =
   | "policy"
   | "user"
   | "identity"
+  | "certificate"
   | "collateral"
   | "timeout"
   | "encoding"
@@ -82,6 +83,7 @@ export const SETTINGS: Readonly<Record<SettingName, Setting>> = {
   policy: file("policy", "the path of a policy", '"db1.policy.toml"'),
   user: text("login", "a user name", '"root"', isUserName),
   identity: file("identity", "the path of an SSH key", '"~/.ssh/id_ed25519"'),
+  certificate: file("certificate", "the path of an OpenSSH certificate", '"~/.ssh/id_ed25519-cert.pub"'),
   collateral: file("collateral", "the path of a directory", '"collateral"'),
   timeout: {
     option: "timeout",

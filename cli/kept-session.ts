@@ -31,6 +31,7 @@ export const SESSION_OPTIONS = [
     name: "size",
     value: "WHICH",
     help: "only when opening, with --keep: where several are attached, the size of the smallest (default) or the latest",
+    values: ["smallest", "latest"],
   },
 ] as const satisfies readonly OptionSpec[];
 
@@ -126,8 +127,8 @@ const SAID_AGAIN = [
   "read-only",
 ] as const;
 
-type SaidBefore = Pick<Input, "text" | "has" | "all"> & {
-  readonly said?: Pick<Input, "text" | "has" | "all">;
+type SaidBefore = Pick<Input, "text" | "has" | "texts"> & {
+  readonly said?: Pick<Input, "text" | "has" | "texts">;
   readonly alias?: string;
 };
 
@@ -136,7 +137,7 @@ export function comeBackCommand(guest: string, id: string, input: SaidBefore): s
   const words = ["sealtty", "connect", input.alias ?? guest, "--attach", id];
   const said = input.said ?? input; // what guests.toml says, it says again
   for (const name of SAID_AGAIN) {
-    const values = name === "option" ? said.all(name) : [said.text(name)];
+    const values = name === "option" ? said.texts(name) : [said.text(name)];
     for (const value of values) {
       if (value !== undefined) words.push(`--${name}`, value);
       else if (said.has(name)) words.push(`--${name}`);

@@ -2,6 +2,7 @@
 
 import path from "node:path";
 import { SealttyError } from "../protocol/errors.ts";
+import type { Pipe } from "../protocol/pipe.ts";
 import type { GuestAddress } from "./address.ts";
 import {
   FORWARD_OPTIONS,
@@ -12,25 +13,35 @@ import {
 } from "./guest-settings.ts";
 import { type GuestsFile, guestsPath, isAlias, readGuests } from "./guests-file.ts";
 import { HOST_SETTINGS, hostEnvironment } from "./hosts/names.ts";
-import type { Input } from "./options.ts";
+import type { Command, Input } from "./options.ts";
 import { printable } from "./printable.ts";
 import type { Services } from "./services.ts";
 
-export interface NamedGuest {
+/** What of the services is needed here: a few commands have no more than the environment. */
+interface Around {
+  readonly environment: Services["environment"];
+  dial?(address: GuestAddress, environment?: Services["environment"]): Promise<Pipe>;
+}
+
+export interface NamedGuest<S extends Around = Services> {
   /** An address, or whatever else the user wrote and parseAddress() is to complain about. */
   readonly guest: string;
   /** The command line's options, then those of -o, of the guest and of the defaults. */
   readonly input: Input;
   /** They know what guests.toml says of the guest's host. */
-  readonly services: Services;
+  readonly services: S;
 }
 
 /**
  * Idempotent: what it gave is given back. @throws SealttyError `bad-config` on a name that is not known, and on a bad guests.toml.
  */
-export async function namedGuest(guest: string, input: Input, services: Services): Promise<NamedGuest> {
+export async function namedGuest<S extends Around>(
+  guest: string,
+  input: Input,
+  services: S,
+): Promise<NamedGuest<S>> {
   if (input.said !== undefined || !input.knows("option")) return { guest, input, services };
-  const over = parseOverrides(input.all("option"));
+  const over = parseOverrides(input.texts("option"));
   const file = await guestsOf(input, services);
   if (!isAlias(guest)) {
     if (over.address !== undefined)
@@ -55,17 +66,36 @@ export async function namedGuest(guest: string, input: Input, services: Services
   };
 }
 
+/**
+ * A command's input and services. Where its first operand is GUEST, a name of guests.toml gives way to what it stands for;
+ * commands that take guests elsewhere ask namedGuest() for each. @throws SealttyError `bad-config`.
+ */
+export async function settled<S extends Around>(
+  command: Pick<Command, "operands">,
+  input: Input,
+  services: S,
+): Promise<{ readonly input: Input; readonly services: S }> {
+  const [first, ...others] = input.operands;
+  if (first === undefined || first === "" || !/^GUEST(?!…)/.test(command.operands))
+    return { input, services };
+  const named = await namedGuest(first, input, services);
+  return {
+    input: { ...named.input, operands: [named.guest, ...others] },
+    services: named.services,
+  };
+}
+
 /** What the user has in guests.toml, or in the file of -F. @throws SealttyError `bad-config`. */
-export function guestsOf(input: Pick<Input, "text">, services: Services): Promise<GuestsFile> {
+export function guestsOf(input: Pick<Input, "text">, services: Around): Promise<GuestsFile> {
   return readGuests(input.text("config"), services.environment);
 }
 
-function where(input: Pick<Input, "text">, services: Services): string {
+function where(input: Pick<Input, "text">, services: Around): string {
   const file = input.text("config") ?? guestsPath(services.environment);
   return file === undefined ? "guests.toml" : printable(file);
 }
 
-function unknown(guest: string, file: GuestsFile, input: Input, services: Services): SealttyError {
+function unknown(guest: string, file: GuestsFile, input: Input, services: Around): SealttyError {
   const names = [...file.guests.keys()];
   const some = names.slice(0, 8).join(", ") + (names.length > 8 ? ", …" : "");
   const known =
@@ -78,18 +108,20 @@ function unknown(guest: string, file: GuestsFile, input: Input, services: Servic
   );
 }
 
-function withHost(
-  services: Services,
+function withHost<S extends Around>(
+  services: S,
   kind: GuestAddress["kind"] | undefined,
   host: Readonly<Record<string, string>> | undefined,
-): Services {
+): S {
   const names = kind === undefined ? undefined : HOST_SETTINGS[kind];
   if (names === undefined || host === undefined) return services;
   const environment = {
     ...services.environment,
     ...hostEnvironment(names, host, services.environment),
   };
-  return { ...services, environment, dial: (address) => services.dial(address, environment) };
+  const own = services.dial?.bind(services);
+  if (own === undefined) return { ...services, environment };
+  return { ...services, environment, dial: (address: GuestAddress) => own(address, environment) };
 }
 
 /** @param layers - the first that has a setting counts; lists add up. */
@@ -122,8 +154,8 @@ function layered(said: Input, layers: readonly Settings[], alias: string | undef
     text: (name) => said.text(name) ?? textOf(name),
     has: (name) => said.has(name) || isOn(name),
     count: (name) => said.count(name) || (isOn(name) ? 1 : 0),
-    all(name) {
-      const own = said.all(name);
+    texts(name) {
+      const own = said.texts(name);
       const list = lists.get(name);
       if (list !== undefined) return [...own, ...list];
       const text = textOf(name);

@@ -2,7 +2,7 @@
 
 import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
-import { ENCODINGS } from "./guest-settings.ts";
+import { ENCODINGS, SETTINGS } from "./guest-settings.ts";
 import type { Services } from "./services.ts";
 
 export interface OptionSpec {
@@ -11,7 +11,10 @@ export interface OptionSpec {
   /** Name of its value in the help; absent: a switch. */
   readonly value?: string;
   readonly help: string;
-  /** All that its value may be, for completion; absent: FILE and DIR complete to files and directories, others to nothing. */
+  /**
+   * All that its value may be, for completion; one that ends in "=" goes on. Absent: FILE and DIR complete to files and
+   * directories, others to nothing.
+   */
   readonly values?: readonly string[];
 }
 
@@ -39,6 +42,7 @@ export const COMMON_OPTIONS = [
     short: "o",
     value: "KEY=VALUE",
     help: "in place of what guests.toml says, by its keys, e.g. user=root",
+    values: ["address", ...Object.keys(SETTINGS)].map((key) => `${key}=`),
   },
   { name: "batch", help: "never ask: no passphrase, no login prompt; fail instead" },
   { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
@@ -88,11 +92,11 @@ export interface Input {
   /** What stood behind `--`; undefined where there was none. */
   readonly rest: readonly string[] | undefined;
   text(name: string): string | undefined;
+  /** Every value of an option that may come more than once, in their order. */
+  texts(name: string): readonly string[];
   has(name: string): boolean;
   /** How often a switch was given. */
   count(name: string): number;
-  /** Every value that an option was given, in order. */
-  all(name: string): readonly string[];
   /** Whether the command has this option at all. */
   knows(name: string): boolean;
   /** Where guests.toml and -o added to it: what the command line itself said. */
@@ -128,9 +132,9 @@ export function parseInput(command: Pick<Command, "name" | "options">, args: rea
       const last = values[name]?.at(-1);
       return typeof last === "string" ? last : undefined;
     },
+    texts: (name) => (values[name] ?? []).filter((value) => typeof value === "string"),
     has: (name) => values[name] !== undefined,
     count: (name) => values[name]?.length ?? 0,
-    all: (name) => (values[name] ?? []).filter((value) => typeof value === "string"),
     knows: (name) => Object.hasOwn(options, name),
   };
 }

@@ -147,7 +147,10 @@ export async function runTerminal(
         reporter.event("input-unsure", {});
         reporter.say(UNSURE_INPUT);
       }
-      session.onGap = (lost) => reporter.say(gapWords(lost));
+      session.onGap = (lost) => {
+        reporter.event("gap", { lost });
+        reporter.say(gapWords(lost));
+      };
       session.onScreen = (screen) => {
         const { columns, rows, lines, cut, begin, end } = screen;
         reporter.event("screen", { columns, rows, lines, cut, begin, end });

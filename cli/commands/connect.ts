@@ -113,7 +113,10 @@ export async function terminalCommand(
       throw error;
     }
     if (exited) await store.forget(channel.session);
-    else if (status !== EXIT_OURS) reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
+    else if (status !== EXIT_OURS) {
+      reporter.event("detached", { id: toHex(channel.session.id) });
+      reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
+    }
     reporter.warnings(guest.verified.claims);
     return status;
   } finally {

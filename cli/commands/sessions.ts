@@ -5,7 +5,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { SessionSummary } from "../../protocol/session/session-api.ts";
 import { findSession, listSessions, shortId } from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, onlyGuest } from "../options.ts";
-import { printable } from "../printable.ts";
+import { jsonLine, printable } from "../printable.ts";
 import { authenticate, reach } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import { SessionStore } from "../session-store.ts";
@@ -43,6 +43,7 @@ export const sessionsCommand: Command = {
       if (!(await guest.killSession(session)))
         throw new SealttyError("session-gone", "the session ended by itself just now");
       await store.forget(session);
+      reporter.event("session-killed", { id: toHex(session.id) });
       reporter.say(`sealtty: session ${shortId(session.id)} is hung up`);
       return 0;
     } finally {
@@ -53,7 +54,9 @@ export const sessionsCommand: Command = {
 };
 
 function jsonLines(sessions: readonly SessionSummary[]): string {
-  return sessions.map((each) => `${JSON.stringify({ ...each, id: toHex(each.id) })}\n`).join("");
+  return sessions
+    .map((each) => `${jsonLine({ event: "session-listed", ...each, id: toHex(each.id) })}\n`)
+    .join("");
 }
 
 function table(sessions: readonly SessionSummary[]): string {

@@ -257,9 +257,9 @@ describe("a name in place of GUEST", () => {
     ];
     const given = parseInput({ name: "forward", options }, ["-L", "1:a:1", "-o", "forwards=-L 2:b:2"]);
     const { input } = await namedGuest("db1", given, cli.services);
-    expect(input.all("local")).toEqual(["1:a:1", "2:b:2", "8080:localhost:80"]);
-    expect(input.all("remote")).toEqual(["1:h:2"]);
-    expect(input.all("dynamic")).toEqual([]);
+    expect(input.texts("local")).toEqual(["1:a:1", "2:b:2", "8080:localhost:80"]);
+    expect(input.texts("remote")).toEqual(["1:h:2"]);
+    expect(input.texts("dynamic")).toEqual([]);
     expect(input.has("remote")).toBe(true);
   });
   test("defaults count for an address as well; a guest's lines do not", async () => {

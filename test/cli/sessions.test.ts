@@ -225,7 +225,7 @@ test("comeBackCommand() says again how the guest was reached, each word as a she
   const input = {
     text: (name: string) => given[name],
     has: (name: string) => name in given,
-    all: (name: string) => (name === "option" ? ["user=me", "encoding=armour"] : []),
+    texts: (name: string) => (name === "option" ? ["user=me", "encoding=armour"] : []),
   };
   const command = comeBackCommand("tcp:h:1", "0123abcd", input);
   expect(command).toBe(
