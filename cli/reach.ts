@@ -175,7 +175,7 @@ export async function reach(
 ): Promise<Reached> {
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
-  const { policy } = await readPolicy(input, guest, services);
+  const { policy } = await readPolicy(input, input.alias ?? guest, services);
   const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
   const { explain, watch, ...options } = await connectOptions(
     input,

@@ -41,7 +41,7 @@ export const openCommand: Command = {
     const guest = onlyGuest(openCommand, input);
     const reporter = new Reporter(services, input);
     const address = parseAddress(guest);
-    const { text, policy } = await readPolicy(input, guest, services);
+    const { text, policy } = await readPolicy(input, input.alias ?? guest, services);
     const user = userOf(input, services);
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);

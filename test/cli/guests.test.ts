@@ -3,6 +3,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { array, assert, constantFrom, oneof, property, string, tuple } from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { SETTINGS, parseOverrides } from "../../cli/guest-settings.ts";
 import { isAlias, parseGuests } from "../../cli/guests-file.ts";
@@ -124,6 +125,47 @@ describe("parseGuests()", () => {
       expect((error as SealttyError).code).toBe("bad-config");
       expect((error as SealttyError).message).toContain("/etc/x/guests.toml: ");
     }
+  });
+  test("whatever it holds, it is read or refused as bad-config", () => {
+    const pieces = [
+      "[guests.a]",
+      "[guests.a.host]",
+      "[defaults]",
+      "[[guests]]",
+      "address",
+      "policy",
+      "host",
+      "forwards",
+      "keep",
+    ];
+    const values = [
+      '"tcp:h:1"',
+      '"incus:a"',
+      '"none"',
+      "true",
+      "1",
+      "-1",
+      "1e9",
+      "[]",
+      '["-L 1:h:2"]',
+      "{}",
+      "{ force = true }",
+    ];
+    const line = oneof(
+      constantFrom(...pieces.slice(0, 4)),
+      tuple(constantFrom(...pieces), constantFrom(...values)).map(([key, value]) => `${key} = ${value}`),
+      string(),
+    );
+    assert(
+      property(array(line, { maxLength: 12 }), (lines) => {
+        try {
+          parse(lines.join("\n"));
+        } catch (error) {
+          expect(error).toMatchObject({ name: "SealttyError", code: "bad-config" });
+        }
+      }),
+      { numRuns: 2000 },
+    );
   });
   test("no address is a name", () => {
     for (const address of ["ws://h/", "tcp:h:1", "unix:/x", "tty:/dev/x", "incus:a", "nova:wss://h/"])
@@ -371,7 +413,9 @@ describe("commands with a name", () => {
     expect(await run(["inspect", "db1", "--save-policy", target], first.services)).toBe(0);
     expect(first.out()).toContain("against NO policy");
     expect(await run(["inspect", "db1"], first.services)).toBe(2);
-    expect(first.errors()).toContain("not-there-yet.toml: there is no such file");
+    expect(first.errors()).toMatch(
+      /not-there-yet\.toml: there is no such file; .* sealtty inspect db1 --save-policy FILE/,
+    );
   });
   test("connect passes its exit status through; -l counts before the file's user", async () => {
     const cli = cliWith(GUESTS);
