@@ -25,7 +25,7 @@ export class AttestationWatch {
 
   /** A person is there to choose: `ask` is called after the change was told, instead of ending the command. */
   askPerson(ask: () => void): void {
-    if (!this.#reporter.batch) this.#ask = ask;
+    this.#ask = ask;
   }
 
   /** The user asked for it: say what came of it even where all is well. */

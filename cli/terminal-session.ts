@@ -88,7 +88,7 @@ export async function runTerminal(
       void Promise.race([left, after(services, DETACH_WAIT)]).then(() => resolve(status));
     };
     const key = escapeCharacter === null ? undefined : escapeName(escapeCharacter);
-    if (terminal.hasKeyboard && key !== undefined) {
+    if (terminal.hasKeyboard && key !== undefined && !reporter.batch) {
       watch.askPerson(() => {
         freezes++;
         reporter.warn(
