@@ -43,7 +43,7 @@ export const sessionsCommand: Command = {
       if (!(await guest.killSession(session)))
         throw new SealttyError("session-gone", "the session ended by itself just now");
       await store.forget(session);
-      reporter.event("session-killed", { id: toHex(session.id) });
+      reporter.event("killed", { id: toHex(session.id) });
       reporter.say(`sealtty: session ${shortId(session.id)} is hung up`);
       return 0;
     } finally {
