@@ -12,17 +12,26 @@ import { fishCompletion } from "../../cli/completion/fish.ts";
 import { completionModel, operandModel } from "../../cli/completion/model.ts";
 import { zshCompletion } from "../../cli/completion/zsh.ts";
 import type { Command } from "../../cli/options.ts";
+import { manualPage } from "../../cli/man-page.ts";
 import { COMMANDS, run } from "../../cli/program.ts";
 import { fakeCli } from "./fake-cli.ts";
 
 const { Terminal } = headless;
 
-/** Takes what no command does yet: GUEST:PATH. */
+/** Takes what no command does yet: GUEST:PATH, and words that each shell could take for its own. */
 const COPY: Command = {
   name: "copy",
   summary: "made up",
   operands: "SOURCE… TARGET",
-  options: [],
+  options: [
+    {
+      name: "local",
+      short: "L",
+      value: "[BIND:]PORT:HOST:PORT",
+      help: "listen here: \"a\" 'b' [c] (d) {e} \\ %f $g `h` ~ | & ; < > * ? # !",
+    },
+    { name: "switch", help: "it's a switch: [or not]" },
+  ],
   exits: "ssh-like",
   run: () => Promise.resolve(0),
 };
@@ -145,6 +154,11 @@ describe.each([
     expect(complete("collateral", "")).toEqual(["fetch"]);
     expect(complete("policy", "check", "a").join()).toContain("policy.toml");
   });
+  test("an option whose words are full of what shells act on", () => {
+    expect(complete("copy", "--")).toEqual(["--help", "--local", "--switch"]);
+    expect(complete("copy", "--local", "")).toEqual([]);
+    expect(complete("copy", "-L", "1:h:2", "we")).toEqual(["web:"]);
+  });
   test("GUEST:PATH or a file", () => {
     expect(complete("copy", "w")).toEqual(["web:"]);
     expect(complete("copy", "x", "a").join()).toContain("policy.toml");
@@ -228,6 +242,9 @@ describe("typed into a real shell", () => {
     ["sealtty connect --policy a\\ p\t", "sealtty connect --policy a\\ policy.toml "],
     ["sealtty connect w\t", "sealtty connect web "],
     ["sealtty copy we\t", "sealtty copy web:"],
+    ["sealtty copy --lo\t", "sealtty copy --local="],
+    ["sealtty copy --sw\t", "sealtty copy --switch "],
+    ["sealtty copy -L 1:h:2 --switch we\t", "sealtty copy -L 1:h:2 --switch web:"],
     ["sealtty copy web:/etc/fstab a\\ p\t", "sealtty copy web:/etc/fstab a\\ policy.toml "],
     ["sealtty connect --policy x -v w\t", "sealtty connect --policy x -v web "],
     ["sealtty connect -o us\t", "sealtty connect -o user="],
@@ -300,6 +317,14 @@ describe("sealtty man", () => {
     writeFileSync(file, await said("man"));
     const lint = spawnSync("mandoc", ["-T", "lint", file], { encoding: "utf8" });
     expect([lint.status, lint.stdout, lint.stderr]).toEqual([0, "", ""]);
+  });
+  test("with such an option as well", () => {
+    const file = path.join(directory, "sealtty.1");
+    writeFileSync(file, manualPage([...COMMANDS, COPY], "1.2.3"));
+    const lint = spawnSync("mandoc", ["-T", "lint", file], { encoding: "utf8" });
+    expect([lint.status, lint.stdout, lint.stderr]).toEqual([0, "", ""]);
+    const text = execFileSync("mandoc", ["-T", "utf8", file], { encoding: "utf8" }).replaceAll(/.\x08/gu, "");
+    expect(text.replaceAll(/\s+/g, " ")).toContain(COPY.options[0]?.help.slice(1) ?? "?");
   });
   test("has every command with every option, as it is typed", async () => {
     const file = path.join(directory, "sealtty.1");
