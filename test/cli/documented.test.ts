@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import type { OptionSpec } from "../../cli/options.ts";
 import { COMMANDS, run } from "../../cli/program.ts";
 import { EVENTS, eventProblem } from "../support/json-events.ts";
 import { fakeCli } from "./fake-cli.ts";
@@ -27,12 +28,14 @@ describe("README and docs", () => {
     );
     expect(statuses.map((line) => line.split("|")[1]).join()).toContain(`\`${name}\``);
   });
-  test("every option stands in README or docs", () => {
+  test("every option stands in README or docs, by its name or, in a command line or as code, by its letter", () => {
     const all = [...documents.values()].join("\n");
+    const stands = (name: string, { name: option, short }: OptionSpec): boolean =>
+      new RegExp(`--${option}(?![a-z-])`).test(all) ||
+      (short !== undefined &&
+        new RegExp(`\`-${short}[ \`,]|sealtty ${name} [^\n]*(?<= )-${short}\\b`).test(all));
     const missing = shown.flatMap(({ name, options }) =>
-      options
-        .filter((option) => !new RegExp(`--${option.name}(?![a-z-])`).test(all))
-        .map((option) => `${name} --${option.name}`),
+      options.filter((option) => !stands(name, option)).map((option) => `${name} --${option.name}`),
     );
     expect(missing).toEqual([]);
   });
