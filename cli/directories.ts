@@ -27,3 +27,8 @@ export function sessionsDirectory(environment: Services["environment"]): string 
   const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
   return state === undefined ? undefined : path.join(state, "sessions");
 }
+
+/** The user's own settings. */
+export function configDirectory(environment: Services["environment"]): string | undefined {
+  return base(environment, "XDG_CONFIG_HOME", ".config");
+}

@@ -12,7 +12,8 @@ export function overview(commands: readonly Command[]): string {
 ${columns(rows)}
   sealtty help COMMAND
 
-GUEST is an address: ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT
+GUEST is a name from guests.toml in ~/.config/sealtty (docs/configuration.md), or an address:
+  ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT
   proxmox:HOST/NODE/NUMBER  kubevirt:NAMESPACE/NAME  nova:SERVER-ID  nova:wss://HOST:6083/
   incus:INSTANCE  incus:PROJECT/INSTANCE   (docs/hosts.md)
 Exit status of connect and exec: the remote command's own; 255 for anything of sealtty's, with its code on stderr.
@@ -20,6 +21,7 @@ connect: 0 after detaching, 255 after ~. (0 with --read-only).
 open: 0 when told to end, 255 for errors. inspect: 0 good, 1 refused, 2 usage, 255 no connection.
 verify, policy, instance: 0 good, 1 refused, 2 usage. measure: 0 good, 2 usage, or files that do not fit.
 collateral: 0 good, 2 usage, 255 it could not be fetched. sessions: 0 good, 255 for errors.
+completion, man: 0, 255 for errors.
 `;
 }
 

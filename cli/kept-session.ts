@@ -31,6 +31,7 @@ export const SESSION_OPTIONS = [
     name: "size",
     value: "WHICH",
     help: "only when opening, with --keep: where several are attached, the size of the smallest (default) or the latest",
+    values: ["smallest", "latest"],
   },
 ] as const satisfies readonly OptionSpec[];
 
@@ -113,6 +114,8 @@ export function notRememberedWords({ id, secret }: SessionName, store: SessionSt
 
 /** What the next command needs as much as this one did. */
 const SAID_AGAIN = [
+  "config",
+  "option",
   "policy",
   "login",
   "identity",
@@ -124,13 +127,21 @@ const SAID_AGAIN = [
   "read-only",
 ] as const;
 
+type SaidBefore = Pick<Input, "text" | "has" | "texts"> & {
+  readonly said?: Pick<Input, "text" | "has" | "texts">;
+  readonly alias?: string;
+};
+
 /** A line for a shell that comes back to the session in the way it was reached now. @param id - or its beginning. */
-export function comeBackCommand(guest: string, id: string, input: Pick<Input, "text" | "has">): string {
-  const words = ["sealtty", "connect", guest, "--attach", id];
+export function comeBackCommand(guest: string, id: string, input: SaidBefore): string {
+  const words = ["sealtty", "connect", input.alias ?? guest, "--attach", id];
+  const said = input.said ?? input; // what guests.toml says, it says again
   for (const name of SAID_AGAIN) {
-    const value = input.text(name);
-    if (value !== undefined) words.push(`--${name}`, value);
-    else if (input.has(name)) words.push(`--${name}`);
+    const values = name === "option" ? said.texts(name) : [said.text(name)];
+    for (const value of values) {
+      if (value !== undefined) words.push(`--${name}`, value);
+      else if (said.has(name)) words.push(`--${name}`);
+    }
   }
   return words.map(shellWord).join(" ");
 }

@@ -33,7 +33,7 @@ const services: Services = {
   inspectGuest,
   parsePolicy,
   loadIdentity: (file) => loadIdentity(file === undefined ? {} : { identityFile: file }),
-  dial: (address) => dial(address, process.env, nodeClock),
+  dial: (address, environment = process.env) => dial(address, environment, nodeClock),
   onSignal(name, handler) {
     process.on(name, handler);
     return () => process.off(name, handler);

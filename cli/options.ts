@@ -2,6 +2,7 @@
 
 import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
+import { ENCODINGS, SETTINGS } from "./guest-settings.ts";
 import type { Services } from "./services.ts";
 
 export interface OptionSpec {
@@ -10,6 +11,11 @@ export interface OptionSpec {
   /** Name of its value in the help; absent: a switch. */
   readonly value?: string;
   readonly help: string;
+  /**
+   * All that its value may be, for completion; one that ends in "=" goes on. Absent: FILE and DIR complete to files and
+   * directories, others to nothing.
+   */
+  readonly values?: readonly string[];
 }
 
 export const COMMON_OPTIONS = [
@@ -25,6 +31,20 @@ export const COMMON_OPTIONS = [
     value: "FILE",
     help: "SSH key to authenticate with; without: the guest's login asks",
   },
+  {
+    name: "config",
+    short: "F",
+    value: "FILE",
+    help: "in place of guests.toml in your configuration directory, which says what GUEST stands for",
+  },
+  {
+    name: "option",
+    short: "o",
+    value: "KEY=VALUE",
+    help: "in place of what guests.toml says, by its keys, e.g. user=root",
+    values: ["address", ...Object.keys(SETTINGS)].map((key) => `${key}=`),
+  },
+  { name: "batch", help: "never ask: no passphrase, no login prompt; fail instead" },
   { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
   {
     name: "collateral",
@@ -36,6 +56,7 @@ export const COMMON_OPTIONS = [
     name: "encoding",
     value: "WHICH",
     help: "auto, binary (8-bit clean pipes) or armour (text lines); default auto",
+    values: ENCODINGS,
   },
   { name: "json", help: "machine-readable: JSON lines for events and errors" },
   { name: "verbose", short: "v", help: "say more; twice: stack traces" },
@@ -47,6 +68,7 @@ export const OBFUSCATE_OPTION = {
   name: "obfuscate",
   value: "HOW",
   help: "hide sizes and times from the host: strict, adaptive (default on a terminal) or off (default of exec)",
+  values: ["strict", "adaptive", "off"],
 } as const satisfies OptionSpec;
 
 export interface Command {
@@ -70,9 +92,17 @@ export interface Input {
   /** What stood behind `--`; undefined where there was none. */
   readonly rest: readonly string[] | undefined;
   text(name: string): string | undefined;
+  /** Every value of an option that may come more than once, in their order. */
+  texts(name: string): readonly string[];
   has(name: string): boolean;
   /** How often a switch was given. */
   count(name: string): number;
+  /** Whether the command has this option at all. */
+  knows(name: string): boolean;
+  /** Where guests.toml and -o added to it: what the command line itself said. */
+  readonly said?: Input;
+  /** What the guest is called in guests.toml, where its address took the name's place among the operands. */
+  readonly alias?: string;
 }
 
 /** @throws SealttyError `bad-config` on whatever the table does not know. */
@@ -102,8 +132,10 @@ export function parseInput(command: Pick<Command, "name" | "options">, args: rea
       const last = values[name]?.at(-1);
       return typeof last === "string" ? last : undefined;
     },
+    texts: (name) => (values[name] ?? []).filter((value) => typeof value === "string"),
     has: (name) => values[name] !== undefined,
     count: (name) => values[name]?.length ?? 0,
+    knows: (name) => Object.hasOwn(options, name),
   };
 }
 

@@ -1,18 +1,22 @@
 // The commands, and what they all have in common: help, errors, exit statuses.
 
 import { SealttyError } from "../protocol/errors.ts";
+import { PROTOCOL_VERSION } from "../protocol/frames/frame-body.ts";
 import { connectCommand } from "./commands/connect.ts";
 import { collateralCommand } from "./commands/collateral.ts";
+import { completionCommand } from "./commands/completion.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
+import { manCommand } from "./commands/man.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
+import { settled } from "./named-guest.ts";
 import { type Command, type Input, parseInput } from "./options.ts";
 import { jsonLine } from "./printable.ts";
 import { exitStatusOf, print, Reporter } from "./report.ts";
@@ -29,6 +33,8 @@ export const COMMANDS: readonly Command[] = [
   instanceCommand,
   measureCommand,
   collateralCommand,
+  completionCommand(() => COMMANDS),
+  manCommand(() => COMMANDS),
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
@@ -45,7 +51,9 @@ export async function run(argv: readonly string[], services: Services): Promise<
     const json = args.includes("--json");
     await print(
       services.stdout,
-      json ? `${jsonLine({ version: services.version })}\n` : `sealtty ${services.version}\n`,
+      json
+        ? `${jsonLine({ event: "version", version: services.version, protocol: PROTOCOL_VERSION, node: process.version })}\n`
+        : `sealtty ${services.version}\n`,
     );
     return 0;
   }
@@ -57,7 +65,8 @@ export async function run(argv: readonly string[], services: Services): Promise<
   let input: Input | undefined;
   try {
     input = parseInput(command, args);
-    return await command.run(input, services);
+    const named = await settled(command, input, services);
+    return await command.run(named.input, named.services);
   } catch (error) {
     // Options that did not parse cannot say how to report that; look for the switch itself.
     const switches = input ?? { has: (option: string) => own.includes(`--${option}`), count: () => 0 };

@@ -13,6 +13,7 @@ import type {
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
+import { namedGuest } from "./named-guest.ts";
 import type { Input } from "./options.ts";
 import { ownerCollateral } from "./owner-collateral.ts";
 import { escapeBytes } from "./printable.ts";
@@ -166,14 +167,15 @@ export interface Reached {
  * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
  */
 export async function reach(
-  guest: string,
-  input: Input,
-  services: Services,
+  guestOrName: string,
+  said: Input,
+  own: Services,
   reporter: Reporter,
   needs: { readonly key?: boolean; readonly verdict?: boolean; readonly shaping?: ShapingProfile } = {},
 ): Promise<Reached> {
+  const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
-  const { policy } = await readPolicy(input, guest, services);
+  const { policy } = await readPolicy(input, input.alias ?? guest, services);
   const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
   const { explain, watch, ...options } = await connectOptions(
     input,

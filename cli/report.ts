@@ -28,12 +28,15 @@ export class Reporter {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly verbosity: number;
+  /** Nobody is to be asked anything. */
+  readonly batch: boolean;
 
   constructor(services: Services, input: Pick<Input, "has" | "count"> | undefined) {
     this.#services = services;
     this.json = input?.has("json") ?? false;
     this.quiet = input?.has("quiet") ?? false;
     this.verbosity = input?.count("verbose") ?? 0;
+    this.batch = input?.has("batch") ?? false;
   }
 
   red(text: string): string {
@@ -66,8 +69,10 @@ export class Reporter {
   /** What was verified, before anything was sent. */
   verified(claims: AppraisedClaims, policyName: string): void {
     this.event("verified", { claims });
-    this.say(`sealtty: verified "${policyName}": ${claims.instance}`);
-    this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${shortened(claims)}`);
+    if (this.#services.stderr.isTTY === true || this.verbosity > 0) {
+      this.say(`sealtty: verified "${policyName}": ${claims.instance}`);
+      this.say(`  ${claims.type} evidence, ${claims.assurance}, signed by ${shortened(claims)}`);
+    } // else a script reads along, and wants to hear of trouble only
     this.detail(`  ${claims.verdict}`);
     this.detail(`  ${claims.what}`);
     this.detail(`  ${claims.fresh}`);
@@ -154,11 +159,12 @@ function shortened({ signedBy, instance }: AppraisedClaims): string {
   return signedBy.replace(/[0-9a-f]{32,}/g, (hex) => (instance.includes(hex) ? `${hex.slice(0, 8)}…` : hex));
 }
 
-/** One line a value: what it was, what it is. */
+/** As diff has it: what a value was, below it what it is. */
 export function changeLines(changes: readonly ClaimedChange[]): string[] {
-  return changes.map(
-    ({ words, before, after }) => `${words}: ${before ?? "(was not there)"} -> ${after ?? "(is not there)"}`,
-  );
+  return changes.flatMap(({ words, before, after }) => [
+    ...(before === undefined ? [] : [`- ${words}: ${before}`]),
+    ...(after === undefined ? [] : [`+ ${words}: ${after}`]),
+  ]);
 }
 
 export function describe(error: unknown): Described {

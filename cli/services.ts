@@ -53,7 +53,8 @@ export interface Services {
   parsePolicy(toml: string): Policy;
   /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */
   loadIdentity(path: string | undefined): Promise<Identity>;
-  dial(address: GuestAddress): Promise<Pipe>;
+  /** @param environment - in place of this process's own: what a host's API wants to know (docs/hosts.md). */
+  dial(address: GuestAddress, environment?: Services["environment"]): Promise<Pipe>;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;
   /** Runs on every way out of the process, an uncaught error included. @returns a function that takes it off again. */

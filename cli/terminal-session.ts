@@ -94,7 +94,7 @@ export async function runTerminal(
       void Promise.race([left, after(services, DETACH_WAIT)]).then(() => resolve(status));
     };
     const key = escapeCharacter === null ? undefined : escapeName(escapeCharacter);
-    if (terminal.hasKeyboard && key !== undefined) {
+    if (terminal.hasKeyboard && key !== undefined && !reporter.batch) {
       watch.askPerson(() => {
         freezes++;
         reporter.warn(
@@ -153,7 +153,10 @@ export async function runTerminal(
         reporter.event("input-unsure", {});
         reporter.say(UNSURE_INPUT);
       }
-      session.onGap = (lost) => reporter.say(gapWords(lost));
+      session.onGap = (lost) => {
+        reporter.event("gap", { lost });
+        reporter.say(gapWords(lost));
+      };
       session.onScreen = (screen) => {
         const { columns, rows, lines, cut, begin, end } = screen;
         reporter.event("screen", { columns, rows, lines, cut, begin, end });

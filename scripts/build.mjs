@@ -1,12 +1,20 @@
-// `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
+// `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments;
 //   sealttyd brings sealttyd-screen along
 
-import { copyFileSync, existsSync } from "node:fs";
+import { copyFileSync, existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
-import { isMain, projectRoot, replaceFile, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
+import {
+  isMain,
+  mustRun,
+  projectRoot,
+  replaceFile,
+  runScript,
+  ScriptError,
+  secondsSince,
+} from "./lib/run.mjs";
 
 /** What each part is built from, so that one that isn't there is named. */
 export const parts = {
@@ -38,6 +46,24 @@ export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin"
   );
 }
 
+/** Manual page and completions, where a package's files of their kind lie below share/. */
+const shared = {
+  "man/man1/sealtty.1": ["man"],
+  "bash-completion/completions/sealtty": ["completion", "bash"],
+  "zsh/site-functions/_sealtty": ["completion", "zsh"],
+  "fish/vendor_completions.d/sealtty.fish": ["completion", "fish"],
+};
+
+/** What `sealtty` says of itself, from the table of its commands, for those who install it. */
+async function writeShared() {
+  for (const [name, args] of Object.entries(shared)) {
+    const text = await mustRun(process.execPath, [path.join(projectRoot, "dist/bin/sealtty.js"), ...args]);
+    await replaceFile(path.join(projectRoot, "dist/share", name), (unfinished) =>
+      writeFileSync(unfinished, text),
+    );
+  }
+}
+
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
   const { build: viteBuild } = await import("vite");
@@ -55,6 +81,7 @@ export async function build(names = Object.keys(parts)) {
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();
   }
+  if (wanted.includes("sealtty")) await writeShared();
 }
 
 if (isMain(import.meta)) {

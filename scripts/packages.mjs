@@ -15,6 +15,7 @@ export const packageGroups = {
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
   hosts: ["websockify", "openssl"],
+  shells: ["zsh", "fish", "mandoc"],
   formal: ["spin", "gcc", "libc6-dev"],
 };
 

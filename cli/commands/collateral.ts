@@ -27,7 +27,12 @@ export const collateralCommand: Command = {
       value: "FILE",
       help: "evidence (inspect --save-evidence), or a bare SNP report or TDX quote",
     },
-    { name: "snp-product", value: "NAME", help: "AMD: Milan, Genoa or Turin" },
+    {
+      name: "snp-product",
+      value: "NAME",
+      help: "AMD: Milan, Genoa or Turin",
+      values: ["Milan", "Genoa", "Turin"],
+    },
     { name: "chip-id", value: "HEX", help: "AMD: CHIP_ID of the report, for the chip's own certificate" },
     {
       name: "tcb",

@@ -60,7 +60,7 @@ export async function terminalCommand(
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
   const reached = await reach(guestName, input, services, reporter, {
-    key: command.length > 0,
+    key: command.length > 0 || reporter.batch, // else the guest's login program would ask
     shaping: obfuscationOf(input, "adaptive"),
   });
   try {
@@ -114,7 +114,10 @@ export async function terminalCommand(
       throw error;
     }
     if (exited) await store.forget(channel.session);
-    else if (status !== EXIT_OURS) reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
+    else if (status !== EXIT_OURS) {
+      reporter.event("detached", { id: toHex(channel.session.id) });
+      reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
+    }
     reporter.warnings(guest.verified.claims);
     return status;
   } finally {

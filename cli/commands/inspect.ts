@@ -65,7 +65,7 @@ export const inspectCommand: Command = {
         ? { claims: await explainFile(file ?? "", target, input, services) }
         : await ask(guest, target, input, services, reporter);
     const { claims } = inspected;
-    const checked = input.has("policy");
+    const checked = judges(input, target);
     // The report has everything, warnings too: stderr does not say it again.
     const report = reporter.json
       ? `${jsonLine({ event: "claims", checkedAgainstPolicy: checked, claims })}\n`
@@ -129,7 +129,7 @@ async function ask(
   services: Services,
   reporter: Reporter,
 ): Promise<Inspected> {
-  if (input.has("policy")) {
+  if (judges(input, target)) {
     const { attested, explain } = await reach(guest, input, services, reporter, { verdict: false });
     const { verified, evidence, context } = attested;
     explain.end();
@@ -144,6 +144,11 @@ async function ask(
   } finally {
     explain.end();
   }
+}
+
+/** A policy of guests.toml does not judge where a new one is made: it may not be there yet, or what has to change. */
+function judges(input: Input, target: string | undefined): boolean {
+  return (target === undefined ? input : (input.said ?? input)).has("policy");
 }
 
 /** The guest's name in a new policy: that of its file, so that nobody ends up with ten guests named "guest". */

@@ -42,7 +42,7 @@ export const openCommand: Command = {
     const guest = onlyGuest(openCommand, input);
     const reporter = new Reporter(services, input);
     const address = parseAddress(guest);
-    const { text, policy } = await readPolicy(input, guest, services);
+    const { text, policy } = await readPolicy(input, input.alias ?? guest, services);
     await checkHostSettings(address, services.environment); // the page dials; by then nobody looks here
     const user = userOf(input, services);
     if (!isUserName(user))

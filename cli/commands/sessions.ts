@@ -5,7 +5,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { SessionSummary } from "../../protocol/session/session-api.ts";
 import { findListed, listSessions, shortId } from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, onlyGuest } from "../options.ts";
-import { printable } from "../printable.ts";
+import { jsonLine, printable } from "../printable.ts";
 import { authenticate, reach } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import { SessionStore } from "../session-store.ts";
@@ -61,7 +61,9 @@ function killedWords({ running, viewers }: SessionSummary): string {
 }
 
 function jsonLines(sessions: readonly SessionSummary[]): string {
-  return sessions.map((each) => `${JSON.stringify({ ...each, id: toHex(each.id) })}\n`).join("");
+  return sessions
+    .map((each) => `${jsonLine({ event: "session-listed", ...each, id: toHex(each.id) })}\n`)
+    .join("");
 }
 
 function table(sessions: readonly SessionSummary[]): string {

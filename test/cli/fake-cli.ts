@@ -14,6 +14,7 @@ import type {
   ExitStatus,
   ReceiveStream,
 } from "../../protocol/session/channel-api.ts";
+import { checkEvents } from "../support/json-events.ts";
 import { NO_SESSIONS } from "../support/no-sessions.ts";
 
 export const POLICY_TEXT =
@@ -141,6 +142,7 @@ export interface FakeCli {
   readonly auths: UserAuth[];
   readonly connects: Partial<ConnectOptions>[];
   readonly suspensions: number[];
+  /** What it printed; JSON events in it are held against docs/json.md. */
   out(): string;
   errors(): string;
   signal(name: SignalName): void;
@@ -246,8 +248,14 @@ export function fakeCli(changes: Partial<Services> = {}): FakeCli {
     auths,
     connects,
     suspensions,
-    out: () => texts.out,
-    errors: () => texts.errors,
+    out() {
+      checkEvents(texts.out, "stdout");
+      return texts.out;
+    },
+    errors() {
+      checkEvents(texts.errors, "stderr");
+      return texts.errors;
+    },
     signal: (name) => {
       for (const handler of signals.get(name) ?? []) handler();
     },

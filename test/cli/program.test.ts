@@ -370,6 +370,7 @@ describe("connect", () => {
       signedBy: `TPM attestation key ${key}`,
     };
     const cli = fakeCli();
+    cli.stderr.isTTY = true;
     new Reporter(cli.services, undefined).verified(claims, "db1");
     expect(cli.errors().split(key)).toHaveLength(2);
     expect(cli.errors()).toContain("signed by TPM attestation key 000b000b…");

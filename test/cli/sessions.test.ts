@@ -222,10 +222,19 @@ describe("connect --keep", () => {
 
 test("comeBackCommand() says again how the guest was reached, each word as a shell needs it", () => {
   const given: Readonly<Record<string, string>> = { policy: "it's mine.toml", login: "root" };
-  const input = { text: (name: string) => given[name], has: (name: string) => name in given };
+  const input = {
+    text: (name: string) => given[name],
+    has: (name: string) => name in given,
+    texts: (name: string) => (name === "option" ? ["user=me", "encoding=armour"] : []),
+  };
   const command = comeBackCommand("tcp:h:1", "0123abcd", input);
   expect(command).toBe(
-    "sealtty connect tcp:h:1 --attach 0123abcd --policy 'it'\\''s mine.toml' --login root",
+    "sealtty connect tcp:h:1 --attach 0123abcd --option user=me --option encoding=armour " +
+      "--policy 'it'\\''s mine.toml' --login root",
+  );
+  const everything = { ...input, has: () => true, text: () => "from guests.toml" };
+  expect(comeBackCommand("tcp:h:1", "0123abcd", { ...everything, said: input, alias: "db1" })).toBe(
+    command.replace("tcp:h:1", "db1"),
   );
 });
 

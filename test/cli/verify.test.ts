@@ -344,7 +344,7 @@ describe("what was seen before", () => {
       await command("connect"),
     ]) {
       expect(errors).toMatch(/not what it was on 2026-01-02/);
-      expect(errors).toMatch(/old -> test/);
+      expect(errors).toMatch(/- [^\n]*: old\r?\n +\+ [^\n]*: test/);
       expect(status).toBe(errors.includes("user-refused") ? 255 : 0);
     }
     expect((await command("connect")).errors).not.toContain("not what it was");
@@ -363,7 +363,7 @@ describe("what was seen before", () => {
     const cli = fakeCli({ environment });
     expect(await run(["inspect", "tcp:h:1", "--policy", policy, "--simulated"], cli.services)).toBe(0);
     expect(cli.errors()).toMatch(/not what it was on 2026-01-02/);
-    expect(cli.errors()).toMatch(/old -> test/);
+    expect(cli.errors()).toMatch(/- [^\n]*: old\r?\n +\+ [^\n]*: test/);
   });
 });
 
@@ -424,7 +424,7 @@ describe("re-attestation and commands", () => {
     frozen = true;
     base.connects[0]?.onAttestation?.(CHANGED);
     expect(cli.errors()).toContain("FROZEN");
-    expect(cli.errors()).toContain("Report ID: aa -> bb");
+    expect(cli.errors()).toContain("  - Report ID: aa\n  + Report ID: bb\n");
     expect(cli.errors()).toContain("~G");
     cli.stdin.write("~G");
     await until(() => wentOn === 1);
