@@ -70,6 +70,8 @@ export interface Input {
   /** What stood behind `--`; undefined where there was none. */
   readonly rest: readonly string[] | undefined;
   text(name: string): string | undefined;
+  /** Every value of an option that may come more than once, in their order. */
+  texts(name: string): readonly string[];
   has(name: string): boolean;
   /** How often a switch was given. */
   count(name: string): number;
@@ -102,6 +104,7 @@ export function parseInput(command: Pick<Command, "name" | "options">, args: rea
       const last = values[name]?.at(-1);
       return typeof last === "string" ? last : undefined;
     },
+    texts: (name) => (values[name] ?? []).filter((value) => typeof value === "string"),
     has: (name) => values[name] !== undefined,
     count: (name) => values[name]?.length ?? 0,
   };

@@ -103,11 +103,16 @@ export function obfuscationOf(input: Input, otherwise: ShapingProfile): ShapingP
 }
 
 export function timeoutOf(input: Input): number {
-  const text = input.text("timeout");
-  if (text === undefined) return DEFAULT_TIMEOUT_S * 1000;
+  return secondsOf(input, "timeout") ?? DEFAULT_TIMEOUT_S * 1000;
+}
+
+/** @returns ms; undefined where the option was not given. */
+export function secondsOf(input: Input, option: string): number | undefined {
+  const text = input.text(option);
+  if (text === undefined) return undefined;
   const seconds = Number(text);
   if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || seconds <= 0 || seconds > 86_400) {
-    throw new SealttyError("bad-config", "--timeout takes seconds, more than 0 and at most 86400");
+    throw new SealttyError("bad-config", `--${option} takes seconds, more than 0 and at most 86400`);
   }
   return seconds * 1000;
 }

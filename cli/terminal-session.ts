@@ -6,7 +6,7 @@ import type { Channel } from "../protocol/session/channel-api.ts";
 import type { ScreenInfo, SessionChannel, Viewer } from "../protocol/session/session-api.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
 import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
-import { EXIT_OURS, EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "./exit-status.ts";
+import { EXIT_OURS, EXIT_OUTPUT_CLOSED, exitFields, shellStatus, signalStatus } from "./exit-status.ts";
 import type { Input } from "./options.ts";
 import { OutputClosed, pump } from "./output.ts";
 import { printable } from "./printable.ts";
@@ -195,7 +195,7 @@ export async function runTerminal(
       pump(channel.stderr, services.stderr),
     ]).then(
       ([exit]) => {
-        reporter.event("exit", { ...exit });
+        reporter.event("exit", exitFields(exit));
         resolve(shellStatus(exit));
       },
       (error: unknown) => {

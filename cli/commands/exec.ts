@@ -1,15 +1,15 @@
 // `sealtty exec`: one program in the guest, with stdin, stdout, stderr and exit status apart.
 
-import { SealttyError } from "../../protocol/errors.ts";
-import { MAX_COMMAND_ARGUMENTS, MAX_COMMAND_BYTES } from "../../protocol/limits.ts";
-import { utf8 } from "../../protocol/bytes.ts";
+import type { SealttyError } from "../../protocol/errors.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
-import { passedEnvironment } from "../environment.ts";
-import { EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "../exit-status.ts";
+import { checkRequest } from "../../protocol/session/open-request.ts";
+import { PLACE_OPTIONS, placeOf } from "../environment.ts";
+import { EXIT_OUTPUT_CLOSED, exitFields, shellStatus, signalStatus } from "../exit-status.ts";
 import { COMMON_OPTIONS, type Command, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { OutputClosed, pump } from "../output.ts";
-import { authenticate, obfuscationOf, reach } from "../reach.ts";
+import { authenticate, obfuscationOf, reach, secondsOf } from "../reach.ts";
 import { Reporter } from "../report.ts";
+import { RunLimit } from "../run-limit.ts";
 import type { Services } from "../services.ts";
 import { ESCAPE_OPTION, terminalCommand } from "./connect.ts";
 
@@ -34,11 +34,20 @@ export const execCommand: Command = {
     OBFUSCATE_OPTION,
     { name: "no-stdin", short: "n", help: "the program's standard input is empty" },
     { name: "tty", short: "t", help: "give it a terminal, as connect does" },
+    { name: "no-tty", short: "T", help: "give it none, which is the default" },
     ESCAPE_OPTION,
+    ...PLACE_OPTIONS,
+    {
+      name: "run-timeout",
+      value: "SECONDS",
+      help: "for the program itself: then it is sent SIGTERM, 5 s later SIGKILL; exit status 255, code timeout",
+    },
   ],
   notes: [
     "A key is needed: without one a guest opens nothing but its login prompt (sealtty connect).",
     "No shell, unlike ssh: one word for each argument of the program; for a shell's line: -- sh -c 'LINE'.",
+    "--timeout is for the connection and the evidence, as everywhere; --run-timeout for the program.",
+    "A directory that is not there: status 126, and the guest says so on stderr. A program that is not there: 127.",
     "Binary-clean; the end of standard input is passed on. SIGINT, SIGTERM and SIGHUP go to the program;",
     "the third of one kind ends sealtty. Exit status: the program's own, 128+n for signal n, 255 for sealtty's errors.",
   ],
@@ -48,11 +57,12 @@ export const execCommand: Command = {
     if (command === undefined && operands.length > 1) throw usage(execCommand, "put -- before the command");
     const guestName = onlyGuest(execCommand, input);
     if (command === undefined || command.length === 0) throw usage(execCommand, "no command to run");
-    checkCommand(command);
-    if (input.has("tty")) {
-      if (input.has("no-stdin")) throw usage(execCommand, "-t and -n exclude each other");
-      return terminalCommand(guestName, command, input, services);
-    }
+    if (input.has("tty") && input.has("no-tty")) throw usage(execCommand, "-t and -T exclude each other");
+    if (input.has("tty") && input.has("no-stdin")) throw usage(execCommand, "-t and -n exclude each other");
+    const request = { kind: "exec", command, ...placeOf(input, services) } as const;
+    checkRequest(request); // before the guest is bothered
+    const runFor = secondsOf(input, "run-timeout");
+    if (input.has("tty")) return terminalCommand(guestName, request, input, services, runFor);
     const reporter = new Reporter(services, input);
     const reached = await reach(guestName, input, services, reporter, {
       key: true,
@@ -60,9 +70,13 @@ export const execCommand: Command = {
     });
     try {
       const guest = await authenticate(reached);
-      const environment = passedEnvironment(services.environment);
-      const channel = await guest.openChannel({ kind: "exec", command, environment });
-      const status = await runExec(channel, !input.has("no-stdin"), services, reporter, reached.watch.frozen);
+      const channel = await guest.openChannel(request);
+      const { frozen } = reached.watch;
+      const status = await runExec(channel, services, reporter, {
+        withInput: !input.has("no-stdin"),
+        frozen,
+        runFor,
+      });
       if (status === NOT_FOUND && /\s/.test(command[0] ?? "")) {
         reporter.say(
           `sealtty: the program's name holds a blank, and exec uses no shell: write each word by itself, or -- sh -c 'LINE'`,
@@ -77,33 +91,24 @@ export const execCommand: Command = {
   },
 };
 
-/** @throws SealttyError `bad-config`: better here than as a guest's refusal. */
-function checkCommand(command: readonly string[]): void {
-  let bytes = 0;
-  for (const argument of command) bytes += utf8(argument).length + 1;
-  if (command.length > MAX_COMMAND_ARGUMENTS || bytes > MAX_COMMAND_BYTES) {
-    throw new SealttyError(
-      "bad-config",
-      `the command is too long: at most ${MAX_COMMAND_ARGUMENTS} words and ${MAX_COMMAND_BYTES} bytes; send data through stdin`,
-    );
-  }
-  if (command.some((argument) => argument.includes("\0"))) {
-    throw new SealttyError("bad-config", "a word of the command holds a NUL, which no program can be given");
-  }
-}
-
+/** @param how.frozen - the guest changed: ends it. @param how.runFor - ms. */
 async function runExec(
   channel: Channel,
-  withInput: boolean,
   services: Services,
   reporter: Reporter,
-  frozen: Promise<SealttyError>,
+  how: {
+    readonly withInput: boolean;
+    readonly frozen: Promise<SealttyError>;
+    readonly runFor: number | undefined;
+  },
 ): Promise<number> {
-  const changed = frozen.then((error): never => {
+  const changed = how.frozen.then((error): never => {
     channel.hangUp();
     throw error;
   });
   const offs: (() => void)[] = [];
+  const limit = how.runFor === undefined ? undefined : new RunLimit(channel, services.clock, how.runFor);
+  if (limit !== undefined) offs.push(() => limit.stop());
   const interrupted = new Promise<number>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       let count = 0;
@@ -122,7 +127,8 @@ async function runExec(
     pump(channel.stderr, services.stderr),
   ]).then(
     ([exit]) => {
-      reporter.event("exit", { ...exit });
+      if (limit?.error !== undefined) throw limit.error;
+      reporter.event("exit", exitFields(exit));
       return shellStatus(exit);
     },
     (error: unknown) => {
@@ -131,10 +137,15 @@ async function runExec(
       return EXIT_OUTPUT_CLOSED;
     },
   );
-  if (withInput) offs.push(feed(channel, services));
+  if (how.withInput) offs.push(feed(channel, services));
   else channel.end();
   try {
-    return await Promise.race([finished, interrupted, changed]);
+    return await Promise.race([
+      finished,
+      interrupted,
+      changed,
+      ...(limit === undefined ? [] : [limit.givenUp]),
+    ]);
   } finally {
     for (const off of offs) off();
   }

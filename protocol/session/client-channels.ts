@@ -12,6 +12,7 @@ import { notAttachedError, notOpenedError } from "./client-words.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { OPEN_OK, type SessionMessage, channelStreams } from "./messages.ts";
+import { checkRequest } from "./open-request.ts";
 import {
   type AttachRequest,
   CLIENT_ID_LENGTH,
@@ -49,6 +50,7 @@ export class ClientChannels {
 
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
   async open(request: ChannelRequest): Promise<Channel> {
+    checkRequest(request);
     await this.#owner.gate.opened();
     const { channel } = await this.#openWith((number) => ({ type: "open", channel: number, request }));
     return channel;
@@ -60,6 +62,7 @@ export class ClientChannels {
     idleSeconds = 0,
     screenLines,
   }: OpenSessionRequest): Promise<SessionChannel> {
+    checkRequest(request);
     await this.#owner.gate.opened();
     const client = this.#owner.suite.randomBytes(CLIENT_ID_LENGTH);
     const takesScreens = screenLines !== undefined;
