@@ -82,7 +82,8 @@ export class AttestationWatch {
   }
 }
 
-function changedError(
+/** What ends whatever cannot ask a person. */
+export function changedError(
   reason: string,
   changes: readonly ClaimedChange[],
   refusal: SealttyError["refusal"],

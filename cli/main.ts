@@ -1,39 +1,24 @@
 // bin `sealtty`: the real terminal, network, keys and clock, given to the commands.
 
-import { userInfo } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { nodeClock } from "../node/clock.ts";
-import { nodeSuite } from "../node/crypto-suite.ts";
-import { loadIdentity } from "../node/user-identity.ts";
-import { parsePolicy } from "../protocol/attestation/policy.ts";
-import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
-import { connect, inspectGuest } from "../protocol/session/connect.ts";
-import { openBrowser } from "./open-browser.ts";
-import { dial } from "./dial.ts";
+import { VERSION } from "../node/version.ts";
+import { inspectGuest } from "../protocol/session/connect.ts";
 import { EXIT_OURS } from "./exit-status.ts";
+import { machine } from "./machine.ts";
+import { openBrowser } from "./open-browser.ts";
 import { run } from "./program.ts";
 import { Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
-import { VERSION } from "../node/version.ts";
 
 const services: Services = {
+  ...machine,
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
-  environment: process.env,
-  localUser: localUser(),
   programDirectory: path.dirname(fileURLToPath(import.meta.url)),
   version: VERSION,
-  suite: nodeSuite,
-  signatures: webCryptoSignatures(globalThis.crypto.subtle),
-  clock: nodeClock,
-  wallTime: () => Date.now(),
-  connect,
   inspectGuest,
-  parsePolicy,
-  loadIdentity: (file) => loadIdentity(file === undefined ? {} : { identityFile: file }),
-  dial: (address) => dial(address, process.env, nodeClock),
   onSignal(name, handler) {
     process.on(name, handler);
     return () => process.off(name, handler);
@@ -45,14 +30,6 @@ const services: Services = {
   suspend: () => process.kill(0, "SIGTSTP"), // the whole job: npx and shell functions stop with us
   openBrowser,
 };
-
-function localUser(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return process.env["USER"] ?? "root"; // a container's user without an entry in /etc/passwd
-  }
-}
 
 /** Whatever goes wrong: the terminal is restored by the exit handlers, and the user gets one sentence. */
 function crash(error: unknown): void {

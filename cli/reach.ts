@@ -1,76 +1,36 @@
 // From a command line to an attested guest: policy, address, identity, connection, in this order.
 
-import { readFile } from "node:fs/promises";
 import type { Policy } from "../protocol/attestation/policy.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shaping.ts";
 import type {
+  AttestationEvent,
   AttestedGuest,
   ConnectionState,
   ConnectOptions,
   Guest,
-  UserAuth,
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
+import { DEFAULT_TIMEOUT_MS, guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
 import type { Input } from "./options.ts";
-import { ownerCollateral } from "./owner-collateral.ts";
 import { escapeBytes } from "./printable.ts";
 import type { Reporter } from "./report.ts";
 import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
-const MAX_POLICY_FILE = 1024 * 1024;
-const DEFAULT_TIMEOUT_S = 30;
 /** A person waits this long without being told why. */
 const EXPLAIN_AFTER_MS = 2000;
 
-export interface PolicyFile {
-  readonly text: string;
-  readonly policy: Policy;
-}
-
 /** @throws SealttyError `bad-policy`, also where none was named: a guest is never believed without one. */
-export async function readPolicy(input: Input, guest: string, services: Services): Promise<PolicyFile> {
+export function readPolicy(input: Input, guest: string, services: Services): Promise<PolicyFile> {
   const path = input.text("policy");
-  if (path === undefined) {
-    throw new SealttyError(
-      "bad-policy",
-      "no --policy FILE was given, and without one nothing says which guest to believe; make one, on a network " +
-        `and host that you trust, with: sealtty inspect ${guest} --save-policy FILE`,
-    );
-  }
-  let text: string;
-  try {
-    const bytes = await readFile(path);
-    if (bytes.length > MAX_POLICY_FILE)
-      throw new SealttyError(
-        "bad-policy",
-        `${path} is larger than 1 MiB; name a policy, which is a few lines`,
-      );
-    text = bytes.toString("utf8");
-  } catch (cause) {
-    if (cause instanceof SealttyError) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new SealttyError("bad-policy", `cannot read the policy ${path}: ${whyUnreadable(code, guest)}`, {
-      cause,
-    });
-  }
-  try {
-    return { text, policy: services.parsePolicy(text) };
-  } catch (cause) {
-    if (!(cause instanceof SealttyError) || cause.code !== "bad-policy") throw cause;
-    throw new SealttyError("bad-policy", `${path}: ${cause.message.replace(/^Policy: /, "")}`, { cause });
-  }
-}
-
-function whyUnreadable(code: string | undefined, guest: string): string {
-  if (code === "ENOENT") {
-    return `there is no such file; check the path, or make one with: sealtty inspect ${guest} --save-policy FILE`;
-  }
-  if (code === "EACCES") return "this user may not read it; change its permissions";
-  if (code === "EISDIR") return "it is a directory; name the file in it";
-  return `${code ?? "unknown error"}; check the path`;
+  if (path !== undefined) return readPolicyFile(path, guest, services);
+  throw new SealttyError(
+    "bad-policy",
+    "no --policy FILE was given, and without one nothing says which guest to believe; make one, on a network " +
+      `and host that you trust, with: sealtty inspect ${guest} --save-policy FILE`,
+  );
 }
 
 /** @param required - take a default key where none was named: the guest opens nothing like this without one. */
@@ -103,7 +63,7 @@ export function obfuscationOf(input: Input, otherwise: ShapingProfile): ShapingP
 }
 
 export function timeoutOf(input: Input): number {
-  return secondsOf(input, "timeout") ?? DEFAULT_TIMEOUT_S * 1000;
+  return secondsOf(input, "timeout") ?? DEFAULT_TIMEOUT_MS;
 }
 
 /** @returns ms; undefined where the option was not given. */
@@ -130,27 +90,22 @@ export async function connectOptions(
   services: Services,
   reporter: Reporter,
 ): Promise<ReachOptions> {
-  const collateral = await ownerCollateral(input, services);
   const explain = new Explainer(services, reporter);
   const watch = new AttestationWatch(reporter);
-  return {
-    dial: () => services.dial(address),
-    suite: services.suite,
-    signatures: services.signatures,
-    clock: services.clock,
-    wallTime: () => services.wallTime(),
-    collateral,
-    address: address.text,
+  const settings = {
+    guest: address.text,
     identity,
+    collateral: input.text("collateral"),
     acceptSimulated: input.has("simulated"),
     timeout: timeoutOf(input),
     encoding: encodingOf(input),
-    onState: (state) => explain.state(state),
-    onHostNoise: (noise) => explain.noise(noise),
-    onAttestation: (event) => watch.event(event),
-    explain,
-    watch,
   };
+  const listeners = {
+    onState: (state: ConnectionState) => explain.state(state),
+    onHostNoise: (noise: Uint8Array) => explain.noise(noise),
+    onAttestation: (event: AttestationEvent) => watch.event(event),
+  };
+  return { ...(await guestOptions(settings, listeners, services)), explain, watch };
 }
 
 export interface Reached {
@@ -212,12 +167,7 @@ export async function reach(
 }
 
 export async function authenticate(reached: Reached): Promise<Guest> {
-  const { identity, user, attested } = reached;
-  const auth: UserAuth =
-    identity === undefined
-      ? { method: "none", user }
-      : { method: "ssh-key", user, publicKey: identity.publicKey, sign: (fields) => identity.sign(fields) };
-  const guest = await attested.authenticate(auth);
+  const guest = await logIn(reached.attested, reached.user, reached.identity);
   await reached.keepLook();
   return guest;
 }

@@ -33,27 +33,31 @@ export interface Identity {
 
 export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGWINCH" | "SIGCONT";
 
-export interface Services {
-  readonly stdin: TerminalInput;
-  readonly stdout: TerminalOutput;
-  readonly stderr: TerminalOutput;
+/** What it takes to reach a guest from this machine. */
+export interface Machine {
   readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly localUser: string;
-  /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
-  readonly programDirectory: string;
-  readonly version: string;
   readonly suite: CryptoSuite;
   readonly signatures: SignatureVerifier;
   readonly clock: Clock;
   /** Milliseconds since 1970, UTC. */
   wallTime(): number;
   connect(options: ConnectOptions): Promise<AttestedGuest>;
-  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
   /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */
   loadIdentity(path: string | undefined): Promise<Identity>;
   dial(address: GuestAddress): Promise<Pipe>;
+  readonly localUser: string;
+}
+
+export interface Services extends Machine {
+  readonly stdin: TerminalInput;
+  readonly stdout: TerminalOutput;
+  readonly stderr: TerminalOutput;
+  /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
+  readonly programDirectory: string;
+  readonly version: string;
+  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;
   /** Runs on every way out of the process, an uncaught error included. @returns a function that takes it off again. */

@@ -1,8 +1,8 @@
 // `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
-//   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments;
+//   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
 //   sealttyd brings sealttyd-screen along
 
-import { copyFileSync, existsSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
@@ -12,6 +12,7 @@ import { isMain, projectRoot, replaceFile, runScript, ScriptError, secondsSince 
 export const parts = {
   page: "client/index.html",
   sealtty: "cli/main.ts",
+  api: "cli/api/index.ts", // import … from "sealtty"
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealtty-relay": "relay/main.ts",
@@ -38,6 +39,27 @@ export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin"
   );
 }
 
+/** The types of `import … from "sealtty"`: one file that imports nothing of ours. */
+async function writeApiTypes() {
+  const types = readFileSync(path.join(projectRoot, "cli/api/types.ts"), "utf8");
+  const values = `
+/**
+ * Reaches a guest, appraises its evidence against the policy, and logs the user in; before that nothing secret was sent.
+ * @throws SealttyError with a \`code\`: \`evidence-refused\`, \`user-refused\`, \`guest-silent\`, \`bad-policy\`, …
+ */
+export declare function connect(options: ConnectOptions): Promise<Guest>;
+export declare class SealttyError extends Error {
+  readonly name: "SealttyError";
+  readonly code: SealttyErrorCode;
+  readonly refusal: Refusal | undefined;
+  constructor(code: SealttyErrorCode, message: string, options?: ErrorOptions & { refusal?: Refusal });
+}
+`;
+  await replaceFile(path.join(projectRoot, "dist/lib/sealtty.d.ts"), (unfinished) =>
+    writeFileSync(unfinished, types + values),
+  );
+}
+
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
   const { build: viteBuild } = await import("vite");
@@ -51,6 +73,7 @@ export async function build(names = Object.keys(parts)) {
       mode: name,
       logLevel: "warn",
     });
+    if (name === "api") await writeApiTypes();
     if (name === "sealttyd") await copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();
