@@ -5,7 +5,8 @@ import path from "node:path";
 import { defineConfig, type Plugin, type UserConfig } from "vite";
 
 const programs: Record<string, string> = {
-  sealtty: "cli/main.ts",
+  sealtty: "cli/entry.ts",
+  "sealtty-main": "cli/main.ts",
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts",
   "sealtty-relay": "relay/main.ts",

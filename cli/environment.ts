@@ -3,7 +3,7 @@
 import { SealttyError } from "../protocol/errors.ts";
 import type { ProgramPlace } from "../protocol/session/channel-api.ts";
 import type { Input, OptionSpec } from "./options.ts";
-import type { Services } from "./services.ts";
+import type { Surroundings } from "./services.ts";
 
 /** Printed names of languages and the like are short; a long one is left out, and nothing else is lost with it. */
 const MAX_PASSED_VALUE = 1024;
@@ -19,7 +19,10 @@ export const PLACE_OPTIONS = [
 ] as const satisfies readonly OptionSpec[];
 
 /** @throws SealttyError `bad-config`. */
-export function placeOf(input: Pick<Input, "text" | "texts">, services: Services): ProgramPlace {
+export function placeOf(
+  input: Pick<Input, "text" | "texts">,
+  services: Pick<Surroundings, "environment">,
+): ProgramPlace {
   const environment = passedEnvironment(services.environment);
   for (const text of input.texts("env")) {
     const equals = text.indexOf("=");
@@ -39,7 +42,7 @@ export function placeOf(input: Pick<Input, "text" | "texts">, services: Services
 
 const PASSED = /^(?:LANG|LC_[A-Z]+|COLORTERM)$/;
 
-export function passedEnvironment(environment: Services["environment"]): Record<string, string> {
+export function passedEnvironment(environment: Surroundings["environment"]): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
     if (value === undefined || !PASSED.test(name)) continue;
@@ -48,7 +51,7 @@ export function passedEnvironment(environment: Services["environment"]): Record<
   return passed;
 }
 
-export function terminalName(environment: Services["environment"]): string {
+export function terminalName(environment: Surroundings["environment"]): string {
   const name = environment["TERM"] ?? "";
   return /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(name) ? name : "xterm-256color";
 }

@@ -8,7 +8,6 @@ import { parseAddress } from "./address.ts";
 import { collateralOf } from "./owner-collateral.ts";
 import type { Identity, Machine } from "./services.ts";
 
-export const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_POLICY_FILE = 1024 * 1024;
 
 export interface PolicyFile {

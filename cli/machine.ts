@@ -1,6 +1,5 @@
 // This machine's network, keys, clock and cryptography, for the command line and for the API.
 
-import { userInfo } from "node:os";
 import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
 import { loadIdentity } from "../node/user-identity.ts";
@@ -9,6 +8,7 @@ import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts"
 import { connect } from "../protocol/session/connect.ts";
 import { dial } from "./dial.ts";
 import type { Machine } from "./services.ts";
+import { localUser } from "./surroundings.ts";
 
 export const machine: Machine = {
   environment: process.env,
@@ -22,11 +22,3 @@ export const machine: Machine = {
   dial: (address) => dial(address, process.env, nodeClock),
   localUser: localUser(),
 };
-
-function localUser(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return process.env["USER"] ?? "root"; // a container's user without an entry in /etc/passwd
-  }
-}

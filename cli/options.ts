@@ -49,6 +49,13 @@ export const OBFUSCATE_OPTION = {
   help: "hide sizes and times from the host: strict, adaptive (default on a terminal) or off (default of exec)",
 } as const satisfies OptionSpec;
 
+export const ESCAPE_OPTION = {
+  name: "escape",
+  short: "e",
+  value: "CHAR",
+  help: "escape character, after a newline: ~ (default), ^X, or none",
+} as const satisfies OptionSpec;
+
 export interface Command {
   readonly name: string;
   readonly summary: string;

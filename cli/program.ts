@@ -7,6 +7,7 @@ import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
+import { masterCommand } from "./commands/master.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
@@ -22,6 +23,7 @@ export const COMMANDS: readonly Command[] = [
   openCommand,
   connectCommand,
   execCommand,
+  masterCommand,
   sessionsCommand,
   inspectCommand,
   verifyCommand,

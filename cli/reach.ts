@@ -2,7 +2,7 @@
 
 import type { Policy } from "../protocol/attestation/policy.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shaping.ts";
+import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import type {
   AttestationEvent,
   AttestedGuest,
@@ -12,10 +12,11 @@ import type {
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
-import { DEFAULT_TIMEOUT_MS, guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
+import { guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
+import { encodingOf, timeoutOf } from "./option-values.ts";
 import type { Input } from "./options.ts";
 import { escapeBytes } from "./printable.ts";
-import type { Reporter } from "./report.ts";
+import type { Reporter, Talk } from "./report.ts";
 import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
@@ -47,36 +48,6 @@ export function userOf(input: Input, services: Services): string {
   return input.text("login") ?? services.localUser;
 }
 
-export function encodingOf(input: Input): ConnectOptions["encoding"] {
-  const encoding = input.text("encoding") ?? "auto";
-  if (encoding === "auto" || encoding === "binary" || encoding === "armour") return encoding;
-  throw new SealttyError("bad-config", "--encoding takes auto, binary or armour");
-}
-
-/** @param otherwise - where the user did not say. */
-export function obfuscationOf(input: Input, otherwise: ShapingProfile): ShapingProfile {
-  const named = input.text("obfuscate");
-  if (named === undefined) return otherwise;
-  const profile = SHAPING_PROFILES.find((known) => known === named);
-  if (profile !== undefined) return profile;
-  throw new SealttyError("bad-config", "--obfuscate takes strict, adaptive or off");
-}
-
-export function timeoutOf(input: Input): number {
-  return secondsOf(input, "timeout") ?? DEFAULT_TIMEOUT_MS;
-}
-
-/** @returns ms; undefined where the option was not given. */
-export function secondsOf(input: Input, option: string): number | undefined {
-  const text = input.text(option);
-  if (text === undefined) return undefined;
-  const seconds = Number(text);
-  if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || seconds <= 0 || seconds > 86_400) {
-    throw new SealttyError("bad-config", `--${option} takes seconds, more than 0 and at most 86400`);
-  }
-  return seconds * 1000;
-}
-
 export type ReachOptions = Omit<ConnectOptions, "policy"> & {
   readonly explain: Explainer;
   readonly watch: AttestationWatch;
@@ -88,7 +59,7 @@ export async function connectOptions(
   address: GuestAddress,
   identity: string,
   services: Services,
-  reporter: Reporter,
+  reporter: Talk,
 ): Promise<ReachOptions> {
   const explain = new Explainer(services, reporter);
   const watch = new AttestationWatch(reporter);
@@ -124,13 +95,19 @@ export interface Reached {
 /**
  * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
  * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
+ * @param needs.talk - hears of states and of evidence in place of the reporter.
  */
 export async function reach(
   guest: string,
   input: Input,
   services: Services,
   reporter: Reporter,
-  needs: { readonly key?: boolean; readonly verdict?: boolean; readonly shaping?: ShapingProfile } = {},
+  needs: {
+    readonly key?: boolean;
+    readonly verdict?: boolean;
+    readonly shaping?: ShapingProfile;
+    readonly talk?: Talk;
+  } = {},
 ): Promise<Reached> {
   const address = parseAddress(guest);
   const { policy } = await readPolicy(input, guest, services);
@@ -140,7 +117,7 @@ export async function reach(
     address,
     policy.name,
     services,
-    reporter,
+    needs.talk ?? reporter,
   );
   try {
     const attested = await services.connect({
@@ -174,14 +151,14 @@ export async function authenticate(reached: Reached): Promise<Guest> {
 
 /** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */
 export class Explainer {
-  readonly #services: Services;
-  readonly #reporter: Reporter;
+  readonly #services: Pick<Services, "clock">;
+  readonly #reporter: Talk;
   #cancel: (() => void) | undefined;
   #noiseBytes = 0;
   #saidLost = false;
   #over = false;
 
-  constructor(services: Services, reporter: Reporter) {
+  constructor(services: Pick<Services, "clock">, reporter: Talk) {
     this.#services = services;
     this.#reporter = reporter;
   }

@@ -50,20 +50,27 @@ export interface Machine {
   readonly localUser: string;
 }
 
-export interface Services extends Machine {
+/** The process itself: what a command that only passes bytes on needs of it. */
+export interface Surroundings {
   readonly stdin: TerminalInput;
   readonly stdout: TerminalOutput;
   readonly stderr: TerminalOutput;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly localUser: string;
+  readonly clock: Clock;
   /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
   readonly programDirectory: string;
   readonly version: string;
-  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;
   /** Runs on every way out of the process, an uncaught error included. @returns a function that takes it off again. */
   onExit(handler: () => void): () => void;
   /** Stops this process and those of its job, as ^Z does; returns when it goes on. */
   suspend(): void;
+}
+
+export interface Services extends Machine, Surroundings {
+  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** Opens a browser; false where there is none to open. */
   openBrowser(url: string): boolean;
 }

@@ -13,7 +13,7 @@ import { printable } from "./printable.ts";
 import { RawTerminal } from "./raw-terminal.ts";
 import { ReplayAnswers } from "./replay-answers.ts";
 import type { Reporter } from "./report.ts";
-import type { Services } from "./services.ts";
+import type { Surroundings } from "./services.ts";
 
 /** Typed and not yet taken by the connection. Below it keys are always read, so that ~. works while the guest does not answer. */
 const MAX_TYPED = 1024 * 1024;
@@ -60,10 +60,12 @@ export async function runTerminal(
   channel: Channel,
   terminal: RawTerminal,
   escapeCharacter: number | null,
-  services: Services,
+  services: Surroundings,
   reporter: Reporter,
   attestation: {
-    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen" | "verified">;
+    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen"> & {
+      readonly verified: Pick<Guest["verified"], "claims">;
+    };
     readonly watch: AttestationWatch;
   },
   kept?: Kept,
@@ -232,6 +234,6 @@ function viewerWords(viewers: readonly Viewer[]): string {
   return `attached besides you: ${names.join(", ")}`;
 }
 
-function after(services: Services, ms: number): Promise<void> {
+function after(services: Surroundings, ms: number): Promise<void> {
   return new Promise((resolve) => void services.clock.after(ms, resolve));
 }

@@ -1,6 +1,6 @@
 // `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
-//   sealttyd brings sealttyd-screen along
+//   sealtty brings sealtty-main along, sealttyd sealttyd-screen
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -11,12 +11,16 @@ import { isMain, projectRoot, replaceFile, runScript, ScriptError, secondsSince 
 /** What each part is built from, so that one that isn't there is named. */
 export const parts = {
   page: "client/index.html",
-  sealtty: "cli/main.ts",
+  sealtty: "cli/entry.ts",
+  "sealtty-main": "cli/main.ts", // loaded by it
   api: "cli/api/index.ts", // import … from "sealtty"
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealtty-relay": "relay/main.ts",
 };
+
+/** Files that a program is nothing without. */
+const companions = { sealtty: ["sealtty-main"], sealttyd: ["sealttyd-screen"] };
 
 /** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {
@@ -63,7 +67,7 @@ export declare class SealttyError extends Error {
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
   const { build: viteBuild } = await import("vite");
-  const wanted = names.flatMap((name) => (name === "sealttyd" ? [name, "sealttyd-screen"] : [name]));
+  const wanted = names.flatMap((name) => [name, ...(companions[name] ?? [])]);
   for (const name of new Set(wanted)) {
     if (!(name in parts)) throw new ScriptError(`No part ${name}. Parts: ${Object.keys(parts).join(" ")}`);
     if (!existsSync(path.join(projectRoot, parts[name]))) throw new ScriptError(`${parts[name]} is missing`);

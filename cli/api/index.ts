@@ -3,8 +3,9 @@
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AttestationEvent, ConnectionState } from "../../protocol/session/api.ts";
 import { changedError } from "../attestation-watch.ts";
-import { DEFAULT_TIMEOUT_MS, guestOptions, logIn, readPolicyFile } from "../guest-options.ts";
+import { guestOptions, logIn, readPolicyFile } from "../guest-options.ts";
 import { machine } from "../machine.ts";
+import { DEFAULT_TIMEOUT_MS } from "../option-values.ts";
 import type { Machine } from "../services.ts";
 import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
 import type { ConnectOptions, ExecOptions, Guest, ShellOptions } from "./types.ts";

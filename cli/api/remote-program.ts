@@ -22,29 +22,33 @@ export interface Owner {
 }
 
 export function remoteProcess(channel: Channel, options: ExecOptions, owner: Owner): RemoteProcess {
-  const { exit, fail } = endOf(channel, options, owner);
   const explain = (error: unknown): Error => owner.explain(error);
-  const leave = (): void => channel.hangUp();
-  const stdout = readableOf(channel.stdout, explain, leave);
+  const stdout = readableOf(channel.stdout, explain, () => hangUp());
   const stderr = readableOf(channel.stderr, explain, () => {});
+  const hangUp = (): void => {
+    channel.hangUp();
+    stdout.discard();
+    stderr.discard();
+  };
+  const { exit, fail } = endOf(channel, options, owner, hangUp);
   const own = options.stdin === true;
   if (!own) void feed(channel, options.stdin).catch(fail);
   return {
     stdin: own ? writableOf(channel, explain) : undefined,
-    stdout,
-    stderr,
+    stdout: stdout.readable,
+    stderr: stderr.readable,
     exit,
     kill: (signal = "SIGTERM") => channel.signal(signal),
-    hangUp: leave,
+    hangUp,
     async collect(maxBytes = MAX_COLLECTED) {
       let left = maxBytes;
       const take = (length: number): void => {
         left -= length;
         if (left >= 0) return;
-        leave();
+        hangUp();
         throw new SealttyError("limit-exceeded", `The program printed more than ${maxBytes} bytes`);
       };
-      const [out, err] = await Promise.all([all(stdout, take), all(stderr, take)]);
+      const [out, err] = await Promise.all([all(stdout.readable, take), all(stderr.readable, take)]);
       return { ...(await exit), stdout: out, stderr: err };
     },
   };
@@ -56,14 +60,18 @@ export function remoteTerminal(
   owner: Owner,
 ): RemoteTerminal {
   const explain = (error: unknown): Error => owner.explain(error);
-  const leave = (): void => channel.hangUp();
+  const output = readableOf(channel.stdout, explain, () => hangUp());
+  const hangUp = (): void => {
+    channel.hangUp();
+    output.discard();
+  };
   return {
     input: writableOf(channel, explain),
-    output: readableOf(channel.stdout, explain, leave),
-    exit: endOf(channel, options, owner).exit,
+    output: output.readable,
+    exit: endOf(channel, options, owner, hangUp).exit,
     resize: (columns, rows) => channel.resize(columns, rows),
     kill: (signal = "SIGTERM") => channel.signal(signal),
-    hangUp: leave,
+    hangUp,
   };
 }
 
@@ -72,12 +80,16 @@ function endOf(
   channel: Channel,
   { signal, timeout }: Pick<ExecOptions, "signal" | "timeout">,
   owner: Owner,
+  hangUp: () => void,
 ): { exit: Promise<Exit>; fail: (error: unknown) => void } {
-  const limit = timeout === undefined ? undefined : new RunLimit(channel, owner.clock, timeout);
+  const limit =
+    timeout === undefined
+      ? undefined
+      : new RunLimit({ signal: (name) => channel.signal(name), hangUp }, owner.clock, timeout);
   let fail: (error: unknown) => void = () => {};
   const failed = new Promise<never>((_, reject) => {
     fail = (error) => {
-      channel.hangUp();
+      hangUp();
       reject(error);
     };
   });

@@ -7,37 +7,50 @@ import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.
 /** What one stream holds for its reader, beyond which it takes no more. */
 const READ_AHEAD = 64 * 1024;
 
-/**
- * @param explain - makes the error that the reader sees. @param onLeft - the reader destroyed it before its end.
- */
+/** @param explain - makes the error that the reader sees. @param onLeft - the reader destroyed it before its end. */
 export function readableOf(
   from: ReceiveStream,
   explain: (error: unknown) => Error,
   onLeft: () => void,
-): Readable {
+): { readonly readable: Readable; discard(): void } {
   let ended = false;
-  const readable = new Readable({
+  let pulling = false;
+  let discarding = false;
+  const pull = async (): Promise<void> => {
+    if (pulling || ended) return;
+    pulling = true;
+    try {
+      do {
+        const chunk = await from.read();
+        ended = chunk === undefined;
+        if (chunk !== undefined) from.consumed(chunk.length);
+        pulling = discarding;
+        // Asks for more at once where there is room: that is the next pull.
+        if (chunk === undefined || !discarding) readable.push(chunk ?? null);
+      } while (discarding && !ended);
+    } catch (error) {
+      ended = true;
+      readable.destroy(explain(error));
+    }
+  };
+  /** Without this a stream that nobody reads would wait for credit for ever, and its program's end with it. */
+  const discard = (): void => {
+    discarding = true;
+    void pull();
+  };
+  const readable: Readable = new Readable({
     highWaterMark: READ_AHEAD,
-    read() {
-      from.read().then(
-        (chunk) => {
-          ended = chunk === undefined;
-          this.push(chunk ?? null);
-          if (chunk !== undefined) from.consumed(chunk.length);
-        },
-        (error: unknown) => {
-          ended = true;
-          this.destroy(explain(error));
-        },
-      );
-    },
+    read: () => void pull(),
     destroy(error, done) {
-      if (!ended) onLeft();
+      if (!ended) {
+        onLeft();
+        discard();
+      }
       done(error);
     },
   });
   readable.on("error", told);
-  return readable;
+  return { readable, discard };
 }
 
 /** Destroying it is an end of input, too. @param explain - makes the error that the writer sees. */

@@ -15,21 +15,23 @@ import {
   SESSION_OPTIONS,
   shortId,
 } from "../kept-session.ts";
-import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
+import {
+  COMMON_OPTIONS,
+  type Command,
+  ESCAPE_OPTION,
+  type Input,
+  OBFUSCATE_OPTION,
+  onlyGuest,
+  usage,
+} from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
-import { authenticate, obfuscationOf, reach } from "../reach.ts";
+import { obfuscationOf } from "../option-values.ts";
+import { authenticate, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import { RunLimit } from "../run-limit.ts";
 import type { Services } from "../services.ts";
 import { SessionStore } from "../session-store.ts";
 import { escapeOption, gapWords, runTerminal } from "../terminal-session.ts";
-
-export const ESCAPE_OPTION = {
-  name: "escape",
-  short: "e",
-  value: "CHAR",
-  help: "escape character, after a newline: ~ (default), ^X, or none",
-} as const;
 
 export const connectCommand: Command = {
   name: "connect",

@@ -188,6 +188,12 @@ test.runIf(hasOpenssh)("too much to collect, a reader that leaves, an abort: eac
       break;
     }
     expect(await left.exit).toMatchObject({ status: 129, signal: "SIGHUP" });
+    // More than credit lets through, and nobody ever read any: the end is told all the same.
+    const unread = await connected.exec(["yes"]);
+    const other = await connected.exec(["sleep", "0.2"]); // meanwhile the credit is used up
+    await other.exit;
+    unread.hangUp();
+    expect(await unread.exit).toMatchObject({ signal: "SIGHUP" });
     const controller = new AbortController();
     const aborted = await connected.exec(["sleep", "600"], { signal: controller.signal });
     controller.abort(new Error("enough"));
