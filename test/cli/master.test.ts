@@ -21,13 +21,14 @@ import {
   TYPES,
 } from "../../cli/master/wire.ts";
 import { parseInput } from "../../cli/options.ts";
+import { run } from "../../cli/program.ts";
 import { concat } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { openBody } from "../../protocol/session/open-request.ts";
 import type { Kept } from "../../cli/master/serve-master.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { ManualClock } from "../support/clocks.ts";
-import { CLAIMS, FakeChannel } from "./fake-cli.ts";
+import { CLAIMS, FakeChannel, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
 const silent = { say: () => {}, warn: () => {}, detail: () => {}, event: () => {} };
 let directory: string;
@@ -292,5 +293,83 @@ describe("MasterServer", () => {
     await new Promise<void>((resolve) => left.close(() => resolve()));
     expect(await second.listen(dead)).toBe(true);
     await second.close();
+  });
+});
+
+describe("sealtty master", () => {
+  const started = (changes: Parameters<typeof fakeCli>[0] = {}) => {
+    const environment = { XDG_RUNTIME_DIR: directory };
+    const cli = fakeCli({ environment, ...changes });
+    const policy = path.join(directory, "policy.toml");
+    writeFileSync(policy, POLICY_TEXT);
+    const args = ["tcp:h:1", "--policy", policy, "-i", "key"];
+    const done = run(["master", ...args, "--json"], cli.services);
+    const { socket } = masterPlace("tcp:h:1", parseInput(EXEC, [...args, "--", "x"]), false, cli.services);
+    return { cli, done, socket };
+  };
+  const exec = { kind: "exec", command: ["true"], environment: {} } as const;
+
+  test("a guest that is another one by then: all that run are told why, hung up, and it ends", async () => {
+    const { cli, done, socket } = started();
+    await vi.waitFor(() => expect(cli.out()).toBe("listens\n"));
+    const events: string[] = [];
+    const link = await MasterLink.reach(socket, { ...silent, event: (name) => void events.push(name) });
+    expect((await link?.open(exec))?.claims.warnings).toEqual(CLAIMS.warnings);
+    cli.connects[0]?.onAttestation?.({
+      kind: "unavailable",
+      reason: "busy",
+      inARow: 1,
+    });
+    await vi.waitFor(() => expect(events).toContain("attestation-unavailable"));
+    cli.connects[0]?.onAttestation?.({
+      kind: "changed",
+      reason: "It restarted",
+      changes: [],
+      refusal: undefined,
+    });
+    await expect(link?.exit).rejects.toMatchObject({ code: "evidence-refused" });
+    await expect(link?.stdout.read()).rejects.toMatchObject({ code: "evidence-refused" });
+    link?.close();
+    expect(await done).toBe(255);
+    expect(cli.errors()).toContain('"code":"evidence-refused"');
+    expect(readdirSync(path.dirname(socket))).toEqual([]);
+  });
+  test("a second one says so, and leaves; --check and --stop ask the first", async () => {
+    const { cli, done } = started();
+    await vi.waitFor(() => expect(cli.out()).toBe("listens\n"));
+    const second = started();
+    expect(await second.done).toBe(0);
+    const ask = async (what: string) => {
+      const other = fakeCli({ environment: { XDG_RUNTIME_DIR: directory } });
+      const args = [
+        "master",
+        "tcp:h:1",
+        "--policy",
+        path.join(directory, "policy.toml"),
+        "-i",
+        "key",
+        "--json",
+        what,
+      ];
+      expect(await run(args, other.services)).toBe(0);
+      return JSON.parse(other.out()) as unknown;
+    };
+    await vi.waitFor(async () =>
+      expect(await ask("--check")).toMatchObject({ pid: process.pid, running: 0 }),
+    );
+    expect(await ask("--stop")).toMatchObject({ pid: process.pid });
+    expect(await done).toBe(0);
+    const nobody = fakeCli({ environment: { XDG_RUNTIME_DIR: directory } });
+    const args = [
+      "master",
+      "tcp:h:1",
+      "--policy",
+      path.join(directory, "policy.toml"),
+      "-i",
+      "key",
+      "--check",
+    ];
+    expect(await run(args, nobody.services)).toBe(255);
+    expect(nobody.errors()).toContain("nobody keeps a connection to tcp:h:1");
   });
 });
