@@ -143,8 +143,11 @@ export class ClientChannels {
     const forget = (): void => {
       this.#open.delete(number);
       this.#sessions.delete(number);
-      // The streams stay known until our side is through too: an acknowledgement may still be owed.
+      // The streams stay known until our side is through too: an acknowledgement may still be owed. All of theirs is here, and
+      // whoever reads it at leisure, or never, must not keep a place of the connection's.
       streams.inOut.send.end();
+      streams.inOut.abandoned = true;
+      streams.error.abandoned = true;
     };
     const channel = new ClientChannel(number, streams, messages, connection, this.#owner.gate, forget);
     this.#open.set(number, channel);

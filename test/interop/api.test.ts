@@ -210,6 +210,19 @@ test.runIf(hasOpenssh)("too much to collect, a reader that leaves, an abort: eac
   }),
 );
 
+test.runIf(hasOpenssh)(
+  "output that nobody ever reads keeps no place: 300 programs, then it is still there",
+  () =>
+    withGuest(async (connected) => {
+      const first = await connected.exec(["echo", "first"]);
+      for (let i = 0; i < 300; i++) {
+        const echo = await connected.exec(["sh", "-c", "echo out; echo err >&2"]);
+        expect(await echo.exit).toEqual({ status: 0 });
+      }
+      expect((await first.collect()).stdout.toString()).toBe("first\n");
+    }),
+);
+
 test.runIf(hasOpenssh)("a connection that ends is no clean exit of a program", async () => {
   const connected = await connectFrom(machine, options);
   const sleeping = await connected.exec(["sleep", "600"]);
