@@ -1,6 +1,6 @@
 // The end of the one who keeps a connection: a channel of it for each that asks on the socket.
 
-import { linkSync, lstatSync, rmSync } from "node:fs";
+import { linkSync, lstatSync, renameSync, rmSync } from "node:fs";
 import net from "node:net";
 import { Reader, textOf, u32 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
@@ -68,7 +68,6 @@ export class MasterServer implements Talk {
    * @returns false where another one is there already. @throws where the socket cannot be made.
    */
   async listen(socketPath: string): Promise<boolean> {
-    if (await isServed(socketPath)) return false;
     const own = `${socketPath}.${process.pid}`;
     rmSync(own, { force: true });
     await new Promise<void>((resolve, reject) => {
@@ -76,13 +75,11 @@ export class MasterServer implements Talk {
       this.#server.listen(own, resolve);
     });
     try {
-      // Whoever died has left its name. Of two who come at once one stays without a name, and ends when it was idle.
-      rmSync(socketPath, { force: true });
-      linkSync(own, socketPath);
-    } catch (error) {
-      this.#server.close();
-      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-      throw error;
+      // It listens before it has its name, so whoever finds a name finds somebody, or somebody dead.
+      if (!(await takeName(own, socketPath))) {
+        this.#server.close();
+        return false;
+      }
     } finally {
       rmSync(own, { force: true });
     }
@@ -324,6 +321,34 @@ class Served {
       this.#inputHeld -= bytes.length;
       this.#send("room", u32(bytes.length));
     });
+  }
+}
+
+/** Of several who come at once exactly one gets the name. @returns whether it is ours. */
+async function takeName(own: string, name: string): Promise<boolean> {
+  for (;;) {
+    try {
+      linkSync(own, name);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    if (await isServed(name)) return false;
+    const dead = `${own}.dead`;
+    try {
+      renameSync(name, dead);
+    } catch {
+      continue; // another one was faster
+    }
+    // Between the look and the taking somebody may have replaced the dead one: a living one gets its name back.
+    if (await isServed(dead)) {
+      try {
+        linkSync(dead, name);
+      } catch {
+        // the name has another owner by now: that one serves
+      }
+    }
+    rmSync(dead, { force: true });
   }
 }
 

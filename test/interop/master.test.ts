@@ -251,6 +251,14 @@ test.runIf(hasOpenssh)(
   },
 );
 
+test.runIf(hasOpenssh)("several at once where there is none yet: one connection is made", async () => {
+  const before = logins();
+  const words = ["a", "b", "c", "d", "e"];
+  const all = await Promise.all(words.map((word) => exec(["-q", "-n", "--", "echo", word])));
+  expect(all.map(({ status, stdout }) => [status, stdout])).toEqual(words.map((word) => [0, `${word}\n`]));
+  expect(logins()).toBe(before + 1);
+});
+
 test.runIf(hasOpenssh)("many at once, and nonsense on the socket beside them", async () => {
   expect((await exec(["--", "true"])).status).toBe(0);
   const [name] = readdirSync(path.join(runtime, "sealtty"));
