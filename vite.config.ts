@@ -5,7 +5,8 @@ import path from "node:path";
 import { defineConfig, type Plugin, type UserConfig } from "vite";
 
 const programs: Record<string, string> = {
-  sealtty: "cli/main.ts",
+  sealtty: "cli/entry.ts",
+  "sealtty-main": "cli/main.ts",
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts",
   "sealtty-relay": "relay/main.ts",
@@ -40,15 +41,16 @@ const page: UserConfig = {
   },
 };
 
-const program = (name: string, entry: string): UserConfig => ({
+/** @param directory - below dist. */
+const program = (name: string, entry: string, directory = "bin"): UserConfig => ({
   root,
   publicDir: false,
-  plugins: [executable()],
+  plugins: directory === "bin" ? [executable()] : [],
   define: { "process.env.WS_NO_BUFFER_UTIL": '"1"', "process.env.WS_NO_UTF_8_VALIDATE": '"1"' },
   ssr: { noExternal: true, target: "node" },
   build: {
     ssr: entry,
-    outDir: path.join(root, "dist/bin"),
+    outDir: path.join(root, "dist", directory),
     emptyOutDir: false,
     target: "node20",
     minify: false, // so that what runs in the guest can be read
@@ -63,5 +65,6 @@ export default defineConfig(({ mode }) => {
   const entry = programs[mode];
   if (entry !== undefined) return program(mode, entry);
   if (mode === "page") return page;
-  throw new Error(`--mode ${mode}: page, ${Object.keys(programs).join(", ")}`);
+  if (mode === "api") return program("sealtty", "cli/api/index.ts", "lib");
+  throw new Error(`--mode ${mode}: page, api, ${Object.keys(programs).join(", ")}`);
 });

@@ -4,10 +4,10 @@ import type { ClaimedChange } from "../protocol/attestation/changes.ts";
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { AttestationEvent } from "../protocol/session/api.ts";
-import { type Reporter, changeLines } from "./report.ts";
+import { type Talk, changeLines } from "./report.ts";
 
 export class AttestationWatch {
-  readonly #reporter: Reporter;
+  readonly #reporter: Talk;
   /** Resolves once, with the reason, when the connection froze and nobody took `onChanged`. */
   readonly frozen: Promise<SealttyError>;
   #freeze!: (reason: SealttyError) => void;
@@ -16,7 +16,7 @@ export class AttestationWatch {
   /** Said already. */
   #warnings: readonly string[] = [];
 
-  constructor(reporter: Reporter) {
+  constructor(reporter: Talk) {
     this.#reporter = reporter;
     this.frozen = new Promise((resolve) => {
       this.#freeze = resolve;
@@ -82,7 +82,8 @@ export class AttestationWatch {
   }
 }
 
-function changedError(
+/** What ends whatever cannot ask a person. */
+export function changedError(
   reason: string,
   changes: readonly ClaimedChange[],
   refusal: SealttyError["refusal"],

@@ -1,20 +1,57 @@
-// What of this machine's environment the guest's programs see: how to print, nothing else.
+// What of this machine's environment the guest's programs see: how to print, and what the user names; and where they start.
 
-import { MAX_ENVIRONMENT_VALUE } from "../protocol/limits.ts";
-import type { Services } from "./services.ts";
+import { SealttyError } from "../protocol/errors.ts";
+import type { ProgramPlace } from "../protocol/session/channel-api.ts";
+import type { Input, OptionSpec } from "./options.ts";
+import type { Surroundings } from "./services.ts";
+
+/** Printed names of languages and the like are short; a long one is left out, and nothing else is lost with it. */
+const MAX_PASSED_VALUE = 1024;
+
+/** Of commands that start a program of the user's choice. */
+export const PLACE_OPTIONS = [
+  {
+    name: "env",
+    value: "NAME=VALUE",
+    help: "set a variable for the program, more than once for several; NAME alone passes yours",
+  },
+  { name: "cwd", value: "DIR", help: "start it in this directory of the guest; default: the user's home" },
+] as const satisfies readonly OptionSpec[];
+
+/** @throws SealttyError `bad-config`. */
+export function placeOf(
+  input: Pick<Input, "text" | "texts">,
+  services: Pick<Surroundings, "environment">,
+): ProgramPlace {
+  const environment = passedEnvironment(services.environment);
+  for (const text of input.texts("env")) {
+    const equals = text.indexOf("=");
+    const name = equals < 0 ? text : text.slice(0, equals);
+    const value = equals < 0 ? services.environment[name] : text.slice(equals + 1);
+    if (value === undefined)
+      throw new SealttyError(
+        "bad-config",
+        `--env ${name}: there is no such variable here; write --env ${name}=VALUE`,
+      );
+    environment[name] = value;
+  }
+  const directory = input.text("cwd");
+  if (directory === "") throw new SealttyError("bad-config", "--cwd takes a directory of the guest");
+  return directory === undefined ? { environment } : { environment, directory };
+}
 
 const PASSED = /^(?:LANG|LC_[A-Z]+|COLORTERM)$/;
 
-export function passedEnvironment(environment: Services["environment"]): Record<string, string> {
+export function passedEnvironment(environment: Surroundings["environment"]): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
     if (value === undefined || !PASSED.test(name)) continue;
-    if (/^[\x20-\x7e]+$/.test(value) && value.length <= MAX_ENVIRONMENT_VALUE) passed[name] = value;
+    if (/^[\x20-\x7e]+$/.test(value) && value.length <= MAX_PASSED_VALUE) passed[name] = value;
   }
   return passed;
 }
 
-export function terminalName(environment: Services["environment"]): string {
+export function terminalName(environment: Surroundings["environment"]): string {
   const name = environment["TERM"] ?? "";
   return /^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$/.test(name) ? name : "xterm-256color";
 }

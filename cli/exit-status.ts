@@ -13,6 +13,11 @@ export function shellStatus(exit: ExitStatus): number {
   return signalStatus(exit.signal);
 }
 
+/** For --json: how it ended, and the status that a shell sees of it. */
+export function exitFields(exit: ExitStatus): Readonly<Record<string, unknown>> {
+  return { ...exit, status: shellStatus(exit) };
+}
+
 export function signalStatus(signal: string): number {
   const numbers: Readonly<Record<string, number | undefined>> = os.constants.signals;
   const number = Object.hasOwn(numbers, signal) ? numbers[signal] : undefined;

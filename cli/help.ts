@@ -20,7 +20,7 @@ Exit status of connect and exec: the remote command's own; 255 for anything of s
 connect: 0 after detaching, 255 after ~. (0 with --read-only).
 open: 0 when told to end, 255 for errors. inspect: 0 good, 1 refused, 2 usage, 255 no connection.
 verify, policy, instance: 0 good, 1 refused, 2 usage. measure: 0 good, 2 usage, or files that do not fit.
-collateral: 0 good, 2 usage, 255 it could not be fetched. sessions: 0 good, 255 for errors.
+collateral: 0 good, 2 usage, 255 it could not be fetched. sessions, master: 0 good, 255 for errors.
 completion, man: 0, 255 for errors.
 `;
 }

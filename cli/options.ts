@@ -71,6 +71,13 @@ export const OBFUSCATE_OPTION = {
   values: ["strict", "adaptive", "off"],
 } as const satisfies OptionSpec;
 
+export const ESCAPE_OPTION = {
+  name: "escape",
+  short: "e",
+  value: "CHAR",
+  help: "escape character, after a newline: ~ (default), ^X, or none",
+} as const satisfies OptionSpec;
+
 export interface Command {
   readonly name: string;
   readonly summary: string;

@@ -20,12 +20,19 @@ export function collateralAsText(collateral: Collateral): Record<keyof Collatera
 }
 
 /** @throws SealttyError `bad-config` where a directory was named and cannot be read, or holds something else. */
-export async function ownerCollateral(
+export function ownerCollateral(
   input: Pick<Input, "text">,
   services: Pick<Services, "environment">,
 ): Promise<Collateral> {
-  const named = input.text("collateral");
-  const cache = collateralCache(services.environment);
+  return collateralOf(input.text("collateral"), services.environment);
+}
+
+/** @throws SealttyError as above. */
+export async function collateralOf(
+  named: string | undefined,
+  environment: Services["environment"],
+): Promise<Collateral> {
+  const cache = collateralCache(environment);
   const own = named === undefined ? NO_COLLATERAL : await readCollateralDirectory(named);
   const cached =
     cache === undefined || !existsSync(cache) ? NO_COLLATERAL : await readCollateralDirectory(cache);

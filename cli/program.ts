@@ -10,6 +10,7 @@ import { execCommand } from "./commands/exec.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
 import { manCommand } from "./commands/man.ts";
+import { masterCommand } from "./commands/master.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
@@ -26,6 +27,7 @@ export const COMMANDS: readonly Command[] = [
   openCommand,
   connectCommand,
   execCommand,
+  masterCommand,
   sessionsCommand,
   inspectCommand,
   verifyCommand,

@@ -1,18 +1,20 @@
 // The user's own terminal in raw mode, and back: on every way out it is left as it was found.
 
 import { writeSync } from "node:fs";
-import type { Services } from "./services.ts";
+import type { Surroundings } from "./services.ts";
 import { TerminalModes } from "./terminal-modes.ts";
 
 const MAX_SIDE = 10_000;
 
+type TerminalSurroundings = Pick<Surroundings, "stdin" | "stdout" | "onExit" | "suspend">;
+
 export class RawTerminal {
-  readonly #services: Services;
+  readonly #services: TerminalSurroundings;
   readonly #modes = new TerminalModes();
   readonly #offs: (() => void)[] = [];
   #raw = false;
 
-  constructor(services: Services) {
+  constructor(services: TerminalSurroundings) {
     this.#services = services;
   }
 
@@ -90,7 +92,7 @@ function side(value: number | undefined, otherwise: number): number {
   return value === undefined || value < 1 ? otherwise : Math.min(value, MAX_SIDE);
 }
 
-function writeNow(fd: number | undefined, text: string, stream: Services["stdout"]): void {
+function writeNow(fd: number | undefined, text: string, stream: Surroundings["stdout"]): void {
   if (fd === undefined) {
     stream.write(text);
     return;

@@ -1,77 +1,38 @@
 // From a command line to an attested guest: policy, address, identity, connection, in this order.
 
-import { readFile } from "node:fs/promises";
 import type { Policy } from "../protocol/attestation/policy.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shaping.ts";
+import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import type {
+  AttestationEvent,
   AttestedGuest,
   ConnectionState,
   ConnectOptions,
   Guest,
-  UserAuth,
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
+import { guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
 import { namedGuest } from "./named-guest.ts";
+import { encodingOf, timeoutOf } from "./option-values.ts";
 import type { Input } from "./options.ts";
-import { ownerCollateral } from "./owner-collateral.ts";
 import { escapeBytes } from "./printable.ts";
-import type { Reporter } from "./report.ts";
+import type { Reporter, Talk } from "./report.ts";
 import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
-const MAX_POLICY_FILE = 1024 * 1024;
-const DEFAULT_TIMEOUT_S = 30;
 /** A person waits this long without being told why. */
 const EXPLAIN_AFTER_MS = 2000;
 
-export interface PolicyFile {
-  readonly text: string;
-  readonly policy: Policy;
-}
-
 /** @throws SealttyError `bad-policy`, also where none was named: a guest is never believed without one. */
-export async function readPolicy(input: Input, guest: string, services: Services): Promise<PolicyFile> {
+export function readPolicy(input: Input, guest: string, services: Services): Promise<PolicyFile> {
   const path = input.text("policy");
-  if (path === undefined) {
-    throw new SealttyError(
-      "bad-policy",
-      "no --policy FILE was given, and without one nothing says which guest to believe; make one, on a network " +
-        `and host that you trust, with: sealtty inspect ${guest} --save-policy FILE`,
-    );
-  }
-  let text: string;
-  try {
-    const bytes = await readFile(path);
-    if (bytes.length > MAX_POLICY_FILE)
-      throw new SealttyError(
-        "bad-policy",
-        `${path} is larger than 1 MiB; name a policy, which is a few lines`,
-      );
-    text = bytes.toString("utf8");
-  } catch (cause) {
-    if (cause instanceof SealttyError) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new SealttyError("bad-policy", `cannot read the policy ${path}: ${whyUnreadable(code, guest)}`, {
-      cause,
-    });
-  }
-  try {
-    return { text, policy: services.parsePolicy(text) };
-  } catch (cause) {
-    if (!(cause instanceof SealttyError) || cause.code !== "bad-policy") throw cause;
-    throw new SealttyError("bad-policy", `${path}: ${cause.message.replace(/^Policy: /, "")}`, { cause });
-  }
-}
-
-function whyUnreadable(code: string | undefined, guest: string): string {
-  if (code === "ENOENT") {
-    return `there is no such file; check the path, or make one with: sealtty inspect ${guest} --save-policy FILE`;
-  }
-  if (code === "EACCES") return "this user may not read it; change its permissions";
-  if (code === "EISDIR") return "it is a directory; name the file in it";
-  return `${code ?? "unknown error"}; check the path`;
+  if (path !== undefined) return readPolicyFile(path, guest, services);
+  throw new SealttyError(
+    "bad-policy",
+    "no --policy FILE was given, and without one nothing says which guest to believe; make one, on a network " +
+      `and host that you trust, with: sealtty inspect ${guest} --save-policy FILE`,
+  );
 }
 
 /** @param required - take a default key where none was named: the guest opens nothing like this without one. */
@@ -88,31 +49,6 @@ export function userOf(input: Input, services: Services): string {
   return input.text("login") ?? services.localUser;
 }
 
-export function encodingOf(input: Input): ConnectOptions["encoding"] {
-  const encoding = input.text("encoding") ?? "auto";
-  if (encoding === "auto" || encoding === "binary" || encoding === "armour") return encoding;
-  throw new SealttyError("bad-config", "--encoding takes auto, binary or armour");
-}
-
-/** @param otherwise - where the user did not say. */
-export function obfuscationOf(input: Input, otherwise: ShapingProfile): ShapingProfile {
-  const named = input.text("obfuscate");
-  if (named === undefined) return otherwise;
-  const profile = SHAPING_PROFILES.find((known) => known === named);
-  if (profile !== undefined) return profile;
-  throw new SealttyError("bad-config", "--obfuscate takes strict, adaptive or off");
-}
-
-export function timeoutOf(input: Input): number {
-  const text = input.text("timeout");
-  if (text === undefined) return DEFAULT_TIMEOUT_S * 1000;
-  const seconds = Number(text);
-  if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || seconds <= 0 || seconds > 86_400) {
-    throw new SealttyError("bad-config", "--timeout takes seconds, more than 0 and at most 86400");
-  }
-  return seconds * 1000;
-}
-
 export type ReachOptions = Omit<ConnectOptions, "policy"> & {
   readonly explain: Explainer;
   readonly watch: AttestationWatch;
@@ -124,29 +60,24 @@ export async function connectOptions(
   address: GuestAddress,
   identity: string,
   services: Services,
-  reporter: Reporter,
+  reporter: Talk,
 ): Promise<ReachOptions> {
-  const collateral = await ownerCollateral(input, services);
   const explain = new Explainer(services, reporter);
   const watch = new AttestationWatch(reporter);
-  return {
-    dial: () => services.dial(address),
-    suite: services.suite,
-    signatures: services.signatures,
-    clock: services.clock,
-    wallTime: () => services.wallTime(),
-    collateral,
-    address: address.text,
+  const settings = {
+    guest: address.text,
     identity,
+    collateral: input.text("collateral"),
     acceptSimulated: input.has("simulated"),
     timeout: timeoutOf(input),
     encoding: encodingOf(input),
-    onState: (state) => explain.state(state),
-    onHostNoise: (noise) => explain.noise(noise),
-    onAttestation: (event) => watch.event(event),
-    explain,
-    watch,
   };
+  const listeners = {
+    onState: (state: ConnectionState) => explain.state(state),
+    onHostNoise: (noise: Uint8Array) => explain.noise(noise),
+    onAttestation: (event: AttestationEvent) => watch.event(event),
+  };
+  return { ...(await guestOptions(settings, listeners, services)), explain, watch };
 }
 
 export interface Reached {
@@ -165,13 +96,19 @@ export interface Reached {
 /**
  * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
  * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
+ * @param needs.talk - hears of states and of evidence in place of the reporter.
  */
 export async function reach(
   guestOrName: string,
   said: Input,
   own: Services,
   reporter: Reporter,
-  needs: { readonly key?: boolean; readonly verdict?: boolean; readonly shaping?: ShapingProfile } = {},
+  needs: {
+    readonly key?: boolean;
+    readonly verdict?: boolean;
+    readonly shaping?: ShapingProfile;
+    readonly talk?: Talk;
+  } = {},
 ): Promise<Reached> {
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
@@ -182,7 +119,7 @@ export async function reach(
     address,
     policy.name,
     services,
-    reporter,
+    needs.talk ?? reporter,
   );
   try {
     const attested = await services.connect({
@@ -209,26 +146,21 @@ export async function reach(
 }
 
 export async function authenticate(reached: Reached): Promise<Guest> {
-  const { identity, user, attested } = reached;
-  const auth: UserAuth =
-    identity === undefined
-      ? { method: "none", user }
-      : { method: "ssh-key", user, publicKey: identity.publicKey, sign: (fields) => identity.sign(fields) };
-  const guest = await attested.authenticate(auth);
+  const guest = await logIn(reached.attested, reached.user, reached.identity);
   await reached.keepLook();
   return guest;
 }
 
 /** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */
 export class Explainer {
-  readonly #services: Services;
-  readonly #reporter: Reporter;
+  readonly #services: Pick<Services, "clock">;
+  readonly #reporter: Talk;
   #cancel: (() => void) | undefined;
   #noiseBytes = 0;
   #saidLost = false;
   #over = false;
 
-  constructor(services: Services, reporter: Reporter) {
+  constructor(services: Pick<Services, "clock">, reporter: Talk) {
     this.#services = services;
     this.#reporter = reporter;
   }

@@ -7,7 +7,7 @@ import { type FailedCheck, SealttyError } from "../protocol/errors.ts";
 import type { Input } from "./options.ts";
 import { jsonLine, printable } from "./printable.ts";
 import type { SeenBefore } from "./seen-guests.ts";
-import type { Services, TerminalOutput } from "./services.ts";
+import type { Surroundings, TerminalOutput } from "./services.ts";
 
 /** Writes and waits until the stream took it; a stream that is gone is no error here. */
 export function print(stream: TerminalOutput, text: string): Promise<void> {
@@ -17,21 +17,27 @@ export function print(stream: TerminalOutput, text: string): Promise<void> {
   });
 }
 
-function useColour(stream: TerminalOutput, environment: Services["environment"]): boolean {
+function useColour(stream: TerminalOutput, environment: Surroundings["environment"]): boolean {
   if ((environment["NO_COLOR"] ?? "") !== "") return false;
   if ((environment["FORCE_COLOR"] ?? "") !== "") return environment["FORCE_COLOR"] !== "0";
   return stream.isTTY === true && environment["TERM"] !== "dumb";
 }
 
+/** What others say through a reporter while something lasts. */
+export type Talk = Pick<Reporter, "event" | "say" | "detail" | "warn">;
+
 export class Reporter {
-  readonly #services: Services;
+  readonly #services: Pick<Surroundings, "stderr" | "environment">;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly verbosity: number;
   /** Nobody is to be asked anything. */
   readonly batch: boolean;
 
-  constructor(services: Services, input: Pick<Input, "has" | "count"> | undefined) {
+  constructor(
+    services: Pick<Surroundings, "stderr" | "environment">,
+    input: Pick<Input, "has" | "count"> | undefined,
+  ) {
     this.#services = services;
     this.json = input?.has("json") ?? false;
     this.quiet = input?.has("quiet") ?? false;

@@ -33,34 +33,45 @@ export interface Identity {
 
 export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGWINCH" | "SIGCONT";
 
-export interface Services {
-  readonly stdin: TerminalInput;
-  readonly stdout: TerminalOutput;
-  readonly stderr: TerminalOutput;
+/** What it takes to reach a guest from this machine. */
+export interface Machine {
   readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly localUser: string;
-  /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
-  readonly programDirectory: string;
-  readonly version: string;
   readonly suite: CryptoSuite;
   readonly signatures: SignatureVerifier;
   readonly clock: Clock;
   /** Milliseconds since 1970, UTC. */
   wallTime(): number;
   connect(options: ConnectOptions): Promise<AttestedGuest>;
-  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
   /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */
   loadIdentity(path: string | undefined): Promise<Identity>;
   /** @param environment - in place of this process's own: what a host's API wants to know (docs/hosts.md). */
-  dial(address: GuestAddress, environment?: Services["environment"]): Promise<Pipe>;
+  dial(address: GuestAddress, environment?: Machine["environment"]): Promise<Pipe>;
+  readonly localUser: string;
+}
+
+/** The process itself: what a command that only passes bytes on needs of it. */
+export interface Surroundings {
+  readonly stdin: TerminalInput;
+  readonly stdout: TerminalOutput;
+  readonly stderr: TerminalOutput;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly localUser: string;
+  readonly clock: Clock;
+  /** Where the bundle lies: dist/bin. The page is in ../page, the other programs beside it. */
+  readonly programDirectory: string;
+  readonly version: string;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;
   /** Runs on every way out of the process, an uncaught error included. @returns a function that takes it off again. */
   onExit(handler: () => void): () => void;
   /** Stops this process and those of its job, as ^Z does; returns when it goes on. */
   suspend(): void;
+}
+
+export interface Services extends Machine, Surroundings {
+  inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** Opens a browser; false where there is none to open. */
   openBrowser(url: string): boolean;
 }

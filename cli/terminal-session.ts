@@ -6,14 +6,14 @@ import type { Channel } from "../protocol/session/channel-api.ts";
 import type { ScreenInfo, SessionChannel, Viewer } from "../protocol/session/session-api.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
 import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
-import { EXIT_OURS, EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "./exit-status.ts";
+import { EXIT_OURS, EXIT_OUTPUT_CLOSED, exitFields, shellStatus, signalStatus } from "./exit-status.ts";
 import type { Input } from "./options.ts";
 import { OutputClosed, pump } from "./output.ts";
 import { printable } from "./printable.ts";
 import { RawTerminal } from "./raw-terminal.ts";
 import { ReplayAnswers } from "./replay-answers.ts";
 import type { Reporter } from "./report.ts";
-import type { Services } from "./services.ts";
+import type { Surroundings } from "./services.ts";
 
 /** Typed and not yet taken by the connection. Below it keys are always read, so that ~. works while the guest does not answer. */
 const MAX_TYPED = 1024 * 1024;
@@ -64,10 +64,12 @@ export async function runTerminal(
   channel: Channel,
   terminal: RawTerminal,
   escapeCharacter: number | null,
-  services: Services,
+  services: Surroundings,
   reporter: Reporter,
   attestation: {
-    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen" | "verified">;
+    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen"> & {
+      readonly verified: Pick<Guest["verified"], "claims">;
+    };
     readonly watch: AttestationWatch;
   },
   kept?: Kept,
@@ -204,7 +206,7 @@ export async function runTerminal(
       pump(channel.stderr, services.stderr),
     ]).then(
       ([exit]) => {
-        reporter.event("exit", { ...exit });
+        reporter.event("exit", exitFields(exit));
         if (session !== undefined && !hungUp && exit.kind === "signalled" && exit.signal === "SIGHUP")
           reporter.say(HUNG_UP_ELSEWHERE);
         resolve(shellStatus(exit));
@@ -243,6 +245,6 @@ function viewerWords(viewers: readonly Viewer[]): string {
   return `attached besides you: ${names.join(", ")}`;
 }
 
-function after(services: Services, ms: number): Promise<void> {
+function after(services: Surroundings, ms: number): Promise<void> {
   return new Promise((resolve) => void services.clock.after(ms, resolve));
 }

@@ -65,7 +65,11 @@ export const MAX_TERM_NAME = 64;
 export const MAX_COMMAND_ARGUMENTS = 4096;
 export const MAX_COMMAND_BYTES = 128 * 1024;
 export const MAX_ENVIRONMENT = 64;
-export const MAX_ENVIRONMENT_VALUE = 1024;
+export const MAX_ENVIRONMENT_VALUE = 32 * 1024;
+/** Of all variables of a request: names and values, two more for each. */
+export const MAX_ENVIRONMENT_BYTES = 64 * 1024;
+/** The name of the directory that a program starts in. */
+export const MAX_DIRECTORY = 4096;
 export const MAX_CHANNELS = 64;
 /** Channels of a connection without a key. */
 export const MAX_LOGIN_CHANNELS = 4;

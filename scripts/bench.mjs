@@ -11,6 +11,7 @@ Speed and memory beside OpenSSH and others on this machine. docs/benchmarks.md s
   --no-vm              without the virtual machine
   --json               the figures as JSON
   --markdown           puts the table into docs/benchmarks.md
+  --exec               programs without a terminal, beside ssh, and nothing else: a minute
   --shaping            what shaping costs, and nothing else: two minutes
   --profile DIRECTORY  where sealttyd's and the client's time goes, and nothing else
   --no-build           measures what is built
@@ -23,6 +24,7 @@ const options = {
   json: flag,
   markdown: flag,
   shaping: flag,
+  exec: flag,
   profile: { type: "string" },
   "no-build": flag,
 };
@@ -53,7 +55,7 @@ await runScript(async () => {
   const given = process.argv.slice(2);
   const args = given.filter((argument) => argument !== "--no-build");
   if (args.length === given.length && !args.includes("--shaping")) {
-    say(await mustRun(process.execPath, [script("build.mjs"), "page", "sealttyd"]));
+    say(await mustRun(process.execPath, [script("build.mjs"), "page", "sealtty", "sealttyd"]));
     // What cannot be installed is left out of the comparison, and the table says so.
     const groups = args.includes("--no-vm") ? ["ssh"] : ["ssh", "vm"];
     const { stdout, stderr } = await run(process.execPath, [script("packages.mjs"), ...groups]);

@@ -1,8 +1,8 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
-//   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments;
-//   sealttyd brings sealttyd-screen along
+//   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
+//   sealtty brings sealtty-main along, sealttyd sealttyd-screen
 
-import { copyFileSync, existsSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
@@ -19,11 +19,16 @@ import {
 /** What each part is built from, so that one that isn't there is named. */
 export const parts = {
   page: "client/index.html",
-  sealtty: "cli/main.ts",
+  sealtty: "cli/entry.ts",
+  "sealtty-main": "cli/main.ts", // loaded by it
+  api: "cli/api/index.ts", // import … from "sealtty"
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealtty-relay": "relay/main.ts",
 };
+
+/** Files that a program is nothing without. */
+const companions = { sealtty: ["sealtty-main"], sealttyd: ["sealttyd-screen"] };
 
 /** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {
@@ -64,10 +69,31 @@ async function writeShared() {
   }
 }
 
+/** The types of `import … from "sealtty"`: one file that imports nothing of ours. */
+async function writeApiTypes() {
+  const types = readFileSync(path.join(projectRoot, "cli/api/types.ts"), "utf8");
+  const values = `
+/**
+ * Reaches a guest, appraises its evidence against the policy, and logs the user in; before that nothing secret was sent.
+ * @throws SealttyError with a \`code\`: \`evidence-refused\`, \`user-refused\`, \`guest-silent\`, \`bad-policy\`, …
+ */
+export declare function connect(options: ConnectOptions): Promise<Guest>;
+export declare class SealttyError extends Error {
+  readonly name: "SealttyError";
+  readonly code: SealttyErrorCode;
+  readonly refusal: Refusal | undefined;
+  constructor(code: SealttyErrorCode, message: string, options?: ErrorOptions & { refusal?: Refusal });
+}
+`;
+  await replaceFile(path.join(projectRoot, "dist/lib/sealtty.d.ts"), (unfinished) =>
+    writeFileSync(unfinished, types + values),
+  );
+}
+
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
   const { build: viteBuild } = await import("vite");
-  const wanted = names.flatMap((name) => (name === "sealttyd" ? [name, "sealttyd-screen"] : [name]));
+  const wanted = names.flatMap((name) => [name, ...(companions[name] ?? [])]);
   for (const name of new Set(wanted)) {
     if (!(name in parts)) throw new ScriptError(`No part ${name}. Parts: ${Object.keys(parts).join(" ")}`);
     if (!existsSync(path.join(projectRoot, parts[name]))) throw new ScriptError(`${parts[name]} is missing`);
@@ -77,6 +103,7 @@ export async function build(names = Object.keys(parts)) {
       mode: name,
       logLevel: "warn",
     });
+    if (name === "api") await writeApiTypes();
     if (name === "sealttyd") await copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();

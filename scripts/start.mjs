@@ -37,7 +37,8 @@ function newestChange(name) {
 }
 
 function outputOf(part) {
-  return path.join(projectRoot, "dist", part === "page" ? "page/index.html" : `bin/${part}.js`);
+  const outputs = { page: "page/index.html", api: "lib/sealtty.js" };
+  return path.join(projectRoot, "dist", outputs[part] ?? `bin/${part}.js`);
 }
 
 async function main() {

@@ -4,6 +4,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { MAX_SCREEN_LINES } from "../../protocol/limits.ts";
 import type { TerminalRequest } from "../../protocol/session/session-api.ts";
+import type { ProgramPlace } from "../../protocol/session/channel-api.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
 import {
@@ -14,20 +15,23 @@ import {
   SESSION_OPTIONS,
   shortId,
 } from "../kept-session.ts";
-import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
+import {
+  COMMON_OPTIONS,
+  type Command,
+  ESCAPE_OPTION,
+  type Input,
+  OBFUSCATE_OPTION,
+  onlyGuest,
+  usage,
+} from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
-import { authenticate, obfuscationOf, reach } from "../reach.ts";
+import { obfuscationOf } from "../option-values.ts";
+import { authenticate, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
+import { RunLimit } from "../run-limit.ts";
 import type { Services } from "../services.ts";
 import { SessionStore } from "../session-store.ts";
 import { escapeOption, gapWords, runTerminal } from "../terminal-session.ts";
-
-export const ESCAPE_OPTION = {
-  name: "escape",
-  short: "e",
-  value: "CHAR",
-  help: "escape character, after a newline: ~ (default), ^X, or none",
-} as const;
 
 export const connectCommand: Command = {
   name: "connect",
@@ -45,17 +49,20 @@ export const connectCommand: Command = {
   async run(input, services) {
     if (input.rest !== undefined)
       throw usage(connectCommand, "connect takes no command: use exec GUEST -- COMMAND");
-    return terminalCommand(onlyGuest(connectCommand, input), [], input, services);
+    const request = { command: [], environment: passedEnvironment(services.environment) };
+    return terminalCommand(onlyGuest(connectCommand, input), request, input, services);
   },
 };
 
-/** Also `exec -t`. @param command - empty for the user's shell. */
+/** Also `exec -t`. @param program.command - empty for the user's shell. @param runFor - ms that it may run. */
 export async function terminalCommand(
   guestName: string,
-  command: readonly string[],
+  program: ProgramPlace & { readonly command: readonly string[] },
   input: Input,
   services: Services,
+  runFor?: number,
 ): Promise<number> {
+  const { command } = program;
   const reporter = new Reporter(services, input);
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
@@ -72,11 +79,16 @@ export async function terminalCommand(
     const request: TerminalRequest =
       reached.identity === undefined && command.length === 0
         ? { kind: "login", ...screen }
-        : { kind: "shell", command, ...screen, environment: passedEnvironment(services.environment) };
+        : { ...program, kind: "shell", ...screen };
     const attestation = { guest, watch: reached.watch };
     if (keep === undefined) {
       const channel = await guest.openChannel(request);
-      const status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, attestation);
+      const limit = runFor === undefined ? undefined : new RunLimit(channel, services.clock, runFor);
+      const running = runTerminal(channel, terminal, escapeCharacter, services, reporter, attestation);
+      const status = await (limit === undefined ? running : Promise.race([running, limit.givenUp])).finally(
+        () => limit?.stop(),
+      );
+      if (limit?.error !== undefined) throw limit.error;
       reporter.warnings(guest.verified.claims);
       return status;
     }

@@ -16,7 +16,8 @@ import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, 
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
 import { jsonLine, printable } from "../printable.ts";
-import { encodingOf, obfuscationOf, readIdentity, readPolicy, userOf } from "../reach.ts";
+import { encodingOf, obfuscationOf } from "../option-values.ts";
+import { readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 

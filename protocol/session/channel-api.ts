@@ -1,5 +1,12 @@
 // A channel, as the page and the CLI have it: a program in the guest, its input, its output, and how it ended.
 
+/** Of programs that a user names: where they start, and what they know. */
+export interface ProgramPlace {
+  readonly environment: Readonly<Record<string, string>>;
+  /** Where the program starts; relative to the user's home, which it is where this is absent. */
+  readonly directory?: string;
+}
+
 export type ChannelRequest =
   | {
       readonly kind: "login"; // the guest's configured login program on a pty
@@ -7,19 +14,17 @@ export type ChannelRequest =
       readonly columns: number;
       readonly rows: number;
     }
-  | {
+  | ({
       readonly kind: "shell"; // the user's shell on a pty, or `command` with arguments on a pty
       readonly command: readonly string[];
       readonly term: string;
       readonly columns: number;
       readonly rows: number;
-      readonly environment: Readonly<Record<string, string>>;
-    }
-  | {
+    } & ProgramPlace)
+  | ({
       readonly kind: "exec"; // no pty
       readonly command: readonly string[];
-      readonly environment: Readonly<Record<string, string>>;
-    };
+    } & ProgramPlace);
 
 export type ExitStatus =
   | { readonly kind: "exited"; readonly status: number } // 0 to 255

@@ -13,6 +13,7 @@ import { notAttachedError, notOpenedError } from "./client-words.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { OPEN_OK, type SessionMessage, channelStreams } from "./messages.ts";
+import { checkRequest } from "./open-request.ts";
 import {
   type AttachRequest,
   CLIENT_ID_LENGTH,
@@ -50,6 +51,7 @@ export class ClientChannels {
 
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
   async open(request: ChannelRequest): Promise<Channel> {
+    checkRequest(request);
     await this.#owner.gate.opened();
     const { channel } = await this.#openWith((number) => ({ type: "open", channel: number, request }));
     return channel;
@@ -61,6 +63,7 @@ export class ClientChannels {
     idleSeconds = 0,
     screenLines,
   }: OpenSessionRequest): Promise<SessionChannel> {
+    checkRequest(request);
     await this.#owner.gate.opened();
     const client = this.#owner.suite.randomBytes(CLIENT_ID_LENGTH);
     const takesScreens = screenLines !== undefined;
@@ -141,8 +144,11 @@ export class ClientChannels {
     const forget = (): void => {
       this.#open.delete(number);
       this.#sessions.delete(number);
-      // The streams stay known until our side is through too: an acknowledgement may still be owed.
+      // The streams stay known until our side is through too: an acknowledgement may still be owed. All of theirs is here, and
+      // whoever reads it at leisure, or never, must not keep a place of the connection's.
       streams.inOut.send.end();
+      streams.inOut.abandoned = true;
+      streams.error.abandoned = true;
     };
     const channel = new ClientChannel(number, streams, messages, connection, this.#owner.gate, forget);
     this.#open.set(number, channel);

@@ -1,11 +1,15 @@
 // A channel as the guest sees it: a program's output into a stream under credit, a stream's bytes into the program.
 
+import { concat } from "../bytes.ts";
+import type { Reassembly } from "../streams/reassembly.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { GuestProcess, ProcessOutput } from "./guest-process.ts";
 import type { MessageStream } from "./message-stream.ts";
 import type { SignalName } from "./messages.ts";
 
+/** Input goes to the program in pieces of about this. */
+const MAX_WRITE = 32 * 1024;
 /** Output waits in the program, not here, above this many bytes not yet sent. */
 const MAX_UNSENT = 64 * 1024;
 
@@ -84,7 +88,7 @@ export class GuestChannel {
   async #feedInput(): Promise<void> {
     const receive = this.#inOut.receive;
     for (;;) {
-      const chunk = receive.shift();
+      const chunk = gather(receive);
       if (chunk !== undefined) {
         await this.#process.write(chunk);
         if (receive.consume(chunk.length)) {
@@ -104,4 +108,19 @@ export class GuestChannel {
   #change(): Promise<void> {
     return new Promise((resolve) => this.#changed.push(resolve));
   }
+}
+
+/** A packet brings 4 KB at most: what several have brought goes to the program in one write. */
+function gather(receive: Reassembly): Uint8Array | undefined {
+  const first = receive.shift();
+  if (first === undefined) return undefined;
+  const parts = [first];
+  let length = first.length;
+  while (length < MAX_WRITE) {
+    const next = receive.shift();
+    if (next === undefined) break;
+    parts.push(next);
+    length += next.length;
+  }
+  return parts.length === 1 ? first : concat(...parts);
 }

@@ -1,10 +1,13 @@
 // What a client asks to have started, as bytes: in OPEN and in KEEP. docs/protocol.md §8.3
 
 import { type Reader, concat, lv16, lv32, textOf, u16, u8, utf8 } from "../bytes.ts";
+import { SealttyError } from "../errors.ts";
 import {
   MAX_COMMAND_ARGUMENTS,
   MAX_COMMAND_BYTES,
+  MAX_DIRECTORY,
   MAX_ENVIRONMENT,
+  MAX_ENVIRONMENT_BYTES,
   MAX_ENVIRONMENT_VALUE,
   MAX_TERM_NAME,
   MAX_TERMINAL_SIDE,
@@ -12,11 +15,65 @@ import {
 import type { ChannelRequest } from "./channel-api.ts";
 
 const KINDS = ["login", "shell", "exec"] as const;
+const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * What the guest would refuse, said here, before anything goes out, and in words.
+ * @throws SealttyError `bad-config`, a sentence for a person.
+ */
+export function checkRequest(request: ChannelRequest): void {
+  if (request.kind === "login") return;
+  const { command, environment, directory = "" } = request;
+  if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
+  checkCommand(command);
+  checkEnvironment(environment);
+  if (utf8(directory).length > MAX_DIRECTORY)
+    refuse(`the directory's name is too long: at most ${MAX_DIRECTORY} bytes`);
+  if (directory.includes("\0")) refuse("the directory's name holds a NUL, which none has");
+}
+
+function checkCommand(command: readonly string[]): void {
+  let bytes = 0;
+  for (const argument of command) {
+    // A text has no fewer bytes than characters: one of many megabytes need not be encoded to be refused.
+    bytes += (argument.length > MAX_COMMAND_BYTES ? argument : utf8(argument)).length + 1;
+    if (argument.includes("\0")) refuse("a word of the command holds a NUL, which no program can be given");
+  }
+  if (command.length > MAX_COMMAND_ARGUMENTS || bytes > MAX_COMMAND_BYTES) {
+    refuse(
+      `the command is too long: at most ${MAX_COMMAND_ARGUMENTS} words and ${MAX_COMMAND_BYTES} bytes; send data through stdin`,
+    );
+  }
+}
+
+function checkEnvironment(environment: Readonly<Record<string, string>>): void {
+  const variables = Object.entries(environment);
+  if (variables.length > MAX_ENVIRONMENT) refuse(`at most ${MAX_ENVIRONMENT} environment variables`);
+  let bytes = 0;
+  for (const [name, value] of variables) {
+    if (!VARIABLE_NAME.test(name) || name.length > MAX_TERM_NAME) {
+      refuse(
+        `an environment variable's name has letters, digits and _, no digit first, and at most ${MAX_TERM_NAME} of them`,
+      );
+    }
+    const length = utf8(value).length;
+    if (length > MAX_ENVIRONMENT_VALUE || value.includes("\0"))
+      refuse(`the value of ${name} has more than ${MAX_ENVIRONMENT_VALUE} bytes, or a NUL in it`);
+    bytes += name.length + length + 2;
+  }
+  if (bytes > MAX_ENVIRONMENT_BYTES)
+    refuse(`the environment is too long: at most ${MAX_ENVIRONMENT_BYTES} bytes`);
+}
+
+function refuse(problem: string): never {
+  throw new SealttyError("bad-config", problem);
+}
 
 export function openBody(request: ChannelRequest): Uint8Array {
   const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
+  const directory = request.kind === "login" ? "" : (request.directory ?? "");
   return concat(
     u8(KINDS.indexOf(request.kind)),
     lv16(utf8(terminal.term)),
@@ -26,6 +83,7 @@ export function openBody(request: ChannelRequest): Uint8Array {
     ...command.map((argument) => lv32(utf8(argument))),
     u16(environment.length),
     ...environment.flatMap(([name, value]) => [lv16(utf8(name)), lv16(utf8(value))]),
+    lv16(utf8(directory)),
   );
 }
 
@@ -62,15 +120,21 @@ export function readOpen(reader: Reader): ChannelRequest {
   const environment: Record<string, string> = Object.create(null) as Record<string, string>;
   const variables = reader.u16();
   if (variables > MAX_ENVIRONMENT) reader.fail("has too many environment variables");
+  let environmentBytes = 0;
   for (let i = 0; i < variables; i++) {
     const name = reader.text16(MAX_TERM_NAME);
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) reader.fail("has a malformed environment variable name");
-    environment[name] = textWithoutNul(reader.lv16(MAX_ENVIRONMENT_VALUE), reader);
+    if (!VARIABLE_NAME.test(name)) reader.fail("has a malformed environment variable name");
+    const value = reader.lv16(MAX_ENVIRONMENT_VALUE);
+    environmentBytes += name.length + value.length + 2;
+    if (environmentBytes > MAX_ENVIRONMENT_BYTES) reader.fail("has an environment that is too long");
+    environment[name] = textWithoutNul(value, reader);
   }
+  const directory = textWithoutNul(reader.lv16(MAX_DIRECTORY), reader);
   if (kind === "login") return { kind, term, columns, rows };
-  if (kind === "shell") return { kind, term, columns, rows, command, environment };
+  const place = directory === "" ? { environment } : { environment, directory };
+  if (kind === "shell") return { kind, term, columns, rows, command, ...place };
   if (command.length === 0) reader.fail("asks to execute nothing");
-  return { kind: "exec", command, environment };
+  return { kind: "exec", command, ...place };
 }
 
 function textWithoutNul(bytes: Uint8Array, reader: Reader): string {

@@ -9,12 +9,11 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
 import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
 import type { GuestProcess, OutputReader } from "./guest-process.ts";
-import { prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
+import { STATUS_NOT_STARTED, prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
 import type { Launch } from "./launch.ts";
 
 /** As shells have it. */
 const STATUS_NOT_FOUND = 127;
-const STATUS_NOT_EXECUTABLE = 126;
 
 /** A program that does not exist ends with status 127, and says so on stderr. @throws SealttyError `api-misuse`. */
 export function startExec(launch: Launch): GuestProcess {
@@ -60,7 +59,7 @@ class ExecProcess implements GuestProcess {
         const why = code === "ENOENT" ? "not found" : `cannot be started (${code ?? "unknown error"})`;
         for (const output of this.#outputs) output.discard();
         stderr.say(`sealttyd: ${escapeText(program)}: ${why}\n`);
-        resolve({ kind: "exited", status: code === "ENOENT" ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE });
+        resolve({ kind: "exited", status: code === "ENOENT" ? STATUS_NOT_FOUND : STATUS_NOT_STARTED });
       });
     });
   }

@@ -6,6 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
+import { escapeText } from "../log.ts";
 import type { Account } from "./account.ts";
 
 export interface Launch {
@@ -15,9 +16,14 @@ export interface Launch {
   readonly environment: Readonly<Record<string, string>>;
   /** "/" is taken where it is not a directory. */
   readonly directory: string;
+  /** A directory that the user asked for, relative to `directory`: entered as the user, and the program is not started without it. */
+  readonly enter?: string;
   /** Run as this user; absent: as the daemon's own. */
   readonly account?: Account;
 }
+
+/** As shells have it: there, and cannot be started. */
+export const STATUS_NOT_STARTED = 126;
 
 const PROGRAM_DIRECTORIES = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
 
@@ -76,30 +82,37 @@ export interface PreparedLaunch {
   readonly options: Pick<SpawnOptions, "env" | "cwd" | "uid" | "gid">;
 }
 
-/** @throws SealttyError `api-misuse` on an empty command, or a NUL in it. */
+/** @throws SealttyError `api-misuse` on an empty command, or a NUL in it; `device-unavailable` where a shell is needed and missing. */
 export function prepareLaunch(launch: Launch): PreparedLaunch {
   const [program, ...args] = launch.command;
   if (program === undefined || program === "" || launch.command.some((part) => part.includes("\0"))) {
     throw new SealttyError("api-misuse", "A command needs a program, and no NUL in its arguments");
   }
   const cwd = isDirectory(launch.directory) ? launch.directory : "/";
-  const { account } = launch;
+  const { account, enter } = launch;
+  const directory = enter === undefined || enter.startsWith("/") ? enter : `${cwd}/${enter}`;
+  const command = [program, ...args] as const;
   if (account === undefined || account.uid === process.getuid?.()) {
-    return { command: [program, ...args], options: { env: { ...launch.environment }, cwd } };
+    const options = { env: { ...launch.environment }, cwd };
+    return { command: throughShell(command, { directory, variables: [] }), options };
   }
   const setpriv = findSetpriv();
   if (setpriv === undefined) {
     // Without supplementary groups: libuv drops them all.
     const { uid, gid } = account;
-    return { command: [program, ...args], options: { env: { ...launch.environment }, cwd, uid, gid } };
+    const options = { env: { ...launch.environment }, cwd, uid, gid };
+    return { command: throughShell(command, { directory, variables: [] }), options };
   }
-  // setpriv still runs as root, so it must not see variables of the user's choice (LD_PRELOAD, …): `env` sets those
-  // once it is the user.
-  const harmless: Record<string, string> = {};
-  const others: string[] = [];
+  // setpriv still runs as root, so it must not see variables of the user's choice (LD_PRELOAD, …): they go by other names
+  // until it is the user. Not as arguments of env(1), where every user of the machine could read their values.
+  const env: Record<string, string> = {};
+  const variables: string[] = [];
   for (const [name, value] of Object.entries(launch.environment)) {
-    if (/^(?:PATH|HOME|USER|LOGNAME|SHELL|TERM)$/.test(name)) harmless[name] = value;
-    else if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) others.push(`${name}=${value}`);
+    if (/^(?:PATH|HOME|USER|LOGNAME|SHELL|TERM)$/.test(name)) env[name] = value;
+    else if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
+      variables.push(name);
+      env[`${UNTIL_USER}${name}`] = value;
+    }
   }
   return {
     command: [
@@ -108,12 +121,29 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
       `--regid=${account.gid}`,
       "--init-groups",
       "--",
-      ...(others.length > 0 ? [findProgram("env") ?? "env", ...others] : []),
-      program,
-      ...args,
+      ...throughShell(command, { directory, variables }),
     ],
-    options: { env: harmless, cwd },
+    options: { env, cwd },
   };
+}
+
+/** In front of a variable's name while a program of root's holds it. */
+const UNTIL_USER = "SEALTTY_SET_";
+
+/** What only the user may do, done by a shell that then becomes the program. @param variables - names, checked. */
+function throughShell(
+  command: readonly [string, ...string[]],
+  { directory, variables }: { readonly directory: string | undefined; readonly variables: readonly string[] },
+): [string, ...string[]] {
+  if (directory === undefined && variables.length === 0) return [...command];
+  const shell = findProgram("sh");
+  if (shell === undefined)
+    throw new SealttyError("device-unavailable", "There is no sh to start a program with");
+  const lines = variables.map((name) => `export ${name}="$${UNTIL_USER}${name}"; unset ${UNTIL_USER}${name}`);
+  if (directory === undefined) return [shell, "-c", [...lines, 'exec "$@"'].join("\n"), "sh", ...command];
+  const complaint = `sealttyd: ${escapeText(directory)}: no such directory, or it may not be entered`;
+  const enter = `cd -P -- "$1" 2>/dev/null || { printf '%s\\n' "$2" >&2; exit ${STATUS_NOT_STARTED}; }; shift 2; unset OLDPWD`;
+  return [shell, "-c", [enter, ...lines, 'exec "$@"'].join("\n"), "sh", directory, complaint, ...command];
 }
 
 /** util-linux's; busybox's of the same name cannot change users. */

@@ -3,14 +3,15 @@
 import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
 import type { StartProcess } from "../../protocol/session/guest-process.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
 import { startOnPty } from "./pty-process.ts";
 
-/** What a client may set for a program; everything else is the guest's to say (sshd's AcceptEnv habit). */
-const CLIENT_MAY_SET = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
+/** How to print: variables that change nothing else of what a program does, so that any client may set them. */
+const HOW_TO_PRINT = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
 
 /** Where the document allows a login without a key, and the configuration does not say by which program. */
 const LOGIN_OF_DOCUMENTS: readonly string[] = ["/bin/login"];
@@ -39,17 +40,19 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
       return startOnPty({ command: login, environment, directory: "/", columns, rows });
     }
-    if (document !== undefined) requireAllowed(document, request.command);
+    if (document !== undefined) requireAllowed(document, request);
     const account = await accountFor(user.name);
-    const allowed = Object.fromEntries(
-      Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)),
-    );
-    const launch = { directory: account.home, ...(process.getuid?.() === 0 ? { account } : {}) };
+    const { environment: wished, directory: enter } = request;
+    const launch = {
+      directory: account.home,
+      ...(enter === undefined ? {} : { enter }),
+      ...(process.getuid?.() === 0 ? { account } : {}),
+    };
     if (request.kind === "exec") {
       return startExec({
         ...launch,
         command: request.command,
-        environment: sessionEnvironment(account, undefined, allowed),
+        environment: sessionEnvironment(account, undefined, wished),
       });
     }
     const shell = users.shell ?? [account.shell, "-l"];
@@ -58,18 +61,29 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
     return startOnPty({
       ...launch,
       command,
-      environment: sessionEnvironment(account, term, allowed),
+      environment: sessionEnvironment(account, term, wished),
       columns,
       rows,
     });
   };
 }
 
-/** @param command - empty: an interactive shell, which runs anything. */
-function requireAllowed(document: InstanceDocument, command: readonly string[]): void {
-  if (command.length === 0 ? document.agent.shell : mayRun(document, command)) return;
-  const what = command.length === 0 ? "a shell" : "this command";
-  throw new SealttyError("user-refused", `The instance document does not allow ${what}`);
+/** Where only some commands are allowed, what changes their meaning is not: LD_PRELOAD, or another directory. */
+function requireAllowed(
+  document: InstanceDocument,
+  request: Exclude<ChannelRequest, { kind: "login" }>,
+): void {
+  const { command, environment, directory } = request;
+  const refuse = (what: string): never => {
+    throw new SealttyError("user-refused", `The instance document does not allow ${what}`);
+  };
+  if (command.length === 0) {
+    if (!document.agent.shell) refuse("a shell"); // an interactive one runs anything
+  } else if (!mayRun(document, command)) refuse("this command");
+  if (document.commands === "any") return;
+  if (!Object.keys(environment).every((name) => HOW_TO_PRINT.test(name)))
+    refuse("these environment variables: it limits commands");
+  if (directory !== undefined) refuse("another directory: it limits commands");
 }
 
 async function accountFor(name: string): Promise<Account> {

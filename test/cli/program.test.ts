@@ -8,6 +8,7 @@ import { COMMANDS, run } from "../../cli/program.ts";
 import { Reporter, checkedWords } from "../../cli/report.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { ManualClock } from "../support/clocks.ts";
 import { CLAIMS, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
 let directory: string;
@@ -219,6 +220,98 @@ describe("exec", () => {
     cli.stdin.end("d");
     expect(await done).toBe(0);
     expect(atEnd).toBe("abcd");
+  });
+  test("--env and --cwd go to the guest; NAME alone passes ours; how to print goes along", async () => {
+    const cli = fakeCli({ environment: { LANG: "de_DE.UTF-8", TOKEN: "t=1", HOME: "/home/me" } });
+    cli.channel.finish({ kind: "exited", status: 0 });
+    const place = ["--env", "A=b=c", "--env", "TOKEN", "--env", "EMPTY=", "--cwd", "/srv"];
+    expect(await run(args("-n", ...place, "--", "true"), cli.services)).toBe(0);
+    const environment = { LANG: "de_DE.UTF-8", A: "b=c", TOKEN: "t=1", EMPTY: "" };
+    expect(cli.requests).toEqual([{ kind: "exec", command: ["true"], environment, directory: "/srv" }]);
+  });
+  test("-t gives a terminal in the same place", async () => {
+    const cli = fakeCli({ environment: {} });
+    cli.channel.finish({ kind: "exited", status: 0 });
+    expect(await run(args("-t", "--env", "A=b", "--cwd", "d", "--", "top"), cli.services)).toBe(0);
+    expect(cli.requests).toEqual([
+      {
+        kind: "shell",
+        command: ["top"],
+        term: "xterm-256color",
+        columns: 80,
+        rows: 24,
+        environment: { A: "b" },
+        directory: "d",
+      },
+    ]);
+  });
+  test.each([
+    [["-t", "-T"], /-t and -T exclude each other/],
+    [["-t", "-n"], /-t and -n exclude each other/],
+    [["--env", "NOT_HERE"], /--env NOT_HERE: there is no such variable here/],
+    [["--env", "a-b=c"], /an environment variable's name has/],
+    [["--env", "=c"], /an environment variable's name has/],
+    [["--env", `A=${"x".repeat(40_000)}`], /the value of A has more than 32768 bytes/],
+    [["--cwd", ""], /--cwd takes a directory/],
+    [["--cwd", `/${"x".repeat(5000)}`], /directory's name is too long/],
+    [["--run-timeout", "0"], /--run-timeout takes seconds/],
+  ])("%j is refused before the guest is bothered, in one sentence", async (options, words) => {
+    const cli = fakeCli({ environment: {} });
+    expect(await run(args(...options, "--", "true"), cli.services)).toBe(255);
+    expect(cli.errors()).toMatch(/^sealtty: bad-config: .*\n$/);
+    expect(cli.errors()).toMatch(words);
+    expect(cli.connects).toEqual([]);
+  });
+  test.each([
+    ["one word", ["x".repeat(10_000_000)]],
+    ["many words", Array.from({ length: 100_000 }, () => "x".repeat(100))],
+  ])("10 MB of arguments, %s: one sentence, and the guest is not bothered", async (_, words) => {
+    const cli = fakeCli();
+    expect(await run(args("--", "echo", ...words), cli.services)).toBe(255);
+    expect(cli.errors()).toMatch(
+      /^sealtty: bad-config: the command is too long: .*; send data through stdin\n$/,
+    );
+    expect(cli.connects).toEqual([]);
+  });
+  test("--run-timeout: SIGTERM, then SIGKILL; then 255 and the code, whatever the program's end", async () => {
+    const clock = new ManualClock();
+    const cli = fakeCli({ clock });
+    const done = run(args("-n", "--run-timeout", "2", "--", "sleep", "9"), cli.services);
+    await vi.waitFor(() => expect(cli.requests).toHaveLength(1));
+    await settled();
+    clock.advance(1999);
+    expect(cli.channel.events).not.toContain("SIGTERM");
+    clock.advance(1);
+    expect(cli.channel.events).toContain("SIGTERM");
+    clock.advance(5000);
+    expect(cli.channel.events).toContain("SIGKILL");
+    cli.channel.finish({ kind: "signalled", signal: "SIGKILL" });
+    expect(await done).toBe(255);
+    expect(cli.errors()).toMatch(/sealtty: timeout: The command did not end within 2 s/);
+  });
+  test("--run-timeout: a guest that does not even say that it killed is not waited for", async () => {
+    const clock = new ManualClock();
+    const cli = fakeCli({ clock });
+    const done = run(args("-n", "--run-timeout", "2", "--", "sleep", "9"), cli.services);
+    await vi.waitFor(() => expect(cli.requests).toHaveLength(1));
+    await settled();
+    for (const ms of [2000, 5000, 5000]) clock.advance(ms);
+    expect(await done).toBe(255);
+    expect(cli.channel.events).toEqual(["end", "SIGTERM", "SIGKILL", "hang-up"]);
+  });
+  test.each([
+    [{ kind: "exited", status: 3 }, { kind: "exited", status: 3 }, 3],
+    [{ kind: "signalled", signal: "SIGKILL" }, { kind: "signalled", signal: "SIGKILL", status: 137 }, 137],
+  ] as const)("--json has both: %j", async (exit, fields, status) => {
+    const cli = fakeCli();
+    cli.channel.finish(exit);
+    expect(await run(args("-n", "--json", "--", "true"), cli.services)).toBe(status);
+    const events = cli
+      .errors()
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { event: string });
+    expect(events.find(({ event }) => event === "exit")).toEqual({ event: "exit", ...fields });
   });
   test("-n reads nothing", async () => {
     const cli = fakeCli();

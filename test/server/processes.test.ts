@@ -323,13 +323,88 @@ test.skipIf(!isRoot)(
       directory: "/nonexistent",
       account,
     });
-    expect(prepared.options.env).toEqual({ PATH: "/bin" });
+    expect(prepared.options.env).toEqual({ PATH: "/bin", SEALTTY_SET_LD_PRELOAD: "/nowhere/evil.so" });
     expect(prepared.options.cwd).toBe("/");
-    expect(prepared.command.indexOf("LD_PRELOAD=/nowhere/evil.so")).toBeGreaterThan(
-      prepared.command.indexOf("--"),
-    );
+    // Other users of the machine see arguments, and values are secret.
+    expect(prepared.command.join(" ")).not.toContain("evil.so");
   },
 );
+
+/** Values that a shell would trip over. */
+const AWKWARD = "a 'b' \"c\" $HOME `id` \\ \n ; = %s é";
+
+test.each([
+  ["as the daemon's own user", undefined],
+  ["as another user", "nobody"],
+])("exec: variables arrive as they were set, %s", async (_, name) => {
+  if (name !== undefined && !isRoot) return expect(isRoot).toBe(false);
+  const account = name === undefined ? undefined : await findAccount(name);
+  const process = startExec({
+    command: ["env", "-0"],
+    environment: { ...environment, AWKWARD, IFS: "x", LANG: "C" },
+    directory: "/",
+    ...(account === undefined ? {} : { account }),
+  });
+  const seen = (await all(process.stdout)).toString().split("\0");
+  expect(seen).toContain(`AWKWARD=${AWKWARD}`);
+  expect(seen).toContain("IFS=x");
+  expect(seen.filter((line) => line.startsWith("SEALTTY_SET_"))).toEqual([]);
+});
+
+test("exec: a directory is entered, or the program does not start, with words and a status", async () => {
+  const home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-exec-"));
+  const there = path.join(home, "-a b'c\n$d");
+  fs.mkdirSync(there);
+  const start = (enter: string) => {
+    const process = startExec({ command: ["pwd", "-P"], environment, directory: home, enter });
+    running.push(process);
+    return process;
+  };
+  const real = fs.realpathSync(home);
+  for (const [enter, expected] of [
+    [there, path.join(real, path.basename(there))],
+    [path.basename(there), path.join(real, path.basename(there))],
+    [".", real],
+    ["/", "/"],
+  ] as const) {
+    const { output, status } = await finish(start(enter));
+    expect(output).toBe(`${expected}\n`);
+    expect(status).toEqual({ kind: "exited", status: 0 });
+  }
+  const missing = start("no\u001bsuch");
+  const [out, error] = await Promise.all([all(missing.stdout), all(missing.stderr)]);
+  expect(out.length).toBe(0);
+  expect(error.toString()).toMatch(
+    /^sealttyd: .*no\\x1bsuch: no such directory, or it may not be entered\n$/,
+  );
+  expect(await missing.exit).toEqual({ kind: "exited", status: 126 });
+});
+
+test.skipIf(!isRoot)("a directory that only root may enter is none for another user", async () => {
+  const account = await findAccount("nobody");
+  if (account === undefined) throw new Error("no such user");
+  const closed = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-closed-")); // mode 0700
+  for (const enter of [closed, path.join(closed, "below"), "/etc/passwd"]) {
+    const process = startExec({ command: ["pwd"], environment, directory: "/", enter, account });
+    const [out, error] = await Promise.all([all(process.stdout), all(process.stderr)]);
+    expect(out.length).toBe(0);
+    expect(error.toString()).toContain(`${enter}: no such directory, or it may not be entered`);
+    expect(await process.exit).toEqual({ kind: "exited", status: 126 });
+  }
+  const terminal = await finish(
+    await startOnPty({
+      command: ["pwd"],
+      environment,
+      directory: "/",
+      enter: closed,
+      account,
+      columns: 80,
+      rows: 24,
+    }),
+  );
+  expect(terminal.output).toContain("it may not be entered");
+  expect(terminal.status).toEqual({ kind: "exited", status: 126 });
+});
 
 test("exec: 10 MB through cat and back, and nothing on stderr", async () => {
   const process = exec(["cat"]);

@@ -1,0 +1,85 @@
+// The guest's streams as Node's.
+
+import { Readable, Writable } from "node:stream";
+import { callbackify } from "node:util";
+import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
+
+/** What one stream holds for its reader, beyond which it takes no more. */
+const READ_AHEAD = 64 * 1024;
+
+/** @param explain - makes the error that the reader sees. @param onLeft - the reader destroyed it before its end. */
+export function readableOf(
+  from: ReceiveStream,
+  explain: (error: unknown) => Error,
+  onLeft: () => void,
+): { readonly readable: Readable; discard(): void } {
+  let ended = false;
+  let pulling = false;
+  let discarding = false;
+  const pull = async (): Promise<void> => {
+    if (pulling || ended) return;
+    pulling = true;
+    try {
+      do {
+        const chunk = await from.read();
+        ended = chunk === undefined;
+        if (chunk !== undefined) from.consumed(chunk.length);
+        pulling = discarding;
+        // Asks for more at once where there is room: that is the next pull.
+        if (chunk === undefined || !discarding) readable.push(chunk ?? null);
+      } while (discarding && !ended);
+    } catch (error) {
+      ended = true;
+      readable.destroy(explain(error));
+    }
+  };
+  /** Without this a stream that nobody reads would wait for credit for ever, and its program's end with it. */
+  const discard = (): void => {
+    discarding = true;
+    void pull();
+  };
+  const readable: Readable = new Readable({
+    highWaterMark: READ_AHEAD,
+    read: () => void pull(),
+    destroy(error, done) {
+      if (!ended) {
+        onLeft();
+        discard();
+      }
+      done(error);
+    },
+  });
+  readable.on("error", told);
+  return { readable, discard };
+}
+
+/** Destroying it is an end of input, too. @param explain - makes the error that the writer sees. */
+export function writableOf(
+  channel: Pick<Channel, "write" | "end">,
+  explain: (error: unknown) => Error,
+): Writable {
+  const take = callbackify(async (chunk: Buffer): Promise<void> => {
+    try {
+      await channel.write(chunk);
+    } catch (error) {
+      throw explain(error);
+    }
+  });
+  const writable = new Writable({
+    highWaterMark: READ_AHEAD,
+    write: (chunk: Buffer, _encoding, done) => take(chunk, done),
+    final(done) {
+      channel.end();
+      done();
+    },
+    destroy(error, done) {
+      channel.end();
+      done(error);
+    },
+  });
+  writable.on("error", told);
+  return writable;
+}
+
+/** Who does not listen to a stream learns it from the program's `exit`: an error that nobody took must not end the process. */
+function told(): void {}

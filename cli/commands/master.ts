@@ -1,0 +1,122 @@
+// `sealtty master`: keeps one connection to a guest, for `sealtty exec --master`.
+
+import { SealttyError } from "../../protocol/errors.ts";
+import { MasterLink } from "../master/master-link.ts";
+import { IDLE_OPTION, masterPlace } from "../master/place.ts";
+import { MasterServer, noSocket } from "../master/serve-master.ts";
+import { LISTENS } from "../master/start-master.ts";
+import { obfuscationOf, secondsOf } from "../option-values.ts";
+import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
+import { jsonLine } from "../printable.ts";
+import { authenticate, reach } from "../reach.ts";
+import { print, Reporter, type Talk } from "../report.ts";
+import type { Services } from "../services.ts";
+
+const DEFAULT_IDLE_MS = 600_000;
+
+export const masterCommand: Command = {
+  name: "master",
+  summary: "keep a connection to a guest, for exec --master",
+  operands: "GUEST",
+  options: [
+    ...COMMON_OPTIONS,
+    OBFUSCATE_OPTION,
+    IDLE_OPTION,
+    { name: "check", help: "say whether one is kept, and how many programs run over it" },
+    { name: "stop", help: "end it; what runs over it is hung up" },
+  ],
+  notes: [
+    "exec --master starts it by itself, in the background. It serves you alone, and only commands with the same address, policy",
+    "(by its content), user, key and connection options: anything else gets a connection, and an appraisal, of its own.",
+    "It has no terminal to ask for a passphrase: load a key that has one into ssh-agent.",
+  ],
+  exits: "ssh-like",
+  async run(input, services) {
+    const guest = onlyGuest(masterCommand, input);
+    if (input.has("check") && input.has("stop"))
+      throw usage(masterCommand, "--check and --stop exclude each other");
+    if (input.has("check") || input.has("stop")) return ask(guest, input, services);
+    return keep(guest, input, services);
+  },
+};
+
+async function ask(guest: string, input: Input, services: Services): Promise<number> {
+  const reporter = new Reporter(services, input);
+  const { socket } = masterPlace(guest, input, false, services);
+  const link = await MasterLink.reach(socket, reporter);
+  if (link === undefined) {
+    throw new SealttyError(
+      "transport-lost",
+      `nobody keeps a connection to ${guest} with these options; exec --master, or sealtty master, starts it`,
+    );
+  }
+  const status = await link.ask(input.has("stop") ? "stop" : "check");
+  const { pid, running, idleSeconds } = status;
+  const words = `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}`;
+  await print(
+    services.stdout,
+    reporter.json ? `${jsonLine({ event: "master", ...status })}\n` : `${words}\n`,
+  );
+  return 0;
+}
+
+async function keep(guestName: string, input: Input, services: Services): Promise<number> {
+  const own = new Reporter(services, input);
+  const server = new MasterServer(services.clock, secondsOf(input, "idle") ?? DEFAULT_IDLE_MS);
+  const { socket } = masterPlace(guestName, input, false, services);
+  const listening = await server.listen(socket).catch((cause: unknown) => {
+    throw noSocket(cause);
+  });
+  if (!listening) {
+    own.say("sealtty: a connection like this one is kept already");
+    return 0;
+  }
+  await print(services.stdout, LISTENS);
+  const both = talkOf(own, server);
+  const ended = new Promise<"signal">((resolve) => {
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+      services.onSignal(name, () => resolve("signal"));
+  });
+  try {
+    const reached = await Promise.race([
+      reach(guestName, input, services, own, { key: true, shaping: obfuscationOf(input, "off"), talk: both }),
+      ended,
+      server.done,
+    ]);
+    if (typeof reached === "string") return 0;
+    try {
+      const guest = await authenticate(reached);
+      const { name: policy } = reached.policy;
+      server.keep({ guest, policy, askedForEvidence: () => reached.watch.sayNext() });
+      const why = await Promise.race([
+        server.done,
+        ended,
+        reached.watch.frozen,
+        guest.closed.then(
+          (reason) => new SealttyError("transport-lost", `The connection is over: ${reason}`),
+        ),
+      ]);
+      if (typeof why !== "string") throw why;
+      own.say(`sealtty: ended (${why})`);
+      return 0;
+    } finally {
+      reached.explain.end();
+      await reached.attested.close().catch(() => undefined);
+    }
+  } catch (error) {
+    await server.fail(error);
+    throw error;
+  } finally {
+    await server.close();
+  }
+}
+
+/** To whoever started this, and to all who use it. */
+function talkOf(own: Talk, others: Talk): Talk {
+  return {
+    say: (text) => [own, others].forEach((each) => each.say(text)),
+    warn: (text) => [own, others].forEach((each) => each.warn(text)),
+    detail: (text) => [own, others].forEach((each) => each.detail(text)),
+    event: (text, fields) => [own, others].forEach((each) => each.event(text, fields)),
+  };
+}

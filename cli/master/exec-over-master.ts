@@ -1,0 +1,148 @@
+// `sealtty exec --master`: the same as over a connection of its own, over the one that is kept. Light: where somebody keeps one
+// already, this is all that is loaded.
+
+import { SealttyError } from "../../protocol/errors.ts";
+import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
+import { AttestationWatch } from "../attestation-watch.ts";
+import { terminalName } from "../environment.ts";
+import type { ExecPlan } from "../exec-plan.ts";
+import { timeoutOf } from "../option-values.ts";
+import type { Input } from "../options.ts";
+import { RawTerminal } from "../raw-terminal.ts";
+import type { Reporter } from "../report.ts";
+import { RunLimit } from "../run-limit.ts";
+import { hintAtShell, runExec } from "../run-program.ts";
+import type { Surroundings } from "../services.ts";
+import { escapeOption, runTerminal } from "../terminal-session.ts";
+import { MasterLink, type Opened } from "./master-link.ts";
+import { type MasterPlace, masterPlace } from "./place.ts";
+
+type Start = (
+  place: MasterPlace,
+  more: readonly string[],
+  services: Pick<Surroundings, "programDirectory" | "environment">,
+) => Promise<void>;
+
+/** A process that is just ending may hold the name for a moment. */
+const TRIES = 3;
+
+/** @returns the exit status. @throws SealttyError as `exec` does. */
+export async function execOverMaster(
+  plan: ExecPlan,
+  input: Input,
+  services: Surroundings,
+  reporter: Reporter,
+  start: Start,
+): Promise<number> {
+  const place = masterPlace(plan.guest, input, plan.terminal, services);
+  for (let tries = 0; tries < TRIES; tries++) {
+    const link = await MasterLink.reach(place.socket, reporter);
+    if (link !== undefined) return runOver(link, plan, input, services, reporter);
+    await start(place, [`--timeout=${timeoutOf(input) / 1000}`], services);
+  }
+  throw new SealttyError(
+    "transport-lost",
+    "The process that keeps the connection ends as soon as it was started. Start it yourself to see why: sealtty master GUEST --policy FILE",
+  );
+}
+
+/** @returns the exit status; undefined where nobody keeps the connection: nothing was asked of anybody then. */
+export async function execOverRunningMaster(
+  plan: ExecPlan,
+  input: Input,
+  services: Surroundings,
+  reporter: Reporter,
+): Promise<number | undefined> {
+  const { socket } = masterPlace(plan.guest, input, plan.terminal, services);
+  const link = await MasterLink.reach(socket, reporter);
+  return link === undefined ? undefined : runOver(link, plan, input, services, reporter);
+}
+
+async function runOver(
+  link: MasterLink,
+  plan: ExecPlan,
+  input: Input,
+  services: Surroundings,
+  reporter: Reporter,
+): Promise<number> {
+  try {
+    const terminal = plan.terminal ? new RawTerminal(services) : undefined;
+    const { claims, policy } = await open(link, requestOf(plan, terminal, services), input, services);
+    reporter.verified(claims, policy);
+    if (terminal !== undefined) {
+      const status = await overTerminal(link, plan, terminal, { claims, policy }, input, services, reporter);
+      reporter.warnings(claims);
+      return status;
+    }
+    const { withInput, runFor } = plan;
+    const frozen = new Promise<never>(() => undefined); // the master ends us then, with the reason
+    const status = await runExec(link, services, reporter, { withInput, frozen, runFor });
+    hintAtShell(status, plan.request.command[0] ?? "", reporter);
+    if (reporter.verbosity > 0) reporter.warnings(claims);
+    return status;
+  } finally {
+    link.close();
+  }
+}
+
+function requestOf(
+  plan: ExecPlan,
+  terminal: RawTerminal | undefined,
+  services: Surroundings,
+): ChannelRequest {
+  if (terminal === undefined) return plan.request;
+  return { ...plan.request, kind: "shell", term: terminalName(services.environment), ...terminal.size };
+}
+
+/** The kept connection may be lost just now, and would be tried for ten minutes: a command has not that much time to start. */
+async function open(
+  link: MasterLink,
+  request: ChannelRequest,
+  input: Input,
+  services: Surroundings,
+): Promise<Opened> {
+  const timeout = timeoutOf(input);
+  let off = (): void => {};
+  const late = new Promise<never>((_, reject) => {
+    off = services.clock.after(timeout, () =>
+      reject(
+        new SealttyError(
+          "timeout",
+          `The guest did not start the command within ${timeout / 1000} s over the kept connection, which may be lost. Try again, or end it: sealtty master GUEST --stop with the same options.`,
+        ),
+      ),
+    );
+  });
+  try {
+    return await Promise.race([link.open(request), late]);
+  } finally {
+    off();
+  }
+}
+
+async function overTerminal(
+  link: MasterLink,
+  plan: ExecPlan,
+  terminal: RawTerminal,
+  { claims }: Opened,
+  input: Input,
+  services: Surroundings,
+  reporter: Reporter,
+): Promise<number> {
+  const limit = plan.runFor === undefined ? undefined : new RunLimit(link, services.clock, plan.runFor);
+  const guest = {
+    verified: { claims },
+    frozen: false, // of the master, which ends us then
+    goOn: () => undefined,
+    reattest: () => Promise.resolve(link.attest()),
+  };
+  const attestation = { guest, watch: new AttestationWatch(reporter) };
+  const running = runTerminal(link, terminal, escapeOption(input), services, reporter, attestation);
+  try {
+    const status = await Promise.race([running, ...(limit === undefined ? [] : [limit.givenUp])]);
+    if (limit?.error !== undefined) throw limit.error;
+    return status;
+  } finally {
+    limit?.stop();
+  }
+}

@@ -1,0 +1,118 @@
+// Where the kept connection of a guest is found: a socket whose name is a digest of all that decides what it is. Another
+// policy, user or key is another socket, so a connection is never shared beyond what was appraised and authenticated.
+
+import { createHash } from "node:crypto";
+import { lstatSync, mkdirSync, readFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { SealttyError } from "../../protocol/errors.ts";
+import { encodingOf, obfuscationOf } from "../option-values.ts";
+import type { Input, OptionSpec } from "../options.ts";
+import type { Surroundings } from "../services.ts";
+
+type Environment = Surroundings["environment"];
+
+/** Options that decide what a connection is, beside --login: a master is started with the same ones. */
+const DECISIVE = ["policy", "identity", "collateral", "encoding"] as const;
+/** Environment that decides it: keys, and how hosts are reached. */
+const DECISIVE_VARIABLE = /^(?:SEALTTY_.*|SSH_AUTH_SOCK|HOME|XDG_CACHE_HOME)$/;
+
+export interface MasterPlace {
+  readonly socket: string;
+  /** Arguments of `sealtty master` for the very same connection. */
+  readonly args: readonly string[];
+}
+
+export const IDLE_OPTION = {
+  name: "idle",
+  value: "SECONDS",
+  help: "end when nothing ran for so long; default 600",
+} as const satisfies OptionSpec;
+
+/**
+ * Makes the directory, where there is none.
+ * @param terminal - what runs has one: its traffic is shaped by default.
+ * @throws SealttyError `bad-config`, `bad-policy`, `device-unavailable`.
+ */
+export function masterPlace(
+  guest: string,
+  input: Pick<Input, "text" | "has">,
+  terminal: boolean,
+  services: Pick<Surroundings, "environment" | "localUser" | "version">,
+): MasterPlace {
+  const { environment } = services;
+  const policy = input.text("policy");
+  if (policy === undefined) {
+    throw new SealttyError(
+      "bad-policy",
+      `no --policy FILE was given, and without one nothing says which guest to believe; make one, on a network and host that you trust, with: sealtty inspect ${guest} --save-policy FILE`,
+    );
+  }
+  const identity = input.text("identity");
+  const user = input.text("login") ?? services.localUser;
+  const obfuscate = obfuscationOf(input, terminal ? "adaptive" : "off");
+  const decisive = [
+    services.version,
+    guest,
+    /^(?:vsock\+)?unix:[^/]/.test(guest) ? process.cwd() : "",
+    fileDigest(policy),
+    user,
+    identity === undefined ? "" : path.resolve(identity),
+    identity === undefined ? "" : fileDigest(identity),
+    input.text("collateral") === undefined ? "" : path.resolve(input.text("collateral") ?? ""),
+    String(input.has("simulated")),
+    encodingOf(input),
+    obfuscate,
+    ...Object.entries(environment)
+      .filter(([name]) => DECISIVE_VARIABLE.test(name))
+      .map(([name, value]) => `${name}=${value}`)
+      .sort(),
+  ];
+  const digest = createHash("sha256").update(JSON.stringify(decisive)).digest("hex").slice(0, 32);
+  // What guests.toml says is among them already, and must not count a second time.
+  const args = ["master", guest, "--config=/dev/null", "--login", user, "--obfuscate", obfuscate];
+  for (const name of DECISIVE) {
+    const value = input.text(name);
+    if (value !== undefined) args.push(`--${name}=${value}`);
+  }
+  if (input.has("simulated")) args.push("--simulated");
+  return { socket: path.join(masterDirectory(environment), digest), args };
+}
+
+/** What a file says now; a file that cannot be read is told by whoever needs it. */
+function fileDigest(file: string): string {
+  try {
+    return createHash("sha256").update(readFileSync(file)).digest("hex");
+  } catch {
+    return "unreadable";
+  }
+}
+
+/** Ours alone: whoever may enter it may run programs as us. @throws SealttyError `device-unavailable`. */
+function masterDirectory(environment: Environment): string {
+  const runtime = environment["XDG_RUNTIME_DIR"] ?? "";
+  const own = process.getuid?.() ?? 0;
+  const directory = path.isAbsolute(runtime)
+    ? path.join(runtime, "sealtty")
+    : path.join(os.tmpdir(), `sealtty-${own}`);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== "EEXIST") {
+      throw new SealttyError(
+        "device-unavailable",
+        `cannot make ${directory} for kept connections (${code ?? "unknown error"}); set XDG_RUNTIME_DIR to a directory of yours`,
+        { cause },
+      );
+    }
+  }
+  const found = lstatSync(directory);
+  if (!found.isDirectory() || found.uid !== own || (found.mode & 0o077) !== 0) {
+    throw new SealttyError(
+      "device-unavailable",
+      `${directory} is not yours alone, so no connection is kept there; remove it, or chmod 700 it where it is yours`,
+    );
+  }
+  return directory;
+}

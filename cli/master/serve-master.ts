@@ -1,0 +1,374 @@
+// The end of the one who keeps a connection: a channel of it for each that asks on the socket.
+
+import { linkSync, lstatSync, renameSync, rmSync } from "node:fs";
+import net from "node:net";
+import { Reader, textOf, u32 } from "../../protocol/bytes.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { Guest } from "../../protocol/session/api.ts";
+import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
+import { readOpen } from "../../protocol/session/open-request.ts";
+import type { Talk } from "../report.ts";
+import {
+  encodeFrame,
+  encodeJson,
+  failureOf,
+  type Frame,
+  FrameReader,
+  type FrameType,
+  INPUT_WINDOW,
+  MAX_DATA,
+  misbehaved,
+  readTaken,
+} from "./wire.ts";
+
+/** An OPEN whole (docs/protocol.md §8.3), or data. */
+const MAX_REQUEST = 256 * 1024;
+/** Of what is said to somebody who does not read. */
+const MAX_SAID_WAITING = 64 * 1024;
+
+/** For somebody who does not read to hear why all is over, ms. */
+const TELL_WITHIN = 2000;
+
+/** What the master has, once it has it. */
+export interface Kept {
+  readonly guest: Pick<Guest, "openChannel" | "reattest" | "verified">;
+  /** The policy's name. */
+  readonly policy: string;
+  /** The next answer to asking for evidence is said, even where all is well. */
+  askedForEvidence(): void;
+}
+
+export class MasterServer implements Talk {
+  /** Resolves once nobody needed it for as long as it waits, or somebody said that it shall end. */
+  readonly done: Promise<"idle" | "stopped">;
+  readonly #clock: Clock;
+  readonly #idleMs: number;
+  readonly #server: net.Server;
+  readonly #served = new Set<Served>();
+  #socket: { readonly path: string; readonly inode: number } | undefined;
+  #kept: Kept | undefined;
+  #failure: unknown;
+  #finish: (why: "idle" | "stopped") => void = () => {};
+  #cancelIdle: () => void = () => {};
+  #idleSince: number;
+
+  constructor(clock: Clock, idleMs: number) {
+    this.#clock = clock;
+    this.#idleMs = idleMs;
+    this.#idleSince = clock.now();
+    this.done = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.#server = net.createServer((socket) => this.#serve(socket));
+  }
+
+  /**
+   * From now on those who ask are heard; they wait until there is a connection.
+   * @returns false where another one is there already. @throws where the socket cannot be made.
+   */
+  async listen(socketPath: string): Promise<boolean> {
+    const own = `${socketPath}.${process.pid}`;
+    rmSync(own, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(own, resolve);
+    });
+    try {
+      // It listens before it has its name, so whoever finds a name finds somebody, or somebody dead.
+      if (!(await takeName(own, socketPath))) {
+        this.#server.close();
+        return false;
+      }
+    } finally {
+      rmSync(own, { force: true });
+    }
+    this.#socket = { path: socketPath, inode: lstatSync(socketPath).ino };
+    return true;
+  }
+
+  /** There is a connection: who waited is served. */
+  keep(kept: Kept): void {
+    this.#kept = kept;
+    for (const served of this.#served) served.greet(kept);
+    this.#onChange();
+  }
+
+  /** Tells everybody why there is no connection, or none any more. */
+  async fail(error: unknown): Promise<void> {
+    this.#failure = error;
+    const told = Promise.all([...this.#served].map((served) => served.fail(error)));
+    let off = (): void => {};
+    const patience = new Promise<void>((resolve) => {
+      off = this.#clock.after(TELL_WITHIN, resolve);
+    });
+    await Promise.race([told, patience]);
+    off();
+  }
+
+  async close(): Promise<void> {
+    this.#cancelIdle();
+    const { path, inode } = this.#socket ?? {};
+    if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path);
+    for (const served of this.#served) served.end();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  say(text: string): void {
+    this.#tell({ how: "say", text });
+  }
+  warn(text: string): void {
+    this.#tell({ how: "warn", text });
+  }
+  detail(text: string): void {
+    this.#tell({ how: "detail", text });
+  }
+  event(text: string, fields: Readonly<Record<string, unknown>>): void {
+    this.#tell({ how: "event", text, fields });
+  }
+
+  #tell(said: unknown): void {
+    const frame = encodeJson("said", said);
+    for (const served of this.#served) served.say(frame);
+  }
+
+  #serve(socket: net.Socket): void {
+    const served = new Served(socket, {
+      status: () => ({
+        pid: process.pid,
+        running: [...this.#served].filter(({ running }) => running).length,
+        idleSeconds: Math.round((this.#clock.now() - this.#idleSince) / 1000),
+      }),
+      stop: () => this.#finish("stopped"),
+      over: () => {
+        this.#served.delete(served);
+        this.#onChange();
+      },
+    });
+    this.#served.add(served);
+    this.#onChange();
+    if (this.#failure !== undefined) void served.fail(this.#failure);
+    else if (this.#kept !== undefined) served.greet(this.#kept);
+  }
+
+  /** Idle from the moment on when the last one left, and never before there is a connection: that has its own time. */
+  #onChange(): void {
+    this.#cancelIdle();
+    this.#idleSince = this.#clock.now();
+    if (this.#served.size > 0 || this.#kept === undefined) return;
+    this.#cancelIdle = this.#clock.after(this.#idleMs, () => this.#finish("idle"));
+  }
+}
+
+/** A stream of the guest's on its way to one who asked; credit goes back for what was taken there. */
+class CarriedOutput {
+  #from: ReceiveStream | undefined;
+  #waiting = 0; // bytes sent on and not taken: bounded by the channel's credit
+  #nobody = false; // takes it any more
+
+  async carry(from: ReceiveStream, send: (part: Uint8Array) => void): Promise<void> {
+    this.#from = from;
+    for (let chunk = await from.read(); chunk !== undefined; chunk = await from.read()) {
+      this.#waiting += chunk.length;
+      if (this.#nobody) this.takeAll();
+      else for (let at = 0; at < chunk.length; at += MAX_DATA) send(chunk.subarray(at, at + MAX_DATA));
+    }
+  }
+
+  /** @throws SealttyError `peer-misbehaved`. */
+  taken(bytes: number): void {
+    if (bytes > this.#waiting) throw misbehaved("that more was taken than was given");
+    this.#waiting -= bytes;
+    this.#from?.consumed(bytes);
+  }
+
+  /** Nobody reads on: without this the stream would wait for credit for ever. */
+  takeAll(): void {
+    this.#nobody = true;
+    this.taken(this.#waiting);
+  }
+}
+
+/** One who asked. */
+class Served {
+  readonly #socket: net.Socket;
+  readonly #frames = new FrameReader(MAX_REQUEST);
+  readonly #owner: { status(): unknown; stop(): void; over(): void };
+  #kept: Kept | undefined;
+  #asked = false; // whether its one request came
+  #channel: Channel | undefined;
+  #input = Promise.resolve();
+  #inputHeld = 0;
+  #gone = false;
+  readonly #output = new CarriedOutput();
+  readonly #errors = new CarriedOutput();
+
+  constructor(socket: net.Socket, owner: { status(): unknown; stop(): void; over(): void }) {
+    this.#socket = socket;
+    this.#owner = owner;
+    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("error", () => undefined); // "close" follows
+    socket.once("close", () => {
+      this.#gone = true;
+      this.#channel?.hangUp(); // who asked for it is dead, or has what it wanted
+      for (const output of [this.#output, this.#errors]) output.takeAll();
+      owner.over();
+    });
+  }
+
+  get running(): boolean {
+    return this.#channel !== undefined;
+  }
+
+  greet(kept: Kept): void {
+    this.#kept = kept;
+    this.#send("hello");
+  }
+
+  say(frame: Uint8Array): void {
+    if (this.#socket.writable && this.#socket.writableLength < MAX_SAID_WAITING) this.#socket.write(frame);
+  }
+
+  /** Resolves once it was sent, or nobody is there to read it. */
+  async fail(error: unknown): Promise<void> {
+    const over = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
+    if (this.#socket.destroyed) return;
+    this.#socket.end(encodeJson("failed", failureOf(error)));
+    await over;
+  }
+
+  end(): void {
+    this.#socket.destroy();
+  }
+
+  #send(type: FrameType, ...body: readonly Uint8Array[]): void {
+    if (this.#socket.writable) this.#socket.write(encodeFrame(type, ...body));
+  }
+
+  #onData(chunk: Buffer): void {
+    try {
+      for (const frame of this.#frames.push(chunk)) this.#take(frame);
+    } catch (error) {
+      void this.fail(error);
+    }
+  }
+
+  #take({ type, body }: Frame): void {
+    const kept = this.#kept;
+    if (kept === undefined || (type === "open") === this.#asked) {
+      if (type !== "check" && type !== "stop") throw misbehaved("a frame out of turn");
+    }
+    switch (type) {
+      case "open":
+        this.#asked = true;
+        return void this.#run(kept as Kept, body).catch((error: unknown) => this.fail(error));
+      case "input":
+        return this.#onInput(body);
+      case "end":
+        this.#input = this.#input.then(() => this.#channel?.end());
+        return;
+      case "signal":
+        return this.#channel?.signal(textOf(body));
+      case "resize": {
+        const reader: Reader = new Reader(body, "A size");
+        const [columns, rows] = [reader.u16(), reader.u16()];
+        reader.end();
+        return this.#channel?.resize(columns, rows);
+      }
+      case "hang-up":
+        return this.#channel?.hangUp();
+      case "taken": {
+        const { stream, bytes } = readTaken(new Reader(body, "Room"));
+        return (stream === 1 ? this.#output : this.#errors).taken(bytes);
+      }
+      case "attest":
+        kept?.askedForEvidence();
+        return void kept?.guest.reattest().catch(() => undefined);
+      case "check":
+        this.#socket.end(encodeJson("status", this.#owner.status()));
+        return;
+      case "stop":
+        this.#socket.end(encodeJson("status", this.#owner.status()), () => this.#owner.stop());
+        return;
+      default:
+        throw misbehaved("a frame that only the other side sends");
+    }
+  }
+
+  async #run(kept: Kept, body: Uint8Array): Promise<void> {
+    const reader: Reader = new Reader(body, "A request");
+    const request = readOpen(reader);
+    reader.end();
+    const channel = await kept.guest.openChannel(request);
+    if (this.#gone) return channel.hangUp();
+    this.#channel = channel;
+    const opened = { claims: kept.guest.verified.claims, policy: kept.policy };
+    this.#socket.write(encodeJson("opened", opened));
+    const [exit] = await Promise.all([
+      channel.exit,
+      this.#output.carry(channel.stdout, (part) => this.#send("output", part)),
+      this.#errors.carry(channel.stderr, (part) => this.#send("errors", part)),
+    ]);
+    this.#channel = undefined;
+    this.#socket.end(encodeJson("exit", exit));
+  }
+
+  #onInput(bytes: Uint8Array): void {
+    this.#inputHeld += bytes.length;
+    if (this.#inputHeld > INPUT_WINDOW) throw misbehaved("more input than there is room for");
+    this.#input = this.#input.then(async () => {
+      await this.#channel?.write(bytes).catch(() => undefined); // its exit tells
+      this.#inputHeld -= bytes.length;
+      this.#send("room", u32(bytes.length));
+    });
+  }
+}
+
+/** Of several who come at once exactly one gets the name. @returns whether it is ours. */
+async function takeName(own: string, name: string): Promise<boolean> {
+  for (;;) {
+    try {
+      linkSync(own, name);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    if (await isServed(name)) return false;
+    const dead = `${own}.dead`;
+    try {
+      renameSync(name, dead);
+    } catch {
+      continue; // another one was faster
+    }
+    // Between the look and the taking somebody may have replaced the dead one: a living one gets its name back.
+    if (await isServed(dead)) {
+      try {
+        linkSync(dead, name);
+      } catch {
+        // the name has another owner by now: that one serves
+      }
+    }
+    rmSync(dead, { force: true });
+  }
+}
+
+function isServed(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = net.connect(socketPath);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+}
+
+/** For a socket that cannot be made. */
+export function noSocket(cause: unknown): SealttyError {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new SealttyError(
+    "device-unavailable",
+    `cannot make the socket of the kept connection (${code ?? "unknown error"}); set XDG_RUNTIME_DIR to a directory of yours with a short name`,
+    { cause },
+  );
+}

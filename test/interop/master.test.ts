@@ -1,0 +1,287 @@
+// `exec --master` as processes: one connection kept, and every exec over it like one over its own.
+
+import { spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { runCli, startCli } from "../support/cli.ts";
+import { hasOpenssh, makeScratch, sshKeygen, tellIfOpensshIsAbsent } from "../support/openssh.ts";
+import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
+
+tellIfOpensshIsAbsent();
+const user = os.userInfo().username;
+let scratch: ReturnType<typeof makeScratch>;
+let guest: RunningGuest;
+let env: NodeJS.ProcessEnv;
+let runtime: string;
+let tests = 0;
+
+beforeAll(async () => {
+  if (!hasOpenssh) return;
+  scratch = makeScratch();
+  const line = sshKeygen(scratch.path("key"));
+  guest = await startSealttyd({ authorizedKeys: `${line}\n` });
+});
+afterAll(async () => {
+  await guest?.stop();
+  scratch?.remove();
+});
+beforeEach(() => {
+  if (!hasOpenssh) return;
+  runtime = scratch.path(`run${++tests}`);
+  mkdirSync(runtime, { mode: 0o700 });
+  env = { XDG_RUNTIME_DIR: runtime, XDG_STATE_HOME: scratch.path("state") };
+});
+afterEach(async () => {
+  if (hasOpenssh && existsSync(path.join(runtime, "sealtty"))) await master("--stop");
+});
+
+const connection = (policy = guest.policyFile): string[] => [
+  `unix:${guest.socket}`,
+  ...["--policy", policy, "-i", scratch.path("key"), "-l", user, "--simulated"],
+];
+const execArgs = (...more: string[]): string[] => ["exec", ...connection(), "--master", ...more];
+const exec = (more: string[], input?: string | Buffer) => runCli(execArgs(...more), input, { env });
+const master = (...more: string[]) => runCli(["master", ...connection(), ...more], "", { env });
+async function pidOfMaster(): Promise<number> {
+  const { stdout, stderr } = await master("--check", "--json");
+  expect(stderr).toBe("");
+  return (JSON.parse(stdout) as { pid: number }).pid;
+}
+const logins = (): number => guest.log().split("user authenticated").length - 1;
+const digest = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await sleep(20);
+}
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+test.runIf(hasOpenssh)(
+  "the first starts it, the next use it: one login; what was verified is said each time",
+  async () => {
+    const before = logins();
+    expect(await master("--check")).toMatchObject({ status: 255 });
+    for (const word of ["one", "two", "three"]) {
+      const { status, stdout, stderr } = await exec([
+        "--",
+        "sh",
+        "-c",
+        'echo "$0"; echo err >&2; exit 7',
+        word,
+      ]);
+      expect([status, stdout]).toEqual([7, `${word}\n`]);
+      expect(stderr).toContain("SIMULATED");
+      expect(stderr).toContain('verified "test"');
+      expect(stderr).toMatch(/^err$/m);
+    }
+    expect(logins()).toBe(before + 1);
+    const pid = await pidOfMaster();
+    const stopped = await master("--stop");
+    expect(stopped.stdout).toContain(`process ${pid}, 0 running`);
+    await until(() => !alive(pid));
+    expect(readdirSync(path.join(runtime, "sealtty"))).toEqual([]);
+  },
+);
+
+test.runIf(hasOpenssh)(
+  "bytes as they are, both ways; the end of input; variables and directory",
+  async () => {
+    const bytes = randomBytes(3_000_000);
+    const child = spawn(
+      process.execPath,
+      [
+        path.resolve("dist/bin/sealtty.js"),
+        ...execArgs("-q", "--cwd", "/usr", "--env", "A=b c", "--", "sh", "-c", 'cat; pwd >&2; echo "$A" >&2'),
+      ],
+      { env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "pipe"] },
+    );
+    const out: Buffer[] = [];
+    let error = "";
+    child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
+    child.stderr.on("data", (chunk: Buffer) => (error += chunk.toString()));
+    child.stdin.end(bytes);
+    expect(await once(child, "close")).toEqual([0, null]);
+    expect(digest(Buffer.concat(out))).toBe(digest(bytes));
+    expect(error).toMatch(/\/usr\nb c\n$/);
+  },
+);
+
+test.runIf(hasOpenssh)(
+  "how a program ends: by a signal, not there, its directory not there, out of time",
+  async () => {
+    const killed = await exec(["--json", "--", "sh", "-c", "kill -9 $$"]);
+    expect(killed.status).toBe(137);
+    expect(killed.stderr).toContain('{"event":"exit","kind":"signalled","signal":"SIGKILL","status":137}');
+    expect((await exec(["--", "no-such-program"])).status).toBe(127);
+    const nowhere = await exec(["--cwd", "/no/such", "--", "true"]);
+    expect(nowhere.status).toBe(126);
+    expect(nowhere.stderr).toContain("sealttyd: /no/such: no such directory");
+    const late = await exec(["-n", "--run-timeout", "0.2", "--", "sleep", "600"]);
+    expect(late.status).toBe(255);
+    expect(late.stderr).toContain("sealtty: timeout: The command did not end within 0.2 s");
+  },
+);
+
+test.runIf(hasOpenssh)("a signal gets through although input waits that nobody reads", async () => {
+  const cli = startCli(
+    execArgs("--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo up; while :; do sleep 0.1; done"),
+    { env },
+  );
+  cli.child.stdin.write(Buffer.alloc(4_000_000));
+  await cli.waitFor(/^up$/m);
+  cli.child.kill("SIGINT");
+  expect(await cli.ended()).toBe(5);
+  expect(cli.stdout()).toContain("caught");
+});
+
+test.runIf(hasOpenssh)("a reader that leaves: quiet, 141, and the program is hung up", async () => {
+  const file = scratch.path("yes.pid");
+  const line = execArgs("-q", "--", "sh", "-c", `echo $$ >${file}; exec yes`)
+    .map((word) => `'${word.replaceAll("'", "'\\''")}'`)
+    .join(" ");
+  const script = `'${process.execPath}' dist/bin/sealtty.js ${line} | head -c 2 >/dev/null; echo "\${PIPESTATUS[0]}"`;
+  const child = spawn("bash", ["-c", script], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let [out, error] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (error += chunk.toString()));
+  await once(child, "close");
+  expect(out).toBe("141\n");
+  expect(error.split("\n").filter((each) => !each.includes("SIMULATED"))).toEqual([""]);
+  const pid = Number(readFileSync(file, "utf8"));
+  await until(() => !alive(pid));
+});
+
+test.runIf(hasOpenssh)("a client that is killed takes its program with it; the master lives on", async () => {
+  const file = scratch.path("sleep.pid");
+  const cli = startCli(execArgs("--", "sh", "-c", `echo $$ >${file}; echo up; exec sleep 600`), { env });
+  await cli.waitFor(/^up$/m);
+  const keeper = await pidOfMaster();
+  cli.child.kill("SIGKILL");
+  await cli.ended();
+  const pid = Number(readFileSync(file, "utf8"));
+  await until(() => !alive(pid));
+  expect((await exec(["--", "true"])).status).toBe(0);
+  expect(await pidOfMaster()).toBe(keeper);
+});
+
+test.runIf(hasOpenssh)(
+  "a master that is killed: 255 and a next step; the next one starts another",
+  async () => {
+    const cli = startCli(execArgs("--", "sh", "-c", "echo up; exec sleep 600"), { env });
+    await cli.waitFor(/^up$/m);
+    process.kill(await pidOfMaster(), "SIGKILL");
+    expect(await cli.ended()).toBe(255);
+    expect(cli.stderr()).toMatch(/sealtty: transport-lost: .*Run the command again/);
+    expect(await exec(["--", "echo", "again"])).toMatchObject({ status: 0, stdout: "again\n" });
+  },
+);
+
+test.runIf(hasOpenssh)("-t: a terminal of its own, with its size", async () => {
+  const { status, stdout } = await exec(["-t", "--", "sh", "-c", "tty; stty size; exit 3"]);
+  expect(status).toBe(3);
+  expect(stdout).toMatch(/^\/dev\/pts\/\d+\r\n24 80\r\n$/);
+  // Its traffic is shaped by default, so it is another connection than that of an exec without one.
+  expect((await exec(["--", "true"])).status).toBe(0);
+  expect(readdirSync(path.join(runtime, "sealtty"))).toHaveLength(2);
+  const shaped = await runCli(["master", ...connection(), "--obfuscate", "adaptive", "--stop"], "", { env });
+  expect(shaped.status).toBe(0);
+});
+
+test.runIf(hasOpenssh)("another policy never shares: not by its name, by what it says", async () => {
+  expect((await exec(["--", "true"])).status).toBe(0);
+  const keeper = await pidOfMaster();
+  const policy = scratch.path("other.toml");
+  writeFileSync(
+    policy,
+    readFileSync(guest.policyFile, "utf8").replace('instance = "test"', 'instance = "other"'),
+  );
+  const args = ["exec", ...connection(policy), "--master", "--", "true"];
+  const refused = await runCli(args, "", { env });
+  expect(refused.status).toBe(255);
+  expect(refused.stderr).toContain("sealtty: evidence-refused");
+  expect(refused.stderr).toContain("expected:");
+  writeFileSync(policy, readFileSync(guest.policyFile));
+  expect((await runCli(args, "", { env })).status).toBe(0); // the same words: the same connection
+  expect(await pidOfMaster()).toBe(keeper);
+  expect(readdirSync(path.join(runtime, "sealtty"))).toHaveLength(1);
+});
+
+test.runIf(hasOpenssh)("a wrong key is refused as ever, and nothing is left behind", async () => {
+  sshKeygen(scratch.path(`stranger${tests}`));
+  const args = ["exec", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated", "-l", user];
+  const { status, stderr } = await runCli(
+    [...args, "-i", scratch.path(`stranger${tests}`), "--master", "--", "true"],
+    "",
+    { env },
+  );
+  expect(status).toBe(255);
+  expect(stderr).toContain("sealtty: user-refused: The guest refused this key");
+  await until(() => readdirSync(path.join(runtime, "sealtty")).length === 0);
+});
+
+test.runIf(hasOpenssh)("a directory that others may enter is refused", async () => {
+  mkdirSync(path.join(runtime, "sealtty"), { mode: 0o700 });
+  chmodSync(path.join(runtime, "sealtty"), 0o755);
+  const { status, stderr } = await exec(["--", "true"]);
+  expect(status).toBe(255);
+  expect(stderr).toMatch(/sealtty: device-unavailable: .* is not yours alone/);
+  chmodSync(path.join(runtime, "sealtty"), 0o700);
+});
+
+test.runIf(hasOpenssh)(
+  "nobody uses it: it ends, and its name with it; two at once: one is kept",
+  async () => {
+    const keepers = [1, 2].map(() => startCli(["master", ...connection(), "--idle", "1"], { env }));
+    expect(await Promise.all(keepers.map((keeper) => keeper.ended()))).toEqual([0, 0]);
+    expect(readdirSync(path.join(runtime, "sealtty"))).toEqual([]);
+  },
+);
+
+test.runIf(hasOpenssh)("several at once where there is none yet: one connection is made", async () => {
+  const before = logins();
+  const words = ["a", "b", "c", "d", "e"];
+  const all = await Promise.all(words.map((word) => exec(["-q", "-n", "--", "echo", word])));
+  expect(all.map(({ status, stdout }) => [status, stdout])).toEqual(words.map((word) => [0, `${word}\n`]));
+  expect(logins()).toBe(before + 1);
+});
+
+test.runIf(hasOpenssh)("many at once, and nonsense on the socket beside them", async () => {
+  expect((await exec(["--", "true"])).status).toBe(0);
+  const [name] = readdirSync(path.join(runtime, "sealtty"));
+  const nonsense = [
+    Buffer.from([0, 0, 0, 0]),
+    Buffer.from([255, 255, 255, 255]),
+    Buffer.from([0, 0, 0, 1, 99]),
+    Buffer.from([0, 0, 0, 2, 1, 2]),
+    randomBytes(100),
+  ];
+  const closed = nonsense.map(async (bytes) => {
+    const socket = net.connect(path.join(runtime, "sealtty", name ?? ""));
+    socket.on("error", () => {});
+    socket.resume();
+    socket.end(bytes);
+    await once(socket, "close");
+  });
+  const words = Array.from({ length: 20 }, (_, i) => `word${i}`);
+  const start = performance.now();
+  const all = await Promise.all(words.map((word) => exec(["-q", "-n", "--", "echo", word])));
+  process.stdout.write(
+    `MASTER 20 exec at once: ${Math.round(performance.now() - start)} ms, processes of Node included\n`,
+  );
+  expect(all.map(({ status, stdout }) => [status, stdout])).toEqual(words.map((word) => [0, `${word}\n`]));
+  await Promise.all(closed);
+});
