@@ -12,8 +12,11 @@ import {
 import type { ChannelRequest } from "./channel-api.ts";
 
 const KINDS = ["login", "shell", "exec"] as const;
+/** Nothing follows it. */
+const KIND_FILES = 4;
 
 export function openBody(request: ChannelRequest): Uint8Array {
+  if (request.kind === "files") return u8(KIND_FILES);
   const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
@@ -42,7 +45,9 @@ export function readSide(reader: Reader): number {
 }
 
 export function readOpen(reader: Reader): ChannelRequest {
-  const kind = KINDS[reader.u8()];
+  const number = reader.u8();
+  if (number === KIND_FILES) return { kind: "files" };
+  const kind = KINDS[number];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";

@@ -3,10 +3,11 @@
 import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { StartProcess } from "../../protocol/session/guest-process.ts";
+import type { AuthenticatedUser, GuestProcess, StartProcess } from "../../protocol/session/guest-process.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
+import { filesProgram } from "./files-program.ts";
 import { startOnPty } from "./pty-process.ts";
 
 /** What a client may set for a program; everything else is the guest's to say (sshd's AcceptEnv habit). */
@@ -39,6 +40,7 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
       return startOnPty({ command: login, environment, directory: "/", columns, rows });
     }
+    if (request.kind === "files") return await startFiles(user, document);
     if (document !== undefined) requireAllowed(document, request.command);
     const account = await accountFor(user.name);
     const allowed = Object.fromEntries(
@@ -63,6 +65,29 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       rows,
     });
   };
+}
+
+/** The program that copies files, as the user: the kernel decides what it may read and write. */
+async function startFiles(
+  user: AuthenticatedUser,
+  document: InstanceDocument | undefined,
+): Promise<GuestProcess> {
+  const restrictions = "restrictions" in user ? user.restrictions : undefined;
+  // Whoever may write the user's files can have any command run, sooner or later.
+  if (restrictions?.command !== undefined)
+    throw new SealttyError("user-refused", "This key has a forced command, so it copies no files");
+  if (document !== undefined && document.commands !== "any")
+    throw new SealttyError("user-refused", "The instance document allows certain commands only, so no files");
+  const program = filesProgram();
+  if (program === undefined)
+    throw new SealttyError("device-unavailable", "sealttyd-files.js is missing beside sealttyd.js");
+  const account = await accountFor(user.name);
+  return startExec({
+    command: [process.execPath, program],
+    environment: sessionEnvironment(account, undefined),
+    directory: account.home,
+    ...(process.getuid?.() === 0 ? { account } : {}),
+  });
 }
 
 /** @param command - empty: an interactive shell, which runs anything. */

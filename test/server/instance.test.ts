@@ -297,6 +297,8 @@ test("its commands and shell are all that a key may start, and its login flag de
   ]) {
     await expect(start(user, request)).rejects.toThrow("The instance document does not allow");
   }
+  // Whoever can write files can have anything run.
+  await expect(start(user, { kind: "files" })).rejects.toThrow("so no files");
   const allowed = await start(user, { ...exec, command: ["/bin/echo", "yes"] });
   const printed: Uint8Array[] = [];
   for (let chunk = await allowed.stdout.read(); chunk !== undefined; chunk = await allowed.stdout.read())
