@@ -3,6 +3,7 @@
 import { SealttyError } from "../protocol/errors.ts";
 import { connectCommand } from "./commands/connect.ts";
 import { collateralCommand } from "./commands/collateral.ts";
+import { cpCommand } from "./commands/cp.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -22,6 +23,7 @@ export const COMMANDS: readonly Command[] = [
   openCommand,
   connectCommand,
   execCommand,
+  cpCommand,
   sessionsCommand,
   inspectCommand,
   verifyCommand,
@@ -32,7 +34,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["cp", "proxy", "forward", "unlock", "provision"];
+const LATER = ["proxy", "forward", "unlock", "provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {
