@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { parseArgs } from "node:util";
+import { filesRows } from "./files.ts";
 import { memoryAtRest, memoryOf, pageSizes } from "./footprint.ts";
 import { echo, flood, floodLength, timeToPrompt } from "./measure.ts";
 import { startOpenssh } from "./openssh.ts";
@@ -195,6 +196,7 @@ const { values: options } = parseArgs({
     json: { type: "boolean", default: false },
     markdown: { type: "boolean", default: false },
     shaping: { type: "boolean", default: false },
+    files: { type: "boolean", default: false },
     profile: { type: "string" },
   },
 });
@@ -208,8 +210,8 @@ async function main(): Promise<void> {
     if (!options["no-vm"]) process.stdout.write(await profileInVm((options.quick ? 64 : 256) * 65_536));
     return;
   }
-  if (options.shaping) {
-    const rows = await shapingRows(options.quick);
+  if (options.shaping || options.files) {
+    const rows = options.files ? await filesRows(options.quick) : await shapingRows(options.quick);
     const report: Report = { date: new Date().toISOString().slice(0, 10), machine: machine(false), rows };
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
     return;
@@ -221,6 +223,7 @@ async function main(): Promise<void> {
   const isMemory = ({ figure }: Row): boolean => figure === MEMORY;
   const rows = [
     ...local.filter((row) => !isMemory(row)),
+    ...(await filesRows(options.quick)),
     ...inVm,
     ...(await verificationRows(options.quick ? 5 : 30)),
     ...(await shapingRows(options.quick)),

@@ -16,10 +16,16 @@ function makeKey(file: string): string {
   return file;
 }
 
+/** Why there can be no sshd here; undefined where there can. */
+export function opensshIsAbsent(): string | undefined {
+  if (!existsSync(SSHD)) return "sshd not installed";
+  return isInstalled("ssh") && isInstalled("ssh-keygen") ? undefined : "ssh not installed";
+}
+
 /** Never throws for an sshd that is missing or does not want to: the bench goes on without. */
 export async function startOpenssh(): Promise<Peer | Absence> {
-  if (!existsSync(SSHD)) return { name: NAME, absent: "sshd not installed" };
-  if (!isInstalled("ssh") || !isInstalled("ssh-keygen")) return { name: NAME, absent: "ssh not installed" };
+  const absent = opensshIsAbsent();
+  if (absent !== undefined) return { name: NAME, absent };
   try {
     return await start();
   } catch (error) {
@@ -27,7 +33,17 @@ export async function startOpenssh(): Promise<Peer | Absence> {
   }
 }
 
-async function start(): Promise<Peer> {
+export interface Sshd {
+  /** Arguments of ssh up to the host; the command comes behind them. */
+  readonly args: readonly string[];
+  /** For sockets and the like; removed at the end. */
+  readonly directory: string;
+  log(): string;
+  stop(): Promise<void>;
+}
+
+/** An sshd on loopback. @throws where it does not want to. */
+export async function startSshd(): Promise<Sshd> {
   // Started as root, sshd wants its chroot directory, which its service unit would make. It stays: others use it too.
   if (process.getuid?.() === 0) mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
   const directory = scratchDirectory("openssh");
@@ -67,7 +83,13 @@ async function start(): Promise<Peer> {
   writeFileSync(file("ssh_config"), `${clientConfig.join("\n")}\n`);
   const sshd = startProgram(SSHD, ["-D", "-e", "-f", file("sshd_config")]);
   await sshd.waitForLog(/Server listening/);
-  const args = ["-F", file("ssh_config"), "-p", String(port), "-tt", "127.0.0.1", "exec /bin/sh"];
+  const args = ["-F", file("ssh_config"), "-p", String(port), "127.0.0.1"];
+  return { args, directory, log: () => sshd.log(), stop: () => sshd.stop() };
+}
+
+async function start(): Promise<Peer> {
+  const sshd = await startSshd();
+  const args = ["-tt", ...sshd.args, "exec /bin/sh"];
   return {
     name: NAME,
     patienceMs: 30_000,

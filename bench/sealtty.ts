@@ -17,26 +17,28 @@ import { COLUMNS, type Inbox, type Peer, ROWS, shellLines, type Terminal } from 
 import { sealttydFile } from "./places.ts";
 
 const INSTANCE = "bench";
-const POLICY = parsePolicy(
-  `version = 1\nname = "bench"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "${INSTANCE}"\n`,
-);
+export const POLICY_TEXT = `version = 1\nname = "bench"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "${INSTANCE}"\n`;
+const POLICY = parsePolicy(POLICY_TEXT);
 
 /** @param pipe - the lines of its [pipe] section. */
-export const sealttydConfig = (pipe: string): string =>
+export const sealttydConfig = (pipe: string, authorizedKeys?: string): string =>
   `[pipe]\n${pipe}\n[evidence]\ntype = "simulated"\ninstance = "${INSTANCE}"\ni_know_this_proves_nothing = true\n` +
-  `[users]\nlogin = ["/bin/sh"]\n`;
+  `[users]\nlogin = ["/bin/sh"]\n${authorizedKeys === undefined ? "" : `authorized_keys = ${JSON.stringify(authorizedKeys)}\n`}`;
 
 export interface Sealttyd extends Program {
   readonly socket: string;
 }
 
-/** Resolves once it listens. @param nodeArguments - for Node itself, such as --cpu-prof. */
-export async function startSealttyd(nodeArguments: readonly string[] = []): Promise<Sealttyd> {
+/** Resolves once it listens. @param nodeArguments - for Node itself, such as --cpu-prof. @param authorizedKeys - a file. */
+export async function startSealttyd(
+  nodeArguments: readonly string[] = [],
+  authorizedKeys?: string,
+): Promise<Sealttyd> {
   if (!existsSync(sealttydFile)) throw new Error(`${sealttydFile} is missing: run npm run build`);
   const directory = scratchDirectory("sealttyd");
   const socket = path.join(directory, "guest.sock");
   const config = path.join(directory, "sealttyd.toml");
-  writeFileSync(config, sealttydConfig(`type = "unix"\npath = ${JSON.stringify(socket)}`));
+  writeFileSync(config, sealttydConfig(`type = "unix"\npath = ${JSON.stringify(socket)}`, authorizedKeys));
   const program = startProgram(process.execPath, [...nodeArguments, sealttydFile, "--config", config]);
   await program.waitForLog(/sealttyd serves/);
   return { ...program, socket };

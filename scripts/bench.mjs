@@ -11,6 +11,7 @@ Speed and memory beside OpenSSH and others on this machine. docs/benchmarks.md s
   --no-vm              without the virtual machine
   --json               the figures as JSON
   --markdown           puts the table into docs/benchmarks.md
+  --files              cp beside scp and rsync, and nothing else: two minutes, and 3 GB in the temporary directory
   --shaping            what shaping costs, and nothing else: two minutes
   --profile DIRECTORY  where sealttyd's and the client's time goes, and nothing else
   --no-build           measures what is built
@@ -23,6 +24,7 @@ const options = {
   json: flag,
   markdown: flag,
   shaping: flag,
+  files: flag,
   profile: { type: "string" },
   "no-build": flag,
 };
@@ -53,9 +55,9 @@ await runScript(async () => {
   const given = process.argv.slice(2);
   const args = given.filter((argument) => argument !== "--no-build");
   if (args.length === given.length && !args.includes("--shaping")) {
-    say(await mustRun(process.execPath, [script("build.mjs"), "page", "sealttyd"]));
+    say(await mustRun(process.execPath, [script("build.mjs"), "page", "sealtty", "sealttyd"]));
     // What cannot be installed is left out of the comparison, and the table says so.
-    const groups = args.includes("--no-vm") ? ["ssh"] : ["ssh", "vm"];
+    const groups = args.includes("--no-vm") ? ["ssh", "copy"] : ["ssh", "copy", "vm"];
     const { stdout, stderr } = await run(process.execPath, [script("packages.mjs"), ...groups]);
     say(stdout + stderr);
   }

@@ -106,22 +106,29 @@ export interface ProgressState {
   readonly name: string;
 }
 
-/** @param columns - the longest that it may be. The name gives way first, from its begin. */
+/** @param columns - the longest that it may be. The name gives way first, from its begin; then counts, sums, the time left. */
 export function progressLine({ bytes, files, total, rate, name }: ProgressState, columns: number): string {
-  const parts: string[] = [];
-  if (total !== undefined && total.bytes > 0)
-    parts.push(`${String(Math.min(100, Math.floor((bytes / total.bytes) * 100))).padStart(3)}%`);
-  parts.push(total === undefined ? size(bytes) : `${size(bytes)} of ${size(total.bytes)}`);
-  if (total === undefined ? files > 1 : total.files > 1)
-    parts.push(total === undefined ? `${files} files` : `${files} of ${total.files} files`);
-  parts.push(`${size(rate)}/s`);
-  if (total !== undefined && rate > 0 && bytes < total.bytes)
-    parts.push(`${duration((total.bytes - bytes) / rate)} left`);
-  const figures = parts.join("  ");
+  const known = total !== undefined && total.bytes > 0;
+  const counted = total === undefined ? files : total.files;
+  const left = known && rate > 0 && bytes < total.bytes ? (total.bytes - bytes) / rate : undefined;
+  const parts: Record<"share" | "sum" | "files" | "rate" | "left", string> = {
+    share: known ? `${String(Math.min(100, Math.floor((bytes / total.bytes) * 100))).padStart(3)}%` : "",
+    sum: total === undefined ? size(bytes) : `${size(bytes)} of ${size(total.bytes)}`,
+    files: counted > 1 ? `${files}${total === undefined ? "" : ` of ${total.files}`} files` : "",
+    rate: `${size(rate)}/s`,
+    left: left === undefined ? "" : `${duration(left)} left`,
+  };
+  const joined = (): string =>
+    Object.values(parts)
+      .filter((part) => part !== "")
+      .join("  ");
+  for (const part of ["files", "sum", "left"] as const) if (joined().length > columns) parts[part] = "";
+  const figures = joined();
   const room = columns - figures.length - 2;
+  if (room < 4 || name === "") return figures.slice(0, columns);
   const characters = Array.from(name);
   const cut = characters.length > room ? `…${characters.slice(characters.length - room + 1).join("")}` : name;
-  return room < 4 || name === "" ? figures.slice(0, columns) : `${cut}  ${figures}`;
+  return `${cut}  ${figures}`;
 }
 
 /** "4.2 MiB" */

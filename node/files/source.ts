@@ -7,6 +7,7 @@ import type { Stats } from "node:fs";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { FilesMessage, LinkRule } from "../../protocol/files/messages.ts";
 import { MAX_FILES_DATA, MAX_FILES_DEPTH, MAX_FILES_LINK } from "../../protocol/limits.ts";
+import { errorCode } from "../socket-pipe.ts";
 import { attributesOf } from "./attributes.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { Outbox, type SendBytes } from "./outbox.ts";
@@ -362,7 +363,7 @@ export class FilesSource {
     });
     const hash = createHash("sha256");
     let length = 0;
-    for await (const chunk of stream) {
+    for await (const chunk of readable(stream)) {
       if (this.#stopped) throw new Stopped();
       if (this.#refused === this.#files) {
         await this.#out.put({ type: "drop" });
@@ -379,6 +380,16 @@ export class FilesSource {
       this.#events.progress?.(chunk.length);
     }
     await this.#end(shown, length, hash);
+  }
+}
+
+/** @throws SealttyError `device-unavailable` in place of whatever a stream fails with. */
+async function* readable(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* stream;
+  } catch (cause) {
+    const code = errorCode(cause) ?? "unknown error";
+    throw new SealttyError("device-unavailable", `Cannot read the standard input (${code})`, { cause });
   }
 }
 

@@ -96,6 +96,8 @@ describe("the line of progress", () => {
   test.each([20, 40, 60, 66, 70, 80])("fits into %i columns; the name gives way first", (columns) => {
     const line = progressLine({ ...state, name: "a/very/long/path/to/some/file.with.a.name" }, columns);
     expect(Array.from(line).length).toBeLessThanOrEqual(columns);
+    expect(line).toMatch(/ 25%.*1\.0 MiB\/s/);
+    expect(line).not.toMatch(/\b(?:le|lef|file|Mi)$/);
     if (columns > 68) expect(line).toMatch(/^….*name {2}/);
   });
   test.each([
@@ -210,5 +212,43 @@ describe("standard output as a target", () => {
     ["data of no file", [root, data("x")], /data of no file/],
   ] as [string, FilesMessage[], RegExp][])("refuses %s", async (_, messages, words) => {
     await expect(take(...messages)).rejects.toThrow(words);
+  });
+});
+
+describe("on a terminal", () => {
+  test("a line of progress is drawn, gives way to other lines, and stays at the end", () => {
+    const cli = fakeCli();
+    let now = 0;
+    let tick: () => void = () => {};
+    const clock = {
+      now: () => now,
+      after: (_: number, callback: () => void) => {
+        tick = callback;
+        return () => {
+          tick = () => {};
+        };
+      },
+      soon: (callback: () => void) => callback(),
+    };
+    const stderr = Object.assign(cli.services.stderr, { isTTY: true, columns: 90 });
+    const services = { ...cli.services, stderr, clock };
+    const told = new CopyReport(services, new Reporter(services, undefined));
+    expect(told.wantsTotal).toBe(true);
+    told.expect({ files: 2, bytes: 4096 });
+    told.events.entry?.(Buffer.from("dir/f\x1b[2J"), 2048);
+    told.events.progress?.(1024);
+    now = 1000;
+    tick();
+    expect(cli.errors()).toContain(
+      "\rdir/f\ufffd[2J   25%  1.0 KiB of 4.0 KiB  0 of 2 files  1.0 KiB/s  0:03 left\x1b[K",
+    );
+    told.trouble("not-found", Buffer.from("x"), "");
+    expect(cli.errors()).toMatch(/\r\x1b\[Ksealtty: x: there is no such file or directory\r\n$/);
+    told.events.progress?.(3072);
+    told.end(true, { files: 1, directories: 0, links: 0, bytes: 4096, failed: 0 });
+    expect(cli.errors()).toMatch(/100% {2}4\.0 KiB of 4\.0 KiB[^\n]*\x1b\[K\r\n$/);
+    const { length } = cli.errors();
+    tick();
+    expect(cli.errors()).toHaveLength(length);
   });
 });

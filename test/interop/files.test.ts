@@ -32,6 +32,7 @@ beforeAll(async () => {
   fs.chmodSync(scratch, 0o755);
   const key = newSshKey(nodeSuite, "cp");
   fs.writeFileSync(path.join(scratch, "key"), key.privateFile, { mode: 0o600 });
+  fs.writeFileSync(path.join(scratch, "key.pub"), key.publicLine);
   guest = await startSealttyd({ authorizedKeys: `${key.publicLine}\n` });
 });
 beforeEach(() => {
@@ -168,6 +169,47 @@ describe("copies", () => {
     expect(sha256(at("up"))).toBe(sha256(at("big")));
     expect(sha256(at("down"))).toBe(sha256(at("big")));
   });
+});
+
+test("from one guest to another, each with its own policy; --resume; a policy of the other is refused", async () => {
+  const other = await startSealttyd({
+    authorizedKeys: `${fs.readFileSync(path.join(scratch, "key.pub"), "utf8")}\n`,
+    instance: "other",
+  });
+  try {
+    makeTree(at("tree"));
+    const between = [`:${at("tree")}`, `[unix:${other.socket}]:${at("copy")}`];
+    const refused = await cp("-r", "-p", ...between);
+    expect(refused.status).toBe(255);
+    expect(refused.stderr).toContain("evidence-refused");
+    expect(fs.existsSync(at("copy"))).toBe(false);
+    const policies = ["--target-policy", other.policyFile];
+    const outcome = await cp("-r", "-p", "--json", ...policies, ...between);
+    expect(outcome.status, outcome.stderr).toBe(0);
+    expect(same(at("tree"), at("copy"))).toBe(true);
+    expect(events(outcome.stderr, "verified")).toHaveLength(2);
+    // Now the large one is not sent again, though both ends are guests.
+    const again = await cp(
+      "-r",
+      "-p",
+      "--json",
+      "--resume",
+      ...policies,
+      `:${at("tree")}/.`,
+      between[1] as string,
+    );
+    expect(again.status, again.stderr).toBe(0);
+    expect(events(again.stderr, "file")).toHaveLength(3);
+    expect(events(again.stderr, "done")).toMatchObject([{ files: 4, failed: 0 }]);
+    // A trouble says at which of them.
+    const none = await cp(...policies, `:${at("none")}`, between[1] as string);
+    expect(none.stderr).toContain(`in the source's guest: ${at("none")}: there is no such file`);
+    const nowhere = await cp(...policies, `:${at("tree", "sub", "big")}`, `${between[1]}/none/x`);
+    expect(nowhere.stderr).toContain("in the target's guest: ");
+    expect([none.status, nowhere.status]).toEqual([1, 1]);
+  } finally {
+    await other.stop();
+  }
 });
 
 describe("one clear sentence, the right status, and nothing half-written", () => {
