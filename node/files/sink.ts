@@ -502,9 +502,7 @@ export class FilesSink {
     fs.fchmodSync(fd, this.#finalMode(before, attributes));
     if (this.#options.preserve) setTimes(fd, attributes);
     const at = directory.at(part.partName);
-    const named = fs.lstatSync(at, { throwIfNoEntry: false });
-    const held = fs.fstatSync(fd);
-    if (named?.ino !== held.ino || named.dev !== held.dev) throw new FileTrouble("busy");
+    if (!isNameOf(at, fd)) throw new FileTrouble("busy");
     fs.renameSync(at, directory.at(name));
     fs.closeSync(fd);
     this.#receiving = undefined;
@@ -519,7 +517,13 @@ export class FilesSink {
 
   /** Closes it. @param always - remove it even where it could be gone on with. */
   #leave({ directory, partName: own, fd, length }: PartFile, always = false): void {
-    if (always || !this.#options.resume || length === 0) removeQuietly(directory.at(own));
+    try {
+      const at = directory.at(own);
+      // By now another copy of the same file may have its own there.
+      if ((always || !this.#options.resume || length === 0) && isNameOf(at, fd)) fs.unlinkSync(at);
+    } catch {
+      // Its directory is gone, or nothing may be removed from it: then nothing more can be done.
+    }
     fs.closeSync(fd);
   }
 
@@ -579,6 +583,13 @@ function remove(at: Buffer): void {
   } catch (error) {
     if (errorCode(error) !== "ENOENT") throw error;
   }
+}
+
+/** Whether what is open is what has the name. */
+function isNameOf(at: Buffer, fd: number): boolean {
+  const named = fs.lstatSync(at, { throwIfNoEntry: false });
+  const held = fs.fstatSync(fd);
+  return named?.ino === held.ino && named.dev === held.dev;
 }
 
 function removeQuietly(at: Buffer): void {

@@ -602,6 +602,18 @@ describe("a source that lies writes nowhere but below the target", () => {
     expect(fs.existsSync(at("to", "asked"))).toBe(false);
     fs.rmSync(part);
   });
+  test("a copy that gives up removes its own unfinished file, and not another's", async () => {
+    const options = { ...SINK, resume: true, target: Buffer.from(at("to")), names: [Buffer.from("asked")] };
+    const [first, second] = [new FilesSink(options, async () => {}), new FilesSink(options, async () => {})];
+    for (const sink of [first, second]) {
+      sink.open();
+      for (const message of [root(0), file("")]) await sink.take(message); // the second puts its own in the first's place
+    }
+    first.abort();
+    for (const message of [data("x"), end("x"), done]) await second.take(message);
+    expect(second.counts).toMatchObject({ files: 1, failed: 0 });
+    expect(fs.readFileSync(at("to", "asked"), "utf8")).toBe("x");
+  });
   test("a hole of petabytes holds nobody up", async () => {
     const sink = new FilesSink(
       { ...SINK, target: Buffer.from(at("to")), names: [Buffer.from("asked")] },
