@@ -18,6 +18,7 @@ import type { FilesEvents } from "./source.ts";
 import { FileTrouble, troubleOf } from "./trouble.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants;
+const SET_GROUP_ID = 0o2000;
 const PART = ".sealtty-part";
 const ZEROS = Buffer.alloc(64 * 1024);
 const HASH_AT_ONCE = 1024 * 1024;
@@ -307,7 +308,9 @@ export class FilesSink {
     try {
       await this.#guard(shown, 0, () => {
         if (later === undefined) return;
-        fs.fchmodSync(directory.fd, this.#options.preserve ? later.mode : later.mode & ~this.#umask);
+        const inherited = fs.fstatSync(directory.fd).mode & SET_GROUP_ID; // from the directory above, as the system gave it
+        const mode = this.#options.preserve ? later.mode : later.mode & ~this.#umask;
+        fs.fchmodSync(directory.fd, mode | inherited);
         if (this.#options.preserve) setTimes(directory.fd, later);
       });
     } finally {

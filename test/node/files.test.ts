@@ -165,6 +165,14 @@ describe("a copy is the same", () => {
     expect(fs.statSync(at("to", "b")).mode & 0o7777).toBe(0o640);
     expect(fs.readFileSync(at("to", "b"), "utf8")).toBe("new");
   });
+  test("a new directory keeps the group that the one above hands down", async () => {
+    fs.mkdirSync(at("from", "d"), { mode: 0o755 });
+    fs.chmodSync(at("to"), 0o2775);
+    await copy([at("from", "d")], at("to"));
+    const made = path.join(at("to"), "made by hand");
+    fs.mkdirSync(made);
+    expect(fs.statSync(at("to", "d")).mode & 0o2000).toBe(fs.statSync(made).mode & 0o2000);
+  });
   test("holes stay holes, and content next to them is content", async () => {
     const file = fs.openSync(at("from", "s"), "w");
     const size = 24 * 1024 * 1024 + 5;
