@@ -9,6 +9,7 @@ const programs: Record<string, string> = {
   "sealtty-main": "cli/main.ts",
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts",
+  "sealttyd-files": "server/files/main.ts",
   "sealtty-relay": "relay/main.ts",
 };
 const root = import.meta.dirname;

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { parseArgs } from "node:util";
 import { execRows } from "./exec.ts";
+import { filesRows } from "./files.ts";
 import { memoryAtRest, memoryOf, pageSizes } from "./footprint.ts";
 import { echo, flood, floodLength, timeToPrompt } from "./measure.ts";
 import { startOpenssh } from "./openssh.ts";
@@ -197,6 +198,7 @@ const { values: options } = parseArgs({
     markdown: { type: "boolean", default: false },
     shaping: { type: "boolean", default: false },
     exec: { type: "boolean", default: false },
+    files: { type: "boolean", default: false },
     profile: { type: "string" },
   },
 });
@@ -210,8 +212,12 @@ async function main(): Promise<void> {
     if (!options["no-vm"]) process.stdout.write(await profileInVm((options.quick ? 64 : 256) * 65_536));
     return;
   }
-  if (options.shaping || options.exec) {
-    const rows = options.exec ? await execRows(options.quick) : await shapingRows(options.quick);
+  if (options.shaping || options.exec || options.files) {
+    const rows = options.exec
+      ? await execRows(options.quick)
+      : options.files
+        ? await filesRows(options.quick)
+        : await shapingRows(options.quick);
     const report: Report = { date: new Date().toISOString().slice(0, 10), machine: machine(false), rows };
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
     return;
@@ -224,6 +230,7 @@ async function main(): Promise<void> {
   const rows = [
     ...local.filter((row) => !isMemory(row)),
     ...(await execRows(options.quick)),
+    ...(await filesRows(options.quick)),
     ...inVm,
     ...(await verificationRows(options.quick ? 5 : 30)),
     ...(await shapingRows(options.quick)),

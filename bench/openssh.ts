@@ -65,6 +65,7 @@ export async function startSshd(): Promise<Sshd> {
     "UseDNS no",
     "PrintMotd no",
     "PrintLastLog no",
+    "Subsystem sftp internal-sftp", // scp's
   ];
   writeFileSync(file("sshd_config"), `${serverConfig.join("\n")}\n`);
   const hostLine = execFileSync("ssh-keygen", ["-y", "-f", hostKey]).toString().trim();

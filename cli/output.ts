@@ -19,12 +19,13 @@ export async function pump(
     const chunk = await from.read();
     if (chunk === undefined) return;
     watch?.(chunk);
-    await write(to, chunk);
+    await writeTo(to, chunk);
     from.consumed(chunk.length);
   }
 }
 
-function write(to: TerminalOutput, chunk: Uint8Array): Promise<void> {
+/** Resolves once the stream took it. @throws OutputClosed, SealttyError `device-unavailable`. */
+export function writeTo(to: TerminalOutput, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (to.destroyed) return reject(new OutputClosed());
     to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {

@@ -5,6 +5,7 @@ import { PROTOCOL_VERSION } from "../protocol/frames/frame-body.ts";
 import { connectCommand } from "./commands/connect.ts";
 import { collateralCommand } from "./commands/collateral.ts";
 import { completionCommand } from "./commands/completion.ts";
+import { cpCommand } from "./commands/cp.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   openCommand,
   connectCommand,
   execCommand,
+  cpCommand,
   masterCommand,
   sessionsCommand,
   inspectCommand,
@@ -40,7 +42,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["cp", "proxy", "forward", "unlock", "provision"];
+const LATER = ["proxy", "forward", "unlock", "provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {

@@ -67,6 +67,11 @@ export class Reporter {
     if (!this.json) this.#line(this.red(printable(line)));
   }
 
+  /** Something that failed, and is no failure of the whole: even with -q. */
+  problem(line: string): void {
+    if (!this.json) this.#line(printable(line, 5000));
+  }
+
   /** One JSON line on stderr, only with --json. */
   event(event: string, fields: Readonly<Record<string, unknown>>): void {
     if (this.json) this.#line(jsonLine({ event, ...fields }));

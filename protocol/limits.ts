@@ -98,6 +98,16 @@ export const MAX_STREAM_PIECES = 1024;
 export const MAX_SEND_BUFFER = 512 * 1024;
 export const MAX_ACK_RANGES = 32;
 
+/** Copying files: a name and a path as Linux has them, where a link leads, sources of one command, bytes of START and DATA. */
+export const MAX_FILES_NAME = 255;
+export const MAX_FILES_PATH = 4095;
+export const MAX_FILES_LINK = 4095;
+export const MAX_FILES_ROOTS = 16_384;
+export const MAX_FILES_START = 1024 * 1024;
+export const MAX_FILES_DATA = 64 * 1024;
+/** Directories below each other: each holds a descriptor at both ends. */
+export const MAX_FILES_DEPTH = 256;
+
 /** Keys: packets under one key generation (docs/protocol.md §5.3), packets of a connection. */
 export const PACKETS_PER_GENERATION = 2 ** 20;
 export const MAX_PACKETS = 2 ** 48;

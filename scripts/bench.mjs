@@ -12,6 +12,7 @@ Speed and memory beside OpenSSH and others on this machine. docs/benchmarks.md s
   --json               the figures as JSON
   --markdown           puts the table into docs/benchmarks.md
   --exec               programs without a terminal, beside ssh, and nothing else: a minute
+  --files              cp beside scp and rsync, and nothing else: two minutes, and 3 GB in the temporary directory
   --shaping            what shaping costs, and nothing else: two minutes
   --profile DIRECTORY  where sealttyd's and the client's time goes, and nothing else
   --no-build           measures what is built
@@ -25,6 +26,7 @@ const options = {
   markdown: flag,
   shaping: flag,
   exec: flag,
+  files: flag,
   profile: { type: "string" },
   "no-build": flag,
 };
@@ -57,7 +59,7 @@ await runScript(async () => {
   if (args.length === given.length && !args.includes("--shaping")) {
     say(await mustRun(process.execPath, [script("build.mjs"), "page", "sealtty", "sealttyd"]));
     // What cannot be installed is left out of the comparison, and the table says so.
-    const groups = args.includes("--no-vm") ? ["ssh"] : ["ssh", "vm"];
+    const groups = args.includes("--no-vm") ? ["ssh", "copy"] : ["ssh", "copy", "vm"];
     const { stdout, stderr } = await run(process.execPath, [script("packages.mjs"), ...groups]);
     say(stdout + stderr);
   }

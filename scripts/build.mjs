@@ -1,6 +1,6 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
-//   sealtty brings sealtty-main along, sealttyd sealttyd-screen
+//   sealtty brings sealtty-main along, sealttyd sealttyd-screen and sealttyd-files
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -24,11 +24,12 @@ export const parts = {
   api: "cli/api/index.ts", // import … from "sealtty"
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
+  "sealttyd-files": "server/files/main.ts", // started by it, as the user
   "sealtty-relay": "relay/main.ts",
 };
 
 /** Files that a program is nothing without. */
-const companions = { sealtty: ["sealtty-main"], sealttyd: ["sealttyd-screen"] };
+const companions = { sealtty: ["sealtty-main"], sealttyd: ["sealttyd-screen", "sealttyd-files"] };
 
 /** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {

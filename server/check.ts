@@ -7,6 +7,7 @@ import { TSM_REPORTS } from "./evidence/configfs-tsm.ts";
 import { findHelper } from "./evidence/native-helper.ts";
 import { SEV_GUEST_DEVICE } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
+import { filesProgram } from "./sessions/files-program.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findProgram } from "./sessions/launch.ts";
 import { VIRTIO_PORTS, virtioPortNames } from "./pipes/virtio-port.ts";
@@ -29,6 +30,8 @@ export function missingHere(config: ServerConfig): string[] {
     if (program !== undefined && !isProgram(program))
       missing.push(`the ${what} program ${escapeText(program)} cannot be run`);
   }
+  if (filesProgram() === undefined)
+    missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");
   if (findProgram("setsid") === undefined)
     missing.push("the program setsid (util-linux or busybox) is missing: no terminal could be opened");
   try {

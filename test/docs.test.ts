@@ -12,6 +12,7 @@ import { utf8 } from "../protocol/bytes.ts";
 import { nobleSuite } from "../protocol/crypto/noble.ts";
 import { ARMOUR_MARK } from "../protocol/frames/armour.ts";
 import * as frames from "../protocol/frames/frame-body.ts";
+import { FILES_TYPES, TROUBLES } from "../protocol/files/messages.ts";
 import { prologueOf } from "../protocol/handshake/client-hello.ts";
 import { MESSAGE1_LENGTH, MESSAGE2_LENGTH, PROTOCOL_NAME } from "../protocol/handshake/messages.ts";
 import * as limits from "../protocol/limits.ts";
@@ -343,6 +344,18 @@ describe("docs/protocol.md", () => {
   test("§8.7 has the codes of DETACHED", () => {
     const codes = rows(section("8.7").slice(section("8.7").indexOf("| DETACHED why"))).slice(1, 4);
     expect(codes.map(([code]) => Number(code))).toEqual([DETACH_ASKED, DETACH_FENCED, DETACH_LOST]);
+  });
+
+  test("§8.11 has the messages about files and the codes of trouble", () => {
+    const listed = rows(section("8.11"));
+    const messages = listed.slice(1, 1 + Object.keys(FILES_TYPES).length);
+    expect(messages.map(([number, name]) => [name?.toLowerCase(), Number(number)])).toEqual(
+      Object.entries(FILES_TYPES),
+    );
+    const troubles = listed.slice(messages.length + 2);
+    expect(troubles.map(([code, name]) => [/^[a-z-]+/.exec(name ?? "")?.[0], Number(code)])).toEqual(
+      Object.entries(TROUBLES),
+    );
   });
 
   test("§8.5 has the close codes", () => {

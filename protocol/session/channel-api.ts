@@ -24,7 +24,8 @@ export type ChannelRequest =
   | ({
       readonly kind: "exec"; // no pty
       readonly command: readonly string[];
-    } & ProgramPlace);
+    } & ProgramPlace)
+  | { readonly kind: "files" }; // the guest's program that copies files: protocol/files/messages.ts
 
 export type ExitStatus =
   | { readonly kind: "exited"; readonly status: number } // 0 to 255

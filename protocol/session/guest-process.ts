@@ -1,5 +1,6 @@
 // What a channel needs of a program in the guest; server/sessions makes it.
 
+import type { UserRestrictions } from "../user-auth/restrictions.ts";
 import type { ChannelRequest, ExitStatus } from "./channel-api.ts";
 import type { SignalName } from "./messages.ts";
 
@@ -28,6 +29,7 @@ export interface AuthenticatedUser {
   readonly method: "none" | "ssh-key";
   /** SHA-256 of the public key in SSH wire format, 32 bytes; undefined without a key. */
   readonly key?: Uint8Array;
+  readonly restrictions?: UserRestrictions;
 }
 
 /** @throws where the program cannot be started; the reason stays in the guest's log. */

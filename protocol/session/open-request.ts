@@ -15,6 +15,8 @@ import {
 import type { ChannelRequest } from "./channel-api.ts";
 
 const KINDS = ["login", "shell", "exec"] as const;
+/** Nothing follows it. */
+const KIND_FILES = 4;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
@@ -22,7 +24,7 @@ const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
  * @throws SealttyError `bad-config`, a sentence for a person.
  */
 export function checkRequest(request: ChannelRequest): void {
-  if (request.kind === "login") return;
+  if (request.kind === "login" || request.kind === "files") return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
   checkCommand(command);
@@ -70,6 +72,7 @@ function refuse(problem: string): never {
 }
 
 export function openBody(request: ChannelRequest): Uint8Array {
+  if (request.kind === "files") return u8(KIND_FILES);
   const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
@@ -100,7 +103,9 @@ export function readSide(reader: Reader): number {
 }
 
 export function readOpen(reader: Reader): ChannelRequest {
-  const kind = KINDS[reader.u8()];
+  const number = reader.u8();
+  if (number === KIND_FILES) return { kind: "files" };
+  const kind = KINDS[number];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";

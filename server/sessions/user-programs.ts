@@ -4,10 +4,11 @@ import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
-import type { StartProcess } from "../../protocol/session/guest-process.ts";
+import type { AuthenticatedUser, GuestProcess, StartProcess } from "../../protocol/session/guest-process.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
+import { filesProgram } from "./files-program.ts";
 import { startOnPty } from "./pty-process.ts";
 
 /** How to print: variables that change nothing else of what a program does, so that any client may set them. */
@@ -40,6 +41,7 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
       return startOnPty({ command: login, environment, directory: "/", columns, rows });
     }
+    if (request.kind === "files") return await startFiles(user, document);
     if (document !== undefined) requireAllowed(document, request);
     const account = await accountFor(user.name);
     const { environment: wished, directory: enter } = request;
@@ -68,10 +70,33 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
   };
 }
 
+/** The program that copies files, as the user: the kernel decides what it may read and write. */
+async function startFiles(
+  user: AuthenticatedUser,
+  document: InstanceDocument | undefined,
+): Promise<GuestProcess> {
+  const restrictions = "restrictions" in user ? user.restrictions : undefined;
+  // Whoever may write the user's files can have any command run, sooner or later.
+  if (restrictions?.command !== undefined)
+    throw new SealttyError("user-refused", "This key has a forced command, so it copies no files");
+  if (document !== undefined && document.commands !== "any")
+    throw new SealttyError("user-refused", "The instance document allows certain commands only, so no files");
+  const program = filesProgram();
+  if (program === undefined)
+    throw new SealttyError("device-unavailable", "sealttyd-files.js is missing beside sealttyd.js");
+  const account = await accountFor(user.name);
+  return startExec({
+    command: [process.execPath, program],
+    environment: sessionEnvironment(account, undefined),
+    directory: account.home,
+    ...(process.getuid?.() === 0 ? { account } : {}),
+  });
+}
+
 /** Where only some commands are allowed, what changes their meaning is not: LD_PRELOAD, or another directory. */
 function requireAllowed(
   document: InstanceDocument,
-  request: Exclude<ChannelRequest, { kind: "login" }>,
+  request: Exclude<ChannelRequest, { kind: "login" | "files" }>,
 ): void {
   const { command, environment, directory } = request;
   const refuse = (what: string): never => {

@@ -30,6 +30,7 @@ describe("help and version", () => {
       "open",
       "connect",
       "exec",
+      "cp",
       "inspect",
       "verify",
       "policy",
@@ -38,7 +39,7 @@ describe("help and version", () => {
       "collateral",
     ])
       expect(cli.out()).toContain(`sealtty ${name} `);
-    for (const name of ["demo", "proxy", "cp"]) expect(cli.out()).not.toContain(`sealtty ${name}`);
+    for (const name of ["demo", "proxy"]) expect(cli.out()).not.toContain(`sealtty ${name}`);
   });
   test.each(COMMANDS.map((command) => [command.name]))("help %s names each of its options", async (name) => {
     const cli = fakeCli();

@@ -299,6 +299,8 @@ test("its commands and shell are all that a key may start, and its login flag de
   ]) {
     await expect(start(user, request)).rejects.toThrow("The instance document does not allow");
   }
+  // Whoever can write files can have anything run.
+  await expect(start(user, { kind: "files" })).rejects.toThrow("so no files");
   const asked = { ...exec, command: ["/bin/echo", "yes"], environment: { LANG: "C" } };
   const allowed = await start(user, asked);
   const printed: Uint8Array[] = [];

@@ -22,6 +22,8 @@ export interface GuestSettings {
   readonly login?: readonly string[] | null;
   readonly shell?: readonly string[];
   readonly entry?: string;
+  /** Of its simulated evidence, and of its policy; default "test". */
+  readonly instance?: string;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
 }
@@ -30,10 +32,11 @@ export interface GuestSettings {
 export async function startSealttyd(settings: GuestSettings = {}): Promise<RunningGuest> {
   const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-guest-"));
   const socket = path.join(directory, "guest.sock");
+  const { instance = "test" } = settings;
   const policyFile = path.join(directory, "policy.toml");
   writeFileSync(
     policyFile,
-    'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n',
+    `version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "${instance}"\n`,
   );
   const keys = path.join(directory, "authorized_keys");
   if (settings.authorizedKeys !== undefined) writeFileSync(keys, settings.authorizedKeys);
@@ -44,7 +47,7 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
     `path = ${JSON.stringify(socket)}`,
     "[evidence]",
     'type = "simulated"',
-    'instance = "test"',
+    `instance = "${instance}"`,
     "i_know_this_proves_nothing = true",
     "[users]",
     ...(settings.authorizedKeys === undefined ? [] : [`authorized_keys = ${JSON.stringify(keys)}`]),

@@ -1,0 +1,191 @@
+// A copy between two ends: one of them a guest's program, the other this one, or both of them guests'.
+
+import { FilesSource, type SourceRoot } from "../../node/files/source.ts";
+import type { SinkCounts } from "../../node/files/sink.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { FilesMessage } from "../../protocol/files/messages.ts";
+import type { CopyReport, Where } from "./copy-report.ts";
+import type { FilesChannel } from "./files-channel.ts";
+
+type Start = FilesMessage & { readonly type: "start" };
+type Finished = FilesMessage & { readonly type: "finished" };
+
+/** An end that writes here. */
+export interface LocalSink {
+  readonly counts: SinkCounts;
+  readonly done: boolean;
+  /** @throws FileTrouble */
+  open(): void;
+  take(message: FilesMessage): Promise<void>;
+  abort(): void;
+}
+
+/** This machine's files to a guest. @returns undefined where the guest's end gave up, and said why. */
+export async function upload(
+  link: FilesChannel,
+  source: FilesSource,
+  roots: readonly SourceRoot[],
+  start: Start,
+  report: CopyReport,
+): Promise<SinkCounts | undefined> {
+  let finished: Finished | undefined;
+  let gaveUp = false;
+  const listening = (async () => {
+    for await (const { messages } of link.pieces()) {
+      for (const message of messages) {
+        if (message.type === "finished") finished = message;
+        else source.receive(message);
+        if (message.type !== "trouble") continue;
+        report.trouble(message.code, message.path, "in the guest");
+        gaveUp ||= message.fatal;
+      }
+    }
+  })().finally(() => source.stop());
+  const sending = source.run(roots, start).then(() => link.end());
+  // A source that is a stream may wait for ever for its next bytes: the guest's end is what counts.
+  sending.catch(() => undefined);
+  await Promise.race([listening, sending]);
+  await listening;
+  if (gaveUp) return undefined;
+  if (finished === undefined) throw await link.failure("the guest");
+  return finished;
+}
+
+/** A guest's files to this machine. */
+export async function download(
+  link: FilesChannel,
+  sink: LocalSink,
+  start: Start,
+  report: CopyReport,
+): Promise<SinkCounts | undefined> {
+  let gaveUp = false;
+  await link.put(start);
+  receiving: for await (const { messages } of link.pieces()) {
+    for (const message of messages) {
+      if (message.type === "total") report.expect(message);
+      if (message.type === "trouble") {
+        report.trouble(message.code, message.path, "in the guest");
+        gaveUp ||= message.fatal;
+      }
+      if (gaveUp) break receiving;
+      await sink.take(message);
+      if (sink.done) break receiving;
+    }
+  }
+  if (gaveUp) return undefined;
+  if (!sink.done) throw await link.failure("the guest");
+  link.end();
+  return sink.counts;
+}
+
+/**
+ * From one guest to another, through this program, which reads along. What it checks is the form; the end that writes checks
+ * names, order and digest as it does for anybody.
+ */
+export async function relay(
+  from: { readonly link: FilesChannel; readonly start: Start },
+  to: { readonly link: FilesChannel; readonly start: Start },
+  report: CopyReport,
+): Promise<SinkCounts | undefined> {
+  let finished: Finished | undefined;
+  let gaveUp = false;
+  let sent = false;
+  const told = (message: FilesMessage & { readonly type: "trouble" }, where: Where): void => {
+    report.trouble(message.code, message.path, where);
+    gaveUp ||= message.fatal;
+  };
+  await to.link.put(to.start);
+  await from.link.put(from.start);
+  const along = new ReadAlong(report);
+  const forth = (async () => {
+    for await (const { bytes, messages } of from.link.pieces()) {
+      for (const message of messages) {
+        if (message.type === "trouble") told(message, "in the source's guest");
+        along.take(message);
+        sent ||= message.type === "done";
+      }
+      await to.link.send(bytes);
+    }
+    if (!sent && !gaveUp && finished === undefined) throw await from.link.failure("the source's guest");
+    to.link.end();
+  })();
+  const back = (async () => {
+    for await (const { messages } of to.link.pieces()) {
+      for (const message of messages) {
+        if (message.type === "finished") finished = message;
+        else if (message.type === "trouble") told(message, "in the target's guest");
+        else if (message.type === "from") along.answered(message.offset);
+        else if (message.type !== "offer") throw misbehaved();
+        if (message.type !== "finished") await from.link.put(message);
+      }
+    }
+    if (finished === undefined && !gaveUp) throw await to.link.failure("the target's guest");
+  })();
+  forth.catch(() => undefined); // told by the race, or not needed any more
+  back.catch(() => undefined);
+  await Promise.race([forth, back]);
+  await back;
+  return gaveUp ? undefined : finished;
+}
+
+/** What passes by, for the user's eyes. */
+class ReadAlong {
+  readonly #report: CopyReport;
+  readonly #names: Uint8Array[] = [];
+  #file: Uint8Array = new Uint8Array(0);
+  #size = 0;
+  #bytes = 0;
+
+  constructor(report: CopyReport) {
+    this.#report = report;
+  }
+
+  take(message: FilesMessage): void {
+    switch (message.type) {
+      case "total":
+        return this.#report.expect(message);
+      case "directory":
+        if (this.#names.length < MOST_NAMES) this.#names.push(message.name);
+        return this.#report.progress.entry(this.#path());
+      case "up":
+        this.#names.pop();
+        return;
+      case "file":
+        this.#file = this.#path(message.name);
+        this.#size = message.size ?? 0;
+        this.#bytes = 0;
+        return this.#report.progress.entry(this.#file);
+      case "data":
+        return this.#add(message.bytes.length);
+      case "hole":
+        return this.#add(message.length);
+      case "end":
+        return this.#report.file(this.#file, this.#bytes, message.digest);
+      default:
+    }
+  }
+
+  /** Where the target wants to go on; undefined: it has the file. */
+  answered(offset: number | undefined): void {
+    this.#add(offset ?? this.#size);
+  }
+
+  #add(bytes: number): void {
+    this.#bytes += bytes;
+    this.#report.progress.add(bytes);
+  }
+
+  #path(name?: Uint8Array): Uint8Array {
+    const names: readonly Uint8Array[] = name === undefined ? this.#names : [...this.#names, name];
+    return Buffer.concat(names.flatMap((part, i) => (i === 0 ? [part] : [Buffer.from("/"), part])));
+  }
+}
+/** Deeper ones the target refuses. */
+const MOST_NAMES = 300;
+
+function misbehaved(): SealttyError {
+  return new SealttyError(
+    "peer-misbehaved",
+    "The end of the copy that writes sent what only the other one sends",
+  );
+}

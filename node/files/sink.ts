@@ -1,0 +1,632 @@
+// The end that writes. Whatever the source says, nothing is written but below the target that was named: a name is one
+// component, a directory is held open and entered without following links, and a file has its final name only once all of
+// it is there and its SHA-256 is right. docs/files.md says what that guarantees.
+
+import { createHash, randomBytes, type Hash } from "node:crypto";
+import fs from "node:fs";
+import type { Stats } from "node:fs";
+import path from "node:path";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { type FileAttributes, type FilesMessage, isFileName } from "../../protocol/files/messages.ts";
+import { MAX_FILES_DEPTH, MAX_FILES_NAME } from "../../protocol/limits.ts";
+import { secondsOf, setTimes } from "./attributes.ts";
+import { Directory } from "./directory.ts";
+import { errorCode } from "../socket-pipe.ts";
+import { Outbox, type SendBytes } from "./outbox.ts";
+import type { FilesEvents } from "./source.ts";
+import { FileTrouble, troubleOf } from "./trouble.ts";
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants;
+const SET_GROUP_ID = 0o2000;
+const PART = ".sealtty-part";
+const ZEROS = Buffer.alloc(64 * 1024);
+const HASH_AT_ONCE = 1024 * 1024;
+const YIELD_EVERY = 16 * 1024 * 1024;
+
+export interface SinkOptions {
+  readonly target: Buffer;
+  /** What each source is called below a target that is a directory; empty: its content goes into the target itself. */
+  readonly names: readonly Buffer[];
+  readonly recursive: boolean;
+  readonly preserve: boolean;
+  readonly resume: boolean;
+  readonly intoDirectory: boolean;
+}
+
+export interface SinkCounts {
+  files: number;
+  directories: number;
+  links: number;
+  bytes: number;
+  failed: number;
+}
+
+/** A directory that is being filled. */
+interface Level {
+  readonly directory: Directory;
+  readonly shown: Buffer;
+  /** What it gets once it is full; undefined: it keeps what it has. */
+  readonly later: FileAttributes | undefined;
+  readonly made: boolean;
+  readonly borrowed?: boolean; // the target itself, which is closed at the end
+}
+
+/** A file that is being received. Without `part` it could not be begun, or is not wanted, and its content goes nowhere. */
+interface Receiving {
+  readonly number: number;
+  readonly shown: Buffer;
+  readonly size: number | undefined;
+  readonly sparse: boolean;
+  readonly attributes: FileAttributes;
+  readonly state: "content" | "claim" | "nothing";
+  readonly part?: PartFile | undefined;
+  /** Bytes that were offered; whether they are those of the finished file. */
+  readonly offered?: { readonly length: number; readonly finished: boolean; readonly hash: Hash };
+}
+
+interface PartFile {
+  readonly directory: Directory;
+  readonly name: Buffer; // the final one
+  readonly partName: Buffer;
+  readonly fd: number;
+  /** What is there under the final name. */
+  readonly before: Stats | undefined;
+  hash: Hash;
+  length: number;
+  written: number; // from here on is a hole
+}
+
+export class FilesSink {
+  readonly #options: SinkOptions;
+  readonly #out: Outbox;
+  readonly #events: FilesEvents;
+  readonly #umask = process.umask();
+  readonly counts: SinkCounts = { files: 0, directories: 0, links: 0, bytes: 0, failed: 0 };
+  #base: { readonly directory: Directory; readonly name: Buffer | undefined } | undefined;
+  readonly #levels: Level[] = [];
+  #root = -1; // index of the newest ROOT
+  #rootOpen = false; // its entry is still to come
+  #skipped = 0; // directories below each other that could not be entered
+  #files = 0; // FILE messages so far
+  #receiving: Receiving | undefined;
+  #state: "running" | "done" | "over" = "running";
+
+  constructor(options: SinkOptions, send: SendBytes, events: FilesEvents = {}) {
+    this.#options = options;
+    this.#out = new Outbox(send);
+    this.#events = events;
+  }
+
+  /** Everything came, and FINISHED was sent. */
+  get done(): boolean {
+    return this.#state === "done";
+  }
+
+  /** Finds the target, before anything is asked of anybody. @throws FileTrouble */
+  open(): void {
+    try {
+      this.#base = openTarget(this.#options);
+    } catch (error) {
+      throw troubleOf(error);
+    }
+  }
+
+  /** To the source: this, and no more. */
+  async refuse(trouble: FileTrouble, shown: Buffer): Promise<void> {
+    this.counts.failed++;
+    this.#events.trouble?.(trouble, shown);
+    await this.#out.put({ type: "trouble", code: trouble.code, fatal: true, file: 0, path: shown });
+    this.abort();
+    await this.#finish();
+  }
+
+  /** What the source says, in order. @throws SealttyError `peer-misbehaved`; then, too, nothing half-written is left. */
+  async take(message: FilesMessage): Promise<void> {
+    if (this.#state !== "running") return; // what was under way when it ended
+    try {
+      await this.#take(message);
+    } catch (error) {
+      if (error instanceof FileTrouble) return await this.refuse(error, this.#shownNow());
+      this.abort();
+      throw error;
+    }
+  }
+
+  /** Closes everything. What is unfinished is removed, or with `resume` stays under its hidden name. Idempotent. */
+  abort(): void {
+    if (this.#state === "running") this.#state = "over";
+    const part = this.#receiving?.part;
+    this.#receiving = undefined;
+    if (part !== undefined) this.#leave(part);
+    for (const { directory, borrowed } of this.#levels.splice(0)) if (borrowed !== true) directory.close();
+    this.#base?.directory.close();
+    this.#base = undefined;
+  }
+
+  async #take(message: FilesMessage): Promise<void> {
+    const receiving = this.#receiving;
+    switch (message.type) {
+      case "root":
+        if (this.#levels.length > 0 || this.#skipped > 0 || receiving !== undefined)
+          throw misbehaved("began anew in the middle");
+        if (message.index <= this.#root || message.index >= this.#options.names.length)
+          throw misbehaved("sent what was not asked for");
+        this.#root = message.index;
+        this.#rootOpen = true;
+        return;
+      case "directory":
+        return await this.#directory(message);
+      case "file":
+        return await this.#file(message);
+      case "link":
+        return await this.#link(message);
+      case "up":
+        return await this.#up();
+      case "data":
+        if (receiving?.state === "claim" || receiving === undefined) throw misbehaved("sent data of no file");
+        return await this.#guardFile(receiving, () => this.#write(receiving, message.bytes));
+      case "hole":
+        if (receiving?.state === "claim" || receiving === undefined || !receiving.sparse)
+          throw misbehaved("sent a hole of no file");
+        await this.#hashHole(receiving, message.length);
+        return await this.#guardFile(receiving, () => this.#hole(receiving, message.length));
+      case "claim":
+        return await this.#claim(message.digest);
+      case "end":
+        if (receiving?.state === "claim" || receiving === undefined) throw misbehaved("ended no file");
+        await this.#guardFile(receiving, () => this.#end(receiving, message.digest));
+        this.#receiving = undefined;
+        return;
+      case "drop":
+        if (receiving === undefined) throw misbehaved("dropped no file");
+        this.#receiving = undefined;
+        if (receiving.part !== undefined) this.#leave(receiving.part);
+        return;
+      case "trouble":
+        if (message.fatal) throw misbehaved("gave up"); // its reason was told where it came in
+        return;
+      case "total":
+        return;
+      case "done":
+        if (this.#levels.length > 0 || this.#skipped > 0 || receiving !== undefined)
+          throw misbehaved("ended in the middle");
+        this.abort();
+        return await this.#finish();
+      default:
+        throw misbehaved("sent what only a sink sends");
+    }
+  }
+
+  async #finish(): Promise<void> {
+    this.#state = "done";
+    await this.#out.put({ type: "finished", ...this.counts });
+    await this.#out.flush();
+  }
+
+  /** Its troubles are told; one that every file would have ends it all. @throws FileTrouble that is fatal. */
+  async #guard(shown: Buffer, file: number, work: () => void | Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (error instanceof SealttyError) throw error;
+      const trouble = troubleOf(error);
+      if (trouble.fatal) throw trouble;
+      this.counts.failed++;
+      this.#events.trouble?.(trouble, shown);
+      await this.#out.put({ type: "trouble", code: trouble.code, fatal: false, file, path: shown });
+      await this.#out.flush(); // the source may have a large file to stop
+    }
+  }
+
+  /** After a trouble the rest of the file goes nowhere. */
+  async #guardFile(receiving: Receiving, work: () => void): Promise<void> {
+    await this.#guard(receiving.shown, receiving.number, () => {
+      try {
+        work();
+      } catch (error) {
+        const part = this.#receiving?.part;
+        this.#receiving = { ...receiving, part: undefined, state: "nothing" };
+        if (part !== undefined && !(error instanceof FileTrouble && error.code === "busy")) {
+          this.#leave(part, error instanceof FileTrouble && error.code === "wrong-digest");
+        } else if (part !== undefined) fs.closeSync(part.fd);
+        throw error;
+      }
+    });
+  }
+
+  /** Where an entry of this name goes. @returns undefined where it lies in what is skipped. @throws SealttyError */
+  #place(
+    name: Uint8Array,
+  ): { readonly directory: Directory; readonly name: Buffer; readonly shown: Buffer } | undefined {
+    if (this.#receiving !== undefined) throw misbehaved("began an entry within a file");
+    const level = this.#levels.at(-1);
+    if (this.#skipped > 0) {
+      if (name.length === 0) throw misbehaved("sent an entry without a name");
+      return undefined;
+    }
+    if (level !== undefined) {
+      if (!isFileName(name)) throw misbehaved("sent a name that leads elsewhere");
+      const own = Buffer.from(name);
+      return { directory: level.directory, name: own, shown: Buffer.concat([level.shown, SLASH, own]) };
+    }
+    if (!this.#rootOpen || name.length > 0 || this.#base === undefined)
+      throw misbehaved("sent an entry of no source");
+    this.#rootOpen = false;
+    const { directory, name: fixed } = this.#base;
+    const root = fixed ?? this.#options.names[this.#root] ?? EMPTY;
+    const { target } = this.#options;
+    return { directory, name: root, shown: fixed === undefined ? shownBelow(target, root) : target };
+  }
+
+  async #directory({ name, attributes }: FilesMessage & { type: "directory" }): Promise<void> {
+    if (!this.#options.recursive) throw misbehaved("sent a directory, and none was asked for");
+    const place = this.#place(name);
+    if (place === undefined) {
+      this.#skipped++;
+      return;
+    }
+    const { shown } = place;
+    this.#events.entry?.(shown, undefined);
+    let level: Level | undefined;
+    await this.#guard(shown, 0, () => {
+      level = this.#enter(place, attributes);
+    });
+    if (level === undefined) this.#skipped++;
+    else this.#levels.push(level);
+  }
+
+  #enter(place: { directory: Directory; name: Buffer; shown: Buffer }, attributes: FileAttributes): Level {
+    const { directory: above, name, shown } = place;
+    const later = this.#options.preserve ? attributes : undefined;
+    if (name.length === 0) return { directory: above, shown, later, made: false, borrowed: true };
+    if (this.#levels.length >= MAX_FILES_DEPTH) throw new FileTrouble("too-deep");
+    const at = above.at(name);
+    const there = fs.lstatSync(at, { throwIfNoEntry: false });
+    if (there?.isSymbolicLink() === true) throw new FileTrouble("loop");
+    if (there !== undefined && !there.isDirectory()) throw new FileTrouble("in-the-way");
+    if (there === undefined) fs.mkdirSync(at, 0o700);
+    const directory = above.openBelow(name);
+    this.counts.directories++;
+    return {
+      directory,
+      shown,
+      later: later ?? (there === undefined ? attributes : undefined),
+      made: there === undefined,
+    };
+  }
+
+  async #up(): Promise<void> {
+    if (this.#receiving !== undefined) throw misbehaved("went up within a file");
+    if (this.#skipped > 0) {
+      this.#skipped--;
+      return;
+    }
+    const level = this.#levels.pop();
+    if (level === undefined) throw misbehaved("went up above the target");
+    const { directory, later, shown, borrowed } = level;
+    try {
+      await this.#guard(shown, 0, () => {
+        if (later === undefined) return;
+        const inherited = fs.fstatSync(directory.fd).mode & SET_GROUP_ID; // from the directory above, as the system gave it
+        const mode = this.#options.preserve ? later.mode : later.mode & ~this.#umask;
+        fs.fchmodSync(directory.fd, mode | inherited);
+        if (this.#options.preserve) setTimes(directory.fd, later);
+      });
+    } finally {
+      if (borrowed !== true) directory.close();
+    }
+  }
+
+  async #link({ name, target, attributes }: FilesMessage & { type: "link" }): Promise<void> {
+    const place = this.#place(name);
+    if (place === undefined) return;
+    this.#events.entry?.(place.shown, undefined);
+    await this.#guard(place.shown, 0, () => {
+      const { directory } = place;
+      if (place.name.length === 0) throw new FileTrouble("in-the-way");
+      const final = directory.at(place.name);
+      if (replaceable(final)?.isDirectory() === true) throw new FileTrouble("in-the-way");
+      const fresh = directory.at(partName(place.name, randomBytes(6).toString("hex")));
+      fs.symlinkSync(Buffer.from(target), fresh);
+      try {
+        if (this.#options.preserve)
+          fs.lutimesSync(fresh, secondsOf(attributes.accessed), secondsOf(attributes.modified));
+        fs.renameSync(fresh, final);
+      } catch (error) {
+        removeQuietly(fresh);
+        throw error;
+      }
+      this.counts.links++;
+    });
+  }
+
+  async #file(message: FilesMessage & { type: "file" }): Promise<void> {
+    const number = ++this.#files;
+    const place = this.#place(message.name);
+    const { size, sparse, asks, attributes } = message;
+    const shown = place?.shown ?? EMPTY;
+    const nothing: Receiving = { number, shown, size, sparse, attributes, state: "nothing" };
+    if (asks && !this.#options.resume) throw misbehaved("asks where to go on, and was not told to");
+    this.#receiving = nothing;
+    if (place !== undefined) {
+      this.#events.entry?.(shown, size);
+      await this.#guard(shown, number, async () => {
+        if (place.name.length === 0) throw new FileTrouble("is-directory");
+        const final = place.directory.at(place.name);
+        const before = replaceable(final);
+        if (before?.isDirectory() === true) throw new FileTrouble("is-directory");
+        const resumed = asks ? await this.#resumable(place, size ?? 0, before) : undefined;
+        if (this.#state !== "running") return; // aborted while that was being hashed
+        const part = resumed?.part ?? this.#create(place, before);
+        const { offered } = resumed ?? {};
+        this.#receiving = {
+          ...nothing,
+          part,
+          ...(offered ? { offered, state: "claim" } : { state: "content" }),
+        };
+      });
+    }
+    if (!asks) return;
+    const { state, offered } = this.#receiving;
+    if (state === "nothing") {
+      this.#receiving = undefined; // nothing of it is wanted: so nothing of it comes
+      await this.#out.put({ type: "from", offset: undefined });
+    } else if (offered !== undefined) await this.#out.put({ type: "offer", length: offered.length });
+    else await this.#out.put({ type: "from", offset: 0 });
+    await this.#out.flush();
+  }
+
+  #create({ directory, name }: { directory: Directory; name: Buffer }, before: Stats | undefined): PartFile {
+    const unique = this.#options.resume ? undefined : randomBytes(6).toString("hex");
+    const own = partName(name, unique);
+    const at = directory.at(own);
+    if (unique === undefined) remove(at); // an older one that is not to be gone on with
+    const fd = fs.openSync(at, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    return { directory, name, partName: own, fd, before, hash: createHash("sha256"), length: 0, written: 0 };
+  }
+
+  /** What there is of the file: unfinished, or finished and as long as it shall be. */
+  async #resumable(
+    place: { directory: Directory; name: Buffer },
+    size: number,
+    before: Stats | undefined,
+  ): Promise<{ part?: PartFile; offered: NonNullable<Receiving["offered"]> } | undefined> {
+    const { directory, name } = place;
+    const own = partName(name, undefined);
+    const at = directory.at(own);
+    if (fs.lstatSync(at, { throwIfNoEntry: false })?.isFile() === true) {
+      const fd = fs.openSync(at, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+      const stats = fs.fstatSync(fd);
+      // One that somebody else left there, or that has a second name elsewhere, is not to be written into.
+      const ours = stats.isFile() && stats.nlink === 1 && stats.uid === (process.geteuid?.() ?? stats.uid);
+      if (ours && stats.size > 0 && stats.size <= size) {
+        const { size: length } = stats;
+        const hash = await hashOf(fd, length);
+        return {
+          part: { directory, name, partName: own, fd, before, hash, length, written: length },
+          offered: { length, finished: false, hash: hash.copy() },
+        };
+      }
+      fs.closeSync(fd);
+      return undefined;
+    }
+    if (before?.isFile() !== true || before.size !== size) return undefined;
+    const fd = fs.openSync(directory.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      if (!fs.fstatSync(fd).isFile()) return undefined;
+      return { offered: { length: size, finished: true, hash: await hashOf(fd, size) } };
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  async #claim(digest: Uint8Array): Promise<void> {
+    const receiving = this.#receiving;
+    const { part, offered } = receiving ?? {};
+    if (receiving?.state !== "claim" || part === undefined || offered === undefined)
+      throw misbehaved("claimed what was not offered");
+    const same = equalBytes(offered.hash.digest(), digest);
+    const { offered: _, ...rest } = receiving;
+    this.#receiving = { ...rest, state: "content" };
+    if (same && offered.finished) {
+      this.#receiving = undefined;
+      this.#leave(part, true);
+      await this.#guard(receiving.shown, receiving.number, () =>
+        this.#keepFinished(part, receiving.attributes),
+      );
+      this.counts.files++;
+      this.counts.bytes += offered.length;
+      this.#events.progress?.(offered.length);
+      await this.#out.put({ type: "from", offset: undefined });
+    } else if (same) {
+      this.#events.progress?.(offered.length);
+      this.counts.bytes += offered.length;
+      await this.#out.put({ type: "from", offset: offered.length });
+    } else {
+      if (!offered.finished) fs.ftruncateSync(part.fd, 0);
+      Object.assign(part, { hash: createHash("sha256"), length: 0, written: 0 });
+      await this.#out.put({ type: "from", offset: 0 });
+    }
+    await this.#out.flush();
+  }
+
+  /** It was there already; with `preserve` its mode and times are made right. */
+  #keepFinished({ directory, name }: PartFile, attributes: FileAttributes): void {
+    if (!this.#options.preserve) return;
+    const fd = fs.openSync(directory.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      fs.fchmodSync(fd, attributes.mode);
+      setTimes(fd, attributes);
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  #write({ part, size }: Receiving, bytes: Uint8Array): void {
+    if (part === undefined) return;
+    requireRoom(part, bytes.length, size);
+    part.hash.update(bytes);
+    for (let at = 0; at < bytes.length; )
+      at += fs.writeSync(part.fd, bytes, at, bytes.length - at, part.length + at);
+    part.length += bytes.length;
+    part.written = part.length;
+    this.counts.bytes += bytes.length;
+    this.#events.progress?.(bytes.length);
+  }
+
+  /** A hole of any length is a few bytes of the source's: hashing it must hold nobody up. */
+  async #hashHole({ part, size }: Receiving, length: number): Promise<void> {
+    if (part === undefined) return;
+    requireRoom(part, length, size);
+    for (let at = 0; at < length; at += ZEROS.length) {
+      part.hash.update(ZEROS.subarray(0, Math.min(ZEROS.length, length - at)));
+      if (at % YIELD_EVERY !== 0) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#state !== "running") return;
+    }
+  }
+
+  #hole({ part }: Receiving, length: number): void {
+    if (part === undefined || this.#state !== "running") return;
+    part.length += length;
+    this.counts.bytes += length;
+    this.#events.progress?.(length);
+  }
+
+  #end({ part, attributes, shown }: Receiving, digest: Uint8Array): void {
+    if (part === undefined) return;
+    const { directory, name, fd, before } = part;
+    if (part.written < part.length || fs.fstatSync(fd).size !== part.length)
+      fs.ftruncateSync(fd, part.length);
+    const own = part.hash.digest();
+    if (!equalBytes(own, digest)) throw new FileTrouble("wrong-digest");
+    if (before?.isFile() === true && process.geteuid?.() === 0) fs.fchownSync(fd, before.uid, before.gid); // as if written in place
+    fs.fchmodSync(fd, this.#finalMode(before, attributes));
+    if (this.#options.preserve) setTimes(fd, attributes);
+    const at = directory.at(part.partName);
+    if (!isNameOf(at, fd)) throw new FileTrouble("busy");
+    fs.renameSync(at, directory.at(name));
+    fs.closeSync(fd);
+    this.#receiving = undefined;
+    this.counts.files++;
+    this.#events.file?.(shown, part.length, own);
+  }
+
+  #finalMode(before: Stats | undefined, { mode }: FileAttributes): number {
+    if (this.#options.preserve) return mode;
+    return before?.isFile() === true ? before.mode & 0o777 : mode & ~this.#umask;
+  }
+
+  /** Closes it. @param always - remove it even where it could be gone on with. */
+  #leave({ directory, partName: own, fd, length }: PartFile, always = false): void {
+    try {
+      const at = directory.at(own);
+      // By now another copy of the same file may have its own there.
+      if ((always || !this.#options.resume || length === 0) && isNameOf(at, fd)) fs.unlinkSync(at);
+    } catch {
+      // Its directory is gone, or nothing may be removed from it: then nothing more can be done.
+    }
+    fs.closeSync(fd);
+  }
+
+  #shownNow(): Buffer {
+    return this.#receiving?.shown ?? this.#levels.at(-1)?.shown ?? this.#options.target;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+const SLASH = Buffer.from("/");
+
+/** @throws FileTrouble, or Node's own error. */
+function openTarget({ target, names, intoDirectory }: SinkOptions): {
+  readonly directory: Directory;
+  readonly name: Buffer | undefined;
+} {
+  const named = target.length === 0 ? Buffer.from(".") : target;
+  const there = fs.statSync(named, { throwIfNoEntry: false });
+  if (there?.isDirectory() === true) return { directory: Directory.open(named, true), name: undefined };
+  if (there === undefined && fs.lstatSync(named, { throwIfNoEntry: false })?.isSymbolicLink() === true)
+    throw new FileTrouble("dangling-link");
+  if (intoDirectory || names.length > 1 || named.at(-1) === 0x2f) {
+    if (names.length > 1 && there !== undefined) throw new FileTrouble("two-sources");
+    throw new FileTrouble(there === undefined ? "not-found" : "not-directory");
+  }
+  if (there !== undefined && !there.isFile()) throw new FileTrouble("special");
+  // A link that was named is followed, as with cp: what it leads to is replaced, not the link.
+  const real = there === undefined ? named : fs.realpathSync(named, { encoding: "buffer" });
+  const cut = real.lastIndexOf(SLASH);
+  const name = real.subarray(cut + 1);
+  if (!isFileName(name)) throw new FileTrouble("not-found"); // ".." of something that is not there
+  const above = cut < 0 ? Buffer.from(".") : cut === 0 ? SLASH : real.subarray(0, cut);
+  return { directory: Directory.open(above, true), name: Buffer.from(name) };
+}
+
+/** What is there and may be replaced, or a directory. @throws FileTrouble, Node's own error. */
+function replaceable(at: Buffer): Stats | undefined {
+  const there = fs.lstatSync(at, { throwIfNoEntry: false });
+  if (there === undefined || there.isFile() || there.isSymbolicLink() || there.isDirectory()) return there;
+  throw new FileTrouble("in-the-way");
+}
+
+/** @param unique - absent: the one that is found again. */
+export function partName(name: Buffer, unique: string | undefined): Buffer {
+  const tail = `${unique === undefined ? "" : `.${unique}`}${PART}`;
+  if (1 + name.length + tail.length <= MAX_FILES_NAME)
+    return Buffer.from(Buffer.concat([DOT, name, Buffer.from(tail)]));
+  const digest = createHash("sha256").update(name).digest("hex");
+  return Buffer.from(`.${digest}${tail}`);
+}
+const DOT = Buffer.from(".");
+
+/** @throws Node's own error, but none where there is nothing. */
+function remove(at: Buffer): void {
+  try {
+    fs.unlinkSync(at);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Whether what is open is what has the name. */
+function isNameOf(at: Buffer, fd: number): boolean {
+  const named = fs.lstatSync(at, { throwIfNoEntry: false });
+  const held = fs.fstatSync(fd);
+  return named?.ino === held.ino && named.dev === held.dev;
+}
+
+function removeQuietly(at: Buffer): void {
+  try {
+    fs.unlinkSync(at);
+  } catch {
+    // Its directory is gone, or nothing may be removed from it: then nothing more can be done.
+  }
+}
+
+function shownBelow(target: Buffer, name: Buffer): Buffer {
+  if (name.length === 0) return target;
+  return Buffer.from(path.posix.join(target.toString("latin1"), name.toString("latin1")), "latin1");
+}
+
+/** @throws SealttyError where more comes than was announced. */
+function requireRoom({ length }: PartFile, more: number, size: number | undefined): void {
+  if (size !== undefined && length + more > size) throw misbehaved("sent more of a file than it announced");
+  if (length + more > Number.MAX_SAFE_INTEGER) throw new FileTrouble("too-large");
+}
+
+async function hashOf(fd: number, length: number): Promise<Hash> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(HASH_AT_ONCE);
+  for (let at = 0; at < length; ) {
+    const got = fs.readSync(fd, buffer, 0, Math.min(buffer.length, length - at), at);
+    if (got === 0) break;
+    hash.update(buffer.subarray(0, got));
+    at += got;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return hash;
+}
+
+function misbehaved(problem: string): SealttyError {
+  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
+}
