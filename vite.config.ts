@@ -8,6 +8,7 @@ const programs: Record<string, string> = {
   sealtty: "cli/main.ts",
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts",
+  "sealttyd-connect": "server/streams/user-socket.ts",
   "sealtty-relay": "relay/main.ts",
 };
 const root = import.meta.dirname;

@@ -1,6 +1,6 @@
 // `npm run build`: dist/page and the programs of dist/bin. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, sealttyd, sealtty-relay; all without arguments;
-//   sealttyd brings sealttyd-screen along
+//   sealttyd brings sealttyd-screen and sealttyd-connect along
 
 import { copyFileSync, existsSync } from "node:fs";
 import path from "node:path";
@@ -14,8 +14,11 @@ export const parts = {
   sealtty: "cli/main.ts",
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
+  "sealttyd-connect": "server/streams/user-socket.ts", // a program that it starts as a user
   "sealtty-relay": "relay/main.ts",
 };
+
+const ofSealttyd = ["sealttyd-screen", "sealttyd-connect"];
 
 /** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {
@@ -41,7 +44,7 @@ export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin"
 /** @param {readonly string[]} [names] - of `parts`; all without. */
 export async function build(names = Object.keys(parts)) {
   const { build: viteBuild } = await import("vite");
-  const wanted = names.flatMap((name) => (name === "sealttyd" ? [name, "sealttyd-screen"] : [name]));
+  const wanted = names.flatMap((name) => (name === "sealttyd" ? [name, ...ofSealttyd] : [name]));
   for (const name of new Set(wanted)) {
     if (!(name in parts)) throw new ScriptError(`No part ${name}. Parts: ${Object.keys(parts).join(" ")}`);
     if (!existsSync(path.join(projectRoot, parts[name]))) throw new ScriptError(`${parts[name]} is missing`);

@@ -210,10 +210,10 @@ function daemonConfig(pipe, evidence) {
   return `[pipe]\n${pipe}\n[evidence]\n${evidenceLines[evidence]}\n[users]\n${users}`;
 }
 
-/** The thread's program beside a sealttyd; a sealttyd that was made for a test alone has this project's. */
-function screenThreadOf(sealttyd) {
-  const beside = path.join(path.dirname(sealttyd), "sealttyd-screen.js");
-  return existsSync(beside) ? beside : path.join(projectRoot, "dist/bin/sealttyd-screen.js");
+/** What goes beside a sealttyd; a sealttyd that was made for a test alone has this project's. */
+function besideSealttyd(sealttyd, name) {
+  const beside = path.join(path.dirname(sealttyd), name);
+  return existsSync(beside) ? beside : path.join(projectRoot, "dist/bin", name);
 }
 
 /** What changes from test to test: sealttyd, its configuration, the users, and files of the caller. */
@@ -232,7 +232,12 @@ async function guestEntries({
   return {
     "/init": { data: readFileSync(path.join(projectRoot, "scripts/guest/init.sh")), mode: 0o755 },
     "/usr/lib/sealtty/sealttyd.js": { data: readFileSync(sealttyd), mode: 0o755 },
-    "/usr/lib/sealtty/sealttyd-screen.js": { data: readFileSync(screenThreadOf(sealttyd)) },
+    "/usr/lib/sealtty/sealttyd-screen.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-screen.js")),
+    },
+    "/usr/lib/sealtty/sealttyd-connect.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-connect.js")),
+    },
     "/usr/lib/sealtty/package.json": { data: '{"type":"module"}\n' },
     "/usr/lib/sealtty/pty.node": { data: readFileSync(addonFile), mode: 0o755 },
     "/etc/sealtty/virtio.toml": { data: daemonConfig('type = "virtio"\nname = "sealtty.0"\n', evidence) },

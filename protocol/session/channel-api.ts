@@ -1,5 +1,7 @@
 // A channel, as the page and the CLI have it: a program in the guest, its input, its output, and how it ended.
 
+import type { StreamTarget } from "../forward/target.ts";
+
 export type ChannelRequest =
   | {
       readonly kind: "login"; // the guest's configured login program on a pty
@@ -19,7 +21,14 @@ export type ChannelRequest =
       readonly kind: "exec"; // no pty
       readonly command: readonly string[];
       readonly environment: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly kind: "stream"; // a connection to somewhere in the guest: exit status 0 where it ended in order
+      readonly target: StreamTarget;
     };
+
+/** Those that start a program for the user. */
+export type ProgramRequest = Exclude<ChannelRequest, { kind: "stream" }>;
 
 export type ExitStatus =
   | { readonly kind: "exited"; readonly status: number } // 0 to 255

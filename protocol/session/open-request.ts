@@ -1,6 +1,7 @@
 // What a client asks to have started, as bytes: in OPEN and in KEEP. docs/protocol.md §8.3
 
 import { type Reader, concat, lv16, lv32, textOf, u16, u8, utf8 } from "../bytes.ts";
+import { readTarget, targetBody } from "../forward/target.ts";
 import {
   MAX_COMMAND_ARGUMENTS,
   MAX_COMMAND_BYTES,
@@ -11,9 +12,10 @@ import {
 } from "../limits.ts";
 import type { ChannelRequest } from "./channel-api.ts";
 
-const KINDS = ["login", "shell", "exec"] as const;
+const KINDS = ["login", "shell", "exec", "stream"] as const;
 
 export function openBody(request: ChannelRequest): Uint8Array {
+  if (request.kind === "stream") return concat(u8(KINDS.indexOf(request.kind)), targetBody(request.target));
   const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
@@ -44,6 +46,7 @@ export function readSide(reader: Reader): number {
 export function readOpen(reader: Reader): ChannelRequest {
   const kind = KINDS[reader.u8()];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
+  if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";
   if (onPty && !/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(term)) reader.fail("has a malformed terminal name");

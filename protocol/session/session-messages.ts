@@ -191,7 +191,8 @@ export function readKeptMessage(type: number, reader: Reader): KeptMessage | und
       const idleSeconds = reader.u32();
       const screenLines = readScreenLines(reader);
       const request = readOpen(reader);
-      if (request.kind === "exec") reader.fail("asks to keep a program without a terminal");
+      if (request.kind === "exec" || request.kind === "stream")
+        reader.fail("asks to keep a program without a terminal");
       return { type: "keep", channel, client, sizing, idleSeconds, screenLines, request };
     }
     case KEPT_TYPES.attach:

@@ -72,7 +72,8 @@ function requireAllowed(document: InstanceDocument, command: readonly string[]):
   throw new SealttyError("user-refused", `The instance document does not allow ${what}`);
 }
 
-async function accountFor(name: string): Promise<Account> {
+/** @throws SealttyError `user-refused` where there is no such user, or sealttyd may not act for them. */
+export async function accountFor(name: string): Promise<Account> {
   const account = await findAccount(name);
   if (account === undefined) throw new SealttyError("user-refused", "No such user");
   const own = process.getuid?.();
@@ -85,7 +86,8 @@ async function accountFor(name: string): Promise<Account> {
   return account;
 }
 
-async function ownAccount(): Promise<Account> {
+/** Of sealttyd itself. */
+export async function ownAccount(): Promise<Account> {
   const { username, uid, gid, homedir, shell } = os.userInfo();
   return (
     (await findAccount(username)) ?? { name: username, uid, gid, home: homedir, shell: shell ?? "/bin/sh" }
