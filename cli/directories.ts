@@ -27,3 +27,9 @@ export function sessionsDirectory(environment: Services["environment"]): string 
   const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
   return state === undefined ? undefined : path.join(state, "sessions");
 }
+
+/** Host keys that a running `sealtty proxy` verified: host-keys-handed.ts. */
+export function hostKeysDirectory(environment: Services["environment"]): string | undefined {
+  const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
+  return state === undefined ? undefined : path.join(state, "host-keys");
+}

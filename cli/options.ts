@@ -42,6 +42,16 @@ export const COMMON_OPTIONS = [
   { name: "quiet", short: "q", help: "say only errors and security warnings" },
 ] as const satisfies readonly OptionSpec[];
 
+/** Of commands that need a key: without one named, a default is taken. */
+export const KEYED_OPTIONS: readonly OptionSpec[] = COMMON_OPTIONS.map((option) =>
+  option.name === "identity"
+    ? {
+        ...option,
+        help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
+      }
+    : option,
+);
+
 /** Of commands that carry a session. */
 export const OBFUSCATE_OPTION = {
   name: "obfuscate",
@@ -70,6 +80,8 @@ export interface Input {
   /** What stood behind `--`; undefined where there was none. */
   readonly rest: readonly string[] | undefined;
   text(name: string): string | undefined;
+  /** Every value of an option that may come more than once, in their order. */
+  texts(name: string): readonly string[];
   has(name: string): boolean;
   /** How often a switch was given. */
   count(name: string): number;
@@ -102,6 +114,7 @@ export function parseInput(command: Pick<Command, "name" | "options">, args: rea
       const last = values[name]?.at(-1);
       return typeof last === "string" ? last : undefined;
     },
+    texts: (name) => (values[name] ?? []).filter((value) => typeof value === "string"),
     has: (name) => values[name] !== undefined,
     count: (name) => values[name]?.length ?? 0,
   };

@@ -1,15 +1,19 @@
 // The commands, and what they all have in common: help, errors, exit statuses.
 
 import { SealttyError } from "../protocol/errors.ts";
+import { configSshCommand } from "./commands/config-ssh.ts";
 import { connectCommand } from "./commands/connect.ts";
 import { collateralCommand } from "./commands/collateral.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
+import { forwardCommand } from "./commands/forward.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
+import { knownHostsCommand } from "./commands/known-hosts.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { proxyCommand } from "./commands/proxy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
@@ -22,6 +26,10 @@ export const COMMANDS: readonly Command[] = [
   openCommand,
   connectCommand,
   execCommand,
+  proxyCommand,
+  forwardCommand,
+  configSshCommand,
+  knownHostsCommand,
   sessionsCommand,
   inspectCommand,
   verifyCommand,
@@ -32,7 +40,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["cp", "proxy", "forward", "unlock", "provision"];
+const LATER = ["cp", "unlock", "provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {

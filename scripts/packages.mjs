@@ -11,6 +11,7 @@ export const packageGroups = {
   flow: ["vim-tiny"],
   soak: ["mosh"],
   ssh: ["openssh-client", "openssh-server"],
+  remote: ["openssh-client", "openssh-server", "rsync", "ansible-core", "curl"],
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],

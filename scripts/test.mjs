@@ -13,7 +13,18 @@ import { ensurePackages } from "./packages.mjs";
 async function prepare() {
   const start = performance.now();
   await ensureNodeModules();
-  await ensurePackages(["vm", "browser", "flow", "ssh", "tpm", "native", "measure", "formal", "hosts"]);
+  await ensurePackages([
+    "vm",
+    "browser",
+    "flow",
+    "ssh",
+    "remote",
+    "tpm",
+    "native",
+    "measure",
+    "formal",
+    "hosts",
+  ]);
   await build();
   await buildGuestImage();
   process.stdout.write(`prepared in ${secondsSince(start)}\n`);

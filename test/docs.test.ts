@@ -564,7 +564,7 @@ describe("documents", () => {
       ...text.split("\n").filter((line) => line.startsWith("    ")),
       ...[...text.matchAll(/`([^`\n]+)`/g)].map(([, words]) => words as string),
     ].join("\n");
-    for (const [, name] of code.matchAll(/^\s*(?:\$ )?(?:npx )?sealtty ([a-z]+)\b/gm)) {
+    for (const [, name] of code.matchAll(/^\s*(?:\$ )?(?:npx )?sealtty ([a-z-]+)\b/gm)) {
       expect(commands.has(name as string), `sealtty ${name}`).toBe(true);
     }
     const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };

@@ -6,11 +6,12 @@ import { utf8 } from "../../protocol/bytes.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { passedEnvironment } from "../environment.ts";
 import { EXIT_OUTPUT_CLOSED, shellStatus, signalStatus } from "../exit-status.ts";
-import { COMMON_OPTIONS, type Command, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
+import { type Command, KEYED_OPTIONS, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { OutputClosed, pump } from "../output.ts";
 import { authenticate, obfuscationOf, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
+import { feed } from "../standard-input.ts";
 import { ESCAPE_OPTION, terminalCommand } from "./connect.ts";
 
 /** What the guest says, as shells do, of a program that is not there. */
@@ -23,14 +24,7 @@ export const execCommand: Command = {
   summary: "run a program in the guest; its exit status is passed on",
   operands: "GUEST -- COMMAND…",
   options: [
-    ...COMMON_OPTIONS.map((option) =>
-      option.name === "identity"
-        ? {
-            ...option,
-            help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
-          }
-        : option,
-    ),
+    ...KEYED_OPTIONS,
     OBFUSCATE_OPTION,
     { name: "no-stdin", short: "n", help: "the program's standard input is empty" },
     { name: "tty", short: "t", help: "give it a terminal, as connect does" },
@@ -138,36 +132,4 @@ async function runExec(
   } finally {
     for (const off of offs) off();
   }
-}
-
-/** Our standard input into the program's, then its end. @returns what stops it. */
-function feed(channel: Channel, services: Services): () => void {
-  const { stdin } = services;
-  let stopped = false;
-  let sending = Promise.resolve();
-  const onData = (chunk: Uint8Array): void => {
-    stdin.pause();
-    sending = sending
-      .then(() => channel.write(chunk))
-      .then(
-        () => {
-          if (!stopped) stdin.resume();
-        },
-        () => undefined, // channel.exit tells
-      );
-  };
-  // The end may come while the last bytes still wait for room.
-  const onEnd = (): void => {
-    void sending.then(() => channel.end());
-  };
-  stdin.on("data", onData);
-  stdin.once("end", onEnd);
-  stdin.once("error", onEnd); // a closed or unreadable stdin has nothing more to give
-  return () => {
-    stopped = true;
-    stdin.off("data", onData);
-    stdin.off("end", onEnd);
-    stdin.off("error", onEnd);
-    stdin.pause();
-  };
 }
