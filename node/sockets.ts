@@ -6,7 +6,9 @@ import net from "node:net";
 /** A place that drops what comes to it must not hold anything for minutes. */
 const CONNECT_WITHIN_MS = 20_000;
 
-export type Destination = { readonly host: string; readonly port: number } | { readonly path: string };
+export type Destination =
+  | { readonly host: string; readonly port: number; readonly lookup?: net.LookupFunction }
+  | { readonly path: string };
 
 /** @param within - ms. @throws the system's error; ETIMEDOUT after `within`. */
 export function connectTo(destination: Destination, within = CONNECT_WITHIN_MS): Promise<net.Socket> {

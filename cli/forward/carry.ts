@@ -6,6 +6,9 @@ import type { PullReader } from "../../node/pull-reader.ts";
 import { breakOff } from "../../node/sockets.ts";
 import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
 
+/** What is here may still be on its way to a program that has not read it: that is given some time, ms. */
+const LINGER = 10_000;
+
 export interface CarriedSocket {
   readonly socket: Socket;
   /** The socket's only reader. */
@@ -13,13 +16,14 @@ export interface CarriedSocket {
 }
 
 /**
- * Never rejects. @param first - bytes of either side that somebody else has read already.
+ * Never rejects. @param first - bytes of either side that somebody else has read already. @param linger - ms, for tests.
  * @returns whether both sides ended in order; else what is left of either was broken off, so that it looks like no end.
  */
 export async function carry(
   channel: Channel,
   { socket, reader }: CarriedSocket,
   first: { readonly toGuest?: Uint8Array; readonly toSocket?: Uint8Array } = {},
+  linger = LINGER,
 ): Promise<boolean> {
   // What is cut off at one side must not look like an end at the other.
   const broken = (): void => {
@@ -45,7 +49,12 @@ export async function carry(
   void discard(channel.stderr);
   try {
     const exit = await channel.exit;
-    if (exit.kind === "exited" && exit.status === 0) return true;
+    if (exit.kind === "exited" && exit.status === 0) {
+      // Nobody is left at the other side: a program that keeps its own direction open speaks to nobody.
+      const timer = setTimeout(() => socket.destroy(), linger);
+      socket.once("close", () => clearTimeout(timer));
+      return true;
+    }
   } catch {
     // the connection ended before it did
   }

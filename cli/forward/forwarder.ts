@@ -11,7 +11,7 @@ import type { Channel } from "../../protocol/session/channel-api.ts";
 import type { IncomingStream } from "../../protocol/session/stream-api.ts";
 import type { Reporter } from "../report.ts";
 import { carry, discard } from "./carry.ts";
-import { Places } from "./places.ts";
+import { Places } from "../../node/places.ts";
 import { GREETING_WITHIN_MS, greet } from "./socks-proxy.ts";
 import type { ForwardSpec, PeerPlace } from "./specs.ts";
 

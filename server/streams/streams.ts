@@ -23,6 +23,7 @@ import { startExec } from "../sessions/exec-process.ts";
 import { accountFor, ownAccount } from "../sessions/user-programs.ts";
 import { connectAsUser, connectProgram, listenAsUser } from "./as-user.ts";
 import { listenCodeOf, openCodeOf } from "./codes.ts";
+import { lookupInTurn } from "./lookup.ts";
 import { SocketStream } from "./socket-stream.ts";
 
 /** Below it a port is root's. */
@@ -46,6 +47,7 @@ export class Streams implements GuestStreams {
   readonly #config: ForwardConfig;
   readonly #log: Log;
   readonly #program: string | undefined;
+  readonly #lookup = lookupInTurn();
   readonly #held = new Map<string, Held>(); // by place
 
   constructor({ config, log, program = connectProgram() }: StreamsOptions) {
@@ -99,7 +101,7 @@ export class Streams implements GuestStreams {
 
   /** No more rights than any user has: connecting to a port asks for none. */
   async #tcp(host: string, port: number): Promise<GuestProcess | StreamRefusal> {
-    return new SocketStream(await connectTo({ host, port }));
+    return new SocketStream(await connectTo({ host, port, lookup: this.#lookup }));
   }
 
   async #unix(account: Account, path: string): Promise<GuestProcess | StreamRefusal> {

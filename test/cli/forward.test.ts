@@ -12,16 +12,19 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Places } from "../../cli/forward/places.ts";
+import { Places } from "../../node/places.ts";
+import { carry } from "../../cli/forward/carry.ts";
 import { dynamicSpec, localSpec, peerPlace, remoteSpec } from "../../cli/forward/specs.ts";
 import { handedHostKeys, handHostKeys } from "../../cli/host-keys-handed.ts";
 import { run } from "../../cli/program.ts";
 import type { Services } from "../../cli/services.ts";
 import { blockNames, blockText, isKnownHostName, withBlock, withoutBlock } from "../../cli/ssh-config.ts";
+import { PullReader } from "../../node/pull-reader.ts";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { hostKeysOf } from "../../protocol/attestation/ssh-host-keys.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
@@ -29,7 +32,7 @@ import { concat, lv16, utf8 } from "../../protocol/bytes.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
 import { encodeEd25519Key, sshString } from "../../protocol/user-auth/ssh-wire.ts";
 import { testSeed } from "../support/seeded.ts";
-import { CLAIMS, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
+import { CLAIMS, FakeChannel, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
 const seed = testSeed();
 const tcp = (host: string, port: number) => ({ kind: "tcp", host, port }) as const;
@@ -164,6 +167,88 @@ test("Places: so many at once, in turn, and a failure gives its place back", asy
   }
   await Promise.all(all);
   expect(order.at(-1)).toBe("d");
+});
+
+describe("a socket and a channel, joined", () => {
+  /** A socket of this machine's, as a program that connected has it, and the end that is carried. */
+  async function socketPair(): Promise<{ program: net.Socket; carried: net.Socket; close: () => void }> {
+    const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const accepted = new Promise<net.Socket>((resolve) => server.once("connection", resolve));
+    const { port } = server.address() as net.AddressInfo;
+    const program = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+    const carried = await accepted;
+    carried.on("error", () => undefined);
+    return { program, carried, close: () => server.close() };
+  }
+  /** How the program saw it end. */
+  const seenBy = (program: net.Socket): Promise<string> =>
+    new Promise((resolve) => {
+      let got = "";
+      program.on("data", (chunk: Buffer) => {
+        got += chunk.toString();
+      });
+      program.once("end", () => resolve(`${got} end`));
+      program.once("error", () => resolve(`${got} reset`));
+    });
+  const until = async (holds: () => boolean): Promise<void> => {
+    while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+
+  test("each direction ends on its own, with what others had read in front", async () => {
+    const { program, carried, close } = await socketPair();
+    const channel = new FakeChannel();
+    const carrying = carry(
+      channel,
+      { socket: carried, reader: new PullReader(carried) },
+      { toGuest: utf8("a"), toSocket: utf8("A") },
+    );
+    const seen = seenBy(program);
+    channel.stdout.push("B");
+    channel.stdout.push(undefined);
+    expect(await seen).toBe("AB end");
+    expect(channel.stdout.consumedBytes).toBe(1);
+    program.end("b");
+    await until(() => channel.events.includes("end"));
+    expect(channel.inputText).toBe("ab");
+    channel.finish({ kind: "exited", status: 0 });
+    expect(await carrying).toBe(true);
+    close();
+  });
+
+  test("what breaks at one side is no end at the other", async () => {
+    const lost = await socketPair();
+    const channel = new FakeChannel();
+    const carrying = carry(channel, { socket: lost.carried, reader: new PullReader(lost.carried) });
+    const seen = seenBy(lost.program);
+    channel.lose();
+    expect(await carrying).toBe(false);
+    expect(await seen).toBe(" reset");
+    lost.close();
+
+    const broken = await socketPair();
+    const other = new FakeChannel();
+    const going = carry(other, { socket: broken.carried, reader: new PullReader(broken.carried) });
+    broken.program.resetAndDestroy();
+    await until(() => other.events.includes("hang-up"));
+    expect(other.events).not.toContain("end");
+    other.finish({ kind: "exited", status: 1 });
+    expect(await going).toBe(false);
+    broken.close();
+  });
+
+  test("a program that never ends its own direction is let go some time after the other side ended", async () => {
+    const { program, carried, close } = await socketPair();
+    const channel = new FakeChannel();
+    const peer = { socket: carried, reader: new PullReader(carried) };
+    const carrying = carry(channel, peer, {}, 50);
+    channel.finish({ kind: "exited", status: 0 });
+    expect(await carrying).toBe(true);
+    expect(await seenBy(program)).toBe(" end");
+    await until(() => carried.destroyed);
+    program.destroy();
+    close();
+  });
 });
 
 describe("the block in ssh's file", () => {

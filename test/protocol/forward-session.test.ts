@@ -10,6 +10,10 @@ import type { Guest, UserAuth } from "../../protocol/session/api.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { ClientConnection } from "../../protocol/session/client-connection.ts";
 import { ClientListeners } from "../../protocol/session/client-listeners.ts";
+import { GuestChannels } from "../../protocol/session/guest-channels.ts";
+import { MessageStream } from "../../protocol/session/message-stream.ts";
+import { StreamConnection } from "../../protocol/streams/stream-connection.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type {
@@ -273,6 +277,28 @@ test("the key's options decide at each OPEN and LISTEN", async () => {
   expect(sent).toContainEqual({ type: "listening", listener: 1, code: 0, port: 4001 });
   expect(sent).toContainEqual({ type: "listening", listener: 2, code: 1 });
   expect(() => listen(2, 8080)).toThrow(/used again/);
+
+  const key = () => nodeSuite.randomBytes(32);
+  const keys = { connectionId: Uint8Array.of(0, 0, 0, 1), sendKey: key(), receiveKey: key() };
+  const connection = new StreamConnection(nodeSuite, keys, { bytes: 65_536, frames: 64 }, 0);
+  const messages = new MessageStream(connection, connection.openStream(0, { receive: 65_536, send: 65_536 }));
+  const channels = new GuestChannels({
+    clock: new ManualClock(),
+    connection,
+    messages,
+    services: { startProcess: () => Promise.reject(new Error("not asked for")), streams, log: () => {} },
+    ending: () => false,
+    close: (code) => void sent.push(code),
+  });
+  const opened = (channel: number, target: StreamPlace): void =>
+    channels.onMessage(user, { type: "open", channel, request: { kind: "stream", target } });
+  opened(1, { kind: "tcp", host: "db", port: 2 });
+  opened(2, { kind: "unix", path: "/x" });
+  opened(3, { kind: "service", name: "ssh" });
+  opened(4, { kind: "tcp", host: "db", port: 1 });
+  await until(() => streams.opened.length > 0);
+  expect(streams.opened.map(({ place }) => place)).toEqual([{ kind: "tcp", host: "db", port: 1 }]);
+  channels.end();
 });
 
 describe("a peer that breaks the rules", () => {

@@ -26,6 +26,7 @@ import type { ForwardConfig } from "../../server/config.ts";
 import { createLog } from "../../server/log.ts";
 import { connectProgram } from "../../server/streams/as-user.ts";
 import { listenCodeOf, openCodeOf } from "../../server/streams/codes.ts";
+import { lookupInTurn } from "../../server/streams/lookup.ts";
 import { Streams } from "../../server/streams/streams.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -183,6 +184,31 @@ describe("TCP", () => {
       LISTEN_FAILED,
     ]);
   });
+});
+
+test("names are looked up two at a time, localhost without asking, and an error keeps no place", async () => {
+  const asked: string[] = [];
+  const answers: ((error: NodeJS.ErrnoException | null) => void)[] = [];
+  const lookup = lookupInTurn((name, _, done) => {
+    asked.push(name);
+    answers.push((error) => done(error, "192.0.2.1", 4));
+  });
+  const ask = (name: string) =>
+    new Promise<string>((resolve) =>
+      lookup(name, { all: false }, (error, address) => resolve(error?.code ?? JSON.stringify(address))),
+    );
+  const all = ["a", "b", "c", "d"].map(ask);
+  expect(await ask("localhost")).toBe('"127.0.0.1"');
+  expect(asked).toEqual(["a", "b"]);
+  answers[0]?.(Object.assign(new Error("no"), { code: "ENOTFOUND" }));
+  expect(await all[0]).toBe("ENOTFOUND");
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(asked).toEqual(["a", "b", "c"]);
+  answers[1]?.(null);
+  answers[2]?.(null);
+  await new Promise((resolve) => setImmediate(resolve));
+  answers[3]?.(null);
+  expect(await Promise.all(all)).toEqual(["ENOTFOUND", ...Array.from({ length: 3 }, () => '"192.0.2.1"')]);
 });
 
 describe("the service ssh", () => {
