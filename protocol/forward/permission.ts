@@ -3,11 +3,14 @@
 import type { UserRestrictions } from "../user-auth/restrictions.ts";
 import type { ListenPlace, StreamPlace } from "./target.ts";
 
+/** As much of them as forwarding asks. */
+export type ForwardRestrictions = Pick<UserRestrictions, "portForwarding" | "permitOpen" | "permitListen">;
+
 /** What the service `ssh` counts as: the place that it stands for. */
 const SSH_PLACE: StreamPlace = { kind: "tcp", host: "127.0.0.1", port: 22 };
 
 /** @param restrictions - of the key; undefined: it has none. */
-export function mayOpen(restrictions: UserRestrictions | undefined, place: StreamPlace): boolean {
+export function mayOpen(restrictions: ForwardRestrictions | undefined, place: StreamPlace): boolean {
   if (restrictions === undefined) return true;
   if (!restrictions.portForwarding) return false;
   if (restrictions.permitOpen === undefined) return true;
@@ -17,7 +20,7 @@ export function mayOpen(restrictions: UserRestrictions | undefined, place: Strea
 }
 
 /** @param restrictions - as above. Port 0 is allowed only where any port is. */
-export function mayListen(restrictions: UserRestrictions | undefined, place: ListenPlace): boolean {
+export function mayListen(restrictions: ForwardRestrictions | undefined, place: ListenPlace): boolean {
   if (restrictions === undefined) return true;
   if (!restrictions.portForwarding) return false;
   if (restrictions.permitListen === undefined) return true;

@@ -184,7 +184,8 @@ export class GuestChannels {
     if (target.kind === "incoming")
       return (await this.#listeners.accept(target.incoming)) ?? { code: OPEN_REFUSED };
     const { streams } = this.#owner.services;
-    if (streams === undefined || !mayOpen(user.restrictions, target)) return { code: OPEN_NOT_ALLOWED };
+    if (user.method === "none" || streams === undefined || !mayOpen(user.restrictions, target))
+      return { code: OPEN_NOT_ALLOWED };
     return await streams.open(user, target);
   }
 
