@@ -32,3 +32,9 @@ export function sessionsDirectory(environment: Services["environment"]): string 
 export function configDirectory(environment: Services["environment"]): string | undefined {
   return base(environment, "XDG_CONFIG_HOME", ".config");
 }
+
+/** Host keys that a running `sealtty proxy` verified: host-keys-handed.ts. */
+export function hostKeysDirectory(environment: Services["environment"]): string | undefined {
+  const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
+  return state === undefined ? undefined : path.join(state, "host-keys");
+}

@@ -6,7 +6,7 @@ import { checkRequest } from "../protocol/session/open-request.ts";
 import { PLACE_OPTIONS, placeOf } from "./environment.ts";
 import { secondsOf } from "./option-values.ts";
 import {
-  COMMON_OPTIONS,
+  KEYED_OPTIONS,
   type Command,
   ESCAPE_OPTION,
   type Input,
@@ -22,14 +22,7 @@ export const EXEC: Omit<Command, "run"> = {
   summary: "run a program in the guest; its exit status is passed on",
   operands: "GUEST -- COMMAND…",
   options: [
-    ...COMMON_OPTIONS.map((option) =>
-      option.name === "identity"
-        ? {
-            ...option,
-            help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
-          }
-        : option,
-    ),
+    ...KEYED_OPTIONS,
     OBFUSCATE_OPTION,
     { name: "no-stdin", short: "n", help: "the program's standard input is empty" },
     { name: "tty", short: "t", help: "give it a terminal, as connect does" },

@@ -18,9 +18,10 @@ GUEST is a name from guests.toml in ~/.config/sealtty (docs/configuration.md), o
   incus:INSTANCE  incus:PROJECT/INSTANCE   (docs/hosts.md)
 Exit status of connect and exec: the remote command's own; 255 for anything of sealtty's, with its code on stderr.
 connect: 0 after detaching, 255 after ~. (0 with --read-only). cp: 0 all copied, 1 not all, 255 for errors.
-open: 0 when told to end, 255 for errors. inspect: 0 good, 1 refused, 2 usage, 255 no connection.
+proxy: 0 where both sides ended in order, 255 for errors. config-ssh: 0 good, 2 usage, or files that cannot be used.
+open, forward: 0 when told to end, 255 for errors. inspect: 0 good, 1 refused, 2 usage, 255 no connection.
 verify, policy, instance: 0 good, 1 refused, 2 usage. measure: 0 good, 2 usage, or files that do not fit.
-collateral: 0 good, 2 usage, 255 it could not be fetched. sessions, master: 0 good, 255 for errors.
+collateral: 0 good, 2 usage, 255 it could not be fetched. sessions, master, known-hosts: 0 good, 255 for errors.
 completion, man: 0, 255 for errors.
 `;
 }

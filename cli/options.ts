@@ -63,6 +63,16 @@ export const COMMON_OPTIONS = [
   { name: "quiet", short: "q", help: "say only errors and security warnings" },
 ] as const satisfies readonly OptionSpec[];
 
+/** Of commands that need a key: without one named, a default is taken. */
+export const KEYED_OPTIONS: readonly OptionSpec[] = COMMON_OPTIONS.map((option) =>
+  option.name === "identity"
+    ? {
+        ...option,
+        help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
+      }
+    : option,
+);
+
 /** Of commands that carry a session. */
 export const OBFUSCATE_OPTION = {
   name: "obfuscate",

@@ -2,19 +2,23 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { PROTOCOL_VERSION } from "../protocol/frames/frame-body.ts";
+import { configSshCommand } from "./commands/config-ssh.ts";
 import { connectCommand } from "./commands/connect.ts";
 import { collateralCommand } from "./commands/collateral.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { cpCommand } from "./commands/cp.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { execCommand } from "./commands/exec.ts";
+import { forwardCommand } from "./commands/forward.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
+import { knownHostsCommand } from "./commands/known-hosts.ts";
 import { manCommand } from "./commands/man.ts";
 import { masterCommand } from "./commands/master.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { proxyCommand } from "./commands/proxy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
@@ -30,6 +34,10 @@ export const COMMANDS: readonly Command[] = [
   execCommand,
   cpCommand,
   masterCommand,
+  proxyCommand,
+  forwardCommand,
+  configSshCommand,
+  knownHostsCommand,
   sessionsCommand,
   inspectCommand,
   verifyCommand,
@@ -42,7 +50,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["proxy", "forward", "unlock", "provision"];
+const LATER = ["unlock", "provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {

@@ -83,6 +83,8 @@ export async function connectOptions(
 export interface Reached {
   readonly attested: AttestedGuest;
   readonly policy: Policy;
+  /** The policy as its file has it, and the address as it went into the transcript: whom was believed, by what. */
+  readonly believed: { readonly address: string; readonly policyText: string };
   readonly identity: Identity | undefined;
   readonly user: string;
   /** Tells the user about states from now on. */
@@ -112,7 +114,7 @@ export async function reach(
 ): Promise<Reached> {
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
-  const { policy } = await readPolicy(input, input.alias ?? guest, services);
+  const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
   const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
   const { explain, watch, ...options } = await connectOptions(
     input,
@@ -134,6 +136,7 @@ export async function reach(
     return {
       attested,
       policy,
+      believed: { address: address.text, policyText },
       identity,
       user: userOf(input, services),
       explain,

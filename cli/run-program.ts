@@ -7,6 +7,7 @@ import { OutputClosed, pump } from "./output.ts";
 import type { Reporter } from "./report.ts";
 import { RunLimit } from "./run-limit.ts";
 import type { Surroundings } from "./services.ts";
+import { feed } from "./standard-input.ts";
 
 /** What the guest says, as shells do, of a program that is not there. */
 const NOT_FOUND = 127;
@@ -81,36 +82,4 @@ export async function runExec(
   } finally {
     for (const off of offs) off();
   }
-}
-
-/** Our standard input into the program's, then its end. @returns what stops it. */
-function feed(channel: Channel, services: ProgramSurroundings): () => void {
-  const { stdin } = services;
-  let stopped = false;
-  let sending = Promise.resolve();
-  const onData = (chunk: Uint8Array): void => {
-    stdin.pause();
-    sending = sending
-      .then(() => channel.write(chunk))
-      .then(
-        () => {
-          if (!stopped) stdin.resume();
-        },
-        () => undefined, // channel.exit tells
-      );
-  };
-  // The end may come while the last bytes still wait for room.
-  const onEnd = (): void => {
-    void sending.then(() => channel.end());
-  };
-  stdin.on("data", onData);
-  stdin.once("end", onEnd);
-  stdin.once("error", onEnd); // a closed or unreadable stdin has nothing more to give
-  return () => {
-    stopped = true;
-    stdin.off("data", onData);
-    stdin.off("end", onEnd);
-    stdin.off("error", onEnd);
-    stdin.pause();
-  };
 }

@@ -88,6 +88,14 @@ export const MAX_SESSION_TITLE = 128;
 export const MAX_SCREEN_LINES = 10_000;
 export const MAX_SCREEN_BYTES = 4 * 1024 * 1024;
 
+/** Forwarding: listeners of a connection, what came to them and waits for the client, and what names a place. */
+export const MAX_LISTENERS = 16;
+export const MAX_INCOMING = 16;
+export const MAX_FORWARD_HOST = 255;
+/** Linux's sun_path without the zero behind it. */
+export const MAX_UNIX_PATH = 107;
+export const MAX_SERVICE_NAME = 32;
+
 /** Streams. */
 export const CONTROL_STREAM_WINDOW = 128 * 1024;
 export const OUTPUT_STREAM_WINDOW = 512 * 1024;

@@ -1,6 +1,6 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
-//   sealtty brings sealtty-main along, sealttyd sealttyd-screen and sealttyd-files
+//   sealtty brings sealtty-main along, sealttyd sealttyd-screen, sealttyd-files and sealttyd-connect
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -25,11 +25,15 @@ export const parts = {
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealttyd-files": "server/files/main.ts", // started by it, as the user
+  "sealttyd-connect": "server/streams/user-socket.ts", // as well
   "sealtty-relay": "relay/main.ts",
 };
 
 /** Files that a program is nothing without. */
-const companions = { sealtty: ["sealtty-main"], sealttyd: ["sealttyd-screen", "sealttyd-files"] };
+const companions = {
+  sealtty: ["sealtty-main"],
+  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-connect"],
+};
 
 /** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {

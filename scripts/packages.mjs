@@ -12,6 +12,7 @@ export const packageGroups = {
   soak: ["mosh"],
   ssh: ["openssh-client", "openssh-server"],
   copy: ["rsync"],
+  remote: ["openssh-client", "openssh-server", "rsync", "ansible-core", "curl"],
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],

@@ -18,6 +18,7 @@ async function prepare() {
     "browser",
     "flow",
     "ssh",
+    "remote",
     "tpm",
     "native",
     "measure",

@@ -10,6 +10,7 @@ import { escapeText } from "./log.ts";
 import { filesProgram } from "./sessions/files-program.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findProgram } from "./sessions/launch.ts";
+import { connectProgram } from "./streams/as-user.ts";
 import { VIRTIO_PORTS, virtioPortNames } from "./pipes/virtio-port.ts";
 
 /** What would not work here and now, a sentence each. An image may be checked on another machine than it boots on. */
@@ -25,13 +26,19 @@ export function missingHere(config: ServerConfig): string[] {
   if (keys !== undefined && !keys.includes("%u") && !existsSync(keys)) {
     missing.push(`there is no ${escapeText(keys)}: nobody could use a key`);
   }
-  for (const [what, command] of Object.entries({ login: users.login, shell: users.shell })) {
+  for (const [what, command] of Object.entries({
+    login: users.login,
+    shell: users.shell,
+    ssh: config.forward.ssh,
+  })) {
     const program = command?.[0];
     if (program !== undefined && !isProgram(program))
       missing.push(`the ${what} program ${escapeText(program)} cannot be run`);
   }
   if (filesProgram() === undefined)
     missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");
+  if (config.forward.allow && connectProgram() === undefined)
+    missing.push("sealttyd-connect.js is missing beside sealttyd.js: no socket could be opened for a user");
   if (findProgram("setsid") === undefined)
     missing.push("the program setsid (util-linux or busybox) is missing: no terminal could be opened");
   try {

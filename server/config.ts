@@ -78,12 +78,22 @@ export interface SessionsConfig {
   readonly idleMs: number;
 }
 
+/** `[forward]`: connections to elsewhere, for users with a key. */
+export interface ForwardConfig {
+  readonly allow: boolean;
+  /** Program and arguments of the service `ssh`; undefined: 127.0.0.1:22 is connected to. */
+  readonly ssh: readonly string[] | undefined;
+  /** Whether other addresses than loopback may be listened on. */
+  readonly gateway: boolean;
+}
+
 export interface ServerConfig {
   readonly pipe: PipeConfig;
   readonly evidence: EvidenceConfig;
   readonly users: UsersConfig;
   readonly instance: InstanceConfig;
   readonly sessions: SessionsConfig;
+  readonly forward: ForwardConfig;
 }
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
@@ -121,7 +131,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions");
+  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward");
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -131,7 +141,26 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       ? NO_USERS
       : usersOf(root.table("users", "It says who may log in."), byDocument);
   const sessions = root.has("sessions") ? sessionsOf(root.table("sessions", "")) : DEFAULT_SESSIONS;
-  return { pipe, evidence, users, instance, sessions };
+  const forward = root.has("forward") ? forwardOf(root.table("forward", "")) : NO_FORWARDING;
+  return { pipe, evidence, users, instance, sessions, forward };
+}
+
+const NO_FORWARDING: ForwardConfig = { allow: false, ssh: undefined, gateway: false };
+
+function forwardOf(table: Table): ForwardConfig {
+  table.allow("allow", "ssh", "gateway");
+  const allow = table.flag("allow");
+  if (allow === undefined) {
+    table.fail(
+      '"allow" is missing',
+      "Write allow = true, so that users with a key may connect to elsewhere through this machine; or false.",
+    );
+  }
+  return {
+    allow,
+    ssh: table.has("ssh") ? table.command("ssh") : undefined,
+    gateway: table.flag("gateway") ?? false,
+  };
 }
 
 /** 4 MiB hold some 50,000 lines; a day lets people go home. */

@@ -18,6 +18,7 @@ import { screenThreadFile, screenThreads } from "./screen/start-thread.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
+import { Streams } from "./streams/streams.ts";
 import { userKeys } from "./user-keys.ts";
 
 /** A host may ask at will; a TPM serves the rest of the guest, too. TEE reports have a pace of their own below it. */
@@ -82,6 +83,11 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
       verifyUserKey: userKeys(config.users, document, log),
       startProcess,
       sessions: config.sessions.keep ? sessions : undefined,
+      // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
+      streams:
+        config.forward.allow && document?.agent.shell !== false
+          ? new Streams({ config: config.forward, log })
+          : undefined,
       log: (event) => log.info(event),
     },
   });

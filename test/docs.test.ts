@@ -10,6 +10,13 @@ import { binderOf, renewalBinderOf, tpmQualifyingData } from "../protocol/attest
 import { EVIDENCE_TYPES } from "../protocol/attestation/evidence.ts";
 import { utf8 } from "../protocol/bytes.ts";
 import { nobleSuite } from "../protocol/crypto/noble.ts";
+import {
+  LISTEN_FAILED,
+  LISTEN_IN_USE,
+  LISTEN_NOT_ALLOWED,
+  LISTEN_OK,
+  LISTEN_TOO_MANY,
+} from "../protocol/forward/forward-messages.ts";
 import { ARMOUR_MARK } from "../protocol/frames/armour.ts";
 import * as frames from "../protocol/frames/frame-body.ts";
 import { FILES_TYPES, TROUBLES } from "../protocol/files/messages.ts";
@@ -26,7 +33,9 @@ import {
   OPEN_FAILED,
   OPEN_NOT_ALLOWED,
   OPEN_OK,
+  OPEN_REFUSED,
   OPEN_TOO_MANY,
+  OPEN_UNREACHABLE,
   SERVICE,
   type SessionMessage,
   SIGNALS,
@@ -276,6 +285,11 @@ describe("docs/protocol.md", () => {
       killed: { type: "killed", question: 1, code: KILL_OK },
       shape: { type: "shape", profile: "strict" },
       shaped: { type: "shaped", profile: "strict" },
+      listen: { type: "listen", listener: 1, place: { kind: "tcp", host: "localhost", port: 0 } },
+      listening: { type: "listening", listener: 1, code: LISTEN_FAILED },
+      unlisten: { type: "unlisten", listener: 1 },
+      incoming: { type: "incoming", listener: 1, incoming: 1 },
+      dismiss: { type: "dismiss", incoming: 1 },
     };
     const numbers = Object.entries(samples).map(([name, sample]) => [
       String(encodeMessage(sample)[0]),
@@ -308,6 +322,8 @@ describe("docs/protocol.md", () => {
       OPEN_NOT_ALLOWED,
       OPEN_TOO_MANY,
       OPEN_FAILED,
+      OPEN_REFUSED,
+      OPEN_UNREACHABLE,
     ]);
     expect(codes[OPEN_TOO_MANY]?.[1]).toContain("too many");
   });
@@ -344,6 +360,17 @@ describe("docs/protocol.md", () => {
   test("§8.7 has the codes of DETACHED", () => {
     const codes = rows(section("8.7").slice(section("8.7").indexOf("| DETACHED why"))).slice(1, 4);
     expect(codes.map(([code]) => Number(code))).toEqual([DETACH_ASKED, DETACH_FENCED, DETACH_LOST]);
+  });
+
+  test("§8.10 has the codes of LISTENING", () => {
+    const codes = rows(section("8.10").slice(section("8.10").indexOf("| LISTENING code"))).slice(1);
+    expect(codes.map(([code]) => Number(code))).toEqual([
+      LISTEN_OK,
+      LISTEN_NOT_ALLOWED,
+      LISTEN_TOO_MANY,
+      LISTEN_FAILED,
+      LISTEN_IN_USE,
+    ]);
   });
 
   test("§8.11 has the messages about files and the codes of trouble", () => {
@@ -550,7 +577,7 @@ describe("documents", () => {
       ...text.split("\n").filter((line) => line.startsWith("    ")),
       ...[...text.matchAll(/`([^`\n]+)`/g)].map(([, words]) => words as string),
     ].join("\n");
-    for (const [, name] of code.matchAll(/^\s*(?:\$ )?(?:npx )?sealtty ([a-z]+)\b/gm)) {
+    for (const [, name] of code.matchAll(/^\s*(?:\$ )?(?:npx )?sealtty ([a-z-]+)\b/gm)) {
       expect(commands.has(name as string), `sealtty ${name}`).toBe(true);
     }
     const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };

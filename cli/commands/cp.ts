@@ -17,7 +17,7 @@ import { FilesChannel } from "../files/files-channel.ts";
 import { type GuestPath, type Operand, parseOperand, rootName } from "../files/operands.ts";
 import { StdoutSink } from "../files/stdout-sink.ts";
 import { obfuscationOf } from "../option-values.ts";
-import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, usage } from "../options.ts";
+import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, usage } from "../options.ts";
 import { OutputClosed } from "../output.ts";
 import { authenticate, type Reached, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
@@ -32,14 +32,7 @@ export const cpCommand: Command = {
   summary: "copy files and trees, to a guest, from it, or from one to another",
   operands: "SOURCE… TARGET",
   options: [
-    ...COMMON_OPTIONS.map((option) =>
-      option.name === "identity"
-        ? {
-            ...option,
-            help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
-          }
-        : option,
-    ),
+    ...KEYED_OPTIONS,
     OBFUSCATE_OPTION,
     { name: "guest", value: "ADDRESS", help: "the guest of every operand that begins with a colon" },
     {

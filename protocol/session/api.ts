@@ -14,6 +14,7 @@ import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Refusal } from "../errors.ts";
 import type { ShapingProfile } from "../packets/shaping.ts";
 import type { Pipe } from "../pipe.ts";
+import type { ListenPlace } from "../forward/target.ts";
 import type { Channel, ChannelRequest } from "./channel-api.ts";
 import type {
   AttachRequest,
@@ -22,6 +23,7 @@ import type {
   SessionName,
   SessionSummary,
 } from "./session-api.ts";
+import type { IncomingStream, Listener } from "./stream-api.ts";
 
 export type ConnectionState =
   | { readonly phase: "dialing"; readonly attempt: number }
@@ -145,6 +147,11 @@ export interface Guest {
   listSessions(proofs?: readonly SessionName[]): Promise<readonly SessionSummary[]>;
   /** Hangs its program up. @returns false where there is no such session of this user's. */
   killSession(session: SessionName): Promise<boolean>;
+  /**
+   * Has the guest listen. @param onIncoming - told of each who connects, until the listener is closed or the connection over.
+   * @throws SealttyError `user-refused`, `limit-exceeded`, `program-failed`.
+   */
+  listen(place: ListenPlace, onIncoming: (stream: IncomingStream) => void): Promise<Listener>;
   /** Asks for evidence now; what came of it is told by `onAttestation`. Resolves after that. */
   reattest(): Promise<void>;
   readonly frozen: boolean;

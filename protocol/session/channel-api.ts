@@ -1,5 +1,7 @@
 // A channel, as the page and the CLI have it: a program in the guest, its input, its output, and how it ended.
 
+import type { StreamTarget } from "../forward/target.ts";
+
 /** Of programs that a user names: where they start, and what they know. */
 export interface ProgramPlace {
   readonly environment: Readonly<Record<string, string>>;
@@ -25,7 +27,14 @@ export type ChannelRequest =
       readonly kind: "exec"; // no pty
       readonly command: readonly string[];
     } & ProgramPlace)
+  | {
+      readonly kind: "stream"; // a connection to somewhere in the guest: exit status 0 where it ended in order
+      readonly target: StreamTarget;
+    }
   | { readonly kind: "files" }; // the guest's program that copies files: protocol/files/messages.ts
+
+/** Those that start a program for the user. */
+export type ProgramRequest = Exclude<ChannelRequest, { kind: "stream" }>;
 
 export type ExitStatus =
   | { readonly kind: "exited"; readonly status: number } // 0 to 255

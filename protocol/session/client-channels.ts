@@ -3,10 +3,13 @@
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
 import { INPUT_STREAM_WINDOW, MAX_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
+import { isForwardMessage } from "../forward/forward-messages.ts";
+import type { ListenPlace } from "../forward/target.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { Channel, ChannelRequest } from "./channel-api.ts";
 import { ClientChannel } from "./client-channel.ts";
+import { ClientListeners } from "./client-listeners.ts";
 import { ClientQuestions } from "./client-questions.ts";
 import { ClientSession } from "./client-session.ts";
 import { notAttachedError, notOpenedError } from "./client-words.ts";
@@ -23,6 +26,7 @@ import {
   type SessionSummary,
 } from "./session-api.ts";
 import { ATTACH_OK, type AttachedPlace, KILL_OK } from "./session-messages.ts";
+import type { IncomingStream, Listener } from "./stream-api.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 
 /** Credit of a terminal's output where packets have slots: an answer takes a slot of each side, and a slot is long. */
@@ -37,16 +41,26 @@ export interface ChannelsOwner {
   open(): { readonly connection: StreamConnection; readonly messages: MessageStream };
 }
 
+interface Opening extends Waiter<AttachedPlace | undefined> {
+  /** Of OPEN. */
+  readonly kind: ChannelRequest["kind"] | undefined;
+}
+
 export class ClientChannels {
   readonly #owner: ChannelsOwner;
   readonly #open = new Map<number, ClientChannel>();
   readonly #sessions = new Map<number, ClientSession>(); // by channel, beside #open
-  readonly #openings = new Map<number, Waiter<AttachedPlace | undefined>>();
+  readonly #openings = new Map<number, Opening>();
   readonly #questions = new ClientQuestions();
+  readonly #listeners: ClientListeners;
   #nextChannel = 1;
 
   constructor(owner: ChannelsOwner) {
     this.#owner = owner;
+    this.#listeners = new ClientListeners({
+      send: (message) => owner.open().messages.send(message),
+      openIncoming: (incoming) => this.open({ kind: "stream", target: { kind: "incoming", incoming } }),
+    });
   }
 
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
@@ -55,6 +69,11 @@ export class ClientChannels {
     await this.#owner.gate.opened();
     const { channel } = await this.#openWith((number) => ({ type: "open", channel: number, request }));
     return channel;
+  }
+
+  async listen(place: ListenPlace, onIncoming: (stream: IncomingStream) => void): Promise<Listener> {
+    await this.#owner.gate.opened();
+    return await this.#listeners.listen(place, onIncoming);
   }
 
   async openSession({
@@ -153,8 +172,10 @@ export class ClientChannels {
     const channel = new ClientChannel(number, streams, messages, connection, this.#owner.gate, forget);
     this.#open.set(number, channel);
     const opening = waiter<AttachedPlace | undefined>();
+    const message = request(number);
     this.#openings.set(number, {
       ...opening,
+      kind: message.type === "open" ? message.request.kind : undefined,
       resolve: (place) => {
         streams.inOut.windowDue = connection.slotted; // more than the guest takes for granted
         channel.opened();
@@ -162,7 +183,7 @@ export class ClientChannels {
         opening.resolve(place);
       },
     });
-    messages.send(request(number));
+    messages.send(message);
     try {
       await opening.promise;
     } catch (error) {
@@ -176,6 +197,7 @@ export class ClientChannels {
 
   /** @throws SealttyError `peer-misbehaved` on a message that is none of a channel's. */
   onMessage(message: SessionMessage): void {
+    if (isForwardMessage(message)) return this.#listeners.onMessage(message);
     switch (message.type) {
       case "opened":
         return this.#onOpened(message.channel, message.code);
@@ -204,6 +226,7 @@ export class ClientChannels {
   /** The connection is over: whoever waits for anything of it learns why. */
   fail(error: SealttyError): void {
     this.#questions.fail(error);
+    this.#listeners.fail(error);
     for (const opening of this.#openings.values()) opening.reject(error);
     for (const channel of this.#open.values()) channel.fail(error);
     this.#open.clear();
@@ -214,7 +237,7 @@ export class ClientChannels {
     const opening = this.#openings.get(channel);
     this.#openings.delete(channel);
     if (code === OPEN_OK) opening?.resolve(undefined);
-    else opening?.reject(notOpenedError(code));
+    else opening?.reject(notOpenedError(code, opening.kind));
   }
 
   #onAttached(channel: number, code: number, place: AttachedPlace | undefined): void {

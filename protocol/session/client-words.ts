@@ -2,7 +2,15 @@
 
 import { SealttyError } from "../errors.ts";
 import type { UserAuth } from "./api.ts";
-import { AUTH_METHOD_NOT_ALLOWED, OPEN_NOT_ALLOWED, OPEN_TOO_MANY } from "./messages.ts";
+import { LISTEN_IN_USE, LISTEN_NOT_ALLOWED, LISTEN_TOO_MANY } from "../forward/forward-messages.ts";
+import type { ChannelRequest } from "./channel-api.ts";
+import {
+  AUTH_METHOD_NOT_ALLOWED,
+  OPEN_NOT_ALLOWED,
+  OPEN_REFUSED,
+  OPEN_TOO_MANY,
+  OPEN_UNREACHABLE,
+} from "./messages.ts";
 import {
   ATTACH_NO_SUCH_OFFSET,
   ATTACH_NOT_ALLOWED,
@@ -68,8 +76,9 @@ export function userRefusedError(auth: UserAuth, code: number): SealttyError {
   return new SealttyError("user-refused", `The guest does not allow ${how}. ${next}`);
 }
 
-/** @param code - of the guest's OPENED message, not 0. */
-export function notOpenedError(code: number): SealttyError {
+/** @param code - of the guest's OPENED message, not 0. @param kind - of what was to be opened. */
+export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): SealttyError {
+  if (kind === "stream" && code !== OPEN_TOO_MANY) return notConnectedError(code);
   if (code === OPEN_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
@@ -85,6 +94,56 @@ export function notOpenedError(code: number): SealttyError {
   return new SealttyError(
     "program-failed",
     "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
+  );
+}
+
+const NO_FORWARDING =
+  "Its owner allows it by [forward] allow = true in sealttyd.toml, for users with a key; the key's own options or the instance document may forbid it";
+
+function notConnectedError(code: number): SealttyError {
+  if (code === OPEN_NOT_ALLOWED) {
+    return new SealttyError(
+      "user-refused",
+      `The guest does not forward this for this user. ${NO_FORWARDING}, and a socket may have permissions.`,
+    );
+  }
+  if (code === OPEN_REFUSED) {
+    return new SealttyError(
+      "program-failed",
+      "Nobody listens there in the guest. Check the port or path, and that the service runs.",
+    );
+  }
+  if (code === OPEN_UNREACHABLE) {
+    return new SealttyError(
+      "program-failed",
+      "The guest cannot get there: no such name, no way, or no answer. Names are looked up in the guest.",
+    );
+  }
+  return new SealttyError(
+    "program-failed",
+    "The guest could not connect there, or has no such service. Its own log says why (journalctl -u sealttyd, in the guest).",
+  );
+}
+
+/** @param code - of the guest's LISTENING message, not 0. */
+export function notListeningError(code: number): SealttyError {
+  if (code === LISTEN_NOT_ALLOWED) {
+    return new SealttyError(
+      "user-refused",
+      `The guest does not listen there for this user. ${NO_FORWARDING}; other addresses than loopback need gateway = true there, and ports below 1024 root.`,
+    );
+  }
+  if (code === LISTEN_IN_USE) {
+    return new SealttyError(
+      "program-failed",
+      "Somebody listens there in the guest already. Name another port or path, or 0 for any port.",
+    );
+  }
+  if (code === LISTEN_TOO_MANY)
+    return new SealttyError("limit-exceeded", "The guest listens in too many places for this connection.");
+  return new SealttyError(
+    "program-failed",
+    "The guest could not listen there. Its own log says why (journalctl -u sealttyd, in the guest).",
   );
 }
 

@@ -85,6 +85,7 @@ function openGuest(
     attach: (request) => connection.channels.attach(request),
     listSessions: (proofs = []) => connection.channels.list(proofs),
     killSession: (session) => connection.channels.kill(session),
+    listen: (place, onIncoming) => connection.channels.listen(place, onIncoming),
     reattest: () => again.now(),
     get frozen() {
       return again.frozen;

@@ -2,14 +2,19 @@
 
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
+import { isForwardMessage } from "../forward/forward-messages.ts";
+import { mayOpen } from "../forward/permission.ts";
+import type { StreamTarget } from "../forward/target.ts";
 import { INPUT_STREAM_WINDOW, MAX_CHANNELS, MAX_LOGIN_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest } from "./channel-api.ts";
 import { GuestAttachment } from "./guest-attachment.ts";
 import { GuestChannel } from "./guest-channel.ts";
+import { GuestListeners } from "./guest-listeners.ts";
 import type { AuthenticatedUser, GuestProcess, StartProcess } from "./guest-process.ts";
 import type { AttachmentEvents, AttachRefusal, GuestSessions, SessionAttachment } from "./guest-sessions.ts";
+import type { GuestStreams, StreamRefusal } from "./guest-streams.ts";
 import type { MessageStream } from "./message-stream.ts";
 import {
   ATTACH_FAILED,
@@ -26,6 +31,7 @@ import {
   OPEN_FAILED,
   OPEN_NOT_ALLOWED,
   OPEN_OK,
+  OPEN_REFUSED,
   OPEN_TOO_MANY,
   type SessionMessage,
   channelStreams,
@@ -44,6 +50,7 @@ export interface ChannelsOwner {
   readonly services: {
     readonly startProcess: StartProcess;
     readonly sessions?: GuestSessions | undefined;
+    readonly streams?: GuestStreams | undefined;
     log(event: string): void;
   };
   /** CLOSE was said by either side, or the connection is over. */
@@ -56,6 +63,7 @@ export class GuestChannels {
   readonly #connection: StreamConnection;
   readonly #messages: MessageStream;
   readonly #open = new Map<number, GuestChannel | GuestAttachment>();
+  readonly #listeners: GuestListeners;
   #starting = 0; // whose program is being started
   #newestChannel = 0; // numbers only grow: none is ever used again
 
@@ -63,10 +71,18 @@ export class GuestChannels {
     this.#owner = owner;
     this.#connection = owner.connection;
     this.#messages = owner.messages;
+    this.#listeners = new GuestListeners({
+      clock: owner.clock,
+      streams: owner.services.streams,
+      isLive: () => this.#isLive,
+      ending: () => owner.ending(),
+      send: (message) => owner.messages.send(message),
+    });
   }
 
   /** @throws SealttyError `peer-misbehaved` on a message that is none of a user's. */
   onMessage(user: AuthenticatedUser, message: SessionMessage): void {
+    if (isForwardMessage(message)) return this.#listeners.onMessage(user, message);
     switch (message.type) {
       case "open":
         return this.#run(this.#start(user, message.channel, message.request));
@@ -117,6 +133,12 @@ export class GuestChannels {
   /** The connection is over: programs are hung up, places at sessions left. */
   end(): void {
     for (const channel of this.#open.values()) channel.end();
+    this.#listeners.end();
+  }
+
+  /** A client of whose connection nothing is heard holds nobody back. */
+  get #isLive(): boolean {
+    return !this.#owner.ending() && this.#owner.clock.now() - this.#connection.lastHeard < LIVE_WITHIN;
   }
 
   #run(channel: Promise<void>): void {
@@ -133,25 +155,39 @@ export class GuestChannels {
     if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
     if (this.#isFull(user)) return answer(OPEN_TOO_MANY);
     const streams = this.#openStreams(channel);
-    let process: GuestProcess | undefined;
+    let process: GuestProcess | StreamRefusal = { code: OPEN_FAILED };
     this.#starting++;
     try {
-      process = await this.#owner.services.startProcess(user, request);
+      process =
+        request.kind === "stream"
+          ? await this.#connect(user, request.target)
+          : await this.#owner.services.startProcess(user, request);
     } catch (error) {
       this.#sayNotStarted(request.kind, error);
     } finally {
       this.#starting--;
     }
-    if (this.#owner.ending()) return process?.hangUp();
-    if (process === undefined) {
+    if ("code" in process) {
+      if (this.#owner.ending()) return;
       this.#dropStreams(channel);
-      return answer(OPEN_FAILED);
+      return answer(process.code);
     }
+    if (this.#owner.ending()) return process.hangUp();
     const open = new GuestChannel(process, this.#connection, streams);
     this.#open.set(channel, open);
     answer(OPEN_OK);
     await open.run(channel, this.#messages);
     this.#open.delete(channel);
+  }
+
+  async #connect(user: AuthenticatedUser, target: StreamTarget): Promise<GuestProcess | StreamRefusal> {
+    // Whoever came to a listener came by a permission of its own.
+    if (target.kind === "incoming")
+      return (await this.#listeners.accept(target.incoming)) ?? { code: OPEN_REFUSED };
+    const { streams } = this.#owner.services;
+    if (user.method === "none" || streams === undefined || !mayOpen(user.restrictions, target))
+      return { code: OPEN_NOT_ALLOWED };
+    return await streams.open(user, target);
   }
 
   /** @param attach - finds the session, or for KEEP makes it. */
@@ -174,8 +210,7 @@ export class GuestChannels {
     let open: GuestAttachment | undefined;
     let viewers: ViewersNotice | undefined;
     const events: AttachmentEvents = {
-      isLive: () =>
-        !this.#owner.ending() && this.#owner.clock.now() - this.#connection.lastHeard < LIVE_WITHIN,
+      isLive: () => this.#isLive,
       fenced: () => {
         fenced = true;
         this.#onFenced(open);

@@ -26,6 +26,7 @@ import { GuestChannels } from "./guest-channels.ts";
 import { type EvidenceRequest, GuestEvidence } from "./guest-evidence.ts";
 import type { AuthenticatedUser, StartProcess } from "./guest-process.ts";
 import type { GuestSessions } from "./guest-sessions.ts";
+import type { GuestStreams } from "./guest-streams.ts";
 import { judgeUser, type UserServices } from "./guest-user.ts";
 import { MessageStream } from "./message-stream.ts";
 import { AUTH_OK, CLOSE_CODES, CONTROL_STREAM, SERVICE, type SessionMessage } from "./messages.ts";
@@ -48,6 +49,8 @@ export interface GuestServices extends UserServices {
   readonly startProcess: StartProcess;
   /** Programs that outlive their connections; undefined: none are allowed. */
   readonly sessions?: GuestSessions | undefined;
+  /** Connections to elsewhere; undefined: none are allowed. */
+  readonly streams?: GuestStreams | undefined;
   /** For the guest's own log: fixed words, user names that were checked; never bytes of the peer. */
   log(event: string): void;
 }

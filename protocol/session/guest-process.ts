@@ -1,7 +1,7 @@
 // What a channel needs of a program in the guest; server/sessions makes it.
 
 import type { UserRestrictions } from "../user-auth/restrictions.ts";
-import type { ChannelRequest, ExitStatus } from "./channel-api.ts";
+import type { ExitStatus, ProgramRequest } from "./channel-api.ts";
 import type { SignalName } from "./messages.ts";
 
 export interface ProcessOutput {
@@ -29,8 +29,9 @@ export interface AuthenticatedUser {
   readonly method: "none" | "ssh-key";
   /** SHA-256 of the public key in SSH wire format, 32 bytes; undefined without a key. */
   readonly key?: Uint8Array;
+  /** What the key's options forbid; undefined: it has none. */
   readonly restrictions?: UserRestrictions;
 }
 
 /** @throws where the program cannot be started; the reason stays in the guest's log. */
-export type StartProcess = (user: AuthenticatedUser, request: ChannelRequest) => Promise<GuestProcess>;
+export type StartProcess = (user: AuthenticatedUser, request: ProgramRequest) => Promise<GuestProcess>;

@@ -4,6 +4,13 @@ import { type Evidence, decodeEvidence, encodeEvidence } from "../attestation/ev
 import { Reader, concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import { MAX_USER_NAME } from "../limits.ts";
+import {
+  FORWARD_TYPES,
+  type ForwardMessage,
+  forwardBody,
+  isForwardMessage,
+  readForwardMessage,
+} from "../forward/forward-messages.ts";
 import { SHAPING_PROFILES, type ShapingProfile } from "../packets/shaping.ts";
 import type { ChannelRequest, ExitStatus } from "./channel-api.ts";
 import { openBody, readChannel, readOpen, readSide } from "./open-request.ts";
@@ -42,6 +49,10 @@ export const OPEN_OK = 0;
 export const OPEN_NOT_ALLOWED = 1;
 export const OPEN_TOO_MANY = 2;
 export const OPEN_FAILED = 3;
+/** Of a stream: nobody listens there, or what came to a listener has gone. */
+export const OPEN_REFUSED = 4;
+/** Of a stream: no such name, no way there, or no answer. */
+export const OPEN_UNREACHABLE = 5;
 
 /** Signals a client may send by name. */
 export const SIGNALS = [
@@ -84,7 +95,8 @@ export type SessionMessage =
   | { readonly type: "shape"; readonly profile: ShapingProfile }
   /** The guest's are, too. */
   | { readonly type: "shaped"; readonly profile: ShapingProfile }
-  | KeptMessage;
+  | KeptMessage
+  | ForwardMessage;
 
 export const TYPES = {
   evidence: 1,
@@ -102,6 +114,7 @@ export const TYPES = {
   ...KEPT_TYPES,
   shape: 23,
   shaped: 24,
+  ...FORWARD_TYPES,
 } as const satisfies Record<SessionMessage["type"], number>;
 
 /** Streams of a channel: standard input and output share one, standard error has the next. Channels count from 1. */
@@ -117,6 +130,7 @@ export function encodeMessage(message: SessionMessage): Uint8Array {
 
 function bodyOf(message: SessionMessage): Uint8Array {
   if (isKeptMessage(message)) return keptBody(message);
+  if (isForwardMessage(message)) return forwardBody(message);
   switch (message.type) {
     case "evidence":
       return encodeEvidence(message.evidence);
@@ -232,8 +246,8 @@ function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMes
     case TYPES.shaped:
       return { type: "shaped", profile: readProfile(reader) };
     default: {
-      const kept = readKeptMessage(type, reader);
-      if (kept !== undefined) return kept;
+      const other = readKeptMessage(type, reader) ?? readForwardMessage(type, reader);
+      if (other !== undefined) return other;
       throw new SealttyError("peer-misbehaved", `Session message of unknown type (${body.length} bytes)`);
     }
   }

@@ -2,6 +2,7 @@
 
 import { type Reader, concat, lv16, lv32, textOf, u16, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
+import { readTarget, targetBody } from "../forward/target.ts";
 import {
   MAX_COMMAND_ARGUMENTS,
   MAX_COMMAND_BYTES,
@@ -14,9 +15,8 @@ import {
 } from "../limits.ts";
 import type { ChannelRequest } from "./channel-api.ts";
 
-const KINDS = ["login", "shell", "exec"] as const;
-/** Nothing follows it. */
-const KIND_FILES = 4;
+/** By their numbers. */
+const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
@@ -24,7 +24,7 @@ const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
  * @throws SealttyError `bad-config`, a sentence for a person.
  */
 export function checkRequest(request: ChannelRequest): void {
-  if (request.kind === "login" || request.kind === "files") return;
+  if (request.kind === "login" || request.kind === "stream" || request.kind === "files") return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
   checkCommand(command);
@@ -72,13 +72,15 @@ function refuse(problem: string): never {
 }
 
 export function openBody(request: ChannelRequest): Uint8Array {
-  if (request.kind === "files") return u8(KIND_FILES);
+  const kind = u8(KINDS.indexOf(request.kind));
+  if (request.kind === "files") return kind;
+  if (request.kind === "stream") return concat(kind, targetBody(request.target));
   const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
   const directory = request.kind === "login" ? "" : (request.directory ?? "");
   return concat(
-    u8(KINDS.indexOf(request.kind)),
+    kind,
     lv16(utf8(terminal.term)),
     u16(terminal.columns),
     u16(terminal.rows),
@@ -103,10 +105,10 @@ export function readSide(reader: Reader): number {
 }
 
 export function readOpen(reader: Reader): ChannelRequest {
-  const number = reader.u8();
-  if (number === KIND_FILES) return { kind: "files" };
-  const kind = KINDS[number];
+  const kind = KINDS[reader.u8()];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
+  if (kind === "files") return { kind };
+  if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";
   if (onPty && !/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(term)) reader.fail("has a malformed terminal name");

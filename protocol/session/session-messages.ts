@@ -191,7 +191,7 @@ export function readKeptMessage(type: number, reader: Reader): KeptMessage | und
       const idleSeconds = reader.u32();
       const screenLines = readScreenLines(reader);
       const request = readOpen(reader);
-      if (request.kind === "exec" || request.kind === "files")
+      if (request.kind === "exec" || request.kind === "stream" || request.kind === "files")
         reader.fail("asks to keep a program without a terminal");
       return { type: "keep", channel, client, sizing, idleSeconds, screenLines, request };
     }

@@ -3,7 +3,7 @@
 import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, GuestProcess, StartProcess } from "../../protocol/session/guest-process.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
@@ -96,7 +96,7 @@ async function startFiles(
 /** Where only some commands are allowed, what changes their meaning is not: LD_PRELOAD, or another directory. */
 function requireAllowed(
   document: InstanceDocument,
-  request: Exclude<ChannelRequest, { kind: "login" | "files" }>,
+  request: Exclude<ProgramRequest, { kind: "login" | "files" }>,
 ): void {
   const { command, environment, directory } = request;
   const refuse = (what: string): never => {
@@ -111,7 +111,8 @@ function requireAllowed(
   if (directory !== undefined) refuse("another directory: it limits commands");
 }
 
-async function accountFor(name: string): Promise<Account> {
+/** @throws SealttyError `user-refused` where there is no such user, or sealttyd may not act for them. */
+export async function accountFor(name: string): Promise<Account> {
   const account = await findAccount(name);
   if (account === undefined) throw new SealttyError("user-refused", "No such user");
   const own = process.getuid?.();
@@ -124,7 +125,8 @@ async function accountFor(name: string): Promise<Account> {
   return account;
 }
 
-async function ownAccount(): Promise<Account> {
+/** Of sealttyd itself. */
+export async function ownAccount(): Promise<Account> {
   const { username, uid, gid, homedir, shell } = os.userInfo();
   return (
     (await findAccount(username)) ?? { name: username, uid, gid, home: homedir, shell: shell ?? "/bin/sh" }

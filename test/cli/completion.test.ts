@@ -222,7 +222,7 @@ async function typed(shell: string, args: string[], setUp: string, line: string)
 
 describe("typed into a real shell", () => {
   test.each([
-    ["sealtty con\t", "sealtty connect "],
+    ["sealtty conn\t", "sealtty connect "],
     ["sealtty connect --obf\t", "sealtty connect --obfuscate "],
     ["sealtty connect --obfuscate st\t", "sealtty connect --obfuscate strict "],
     ["sealtty connect --policy a\\ p\t", "sealtty connect --policy a\\ policy.toml "],
@@ -236,7 +236,7 @@ describe("typed into a real shell", () => {
     expect(await typed("bash", ["--norc", "--noprofile", "-i"], `source ${script}`, line)).toBe(wanted);
   });
   test.each([
-    ["sealtty con\t", "sealtty connect "],
+    ["sealtty conn\t", "sealtty connect "],
     ["sealtty connect --obf\t", "sealtty connect --obfuscate="],
     ["sealtty connect --obfuscate st\t", "sealtty connect --obfuscate strict "],
     ["sealtty connect --policy a\\ p\t", "sealtty connect --policy a\\ policy.toml "],

@@ -37,7 +37,24 @@ test("the example that is shipped is right", async () => {
     users: { authorizedKeys: "/etc/sealtty/authorized_keys", login: ["/bin/login"], shell: undefined },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
+    forward: { allow: true, ssh: undefined, gateway: false },
   });
+});
+
+test("forwarding is off unless the file says so, and says so in so many words", () => {
+  const all = `${pipe}${evidence}${users}`;
+  expect(parse(all).forward).toEqual({ allow: false, ssh: undefined, gateway: false });
+  expect(parse(`${all}[forward]\nallow=true\ngateway=true\nssh=["/usr/sbin/sshd","-i"]`).forward).toEqual({
+    allow: true,
+    ssh: ["/usr/sbin/sshd", "-i"],
+    gateway: true,
+  });
+  expect(errorOf(`${all}[forward]\nssh=["/usr/sbin/sshd","-i"]`).message).toContain(
+    '[forward]: "allow" is missing',
+  );
+  expect(errorOf(`${all}[forward]\nallow="yes"`).message).toContain('"allow" must be true or false');
+  expect(errorOf(`${all}[forward]\nallow=true\nssh=["sshd"]`).message).toContain('"ssh" must be a list');
+  expect(errorOf(`${all}[forward]\nallow=true\nports=[1]`).message).toContain('unknown key "ports"');
 });
 
 test("every other kind of pipe and evidence, and the defaults", () => {

@@ -8,7 +8,10 @@ const start = userPrograms({ authorizedKeys: "/none", login: undefined, shell: u
 const user: AuthenticatedUser = { name: os.userInfo().username, method: "ssh-key", key: new Uint8Array(32) };
 
 test("a key with a forced command copies no files", async () => {
-  const restricted: AuthenticatedUser = { ...user, restrictions: { command: "uptime" } };
+  const restricted: AuthenticatedUser = {
+    ...user,
+    restrictions: { portForwarding: true, command: "uptime" },
+  };
   await expect(start(restricted, { kind: "files" })).rejects.toThrow(
     expect.objectContaining({ code: "user-refused" }),
   );

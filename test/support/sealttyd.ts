@@ -12,6 +12,8 @@ export interface RunningGuest {
   readonly policyFile: string;
   readonly child: ChildProcess;
   log(): string;
+  /** Ends it and starts another one of the same configuration: new keys, nothing of before. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -58,31 +60,44 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   const configFile = path.join(directory, "sealttyd.toml");
   writeFileSync(configFile, `${config.join("\n")}\n`);
   const entry = settings.entry ?? path.resolve(import.meta.dirname, "../../dist/bin/sealttyd.js");
-  const child = spawn(process.execPath, [entry, "--config", configFile], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
   let log = "";
-  const listening = new Promise<void>((resolve, reject) => {
-    child.stderr.on("data", (chunk: Buffer) => {
-      log += chunk.toString();
-      if (existsSync(socket) && log.includes("sealttyd serves")) resolve();
+  const launch = async (): Promise<ChildProcess> => {
+    const child = spawn(process.execPath, [entry, "--config", configFile], {
+      stdio: ["ignore", "ignore", "pipe"],
     });
-    child.once("exit", (code) => reject(new Error(`sealttyd ended with ${code}:\n${log}`)));
-  });
-  await listening;
-  child.removeAllListeners("exit");
+    let own = "";
+    await new Promise<void>((resolve, reject) => {
+      child.stderr.on("data", (chunk: Buffer) => {
+        own += chunk.toString();
+        log += chunk.toString();
+        if (existsSync(socket) && own.includes("sealttyd serves")) resolve();
+      });
+      child.once("exit", (code) => reject(new Error(`sealttyd ended with ${code}:\n${own}`)));
+    });
+    child.removeAllListeners("exit");
+    return child;
+  };
+  let child = await launch();
+  const end = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    child.kill("SIGTERM");
+    await gone;
+  };
   return {
     directory,
     socket,
     policyFile,
-    child,
+    get child() {
+      return child;
+    },
     log: () => log,
+    async restart() {
+      await end();
+      child = await launch();
+    },
     async stop() {
-      if (child.exitCode === null && child.signalCode === null) {
-        const gone = once(child, "exit");
-        child.kill("SIGTERM");
-        await gone;
-      }
+      await end();
       rmSync(directory, { recursive: true, force: true });
     },
   };

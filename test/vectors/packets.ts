@@ -213,7 +213,7 @@ function userAuth(suite: CryptoSuite, seed: Seed) {
   };
 }
 
-/** docs/protocol.md §8.1, §8.3 */
+/** docs/protocol.md §8.1, §8.3, §8.10 */
 function sessionMessages() {
   const screen = { term: "xterm-256color", columns: 120, rows: 40 };
   const quote = concat(u8(1), lv16(Uint8Array.of(1, 2, 3)));
@@ -239,12 +239,32 @@ function sessionMessages() {
       channel: 0x00ffffff,
       request: { kind: "exec", command: ["printf", "%s", "ä b"], environment: { LANG: "C", TZ: "UTC" } },
     },
+    {
+      type: "open",
+      channel: 3,
+      request: { kind: "stream", target: { kind: "tcp", host: "db.internal", port: 5432 } },
+    },
+    {
+      type: "open",
+      channel: 4,
+      request: { kind: "stream", target: { kind: "unix", path: "/run/app.sock" } },
+    },
+    { type: "open", channel: 5, request: { kind: "stream", target: { kind: "service", name: "ssh" } } },
+    { type: "open", channel: 6, request: { kind: "stream", target: { kind: "incoming", incoming: 9 } } },
+    { type: "open", channel: 7, request: { kind: "files" } },
     { type: "opened", channel: 1, code: 0 },
     { type: "resize", channel: 1, columns: 80, rows: 24 },
     { type: "signal", channel: 2, signal: "SIGINT" },
     { type: "hang-up", channel: 2 },
     { type: "exit", channel: 1, status: { kind: "exited", status: 255 } },
     { type: "exit", channel: 2, status: { kind: "signalled", signal: "SIGKILL" } },
+    { type: "listen", listener: 1, place: { kind: "tcp", host: "localhost", port: 8080 } },
+    { type: "listen", listener: 2, place: { kind: "unix", path: "/run/app.sock" } },
+    { type: "listening", listener: 1, code: 0, port: 8080 },
+    { type: "listening", listener: 2, code: 1 },
+    { type: "unlisten", listener: 1 },
+    { type: "incoming", listener: 1, incoming: 9 },
+    { type: "dismiss", incoming: 9 },
   ];
   return messages.map((message) => ({ type: message.type, bytes: toHex(encodeMessage(message)) }));
 }

@@ -1,0 +1,146 @@
+// Unix sockets opened by a small program that runs as the user: sealttyd is root, and root may connect to any.
+
+import fs from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Listening } from "../../node/sockets.ts";
+import { concat, u32 } from "../../protocol/bytes.ts";
+import { LISTEN_FAILED } from "../../protocol/forward/forward-messages.ts";
+import type { GuestProcess } from "../../protocol/session/guest-process.ts";
+import type { StreamRefusal, WaitingStream } from "../../protocol/session/guest-streams.ts";
+import { OPEN_FAILED } from "../../protocol/session/messages.ts";
+import { type Account, sessionEnvironment } from "../sessions/account.ts";
+import { startExec } from "../sessions/exec-process.ts";
+
+const NAME = "sealttyd-connect.js";
+/** The private socket's path, as the program says it: more is none of its. */
+const MAX_LINE = 256;
+
+/** Beside sealttyd; where this is not bundled, where `npm run build` puts it. @returns undefined where it is missing. */
+export function connectProgram(): string | undefined {
+  const own = path.dirname(fileURLToPath(import.meta.url));
+  return [path.join(own, NAME), path.resolve(own, "../../dist/bin", NAME)].find((file) =>
+    fs.existsSync(file),
+  );
+}
+
+/** Never rejects. */
+export async function connectAsUser(
+  program: string,
+  account: Account,
+  socket: string,
+): Promise<GuestProcess | StreamRefusal> {
+  return await connected(start(program, account, ["connect", socket]));
+}
+
+/** @param onWaiting - @returns whether there is room for it. Never rejects. */
+export async function listenAsUser(
+  program: string,
+  account: Account,
+  socket: string,
+  onWaiting: (stream: WaitingStream) => boolean,
+): Promise<Listening | StreamRefusal> {
+  const listener = start(program, account, ["listen", socket]);
+  void drain(listener);
+  const begun = await firstByte(listener);
+  if (begun === undefined) return { code: LISTEN_FAILED };
+  if (begun.status !== 0) return { code: begun.status };
+  let line = begun.rest;
+  while (!line.includes(10)) {
+    const chunk = line.length > MAX_LINE ? undefined : await listener.stdout.read();
+    if (chunk === undefined) {
+      listener.hangUp();
+      return { code: LISTEN_FAILED };
+    }
+    line = concat(line, chunk);
+  }
+  const end = line.indexOf(10);
+  const privateSocket = Buffer.from(line.subarray(0, end)).toString();
+  let count = 0;
+  const dismiss = (number: number): Promise<void> => listener.write(u32(number));
+  const take = async (bytes: Uint8Array): Promise<void> => {
+    for (let i = 0; i < bytes.length; i++) {
+      const number = ++count;
+      const stream: WaitingStream = {
+        accept: () => connected(start(program, account, ["fetch", privateSocket, String(number)])),
+        dismiss: () => void dismiss(number),
+      };
+      if (!onWaiting(stream)) await dismiss(number);
+    }
+  };
+  void (async () => {
+    await take(line.subarray(end + 1));
+    for (let chunk = await listener.stdout.read(); chunk !== undefined; chunk = await listener.stdout.read())
+      await take(chunk);
+  })();
+  // Its end of input tells it to go, and to take the path away with it.
+  return { port: 0, close: () => listener.endInput() };
+}
+
+function start(program: string, account: Account, args: readonly string[]): GuestProcess {
+  return startExec({
+    command: [process.execPath, program, ...args],
+    environment: sessionEnvironment(account, undefined),
+    directory: "/",
+    account,
+  });
+}
+
+async function connected(helper: GuestProcess): Promise<GuestProcess | StreamRefusal> {
+  const begun = await firstByte(helper);
+  if (begun === undefined) {
+    helper.hangUp();
+    return { code: OPEN_FAILED };
+  }
+  if (begun.status !== 0) return { code: begun.status };
+  return new Begun(helper, begun.rest);
+}
+
+/** @returns undefined where the program ended without a word. */
+async function firstByte(
+  helper: GuestProcess,
+): Promise<{ readonly status: number; readonly rest: Uint8Array } | undefined> {
+  const chunk = await helper.stdout.read();
+  const status = chunk?.[0];
+  return chunk === undefined || status === undefined ? undefined : { status, rest: chunk.subarray(1) };
+}
+
+/** What the program says of itself is for nobody. */
+async function drain(helper: GuestProcess): Promise<void> {
+  while ((await helper.stderr.read()) !== undefined);
+}
+
+/** A program whose first output was read already. */
+class Begun implements GuestProcess {
+  readonly #helper: GuestProcess;
+  readonly stdout;
+  readonly stderr;
+
+  constructor(helper: GuestProcess, rest: Uint8Array) {
+    this.#helper = helper;
+    let first: Uint8Array | undefined = rest.length > 0 ? rest : undefined;
+    this.stdout = {
+      read: async () => {
+        const chunk = first;
+        first = undefined;
+        return chunk ?? (await helper.stdout.read());
+      },
+    };
+    this.stderr = helper.stderr;
+  }
+
+  get exit() {
+    return this.#helper.exit;
+  }
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#helper.write(bytes);
+  }
+  endInput(): void {
+    this.#helper.endInput();
+  }
+  resize(): void {}
+  signal(): void {}
+  hangUp(): void {
+    this.#helper.hangUp();
+  }
+}

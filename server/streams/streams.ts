@@ -1,0 +1,200 @@
+// Forwarding for the users of this machine: what the configuration allows, with which rights, and to where.
+
+import net from "node:net";
+import { errorCode } from "../../node/socket-pipe.ts";
+import { type Listening, connectTo, listenOn, listenOnPath } from "../../node/sockets.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { LISTEN_FAILED, LISTEN_NOT_ALLOWED } from "../../protocol/forward/forward-messages.ts";
+import { type ListenPlace, type StreamPlace, placeWords } from "../../protocol/forward/target.ts";
+import type { AuthenticatedUser, GuestProcess } from "../../protocol/session/guest-process.ts";
+import type {
+  GuestListener,
+  GuestStreams,
+  ListenerEvents,
+  StreamRefusal,
+  WaitingStream,
+} from "../../protocol/session/guest-streams.ts";
+import { OPEN_FAILED, OPEN_NOT_ALLOWED, OPEN_REFUSED } from "../../protocol/session/messages.ts";
+import type { ForwardConfig } from "../config.ts";
+import type { Log } from "../log.ts";
+import { type Account, sessionEnvironment } from "../sessions/account.ts";
+import { startExec } from "../sessions/exec-process.ts";
+import { accountFor, ownAccount } from "../sessions/user-programs.ts";
+import { connectAsUser, connectProgram, listenAsUser } from "./as-user.ts";
+import { listenCodeOf, openCodeOf } from "./codes.ts";
+import { lookupInTurn } from "./lookup.ts";
+import { SocketStream } from "./socket-stream.ts";
+
+/** Below it a port is root's. */
+const FIRST_USER_PORT = 1024;
+const SSH_PORT = 22;
+
+export interface StreamsOptions {
+  readonly config: ForwardConfig;
+  readonly log: Log;
+  /** Opens sockets as a user; undefined: the program is missing. */
+  readonly program?: string | undefined;
+}
+
+interface Held {
+  readonly owner: string;
+  readonly events: ListenerEvents;
+  close(): void;
+}
+
+export class Streams implements GuestStreams {
+  readonly #config: ForwardConfig;
+  readonly #log: Log;
+  readonly #program: string | undefined;
+  readonly #lookup = lookupInTurn();
+  readonly #held = new Map<string, Held>(); // by place
+
+  constructor({ config, log, program = connectProgram() }: StreamsOptions) {
+    this.#config = config;
+    this.#log = log;
+    this.#program = program;
+  }
+
+  async open(user: AuthenticatedUser, place: StreamPlace): Promise<GuestProcess | StreamRefusal> {
+    try {
+      const account = await accountFor(user.name);
+      switch (place.kind) {
+        case "tcp":
+          return await this.#tcp(place.host, place.port);
+        case "unix":
+          return await this.#unix(account, place.path);
+        case "service":
+          return await this.#service(place.name);
+      }
+    } catch (error) {
+      return { code: this.#codeOf("connect", error, openCodeOf, OPEN_NOT_ALLOWED) };
+    }
+  }
+
+  async listen(
+    user: AuthenticatedUser,
+    place: ListenPlace,
+    events: ListenerEvents,
+  ): Promise<GuestListener | StreamRefusal> {
+    try {
+      const account = await accountFor(user.name);
+      const owner = `${user.name} ${user.key === undefined ? "" : toHex(user.key)}`;
+      const name = placeWords(place);
+      const listening = await this.#listenInTurn(account, place, events, owner, name);
+      if ("code" in listening) return listening;
+      const { port } = listening;
+      const own: Held = {
+        owner,
+        events,
+        close: () => {
+          if (this.#held.get(name) === own) this.#held.delete(name);
+          listening.close();
+        },
+      };
+      if (place.kind === "unix" || place.port !== 0) this.#held.set(name, own);
+      return { port, close: () => own.close() };
+    } catch (error) {
+      return { code: this.#codeOf("listen", error, listenCodeOf, LISTEN_NOT_ALLOWED) };
+    }
+  }
+
+  /** No more rights than any user has: connecting to a port asks for none. */
+  async #tcp(host: string, port: number): Promise<GuestProcess | StreamRefusal> {
+    return new SocketStream(await connectTo({ host, port, lookup: this.#lookup }));
+  }
+
+  async #unix(account: Account, path: string): Promise<GuestProcess | StreamRefusal> {
+    if (account.uid !== process.getuid?.()) {
+      const program = this.#connectProgram();
+      return program === undefined ? { code: OPEN_FAILED } : await connectAsUser(program, account, path);
+    }
+    return new SocketStream(await connectTo({ path }));
+  }
+
+  /** As sealttyd's own user, like the login program: it is the owner's choice, and asks for a user by itself. */
+  async #service(name: string): Promise<GuestProcess | StreamRefusal> {
+    if (name !== "ssh") return { code: OPEN_FAILED };
+    const command = this.#config.ssh;
+    if (command === undefined) return await this.#tcp("127.0.0.1", SSH_PORT);
+    const environment = sessionEnvironment(await ownAccount(), undefined);
+    return startExec({ command, environment, directory: "/" });
+  }
+
+  /** What a client left behind that was cut off, and came back on another connection, must not keep it out. */
+  async #listenInTurn(
+    account: Account,
+    place: ListenPlace,
+    events: ListenerEvents,
+    owner: string,
+    name: string,
+  ): Promise<Listening | StreamRefusal> {
+    try {
+      return await this.#listen(account, place, events);
+    } catch (error) {
+      const held = this.#held.get(name);
+      if (errorCode(error) !== "EADDRINUSE" || held?.owner !== owner || held.events.isLive()) throw error;
+      held.close();
+      return await this.#listen(account, place, events);
+    }
+  }
+
+  async #listen(
+    account: Account,
+    place: ListenPlace,
+    events: ListenerEvents,
+  ): Promise<Listening | StreamRefusal> {
+    const onSocket = (socket: net.Socket): void => {
+      if (!events.incoming(waitingStream(socket))) socket.destroy();
+    };
+    if (place.kind === "tcp") {
+      const { host, port } = place;
+      if (port !== 0 && port < FIRST_USER_PORT && account.uid !== 0) return { code: LISTEN_NOT_ALLOWED };
+      if (host !== "localhost" && host !== "*" && net.isIP(host) === 0) return { code: LISTEN_FAILED };
+      if (!this.#config.gateway && !isLoopback(host)) return { code: LISTEN_NOT_ALLOWED };
+      return await listenOn(host, port, onSocket);
+    }
+    if (account.uid === process.getuid?.()) return await listenOnPath(place.path, onSocket);
+    const program = this.#connectProgram();
+    if (program === undefined) return { code: LISTEN_FAILED };
+    return await listenAsUser(program, account, place.path, (stream) => events.incoming(stream));
+  }
+
+  #connectProgram(): string | undefined {
+    if (this.#program === undefined)
+      this.#log.warn("sealttyd-connect.js is missing beside sealttyd.js: sockets cannot be opened for users");
+    return this.#program;
+  }
+
+  /** What the system said is told by a code, what this program says stays in the log. */
+  #codeOf(
+    what: string,
+    error: unknown,
+    ofSystem: (code: string | undefined) => number,
+    notAllowed: number,
+  ): number {
+    if (error instanceof SealttyError) {
+      this.#log.info(`could not ${what} for a user`, { why: error.message });
+      if (error.code === "user-refused") return notAllowed;
+    }
+    return ofSystem(errorCode(error));
+  }
+}
+
+function isLoopback(host: string): boolean {
+  if (host === "localhost" || host === "::1") return true;
+  return net.isIPv4(host) && host.startsWith("127.");
+}
+
+/** Paused until the client wants it. */
+function waitingStream(socket: net.Socket): WaitingStream {
+  let gone = false;
+  socket.on("error", () => {}); // `closed` tells
+  socket.once("close", () => {
+    gone = true;
+  });
+  return {
+    accept: () => Promise.resolve(gone ? { code: OPEN_REFUSED } : new SocketStream(socket)),
+    dismiss: () => socket.destroy(),
+  };
+}
