@@ -5,13 +5,16 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
-import { loadIdentity } from "../node/user-identity.ts";
+import { loadIdentities } from "../node/user-identity.ts";
 import { parsePolicy } from "../protocol/attestation/policy.ts";
+import { SealttyError } from "../protocol/errors.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
 import { connect, inspectGuest } from "../protocol/session/connect.ts";
+import { askPassphrase } from "./ask-passphrase.ts";
 import { openBrowser } from "./open-browser.ts";
 import { dial } from "./dial.ts";
 import { EXIT_OURS } from "./exit-status.ts";
+import { printable } from "./printable.ts";
 import { run } from "./program.ts";
 import { Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
@@ -32,7 +35,15 @@ const services: Services = {
   connect,
   inspectGuest,
   parsePolicy,
-  loadIdentity: (file) => loadIdentity(file === undefined ? {} : { identityFile: file }),
+  async loadIdentity(identityFile, certificateFile) {
+    const [first, ...others] = await loadIdentities({
+      ...(identityFile === undefined ? {} : { identityFile }),
+      ...(certificateFile === undefined ? {} : { certificateFile }),
+      askPassphrase: (file) => askPassphrase(`Passphrase for key '${printable(file)}': `, process.env),
+    });
+    if (first === undefined) throw new SealttyError("bad-config", "No SSH key to authenticate with");
+    return { ...first, others };
+  },
   dial: (address) => dial(address, process.env, nodeClock),
   onSignal(name, handler) {
     process.on(name, handler);

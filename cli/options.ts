@@ -25,6 +25,11 @@ export const COMMON_OPTIONS = [
     value: "FILE",
     help: "SSH key to authenticate with; without: the guest's login asks",
   },
+  {
+    name: "certificate",
+    value: "FILE",
+    help: "OpenSSH certificate for that key; default: KEY-cert.pub beside it",
+  },
   { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
   {
     name: "collateral",

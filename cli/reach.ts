@@ -9,7 +9,7 @@ import type {
   ConnectionState,
   ConnectOptions,
   Guest,
-  UserAuth,
+  UserAuthFields,
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
@@ -80,7 +80,9 @@ export async function readIdentity(
   required: boolean,
 ): Promise<Identity | undefined> {
   const path = input.text("identity");
-  return path === undefined && !required ? undefined : services.loadIdentity(path);
+  const certificate = input.text("certificate");
+  if (path === undefined && certificate === undefined && !required) return undefined;
+  return services.loadIdentity(path, certificate);
 }
 
 export function userOf(input: Input, services: Services): string {
@@ -208,13 +210,40 @@ export async function reach(
 
 export async function authenticate(reached: Reached): Promise<Guest> {
   const { identity, user, attested } = reached;
-  const auth: UserAuth =
+  const guest =
     identity === undefined
-      ? { method: "none", user }
-      : { method: "ssh-key", user, publicKey: identity.publicKey, sign: (fields) => identity.sign(fields) };
-  const guest = await attested.authenticate(auth);
+      ? await attested.authenticate({ method: "none", user })
+      : await authenticateByKey(attested, user, [identity, ...(identity.others ?? [])], reached.explain);
   await reached.keepLook();
   return guest;
+}
+
+/** The guest hears so many on one connection, and answers each refusal a second late. */
+const MAX_KEYS_TRIED = 5;
+
+/** One after the other, as ssh does; what went wrong with the first is what the user is told. */
+async function authenticateByKey(
+  attested: AttestedGuest,
+  user: string,
+  identities: readonly Identity[],
+  explain: Explainer,
+): Promise<Guest> {
+  let first: unknown;
+  for (const identity of identities.slice(0, MAX_KEYS_TRIED)) {
+    if (identity.touched === true) explain.say(`touch your security key to sign in (${identity.source})`);
+    const sign = (fields: UserAuthFields): Promise<Uint8Array> => identity.sign(fields);
+    try {
+      return await attested.authenticate({ method: "ssh-key", user, publicKey: identity.publicKey, sign });
+    } catch (error) {
+      first ??= error;
+      // The guest refused this key, or its agent did; after anything else no other key helps.
+      const next =
+        error instanceof SealttyError &&
+        (error.code === "user-refused" || error.code === "device-unavailable");
+      if (!next) throw error;
+    }
+  }
+  throw first;
 }
 
 /** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */
@@ -256,6 +285,10 @@ export class Explainer {
   noise(noise: Uint8Array): void {
     this.#noiseBytes += noise.length;
     this.#reporter.detail(`sealtty: the host's pipe said: ${escapeBytes(noise)}`);
+  }
+
+  say(words: string): void {
+    this.#reporter.say(`sealtty: ${words}`);
   }
 
   /** The connection stands, or failed: nothing is being waited for. */

@@ -27,6 +27,10 @@ export interface Identity {
   readonly publicKey: Uint8Array;
   /** Where the key is, for a person; not escaped. */
   readonly source: string;
+  /** In a security key, which is about to be touched. */
+  readonly touched?: boolean;
+  /** Further keys of the user, for where this one is refused. */
+  readonly others?: readonly Identity[];
   /** Signs the sealtty user authentication message and nothing else. @returns the SSHSIG blob. */
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
@@ -51,8 +55,11 @@ export interface Services {
   inspectGuest(options: Omit<ConnectOptions, "policy">): Promise<Inspected>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
-  /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */
-  loadIdentity(path: string | undefined): Promise<Identity>;
+  /**
+   * @param path - absent: the agent's keys, and those in ~/.ssh. @param certificate - a file; absent: the one beside the key.
+   * @returns the best, with the others. @throws SealttyError `bad-config`.
+   */
+  loadIdentity(path: string | undefined, certificate?: string): Promise<Identity>;
   dial(address: GuestAddress): Promise<Pipe>;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;

@@ -81,6 +81,7 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
           : document.authorizedKeys.length > 0,
       verifyUserKey: userKeys(config.users, document, log),
       startProcess,
+      wallTime: () => Date.now(),
       sessions: config.sessions.keep ? sessions : undefined,
       log: (event) => log.info(event),
     },

@@ -2,7 +2,7 @@
 // attempt, bounded.
 
 import { readBoundedFile } from "../node/bounded-file.ts";
-import { nodeSuite } from "../node/crypto-suite.ts";
+import { nodeSshCrypto } from "../node/ssh-crypto.ts";
 import { type InstanceDocument, mayUse } from "../protocol/attestation/instance/document.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../protocol/user-auth/authorized-keys.ts";
@@ -32,8 +32,10 @@ export function userKeys(
       document === undefined
         ? await keysOfFile((users.authorizedKeys ?? "").replaceAll("%u", known ? fields.user : "nobody"), log)
         : document.authorizedKeys.map((key, index) => ({ ...key, line: index + 1 }));
-    const good = verifyUserAuth(nodeSuite, { fields, publicKey, sshsig, authorizedKeys });
-    return good && known;
+    const { passkeyOrigins } = users;
+    const attempt = { fields, publicKey, sshsig, authorizedKeys, passkeyOrigins, now: Date.now() };
+    const grant = await verifyUserAuth(nodeSshCrypto, attempt);
+    return known ? grant : undefined;
   };
 }
 

@@ -3,6 +3,7 @@
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
 import { INPUT_STREAM_WINDOW, MAX_CHANNELS, MAX_LOGIN_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
+import { allowsKind, isExpired } from "../user-auth/restrictions.ts";
 import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest } from "./channel-api.ts";
 import { GuestAttachment } from "./guest-attachment.ts";
@@ -43,6 +44,7 @@ export interface ChannelsOwner {
   readonly services: {
     readonly startProcess: StartProcess;
     readonly sessions?: GuestSessions | undefined;
+    wallTime(): number;
     log(event: string): void;
   };
   /** CLOSE was said by either side, or the connection is over. */
@@ -92,10 +94,10 @@ export class GuestChannels {
         return this.#messages.send({
           type: "sessions",
           question: message.question,
-          sessions: this.#owner.services.sessions?.list(user, message.proofs) ?? [],
+          sessions: this.#sessionsFor(user)?.list(user, message.proofs) ?? [],
         });
       case "kill": {
-        const killed = this.#owner.services.sessions?.kill(user, message.session) === true;
+        const killed = this.#sessionsFor(user)?.kill(user, message.session) === true;
         const code = killed ? KILL_OK : KILL_UNKNOWN;
         return this.#messages.send({ type: "killed", question: message.question, code });
       }
@@ -129,7 +131,7 @@ export class GuestChannels {
   async #start(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {
     this.#takeNumber(channel);
     const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
-    if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
+    if (!this.#mayOpen(user, request.kind)) return answer(OPEN_NOT_ALLOWED);
     if (this.#isFull(user)) return answer(OPEN_TOO_MANY);
     const streams = this.#openStreams(channel);
     let process: GuestProcess | undefined;
@@ -163,7 +165,7 @@ export class GuestChannels {
     ) => SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>,
   ): Promise<void> {
     this.#takeNumber(channel);
-    const { sessions } = this.#owner.services;
+    const sessions = this.#sessionsFor(user);
     const refuse = (code: number): void => this.#messages.send({ type: "attached", channel, code });
     if (sessions === undefined) return refuse(ATTACH_NOT_ALLOWED);
     if (this.#isFull(user)) return refuse(ATTACH_TOO_MANY);
@@ -242,6 +244,21 @@ export class GuestChannels {
     if (channel <= this.#newestChannel)
       throw new SealttyError("peer-misbehaved", "A channel number was used again");
     this.#newestChannel = channel;
+  }
+
+  /** What runs there in place of what was asked for, `startProcess` sees to. */
+  #mayOpen(user: AuthenticatedUser, kind: ChannelRequest["kind"]): boolean {
+    if (user.method === "none") return kind === "login";
+    return (
+      !isExpired(user.restrictions, this.#owner.services.wallTime()) && allowsKind(user.restrictions, kind)
+    );
+  }
+
+  /** Which of them are this user's is theirs to know; undefined for a user who may come to none (any more). */
+  #sessionsFor(user: AuthenticatedUser): GuestSessions | undefined {
+    const { services } = this.#owner;
+    const over = user.method === "ssh-key" && isExpired(user.restrictions, services.wallTime());
+    return over ? undefined : services.sessions;
   }
 
   #isFull(user: AuthenticatedUser): boolean {

@@ -2,8 +2,10 @@
 
 import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
+import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { StartProcess } from "../../protocol/session/guest-process.ts";
+import { commandLine } from "../../protocol/user-auth/restrictions.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
@@ -11,6 +13,9 @@ import { startOnPty } from "./pty-process.ts";
 
 /** What a client may set for a program; everything else is the guest's to say (sshd's AcceptEnv habit). */
 const CLIENT_MAY_SET = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
+
+/** Linux takes no longer variable (MAX_ARG_STRLEN), its name included. */
+const MAX_ORIGINAL_COMMAND = 128 * 1024 - 32;
 
 /** Where the document allows a login without a key, and the configuration does not say by which program. */
 const LOGIN_OF_DOCUMENTS: readonly string[] = ["/bin/login"];
@@ -39,30 +44,39 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
       return startOnPty({ command: login, environment, directory: "/", columns, rows });
     }
-    if (document !== undefined) requireAllowed(document, request.command);
+    const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
+    // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
+    if (document !== undefined && forced === undefined) requireAllowed(document, request.command);
     const account = await accountFor(user.name);
     const allowed = Object.fromEntries(
       Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)),
     );
     const launch = { directory: account.home, ...(process.getuid?.() === 0 ? { account } : {}) };
-    if (request.kind === "exec") {
-      return startExec({
-        ...launch,
-        command: request.command,
-        environment: sessionEnvironment(account, undefined, allowed),
-      });
-    }
     const shell = users.shell ?? [account.shell, "-l"];
+    const asked = request.command.length > 0 ? request.command : shell;
+    const command = forced === undefined ? asked : [account.shell, "-c", forced];
+    const extra = forced === undefined ? allowed : { ...allowed, ...originalCommand(request.command) };
+    if (request.kind === "exec") {
+      return startExec({ ...launch, command, environment: sessionEnvironment(account, undefined, extra) });
+    }
     const { columns, rows, term } = request;
-    const command = request.command.length > 0 ? request.command : shell;
     return startOnPty({
       ...launch,
       command,
-      environment: sessionEnvironment(account, term, allowed),
+      environment: sessionEnvironment(account, term, extra),
       columns,
       rows,
     });
   };
+}
+
+/** As sshd names it for a forced command: a line that a shell reads back as the words. Without one a shell was asked for. */
+function originalCommand(words: readonly string[]): Readonly<Record<string, string>> {
+  if (words.length === 0) return {};
+  const line = commandLine(words);
+  if (utf8(line).length > MAX_ORIGINAL_COMMAND)
+    throw new SealttyError("limit-exceeded", "The command is too long to be told to a forced command");
+  return { SSH_ORIGINAL_COMMAND: line };
 }
 
 /** @param command - empty: an interactive shell, which runs anything. */
