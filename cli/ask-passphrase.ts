@@ -50,7 +50,6 @@ function openTerminal(): number | undefined {
 
 /** Without echo. Ctrl-C ends sealtty as anywhere; Ctrl-D on an empty line gives up. @param fd - is closed. */
 async function askOnTerminal(fd: number, prompt: string): Promise<string | undefined> {
-  writeSync(fd, prompt);
   const input = new ReadStream(fd);
   const restore = (): void => {
     input.setRawMode(false);
@@ -58,8 +57,9 @@ async function askOnTerminal(fd: number, prompt: string): Promise<string | undef
   process.once("exit", restore);
   try {
     input.setRawMode(true);
+    writeSync(fd, prompt); // not before: what is typed at once would be shown
     const answer = await readLine(input);
-    writeSync(fd, "\r\n");
+    writeSync(fd, "\n"); // raw as Node has it, a line feed still returns
     if (answer !== "interrupted") return answer.line;
     restore();
     process.kill(process.pid, "SIGINT");
