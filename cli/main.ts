@@ -35,11 +35,13 @@ const services: Services = {
   connect,
   inspectGuest,
   parsePolicy,
-  async loadIdentity(identityFile, certificateFile) {
+  async loadIdentity(identityFile, { certificate, silent = false } = {}) {
+    const ask = (file: string): Promise<string | undefined> =>
+      askPassphrase(`Passphrase for key '${printable(file)}': `, process.env);
     const [first, ...others] = await loadIdentities({
       ...(identityFile === undefined ? {} : { identityFile }),
-      ...(certificateFile === undefined ? {} : { certificateFile }),
-      askPassphrase: (file) => askPassphrase(`Passphrase for key '${printable(file)}': `, process.env),
+      ...(certificate === undefined ? {} : { certificateFile: certificate }),
+      ...(silent ? {} : { askPassphrase: ask }),
     });
     if (first === undefined) throw new SealttyError("bad-config", "No SSH key to authenticate with");
     return { ...first, others };

@@ -82,7 +82,7 @@ export async function readIdentity(
   const path = input.text("identity");
   const certificate = input.text("certificate");
   if (path === undefined && certificate === undefined && !required) return undefined;
-  return services.loadIdentity(path, certificate);
+  return services.loadIdentity(path, { certificate, silent: input.has("batch") });
 }
 
 export function userOf(input: Input, services: Services): string {

@@ -35,6 +35,13 @@ export interface Identity {
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
 
+export interface HowToLoad {
+  /** File of a certificate; absent: the one beside the key. */
+  readonly certificate?: string | undefined;
+  /** Nobody is asked for a passphrase. */
+  readonly silent?: boolean;
+}
+
 export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGWINCH" | "SIGCONT";
 
 export interface Services {
@@ -56,10 +63,10 @@ export interface Services {
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
   /**
-   * @param path - absent: the agent's keys, and those in ~/.ssh. @param certificate - a file; absent: the one beside the key.
-   * @returns the best, with the others. @throws SealttyError `bad-config`.
+   * @param path - absent: the agent's keys, and those in ~/.ssh. @returns the best, with the others.
+   * @throws SealttyError `bad-config`.
    */
-  loadIdentity(path: string | undefined, certificate?: string): Promise<Identity>;
+  loadIdentity(path: string | undefined, how?: HowToLoad): Promise<Identity>;
   dial(address: GuestAddress): Promise<Pipe>;
   /** @returns a function that takes the handler off again. */
   onSignal(name: SignalName, handler: () => void): () => void;

@@ -13,6 +13,8 @@ import type { Log } from "./log.ts";
 import { findAccount } from "./sessions/account.ts";
 
 const MAX_KEYS_FILE = 1024 * 1024;
+/** `%u` makes a file of each user's. */
+const MAX_FILES_KEPT = 8;
 /** One attempt to log in must not write a user's whole file into the log. */
 const MAX_LINES_REPORTED = 10;
 
@@ -25,12 +27,13 @@ export function userKeys(
   document: InstanceDocument | undefined,
   log: Log,
 ): GuestServices["verifyUserKey"] {
+  const files = new KeysFiles(log);
   return async (fields, publicKey, sshsig) => {
     const exists = isUserName(fields.user) && (await findAccount(fields.user)) !== undefined;
     const known = exists && (document === undefined || mayUse(document, fields.user));
     const authorizedKeys =
       document === undefined
-        ? await keysOfFile((users.authorizedKeys ?? "").replaceAll("%u", known ? fields.user : "nobody"), log)
+        ? await files.read((users.authorizedKeys ?? "").replaceAll("%u", known ? fields.user : "nobody"))
         : document.authorizedKeys.map((key, index) => ({ ...key, line: index + 1 }));
     const { passkeyOrigins } = users;
     const attempt = { fields, publicKey, sshsig, authorizedKeys, passkeyOrigins, now: Date.now() };
@@ -39,11 +42,32 @@ export function userKeys(
   };
 }
 
-async function keysOfFile(file: string, log: Log): Promise<readonly AuthorizedKey[]> {
-  const { keys, refusedLines } = parseAuthorizedKeys(await readKeys(file, log));
-  for (const { line, reason } of refusedLines.slice(0, MAX_LINES_REPORTED))
-    log.warn("authorized_keys line refused", { file, line, reason });
-  return keys;
+/** Each file is read at every attempt, and parsed where it has another text than the last time: anybody can make attempts. */
+class KeysFiles {
+  readonly #log: Log;
+  /** The one read least recently first. */
+  readonly #parsed = new Map<string, { readonly text: string; readonly keys: readonly AuthorizedKey[] }>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  async read(file: string): Promise<readonly AuthorizedKey[]> {
+    const text = await readKeys(file, this.#log);
+    const before = this.#parsed.get(file);
+    const parsed = before?.text === text ? before : { text, keys: this.#parse(text, file) };
+    this.#parsed.delete(file);
+    this.#parsed.set(file, parsed);
+    for (const oldest of [...this.#parsed.keys()].slice(0, -MAX_FILES_KEPT)) this.#parsed.delete(oldest);
+    return parsed.keys;
+  }
+
+  #parse(text: string, file: string): readonly AuthorizedKey[] {
+    const { keys, refusedLines } = parseAuthorizedKeys(text);
+    for (const { line, reason } of refusedLines.slice(0, MAX_LINES_REPORTED))
+      this.#log.warn("authorized_keys line refused", { file, line, reason });
+    return keys;
+  }
 }
 
 async function readKeys(file: string, log: Log): Promise<string> {

@@ -99,10 +99,11 @@ function applyValue(draft: Draft, name: string, value: string): string | undefin
       if (draft.permitOpen.length > MAX_PLACES) return "it has too many permitopen=";
       return isPlace(value) ? undefined : "permitopen= is not host:port";
     case "permitlisten": {
-      const place = value.includes(":") ? value : `*:${value}`;
-      draft.permitListen = [...(draft.permitListen ?? []), place];
+      draft.permitListen = [...(draft.permitListen ?? []), value];
       if (draft.permitListen.length > MAX_PLACES) return "it has too many permitlisten=";
-      return isPlace(place) ? undefined : "permitlisten= is not [host:]port";
+      return isPlace(value.includes(":") ? value : `*:${value}`)
+        ? undefined
+        : "permitlisten= is not [host:]port";
     }
     case "from":
       return "from= cannot be honoured: who carries the console says from where";

@@ -9,9 +9,9 @@ export interface UserRestrictions {
   /** Whether programs may have a terminal. */
   readonly pty: boolean;
   readonly portForwarding: boolean;
-  /** Where connections may be forwarded to, "host:port" each, port `*` for any; absent: anywhere. */
+  /** Where connections may be forwarded to, "host:port" each, the port or `*`; absent: anywhere. */
   readonly permitOpen?: readonly string[];
-  /** Where may be listened for connections that are forwarded, as above, host `*` for any; absent: anywhere. */
+  /** Where may be listened for connections that are forwarded, "[host:]port" each, as above; absent: anywhere. */
   readonly permitListen?: readonly string[];
   /** From then on nothing more is opened, ms since 1970 UTC; absent: never. */
   readonly expires?: number;

@@ -5,6 +5,11 @@ import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
 import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
+import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
+import { SoftwareSecurityKey } from "../support/software-security-key.ts";
+import { sshsigOf } from "../support/user-attempt.ts";
 import { userKeys } from "../../server/user-keys.ts";
 
 const FIELDS = {
@@ -56,4 +61,32 @@ test("a file of nonsense does not fill the log", async () => {
   const { result, log } = await attempt((file) => writeFileSync(file, "nonsense\n".repeat(20_000)));
   expect(result).toBeUndefined();
   expect(log.length).toBeLessThanOrEqual(10);
+});
+
+test("a file is parsed when it changed, and then a line that went away lets nobody in", async () => {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-keys-"));
+  try {
+    const file = path.join(directory, "keys");
+    const key = new SoftwareSecurityKey("ed25519");
+    const log: string[] = [];
+    const say = (message: string): void => void log.push(message);
+    const users = { authorizedKeys: file, login: undefined, shell: undefined, passkeyOrigins: [] };
+    const check = userKeys(users, undefined, { error: say, warn: say, info: say, debug: say });
+    const fields = { ...FIELDS, handshakeHash: new Uint8Array(32).fill(1) };
+    const message = userAuthMessage(fields);
+    const signed = sshsigToBeSigned(nodeSuite, USER_AUTH_NAMESPACE, "sha512", message);
+    const sshsig = sshsigOf(key.blob, key.sign(signed));
+    const judge = async (): Promise<boolean> => (await check(fields, key.blob, sshsig)) !== undefined;
+    writeFileSync(file, `${key.line}\nnonsense\n`);
+    expect([await judge(), await judge()]).toEqual([true, true]);
+    expect(log).toEqual(["authorized_keys line refused"]); // once for one text
+    writeFileSync(file, "");
+    expect(await judge()).toBe(false);
+    writeFileSync(file, `no-pty ${key.line}\n`);
+    expect((await check(fields, key.blob, sshsig))?.restrictions.pty).toBe(false);
+    rmSync(file);
+    expect(await judge()).toBe(false);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

@@ -180,7 +180,7 @@ describe("parseKeyOptions()", () => {
     ],
     [
       'permitlisten="8080",permitlisten="*:1",permitlisten="localhost:65535"',
-      options({ restrictions: { ...open, permitListen: ["*:8080", "*:1", "localhost:65535"] } }),
+      options({ restrictions: { ...open, permitListen: ["8080", "*:1", "localhost:65535"] } }),
     ],
     ['expiry-time="20300102Z"', options({ restrictions: { ...open, expires: utc(2030, 0, 2) } })],
     ['expiry-time="203001020304Z"', options({ restrictions: { ...open, expires: utc(2030, 0, 2, 3, 4) } })],
