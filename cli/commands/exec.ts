@@ -27,7 +27,7 @@ export const execCommand: Command = {
       option.name === "identity"
         ? {
             ...option,
-            help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
+            help: "SSH key to authenticate with; default: those of ssh-agent, then those in ~/.ssh",
           }
         : option,
     ),

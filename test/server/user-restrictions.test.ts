@@ -243,3 +243,44 @@ test("keys are checked at a rate over all connections; the newest goes first, an
   expect(done).toEqual(["a", "b", "f", "g", "d", "c"]);
   expect(clock.timers).toBe(0);
 });
+
+test("a guest checks twenty keys at once and then twenty a second, over all connections; the others wait", async () => {
+  const clock = new ManualClock();
+  let checks = 0;
+  const guest = testGuest(clock, {
+    keysAllowed: true,
+    verifyUserKey: async () => {
+      checks++;
+      return undefined;
+    },
+  });
+  const connectOne = async () => {
+    const pipes = memoryPipes();
+    void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+    return await connect(clientOptions(fastClock(1), async () => pipes.client));
+  };
+  const attested = [];
+  for (let i = 0; i < 20; i++) attested.push(await connectOne());
+  clock.advance(1000); // for more handshakes: twenty at once there, too
+  for (let i = 0; i < 5; i++) attested.push(await connectOne());
+  const sign = async (): Promise<Uint8Array> => new Uint8Array(4);
+  const auth = { method: "ssh-key", user: "root", publicKey: new Uint8Array(51), sign } as const;
+  const refusals = attested.map((each) => each.authenticate(auth).catch((error: unknown) => error));
+  const until = async (holds: () => boolean): Promise<void> => {
+    while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await until(() => checks === 20);
+  clock.advance(49); // not yet one more
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(checks).toBe(20);
+  clock.advance(1000);
+  await until(() => checks === 25);
+  clock.advance(1000); // each refusal goes out a second late
+  for (const refusal of refusals) expect(await refusal).toMatchObject({ code: "user-refused" });
+  const closing = attested.map((each) => each.close());
+  clock.advance(1000);
+  await Promise.all(closing);
+  const stopping = guest.endpoint.stop();
+  clock.advance(1000);
+  await stopping;
+});
