@@ -28,7 +28,7 @@ export const COMMON_OPTIONS = [
   {
     name: "certificate",
     value: "FILE",
-    help: "OpenSSH certificate for that key; default: KEY-cert.pub beside it",
+    help: "OpenSSH certificate for that key, or none; default: KEY-cert.pub beside it",
   },
   { name: "simulated", help: "accept simulated evidence, which proves nothing, where the policy names it" },
   {

@@ -42,7 +42,7 @@ export interface Identity {
 export interface IdentityOptions {
   /** `-i FILE`: a private key, or the `.pub` of one that the agent holds, or the certificate of either. */
   readonly identityFile?: string;
-  /** A certificate for the key; default: `FILE-cert.pub` beside it, where there is one. */
+  /** A certificate for the key; default: `FILE-cert.pub` beside it, where there is one. "none" for none, as ssh has it. */
   readonly certificateFile?: string;
   /** Default: `SSH_AUTH_SOCK`. "" for no agent. */
   readonly agentSocket?: string;
@@ -79,6 +79,14 @@ interface CertificateInFile {
  * @throws SealttyError `bad-config`, saying what was tried, where there is none.
  */
 export async function loadIdentities(options: IdentityOptions = {}): Promise<readonly Identity[]> {
+  const { certificateFile, ...others } = options;
+  if (certificateFile !== "none") return await loadAll(options);
+  return (await loadAll(others)).filter(
+    ({ publicKey }) => decodeKeyOrCertificate(publicKey).certificate === undefined,
+  );
+}
+
+async function loadAll(options: IdentityOptions): Promise<readonly Identity[]> {
   const socket = options.agentSocket ?? process.env.SSH_AUTH_SOCK ?? "";
   const agent = socket === "" ? undefined : new SshAgent(socket);
   const now = options.now?.() ?? Date.now();

@@ -114,6 +114,10 @@ describe.runIf(hasOpenssh)("with a real ssh-agent", () => {
     await expectCertified(await load({ identityFile: `${file}-cert.pub` }));
     agent.add(file); // with its certificate
     await expectCertified(await load({}));
+    for (const own of [{}, { identityFile: file }, { identityFile: `${file}.pub` }]) {
+      const none = await load({ ...own, certificateFile: "none" });
+      expect(none.map(({ publicKey }) => publicKey)).toEqual([plain]);
+    }
     await expectCertified(await load({ identityFile: `${file}.pub` }));
     renameSync(`${file}-cert.pub`, `${file}.elsewhere`);
     await expectCertified(await load({ identityFile: file, certificateFile: `${file}.elsewhere` }));
