@@ -7,10 +7,10 @@ import type { Clock } from "../protocol/clock.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import type { GuestAddress } from "./address.ts";
 import { connectHybridVsock } from "./hosts/hybrid-vsock.ts";
-import { dialIncus } from "./hosts/incus.ts";
-import { dialKubevirt } from "./hosts/kubevirt.ts";
-import { dialNova } from "./hosts/nova.ts";
-import { dialProxmox } from "./hosts/proxmox.ts";
+import { dialIncus, incusAccess } from "./hosts/incus.ts";
+import { dialKubevirt, kubevirtAccess } from "./hosts/kubevirt.ts";
+import { dialNova, novaAccess } from "./hosts/nova.ts";
+import { dialProxmox, proxmoxAccess } from "./hosts/proxmox.ts";
 import type { Environment } from "./hosts/settings.ts";
 import { openTty } from "./tty-pipe.ts";
 
@@ -39,4 +39,15 @@ export function dial(address: GuestAddress, environment: Environment, clock: Clo
     case "incus":
       return dialIncus(address, environment);
   }
+}
+
+/**
+ * Whether a host's settings are there and can be read, without dialling: for who dials later, and is to say it now.
+ * @throws SealttyError `bad-config`.
+ */
+export async function checkHostSettings(address: GuestAddress, environment: Environment): Promise<void> {
+  if (address.kind === "proxmox") await proxmoxAccess(address, environment);
+  else if (address.kind === "kubevirt") await kubevirtAccess(environment);
+  else if (address.kind === "nova") await novaAccess(address, environment);
+  else if (address.kind === "incus") await incusAccess(environment);
 }

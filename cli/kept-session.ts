@@ -146,20 +146,35 @@ export async function listSessions(guest: Guest, store: SessionStore): Promise<r
 
 /** @throws SealttyError `session-gone`, `bad-config` where several begin like this. */
 export async function findSession(guest: Guest, wanted: string, store: SessionStore): Promise<SessionName> {
+  return (await findListed(guest, wanted, store)).session;
+}
+
+/** The same, with what the guest says of it now. @throws as `findSession`. */
+export async function findListed(
+  guest: Guest,
+  wanted: string,
+  store: SessionStore,
+): Promise<{ readonly session: SessionName; readonly summary: SessionSummary }> {
   const stored = await store.all();
   const listed = await guest.listSessions(proofs(stored));
-  const named = (id: Uint8Array): SessionName =>
-    stored.find((each) => toHex(each.id) === toHex(id)) ?? { id, secret: undefined };
+  const named = (summary: SessionSummary) => ({
+    session: stored.find((each) => toHex(each.id) === toHex(summary.id)) ?? {
+      id: summary.id,
+      secret: undefined,
+    },
+    summary,
+  });
   if (wanted === "last") {
     const running = listed.filter((each) => each.running);
-    const ids = new Set(running.map((each) => toHex(each.id)));
-    const mine = stored.findLast((each) => ids.has(toHex(each.id)));
+    const byId = new Map(running.map((each) => [toHex(each.id), each]));
+    const remembered = stored.findLast((each) => byId.has(toHex(each.id)));
+    const mine = remembered === undefined ? undefined : byId.get(toHex(remembered.id));
     const newest = running.reduce<SessionSummary | undefined>(
       (best, each) => (best === undefined || each.ageSeconds <= best.ageSeconds ? each : best),
       undefined,
     );
-    if (mine !== undefined) return mine;
-    if (newest !== undefined) return named(newest.id);
+    const found = mine ?? newest;
+    if (found !== undefined) return named(found);
     throw new SealttyError(
       "session-gone",
       "no session of yours runs in this guest; open one with: sealtty connect GUEST --keep",
@@ -178,7 +193,7 @@ export async function findSession(guest: Guest, wanted: string, store: SessionSt
       `no session of yours in this guest has an id that begins with ${wanted}; see: sealtty sessions GUEST`,
     );
   }
-  return named(only.id);
+  return named(only);
 }
 
 /** Enough of an id to find it again. */

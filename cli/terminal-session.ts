@@ -46,6 +46,10 @@ export function gapWords(lost: number): string {
 export const UNSURE_INPUT =
   "sealtty: it is not known whether the last keys that were typed before reached the program, and they are not sent again: look before you type them anew";
 
+/** Said where a session ends by a hang-up that was not ours. */
+export const HUNG_UP_ELSEWHERE =
+  "sealtty: this session was hung up in the guest, and not from here: by sealtty sessions --kill, or by ~. of another client attached to it";
+
 function screenWords({ begin, lines, cut, columns, rows }: ScreenInfo, size: RawTerminal["size"]): string {
   let words = `sealtty: older output is gone; the screen comes back with ${lines} lines above it`;
   if (cut > 0) words += `, ${cut} more were too much to send`;
@@ -77,7 +81,9 @@ export async function runTerminal(
   const old = new ReplayAnswers(session !== undefined && session.nextOffset < session.replayEnd);
   const offs: (() => void)[] = [];
   const ended = new Promise<number>((resolve, reject) => {
+    let hungUp = false; // by this program
     const stop = (status: number): void => {
+      hungUp = true;
       channel.hangUp();
       resolve(status);
     };
@@ -196,6 +202,8 @@ export async function runTerminal(
     ]).then(
       ([exit]) => {
         reporter.event("exit", { ...exit });
+        if (session !== undefined && !hungUp && exit.kind === "signalled" && exit.signal === "SIGHUP")
+          reporter.say(HUNG_UP_ELSEWHERE);
         resolve(shellStatus(exit));
       },
       (error: unknown) => {

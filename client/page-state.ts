@@ -114,6 +114,13 @@ export function exitWords(exit: ExitStatus): { words: string; clean: boolean } {
       ? { words: "The session ended normally (exit status 0).", clean: true }
       : { words: `The session ended with exit status ${exit.status}.`, clean: false };
   }
+  if (exit.signal === "SIGHUP") {
+    return {
+      words:
+        "The session was hung up in the guest. Not this page did that: somebody ended it from elsewhere, as sealtty sessions --kill does.",
+      clean: false,
+    };
+  }
   const signal = /^SIG[A-Z0-9+-]{1,12}$/.test(exit.signal) ? exit.signal : "a signal that has no known name";
   return { words: `The session was ended by ${signal}.`, clean: false };
 }

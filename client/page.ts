@@ -29,14 +29,8 @@ import { plainText } from "./plain-text.ts";
 import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
 import { LinkRefused, type ServerLink } from "./server-link.ts";
 import type { SinceSeen } from "./seen-store.ts";
-import {
-  endedStrip,
-  inputStuckStrip,
-  lostStrip,
-  reconnectingStrip,
-  unavailableStrip,
-  viewersStrip,
-} from "./session-strip.ts";
+import { PageStrips } from "./page-strips.ts";
+import { endedStrip, lostStrip, reconnectingStrip, unavailableStrip } from "./session-strip.ts";
 import { TerminalView } from "./terminal-view.ts";
 import { documentTitle } from "./title-rules.ts";
 import { spanWords } from "./time-words.ts";
@@ -96,10 +90,7 @@ class Page implements SessionViews {
   #fontSize = 14;
   #screenReader = false;
   #connecting: ConnectingView | undefined;
-  #strip: { element: HTMLElement; dispose(): void } | undefined;
-  #inputStuck: HTMLElement | undefined;
-  #unavailable: HTMLElement | undefined;
-  #viewers: HTMLElement | undefined;
+  readonly #strips = new PageStrips(this.#stage);
   #frozen: FrozenDialog | undefined;
   readonly #wentOn = new Map<ChangeKind, number>();
   #override: ChangeKind | undefined; // why what was verified no longer stands
@@ -175,10 +166,10 @@ class Page implements SessionViews {
     this.#root.dataset["state"] = state.kind;
     this.#topBar.setState(state);
     this.#updateBadge();
-    this.#clearStrip();
+    this.#strips.clearState();
     if (!showsTerminal(state)) {
       this.#dropTerminal();
-      this.#clearUnavailable();
+      this.#strips.clearUnavailable();
     }
     if (state.kind !== "frozen") this.#frozen?.connectionEnded();
     if (state.kind === "connecting" || state.kind === "signing-in") {
@@ -188,7 +179,7 @@ class Page implements SessionViews {
       return;
     }
     if (state.kind === "reconnecting") {
-      this.#setStrip(reconnectingStrip(state, this.#lostAt, () => performance.now()));
+      this.#strips.setState(reconnectingStrip(state, this.#lostAt, () => performance.now()));
       if (state.during === "signing-in") return; // below the steps, which stay
     }
     this.#connecting?.dispose();
@@ -222,7 +213,7 @@ class Page implements SessionViews {
       case "frozen": // the dialog says it all
         break;
       case "ended":
-        this.#setStrip({
+        this.#strips.setState({
           element: endedStrip(
             state.words,
             state.clean,
@@ -234,7 +225,7 @@ class Page implements SessionViews {
         document.title = documentTitle(this.#identity, "");
         break;
       case "lost":
-        this.#setStrip({
+        this.#strips.setState({
           element: lostStrip(state.failure, () => this.#restart?.()),
           dispose: () => undefined,
         });
@@ -251,7 +242,7 @@ class Page implements SessionViews {
     this.#claims = undefined;
     this.#wentOn.clear();
     this.#override = undefined;
-    this.#clearUnavailable();
+    this.#strips.clearUnavailable();
     this.#trust.setClaims(undefined);
     this.#updateBars();
   }
@@ -259,7 +250,7 @@ class Page implements SessionViews {
   showVerified(claims: AppraisedClaims): void {
     this.#claims = claims;
     this.#override = undefined;
-    this.#clearUnavailable();
+    this.#strips.clearUnavailable();
     this.#trust.setClaims(claims);
     this.#updateBadge();
     this.#updateBars();
@@ -280,12 +271,11 @@ class Page implements SessionViews {
   showUnavailable(reason: string, inARow: number): void {
     const { freshness } = this.#trust;
     freshness.unavailable(reason, inARow);
-    this.#clearUnavailable();
+    this.#strips.clearUnavailable();
     if (inARow < UNAVAILABLE_IS_NOTABLE || this.#terminal === undefined) return;
     const { checkedAt } = freshness;
     const ago = checkedAt === undefined ? undefined : spanWords(Date.now() - checkedAt);
-    this.#unavailable = unavailableStrip(inARow, ago);
-    this.#stage.append(this.#unavailable);
+    this.#strips.setUnavailable(unavailableStrip(inARow, ago));
   }
 
   freeze(event: GuestChanged, choices: FrozenChoices): void {
@@ -293,7 +283,7 @@ class Page implements SessionViews {
     const { frozen, tab } = CHANGE_WORDS[kind];
     this.#override = kind;
     this.#updateBadge();
-    this.#clearUnavailable(); // the dialog says more
+    this.#strips.clearUnavailable(); // the dialog says more
     this.#trust.setOverride(frozen);
     this.#trust.freshness.changed();
     this.#frozen?.dismiss(); // a later look at the same change: the confirmation is asked for anew
@@ -335,7 +325,7 @@ class Page implements SessionViews {
   mountTerminal(): TerminalView {
     this.#connecting?.dispose();
     this.#connecting = undefined;
-    this.#clearStrip();
+    this.#strips.clearState();
     this.#dropTerminal();
     const view = new TerminalView({
       onTitle: (title) => {
@@ -355,20 +345,11 @@ class Page implements SessionViews {
   }
 
   warnInputStuck(stuck: boolean): void {
-    if (!stuck) {
-      this.#inputStuck?.remove();
-      this.#inputStuck = undefined;
-      return;
-    }
-    if (this.#inputStuck !== undefined) return;
-    this.#inputStuck = inputStuckStrip();
-    this.#stage.append(this.#inputStuck);
+    this.#strips.warnInputStuck(stuck);
   }
 
   showViewers(viewers: readonly Viewer[]): void {
-    this.#viewers?.remove();
-    this.#viewers = viewers.length > 1 ? viewersStrip(viewers) : undefined;
-    if (this.#viewers !== undefined && this.#terminal !== undefined) this.#stage.append(this.#viewers);
+    this.#strips.setViewers(viewers, this.#terminal !== undefined);
   }
 
   sayRestored(words: string): void {
@@ -382,11 +363,6 @@ class Page implements SessionViews {
     else this.#topBar.setAssurance(this.#claims?.assurance);
   }
 
-  #clearUnavailable(): void {
-    this.#unavailable?.remove();
-    this.#unavailable = undefined;
-  }
-
   #mount(view: ConnectingView): ConnectingView {
     this.#stage.replaceChildren(view.element);
     return view;
@@ -396,17 +372,6 @@ class Page implements SessionViews {
     this.#terminal?.dispose();
     this.#terminal = undefined;
     document.title = documentTitle(this.#identity, "");
-  }
-
-  #setStrip(strip: { element: HTMLElement; dispose(): void }): void {
-    this.#strip = strip;
-    this.#stage.append(strip.element);
-  }
-
-  #clearStrip(): void {
-    this.#strip?.dispose();
-    this.#strip?.element.remove();
-    this.#strip = undefined;
   }
 
   #updateBars(): void {

@@ -7,11 +7,10 @@ import { WebLinksAddon } from "@xterm/addon-web-links";
 import { WebglAddon } from "@xterm/addon-webgl";
 import { Terminal } from "@xterm/xterm";
 import { utf8 } from "../protocol/bytes.ts";
-import { MAX_TERMINAL_SIDE } from "../protocol/limits.ts";
+import { MAX_SCREEN_LINES, MAX_TERMINAL_SIDE } from "../protocol/limits.ts";
 import { parseClipboardRequest } from "./clipboard-guard.ts";
 import type { TerminalPort } from "./channel-pump.ts";
-import { ask } from "./dialog.ts";
-import { button, element } from "./dom.ts";
+import { element } from "./dom.ts";
 import {
   erasesPastTheEnd,
   EscapeGuard,
@@ -21,17 +20,12 @@ import {
   RESET_AFTER_SESSION,
   RESET_COLOURS,
 } from "../protocol/terminal/escape-guard.ts";
-import { icon } from "./icons.ts";
 import { ScreenRestore } from "./screen-restore.ts";
+import { askAboutLink } from "./link-dialog.ts";
 import { safeLink } from "./link-guard.ts";
-import {
-  joinedInOneLine,
-  MAX_PASTE,
-  pasteInput,
-  pastePreview,
-  reviewPaste,
-  type PasteReview,
-} from "./paste-guard.ts";
+import { PasteDialog } from "./paste-dialog.ts";
+import { MAX_PASTE, pasteInput, reviewPaste } from "./paste-guard.ts";
+import { TerminalNotices } from "./terminal-notices.ts";
 import { TerminalSearch } from "./terminal-search.ts";
 import { DARK, LIGHT, MONOSPACE } from "./terminal-theme.ts";
 
@@ -46,7 +40,10 @@ const MIN_FONT = 8;
 const MAX_FONT = 32;
 /** Parsed in one go at most (UTF-16 units), so that the page answers between two pieces whatever they hold. */
 const PIECE = 16 * 1024;
-const NOTICE_MS = 6000;
+/** A restored screen has MAX_SCREEN_LINES above it: these are for what a smaller window moves up there. */
+const SPARE_LINES = 200;
+/** Keys that type nothing alone. */
+const MODIFIERS: ReadonlySet<string> = new Set(["Shift", "Control", "Alt", "Meta", "AltGraph", "CapsLock"]);
 /** A screen that is larger than this on a side is written at the page's own size: every line takes memory for all columns. */
 const MAX_RESTORED_SIDE = 1000;
 
@@ -57,7 +54,7 @@ export class TerminalView implements TerminalPort {
   readonly #fit = new FitAddon();
   readonly #search: TerminalSearch;
   readonly #screen: HTMLElement;
-  readonly #notices: HTMLElement;
+  readonly #notices = new TerminalNotices();
   readonly #lightScheme = matchMedia("(prefers-color-scheme: light)");
   readonly #stillness = matchMedia("(prefers-reduced-motion: reduce)");
   readonly #ends = new AbortController();
@@ -70,12 +67,11 @@ export class TerminalView implements TerminalPort {
   #guard = this.#newGuard();
   /** The size that the guest knows, while the terminal has that of a screen that is being written. */
   #restoring: { readonly columns: number; readonly rows: number } | undefined;
-  #mark: HTMLElement | undefined;
   #input: ((bytes: Uint8Array) => void) | undefined;
   #resize: ((columns: number, rows: number) => void) | undefined;
   #fitPending = false;
   #finished = false;
-  #severalLinesAllowed = false;
+  readonly #pastes = new PasteDialog();
   #clipboard: "ask" | "asking" | "allowed" | "blocked" = "ask";
 
   constructor(options: TerminalViewOptions) {
@@ -86,7 +82,7 @@ export class TerminalView implements TerminalPort {
       fontFamily: MONOSPACE,
       fontSize: 14,
       lineHeight: 1.15,
-      scrollback: 10_000,
+      scrollback: MAX_SCREEN_LINES + SPARE_LINES,
       minimumContrastRatio: 4.5,
       macOptionIsMeta: true,
       rightClickSelectsWord: false,
@@ -106,13 +102,11 @@ export class TerminalView implements TerminalPort {
     this.#search = new TerminalSearch(search, () => this.focus());
 
     this.#screen = element("div", { class: "terminal-screen" });
-    this.#notices = element("div", { class: "terminal-notices", "aria-live": "polite" });
     this.element = element(
       "section",
       { class: "terminal", "aria-label": "Guest terminal" },
-      this.#screen,
-      this.#search.element,
-      this.#notices,
+      this.#notices.banners,
+      element("div", { class: "terminal-place" }, this.#screen, this.#search.element, this.#notices.passing),
     );
     this.#resizeObserver = new ResizeObserver(() => this.#fitSoon());
   }
@@ -141,6 +135,9 @@ export class TerminalView implements TerminalPort {
     this.#terminal.onResize(({ cols, rows }) => {
       if (this.#restoring === undefined) this.#resize?.(cols, rows);
     });
+    this.#terminal.onCursorMove(() =>
+      this.#notices.cursorMoved(this.#terminal.buffer.active.cursorY < this.#terminal.rows / 2),
+    );
     this.#terminal.onTitleChange((title) => this.#options.onTitle(title));
     for (const final of REPEATING_FINALS) {
       this.#terminal.parser.registerCsiHandler({ final }, (parameters) => repeatsTooOften(parameters));
@@ -171,17 +168,9 @@ export class TerminalView implements TerminalPort {
     this.#restore.restore(columns, rows, length);
   }
 
-  /** Stays until it is dismissed, outside of what the guest can write. */
+  /** Stays until it is dismissed or a key is typed, outside of what the guest can write. */
   mark(words: string): void {
-    this.#mark?.remove();
-    const bar = element(
-      "div",
-      { class: "notice" },
-      element("span", { class: "notice-words" }, words),
-      button("Dismiss", () => bar.remove(), { class: "button small" }),
-    );
-    this.#mark = bar;
-    this.#notices.append(bar);
+    this.#notices.mark(words);
   }
 
   #writeThrough(bytes: Uint8Array, parsed: () => void): void {
@@ -210,7 +199,7 @@ export class TerminalView implements TerminalPort {
     this.#terminal.write(RESET_AFTER_SESSION, () => {
       if (this.#terminal.buffer.active.type === "alternate") this.#terminal.write(LEAVE_OTHER_SCREEN);
     });
-    this.#notices.replaceChildren();
+    this.#notices.clear();
   }
 
   /** Takes the terminal off the page for good. */
@@ -296,14 +285,17 @@ export class TerminalView implements TerminalPort {
 
   /** Shortcuts of the page. `false` keeps the key from xterm.js. */
   #keyGoesToGuest(event: KeyboardEvent): boolean {
-    if (!event.ctrlKey || event.altKey || event.metaKey || !event.shiftKey) return true;
+    const ours = event.ctrlKey && event.shiftKey && !event.altKey && !event.metaKey;
     const action = {
       KeyC: () => this.#copySelection(),
       KeyV: () => this.#pasteFromClipboard(),
       KeyM: () => this.#options.onLeave(),
       KeyF: () => this.openSearch(),
     }[event.code];
-    if (action === undefined) return true;
+    if (!ours || action === undefined) {
+      if (event.type === "keydown" && !MODIFIERS.has(event.key)) this.#notices.wentOn();
+      return true;
+    }
     event.preventDefault();
     if (event.type === "keydown") action();
     return false;
@@ -313,8 +305,8 @@ export class TerminalView implements TerminalPort {
     const selection = this.#terminal.getSelection();
     if (selection === "") return;
     navigator.clipboard.writeText(selection).then(
-      () => this.#notice("Copied."),
-      () => this.#notice("The browser did not allow copying."),
+      () => this.#notices.pass("Copied."),
+      () => this.#notices.pass("The browser did not allow copying."),
     );
   }
 
@@ -322,7 +314,9 @@ export class TerminalView implements TerminalPort {
     navigator.clipboard.readText().then(
       (text) => this.#paste(text),
       () =>
-        this.#notice("The browser did not allow reading the clipboard. Use its Paste menu entry instead."),
+        this.#notices.pass(
+          "The browser did not allow reading the clipboard. Use its Paste menu entry instead.",
+        ),
     );
   }
 
@@ -336,86 +330,24 @@ export class TerminalView implements TerminalPort {
     if (clipboard === "" || this.#finished) return;
     const review = reviewPaste(clipboard);
     if (review === undefined) {
-      this.#notice(
+      this.#notices.pass(
         `Nothing was pasted: the text is longer than ${MAX_PASTE / 1024 / 1024} MiB. Send a file through sealtty exec: its stdin is binary-clean.`,
       );
       return;
     }
-    const bracketed = this.#terminal.modes.bracketedPasteMode;
-    const routine =
-      review.reasons.every((reason) => reason === "several-lines") && bracketed && this.#severalLinesAllowed;
-    const chosen =
-      review.reasons.length === 0 || routine ? review : await this.#askAboutPaste(review, bracketed);
+    const chosen = await this.#pastes.chosen(review, this.#terminal.modes.bracketedPasteMode);
     if (chosen !== undefined)
       this.#terminal.input(pasteInput(chosen, this.#terminal.modes.bracketedPasteMode), true);
     this.focus();
   }
 
-  async #askAboutPaste(review: PasteReview, bracketed: boolean): Promise<PasteReview | undefined> {
-    const remember = element("input", { type: "checkbox" });
-    const severalLines = review.reasons.includes("several-lines");
-    const mayRemember = bracketed && severalLines && review.reasons.length === 1;
-    const choice = await ask<"as-is" | "one-line" | "cancel">(
-      "Paste this into the guest?",
-      [
-        element(
-          "ul",
-          { class: "reasons" },
-          ...pasteReasons(review, bracketed).map((words) => element("li", {}, words)),
-        ),
-        element(
-          "pre",
-          { class: "preview", tabindex: 0, "aria-label": "Text to paste" },
-          pastePreview(review, 4000),
-        ),
-        mayRemember &&
-          element(
-            "label",
-            { class: "check-label" },
-            remember,
-            "Don't ask about several lines again in this session",
-          ),
-      ],
-      [
-        { label: "Cancel", value: "cancel" },
-        ...(severalLines ? [{ label: "Paste as one line", value: "one-line" as const }] : []),
-        { label: "Paste", value: "as-is", look: "primary" },
-      ],
-    );
-    if (choice === undefined || choice === "cancel") return undefined;
-    if (mayRemember && remember.checked) this.#severalLinesAllowed = true;
-    return choice === "one-line" ? joinedInOneLine(review) : review;
-  }
-
   async #offerLink(text: string): Promise<void> {
     const link = safeLink(text);
     if (link === undefined) {
-      this.#notice("This link was not opened: only http and https links are.");
+      this.#notices.pass("This link was not opened: only http and https links are.");
       return;
     }
-    const open = await ask<boolean>(
-      "Open this link from the guest?",
-      [
-        element(
-          "p",
-          {},
-          "The address was written by a program in the guest, not by sealtty. It leads to ",
-          element("strong", {}, link.host),
-          ".",
-        ),
-        link.carriesCredentials &&
-          element(
-            "p",
-            { class: "caution" },
-            "It carries a user name in front of the host: a usual trick to make an address look like another one.",
-          ),
-        element("pre", { class: "preview", tabindex: 0, "aria-label": "Full address" }, link.href),
-      ],
-      [
-        { label: "Cancel", value: false },
-        { label: "Open in a new tab", value: true, look: "primary" },
-      ],
-    );
+    const open = await askAboutLink(link);
     if (open === true) window.open(link.href, "_blank", "noopener,noreferrer");
     this.focus();
   }
@@ -425,7 +357,7 @@ export class TerminalView implements TerminalPort {
     if (request.kind === "read") return; // no answer at all
     if (request.kind === "refused") {
       if (request.why === "too-large")
-        this.#notice("The guest wanted to put more than 100 KB on your clipboard. It was not done.");
+        this.#notices.pass("The guest wanted to put more than 100 KB on your clipboard. It was not done.");
       return;
     }
     // A tab in the background must not change what the user pastes elsewhere.
@@ -442,58 +374,24 @@ export class TerminalView implements TerminalPort {
     this.#clipboard = "asking";
     const decide = (decision: "ask" | "allowed" | "blocked", write: boolean) => () => {
       this.#clipboard = decision;
-      bar.remove();
       if (write) this.#writeClipboard(text);
       this.focus();
     };
-    const bar = element(
-      "div",
-      { class: "notice question", role: "group", "aria-label": "Clipboard request" },
-      icon("clipboard"),
-      element(
-        "span",
-        { class: "notice-words" },
-        `A program in the guest wants to put ${text.length} characters on your clipboard.`,
-      ),
-      button("Block", decide("blocked", false), { class: "button small" }),
-      button("Once", decide("ask", true), { class: "button small" }),
-      button("Allow in this session", decide("allowed", true), { class: "button small" }),
+    this.#notices.question(
+      "Clipboard request",
+      `A program in the guest wants to put ${text.length} characters on your clipboard.`,
+      [
+        { label: "Block", choose: decide("blocked", false) },
+        { label: "Once", choose: decide("ask", true) },
+        { label: "Allow in this session", choose: decide("allowed", true) },
+      ],
     );
-    this.#notices.append(bar);
   }
 
   #writeClipboard(text: string): void {
     navigator.clipboard.writeText(text).then(
-      () => this.#notice("The guest put text on your clipboard."),
-      () => this.#notice("The browser did not allow the guest's clipboard write."),
+      () => this.#notices.pass("The guest put text on your clipboard."),
+      () => this.#notices.pass("The browser did not allow the guest's clipboard write."),
     );
   }
-
-  #notice(words: string): void {
-    this.#notices.querySelector(".passing")?.remove();
-    const bar = element(
-      "div",
-      { class: "notice passing" },
-      element("span", { class: "notice-words" }, words),
-    );
-    this.#notices.append(bar);
-    setTimeout(() => bar.remove(), NOTICE_MS);
-  }
-}
-
-function pasteReasons(review: PasteReview, bracketed: boolean): string[] {
-  return review.reasons.map((reason) => {
-    switch (reason) {
-      case "several-lines":
-        return bracketed
-          ? `It has line breaks (${review.lines} ${review.lines === 1 ? "line" : "lines"}). The program in the guest says that it takes them as text, not as Enter.`
-          : `It has line breaks (${review.lines} ${review.lines === 1 ? "line" : "lines"}): each one acts like pressing Enter.`;
-      case "long":
-        return `It is long: ${Math.ceil(review.bytes / 1024)} KB.`;
-      case "control-characters":
-        return `${review.neutralised} control ${review.neutralised === 1 ? "sequence was" : "sequences were"} taken out of it.`;
-      case "hidden-characters":
-        return "It has invisible or direction-changing characters, shown below as ⟨U+…⟩.";
-    }
-  });
 }

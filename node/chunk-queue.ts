@@ -1,5 +1,7 @@
 // Between a device that delivers bytes and the one reader of a Pipe: bounded, pausing the source when full.
 
+type Next = IteratorResult<Uint8Array, undefined>;
+
 export class ChunkQueue implements AsyncIterable<Uint8Array> {
   readonly #limit: number;
   readonly #chunks: Uint8Array[] = [];
@@ -8,7 +10,7 @@ export class ChunkQueue implements AsyncIterable<Uint8Array> {
   #full = false;
   #ended = false;
   #error: Error | undefined;
-  #wake: (() => void) | undefined;
+  #reader: { resolve(next: Next): void; reject(error: Error): void } | undefined; // it waits: nothing is held
 
   /** @param limit - bytes above which push() says so. @param onRoom - called once there is room again after that. */
   constructor(limit: number, onRoom: () => void) {
@@ -19,10 +21,15 @@ export class ChunkQueue implements AsyncIterable<Uint8Array> {
   /** @param chunk - owned by the queue. @returns false where the source must pause until `onRoom`. */
   push(chunk: Uint8Array): boolean {
     if (this.#ended || chunk.length === 0) return !this.#full;
+    const reader = this.#reader;
+    if (reader !== undefined) {
+      this.#reader = undefined;
+      reader.resolve({ done: false, value: chunk });
+      return true;
+    }
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
     if (this.#bytes >= this.#limit) this.#full = true;
-    this.#wake?.();
     return !this.#full;
   }
 
@@ -31,7 +38,7 @@ export class ChunkQueue implements AsyncIterable<Uint8Array> {
     if (this.#ended) return;
     this.#ended = true;
     this.#error = error;
-    this.#wake?.();
+    this.#tellEnd();
   }
 
   /** Ends at once: chunks not yet read are thrown away. */
@@ -40,28 +47,38 @@ export class ChunkQueue implements AsyncIterable<Uint8Array> {
     this.#bytes = 0;
     this.#error = undefined;
     this.#ended = true;
-    this.#wake?.();
+    this.#tellEnd();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      const chunk = this.#chunks.shift();
-      if (chunk !== undefined) {
-        this.#bytes -= chunk.length;
-        if (this.#full && this.#bytes <= this.#limit / 2) {
-          this.#full = false;
-          this.#onRoom();
-        }
-        yield chunk;
-      } else if (this.#ended) {
-        if (this.#error !== undefined) throw this.#error;
-        return;
-      } else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-        this.#wake = undefined;
-      }
+  /** By hand: a generator takes several turns through promises for each chunk, and a keystroke is a chunk. */
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
+    return { next: () => this.#next() };
+  }
+
+  #next(): Promise<Next> {
+    const chunk = this.#chunks.shift();
+    if (chunk === undefined) {
+      return new Promise((resolve, reject) => {
+        this.#reader = { resolve, reject };
+        if (this.#ended) this.#tellEnd();
+      });
     }
+    this.#bytes -= chunk.length;
+    if (this.#full && this.#bytes <= this.#limit / 2) {
+      this.#full = false;
+      this.#onRoom();
+    }
+    return Promise.resolve({ done: false, value: chunk });
+  }
+
+  /** An error is told once. */
+  #tellEnd(): void {
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    this.#reader = undefined;
+    const error = this.#error;
+    this.#error = undefined;
+    if (error === undefined) reader.resolve({ done: true, value: undefined });
+    else reader.reject(error);
   }
 }

@@ -65,16 +65,17 @@ export const nodeSuite: CryptoSuite = {
   mlKemEncapsulate: (publicKey, seed) => noble.mlKemEncapsulate(publicKey, seed),
   mlKemDecapsulate: (secretKey, ciphertext) => noble.mlKemDecapsulate(secretKey, ciphertext),
 
-  seal(key, nonce, header, plaintext) {
+  seal(key, nonce, header, plaintext, front = 0) {
     requireOwn(key, 32, "Packet key");
     requireOwn(nonce, 12, "Packet nonce");
     const cipher = createCipheriv("chacha20-poly1305", key, nonce, AEAD);
     cipher.setAAD(header, { plaintextLength: plaintext.length });
-    const sealed = Buffer.allocUnsafeSlow(plaintext.length + TAG); // own memory, every byte written below
-    sealed.set(cipher.update(plaintext));
+    const ciphertext = cipher.update(plaintext);
     cipher.final(); // empty: a stream cipher holds nothing back
-    sealed.set(cipher.getAuthTag(), plaintext.length);
-    return plain(sealed);
+    const sealed = new Uint8Array(front + plaintext.length + TAG);
+    sealed.set(ciphertext, front);
+    sealed.set(cipher.getAuthTag(), front + plaintext.length);
+    return sealed;
   },
   open(key, nonce, header, sealed) {
     requireOwn(key, 32, "Packet key");

@@ -10,6 +10,7 @@ import { ChunkQueue } from "./chunk-queue.ts";
 const MAX_WAITING = 256 * 1024;
 /** After an orderly close began, the peer has this long to take what is still buffered. */
 const CLOSE_GRACE_MS = 500;
+const TAKEN = Promise.resolve();
 
 export class SocketPipe implements Pipe {
   readonly incoming: AsyncIterable<Uint8Array>;
@@ -30,17 +31,19 @@ export class SocketPipe implements Pipe {
     this.incoming = this.#read();
   }
 
-  async send(chunk: Uint8Array): Promise<void> {
-    if (chunk.length === 0) return;
+  send(chunk: Uint8Array): Promise<void> {
+    if (chunk.length === 0) return TAKEN;
     const socket = this.#socket;
-    if (this.#closing !== undefined || !socket.writable) throw this.#lost();
-    await new Promise<void>((resolve, reject) => {
-      socket.write(chunk, (error) => {
+    if (this.#closing !== undefined || !socket.writable) return Promise.reject(this.#lost());
+    let settle: ((error: Error | null | undefined) => void) | undefined;
+    socket.write(chunk, (error) => settle?.(error)); // never before `write` returns
+    // The kernel took it at once, as it mostly does. Else wait: the socket refers to the caller's bytes until then.
+    if (socket.writableLength === 0 && !socket.destroyed) return TAKEN;
+    return new Promise((resolve, reject) => {
+      settle = (error) => {
         if (error) reject(this.#lost(error));
         else resolve();
-      });
-      // The kernel took it at once, as it mostly does. Else wait: the socket refers to the caller's bytes until then.
-      if (socket.writableLength === 0 && !socket.destroyed) resolve();
+      };
     });
   }
 

@@ -134,6 +134,7 @@ export class Reader {
   /** QUIC variable-length integer (RFC 9000 §16), shortest form not required, at most 2^53 - 1. */
   varint(): number {
     const first = this.#number(1);
+    if (first < 0x40) return first;
     const size = 1 << (first >> 6);
     let value = first & 0x3f;
     for (let i = 1; i < size; i++) value = value * 256 + this.#number(1);

@@ -8,3 +8,10 @@ export interface Clock {
   /** Calls `callback` once, as soon as the events already waiting were handled. */
   soon(callback: () => void): void;
 }
+
+/** @returns undefined where none of them is a time. */
+export function earliest(...times: readonly (number | undefined)[]): number | undefined {
+  let first: number | undefined;
+  for (const time of times) if (time !== undefined && (first === undefined || time < first)) first = time;
+  return first;
+}

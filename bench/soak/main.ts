@@ -1,7 +1,7 @@
 // `npm run soak`: forced disconnects, loss, reconnecting, memory at full speed. docs/soak.md says what each figure means.
 // Everything runs against dist/bin/sealttyd.js in a process of its own, and this repository's client in this one.
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -22,7 +22,8 @@ import { digits, percentile } from "../statistics.ts";
 import { startTtyd } from "../ttyd.ts";
 import { hasMosh, moshEcho } from "./mosh.ts";
 import { type Proxy, randomFrom, startProxy } from "./proxy.ts";
-import { WordChecker, WordSource } from "./word-stream.ts";
+import { failures, intoDocument, note, rows, say, table } from "./report.ts";
+import { openRaw, PATIENCE, startTraffic, within } from "./traffic.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -47,95 +48,10 @@ const seed = Number(options.seed ?? (options.short ? 20_260_101 : Date.now() % 2
 /** Beyond what a runtime gains in its first seconds, memory must not grow. MB, generous. */
 const MAX_GROWTH = 96;
 const LOSSES = options.short ? [0, 0.1] : [0, 0.01, 0.1];
-const PATIENCE = 600_000;
 
 const random = randomFrom(seed);
-const say = (text: string): void => void process.stderr.write(`soak: ${text}\n`);
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 const percent = (share: number): string => `${share * 100} %`;
-
-interface Row {
-  readonly what: string;
-  readonly peer: string;
-  readonly found: string;
-}
-const rows: Row[] = [];
-const note = (what: string, peer: string, found: string): void => {
-  rows.push({ what, peer, found });
-  say(`${what}, ${peer}: ${found}`);
-};
-const failures: string[] = [];
-
-/** The program's shell line, once its terminal is raw. */
-async function openRaw(dial: () => Promise<Pipe>, command: string) {
-  const attested = await attest(dial);
-  const guest = await attested.authenticate({ method: "none", user: "root" });
-  const channel = await guest.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 });
-  channel.exit.catch(() => {}); // a cut connection is told by stdout as well
-  await channel.write(bytes(`stty raw -echo; printf 'REA''DY'; ${command}\n`));
-  let text = "";
-  for (;;) {
-    const part = await channel.stdout.read();
-    if (part === undefined) throw new Error(`The shell ended: ${text}`);
-    channel.stdout.consumed(part.length);
-    text += Buffer.from(part).toString("latin1");
-    const at = text.indexOf(MARKER);
-    if (at >= 0) return { guest, channel, begun: Buffer.from(text.slice(at + MARKER.length), "latin1") };
-  }
-}
-
-interface Traffic {
-  readonly received: () => number;
-  /** Ends both directions, and says what became of every byte. */
-  finish(): Promise<readonly { readonly way: string; readonly verdict: WordChecker["verdict"] }[]>;
-}
-
-/** Both ways as fast as they go, each byte checked against its place. */
-async function startTraffic(dial: () => Promise<Pipe>): Promise<Traffic> {
-  const result = path.join(scratchDirectory("traffic"), "result.json");
-  const [inward, outward] = [Math.floor(random() * 2 ** 31), Math.floor(random() * 2 ** 31)];
-  const peer = path.join(import.meta.dirname, "peer.js");
-  const { guest, channel, begun } = await openRaw(
-    dial,
-    `exec ${process.execPath} ${peer} ${inward} ${outward} ${result}`,
-  );
-  const checker = new WordChecker(outward);
-  checker.push(begun);
-  let received = begun.length;
-  const reading = (async () => {
-    while (!checker.ended) {
-      const part = await channel.stdout.read();
-      if (part === undefined) throw new Error("The traffic ended early");
-      checker.push(part);
-      received += part.length;
-      channel.stdout.consumed(part.length);
-    }
-  })();
-  const source = new WordSource(inward);
-  let going = true;
-  const writing = (async () => {
-    while (going) await channel.write(source.take(2048));
-    await channel.write(source.end());
-  })();
-  const both = Promise.all([reading, writing]);
-  both.catch(() => {}); // told by finish
-  return {
-    received: () => received,
-    async finish() {
-      going = false;
-      await within(both, "the end of the traffic");
-      while (!existsSync(result)) await sleep(10);
-      const verdict = JSON.parse(readFileSync(result, "utf8")) as WordChecker["verdict"];
-      if (verdict.whole + verdict.lost !== source.length)
-        failures.push(`the guest had ${verdict.whole} of ${source.length} bytes`);
-      await guest.close();
-      return [
-        { way: "to the guest", verdict },
-        { way: "to the client", verdict: checker.verdict },
-      ];
-    },
-  };
-}
 
 async function until(holds: () => boolean): Promise<void> {
   for (const start = performance.now(); !holds(); await sleep(20)) {
@@ -143,21 +59,9 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
-async function within<T>(work: Promise<T>, what: string, ms = PATIENCE): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`No ${what} within ${ms / 1000} s (seed ${seed})`)), ms);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 async function forcedDisconnects(proxy: Proxy): Promise<void> {
   const before = proxy.cuts;
-  const traffic = await startTraffic(() => connectUnixSocket(proxy.socket));
+  const traffic = await startTraffic(() => connectUnixSocket(proxy.socket), random);
   // From the next byte on: some connections carry a handful, some a megabyte.
   proxy.cutAt = () =>
     proxy.cuts - before < disconnects ? 1 + Math.floor(random() ** 4 * 1_000_000) : Number.POSITIVE_INFINITY;
@@ -358,7 +262,7 @@ async function peers(): Promise<void> {
 }
 
 async function memory(dial: () => Promise<Pipe>, guestPid: number): Promise<void> {
-  const traffic = await startTraffic(dial);
+  const traffic = await startTraffic(dial, random);
   const samples: { guest: number; client: number }[] = [];
   const COUNT = 12;
   const start = performance.now();
@@ -391,27 +295,6 @@ async function memory(dial: () => Promise<Pipe>, guestPid: number): Promise<void
     );
     if (growth > MAX_GROWTH) failures.push(`${side} grew by ${growth.toFixed(0)} MB`);
   }
-}
-
-const BEGIN = "<!-- npm run soak -- --markdown: from here -->";
-const END = "<!-- npm run soak -- --markdown: to here -->";
-
-function table(head: readonly string[], rest: readonly (readonly string[])[]): string {
-  const all = [head, ...rest];
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  const lines = all.map(
-    (row) => `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`,
-  );
-  lines.splice(1, 0, `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`);
-  return lines.join("\n");
-}
-
-function intoDocument(text: string): void {
-  const file = path.join(projectRoot, "docs/soak.md");
-  const document = readFileSync(file, "utf8");
-  const [from, to] = [document.indexOf(BEGIN), document.indexOf(END)];
-  if (from < 0 || to < from) throw new Error(`docs/soak.md has no ${BEGIN} and ${END}`);
-  writeFileSync(file, `${document.slice(0, from + BEGIN.length)}\n\n${text}\n\n${document.slice(to)}`);
 }
 
 async function main(): Promise<void> {

@@ -37,6 +37,7 @@ export const connectCommand: Command = {
   notes: [
     "Escapes, after a newline: ~. ends, ~^Z suspends, ~A asks for evidence again, ~G goes on after a change, ~? helps, ~~ sends ~.",
     "With --keep or --attach: ~d detaches, the session runs on; so it does when this terminal is closed or the connection lost.",
+    "Where standard input is no terminal its end is ^D in the guest, again and again: connect GUEST </dev/null ends a shell, or a login.",
     "With -i your shell starts; without a key the guest's own login asks, inside the encrypted channel.",
     "Exit status: the shell's own, 128+n for signal n, 0 after detaching (with --read-only ~. too), 255 for sealtty's errors and ~.",
   ],

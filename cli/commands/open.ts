@@ -5,6 +5,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { type GuestAddress, parseAddress } from "../address.ts";
+import { checkHostSettings } from "../dial.ts";
 import {
   DEFAULT_PAGE_PORT,
   type PageServer,
@@ -42,6 +43,7 @@ export const openCommand: Command = {
     const reporter = new Reporter(services, input);
     const address = parseAddress(guest);
     const { text, policy } = await readPolicy(input, guest, services);
+    await checkHostSettings(address, services.environment); // the page dials; by then nobody looks here
     const user = userOf(input, services);
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);

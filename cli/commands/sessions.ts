@@ -3,7 +3,7 @@
 import { SealttyError } from "../../protocol/errors.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { SessionSummary } from "../../protocol/session/session-api.ts";
-import { findSession, listSessions, shortId } from "../kept-session.ts";
+import { findListed, listSessions, shortId } from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, onlyGuest } from "../options.ts";
 import { printable } from "../printable.ts";
 import { authenticate, reach } from "../reach.ts";
@@ -39,11 +39,12 @@ export const sessionsCommand: Command = {
       }
       if (victim !== "last" && !/^[0-9a-f]{4,32}$/.test(victim))
         throw new SealttyError("bad-config", "--kill takes last, or 4 to 32 hex digits of a session's id");
-      const session = await findSession(guest, victim, store);
+      const { session, summary } = await findListed(guest, victim, store);
       if (!(await guest.killSession(session)))
         throw new SealttyError("session-gone", "the session ended by itself just now");
       await store.forget(session);
-      reporter.say(`sealtty: session ${shortId(session.id)} is hung up`);
+      reporter.event("killed", { id: toHex(session.id), running: summary.running, viewers: summary.viewers });
+      reporter.say(`sealtty: session ${shortId(session.id)} ${killedWords(summary)}`);
       return 0;
     } finally {
       reached.explain.end();
@@ -51,6 +52,13 @@ export const sessionsCommand: Command = {
     }
   },
 };
+
+/** @param summary - as it was before. */
+function killedWords({ running, viewers }: SessionSummary): string {
+  if (!running) return "had ended already; what the guest kept of it is forgotten";
+  if (viewers === 0) return "is hung up; nobody was attached";
+  return `is hung up; ${viewers === 1 ? "one client was" : `${viewers} clients were`} attached`;
+}
 
 function jsonLines(sessions: readonly SessionSummary[]): string {
   return sessions.map((each) => `${JSON.stringify({ ...each, id: toHex(each.id) })}\n`).join("");

@@ -23,8 +23,10 @@ const ADVICE = {
   500: "If another client holds the console, end it there, or take it over with SEALTTY_INCUS_FORCE=1.",
 } as const;
 
-/** @throws SealttyError `bad-config`, `transport-lost`. */
-export async function dialIncus(address: IncusAddress, environment: Environment): Promise<Pipe> {
+/** Everything that is read before anything is dialled. @throws SealttyError `bad-config`. */
+export async function incusAccess(
+  environment: Environment,
+): Promise<{ readonly api: HostApi; readonly force: boolean }> {
   const settings = new HostSettings(environment, "SEALTTY_INCUS");
   const server = settings.text("SERVER");
   const api: HostApi =
@@ -37,12 +39,18 @@ export async function dialIncus(address: IncusAddress, environment: Environment)
             "SEALTTY_INCUS_SOCKET names another socket, SEALTTY_INCUS_SERVER a server (docs/hosts.md).",
         }
       : { what: "Incus", base: apiBase(server, "SEALTTY_INCUS_SERVER"), ...(await tlsOf(settings)) };
+  return { api, force: settings.flag("FORCE") };
+}
+
+/** @throws SealttyError `bad-config`, `transport-lost`. */
+export async function dialIncus(address: IncusAddress, environment: Environment): Promise<Pipe> {
+  const { api, force } = await incusAccess(environment);
   const project = encodeURIComponent(address.project);
   const answer = await callApi(api, {
     method: "POST",
     path: `/1.0/instances/${encodeURIComponent(address.instance)}/console?project=${project}`,
     // Width and height are a pty's on the host, which nothing of ours looks at.
-    json: { type: "console", width: 80, height: 24, force: settings.flag("FORCE") },
+    json: { type: "console", width: 80, height: 24, force },
     advice: ADVICE,
     reasonAt: ["error"],
   });

@@ -16,8 +16,10 @@ const ADVICE = {
   404: "Check namespace and name: that of the instance (kubectl get vmi), which has to run.",
 } as const;
 
-/** No pings of a web socket are needed: the protocol's own come more often than hosts cut an idle console. */
-export async function dialKubevirt(address: KubevirtAddress, environment: Environment): Promise<Pipe> {
+/** Everything that is read before anything is dialled. @throws SealttyError `bad-config`. */
+export async function kubevirtAccess(
+  environment: Environment,
+): Promise<{ readonly api: HostApi; readonly token: string | undefined }> {
   const settings = new HostSettings(environment, "SEALTTY_KUBEVIRT");
   const server = settings.required("SERVER", "where the cluster's API server is, https://HOST:6443");
   const tls = await tlsOf(settings);
@@ -28,7 +30,12 @@ export async function dialKubevirt(address: KubevirtAddress, environment: Enviro
     tls.certificate === undefined && secure
       ? await settings.requiredSecret("TOKEN", "who asks the cluster")
       : await settings.secret("TOKEN");
-  const api: HostApi = { what: "KubeVirt", base, ...tls };
+  return { api: { what: "KubeVirt", base, ...tls }, token };
+}
+
+/** No pings of a web socket are needed: the protocol's own come more often than hosts cut an idle console. */
+export async function dialKubevirt(address: KubevirtAddress, environment: Environment): Promise<Pipe> {
+  const { api, token } = await kubevirtAccess(environment);
   const path =
     `/apis/subresources.kubevirt.io/v1/namespaces/${address.namespace}` +
     `/virtualmachineinstances/${address.name}/console`;

@@ -33,14 +33,32 @@ interface Console {
   readonly token: string;
 }
 
-/** @throws SealttyError `bad-config`, `transport-lost`. */
-export async function dialNova(address: NovaAddress, environment: Environment): Promise<Pipe> {
+/** What the settings say: the console itself, or where and as whom to ask for one. */
+type Access = { readonly tls: Awaited<ReturnType<typeof tlsOf>> } & (
+  | { readonly console: Console }
+  | { readonly server: string; readonly base: URL; readonly authToken: string }
+);
+
+/** Everything that is read before anything is dialled. @throws SealttyError `bad-config`. */
+export async function novaAccess(address: NovaAddress, environment: Environment): Promise<Access> {
   const settings = new HostSettings(environment, "SEALTTY_NOVA");
   const tls = await tlsOf(settings);
-  const { proxy, token } =
-    address.url === undefined
-      ? await askNova(address.server, settings, tls)
-      : await proxyAt(address.url, settings);
+  if (address.url !== undefined) {
+    const console = await proxyAt(address.url, settings);
+    apiBase(console.proxy.href, "the serial proxy's address");
+    return { tls, console };
+  }
+  const api = settings.required("API", "where Nova's API is, https://HOST:8774/v2.1");
+  const base = apiBase(api, "SEALTTY_NOVA_API");
+  const authToken = await settings.requiredSecret("AUTH_TOKEN", "who asks Nova (openstack token issue)");
+  return { tls, server: address.server, base, authToken };
+}
+
+/** @throws SealttyError `bad-config`, `transport-lost`. */
+export async function dialNova(address: NovaAddress, environment: Environment): Promise<Pipe> {
+  const access = await novaAccess(address, environment);
+  const { tls } = access;
+  const { proxy, token } = "console" in access ? access.console : await askNova(access);
   apiBase(proxy.href, "the serial proxy's address"); // no token over an open network
   const api: HostApi = { what: "Nova's serial proxy", base: new URL(proxy.origin), ...tls };
   try {
@@ -73,22 +91,19 @@ async function proxyAt(url: string, settings: HostSettings): Promise<Console> {
 }
 
 /** Nova's own API, microversion 2.6: a new token at each connection, so that a session outlives the first one. */
-async function askNova(
-  server: string,
-  settings: HostSettings,
-  tls: Awaited<ReturnType<typeof tlsOf>>,
-): Promise<Console> {
-  const base = apiBase(
-    settings.required("API", "where Nova's API is, https://HOST:8774/v2.1"),
-    "SEALTTY_NOVA_API",
-  );
+async function askNova({
+  tls,
+  server,
+  base,
+  authToken,
+}: Exclude<Access, { readonly console: Console }>): Promise<Console> {
   const answer = await callApi(
     { what: "Nova", base, ...tls },
     {
       method: "POST",
       path: `/servers/${server}/remote-consoles`,
       headers: {
-        "x-auth-token": await settings.requiredSecret("AUTH_TOKEN", "who asks Nova (openstack token issue)"),
+        "x-auth-token": authToken,
         "openstack-api-version": "compute 2.6",
       },
       json: { remote_console: { protocol: "serial", type: "serial" } },

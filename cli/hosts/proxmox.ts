@@ -24,19 +24,30 @@ const ADVICE = {
   595: "The node is not reachable from this one; check its name.",
 } as const;
 
-/** @throws SealttyError `bad-config`, `transport-lost`. */
-export async function dialProxmox(
+type Credentials = { readonly token: string } | { readonly username: string; readonly password: string };
+
+/** Everything that is read before anything is dialled. @throws SealttyError `bad-config`. */
+export async function proxmoxAccess(
   address: ProxmoxAddress,
   environment: Environment,
-  clock: Clock,
-): Promise<Pipe> {
+): Promise<{ readonly api: HostApi; readonly credentials: Credentials }> {
   const settings = new HostSettings(environment, "SEALTTY_PROXMOX");
   const api: HostApi = {
     what: "Proxmox",
     base: apiBase(`https://${address.authority}`, "the proxmox: address"),
     ...(await tlsOf(settings)),
   };
-  const headers = await signIn(api, settings);
+  return { api, credentials: await credentialsOf(settings) };
+}
+
+/** @throws SealttyError `bad-config`, `transport-lost`. */
+export async function dialProxmox(
+  address: ProxmoxAddress,
+  environment: Environment,
+  clock: Clock,
+): Promise<Pipe> {
+  const { api, credentials } = await proxmoxAccess(address, environment);
+  const headers = await signIn(api, credentials);
   const guest = `/api2/json/nodes/${address.node}/qemu/${address.vmid}`;
   const opened = await callApi(api, {
     method: "POST",
@@ -56,8 +67,7 @@ export async function dialProxmox(
   return openTermproxy(socket, { user, ticket }, clock);
 }
 
-/** Headers that say who asks: an API token's, or a ticket that user and password buy. */
-async function signIn(api: HostApi, settings: HostSettings): Promise<Readonly<Record<string, string>>> {
+async function credentialsOf(settings: HostSettings): Promise<Credentials> {
   const token = await settings.secret("TOKEN");
   const password = await settings.secret("PASSWORD", "password");
   if (token !== undefined) {
@@ -67,7 +77,7 @@ async function signIn(api: HostApi, settings: HostSettings): Promise<Readonly<Re
         "SEALTTY_PROXMOX_TOKEN is not USER@REALM!NAME=SECRET; write it as Proxmox shows it, id and secret joined by =",
       );
     }
-    return { authorization: `PVEAPIToken=${token}` };
+    return { token };
   }
   if (password === undefined && settings.text("USER") !== undefined) {
     throw new SealttyError(
@@ -83,11 +93,16 @@ async function signIn(api: HostApi, settings: HostSettings): Promise<Readonly<Re
         "SEALTTY_PROXMOX_PASSWORD_FILE (docs/hosts.md)",
     );
   }
-  const username = settings.required("USER", "who signs in to Proxmox, as USER@REALM");
+  return { username: settings.required("USER", "who signs in to Proxmox, as USER@REALM"), password };
+}
+
+/** Headers that say who asks: an API token's, or a ticket that user and password buy. */
+async function signIn(api: HostApi, credentials: Credentials): Promise<Readonly<Record<string, string>>> {
+  if ("token" in credentials) return { authorization: `PVEAPIToken=${credentials.token}` };
   const answer = await callApi(api, {
     method: "POST",
     path: "/api2/json/access/ticket",
-    form: { username, password },
+    form: credentials,
     advice: ADVICE,
   });
   const cookie = encodeURIComponent(answer.text(LOGIN_TICKET));

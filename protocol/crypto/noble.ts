@@ -67,10 +67,12 @@ export function nobleSuite(randomBytes: (length: number) => Uint8Array): CryptoS
       }
     },
 
-    seal(key, nonce, header, plaintext) {
+    seal(key, nonce, header, plaintext, front = 0) {
       requireOwn(key, 32, "Packet key");
       requireOwn(nonce, 12, "Packet nonce");
-      return chacha20poly1305(key, nonce, header).encrypt(plaintext);
+      const sealed = new Uint8Array(front + plaintext.length + 16);
+      chacha20poly1305(key, nonce, header).encrypt(plaintext, sealed.subarray(front));
+      return sealed;
     },
     open(key, nonce, header, sealed) {
       requireOwn(key, 32, "Packet key");

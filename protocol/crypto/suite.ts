@@ -21,8 +21,18 @@ export interface CryptoSuite {
   mlKemEncapsulate(publicKey: Uint8Array, seed?: Uint8Array): { ciphertext: Uint8Array; secret: Uint8Array };
   /** Never fails on 1088 bytes: a changed ciphertext gives another secret (implicit rejection). */
   mlKemDecapsulate(secretKey: Uint8Array, ciphertext: Uint8Array): Uint8Array;
-  /** ChaCha20-Poly1305 (RFC 8439), 12-byte nonce. @returns plaintext.length + 16 bytes. */
-  seal(key: Uint8Array, nonce: Uint8Array, header: Uint8Array, plaintext: Uint8Array): Uint8Array;
+  /**
+   * ChaCha20-Poly1305 (RFC 8439), 12-byte nonce.
+   * @param front - zero bytes before the result, for what is put in front of it: a packet is not copied for that.
+   * @returns front + plaintext.length + 16 bytes.
+   */
+  seal(
+    key: Uint8Array,
+    nonce: Uint8Array,
+    header: Uint8Array,
+    plaintext: Uint8Array,
+    front?: number,
+  ): Uint8Array;
   /** @returns undefined where the tag does not hold. */
   open(key: Uint8Array, nonce: Uint8Array, header: Uint8Array, sealed: Uint8Array): Uint8Array | undefined;
   /** RFC 8032, strict: no ZIP-215 points, canonical encodings only. */

@@ -8,7 +8,7 @@
 //   PROBE    16 id number pattern            client → guest: what does the pipe carry?
 //   PROBED   17 id number pattern            guest → client: the same bytes back
 //   PACE     18 id mark                      client → guest: tell me for a while how many bytes arrive
-//   RECEIPT  19 id mark count                guest → client: so many
+//   RECEIPT  19 id mark count sum            guest → client: so many, and their sum
 //   RETIRED  1a id token                     both ways: the sender threw this connection's keys away
 
 import { concat, equalBytes, Reader, u32, u8 } from "../bytes.ts";
@@ -160,18 +160,26 @@ export function readPace(body: Uint8Array): { mark: number } {
   return { mark };
 }
 
-/** @param count - bytes received on this pipe so far, counted modulo RECEIPT_MODULUS. */
-export function receiptBody(id: Uint8Array, mark: number, count: number): Uint8Array {
-  return concat(u8(FRAME_RECEIPT), id, u8(mark), u32(count));
+export interface Receipt {
+  readonly mark: number;
+  /** Bytes received on this pipe so far, counted modulo RECEIPT_MODULUS. */
+  readonly count: number;
+  /** Of those that came while receipts were on: running-sum.ts. Only how it changes means something. */
+  readonly sum: number;
+}
+
+export function receiptBody(id: Uint8Array, { mark, count, sum }: Receipt): Uint8Array {
+  return concat(u8(FRAME_RECEIPT), id, u8(mark), u32(count), u32(sum));
 }
 
 /** @throws SealttyError `peer-misbehaved`. */
-export function readReceipt(body: Uint8Array): { mark: number; count: number } {
+export function readReceipt(body: Uint8Array): Receipt {
   const reader: Reader = new Reader(body.subarray(1 + CONNECTION_ID_LENGTH), "RECEIPT frame");
   const mark = reader.u8();
   const count = reader.u32();
+  const sum = reader.u32();
   reader.end();
-  return { mark, count };
+  return { mark, count, sum };
 }
 
 /**

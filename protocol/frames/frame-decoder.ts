@@ -53,6 +53,12 @@ export class FrameDecoder {
     let at = 0;
     while (at < chunk.length) {
       const zero = chunk.indexOf(0, at);
+      // The usual case: the zero that begins a frame, right behind the one that ended another.
+      if (zero === at && this.#length === 0 && !this.#overflowed) {
+        this.#lineLength = 0;
+        at++;
+        continue;
+      }
       const end = zero < 0 ? chunk.length : zero;
       const piece = chunk.subarray(at, end);
       // The usual case costs no copy: a whole frame inside one chunk.

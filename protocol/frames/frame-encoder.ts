@@ -6,6 +6,9 @@ import { armourLine } from "./armour.ts";
 import { cobsEncodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
 
+/** A frame's bytes before they are encoded, of one call: as public as the frame. */
+const SCRATCH = new Uint8Array(MAX_FRAME_BODY + 4);
+
 export type FrameEncoding = "binary" | "armour";
 
 export interface OutgoingFrame {
@@ -30,7 +33,7 @@ export function encodeFrame(
   if (body.length === 0 || body.length > limit) {
     throw new SealttyError("api-misuse", `A ${encoding} frame holds 1 to ${limit} bytes, not ${body.length}`);
   }
-  const checked = new Uint8Array(body.length + 4);
+  const checked = SCRATCH.subarray(0, body.length + 4);
   checked.set(body);
   const crc = checksum(body);
   checked[body.length] = crc >>> 24;

@@ -94,11 +94,9 @@ export class PacketSealer {
     header[6] = (number / 2 ** 16) % 256;
     header[7] = (number / 2 ** 8) % 256;
     header[8] = number % 256;
-    const sealed = this.#suite.seal(this.#key, nonceOf(number), header, plaintext);
-    this.#bytes += sealed.length;
-    const body = new Uint8Array(header.length + sealed.length);
+    const body = this.#suite.seal(this.#key, nonceOf(number), header, plaintext, header.length);
+    this.#bytes += body.length - header.length;
     body.set(header);
-    body.set(sealed, header.length);
     return { number, body };
   }
 

@@ -1,6 +1,6 @@
 // What a packet carries inside: a sequence of small frames. docs/protocol.md §5.4
 
-import { Reader } from "../bytes.ts";
+import { isZero, Reader } from "../bytes.ts";
 import { MAX_ACK_RANGES } from "../limits.ts";
 
 const PADDING = 0x00;
@@ -153,7 +153,7 @@ export function readPacketFrames(plaintext: Uint8Array): PacketFrame[] {
     const type = reader.u8();
     switch (type) {
       case PADDING:
-        if (reader.rest().some((byte) => byte !== 0)) reader.fail("has padding that is not zero");
+        if (!isZero(reader.rest())) reader.fail("has padding that is not zero");
         break;
       case ACK:
         frames.push({ type: "ack", ranges: readAckRanges(reader) });

@@ -135,7 +135,7 @@ export class GuestEndpoint {
           // Binary bytes on a kernel console could be a SysRq: neither taken nor, so, ever answered in kind.
           if (encoding === "armour" || !traits.armourOnly) this.#onFrame(body, encoding, port);
         }
-        port.receipts.read(chunk.length);
+        port.receipts.read(chunk);
       }
     } finally {
       port.pump.stop();

@@ -2,7 +2,8 @@
 
 import { SealttyError } from "../errors.ts";
 import { MAX_SEND_BUFFER } from "../limits.ts";
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { Channel, ExitStatus, ReceiveStream } from "./channel-api.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
@@ -45,7 +46,7 @@ class StreamReader implements ReceiveStream {
   }
 
   changed(): void {
-    this.#wake();
+    if (this.#stream.receive.ready || this.#stream.receive.drained) this.#wake();
   }
 
   fail(error: SealttyError): void {
@@ -198,6 +199,7 @@ export class ClientChannel implements Channel {
   }
 
   #wakeAll(): void {
+    if (this.#wakeWriters.length === 0) return;
     const writers = this.#wakeWriters;
     this.#wakeWriters = [];
     for (const wake of writers) wake();

@@ -3,7 +3,8 @@
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
 import { INPUT_STREAM_WINDOW, MAX_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { Channel, ChannelRequest } from "./channel-api.ts";
 import { ClientChannel } from "./client-channel.ts";
 import { ClientQuestions } from "./client-questions.ts";

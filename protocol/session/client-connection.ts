@@ -14,24 +14,27 @@ import {
 } from "../frames/frame-body.ts";
 import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
-import {
-  CONTROL_STREAM_WINDOW,
-  MAX_ARMOUR_BODY,
-  MAX_BODY_TO_GUEST,
-  MAX_CONTROL_MESSAGE,
-  MAX_FLIGHT_TO_GUEST_BYTES,
-  MAX_FLIGHT_TO_GUEST_FRAMES,
-  MAX_QUEUE_TO_GUEST_MS,
-} from "../limits.ts";
+import { CONTROL_STREAM_WINDOW, MAX_CONTROL_MESSAGE } from "../limits.ts";
 import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
 import type { ConnectOptions, ConnectionState, ConnectionStats, UserAuth } from "./api.ts";
 import { ClientChannels } from "./client-channels.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientRenewals } from "./client-renewals.ts";
+import { type ReceivedEvidence, evidenceOf } from "./client-evidence.ts";
+import { flightToGuest, maxBody, quickBody } from "./client-flight.ts";
 import { ClientLink } from "./client-link.ts";
-import { closedError, rolledBackError, timeoutError, userRefusedError } from "./client-words.ts";
+import { ClientLiveness } from "./client-liveness.ts";
+import { Lookout } from "./lookout.ts";
+import {
+  asSealttyError,
+  closedError,
+  rolledBackError,
+  timeoutError,
+  userRefusedError,
+} from "./client-words.ts";
 import { retirementToken } from "./retirement.ts";
+import { ShapingAnswer } from "./shaping-answer.ts";
 import { Deadline } from "./deadline.ts";
 import { type Waiter, waiter } from "./waiter.ts";
 import { Gate } from "./gate.ts";
@@ -46,24 +49,9 @@ import {
   closeReason,
 } from "./messages.ts";
 
-/** A PING after this much silence: hosts cut idle connections at 20 s (facts of KubeVirt). */
-const KEEP_ALIVE = 15_000;
-/** Nothing authentic for this long: the guest is gone, or the host keeps everything back. */
-const GIVE_UP = 10 * 60_000;
 const CLOSE_WAIT = 1000;
-/** How long one frame may take at the rate found, ms, and the least body all the same. */
-const QUICK = 250;
-const MIN_QUICK_BODY = 160;
-/** Nothing authentic this long after a repeated question: say that the connection hangs. */
-const HANGING = 5000;
 
 type Options = Pick<ConnectOptions, "dial" | "suite" | "clock" | "encoding" | "onState" | "onHostNoise">;
-
-interface ReceivedEvidence {
-  readonly encoded: Uint8Array;
-  readonly evidence: Evidence;
-  readonly handshaken: Handshaken;
-}
 
 export class ClientConnection {
   readonly closed: Promise<string>;
@@ -80,22 +68,22 @@ export class ClientConnection {
   #handshaken: Handshaken | undefined;
   #connection: StreamConnection | undefined; // from the keys on
   #messages: MessageStream | undefined;
+  #newest = -1; // the highest number of an authentic packet
   #evidenceTaken = false;
   #authentication: Waiter<number> | undefined;
   readonly #gate = new Gate();
   readonly #renewals: ClientRenewals;
-  #shapedByGuest: ShapingProfile | undefined;
+  readonly #shaped = new ShapingAnswer();
   #failure: SealttyError | undefined;
   #linkLost = false;
-  #phase: ConnectionState = { phase: "dialing", attempt: 1 }; // where the connection stands apart from lost pipes
-  #saidLost = false;
-  #lastPing = 0;
-  #looking: (() => void)[] = [];
+  readonly #liveness: ClientLiveness;
+  readonly #lookout: Lookout;
   #retirement: Uint8Array | undefined; // a RETIRED body to send
   #retiring = false; // there was one
 
   constructor(options: Options, clientHello: (pipe: PipeFindings) => Uint8Array) {
     this.#options = options;
+    this.#lookout = new Lookout(options.clock);
     this.#id = options.suite.randomBytes(4);
     this.closed = this.#end.promise;
     this.channels = new ClientChannels({ suite: options.suite, gate: this.#gate, open: () => this.#open() });
@@ -125,7 +113,7 @@ export class ClientConnection {
     });
     this.#renewals = new ClientRenewals(options.clock);
     this.#deadline = new Deadline(options.clock, () => this.#onTime());
-    options.onState?.(this.#phase);
+    this.#liveness = new ClientLiveness((state) => options.onState?.(state));
     this.#link.run().catch((error: unknown) => this.#fail(asSealttyError(error)));
   }
 
@@ -148,8 +136,7 @@ export class ClientConnection {
 
   /** The connection's next phase, told to the caller. */
   enter(state: ConnectionState): void {
-    this.#phase = state;
-    this.#options.onState?.(state);
+    this.#liveness.enter(state);
   }
 
   evidence(): Promise<ReceivedEvidence> {
@@ -238,9 +225,10 @@ export class ClientConnection {
       const over = (): boolean =>
         connection.peerClose !== undefined || this.#linkLost || this.#failure !== undefined;
       // Behind CLOSE nothing is sent, and a slot may be a while: what hangs a session up must not be lost by that.
-      if (messages.held > 0 && !atOnce) await this.#until(() => messages.held === 0 || over(), CLOSE_WAIT);
+      if (messages.held > 0 && !atOnce)
+        await this.#lookout.until(() => messages.held === 0 || over(), CLOSE_WAIT);
       if (this.#failure === undefined) connection.close(CLOSE_CODES[code], atOnce);
-      await this.#until(() => connection.closeArrived || over(), CLOSE_WAIT);
+      await this.#lookout.until(() => connection.closeArrived || over(), CLOSE_WAIT);
     }
     this.#fail(new SealttyError("transport-lost", "The connection was closed"), "closed");
     await this.#link.close();
@@ -254,11 +242,6 @@ export class ClientConnection {
     return { connection: this.#connection, messages: this.#messages, handshaken: this.#handshaken };
   }
 
-  /** What a frame holds now, bytes of body. */
-  get #maxBody(): number {
-    return this.#link.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_GUEST;
-  }
-
   #source(): Uint8Array | undefined {
     const connection = this.#connection;
     if (connection === undefined) return this.#handshake.source();
@@ -267,11 +250,8 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
-    const { rate = 0 } = this.#handshake.findings ?? {};
-    const most = this.#maxBody;
-    // On a slow pipe a frame is a long time: no keystroke should wait for one.
-    const quick = rate === 0 ? most : Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000);
-    const limit = Math.min(most, Math.floor(quick), this.#pacer.bodyLimit);
+    const quick = quickBody(this.#link.encoding, this.#handshake.findings?.rate ?? 0);
+    const limit = Math.min(quick, this.#pacer.bodyLimit);
     try {
       const body = connection.next(limit, this.#options.clock.now());
       this.#deadline.set(this.#nextDeadline());
@@ -295,9 +275,9 @@ export class ClientConnection {
 
   #onLost(reason: string): void {
     this.#linkLost = true;
-    this.#sayLost(reason);
+    if (this.#failure === undefined) this.#liveness.lost(reason);
     this.#checkAlive();
-    for (const look of this.#looking.splice(0)) look();
+    this.#lookout.look();
   }
 
   #onFrame(body: Uint8Array, encoding: FrameEncoding): void {
@@ -332,13 +312,7 @@ export class ClientConnection {
     if (handshaken === undefined) return;
     this.#link.heardGuest();
     this.#handshaken = handshaken;
-    const rate = this.#handshake.findings?.rate ?? 0;
-    const flight = {
-      bytes: MAX_FLIGHT_TO_GUEST_BYTES,
-      frames: MAX_FLIGHT_TO_GUEST_FRAMES,
-      queue: MAX_QUEUE_TO_GUEST_MS,
-      ...(rate > 0 ? { start: (rate * MAX_QUEUE_TO_GUEST_MS) / 1000 } : {}),
-    };
+    const flight = flightToGuest(this.#handshake.findings?.rate ?? 0);
     const keys = { connectionId: this.#id, sendKey: handshaken.sendKey, receiveKey: handshaken.receiveKey };
     const connection = new StreamConnection(this.#options.suite, keys, flight, this.#options.clock.now());
     connection.onWork = () => {
@@ -357,14 +331,14 @@ export class ClientConnection {
   }
 
   #onPacket(connection: StreamConnection, body: Uint8Array, encoding: FrameEncoding): void {
-    if (connection.receive(body, this.#options.clock.now()) === undefined) return;
+    const number = connection.receive(body, this.#options.clock.now());
+    if (number === undefined) return;
     this.#link.heardGuest();
     this.#noteLosses(connection);
-    if (this.#options.encoding === "auto") this.#link.encoding = encoding;
-    if (this.#saidLost) {
-      this.#saidLost = false;
-      this.#options.onState?.(this.#phase);
-    }
+    // Only the newest says how the pipe is now: the host may hold older ones back, and let them out in another encoding.
+    if (number > this.#newest && this.#options.encoding === "auto") this.#link.encoding = encoding;
+    this.#newest = Math.max(this.#newest, number);
+    this.#liveness.heard();
     // What a changed guest says waits in the stream, under credit, until the user chose: no answer of it counts before.
     if (!this.#gate.shut) this.#readMessages();
     if (connection.peerClose !== undefined && !connection.closing) {
@@ -372,7 +346,7 @@ export class ClientConnection {
       this.#fail(closedError(reason), reason);
     }
     this.#deadline.set(this.#nextDeadline());
-    for (const look of this.#looking.splice(0)) look();
+    this.#lookout.look();
   }
 
   #readMessages(): void {
@@ -385,35 +359,24 @@ export class ClientConnection {
   }
 
   #onMessage(message: SessionMessage): void {
-    // The guest's first message is its evidence; before that nothing else means anything.
     if (!this.#evidenceTaken) {
       this.#evidenceTaken = true;
-      if (message.type === "no-evidence") {
-        throw new SealttyError(
-          "evidence-unavailable",
-          "The guest could not collect evidence, so nothing can be verified. Its own log says why (journalctl -u sealttyd, in the guest).",
-        );
-      }
-      if (message.type !== "evidence")
-        throw new SealttyError("peer-misbehaved", "The guest sent something before its evidence");
-      const { encoded, evidence } = message;
-      this.#evidence.resolve({ encoded, evidence, handshaken: this.#handshaken as Handshaken });
-      return;
+      return this.#evidence.resolve(evidenceOf(message, this.#handshaken as Handshaken));
     }
     switch (message.type) {
       case "authenticated":
-        if (message.code === AUTH_OK) this.#needsShaped();
+        if (message.code === AUTH_OK) this.#shaped.mustBe(this.#connection?.shaping);
         this.#authentication?.resolve(message.code);
         return;
       case "shaped":
-        this.#onShaped(message.profile);
+        this.#shaped.take(message.profile, this.#connection?.shaping);
         return;
       case "attested":
         this.#renewals.answer(message.counter, message.evidence);
         return;
       case "opened":
       case "attached":
-        this.#needsShaped();
+        this.#shaped.mustBe(this.#connection?.shaping);
         this.channels.onMessage(message);
         return;
       default:
@@ -421,26 +384,13 @@ export class ClientConnection {
     }
   }
 
-  /** It answers SHAPE before anything private: what it sends unshaped would tell what the user asked to hide. */
-  #needsShaped(): void {
-    if (this.#shapedByGuest !== this.#connection?.shaping)
-      throw new SealttyError("peer-misbehaved", "The guest goes on without shaping its traffic");
-  }
-
-  #onShaped(profile: ShapingProfile): void {
-    if (this.#shapedByGuest !== undefined || profile !== this.#connection?.shaping)
-      throw new SealttyError("peer-misbehaved", "The guest does not shape its traffic as it was asked to");
-    this.#shapedByGuest = profile;
-  }
-
   #nextDeadline(): number | undefined {
     const connection = this.#connection;
     if (connection === undefined || this.#failure !== undefined) return undefined;
-    return Math.min(connection.deadline ?? Number.POSITIVE_INFINITY, this.#keepAliveAt(connection));
-  }
-
-  #keepAliveAt(connection: StreamConnection): number {
-    return Math.max(connection.lastHeard, this.#lastPing) + KEEP_ALIVE;
+    return Math.min(
+      connection.deadline ?? Number.POSITIVE_INFINITY,
+      this.#liveness.pingAt(connection.lastHeard),
+    );
   }
 
   #onTime(): void {
@@ -449,11 +399,11 @@ export class ClientConnection {
     const now = this.#options.clock.now();
     this.#checkAlive(); // before the next PING: what counts is that the last one was not answered
     if (this.#failed) return;
-    if (this.#keepAliveAt(connection) <= now) {
-      this.#lastPing = now;
+    if (this.#liveness.pingAt(connection.lastHeard) <= now) {
+      this.#liveness.pinged(now);
       connection.ping();
     }
-    connection.onTime(now, this.#maxBody);
+    connection.onTime(now, maxBody(this.#link.encoding));
     this.#noteLosses(connection);
     this.#deadline.set(this.#nextDeadline());
   }
@@ -468,31 +418,13 @@ export class ClientConnection {
 
   #checkAlive(): void {
     const connection = this.#connection;
-    if (connection === undefined) return;
-    const now = this.#options.clock.now();
-    const silent = now - connection.lastHeard;
-    // This clock may have jumped (a suspended machine, a page in the background): then nobody was asked yet.
-    const asked = this.#lastPing > connection.lastHeard && now - this.#lastPing >= HANGING;
-    if (silent >= GIVE_UP && asked) {
-      this.#fail(
-        new SealttyError(
-          "transport-lost",
-          "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted, or have been restored from an old snapshot: connect again.",
-        ),
-      );
-    } else if (silent >= KEEP_ALIVE + HANGING) {
-      this.#sayLost("the guest does not answer");
-    }
+    if (connection === undefined || this.#failure !== undefined) return;
+    const why = this.#liveness.check(connection.lastHeard, this.#options.clock.now());
+    if (why !== undefined) this.#fail(why);
   }
 
   get #failed(): boolean {
     return this.#failure !== undefined;
-  }
-
-  #sayLost(reason: string): void {
-    if (this.#saidLost || this.#failure !== undefined) return;
-    this.#saidLost = true;
-    this.#options.onState?.({ phase: "reconnecting", reason });
   }
 
   #fail(error: SealttyError, reason: string = error.message): void {
@@ -507,7 +439,7 @@ export class ClientConnection {
     this.#end.resolve(reason);
     this.#gate.open(); // readers find the failure; what was held back is gone
     this.#options.onState?.({ phase: "closed", reason });
-    for (const look of this.#looking.splice(0)) look();
+    this.#lookout.look();
     // Let an acknowledgement of the peer's CLOSE leave first.
     this.#options.clock.soon(() => {
       // A RETIRED may stand behind a frame that goes out in small bursts, and be some itself; nothing repeats it.
@@ -515,24 +447,4 @@ export class ClientConnection {
       void gone.then(() => this.#link.close()).finally(() => this.#connection?.destroy());
     });
   }
-
-  /** Resolves once `holds`, or after `atMost` ms. */
-  async #until(holds: () => boolean, atMost: number): Promise<void> {
-    let late = false;
-    const cancel = this.#options.clock.after(atMost, () => {
-      late = true;
-      for (const look of this.#looking.splice(0)) look();
-    });
-    while (!holds() && !late) await new Promise<void>((resolve) => this.#looking.push(resolve));
-    cancel();
-  }
-}
-
-function asSealttyError(error: unknown): SealttyError {
-  if (error instanceof SealttyError) return error;
-  return new SealttyError(
-    "transport-lost",
-    error instanceof Error ? error.message : "The connection failed",
-    { cause: error },
-  );
 }

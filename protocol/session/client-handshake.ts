@@ -169,6 +169,9 @@ export class ClientHandshake {
     if (this.#cookie === undefined) this.#sayHello();
     else if (this.#init === undefined) return this.#startProbe();
     else {
+      // A frame four times as long as the probe's may be too much at once.
+      if (this.#repeats % 2 === 1) this.#pacer.watch();
+      else if (this.#findings?.burst === 0) this.#pacer.free(); // lost, not too long
       // A cookie may have expired, or have been forged: now and then ask for another.
       if (this.#repeats % 3 === 2) this.#outbox.push({ body: helloBody(this.#id) });
       for (const body of initBodies(this.#id, this.#cookie, this.#init.message, FRAGMENT_BODY))

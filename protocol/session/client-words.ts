@@ -146,3 +146,13 @@ export function closedError(reason: string): SealttyError {
   const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
   return new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`);
 }
+
+/** What the code below threw, as the one class that callers know. */
+export function asSealttyError(error: unknown): SealttyError {
+  if (error instanceof SealttyError) return error;
+  return new SealttyError(
+    "transport-lost",
+    error instanceof Error ? error.message : "The connection failed",
+    { cause: error },
+  );
+}

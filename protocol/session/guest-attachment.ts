@@ -1,6 +1,7 @@
 // An attachment as a channel of the guest: a session's output into a stream under its own credit, input back.
 
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { ExitStatus } from "./channel-api.ts";
 import type { SessionAttachment } from "./guest-sessions.ts";
 import type { MessageStream } from "./message-stream.ts";
@@ -167,7 +168,7 @@ export class GuestAttachment {
   }
 
   #wake(): void {
-    for (const resolve of this.#changed.splice(0)) resolve();
+    if (this.#changed.length > 0) for (const resolve of this.#changed.splice(0)) resolve();
   }
 
   #change(): Promise<void> {

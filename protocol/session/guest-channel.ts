@@ -1,6 +1,7 @@
 // A channel as the guest sees it: a program's output into a stream under credit, a stream's bytes into the program.
 
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { GuestProcess, ProcessOutput } from "./guest-process.ts";
 import type { MessageStream } from "./message-stream.ts";
 import type { SignalName } from "./messages.ts";
@@ -27,7 +28,7 @@ export class GuestChannel {
     this.#inOut = streams.inOut;
     this.#error = streams.error;
     const wake = (): void => {
-      for (const resolve of this.#changed.splice(0)) resolve();
+      if (this.#changed.length > 0) for (const resolve of this.#changed.splice(0)) resolve();
     };
     streams.inOut.onChange = wake;
     streams.error.onChange = wake;

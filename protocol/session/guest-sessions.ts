@@ -36,6 +36,16 @@ export interface AttachRequestOf {
   readonly screenLines?: number | undefined;
 }
 
+/** What a client wants of a session that it opens, besides its program. */
+export interface NewSessionOptions {
+  readonly client: Uint8Array; // 16 bytes
+  readonly sizing: Sizing;
+  /** Without anybody attached, after which it is hung up; 0: the guest's own limit. */
+  readonly idleSeconds: number;
+  /** Lines wanted above the screen where output is gone; undefined: no screen. */
+  readonly screenLines?: number | undefined;
+}
+
 /** One client's hold on a session. */
 export interface SessionAttachment {
   readonly place: AttachedPlace;
@@ -75,12 +85,7 @@ export interface GuestSessions {
   open(
     user: AuthenticatedUser,
     request: TerminalRequest,
-    own: {
-      readonly client: Uint8Array;
-      readonly sizing: Sizing;
-      readonly idleSeconds: number;
-      readonly screenLines?: number | undefined;
-    },
+    own: NewSessionOptions,
     events: AttachmentEvents,
   ): Promise<SessionAttachment | AttachRefusal>;
   attach(

@@ -1,7 +1,8 @@
 // The control stream as whole messages, each bounded by what the phase of the connection allows.
 
 import { SealttyError } from "../errors.ts";
-import type { Stream, StreamConnection } from "../streams/stream-connection.ts";
+import type { Stream } from "../streams/stream.ts";
+import type { StreamConnection } from "../streams/stream-connection.ts";
 import { decodeMessage, encodeMessage, type SessionMessage, TYPES } from "./messages.ts";
 
 const HEAD = 4;

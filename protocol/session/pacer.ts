@@ -1,11 +1,13 @@
 // The client's half of pacing: no more bytes at once than the pipe holds, and the next ones when those have arrived.
 // docs/protocol.md §3.2. Found on QEMU 7.2: a 16550 behind `websocket=on` keeps 16 bytes of a write and drops the rest,
-// and waiting a fixed time between writes still loses some, since a guest may not run for many milliseconds.
+// and waiting a fixed time between writes still loses some, since a guest may not run for many milliseconds. With `mux=on` as
+// well it loses none by count: what does not fit is overwritten, and the last 32 bytes arrive again in its place.
 
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
 import { paceBody, readReceipt, RECEIPT_MODULUS } from "../frames/frame-body.ts";
 import { encodeFrame, type FrameEncoding } from "../frames/frame-encoder.ts";
+import { continueSum, EMPTY_SUM } from "../frames/running-sum.ts";
 import type { Pipe } from "../pipe.ts";
 
 /** What every pipe takes at once: the FIFO of a 16550. */
@@ -34,8 +36,10 @@ const MAX_CLEAN_BEYOND = 2 ** 20;
 /** How long no further byte arrives before the rest counts as lost, ms; more where receipts take long. */
 const MIN_PATIENCE = 60;
 const MAX_PATIENCE = 1000;
-/** So few bytes missing of a burst, twice in one frame, were eaten for what they are (0xff by a telnet, Ctrl-A by a mux). */
-const MAX_EATEN = 2;
+/** So few bytes missing of a burst, twice in one frame, were eaten for what they are: a telnet's 0xff and two, a mux's Ctrl-A and one. */
+const MAX_EATEN = 3;
+/** The line end of a PACE may be counted behind the receipt for it. */
+const TRAILING = 1;
 /** Body of a frame while small bursts are needed: a keystroke waits behind at most one. */
 const PACED_BODY = 256;
 /** Of packets sent, so many in a row with a quarter of them lost: the pipe is watched. */
@@ -50,10 +54,12 @@ interface PacketCounts {
 interface Short {
   readonly burst: number;
   readonly arrived: number;
+  /** As many bytes arrived as were sent, but not the same. */
+  readonly changed: boolean;
 }
 
-function wasEaten({ burst, arrived }: Short): boolean {
-  return arrived > 0 && burst - arrived <= MAX_EATEN;
+function wasEaten({ burst, arrived, changed }: Short): boolean {
+  return !changed && arrived > 0 && burst - arrived <= MAX_EATEN;
 }
 
 export class Pacer {
@@ -70,9 +76,14 @@ export class Pacer {
   #markSeen = -1;
   #askedAt = Number.NEGATIVE_INFINITY;
   #asked = false; // the guest may still be telling
+  /** What carries this pipe passes on whole frames only, as a relay does: parts of one tell nothing. */
+  #wholeOnly = false;
   #synchronised = false;
+  #narrow = false; // writes arrived in part, or changed: it is no mere loss
+  #silent = 0; // frames in a row for which nobody told
   #base = 0; // the guest's count when nothing was under way
   #count = 0; // the newest told
+  #sum = EMPTY_SUM; // told with it
   #roundTrip = 0; // of a burst until its receipt, ms, smoothed
   #rate = 0;
   #told: () => void = () => {};
@@ -95,6 +106,7 @@ export class Pacer {
   over(pipe: Pipe): Pipe {
     this.#synchronised = false;
     this.#asked = false;
+    this.#wholeOnly = false;
     return {
       incoming: pipe.incoming,
       send: (chunk) => {
@@ -121,6 +133,8 @@ export class Pacer {
   /** Frames go out whole and unwatched from now on. */
   free(): void {
     this.#careful = false;
+    this.#narrow = false;
+    this.#silent = 0;
     this.#window = undefined;
   }
 
@@ -131,7 +145,7 @@ export class Pacer {
   /** Asks the guest what arrives, and keeps to that. */
   watch(): void {
     this.#careful = false;
-    if (this.#window !== undefined) return;
+    if (this.#window !== undefined || this.#wholeOnly) return;
     this.#window = WATCH_WINDOW;
     this.#synchronised = false;
     this.#clean = 0;
@@ -148,10 +162,11 @@ export class Pacer {
   /** A RECEIPT for this connection; it may be forged. */
   onReceipt(body: Uint8Array): void {
     try {
-      const { mark, count } = readReceipt(body);
+      const { mark, count, sum } = readReceipt(body);
       if (mark !== this.#mark) return; // of before the last loss
       this.#markSeen = mark;
       this.#count = count;
+      this.#sum = sum;
       this.#told();
     } catch (error) {
       if (!(error instanceof SealttyError && error.code === "peer-misbehaved")) throw error;
@@ -163,10 +178,14 @@ export class Pacer {
     let nothing = 0; // attempts of which nothing arrived
     let missed: { readonly burst: number; readonly count: number } | undefined; // the last of them
     let eaten = false;
+    let whole = false; // tried at once, to see whether parts are what does not get through
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (this.#window === undefined) return pipe.send(chunk);
-      // Nobody tells: then this is a pipe like any other, as long as not too much is lost.
+      const window = this.#window;
+      if (window === undefined) return pipe.send(chunk);
       if (!(await this.#synchronise(pipe))) {
+        // A guest that does not run for a while makes no narrow pipe wide.
+        if (this.#narrow && ++this.#silent < ATTEMPTS) return this.#sendSpaced(pipe, chunk, window);
+        // Nobody tells: then this is a pipe like any other, as long as not too much is lost.
         this.free();
         return pipe.send(chunk);
       }
@@ -177,50 +196,76 @@ export class Pacer {
       )
         nothing = 0;
       const began = this.#clock.now();
-      const short = await this.#sendBursts(pipe, chunk, eaten);
+      const atOnce = whole ? chunk.length : window;
+      const short = await this.#sendBursts(pipe, chunk, atOnce, eaten);
       if (short === undefined) {
+        if (whole) {
+          this.#wholeOnly = true;
+          return this.free();
+        }
         const took = this.#clock.now() - began;
         if (took > 0) this.#rate = Math.min(2 ** 32 - 1, Math.round((chunk.length * 1000) / took));
         return this.#grow(chunk.length);
       }
       this.#synchronised = false;
+      this.#narrow ||= short.arrived > 0 && !wasEaten(short);
       nothing = short.arrived === 0 ? nothing + 1 : 0;
+      if (nothing >= 3 && atOnce < chunk.length) {
+        whole = true;
+        continue;
+      }
       missed = short.arrived === 0 ? { burst: short.burst, count: this.#count } : undefined;
       if (wasEaten(short)) {
         eaten = true;
         continue;
       }
-      // All of a burst gone may be any loss; part of one gone, or all of it twice, is a burst that was too long.
-      if (short.arrived > 0) this.#shrink(short.burst, short.arrived);
-      else if (nothing === 2) this.#shrink(short.burst, Math.max(1, short.burst / 4));
+      // All of a burst gone may be any loss; part of one gone or changed is a burst that was too long, and so is, where that
+      // was seen before, all of it gone twice.
+      if (short.changed) this.#shrinkWhereChanged(short.burst);
+      else if (short.arrived > 0) this.#shrink(short.burst, short.arrived);
+      else if (nothing === 2 && this.#narrow) this.#shrink(short.burst, Math.max(1, short.burst / 4));
     }
   }
 
   /** @returns undefined once all arrived, or what is missing is put up with; else how the last burst went. */
-  async #sendBursts(pipe: Pipe, chunk: Uint8Array, putUpWithEaten: boolean): Promise<Short | undefined> {
-    const window = this.#window ?? chunk.length;
+  async #sendBursts(
+    pipe: Pipe,
+    chunk: Uint8Array,
+    window: number,
+    putUpWithEaten: boolean,
+  ): Promise<Short | undefined> {
+    this.#base = this.#count; // nothing is under way: what else came (a byte that a driver put in for lost ones) is none of ours
+    // What binary becomes may be the pipe's way with some values, at any length.
+    let sum = this.#encoding() === "armour" ? this.#sum : undefined; // of all that should have arrived
     let at = 0;
     for (;;) {
       const before = at;
       // One burst at a time, whole: a write of what has room just now would be many small ones.
       const burst = Math.min(window, chunk.length - at);
       const sentAt = this.#clock.now();
-      await pipe.send(chunk.subarray(at, at + burst));
+      const bytes = chunk.subarray(at, at + burst);
+      await pipe.send(bytes);
       at += burst;
-      while (this.#arrived < at) {
+      if (sum !== undefined) sum = continueSum(sum, bytes);
+      while (!this.#areThere(at, sum)) {
         const known = this.#arrived;
         if ((await this.#receipt(this.#patience)) || this.#arrived !== known) continue;
-        const short = { burst, arrived: Math.max(0, known - before) };
+        if (known >= at) return { burst, arrived: burst, changed: true };
+        const short = { burst, arrived: Math.max(0, known - before), changed: false };
         if (!putUpWithEaten || !wasEaten(short)) return short;
+        sum = undefined;
         this.#base = (this.#base - (burst - short.arrived) + RECEIPT_MODULUS) % RECEIPT_MODULUS;
       }
       const sample = this.#clock.now() - sentAt;
       this.#roundTrip += (sample - this.#roundTrip) / 8;
-      if (at === chunk.length) {
-        this.#base = this.#count; // what else arrived (a byte that a driver put in for lost ones) is none of ours
-        return undefined;
-      }
+      if (at === chunk.length) return undefined;
     }
+  }
+
+  /** @param sum - theirs; undefined: only their number counts. So it is where more came than that: others may use this pipe. */
+  #areThere(length: number, sum: number | undefined): boolean {
+    const more = this.#arrived - length;
+    return more >= 0 && (sum === undefined || this.#sum === sum || more > TRAILING);
   }
 
   /** Bytes told to have arrived since the base; a count that went back tells nothing. */
@@ -253,6 +298,7 @@ export class Pacer {
       while (this.#markSeen !== this.#mark && (await this.#receipt(this.#patience * 2 ** attempt)));
       if (this.#markSeen === this.#mark) {
         this.#base = this.#count;
+        this.#silent = 0;
         this.#synchronised = true;
         return true;
       }
@@ -267,10 +313,10 @@ export class Pacer {
     await pipe.send(chunk);
   }
 
-  async #sendSpaced(pipe: Pipe, chunk: Uint8Array): Promise<void> {
-    for (let at = 0; at < chunk.length; at += SMALL_BURST) {
+  async #sendSpaced(pipe: Pipe, chunk: Uint8Array, burst = SMALL_BURST): Promise<void> {
+    for (let at = 0; at < chunk.length; at += burst) {
       if (at > 0) await new Promise<void>((resolve) => this.#clock.after(SPACING, resolve));
-      await pipe.send(chunk.subarray(at, at + SMALL_BURST));
+      await pipe.send(chunk.subarray(at, at + burst));
     }
   }
 
@@ -292,7 +338,14 @@ export class Pacer {
     if (this.#clean < (window < this.#good ? CLEAN_BELOW : this.#beyond)) return;
     this.#clean = 0;
     this.#good = Math.max(this.#good, window);
-    this.#window = window < WATCH_WINDOW ? window * 2 : undefined;
+    if (window < WATCH_WINDOW) this.#window = window * 2;
+    else this.free();
+  }
+
+  /** Other than a loss this is no accident: what was good is so no more. */
+  #shrinkWhereChanged(burst: number): void {
+    this.#shrink(burst, burst / 2);
+    this.#good = Math.min(this.#good, this.#window ?? burst);
   }
 
   /** @param arrived - of a burst that was too long. */

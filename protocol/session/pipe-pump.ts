@@ -20,7 +20,15 @@ export class PipePump {
 
   /** Something may be due. Cheap to call often. */
   wake(): void {
-    if (!this.#running && !this.#stopped) void this.#run();
+    if (this.#running || this.#stopped) return;
+    this.#running = true;
+    let first: OutgoingFrame | undefined;
+    try {
+      first = this.#source();
+    } finally {
+      if (first === undefined) this.#rest();
+    }
+    if (first !== undefined) void this.#run(first);
   }
 
   /** Resolves once the pipe has taken all that is due. */
@@ -32,22 +40,25 @@ export class PipePump {
     this.#stopped = true;
   }
 
-  async #run(): Promise<void> {
-    this.#running = true;
+  async #run(first: OutgoingFrame): Promise<void> {
     try {
-      while (!this.#stopped) {
-        const frame = this.#source();
-        if (frame === undefined) break;
+      let frame: OutgoingFrame | undefined = first;
+      while (frame !== undefined) {
         const bytes = encodeFrame(frame.body, frame.encoding, this.#checksum, frame.oneLength);
         try {
           await this.#pipe.send(bytes);
         } catch {
           this.#stopped = true; // the reader of the same pipe reports why
         }
+        frame = this.#stopped ? undefined : this.#source();
       }
     } finally {
-      this.#running = false;
-      for (const tell of this.#drained.splice(0)) tell();
+      this.#rest();
     }
+  }
+
+  #rest(): void {
+    this.#running = false;
+    if (this.#drained.length > 0) for (const tell of this.#drained.splice(0)) tell();
   }
 }

@@ -1,11 +1,12 @@
-// The guest's half of pacing: while a client asks for it, says after each read of the pipe how many bytes have arrived.
-// docs/protocol.md §3.2. Nothing of it is authentic: whoever forges it can make a client slow, or make it send too fast,
+// The guest's half of pacing: while a client asks for it, says after each read of the pipe how many bytes have arrived,
+// and their sum. docs/protocol.md §3.2. Nothing of it is authentic: whoever forges it can make a client slow, or make it send too fast,
 // and then what it sends is lost and comes again. It is one small frame for each read at most, whatever was asked.
 
 import { equalBytes } from "../bytes.ts";
 import type { Clock } from "../clock.ts";
 import { connectionIdOf, readPace, RECEIPT_MODULUS, receiptBody } from "../frames/frame-body.ts";
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
+import { continueSum, EMPTY_SUM } from "../frames/running-sum.ts";
 
 /** A PACE is good for this long, ms; a client that still wants receipts says so again. */
 const PACE_LASTS = 5000;
@@ -17,6 +18,7 @@ export class Receipts {
   readonly #clock: Clock;
   readonly #wake: () => void;
   #count = 0;
+  #sum = EMPTY_SUM; // of what was read while somebody asked
   #told = 0;
   #waiting = false; // a timer runs
   #due = false;
@@ -47,9 +49,11 @@ export class Receipts {
   }
 
   /** Bytes were read from the pipe, and the frames in them handled. */
-  read(length: number): void {
-    this.#count = (this.#count + length) % RECEIPT_MODULUS;
-    if (!this.active || this.#waiting) return;
+  read(bytes: Uint8Array): void {
+    this.#count = (this.#count + bytes.length) % RECEIPT_MODULUS;
+    if (!this.active) return;
+    this.#sum = continueSum(this.#sum, bytes);
+    if (this.#waiting) return;
     if ((this.#count - this.#told + RECEIPT_MODULUS) % RECEIPT_MODULUS >= RECEIPT_BYTES) return this.#tell();
     this.#waiting = true;
     this.#clock.after(RECEIPT_DELAY, () => {
@@ -69,6 +73,6 @@ export class Receipts {
     this.#due = false;
     this.#told = this.#count;
     const { id, mark, encoding } = this.#asked;
-    return { body: receiptBody(id, mark, this.#count), encoding };
+    return { body: receiptBody(id, { mark, count: this.#count, sum: this.#sum }), encoding };
   }
 }

@@ -61,6 +61,11 @@ export class Reassembly {
     return true;
   }
 
+  /** Whether `shift` has a chunk. */
+  get ready(): boolean {
+    return this.#ready.length > 0;
+  }
+
   /** The next chunk in order, owned by the caller; undefined where none is ready. */
   shift(): Uint8Array | undefined {
     if (this.#ready.length === 1) this.#block = undefined; // it goes to the caller: no more may be gathered into it

@@ -92,6 +92,9 @@ export class SendBuffer {
 
   onArrived(offset: number, length: number, end: boolean): void {
     if (end) this.#endArrived = true;
+    // The usual case: in order, and nothing was lost.
+    if (offset <= this.#ring.start && this.#arrived.first === undefined && this.#lost.first === undefined)
+      return this.#ring.dropBelow(offset + length);
     this.#arrived.add(Math.max(offset, this.#ring.start), offset + length);
     this.#lost.remove(offset, offset + length);
     const start = this.#arrived.coveredFrom(this.#ring.start);

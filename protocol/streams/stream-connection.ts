@@ -1,37 +1,27 @@
 // Streams over sealed packets: the whole reliable layer of one connection, without a pipe and without a clock of its own.
 // docs/protocol.md §5 and §7. The owner feeds it frame bodies and asks it for frame bodies.
 
+import { earliest } from "../clock.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
 import { PACKET_HEADER_LENGTH } from "../frames/frame-body.ts";
 import { MAX_FAILED_OPENINGS, MAX_GENERATION_AGE_MS } from "../limits.ts";
 import { PacketOpener, PacketSealer, generationOf } from "../packets/packet-cipher.ts";
-import {
-  type PacketFrame,
-  PacketWriter,
-  readPacketFrames,
-  streamOverhead,
-} from "../packets/packet-frames.ts";
+import { type PacketFrame, PacketWriter, readPacketFrames } from "../packets/packet-frames.ts";
 import {
   type ShapingProfile,
-  SlotScheduler,
   type SlotLevels,
   type SlotLoad,
   bucketOf,
   bucketWithin,
 } from "../packets/shaping.ts";
-import { ReceivedNumbers } from "../packets/received-numbers.ts";
-import { type Content, type FlightLimits, MAX_ACK_DELAY, Recovery } from "../packets/recovery.ts";
-import { Reassembly } from "./reassembly.ts";
-import { SendBuffer } from "./send-buffer.ts";
+import { DueAck } from "../packets/due-ack.ts";
+import { type Content, type FlightLimits, Recovery } from "../packets/recovery.ts";
+import { PacketSlots } from "./packet-slots.ts";
+import { Stream, type StreamWindows } from "./stream.ts";
+import { StreamTurns } from "./stream-turns.ts";
 
-/** Packets that ask for an acknowledgement, received before one is sent without delay. */
-const ACK_EVERY = 4;
 const MIN_PACKET_ROOM = 512;
-/** Flight that must be free for content in a slot's packet, which cannot be made shorter to fit. */
-const MIN_SLOT_ROOM = 2048;
-/** The shortest packet of bulk. */
-const MIN_BULK_ROOM = 1024;
 const MAX_STREAMS = 256;
 
 export interface ConnectionKeys {
@@ -40,58 +30,17 @@ export interface ConnectionKeys {
   readonly receiveKey: Uint8Array; // 32 bytes, owned from now on
 }
 
-/** Credit that both sides take for granted when a stream opens, bytes (docs/protocol.md §7.2). */
-export interface StreamWindows {
-  readonly receive: number;
-  readonly send: number;
-}
-
-/** One open stream, both directions. */
-export class Stream {
-  readonly id: number;
-  readonly send = new SendBuffer();
-  readonly receive: Reassembly;
-  /** Called when `receive` has something new, when credit came, when bytes were sent or acknowledged. Must not send. */
-  onChange: () => void = () => {};
-  windowDue = false; // the peer must be told the credit
-  writtenBefore = 0; // bytes that were written up to the last slot, or are no news (`writeAgain`)
-
-  constructor(id: number, windows: StreamWindows) {
-    this.id = id;
-    this.receive = new Reassembly(windows.receive);
-    this.send.allow(windows.send);
-  }
-
-  /** Writes what was written once already, elsewhere: it raises no level, as what waited here would not. */
-  writeAgain(bytes: Uint8Array): void {
-    this.send.write(bytes);
-    this.writtenBefore += bytes.length;
-  }
-
-  /** Nobody reads it any more: what still comes is acknowledged and thrown away. */
-  abandoned = false;
-
-  /** Nothing will come, go or be asked for again. */
-  get over(): boolean {
-    return this.send.finished && (this.abandoned || this.receive.drained);
-  }
-}
-
 export class StreamConnection {
   readonly #sealer: PacketSealer;
   readonly #opener: PacketOpener;
   readonly #recovery: Recovery;
-  readonly #received = new ReceivedNumbers();
+  readonly #ack = new DueAck();
   readonly #writer = new PacketWriter();
   readonly #streams = new Map<number, Stream>();
   #highestStream = -1; // ever opened
-  #turn = 0; // which stream goes first in the next packet
-  #ackDue = 0; // ack-eliciting packets received since the last acknowledgement went out
-  #ackAt: number | undefined; // when an acknowledgement must go out
-  #ackToldAt = Number.NEGATIVE_INFINITY; // up to here the owner was told that one is due
+  readonly #turns = new StreamTurns();
   #pingDue = false;
   #closeDue = false;
-  #closeAtOnce = false;
   #closeCode: number | undefined; // ours, once `close` was called
   #closeArrived = false;
   #peerClose: number | undefined;
@@ -103,8 +52,7 @@ export class StreamConnection {
   #channelsHeld = false;
   #writersWait = false; // for acknowledgements of any stream
   #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
-  #slots: SlotScheduler | undefined; // where the profile has slots
-  #maxBody = Number.POSITIVE_INFINITY; // what the pipe took in the last slot
+  #slots: PacketSlots | undefined; // where the profile has slots
   readonly #suite: CryptoSuite;
   readonly #flight: FlightLimits;
   #doubting = false;
@@ -195,8 +143,8 @@ export class StreamConnection {
     if (this.#shaping !== undefined) throw new SealttyError("api-misuse", "A connection is shaped once");
     this.#shaping = profile;
     if (profile !== "off") {
-      this.#slots = new SlotScheduler(profile, levels, () => this.#random(), now, rate);
-      this.#recovery.allowQueue(); // padding fills one, however little of it is content
+      const load = (): SlotLoad => this.#load();
+      this.#slots = new PacketSlots(profile, levels, this.#suite, this.#recovery, load, now, rate);
     }
     this.onWork();
   }
@@ -213,7 +161,7 @@ export class StreamConnection {
    * @param usual - bytes that may be unsent: a slot that carries more needs more.
    */
   isFull(stream: Stream, usual: number): boolean {
-    if (stream.send.unsent >= (this.#slots?.unsentLimit(usual, this.#maxBody) ?? usual)) return true;
+    if (stream.send.unsent >= (this.#slots?.unsentLimit(usual) ?? usual)) return true;
     if (!this.#keepsTooMuch) return false;
     this.#writersWait = true;
     return true;
@@ -238,7 +186,7 @@ export class StreamConnection {
     if (this.#closeCode !== undefined) return;
     this.#closeCode = code;
     this.#closeDue = true;
-    this.#closeAtOnce = atOnce;
+    if (atOnce) this.#slots?.endNow();
     this.onWork();
   }
 
@@ -267,16 +215,11 @@ export class StreamConnection {
       keep = this.#take(frame, now) && keep;
     }
     // Older ones may be what the host held back from before.
-    if (packet.number > (this.#received.ranges[0]?.last ?? -1)) this.#doubting = false;
+    if (packet.number > this.#ack.newest) this.#doubting = false;
     this.#slots?.heard(now);
     if (!keep) return packet.number; // not acknowledged: its content comes again
-    const outOfOrder = this.#received.add(packet.number);
+    this.#ack.received(packet.number, asksForAck, now);
     if (asksForAck) this.#slots?.active(now);
-    if (asksForAck) {
-      this.#ackDue++;
-      if (outOfOrder || this.#ackDue >= ACK_EVERY) this.#ackAt = now;
-      else this.#ackAt ??= now + MAX_ACK_DELAY;
-    }
     this.onWork();
     return packet.number;
   }
@@ -298,15 +241,11 @@ export class StreamConnection {
     const carries =
       room >= Math.min(MIN_PACKET_ROOM, maxBody) &&
       (this.#closeDue || (this.#closeCode === undefined && this.#hasContent()));
-    const ackNow = this.#ackAt !== undefined && (carries || this.#ackAt <= now);
-    if (!carries && !ackNow) return undefined;
+    if (!carries && !this.#ack.isDue(now)) return undefined;
     const writer = this.#writer;
     writer.begin((carries ? room : maxBody) - PACKET_HEADER_LENGTH - 16);
     // With content always: the acknowledged numbers tell a peer at once that it is an earlier state of itself.
-    if ((carries || ackNow) && writer.ack(this.#received.ranges)) {
-      this.#ackDue = 0;
-      this.#ackAt = undefined;
-    }
+    this.#ack.write(writer);
     if (carries) this.#fill(writer, contents);
     if (writer.written.length === 0) return undefined;
     if (this.#shaping === "off") {
@@ -319,10 +258,10 @@ export class StreamConnection {
   }
 
   /** The same where packets have slots: none outside of one, and each slot's are alike whatever they carry. */
-  #nextInSlot(slots: SlotScheduler, maxBody: number, now: number): Uint8Array | undefined {
-    const size = slots.take(maxBody) ?? this.#bulkSize(slots, maxBody) ?? this.#lastSize(slots, maxBody);
+  #nextInSlot(slots: PacketSlots, maxBody: number, now: number): Uint8Array | undefined {
+    const size = slots.take(maxBody, this.closing);
     if (size === undefined) {
-      if (slots.idle && (this.#closeDue || this.#hasContent())) slots.active(now);
+      if (this.#closeDue || this.#hasContent()) slots.waits(now);
       return undefined;
     }
     this.#rekeyByAge(now);
@@ -331,13 +270,8 @@ export class StreamConnection {
     const length = size - PACKET_HEADER_LENGTH - 16;
     writer.begin(length);
     // In each, as outside of slots. Half of it at most: what is acknowledged must not push out what is said.
-    if (writer.ack(this.#received.ranges, Math.floor(length / 2))) {
-      this.#ackDue = 0;
-      this.#ackAt = undefined;
-    }
-    // Alone it always may: a flight can have become shorter than a slot's packet.
-    const mayCarry = this.#recovery.inFlight === 0 || this.#recovery.room >= Math.min(size, MIN_SLOT_ROOM);
-    if (mayCarry && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent())))
+    this.#ack.write(writer, Math.floor(length / 2));
+    if (slots.mayCarry(size) && (this.#closeDue || (this.#closeCode === undefined && this.#hasContent())))
       this.#fill(writer, contents);
     writer.pad(length);
     const { number, body } = this.#sealer.seal(writer.written);
@@ -348,25 +282,10 @@ export class StreamConnection {
     return body;
   }
 
-  /** In bulk a packet leaves outside a slot where it is full, and where more than that waits: so it says only that. */
-  #bulkSize(slots: SlotScheduler, maxBody: number): number | undefined {
-    if (!slots.bulk || this.#closeCode !== undefined) return undefined;
-    const size = bucketWithin(this.#recovery.room, maxBody);
-    return size >= Math.min(MIN_BULK_ROOM, maxBody) && this.#load().sendable >= maxBody ? size : undefined;
-  }
-
-  #lastSize(slots: SlotScheduler, maxBody: number): number | undefined {
-    if (!this.#closeAtOnce) return undefined;
-    this.#closeAtOnce = false;
-    return slots.baseBody(maxBody);
-  }
-
   /** When `onTime` is due next. */
   get deadline(): number | undefined {
     if (this.#slots !== undefined) return this.#slots.deadline;
-    // One that is due and was told waits for the pipe alone: a pipe that takes nothing must not keep a timer running.
-    const ackAt = this.#ackAt !== undefined && this.#ackAt <= this.#ackToldAt ? undefined : this.#ackAt;
-    return earliest(this.#recovery.deadline, ackAt, this.#forgetAt);
+    return earliest(this.#recovery.deadline, this.#ack.deadline, this.#forgetAt);
   }
 
   /**
@@ -382,10 +301,9 @@ export class StreamConnection {
     }
     const deadline = this.#recovery.deadline;
     if (deadline !== undefined && deadline <= now) this.#requeue(this.#recovery.onTimeout(now));
-    this.#ackToldAt = now;
+    this.#ack.told(now);
     if (this.#slots !== undefined) {
-      this.#maxBody = maxBody;
-      this.#slots.open(now, this.#load(), now - this.#lastHeard, maxBody);
+      this.#slots.open(now, now - this.#lastHeard, maxBody);
       for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
     }
     this.onWork();
@@ -486,11 +404,6 @@ export class StreamConnection {
     return { sendable, fresh, backlog };
   }
 
-  #random(): number {
-    const [high, low] = this.#suite.randomBytes(2) as Uint8Array & [number, number];
-    return (high * 256 + low) / 65_536;
-  }
-
   #hasContent(): boolean {
     if (this.#pingDue) return true;
     for (const stream of this.#streams.values()) if (stream.windowDue || this.#maySend(stream)) return true;
@@ -513,47 +426,15 @@ export class StreamConnection {
       this.#pingDue = false;
       contents.push({ kind: "ping" });
     }
+    const others: Stream[] = [];
     for (const stream of this.#streams.values()) {
+      if (stream.id !== 0 && this.#maySend(stream)) others.push(stream);
       if (stream.windowDue && writer.window(stream.id, stream.receive.limit)) {
         stream.windowDue = false;
         contents.push({ kind: "window", stream: stream.id });
       }
     }
-    // The control stream first, then each of the others in turn. But a long message of it, as evidence is, must not keep a key
-    // or its echo waiting for many packets: where a channel has something, it leaves half of the room, and what that leaves.
-    const control = this.#streams.get(0);
-    const others = [...this.#streams.values()].filter((stream) => stream.id !== 0 && this.#maySend(stream));
-    if (control !== undefined)
-      this.#fillFrom(control, writer, contents, others.length > 0 ? Math.ceil(writer.room / 2) : 0);
-    this.#turn++;
-    for (let i = 0; i < others.length; i++) {
-      this.#fillFrom(others[(this.#turn + i) % others.length] as Stream, writer, contents);
-    }
-    if (control !== undefined && others.length > 0) this.#fillFrom(control, writer, contents);
-  }
-
-  /** @param leave - bytes of the packet's room that are not this stream's. */
-  #fillFrom(stream: Stream, writer: PacketWriter, contents: Content[], leave = 0): void {
-    if (!stream.send.hasWork) return;
-    this.#fillWhileRoom(stream, writer, contents, leave);
-    stream.onChange(); // what waits to write need not wait for the acknowledgement
-  }
-
-  #fillWhileRoom(stream: Stream, writer: PacketWriter, contents: Content[], leave: number): void {
-    while (stream.send.hasWork) {
-      const room = writer.room - leave;
-      // The offset's length is not known before `take`: reckon with the longest.
-      const part = stream.send.take(room - streamOverhead(stream.id, 2 ** 47, Math.max(0, room)));
-      if (part === undefined) return;
-      writer.stream(stream.id, part.offset, part.bytes, part.end);
-      contents.push({
-        kind: "stream",
-        stream: stream.id,
-        offset: part.offset,
-        length: part.bytes.length,
-        end: part.end,
-      });
-    }
+    this.#turns.fill(this.#streams.get(0), others, writer, contents);
   }
 
   #rekeyByAge(now: number): void {
@@ -566,10 +447,4 @@ export class StreamConnection {
     this.#generationSince = now;
     this.#sealer.advanceGeneration();
   }
-}
-
-export function earliest(...times: readonly (number | undefined)[]): number | undefined {
-  let first: number | undefined;
-  for (const time of times) if (time !== undefined && (first === undefined || time < first)) first = time;
-  return first;
 }

@@ -14,8 +14,10 @@ import { plainRun } from "./plain-run.ts";
 import { type ScreenText, type SeenModes, screenText } from "./screen-text.ts";
 import { charsetDesignators, coreOf, type CoreCell } from "./terminal-core.ts";
 
-/** Cells of a screen with everything above it: 12 bytes each, so 48 MB. 400 columns still have all of MAX_SCREEN_LINES. */
+/** Cells of a screen with everything above it: 12 bytes each, so 48 MB. 390 columns still have all of MAX_SCREEN_LINES. */
 export const MAX_SCREEN_CELLS = 4_000_000;
+/** Kept beyond MAX_SCREEN_LINES: a screen that gets higher, as a larger window makes it, takes its lines from those above. */
+const SPARE_LINES = 200;
 /** Of these the screen itself may have so many, twice: there is another one for full-screen programs. */
 export const MAX_VISIBLE_CELLS = 1_000_000;
 /** Bytes of a snapshot that are for modes and an unfinished sequence: MAX_OPEN_STRING in UTF-8, tab stops, colours, a title. */
@@ -137,5 +139,5 @@ export class ScreenState {
 }
 
 function scrollbackOf(columns: number, rows: number): number {
-  return Math.max(0, Math.min(MAX_SCREEN_LINES, Math.floor(MAX_SCREEN_CELLS / columns) - rows));
+  return Math.max(0, Math.min(MAX_SCREEN_LINES + SPARE_LINES, Math.floor(MAX_SCREEN_CELLS / columns) - rows));
 }

@@ -35,6 +35,10 @@ const DRAIN_POLL_MIN_MS = 1;
 const DRAIN_POLL_MAX_MS = 20;
 
 const END_OF_FILE_CHARACTER = 0x04;
+// A pipe's end stays. A terminal's is a character, which login and others throw away with all that came before they ask: so it
+// is typed again, as long as the program runs and nobody types anything else.
+const END_AGAIN_MIN_MS = 200;
+const END_AGAIN_MAX_MS = 5000;
 const MODE_TERMINAL = 0o620;
 
 export interface PtyLaunch extends Launch {
@@ -153,6 +157,7 @@ class PtyProcess implements GuestProcess {
   #resolveExit!: (status: ExitStatus) => void;
   #gathering = false;
   #lastInput = 0x0a;
+  #cancelEndAgain: (() => void) | undefined;
   #quietSince = 0;
   #afterExit = 0; // bytes
   #pollDelay = DRAIN_POLL_MIN_MS;
@@ -191,6 +196,8 @@ class PtyProcess implements GuestProcess {
 
   write(bytes: Uint8Array): Promise<void> {
     if (this.#phase !== "running" || bytes.length === 0) return Promise.resolve();
+    this.#cancelEndAgain?.(); // somebody else types into the same session
+    this.#cancelEndAgain = undefined;
     this.#lastInput = bytes[bytes.length - 1] as number;
     return this.#writer.write(bytes);
   }
@@ -199,7 +206,27 @@ class PtyProcess implements GuestProcess {
     // On a line already begun the first one only sends the line off.
     const lineBegun = this.#lastInput !== 0x0a && this.#lastInput !== 0x0d;
     const times = lineBegun ? 2 : 1;
-    this.write(new Uint8Array(times).fill(END_OF_FILE_CHARACTER)).catch(() => {});
+    this.#typeEnd(times, END_AGAIN_MIN_MS);
+  }
+
+  /** @param again - ms until the next one. */
+  #typeEnd(times: number, again: number): void {
+    const typed = this.write(new Uint8Array(times).fill(END_OF_FILE_CHARACTER));
+    let cancelled = false;
+    const cancel = (): void => {
+      cancelled = true;
+    };
+    this.#cancelEndAgain = cancel;
+    // Not before the terminal took it: one that takes nothing gets no more of them.
+    typed.then(
+      () => {
+        if (cancelled || this.#phase !== "running") return;
+        this.#cancelEndAgain = this.#clock.after(again, () =>
+          this.#typeEnd(1, Math.min(2 * again, END_AGAIN_MAX_MS)),
+        );
+      },
+      () => {},
+    );
   }
 
   resize(columns: number, rows: number): void {
@@ -278,6 +305,7 @@ class PtyProcess implements GuestProcess {
       return;
     }
     this.#phase = "draining";
+    this.#cancelEndAgain?.();
     this.#writer.stop();
     // No more by way of libuv: once the last slave is closed it takes a short read for the end, and loses the rest.
     this.#stream.pause();
@@ -324,6 +352,7 @@ class PtyProcess implements GuestProcess {
     if (this.#phase === "ended") return;
     this.#phase = "ended";
     this.#cancelPoll?.();
+    this.#cancelEndAgain?.();
     this.#writer.stop();
     this.#unshield();
     this.#stream.destroy(); // closes the master

@@ -10,6 +10,7 @@ import type {
   AttachRefusal,
   AttachRequestOf,
   GuestSessions,
+  NewSessionOptions,
   SessionAttachment,
 } from "../../protocol/session/guest-sessions.ts";
 import {
@@ -17,7 +18,6 @@ import {
   SESSION_SECRET_LENGTH,
   type SessionName,
   type SessionSummary,
-  type Sizing,
   type TerminalRequest,
 } from "../../protocol/session/session-api.ts";
 import {
@@ -91,12 +91,7 @@ export class SessionRegistry implements GuestSessions {
   async open(
     user: AuthenticatedUser,
     request: TerminalRequest,
-    own: {
-      readonly client: Uint8Array;
-      readonly sizing: Sizing;
-      readonly idleSeconds: number;
-      readonly screenLines?: number | undefined;
-    },
+    own: NewSessionOptions,
     events: AttachmentEvents,
   ): Promise<SessionAttachment | AttachRefusal> {
     const { suite, clock, limits } = this.#options;

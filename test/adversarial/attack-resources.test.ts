@@ -378,3 +378,23 @@ for (const kept of [false, true]) {
     for (const end of ends) end();
   }, 120_000);
 }
+
+test("who waits because another stream keeps too much is told once that was acknowledged", async () => {
+  const client = hoarder();
+  const { connection } = client;
+  const hoarding = client.open(1).inOut;
+  const waiting = client.open(2).inOut; // nothing of its own is under way that could wake it
+  const usual = 64 * 1024;
+  let told = 0;
+  waiting.onChange = () => told++;
+  while (!connection.isFull(waiting, usual)) {
+    while (!connection.isFull(hoarding, usual)) hoarding.send.write(FLOOD);
+    await client.turns(10, HOLE);
+  }
+  told = 0;
+  await client.turns(10, HOLE);
+  expect(told).toBe(0);
+  while (hoarding.send.held > 0) await client.turns(1, undefined);
+  expect(told).toBe(1);
+  expect(connection.isFull(waiting, usual)).toBe(false);
+});

@@ -501,14 +501,14 @@ describe("a guest that attacks its terminal", () => {
     await page.evaluate(() => navigator.clipboard.writeText("MY PASSWORD"));
     await page.locator(".xterm-screen").click();
     await output("\x1b]52;c;?\x07\x1b]52;c;cm0gLXJmIC8K\x07");
-    await page.waitForSelector(".notice.question");
+    await page.waitForSelector(".banner.question");
     expect(await typed()).toBe("");
     expect(await page.evaluate(() => navigator.clipboard.readText())).toBe("MY PASSWORD");
     await shoot("clipboard-question");
     await page.getByRole("button", { name: "Block" }).click();
     await output("\x1b]52;c;cm0gLXJmIC8K\x07");
     await page.waitForTimeout(200);
-    expect(await page.locator(".notice.question").count()).toBe(0);
+    expect(await page.locator(".banner.question").count()).toBe(0);
     expect(await page.evaluate(() => navigator.clipboard.readText())).toBe("MY PASSWORD");
   });
 

@@ -16,9 +16,12 @@ import {
 import { type PageFile, readPageFiles } from "../../cli/page-files.ts";
 import { bridgePipe } from "../../cli/pipe-bridge.ts";
 import type { Identity } from "../../cli/services.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
+import { screenThreadFile, screenThreads } from "../../server/screen/start-thread.ts";
+import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
 import {
   launchBrowser,
   refuseFaults,
@@ -28,7 +31,7 @@ import {
 } from "../support/browser.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
-import { acceptAnyKey, testGuest, type TestGuest } from "../support/session.ts";
+import { acceptAnyKey, echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
 import { buildPage } from "./page-server.ts";
 
 const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
@@ -74,9 +77,18 @@ async function open(
     clock?: Clock;
     /** Awaited before each dial. */
     mayDial?: () => Promise<void>;
+    /** The guest's ring is short, and a thread keeps what left it. */
+    screens?: StartScreenThread;
   } = {},
 ): Promise<Opened> {
-  const guest = testGuest(own.clock ?? fastClock(1), own.services);
+  const guest = testGuest(
+    own.clock ?? fastClock(1),
+    own.services,
+    echoProcess,
+    nodeSuite,
+    SESSION_LIMITS,
+    own.screens,
+  );
   const lines: PipePair[] = [];
   const listeners = new Set<(frame: HostViewFrame) => void>();
   const see = (bytes: Uint8Array, direction: HostViewFrame["direction"]) => {
@@ -331,10 +343,7 @@ test("a web socket of the host, spoken to directly", async () => {
 });
 
 test("the link works once, and a reload of its own tab comes back to its session", async () => {
-  const { guest } = await open({
-    identity: { publicKey: utf8("a public key"), source: "test", sign: async () => utf8("a signature") },
-    services: { keysAllowed: true, verifyUserKey: acceptAnyKey },
-  });
+  const { guest } = await open(KEYED);
   await inState("live");
   guest.processes[0]?.print(utf8("\x1b]2;from before\x07\x1b[6n")); // the terminal answers where its cursor is
   await expect.poll(() => said(guest)).toBe("\x1b[1;1R");
@@ -357,3 +366,86 @@ test("the link works once, and a reload of its own tab comes back to its session
   await third.waitForSelector('#page[data-state="link-used"]');
   await third.close();
 });
+
+const KEYED = {
+  identity: { publicKey: utf8("a public key"), source: "test", sign: async () => utf8("a signature") },
+  services: { keysAllowed: true, verifyUserKey: acceptAnyKey },
+};
+/** The terminal's rows as they are drawn, colours and all; each row's text where it is to be compared alone. */
+const drawn = () => page.locator(".xterm-rows > div").evaluateAll((rows) => rows.map((row) => row.innerHTML));
+const texts = () => page.locator(".xterm-rows > div").allInnerTexts();
+/** What a click on the middle of the last line that has something would hit, and what lies over any of that line. */
+const aroundPrompt = () =>
+  page.evaluate(() => {
+    const row = [...document.querySelectorAll(".xterm-rows > div")].findLast(
+      (each) => each.textContent.trim() !== "",
+    );
+    if (row === undefined) throw new Error("No row is drawn");
+    const { left, right, top, bottom } = row.getBoundingClientRect();
+    const overlaps = [...document.querySelectorAll(".banner, .notice, .strip, .bar, .top-bar, .find")].filter(
+      (each) => {
+        const box = each.getBoundingClientRect();
+        return box.left < right && box.right > left && box.top < bottom && box.bottom > top;
+      },
+    );
+    const hits = [left + 4, (left + right) / 2, right - 20].map((x) =>
+      document.elementFromPoint(x, (top + bottom) / 2)?.closest(".xterm"),
+    );
+    return {
+      text: row.textContent.trim(),
+      whole: top >= 0 && bottom <= innerHeight && left >= 0,
+      covered: overlaps.length > 0 || hits.some((hit) => hit === null || hit === undefined),
+    };
+  });
+
+test.each([
+  { how: "wide", viewport: { width: 1280, height: 800 } },
+  { how: "narrow", viewport: { width: 420, height: 800 } },
+])(
+  "20,000 coloured lines, and the tab is loaded again ($how): screen and scrollback are back, the prompt is free",
+  async ({ how, viewport }) => {
+    const file = screenThreadFile();
+    if (file === undefined) throw new Error("npm run build makes dist/bin/sealttyd-screen.js");
+    // Without WebGL xterm.js draws elements, which can be read.
+    await page.addInitScript(() => {
+      HTMLCanvasElement.prototype.getContext = () => null;
+    });
+    await page.setViewportSize(viewport);
+    const toTerminal = async (): Promise<void> => {
+      await inState("live");
+      if (how === "narrow") await page.keyboard.press("Escape"); // the trust panel covers the terminal there
+      if (how === "narrow") await page.locator("#trust-panel").waitFor({ state: "hidden" });
+      await page.locator(".xterm-screen").click();
+    };
+    const { guest } = await open({ ...KEYED, screens: screenThreads(file) });
+    await toTerminal();
+    for (let at = 0; at < 20_000; at += 500) {
+      const lines = Array.from({ length: 500 }, (_, i) => {
+        const number = at + i + 1;
+        return `\x1b[${31 + (number % 6)}mline ${String(number).padStart(5, "0")}\x1b[0m end\r\n`;
+      });
+      guest.processes[0]?.print(utf8(lines.join("")));
+    }
+    guest.processes[0]?.print(utf8("\x1b[1;32mguest\x1b[0m# "));
+    const prompt = async () => (await texts()).findLast((text) => text.trim() !== "")?.trim();
+    await expect.poll(prompt, { timeout: 120_000 }).toBe("guest#");
+    const before = await drawn();
+
+    await page.reload();
+    await toTerminal();
+    await expect.poll(prompt, { timeout: 120_000 }).toBe("guest#");
+    expect(await page.locator(".banner").textContent()).toContain("with 10000 lines above it");
+    expect(await aroundPrompt()).toEqual({ text: "guest#", whole: true, covered: false });
+    await page.screenshot({
+      path: path.join(import.meta.dirname, `../../test-results/browser/restored-${how}.png`),
+    });
+
+    await page.keyboard.type("x"); // and the user goes on
+    await expect.poll(() => said(guest)).toBe("x");
+    await expect.poll(prompt).toBe("guest# x");
+    await expect.poll(() => page.locator(".banner").count()).toBe(0);
+    // As before, colours and all. (The ring is so short that the first page, too, may have had a screen and a banner.)
+    await expect.poll(async () => (await drawn()).slice(-before.length, -1)).toEqual(before.slice(0, -1));
+    expect(await aroundPrompt()).toEqual({ text: "guest# x", whole: true, covered: false });
+  },
+);

@@ -284,6 +284,26 @@ test.each([
   },
 );
 
+describe("open", () => {
+  test.each([
+    ["nova:12345678-1234-1234-1234-123456789abc", {}, "SEALTTY_NOVA_API is not set"],
+    ["nova:wss://compute.example:6083/", {}, "SEALTTY_NOVA_TOKEN_FILE (or SEALTTY_NOVA_TOKEN) is not set"],
+    ["proxmox:pve.example/node1/100", {}, "Nothing says who signs in to Proxmox"],
+    ["proxmox:pve.example/node1/100", { SEALTTY_PROXMOX_PASSWORD: "p" }, "SEALTTY_PROXMOX_USER is not set"],
+    ["kubevirt:default/db1", {}, "SEALTTY_KUBEVIRT_SERVER is not set"],
+    ["incus:db1", { SEALTTY_INCUS_FORCE: "yes" }, "SEALTTY_INCUS_FORCE takes 1"],
+  ])(
+    "%s, and what its host needs is missing: said, and nothing is served",
+    async (guest, environment, why) => {
+      const cli = fakeCli({ environment });
+      expect(await run(["open", guest, "--policy", policy, "--no-open"], cli.services)).toBe(255);
+      expect(cli.errors()).toContain("bad-config");
+      expect(cli.errors()).toContain(why);
+      expect(cli.out()).toBe("");
+    },
+  );
+});
+
 describe("connect", () => {
   const args = (...more: string[]) => ["connect", "tcp:h:1", "--policy", policy, ...more];
   const onTerminal = () => {

@@ -351,8 +351,45 @@ describe("sessions", () => {
     expect(wrong.errors()).toContain("session-gone");
     const kill = start("sessions", "--kill", id);
     expect(await kill.done).toBe(0);
+    expect(kill.errors()).toContain(`session ${id} is hung up; one client was attached`);
     expect(await one.done).toBe(129); // its program ended by SIGHUP
+    expect(one.errors()).toContain("was hung up in the guest, and not from here");
     expect(guest.processes[0]?.events).toEqual(["hang up"]);
+  });
+
+  test("who ends a session by ~. is not told that somebody else did; who only looks on is", async () => {
+    const { start } = world();
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    const two = start("connect", "--attach", "last", "--read-only");
+    await waitFor(() => expect(one.errors()).toContain("attached besides you"));
+    one.stdin.write("~.");
+    expect(await one.done).toBe(255);
+    expect(one.errors()).not.toContain("not from here");
+    expect(await two.done).toBe(129);
+    expect(two.errors()).toContain("was hung up in the guest, and not from here");
+  });
+
+  test("one that ended while nobody was attached is listed as ended, and killing it says so", async () => {
+    const { guest, start } = world();
+    const one = start("connect", "--keep");
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    one.stdin.write("~d");
+    expect(await one.done).toBe(0);
+    guest.processes[0]?.finish({ kind: "exited", status: 0 });
+    const state = async (): Promise<string | undefined> => {
+      const list = start("sessions");
+      expect(await list.done).toBe(0);
+      return /\n[0-9a-f]{12} +(\w+) /.exec(list.out())?.[1];
+    };
+    while ((await state()) === "running");
+    expect(await state()).toBe("ended");
+    const kill = start("sessions", "--kill", idIn(one.errors()));
+    expect(await kill.done).toBe(0);
+    expect(kill.errors()).toContain("had ended already");
+    const none = start("sessions");
+    expect(await none.done).toBe(0);
+    expect(none.out()).toBe("no sessions\n");
   });
 });
 

@@ -270,8 +270,9 @@ describe("hosts", () => {
   });
   test("a WELCOME, then nothing", async () => {
     const host = await welcoming(1);
-    const outcome = await execAt(host.address, "--timeout", "2");
-    expectError(outcome, 255, "timeout", [/handshake did not complete/, /try again/], WITHIN);
+    // A probe that is never answered takes 7 s.
+    const outcome = await execAt(host.address, "--timeout", "12");
+    expectError(outcome, 255, "timeout", [/handshake did not complete/, /try again/], 12_000 + WITHIN);
     const types = sentOnly(host.streams(), [FRAME_HELLO, FRAME_PROBE, FRAME_PACE, FRAME_INIT]);
     expect(types.has(FRAME_INIT)).toBe(true);
   });

@@ -321,6 +321,8 @@ describe("both back ends", () => {
       fc.property(order, bytes32, bytes12, text, text, ([one, other], key, nonce, header, plaintext) => {
         const sealed = one.seal(key, nonce, header, plaintext);
         expect(equalBytes(sealed, other.seal(key, nonce, header, plaintext))).toBe(true);
+        const behind = concat(new Uint8Array(9), sealed);
+        expect(equalBytes(one.seal(key, nonce, header, plaintext, 9), behind)).toBe(true);
         expect(equalBytes(other.open(key, nonce, header, sealed) ?? NONE, plaintext)).toBe(true);
         expect(other.open(key, nonce, concat(header, u8(0)), sealed)).toBeUndefined();
       }),

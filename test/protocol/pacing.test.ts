@@ -3,7 +3,7 @@
 
 import { expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, utf8 } from "../../protocol/bytes.ts";
 import {
   FRAME_PACE,
   FRAME_PACKET,
@@ -18,6 +18,7 @@ import {
 } from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
+import { continueSum, EMPTY_SUM } from "../../protocol/frames/running-sum.ts";
 import {
   MAX_ARMOUR_BODY,
   MAX_BODY_TO_CLIENT,
@@ -42,10 +43,12 @@ import {
   type Habit,
   lineFeedToReturn,
   loses,
+  mux,
   sevenBits,
   slow,
-  stripsFf,
+  telnet,
   swallowsCtrlA,
+  wholeFrames,
 } from "../support/simulated-pipe.ts";
 
 const seed = testSeed();
@@ -113,16 +116,25 @@ const payload = (length: number): Uint8Array =>
 test.each<[string, Habit, "binary" | "armour", number]>([
   ["a clean pipe", clean, "binary", 0],
   ["0x01 and the next byte eaten", swallowsCtrlA, "armour", 0],
-  ["0xff eaten", stripsFf, "armour", 0],
+  ["0xff and the next two bytes eaten", telnet, "armour", 0],
   ["seven bits", sevenBits, "armour", 0],
   ["LF made CR", lineFeedToReturn, "armour", 0],
   ["16 bytes at once", fifo(() => 16), "binary", 16],
   ["16 bytes at once, emptied late", fifo(() => 16, 15), "binary", 16],
   ["32 bytes at once", fifo(() => 32), "binary", 32],
   [
-    "16 bytes at once, 0xff eaten",
+    "16 bytes at once, 0xff and the next two eaten",
     both(
-      stripsFf,
+      telnet,
+      fifo(() => 16),
+    ),
+    "armour",
+    16,
+  ],
+  [
+    "16 bytes at once, LF made CR",
+    both(
+      lineFeedToReturn,
       fifo(() => 16),
     ),
     "armour",
@@ -137,6 +149,8 @@ test.each<[string, Habit, "binary" | "armour", number]>([
     "armour",
     16,
   ],
+  ["of 48 bytes the last 32 again in place of the others", mux(48), "armour", 32],
+  ["of 160 bytes the last 32 again in place of the others", mux(160), "armour", 128],
   ["one by one, 128 of which wait, 0x01 eaten", both(swallowsCtrlA, crumbs(2000, 128)), "armour", 128],
   ["11520 bytes a second", slow(11_520), "binary", 0],
 ])("%s: found within a second, and every byte arrives", async (_name, habit, encoding, burst) => {
@@ -146,6 +160,18 @@ test.each<[string, Habit, "binary" | "armour", number]>([
   expect(took).toBeLessThan(burst === 0 ? 1000 : 6000);
   await run(clock, echo(channel, payload(6000)));
   await run(clock, echo(channel, payload(1)));
+  await run(clock, session.close());
+});
+
+test("what is longer than the probe is changed: INIT is watched when it is repeated, and every byte arrives", async () => {
+  const { clock, session, channel, took } = await start(mux(600));
+  expect(took, `seed ${seed}`).toBeLessThan(6000);
+  await run(clock, echo(channel, payload(6000)));
+  const { encoding, burst } = session.stats.carries;
+  expect({ encoding, narrow: burst > 0 && burst <= 512 }, `burst ${burst}, seed ${seed}`).toEqual({
+    encoding: "armour",
+    narrow: true,
+  });
   await run(clock, session.close());
 });
 
@@ -177,7 +203,7 @@ test.each([
       const part = chunk.slice(0, 16);
       count += part.length;
       for (const { body } of decoder.push(part).frames) mark = body[5] ?? 0; // PACE: nothing else is whole in 16 bytes
-      const receipt = receiptBody(id, mark, count);
+      const receipt = receiptBody(id, { mark, count, sum: 0 }); // in binary the sum is not looked at
       if (!lost) clock.after(1, () => pacer.onReceipt(receipt));
     },
     close: async () => {},
@@ -189,6 +215,55 @@ test.each([
   await run(clock, pipe.send(encodeFrame(payload(300), "binary")));
   expect(losses).toBe(0);
   expect(pacer.burst).toBe(burst);
+});
+
+test("a relay passes whole frames on and loses a tenth: keys go on, and none waits for parts that it holds back", async () => {
+  const { clock, channel, session } = await start(wholeFrames(0.1));
+  let longest = 0;
+  for (let key = 0; key < 400; key++) {
+    const before = clock.now();
+    await run(clock, echo(channel, payload(1)));
+    longest = Math.max(longest, clock.now() - before);
+  }
+  expect(longest, `seed ${seed}`).toBeLessThan(20_000);
+  expect(session.stats.packetsLost).toBeGreaterThan(0);
+});
+
+test("a guest that tells nothing for a while makes no narrow pipe wide, and it is asked again", async () => {
+  const clock = new ManualClock();
+  const id = Uint8Array.of(1, 2, 3, 4);
+  const pacer = new Pacer(clock, id, nodeSuite.crc32, () => "binary");
+  const decoder = new FrameDecoder();
+  let count = 0;
+  let mark = 0;
+  let silent = false;
+  let longest = 0;
+  const whole: Uint8Array[] = [];
+  const pipe = pacer.over({
+    incoming: memoryPipes().client.incoming,
+    async send(chunk) {
+      longest = Math.max(longest, chunk.length);
+      const part = chunk.slice(0, 16);
+      count += part.length;
+      for (const { body } of decoder.push(part).frames) {
+        if (body[0] === FRAME_PACE) mark = body[5] ?? 0;
+        else whole.push(body);
+      }
+      const receipt = receiptBody(id, { mark, count, sum: 0 });
+      if (!silent) clock.after(1, () => pacer.onReceipt(receipt));
+    },
+    close: async () => {},
+  });
+  pacer.watch();
+  await run(clock, pipe.send(encodeFrame(payload(300), "binary")));
+  for (silent of [true, false]) {
+    await pass(clock, 2000);
+    [longest, whole.length] = [0, 0];
+    await run(clock, pipe.send(encodeFrame(payload(300), "binary")));
+    expect(longest).toBe(16);
+    expect(whole).toEqual([payload(300)]);
+    expect(pacer.burst).toBe(16);
+  }
 });
 
 test("a pipe that gets narrow under way is noticed; when it gets wide again, so is that", async () => {
@@ -350,6 +425,27 @@ test("once a pipe is free again the guest is told, and counts no more; nobody el
   expect(await typeOfLast(paceBody(id, 9), paceBody(id, 0), probe)).toBe(FRAME_PROBED);
 });
 
+test("the sum is Adler-32, whatever the chunks, of all bytes but CR and LF", () => {
+  const text = utf8("Wikipedia");
+  expect(continueSum(EMPTY_SUM, text)).toBe(0x11e60398); // published
+  expect(continueSum(continueSum(EMPTY_SUM, text.subarray(0, 4)), text.subarray(4))).toBe(0x11e60398);
+  expect(continueSum(EMPTY_SUM, utf8("\rWiki\npedia\r\n"))).toBe(0x11e60398);
+  expect(continueSum(EMPTY_SUM, new Uint8Array(200_000).fill(255))).toBe(
+    adler(new Uint8Array(200_000).fill(255)),
+  );
+});
+
+/** By RFC 1950's definition, in large numbers. */
+function adler(bytes: Uint8Array): number {
+  let a = 1n;
+  let b = 0n;
+  for (const byte of bytes) {
+    a += BigInt(byte);
+    b += a;
+  }
+  return Number((b % 65_521n) * 65_536n + (a % 65_521n));
+}
+
 test("the control: the same frames without a pace do not get through 16 bytes at once", async () => {
   const clock = new ManualClock();
   const carry = fifo(() => 16)(clock, seeded(seed));
@@ -401,10 +497,14 @@ test("receipts are small, one for a read at most, count what arrived, and stop b
   const pace = paceBody(id, 9);
   const [receipt, ...more] = await answersTo([pace]);
   expect(more).toEqual([]);
-  expect(receipt?.length).toBe(10);
+  expect(receipt?.length).toBe(14);
   const length = encodeFrame(pace, "binary").length;
   expect(length).toBeLessThanOrEqual(16);
-  expect(readReceipt(receipt as Uint8Array)).toEqual({ mark: 9, count: length });
+  expect(readReceipt(receipt as Uint8Array)).toEqual({
+    mark: 9,
+    count: length,
+    sum: continueSum(EMPTY_SUM, encodeFrame(pace, "binary")),
+  });
   // Malformed ones are nobody's business.
   expect(await answersTo([pace.subarray(0, 5), Uint8Array.of(...pace, 0)])).toEqual([]);
 });
@@ -420,7 +520,7 @@ test("a host that forges echoes and receipts makes the session slow at most", as
         const id = body.slice(1, 5);
         const forged: Uint8Array[] = [
           Uint8Array.of(FRAME_PROBED, ...id, random.below(4), ...random.bytes(256)),
-          Uint8Array.of(0x19, ...id, random.below(256), ...random.bytes(4)),
+          Uint8Array.of(0x19, ...id, random.below(256), ...random.bytes(8)),
           Uint8Array.of(0x19, ...id, random.below(4)),
         ];
         if (random.chance(0.2)) forged.push(welcomeBody(id, random.bytes(16)));

@@ -1,6 +1,6 @@
 // An end that is an earlier state of itself: a machine restored from a snapshot, or cloned. Nothing more may be sealed under
 // its keys, whatever the host does, and people are told why. docs/protocol.md §8.9
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
@@ -200,6 +200,9 @@ async function restorable(atOnce = Number.POSITIVE_INFINITY) {
     async close() {},
   };
   let running = true;
+  onTestFinished(() => {
+    running = false; // of a test that failed, too: its clock would run beside all others
+  });
   const passing = (async () => {
     while (running) {
       await new Promise((resolve) => setImmediate(resolve));

@@ -3,6 +3,9 @@ import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Guest } from "../../protocol/session/api.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
+import { FRAME_PACKET } from "../../protocol/frames/frame-body.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeFrame, type FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
 import { encodeClientHello } from "../../protocol/handshake/client-hello.ts";
 import { MAX_LOGIN_CHANNELS, MAX_LOGIN_CONNECTIONS } from "../../protocol/limits.ts";
 import { ClientConnection } from "../../protocol/session/client-connection.ts";
@@ -13,6 +16,7 @@ import { memoryPipes } from "../support/memory-pipe.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
 import { acceptAnyKey, clientOptions, FakeProcess, testGuest } from "../support/session.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 
 const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
 
@@ -29,10 +33,10 @@ async function readBytes(channel: Channel, length: number): Promise<Uint8Array> 
   return concat(...parts);
 }
 
-async function open(makeProcess?: () => FakeProcess) {
+async function open(makeProcess?: () => FakeProcess, carry?: Parameters<typeof memoryPipes>[0]) {
   const clock = fastClock(10);
   const guest = testGuest(clock, {}, makeProcess);
-  const pipes = memoryPipes();
+  const pipes = memoryPipes(carry);
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const attested = await connect(clientOptions(clock, async () => pipes.client));
   const session: Guest = await attested.authenticate({ method: "none", user: "root" });
@@ -316,4 +320,41 @@ test.each<[string, (send: (message: SessionMessage) => void) => void]>([
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const next = await connect(clientOptions(fastClock(10), async () => pipes.client));
   await next.close();
+});
+
+test("a packet that the host held back, and lets out in another encoding, changes none; a newer one does", async () => {
+  let release: ((bytes: Uint8Array) => void) | undefined; // set while the next packet is to be held back
+  let held: Uint8Array | undefined;
+  let all: FrameEncoding | undefined; // what every frame is put into
+  let holding = false;
+  const decoder = new FrameDecoder(nodeSuite.crc32);
+  const { attested, session } = await open(undefined, (chunk, deliver, direction) => {
+    if (direction !== "to-client") return deliver(chunk);
+    for (const { body, encoding } of decoder.push(chunk).frames) {
+      if (release === undefined && held === undefined && holding && body[0] === FRAME_PACKET) {
+        held = body.slice();
+        release = deliver;
+      } else deliver(encodeFrame(body, all ?? encoding));
+    }
+  });
+  const encoding = () => attested.stats.carries.encoding;
+  const channel = await session.openChannel(LOGIN);
+  await channel.write(utf8("a"));
+  expect(await readBytes(channel, 1)).toEqual(utf8("a"));
+  expect(encoding()).toBe("binary");
+
+  holding = true;
+  await channel.write(utf8("b")); // comes back in a later packet than the one that is held
+  expect(await readBytes(channel, 1)).toEqual(utf8("b"));
+  const before = attested.stats.packetsReceived;
+  if (held === undefined || release === undefined) throw new Error("No packet was held back");
+  release(encodeFrame(held, "armour"));
+  while (attested.stats.packetsReceived === before) await new Promise((resolve) => setImmediate(resolve));
+  expect(encoding()).toBe("binary");
+
+  all = "armour";
+  await channel.write(utf8("c"));
+  expect(await readBytes(channel, 1)).toEqual(utf8("c"));
+  expect(encoding()).toBe("armour");
+  await session.close();
 });

@@ -229,6 +229,42 @@ test("ChunkQueue pauses its source when full and lets it go on when half empty",
   await expect(reader.next()).rejects.toThrow("lost");
 });
 
+test("ChunkQueue gives chunks in order to a reader that waits and to one that comes later, then its end, its error once", async () => {
+  const queue = new ChunkQueue(100, () => {});
+  const reader = queue[Symbol.asyncIterator]();
+  const waited = reader.next();
+  for (const byte of [1, 2, 3]) expect(queue.push(Uint8Array.of(byte))).toBe(true);
+  expect(await waited).toEqual({ done: false, value: Uint8Array.of(1) });
+  expect(await reader.next()).toEqual({ done: false, value: Uint8Array.of(2) });
+  expect(await reader.next()).toEqual({ done: false, value: Uint8Array.of(3) });
+  const atEnd = reader.next();
+  queue.end(new Error("lost"));
+  await expect(atEnd).rejects.toThrow("lost");
+  expect(await reader.next()).toEqual({ done: true, value: undefined });
+  const closed = new ChunkQueue(100, () => {});
+  const untilClosed = closed[Symbol.asyncIterator]().next();
+  closed.discard();
+  expect(await untilClosed).toEqual({ done: true, value: undefined });
+});
+
+test("ChunkQueue: what goes straight to a reader that waits fills nothing, and a break out of a loop loses nothing", async () => {
+  const queue = new ChunkQueue(10, () => {});
+  const reader = queue[Symbol.asyncIterator]();
+  const waited = reader.next();
+  expect(queue.push(new Uint8Array(20))).toBe(true);
+  expect((await waited).value?.length).toBe(20);
+  queue.push(Uint8Array.of(1));
+  queue.push(Uint8Array.of(2));
+  queue.end();
+  for await (const chunk of queue) {
+    expect(chunk).toEqual(Uint8Array.of(1));
+    break;
+  }
+  const rest: Uint8Array[] = [];
+  for await (const chunk of queue) rest.push(chunk);
+  expect(rest).toEqual([Uint8Array.of(2)]);
+});
+
 test("FdWriter bounds what waits, drops it after a while without progress, and counts time by its clock", async () => {
   const { master, slave } = loadPtyAddon().open(80, 24);
   cleanUps.push(() => {

@@ -9,17 +9,19 @@ import { afterEach, expect, test } from "vitest";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { findAccount, sessionEnvironment } from "../../server/sessions/account.ts";
 import type { Account } from "../../server/sessions/account.ts";
+import type { Clock } from "../../protocol/clock.ts";
 import { startExec } from "../../server/sessions/exec-process.ts";
 import type { GuestProcess } from "../../server/sessions/guest-process.ts";
 import { MAX_INPUT_QUEUED } from "../../server/sessions/guest-process.ts";
 import { startOnPty } from "../../server/sessions/pty-process.ts";
+import { ManualClock } from "../support/clocks.ts";
 import { untilStill } from "../support/pipe-contract.ts";
 
 const environment = { PATH: process.env["PATH"] ?? "/usr/bin:/bin", TERM: "xterm", HOME: "/" };
 const isRoot = process.getuid?.() === 0;
 const running: GuestProcess[] = [];
 
-async function onPty(command: readonly string[], account?: Account): Promise<GuestProcess> {
+async function onPty(command: readonly string[], account?: Account, clock?: Clock): Promise<GuestProcess> {
   const process = await startOnPty({
     command,
     environment,
@@ -27,6 +29,7 @@ async function onPty(command: readonly string[], account?: Account): Promise<Gue
     columns: 80,
     rows: 24,
     ...(account === undefined ? {} : { account }),
+    ...(clock === undefined ? {} : { clock }),
   });
   running.push(process);
   return process;
@@ -175,6 +178,39 @@ test("pty: endInput() is an end of file, on a fresh line and on one already begu
   await begun.write(Buffer.from("line"));
   begun.endInput();
   expect((await finish(begun)).status).toEqual({ kind: "exited", status: 0 });
+});
+
+test("pty: the end of input reaches a program that throws away what came before it asks, and one typist does not end another's", async () => {
+  // As login does.
+  const flushing = [
+    "perl",
+    "-MPOSIX",
+    "-e",
+    '$| = 1; $SIG{USR1} = sub { tcflush(0, TCIFLUSH); exec "cat" }; print "up\n"; sleep 1 while 1;',
+  ];
+  const ended = await onPty(flushing);
+  await until(ended, "up");
+  ended.endInput();
+  ended.signal("SIGUSR1");
+  expect((await finish(ended)).status).toEqual({ kind: "exited", status: 0 });
+
+  const clock = new ManualClock();
+  const shared = await onPty(
+    ["sh", "-c", "stty raw -echo; echo up; exec od -An -v -tx1 -w1"],
+    undefined,
+    clock,
+  );
+  await until(shared, "up");
+  shared.endInput();
+  await until(shared, "04"); // as it is: nothing ends
+  clock.advance(60_000);
+  await until(shared, "04"); // typed again
+  await shared.write(Buffer.from("x"));
+  await until(shared, "78");
+  clock.advance(60_000);
+  await shared.write(Buffer.from("y"));
+  expect(await until(shared, "79")).not.toContain("04");
+  shared.hangUp();
 });
 
 test("pty: a program that floods is stopped while nobody reads, and memory stays flat", async () => {

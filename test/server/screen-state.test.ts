@@ -121,6 +121,11 @@ function copyOf(state: ScreenState, wanted = MAX_SCREEN_LINES, limit = MAX_SCREE
   return { snapshot, copy };
 }
 
+/** Lines that a state has above those that come back. */
+function spareOf({ terminal }: ScreenState): number {
+  return Math.max(0, coreOf(terminal).buffers.normal.ybase - MAX_SCREEN_LINES);
+}
+
 /** One step of a program that does whatever terminals can. */
 function step(random: Seeded, columns: number, rows: number): string {
   const column = () => 1 + random.below(columns + 1);
@@ -290,7 +295,7 @@ test("10,000 lines come back; of more the newest; of too much text the oldest li
     state.feed(utf8(Array.from({ length: 1000 }, (_, index) => `line ${at + index}\r\n`).join("")));
   const { snapshot, copy } = copyOf(state);
   expect(snapshot).toMatchObject({ columns: 80, rows: 24, lines: MAX_SCREEN_LINES, cut: 0 });
-  expect(stateOf(copy)).toEqual(stateOf(state));
+  expect(stateOf(copy)).toEqual(stateOf(state, spareOf(state)));
   const text = Buffer.from(snapshot.text).toString();
   expect(text.startsWith(`line ${20_000 - MAX_SCREEN_LINES - 22}\r\n`)).toBe(true);
 
@@ -299,7 +304,10 @@ test("10,000 lines come back; of more the newest; of too much text the oldest li
   expect(some.snapshot.text.length).toBeLessThanOrEqual(700 * 1024);
   expect(some.snapshot.cut).toBeGreaterThan(0);
   expect(some.snapshot.lines + some.snapshot.cut).toBe(MAX_SCREEN_LINES);
-  expect(stateOf(some.copy)).toEqual(stateOf(state, some.snapshot.cut));
+  expect(stateOf(some.copy)).toEqual(stateOf(state, spareOf(state) + some.snapshot.cut));
+
+  state.resize(80, 60); // a larger window takes its lines from above, and there are more
+  expect(state.snapshot(MAX_SCREEN_LINES)).toMatchObject({ rows: 60, lines: MAX_SCREEN_LINES, cut: 0 });
 });
 
 test("a screen that is too much by itself keeps its newest lines, where they stand", () => {
@@ -324,7 +332,7 @@ test("size: wider screens have less above them, and lines come back when it is n
   state.feed(utf8("line\r\n".repeat(12_000)));
   const { snapshot, copy } = copyOf(state);
   expect(snapshot).toMatchObject({ columns: 30, rows: 10, lines: MAX_SCREEN_LINES });
-  expect(stateOf(copy)).toEqual(stateOf(state));
+  expect(stateOf(copy)).toEqual(stateOf(state, spareOf(state)));
 });
 
 function looksStep(random: Seeded): string {

@@ -3,10 +3,8 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { concat, u16, u32, u64, u8, utf8 } from "../../protocol/bytes.ts";
-import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_SCREEN_BYTES, MAX_SCREEN_LINES } from "../../protocol/limits.ts";
 import type { Guest } from "../../protocol/session/api.ts";
-import { connect } from "../../protocol/session/connect.ts";
 import type { ScreenInfo, SessionChannel } from "../../protocol/session/session-api.ts";
 import {
   dataRecord,
@@ -18,9 +16,9 @@ import {
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { ScreenState } from "../../server/screen/screen-state.ts";
 import { fastClock } from "../support/clocks.ts";
-import { memoryPipes } from "../support/memory-pipe.ts";
+import { reachGuest } from "../support/reach.ts";
 import { nearThreads } from "../support/screen-thread.ts";
-import { clientOptions, echoProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { echoProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 
 const SIZE = { columns: 80, rows: 24 };
 const LOGIN = { kind: "login", term: "xterm", ...SIZE } as const;
@@ -30,19 +28,7 @@ function world(factor = 1) {
   const clock = fastClock(factor);
   const threads = nearThreads();
   const guest = testGuest(clock, {}, echoProcess, nodeSuite, SESSION_LIMITS, threads.start);
-  const reach = async (): Promise<Guest> => {
-    const pipes = memoryPipes();
-    void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-    let dialled = false;
-    const attested = await connect(
-      clientOptions(clock, async () => {
-        if (dialled) throw new SealttyError("transport-lost", "The host is gone");
-        dialled = true;
-        return pipes.client;
-      }),
-    );
-    return attested.authenticate({ method: "none", user: "root" });
-  };
+  const reach = async (): Promise<Guest> => (await reachGuest(guest, clock)).guest;
   return { guest, threads, reach };
 }
 

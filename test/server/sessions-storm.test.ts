@@ -2,13 +2,12 @@
 // doubled or out of order, either way. Every return is a full handshake with evidence and user authentication.
 
 import { expect, test } from "vitest";
-import { SealttyError } from "../../protocol/errors.ts";
-import { connect } from "../../protocol/session/connect.ts";
 import type { SessionChannel } from "../../protocol/session/session-api.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
+import { NOBODY, reachGuest } from "../support/reach.ts";
 import { seeded, testSeed } from "../support/seeded.ts";
-import { clientOptions, FakeProcess, testGuest } from "../support/session.ts";
+import { FakeProcess, testGuest } from "../support/session.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 
 /** A thousand take two minutes; `SEALTTY_STORM_ROUNDS=1000` runs them. */
@@ -43,16 +42,7 @@ test(`${ROUNDS} lost connections in two-way traffic (seed ${seed})`, { timeout: 
       if (left === 0 && random.chance(0.5)) return deliver(chunk.subarray(0, random.below(chunk.length)));
       deliver(chunk);
     });
-    void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-    let dialled = false;
-    const attested = await connect(
-      clientOptions(clock, async () => {
-        if (dialled) throw new SealttyError("transport-lost", "The host is gone");
-        dialled = true;
-        return pipes.client;
-      }),
-    );
-    const user = await attested.authenticate({ method: "none", user: "root" });
+    const { guest: user } = await reachGuest(guest, clock, NOBODY, pipes);
     const dropAfter = (chunks: number): void => {
       left = chunks;
     };

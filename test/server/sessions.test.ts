@@ -11,7 +11,7 @@ import {
   MAX_VIEWERS,
   OUTPUT_STREAM_WINDOW,
 } from "../../protocol/limits.ts";
-import type { AttestedGuest, Guest, UserAuth } from "../../protocol/session/api.ts";
+import type { Guest, UserAuth } from "../../protocol/session/api.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { GuestAttachment } from "../../protocol/session/guest-attachment.ts";
 import type { SessionAttachment } from "../../protocol/session/guest-sessions.ts";
@@ -20,9 +20,11 @@ import type { MessageStream } from "../../protocol/session/message-stream.ts";
 import type { SessionChannel } from "../../protocol/session/session-api.ts";
 import { ViewersNotice } from "../../protocol/session/viewers-notice.ts";
 import { ByteRing } from "../../protocol/streams/byte-ring.ts";
-import { Stream, type StreamConnection } from "../../protocol/streams/stream-connection.ts";
+import { Stream } from "../../protocol/streams/stream.ts";
+import type { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
-import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
+import { memoryPipes } from "../support/memory-pipe.ts";
+import { NOBODY, type Reached, reachGuest } from "../support/reach.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import {
   acceptAnyKey,
@@ -41,7 +43,6 @@ const KEEP_ENDED_AT_MOST = 6 * 3_600_000;
 const SCREEN = { term: "xterm", columns: 80, rows: 24 } as const;
 const LOGIN = { kind: "login", ...SCREEN } as const;
 const SHELL = { kind: "shell", command: [], environment: {}, ...SCREEN } as const;
-const NOBODY: UserAuth = { method: "none", user: "root" };
 
 function keyed(user: string, key: number): UserAuth {
   return {
@@ -50,12 +51,6 @@ function keyed(user: string, key: number): UserAuth {
     publicKey: new Uint8Array(51).fill(key),
     sign: async () => new Uint8Array(4),
   };
-}
-
-interface Reached {
-  readonly attested: AttestedGuest;
-  readonly guest: Guest;
-  readonly pipes: PipePair;
 }
 
 function world(makeProcess: () => FakeProcess = echoProcess, limits = SESSION_LIMITS, factor = 10) {
@@ -67,22 +62,8 @@ function world(makeProcess: () => FakeProcess = echoProcess, limits = SESSION_LI
     nodeSuite,
     limits,
   );
-  const reach = async (
-    auth: UserAuth = NOBODY,
-    carry?: Parameters<typeof memoryPipes>[0],
-  ): Promise<Reached> => {
-    const pipes = memoryPipes(carry);
-    void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-    let dialled = false;
-    const attested = await connect(
-      clientOptions(clock, async () => {
-        if (dialled) throw new SealttyError("transport-lost", "The host is gone");
-        dialled = true;
-        return pipes.client;
-      }),
-    );
-    return { attested, guest: await attested.authenticate(auth), pipes };
-  };
+  const reach = (auth: UserAuth = NOBODY, carry?: Parameters<typeof memoryPipes>[0]): Promise<Reached> =>
+    reachGuest(guest, clock, auth, memoryPipes(carry));
   return { clock, guest, reach };
 }
 

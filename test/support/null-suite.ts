@@ -11,7 +11,7 @@ const TAG = new Uint8Array(16);
 export const nodeSuite: CryptoSuite = {
   ...nobleSuite((length) => new Uint8Array(randomBytes(length))),
   name: "null channel: no encryption",
-  seal: (_key, _nonce, _header, plaintext) => concat(plaintext, TAG),
+  seal: (_key, _nonce, _header, plaintext, front = 0) => concat(new Uint8Array(front), plaintext, TAG),
   open: (_key, _nonce, _header, sealed) =>
     sealed.length < TAG.length ? undefined : sealed.slice(0, sealed.length - TAG.length),
 };

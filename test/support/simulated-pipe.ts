@@ -1,6 +1,9 @@
 // Pipes with the habits of real hosts, on a clock of the test's: what each does to bytes, towards the guest or both ways.
 
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import type { Clock } from "../../protocol/clock.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
 import type { Carry } from "./memory-pipe.ts";
 import type { Seeded } from "./seeded.ts";
 
@@ -13,9 +16,22 @@ const each =
     deliver(change(chunk));
 
 export const clean: Habit = each((chunk) => chunk);
-/** QEMU's telnet=on: 0xff begins a command. Towards the guest only. */
-export const stripsFf: Habit = () => (chunk, deliver, direction) =>
-  deliver(direction === "to-client" ? chunk : chunk.filter((byte) => byte !== 0xff));
+/** QEMU's telnet=on: 0xff begins a command of three bytes, unless another follows at once. Towards the guest only. */
+export const telnet: Habit = () => {
+  let command = 0; // bytes of it so far
+  return (chunk, deliver, direction) => {
+    if (direction === "to-client") return deliver(chunk);
+    deliver(
+      chunk.filter((byte) => {
+        const escaped = byte === 0xff && command === 1;
+        if (escaped) command = 0;
+        else if (command > 0 || byte === 0xff) command = (command + 1) % 3;
+        else return true;
+        return escaped;
+      }),
+    );
+  };
+};
 export const sevenBits: Habit = each((chunk) => chunk.map((byte) => byte & 0x7f));
 /** Cloud Hypervisor does it to a lone one, some terminals to each. */
 export const lineFeedToReturn: Habit = each((chunk) => chunk.map((byte) => (byte === 0x0a ? 0x0d : byte)));
@@ -36,6 +52,34 @@ export const swallowsCtrlA: Habit = () => {
       }),
     );
   };
+};
+
+/**
+ * QEMU 7.2's mux=on behind websocket=on, which does not ask the device before each byte: what does not fit is put into a
+ * ring of 32 bytes, over what waits there, and the ring is read as often as its count says.
+ * @param room - bytes that the device and the ring take at once; they are read a millisecond later.
+ */
+export const mux = (room: number): Habit => {
+  const ring = 32;
+  return both(swallowsCtrlA, (clock) => {
+    let device: number[] = [];
+    let put: number[] = []; // into the ring since it was read
+    return (chunk, deliver, direction) => {
+      if (direction === "to-client") return deliver(chunk);
+      if (device.length === 0)
+        clock.after(1, () => {
+          const newestAt = (slot: number): number => slot + ring * Math.floor((put.length - 1 - slot) / ring);
+          const again = put.map((_, i) => put[newestAt(i % ring)] as number);
+          const read = Uint8Array.of(...device, ...again);
+          device = [];
+          put = [];
+          deliver(read);
+        });
+      const fits = Math.max(0, room - ring - device.length);
+      device.push(...chunk.subarray(0, fits));
+      put.push(...chunk.subarray(fits));
+    };
+  });
 };
 
 /** @param length - a FIFO of so many bytes, emptied `drain` ms after the first; the rest of a write is lost. */
@@ -67,6 +111,21 @@ export const loses =
   (_clock, random) =>
   (chunk, deliver) => {
     if (!random.chance(probability)) deliver(chunk);
+  };
+
+/** A relay: what it passes on are whole frames; of each it loses one with this probability, either way. */
+export const wholeFrames =
+  (probability: number): Habit =>
+  (_clock, random) => {
+    const decoders = {
+      "to-guest": new FrameDecoder(nodeSuite.crc32),
+      "to-client": new FrameDecoder(nodeSuite.crc32),
+    };
+    return (chunk, deliver, direction) => {
+      for (const { body, encoding } of decoders[direction].push(chunk).frames) {
+        if (!random.chance(probability)) deliver(encodeFrame(body, encoding, nodeSuite.crc32));
+      }
+    };
   };
 
 /** Bytes a second towards the guest, in a queue without an end: a socket's buffer before a slow device. */

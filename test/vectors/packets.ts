@@ -154,7 +154,7 @@ function handshakeBodies(seed: Seed) {
     probe: toHex(probeBody(ID, 1, counting(256))),
     probed: toHex(probedBody(probeBody(ID, 1, counting(256))) ?? new Uint8Array(0)),
     pace: toHex(paceBody(ID, 3)),
-    receipt: toHex(receiptBody(ID, 3, 70_000)),
+    receipt: toHex(receiptBody(ID, { mark: 3, count: 70_000, sum: 0x12345678 })),
     message1: toHex(message1),
     init: initBodies(ID, cookie, encodeInitMessage(clientHello, message1), 752).map(toHex),
     message2: toHex(message2),
