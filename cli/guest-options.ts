@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import type { Policy } from "../protocol/attestation/policy.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import type { AttestedGuest, ConnectOptions, Guest, UserAuth } from "../protocol/session/api.ts";
+import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../protocol/session/api.ts";
 import { parseAddress } from "./address.ts";
 import { collateralOf } from "./owner-collateral.ts";
 import type { Identity, Machine } from "./services.ts";
@@ -90,11 +90,35 @@ export async function guestOptions(
   };
 }
 
-/** @param identity - undefined: without a key. @throws SealttyError `user-refused`. */
-export function logIn(attested: AttestedGuest, user: string, identity: Identity | undefined): Promise<Guest> {
-  const auth: UserAuth =
-    identity === undefined
-      ? { method: "none", user }
-      : { method: "ssh-key", user, publicKey: identity.publicKey, sign: (fields) => identity.sign(fields) };
-  return attested.authenticate(auth);
+/** The guest hears so many on one connection, and answers each refusal a second late. */
+const MAX_KEYS_TRIED = 5;
+
+/**
+ * With one key after the other, as ssh does; what went wrong with the first is what the user is told.
+ * @param identity - undefined: without a key. @param say - a sentence for whoever has to touch something.
+ * @throws SealttyError `user-refused`.
+ */
+export async function logIn(
+  attested: AttestedGuest,
+  user: string,
+  identity: Identity | undefined,
+  say: (words: string) => void,
+): Promise<Guest> {
+  if (identity === undefined) return attested.authenticate({ method: "none", user });
+  let first: unknown;
+  for (const each of [identity, ...(identity.others ?? [])].slice(0, MAX_KEYS_TRIED)) {
+    if (each.touched === true) say(`touch your security key to sign in (${each.source})`);
+    const sign = (fields: UserAuthFields): Promise<Uint8Array> => each.sign(fields);
+    try {
+      return await attested.authenticate({ method: "ssh-key", user, publicKey: each.publicKey, sign });
+    } catch (error) {
+      first ??= error;
+      // The guest refused this key, or its agent did; after anything else no other key helps.
+      const next =
+        error instanceof SealttyError &&
+        (error.code === "user-refused" || error.code === "device-unavailable");
+      if (!next) throw error;
+    }
+  }
+  throw first;
 }

@@ -2,11 +2,14 @@
 
 import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
-import { loadIdentity } from "../node/user-identity.ts";
+import { loadIdentities } from "../node/user-identity.ts";
 import { parsePolicy } from "../protocol/attestation/policy.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
+import { SealttyError } from "../protocol/errors.ts";
 import { connect } from "../protocol/session/connect.ts";
+import { askPassphrase } from "./ask-passphrase.ts";
 import { dial } from "./dial.ts";
+import { printable } from "./printable.ts";
 import type { Machine } from "./services.ts";
 import { localUser } from "./surroundings.ts";
 
@@ -18,7 +21,17 @@ export const machine: Machine = {
   wallTime: () => Date.now(),
   connect,
   parsePolicy,
-  loadIdentity: (file) => loadIdentity(file === undefined ? {} : { identityFile: file }),
+  async loadIdentity(identityFile, { certificate, silent = false } = {}) {
+    const ask = (file: string): Promise<string | undefined> =>
+      askPassphrase(`Passphrase for key '${printable(file)}': `, process.env);
+    const [first, ...others] = await loadIdentities({
+      ...(identityFile === undefined ? {} : { identityFile }),
+      ...(certificate === undefined ? {} : { certificateFile: certificate }),
+      ...(silent ? {} : { askPassphrase: ask }),
+    });
+    if (first === undefined) throw new SealttyError("bad-config", "No SSH key to authenticate with");
+    return { ...first, others };
+  },
   dial: (address, environment = process.env) => dial(address, environment, nodeClock),
   localUser: localUser(),
 };

@@ -32,6 +32,11 @@ export const COMMON_OPTIONS = [
     help: "SSH key to authenticate with; without: the guest's login asks",
   },
   {
+    name: "certificate",
+    value: "FILE",
+    help: "OpenSSH certificate for that key, or none; default: KEY-cert.pub beside it",
+  },
+  {
     name: "config",
     short: "F",
     value: "FILE",
@@ -68,7 +73,7 @@ export const KEYED_OPTIONS: readonly OptionSpec[] = COMMON_OPTIONS.map((option) 
   option.name === "identity"
     ? {
         ...option,
-        help: "SSH key to authenticate with; default: the first of ssh-agent, or ~/.ssh/id_ed25519",
+        help: "SSH key to authenticate with; default: those of ssh-agent, then those in ~/.ssh",
       }
     : option,
 );

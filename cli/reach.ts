@@ -42,7 +42,9 @@ export async function readIdentity(
   required: boolean,
 ): Promise<Identity | undefined> {
   const path = input.text("identity");
-  return path === undefined && !required ? undefined : services.loadIdentity(path);
+  const certificate = input.text("certificate");
+  if (path === undefined && certificate === undefined && !required) return undefined;
+  return services.loadIdentity(path, { certificate, silent: input.has("batch") });
 }
 
 export function userOf(input: Input, services: Services): string {
@@ -149,7 +151,8 @@ export async function reach(
 }
 
 export async function authenticate(reached: Reached): Promise<Guest> {
-  const guest = await logIn(reached.attested, reached.user, reached.identity);
+  const { attested, user, identity, explain } = reached;
+  const guest = await logIn(attested, user, identity, (words) => explain.say(words));
   await reached.keepLook();
   return guest;
 }
@@ -193,6 +196,10 @@ export class Explainer {
   noise(noise: Uint8Array): void {
     this.#noiseBytes += noise.length;
     this.#reporter.detail(`sealtty: the host's pipe said: ${escapeBytes(noise)}`);
+  }
+
+  say(words: string): void {
+    this.#reporter.say(`sealtty: ${words}`);
   }
 
   /** The connection stands, or failed: nothing is being waited for. */

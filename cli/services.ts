@@ -27,8 +27,19 @@ export interface Identity {
   readonly publicKey: Uint8Array;
   /** Where the key is, for a person; not escaped. */
   readonly source: string;
+  /** In a security key, which is about to be touched. */
+  readonly touched?: boolean;
+  /** Further keys of the user, for where this one is refused. */
+  readonly others?: readonly Identity[];
   /** Signs the sealtty user authentication message and nothing else. @returns the SSHSIG blob. */
   sign(fields: UserAuthFields): Promise<Uint8Array>;
+}
+
+export interface HowToLoad {
+  /** File of a certificate; absent: the one beside the key. */
+  readonly certificate?: string | undefined;
+  /** Nobody is asked for a passphrase. */
+  readonly silent?: boolean;
 }
 
 export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGWINCH" | "SIGCONT";
@@ -44,8 +55,11 @@ export interface Machine {
   connect(options: ConnectOptions): Promise<AttestedGuest>;
   /** @throws SealttyError `bad-policy`. */
   parsePolicy(toml: string): Policy;
-  /** @param path - absent: the agent's first key, or ~/.ssh/id_ed25519. @throws SealttyError `bad-config`. */
-  loadIdentity(path: string | undefined): Promise<Identity>;
+  /**
+   * @param path - absent: the agent's keys, and those in ~/.ssh. @returns the best, with the others.
+   * @throws SealttyError `bad-config`.
+   */
+  loadIdentity(path: string | undefined, how?: HowToLoad): Promise<Identity>;
   /** @param environment - in place of this process's own: what a host's API wants to know (docs/hosts.md). */
   dial(address: GuestAddress, environment?: Machine["environment"]): Promise<Pipe>;
   readonly localUser: string;

@@ -1,12 +1,15 @@
-// A client for ssh-agent (draft-ietf-sshm-ssh-agent): lists Ed25519 identities and has one of them sign SSHSIG bytes.
+// A client for ssh-agent (draft-ietf-sshm-ssh-agent): lists keys and certificates, and has one of them sign SSHSIG bytes.
 
 import { createConnection } from "node:net";
 import { concat, lv32, Reader, u8, u32, utf8 } from "../protocol/bytes.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import { decodeEd25519Key, decodeEd25519Signature } from "../protocol/user-auth/ssh-wire.ts";
+import { MAX_SSH_SIGNATURE } from "../protocol/limits.ts";
+import { decodeKeyOrCertificate, type OfferedKey } from "../protocol/user-auth/certificate.ts";
+import { isSignatureFor } from "../protocol/user-auth/signature.ts";
+import { keyTypeOf } from "../protocol/user-auth/ssh-wire.ts";
 
-export interface AgentIdentity {
-  /** SSH wire format, 51 bytes. */
+export interface AgentIdentity extends OfferedKey {
+  /** SSH wire format of the key, or of the certificate for it. */
   readonly publicKeyBlob: Uint8Array;
   readonly comment: string;
 }
@@ -18,6 +21,8 @@ const SIGN_TIMEOUT_MS = 120_000; // the agent may be asking its user
 const [FAILURE, REQUEST_IDENTITIES, IDENTITIES_ANSWER, SIGN_REQUEST, SIGN_RESPONSE] = [
   5, 11, 12, 13, 14,
 ] as const;
+/** For RSA keys, which would sign with SHA-1 otherwise; others ignore it. */
+const RSA_SHA2_512_FLAG = 4;
 
 /** All its errors are SealttyError `device-unavailable`. @param path - a unix socket, as in `SSH_AUTH_SOCK`. */
 export class SshAgent {
@@ -27,7 +32,7 @@ export class SshAgent {
     this.path = path;
   }
 
-  /** The `ssh-ed25519` keys, in the agent's order; keys of other types are left out. */
+  /** Keys and certificates of the kinds that a guest may accept, in the agent's order; others are left out. */
   async identities(): Promise<readonly AgentIdentity[]> {
     const reply = await this.#request(u8(REQUEST_IDENTITIES), LIST_TIMEOUT_MS);
     return this.#parse(reply, (reader) => {
@@ -38,29 +43,45 @@ export class SshAgent {
       for (let i = 0; i < count; i++) {
         const publicKeyBlob = reader.lv32(MAX_AGENT_MESSAGE).slice();
         const comment = new TextDecoder().decode(reader.lv32(MAX_AGENT_MESSAGE));
-        if (isEd25519(publicKeyBlob)) found.push({ publicKeyBlob, comment });
+        const offered = offeredKey(publicKeyBlob);
+        if (offered !== undefined) found.push({ ...offered, publicKeyBlob, comment });
       }
       reader.end();
       return found;
     });
   }
 
-  /** @param sshsigBytes - from `sshsigToBeSigned`: an agent is never asked to sign anything else. @returns 64 bytes. */
+  /**
+   * @param publicKeyBlob - of one of its identities.
+   * @param sshsigBytes - from `sshsigToBeSigned`: an agent is never asked to sign anything else.
+   * @returns the signature in SSH wire format.
+   */
   async sign(publicKeyBlob: Uint8Array, sshsigBytes: Uint8Array): Promise<Uint8Array> {
     if (!isSshsig(sshsigBytes)) throw new SealttyError("api-misuse", "An agent signs SSHSIG bytes only");
-    const request = concat(u8(SIGN_REQUEST), lv32(publicKeyBlob), lv32(sshsigBytes), u32(0));
+    const request = concat(u8(SIGN_REQUEST), lv32(publicKeyBlob), lv32(sshsigBytes), u32(RSA_SHA2_512_FLAG));
     const reply = await this.#request(request, SIGN_TIMEOUT_MS);
     if (reply[0] === FAILURE) {
       throw this.#error(
-        "refused to sign: the key was removed, its use was not confirmed, the agent is locked, or the key is bound to hosts (ssh-add -h)",
+        "refused to sign: the key was removed, its use was not confirmed, its security key was not touched, the agent is locked, or the key is bound to hosts (ssh-add -h), which ssh alone can use",
       );
     }
-    return this.#parse(reply, (reader) => {
+    const signature = this.#parse(reply, (reader) => {
       if (reader.u8() !== SIGN_RESPONSE) reader.fail("is no signature");
-      const signature = decodeEd25519Signature(reader.lv32(1024)).slice();
+      const blob = reader.lv32(MAX_SSH_SIGNATURE).slice();
       reader.end();
-      return signature;
+      return blob;
     });
+    const { key } = decodeKeyOrCertificate(publicKeyBlob);
+    if (!isSignatureFor(key, signature)) {
+      const name = keyTypeOf(signature);
+      const old = key.kind === "rsa" && name === "ssh-rsa";
+      throw this.#error(
+        old
+          ? "signs with SHA-1, which nobody may accept any more; use a newer agent, or a key that is not RSA"
+          : "signed in a way that its key does not have",
+      );
+    }
+    return signature;
   }
 
   #parse<T>(reply: Uint8Array, parse: (reader: Reader) => T): T {
@@ -109,12 +130,11 @@ function reasonOf(cause: NodeJS.ErrnoException): string {
   return `cannot be reached (${cause.code ?? "unknown error"})`;
 }
 
-function isEd25519(blob: Uint8Array): boolean {
+function offeredKey(blob: Uint8Array): OfferedKey | undefined {
   try {
-    decodeEd25519Key(blob);
-    return true;
+    return decodeKeyOrCertificate(blob);
   } catch {
-    return false;
+    return undefined; // of a kind that is not ours to use
   }
 }
 

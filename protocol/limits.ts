@@ -61,6 +61,12 @@ export const MAX_CONTROL_MESSAGE = MAX_EVIDENCE_QUOTE + MAX_EVIDENCE_AUX + 64;
 /** Before the user is authenticated the guest reads no control message above this. */
 export const MAX_AUTH_MESSAGE = 16 * 1024;
 export const MAX_USER_NAME = 64;
+/** A user's public key, or certificate: that of an RSA 8192 key by another fits, with some principals. */
+export const MAX_SSH_KEY = 6 * 1024;
+/** What such a key signed, in SSH wire format; a passkey's is the longest. */
+export const MAX_SSH_SIGNATURE = 6 * 1024;
+/** Key and signature together. */
+export const MAX_SSHSIG = 8 * 1024;
 export const MAX_TERM_NAME = 64;
 export const MAX_COMMAND_ARGUMENTS = 4096;
 export const MAX_COMMAND_BYTES = 128 * 1024;

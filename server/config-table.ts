@@ -1,6 +1,7 @@
 // One table of a configuration file, read strictly: each key with its type, each error naming file, table and key.
 
 import { SealttyError } from "../protocol/errors.ts";
+import { isOriginPattern } from "../protocol/user-auth/webauthn.ts";
 import { editDistance } from "../protocol/toml-table.ts";
 import { escapeText } from "./log.ts";
 
@@ -88,6 +89,14 @@ export class Table {
   documentSources(key: string): readonly string[] {
     const isSource = (part: string) => part === "fw_cfg" || part === "cmdline" || isAbsolutePath(part);
     return this.#list(key, isSource, '"fw_cfg", "cmdline" and absolute paths', '["fw_cfg"]');
+  }
+
+  /** Origins of pages; the list may be empty. */
+  origins(key: string): readonly string[] {
+    const value = this.#values[key];
+    if (Array.isArray(value) && value.length === 0) return [];
+    const example = '["http://localhost:*"]';
+    return this.#list(key, isOriginPattern, "pages' origins (scheme, host, port or :*)", example);
   }
 
   /** @returns undefined where the key is absent. */

@@ -67,6 +67,8 @@ export interface UsersConfig {
   readonly login: readonly string[] | undefined;
   /** Program and arguments of a session with a key; absent: the user's own shell from /etc/passwd. */
   readonly shell: readonly string[] | undefined;
+  /** Pages that may ask for a passkey's signature: protocol/user-auth/webauthn.ts. */
+  readonly passkeyOrigins: readonly string[];
 }
 
 /** Sessions that outlive their connections. */
@@ -184,7 +186,15 @@ function sessionsOf(table: Table): SessionsConfig {
   };
 }
 
-const NO_USERS: UsersConfig = { authorizedKeys: undefined, login: undefined, shell: undefined };
+/** Where `sealtty open` serves its page: on the user's own machine, and on another port each time. */
+const DEFAULT_PASSKEY_ORIGINS: readonly string[] = ["http://localhost:*"];
+
+const NO_USERS: UsersConfig = {
+  authorizedKeys: undefined,
+  login: undefined,
+  shell: undefined,
+  passkeyOrigins: DEFAULT_PASSKEY_ORIGINS,
+};
 const NO_INSTANCE: InstanceConfig = {
   document: undefined,
   pcr: INSTANCE_DEFAULTS.pcr, // the one that policies look at unless they say otherwise
@@ -298,7 +308,7 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
 
 /** @param byDocument - an instance document says who may log in; this table then says only how. */
 function usersOf(table: Table, byDocument: boolean): UsersConfig {
-  table.allow("authorized_keys", "login", "shell");
+  table.allow("authorized_keys", "login", "shell", "passkey_origins");
   if (byDocument && table.has("authorized_keys")) {
     table.fail(
       "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
@@ -309,6 +319,7 @@ function usersOf(table: Table, byDocument: boolean): UsersConfig {
     authorizedKeys: table.has("authorized_keys") ? table.path("authorized_keys") : undefined,
     login: table.has("login") ? table.command("login") : undefined,
     shell: table.has("shell") ? table.command("shell") : undefined,
+    passkeyOrigins: table.has("passkey_origins") ? table.origins("passkey_origins") : DEFAULT_PASSKEY_ORIGINS,
   };
   if (!byDocument && users.authorizedKeys === undefined && users.login === undefined) {
     table.fail(

@@ -3,7 +3,8 @@
 
 import { stat } from "node:fs/promises";
 import { readBoundedFile } from "../node/bounded-file.ts";
-import { MAX_KEY_FILE, type OpensshKey, parseOpensshKey } from "../node/openssh-key-file.ts";
+import { MAX_KEY_FILE, parseOpensshKey } from "../node/openssh-key-file.ts";
+import type { PrivateKey } from "../node/private-key.ts";
 import { errorCode } from "../node/socket-pipe.ts";
 import type { AuxParts } from "../protocol/attestation/aux.ts";
 import {
@@ -21,7 +22,12 @@ import type { CryptoSuite } from "../protocol/crypto/suite.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { MAX_INSTANCE_DOCUMENT } from "../protocol/limits.ts";
 import { decodeBase64, decodeBase64Url } from "../protocol/user-auth/base64.ts";
-import { SSH_ED25519, decodeEd25519Key, keyTypeOf } from "../protocol/user-auth/ssh-wire.ts";
+import {
+  SSH_ED25519,
+  decodeEd25519Key,
+  decodeEd25519Signature,
+  keyTypeOf,
+} from "../protocol/user-auth/ssh-wire.ts";
 import type { InstanceConfig } from "./config.ts";
 import type { TpmChannel } from "./evidence/tpm-channel.ts";
 import { pcrExtendCommand } from "./evidence/tpm-commands.ts";
@@ -179,7 +185,7 @@ export class InstanceParts {
   readonly #suite: CryptoSuite;
   readonly #config: InstanceConfig;
   readonly #document: Uint8Array | undefined;
-  readonly #key: OpensshKey | undefined;
+  readonly #key: PrivateKey | undefined;
   readonly #warn: (message: string) => void;
   #reported: string | undefined;
 
@@ -187,7 +193,7 @@ export class InstanceParts {
     suite: CryptoSuite,
     config: InstanceConfig,
     document: Uint8Array | undefined,
-    key: OpensshKey | undefined,
+    key: PrivateKey | undefined,
     warn: (message: string) => void,
   ) {
     this.#suite = suite;
@@ -239,15 +245,15 @@ export class InstanceParts {
 }
 
 /** The key's file keeps its secret to itself and signs. */
-function proveKey(suite: CryptoSuite, key: OpensshKey, context: Uint8Array): Uint8Array {
+function proveKey(suite: CryptoSuite, key: PrivateKey, context: Uint8Array): Uint8Array {
   const signer: Pick<CryptoSuite, "ed25519Sign" | "ed25519PublicKey"> = {
     ed25519PublicKey: () => decodeEd25519Key(key.publicKeyBlob),
-    ed25519Sign: (_, message) => key.sign(message),
+    ed25519Sign: (_, message) => decodeEd25519Signature(key.sign(message)),
   };
   return signInstanceKey(signer, suite.randomBytes(32), context);
 }
 
-async function readInstanceKey(file: string): Promise<OpensshKey> {
+async function readInstanceKey(file: string): Promise<PrivateKey> {
   let text: string;
   try {
     if (((await stat(file)).mode & 0o077) !== 0)
@@ -262,7 +268,12 @@ async function readInstanceKey(file: string): Promise<OpensshKey> {
       },
     );
   }
-  return parseOpensshKey(text, escapeText(file));
+  const key = parseOpensshKey(text, escapeText(file));
+  if (key.key.kind === "ed25519") return key;
+  throw new SealttyError(
+    "bad-config",
+    `${escapeText(file)}: only ssh-ed25519 keys are supported as instance keys; make one with ssh-keygen -t ed25519`,
+  );
 }
 
 /** A line of `ssh_host_*_key.pub`. */

@@ -82,6 +82,7 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
           : document.authorizedKeys.length > 0,
       verifyUserKey: userKeys(config.users, document, log),
       startProcess,
+      wallTime: () => Date.now(),
       sessions: config.sessions.keep ? sessions : undefined,
       // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
       streams:

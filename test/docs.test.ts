@@ -53,6 +53,8 @@ import {
   DETACH_LOST,
   KILL_OK,
 } from "../protocol/session/session-messages.ts";
+import { KEY_TYPES } from "../protocol/user-auth/public-key.ts";
+import { RSA_SHA2_256, RSA_SHA2_512, WEBAUTHN_ECDSA } from "../protocol/user-auth/signature.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../protocol/user-auth/user-auth-message.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -308,9 +310,25 @@ describe("docs/protocol.md", () => {
     expect(section("8.2")).toContain(`namespace \`${USER_AUTH_NAMESPACE}\``);
     expect(section("8.2")).toContain(`lv32("${USER_AUTH_NAMESPACE}")`);
     expect(section("8.2")).toContain(`\`${SERVICE}\``);
-    const codes = rows(section("8.2")).filter(([code]) => code !== "code");
+    const codes = rows(section("8.2")).filter(([code]) => /^[0-9]+$/.test(code as string));
     expect(codes.map(([code]) => Number(code))).toEqual([AUTH_OK, AUTH_REFUSED, AUTH_METHOD_NOT_ALLOWED]);
     expect(codes[AUTH_METHOD_NOT_ALLOWED]?.[1]).toContain("method");
+  });
+
+  test("§8.2 has every type of key and every algorithm, docs/identity.md every option", () => {
+    const curves = /`-(?:nistp384|nistp521)`/g;
+    const text = section("8.2").replaceAll(curves, (name) => `\`ecdsa-sha2${name.slice(1)}`);
+    for (const name of [...KEY_TYPES, RSA_SHA2_256, RSA_SHA2_512, WEBAUTHN_ECDSA])
+      expect(text, name).toContain(`\`${name}\``);
+    const source = read("protocol/user-auth/key-options.ts");
+    const options = [...source.matchAll(/^ {4}case "([a-z0-9-]+)":/gm)].map(([, name]) => name as string);
+    expect(options.length).toBeGreaterThan(20);
+    const listed = read("docs/identity.md").toLowerCase();
+    for (const option of options) {
+      const found = listed.includes(`\`${option}\``) || listed.includes(`\`${option}="`);
+      const negated = option.startsWith("no-") && listed.includes(`\`${option.slice(3)}`);
+      expect(found || negated, option).toBe(true);
+    }
   });
 
   test("§8.3 has the signals and the codes of OPENED", () => {

@@ -28,7 +28,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
     typeof named === "string"
       ? await readPolicyFile(named, address, from)
       : { policy: from.parsePolicy(named.text) };
-  const identity = await from.loadIdentity(options.identity);
+  const identity = await from.loadIdentity(options.identity, { silent: true });
   const change = new ChangeWatch();
   const settings = {
     guest: address,
@@ -49,7 +49,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
   });
   const close = (): Promise<void> => attested.close().catch(() => undefined);
   try {
-    const guest = await logIn(attested, options.user ?? from.localUser, identity);
+    const guest = await logIn(attested, options.user ?? from.localUser, identity, () => {});
     // Nobody is here to say that a change is their own, as with `sealtty exec`.
     change.watch(() => void close());
     const owner: Owner = {

@@ -138,7 +138,12 @@ function blockOf(guest: string, host: string, { input, services }: NamedGuest): 
   ];
   const user = input.text("login");
   const identityFile = absolute(input.text("identity"));
-  const asUser = [...withValue("login", user), ...withValue("identity", identityFile)];
+  const certificate = input.text("certificate");
+  const asUser = [
+    ...withValue("login", user),
+    ...withValue("identity", identityFile),
+    ...withValue("certificate", certificate === "none" ? certificate : absolute(certificate)),
+  ];
   const sealtty = [process.execPath, path.join(services.programDirectory, "sealtty.js")];
   return {
     host,

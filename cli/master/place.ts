@@ -13,7 +13,7 @@ import type { Surroundings } from "../services.ts";
 type Environment = Surroundings["environment"];
 
 /** Options that decide what a connection is, beside --login: a master is started with the same ones. */
-const DECISIVE = ["policy", "identity", "collateral", "encoding"] as const;
+const DECISIVE = ["policy", "identity", "certificate", "collateral", "encoding"] as const;
 /** Environment that decides it: keys, and how hosts are reached. */
 const DECISIVE_VARIABLE = /^(?:SEALTTY_.*|SSH_AUTH_SOCK|HOME|XDG_CACHE_HOME)$/;
 
@@ -49,6 +49,7 @@ export function masterPlace(
     );
   }
   const identity = input.text("identity");
+  const certificate = input.text("certificate");
   const user = input.text("login") ?? services.localUser;
   const obfuscate = obfuscationOf(input, terminal ? "adaptive" : "off");
   const decisive = [
@@ -59,6 +60,9 @@ export function masterPlace(
     user,
     identity === undefined ? "" : path.resolve(identity),
     identity === undefined ? "" : fileDigest(identity),
+    identity === undefined ? "" : fileDigest(`${identity}-cert.pub`),
+    certificate === undefined ? "" : path.resolve(certificate),
+    certificate === undefined ? "" : fileDigest(certificate),
     input.text("collateral") === undefined ? "" : path.resolve(input.text("collateral") ?? ""),
     String(input.has("simulated")),
     encodingOf(input),
@@ -75,7 +79,7 @@ export function masterPlace(
     const value = input.text(name);
     if (value !== undefined) args.push(`--${name}=${value}`);
   }
-  if (input.has("simulated")) args.push("--simulated");
+  for (const name of ["simulated", "batch"]) if (input.has(name)) args.push(`--${name}`);
   return { socket: path.join(masterDirectory(environment), digest), args };
 }
 

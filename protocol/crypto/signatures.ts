@@ -1,10 +1,14 @@
-// Verifying the hardware's signatures: asynchronous, because WebCrypto is the one implementation every client has.
+// Verifying signatures of hardware and of users' keys: asynchronous, because WebCrypto is the one implementation that every
+// client has.
 
 export type HardwareSignatureAlgorithm =
   | "ecdsa-p256-sha256"
   | "ecdsa-p384-sha384"
   | "rsassa-sha256"
   | "rsapss-sha384";
+
+/** With those that only users' SSH keys have. */
+export type SignatureAlgorithm = HardwareSignatureAlgorithm | "ecdsa-p521-sha512" | "rsassa-sha512";
 
 /** ECDSA: x‖y of equal length. RSA: big-endian modulus and exponent. */
 export type HardwareKey =
@@ -17,7 +21,7 @@ export interface SignatureVerifier {
    * @returns false for every signature that does not hold, malformed keys included; never throws on peer bytes.
    */
   verify(
-    algorithm: HardwareSignatureAlgorithm,
+    algorithm: SignatureAlgorithm,
     key: HardwareKey,
     message: Uint8Array,
     signature: Uint8Array,

@@ -1,6 +1,6 @@
-// Hardware signatures checked with WebCrypto, which browsers and Node share.
+// Signatures of hardware and users checked with WebCrypto, which browsers and Node share.
 
-import type { HardwareKey, HardwareSignatureAlgorithm, SignatureVerifier } from "./signatures.ts";
+import type { HardwareKey, SignatureAlgorithm, SignatureVerifier } from "./signatures.ts";
 
 /** The JWK members that are used here. */
 export interface SubtlePublicKey {
@@ -45,14 +45,16 @@ type Parameters =
       readonly saltLength: number | undefined;
     };
 
-const ALGORITHMS: Readonly<Record<HardwareSignatureAlgorithm, Parameters>> = {
+const ALGORITHMS: Readonly<Record<SignatureAlgorithm, Parameters>> = {
   "ecdsa-p256-sha256": { kind: "ec", curve: "P-256", size: 32, hash: "SHA-256" },
   "ecdsa-p384-sha384": { kind: "ec", curve: "P-384", size: 48, hash: "SHA-384" },
+  "ecdsa-p521-sha512": { kind: "ec", curve: "P-521", size: 66, hash: "SHA-512" },
   "rsassa-sha256": { kind: "rsa", name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", saltLength: undefined },
+  "rsassa-sha512": { kind: "rsa", name: "RSASSA-PKCS1-v1_5", hash: "SHA-512", saltLength: undefined },
   "rsapss-sha384": { kind: "rsa", name: "RSA-PSS", hash: "SHA-384", saltLength: 48 },
 };
 const MIN_MODULUS = 256; // bytes: 2048 bits
-const MAX_MODULUS = 512;
+const MAX_MODULUS = 1024;
 
 /** @param subtle - `globalThis.crypto.subtle`. */
 export function webCryptoSignatures<Key>(subtle: SubtleLike<Key>): SignatureVerifier {

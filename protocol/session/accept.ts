@@ -35,8 +35,12 @@ import type { Pipe } from "../pipe.ts";
 import { GuestConnection, type GuestPort, type GuestServices, sameInit } from "./guest-connection.ts";
 import { PipePump } from "./pipe-pump.ts";
 import { Receipts } from "./receipts.ts";
+import { AuthTurns } from "./auth-turns.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
+/** Checks of users' keys, over all connections: as often as handshakes are made. */
+const AUTH_PER_SECOND = 20;
+const AUTH_BURST = 20;
 const MAX_ASSEMBLIES = 16;
 const MAX_ANSWERS_WAITING = 64;
 /** Connections that were given up because of a rollback, remembered to tell clients that did not hear of it. */
@@ -102,12 +106,14 @@ export class GuestEndpoint {
   readonly #hellos = new TokenBucket(200, 100);
   readonly #handshakes = new TokenBucket(20, 20);
   readonly #probes = new TokenBucket(100, 50);
+  readonly #turns: AuthTurns;
   readonly #pumps = new Set<PipePump>();
   #stopped = false;
 
   constructor(options: GuestEndpointOptions) {
     this.#options = options;
     this.#cookies = new CookieJar(options.suite);
+    this.#turns = new AuthTurns(options.clock, AUTH_PER_SECOND, AUTH_BURST);
   }
 
   get connectionCount(): number {
@@ -241,6 +247,7 @@ export class GuestEndpoint {
         clock,
         services,
         admit: (method) => this.#admit(method),
+        turns: this.#turns,
         onOver: (retired) => this.#forget(id, connection, retired),
       },
       { connectionId, initDigest, replies, handshaken, hello, port, encoding },

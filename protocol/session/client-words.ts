@@ -1,6 +1,7 @@
 // What a client tells a person when a connection does not come about, or ends: what happened, why, what to do next.
 
 import { SealttyError } from "../errors.ts";
+import { keyTypeOf } from "../user-auth/ssh-wire.ts";
 import type { UserAuth } from "./api.ts";
 import { LISTEN_IN_USE, LISTEN_NOT_ALLOWED, LISTEN_TOO_MANY } from "../forward/forward-messages.ts";
 import type { ChannelRequest } from "./channel-api.ts";
@@ -63,10 +64,14 @@ export function timeoutError(
 /** @param code - of the guest's AUTHENTICATED message, not 0. */
 export function userRefusedError(auth: UserAuth, code: number): SealttyError {
   const how = auth.method === "none" ? "a login without a key" : "this key";
+  const certified =
+    auth.method === "ssh-key" && keyTypeOf(auth.publicKey)?.endsWith("-cert-v01@openssh.com") === true
+      ? " Of a certificate: that a cert-authority line there names who signed it, and that it is valid now and for this user."
+      : "";
   if (code !== AUTH_METHOD_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
-      `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys or in its instance document.`,
+      `The guest refused ${how} for user "${auth.user}". Check the user name, and that the key's line is in the guest's authorized_keys or in its instance document.${certified}`,
     );
   }
   const next =
@@ -82,7 +87,7 @@ export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): Sea
   if (code === OPEN_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
-      "The guest does not allow this to the user: without a key only its login prompt is open. Name a key with -i FILE.",
+      "The guest does not allow this to the user: without a key only its login prompt is open (name one with -i FILE), and a key may be restricted (no-pty, command=, expiry-time=).",
     );
   }
   if (code === OPEN_TOO_MANY) {

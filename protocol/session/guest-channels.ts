@@ -6,6 +6,7 @@ import { isForwardMessage } from "../forward/forward-messages.ts";
 import { mayOpen } from "../forward/permission.ts";
 import type { StreamTarget } from "../forward/target.ts";
 import { INPUT_STREAM_WINDOW, MAX_CHANNELS, MAX_LOGIN_CHANNELS, OUTPUT_STREAM_WINDOW } from "../limits.ts";
+import { allowsKind, isExpired } from "../user-auth/restrictions.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { ChannelRequest } from "./channel-api.ts";
@@ -51,6 +52,7 @@ export interface ChannelsOwner {
     readonly startProcess: StartProcess;
     readonly sessions?: GuestSessions | undefined;
     readonly streams?: GuestStreams | undefined;
+    wallTime(): number;
     log(event: string): void;
   };
   /** CLOSE was said by either side, or the connection is over. */
@@ -75,6 +77,7 @@ export class GuestChannels {
       clock: owner.clock,
       streams: owner.services.streams,
       isLive: () => this.#isLive,
+      isOver: (user) => this.#isOver(user),
       ending: () => owner.ending(),
       send: (message) => owner.messages.send(message),
     });
@@ -109,10 +112,10 @@ export class GuestChannels {
         return this.#messages.send({
           type: "sessions",
           question: message.question,
-          sessions: this.#owner.services.sessions?.list(user, message.proofs) ?? [],
+          sessions: this.#sessionsFor(user)?.list(user, message.proofs) ?? [],
         });
       case "kill": {
-        const killed = this.#owner.services.sessions?.kill(user, message.session) === true;
+        const killed = this.#sessionsFor(user)?.kill(user, message.session) === true;
         const code = killed ? KILL_OK : KILL_UNKNOWN;
         return this.#messages.send({ type: "killed", question: message.question, code });
       }
@@ -152,7 +155,7 @@ export class GuestChannels {
   async #start(user: AuthenticatedUser, channel: number, request: ChannelRequest): Promise<void> {
     this.#takeNumber(channel);
     const answer = (code: number): void => this.#messages.send({ type: "opened", channel, code });
-    if (user.method === "none" && request.kind !== "login") return answer(OPEN_NOT_ALLOWED);
+    if (!this.#mayOpen(user, request.kind)) return answer(OPEN_NOT_ALLOWED);
     if (this.#isFull(user)) return answer(OPEN_TOO_MANY);
     const streams = this.#openStreams(channel);
     let process: GuestProcess | StreamRefusal = { code: OPEN_FAILED };
@@ -200,7 +203,7 @@ export class GuestChannels {
     ) => SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>,
   ): Promise<void> {
     this.#takeNumber(channel);
-    const { sessions } = this.#owner.services;
+    const sessions = this.#sessionsFor(user);
     const refuse = (code: number): void => this.#messages.send({ type: "attached", channel, code });
     if (sessions === undefined) return refuse(ATTACH_NOT_ALLOWED);
     if (this.#isFull(user)) return refuse(ATTACH_TOO_MANY);
@@ -278,6 +281,21 @@ export class GuestChannels {
     if (channel <= this.#newestChannel)
       throw new SealttyError("peer-misbehaved", "A channel number was used again");
     this.#newestChannel = channel;
+  }
+
+  /** What runs there in place of what was asked for, `startProcess` sees to. */
+  #mayOpen(user: AuthenticatedUser, kind: ChannelRequest["kind"]): boolean {
+    if (user.method === "none") return kind === "login";
+    return !this.#isOver(user) && allowsKind(user.restrictions, kind);
+  }
+
+  #isOver(user: AuthenticatedUser): boolean {
+    return user.method === "ssh-key" && isExpired(user.restrictions, this.#owner.services.wallTime());
+  }
+
+  /** Which of them are this user's is theirs to know; undefined for a user who may come to none (any more). */
+  #sessionsFor(user: AuthenticatedUser): GuestSessions | undefined {
+    return this.#isOver(user) ? undefined : this.#owner.services.sessions;
   }
 
   #isFull(user: AuthenticatedUser): boolean {

@@ -21,13 +21,14 @@ import {
 } from "../limits.ts";
 import { SLOTS_TO_CLIENT, type ShapingProfile } from "../packets/shaping.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
+import type { AuthTurns } from "./auth-turns.ts";
 import { Deadline } from "./deadline.ts";
 import { GuestChannels } from "./guest-channels.ts";
 import { type EvidenceRequest, GuestEvidence } from "./guest-evidence.ts";
 import type { AuthenticatedUser, StartProcess } from "./guest-process.ts";
 import type { GuestSessions } from "./guest-sessions.ts";
 import type { GuestStreams } from "./guest-streams.ts";
-import { judgeUser, type UserServices } from "./guest-user.ts";
+import { grantWords, type Judgement, judgeUser, type UserServices } from "./guest-user.ts";
 import { MessageStream } from "./message-stream.ts";
 import { AUTH_OK, CLOSE_CODES, CONTROL_STREAM, SERVICE, type SessionMessage } from "./messages.ts";
 import { retirementToken } from "./retirement.ts";
@@ -47,6 +48,8 @@ export interface GuestServices extends UserServices {
   /** @throws SealttyError `evidence-unavailable`, `limit-exceeded`. */
   collectEvidence(request: EvidenceRequest): Promise<Evidence>;
   readonly startProcess: StartProcess;
+  /** Ms since 1970 UTC, of the guest's clock: whether what a key was granted is over. */
+  wallTime(): number;
   /** Programs that outlive their connections; undefined: none are allowed. */
   readonly sessions?: GuestSessions | undefined;
   /** Connections to elsewhere; undefined: none are allowed. */
@@ -81,6 +84,7 @@ export class GuestConnection {
   readonly #context: BindingContext;
   readonly #onOver: (retired?: Uint8Array) => void;
   readonly #admit: (method: AuthenticatedUser["method"]) => boolean;
+  readonly #turns: AuthTurns;
   readonly #started: number;
   readonly #channels: GuestChannels;
   readonly #evidence: GuestEvidence;
@@ -99,6 +103,8 @@ export class GuestConnection {
       services: GuestServices;
       /** Whether there is a place for one more user of this kind. */
       admit(method: AuthenticatedUser["method"]): boolean;
+      /** For the check of a user's key. */
+      readonly turns: AuthTurns;
       /** @param retired - a RETIRED body with which to answer whatever still comes. */
       onOver(retired?: Uint8Array): void;
     },
@@ -117,6 +123,7 @@ export class GuestConnection {
     this.#services = own.services;
     this.#onOver = (retired) => own.onOver(retired);
     this.#admit = (method) => own.admit(method);
+    this.#turns = own.turns;
     this.initDigest = opened.initDigest;
     this.#connectionId = opened.connectionId;
     this.replies = opened.replies;
@@ -331,9 +338,15 @@ export class GuestConnection {
       throw new SealttyError("peer-misbehaved", "Authentication out of turn");
     }
     this.#deciding = true;
-    void judgeUser(this.#services, this.#context, evidenceDigest, message).then((code) =>
-      this.#decided(message, code),
-    );
+    void this.#judge(message, evidenceDigest);
+  }
+
+  async #judge(
+    message: Extract<SessionMessage, { type: "authenticate" }>,
+    evidenceDigest: Uint8Array,
+  ): Promise<void> {
+    if (message.key !== undefined) await this.#turns.take(() => this.#ending);
+    this.#decided(message, await judgeUser(this.#services, this.#context, evidenceDigest, message));
   }
 
   /** Done once the user is in: nobody else may have packets made for nothing. */
@@ -350,15 +363,17 @@ export class GuestConnection {
     this.#messages.send({ type: "shaped", profile });
   }
 
-  #decided(message: Extract<SessionMessage, { type: "authenticate" }>, code: number): void {
+  #decided(message: Extract<SessionMessage, { type: "authenticate" }>, { code, grant }: Judgement): void {
     if (this.#ending) return; // closed meanwhile: nobody is let in any more, and no place is taken
     if (code === AUTH_OK) {
       this.#deciding = false;
-      const method = message.key === undefined ? "none" : "ssh-key";
-      if (!this.#admit(method)) return this.close("busy");
-      const key = message.key && { key: this.#suite.sha256(message.key.publicKey) };
-      this.#user = { name: message.user, method, ...key };
-      this.#services.log(`user authenticated by ${this.#user.method}`);
+      const user: AuthenticatedUser =
+        grant === undefined
+          ? { name: message.user, method: "none" }
+          : { name: message.user, method: "ssh-key", key: grant.key, restrictions: grant.restrictions };
+      if (!this.#admit(user.method)) return this.close("busy");
+      this.#user = user;
+      this.#services.log(grantWords(grant));
       if (this.#shaping !== undefined) this.#shape(this.#shaping); // first, so that the answer is in a slot, too
       this.#messages.send({ type: "authenticated", code });
       return this.#readOn();

@@ -23,6 +23,8 @@ export interface ListenersOwner {
   readonly clock: Clock;
   readonly streams: GuestStreams | undefined;
   isLive(): boolean;
+  /** What the user's key was granted has ended. */
+  isOver(user: AuthenticatedUser): boolean;
   ending(): boolean;
   send(message: ForwardMessage): void;
 }
@@ -76,8 +78,8 @@ export class GuestListeners {
   async #listen(user: AuthenticatedUser, listener: number, place: ListenPlace): Promise<void> {
     const answer = (code: number): void => this.#owner.send({ type: "listening", listener, code });
     const { streams } = this.#owner;
-    if (user.method === "none" || streams === undefined || !mayListen(user.restrictions, place))
-      return answer(LISTEN_NOT_ALLOWED);
+    if (user.method === "none" || this.#owner.isOver(user)) return answer(LISTEN_NOT_ALLOWED);
+    if (streams === undefined || !mayListen(user.restrictions, place)) return answer(LISTEN_NOT_ALLOWED);
     if (this.#listeners.size >= MAX_LISTENERS) return answer(LISTEN_TOO_MANY);
     this.#listeners.set(listener, "opening");
     const opened = await streams

@@ -24,14 +24,15 @@ export interface GuestProcess {
 }
 
 /** Who was let in, and how. */
-export interface AuthenticatedUser {
-  readonly name: string;
-  readonly method: "none" | "ssh-key";
-  /** SHA-256 of the public key in SSH wire format, 32 bytes; undefined without a key. */
-  readonly key?: Uint8Array;
-  /** What the key's options forbid; undefined: it has none. */
-  readonly restrictions?: UserRestrictions;
-}
+export type AuthenticatedUser =
+  | { readonly name: string; readonly method: "none" } // the login program, and nothing else
+  | {
+      readonly name: string;
+      readonly method: "ssh-key";
+      /** SHA-256 of the plain public key in SSH wire format, 32 bytes: the same with every certificate for it. */
+      readonly key: Uint8Array;
+      readonly restrictions: UserRestrictions;
+    };
 
 /** @throws where the program cannot be started; the reason stays in the guest's log. */
 export type StartProcess = (user: AuthenticatedUser, request: ProgramRequest) => Promise<GuestProcess>;

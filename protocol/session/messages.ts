@@ -3,7 +3,7 @@
 import { type Evidence, decodeEvidence, encodeEvidence } from "../attestation/evidence.ts";
 import { Reader, concat, lv16, u16, u32, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
-import { MAX_USER_NAME } from "../limits.ts";
+import { MAX_SSH_KEY, MAX_SSHSIG, MAX_USER_NAME } from "../limits.ts";
 import {
   FORWARD_TYPES,
   type ForwardMessage,
@@ -199,7 +199,7 @@ function readMessage(type: number, body: Uint8Array, reader: Reader): SessionMes
       const user = reader.text16(MAX_USER_NAME);
       const service = reader.text16(MAX_USER_NAME);
       if (method === 0) return { type: "authenticate", user, service };
-      const key = { publicKey: reader.lv16(4096), sshsig: reader.lv16(8192) };
+      const key = { publicKey: reader.lv16(MAX_SSH_KEY), sshsig: reader.lv16(MAX_SSHSIG) };
       return { type: "authenticate", user, service, key };
     }
     case TYPES.authenticated:

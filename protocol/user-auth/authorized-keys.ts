@@ -1,13 +1,18 @@
-// authorized_keys (sshd(8)): plain ssh-ed25519 lines are taken, every other line is refused whole and reported.
+// authorized_keys (sshd(8)), whole: a line whose key and options are all understood counts, every other one is refused whole
+// and reported.
 
 import { utf8 } from "../bytes.ts";
+import { SealttyError } from "../errors.ts";
 import { decodeBase64 } from "./base64.ts";
-import { decodeEd25519Key, SSH_ED25519 } from "./ssh-wire.ts";
+import { certifiedType } from "./certificate.ts";
+import { type KeyOptions, NO_OPTIONS, parseKeyOptions } from "./key-options.ts";
+import { decodePublicKey, isKeyType, type KeyType, typeOf } from "./public-key.ts";
 
 export interface AuthorizedKey {
-  readonly keyType: typeof SSH_ED25519;
-  /** SSH wire format, 51 bytes. */
+  readonly keyType: KeyType;
+  /** SSH wire format. */
   readonly blob: Uint8Array;
+  readonly options: KeyOptions;
   readonly comment: string;
   /** Counted from 1. */
   readonly line: number;
@@ -20,16 +25,6 @@ export interface AuthorizedKeys {
 }
 
 export const MAX_AUTHORIZED_KEYS_LINE = 8192;
-
-const OTHER_KEY_TYPES: ReadonlySet<string> = new Set(
-  ["ssh-rsa", "ssh-dss", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"].concat(
-    ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"],
-    ["ssh-ed25519-cert-v01@openssh.com", "ssh-rsa-cert-v01@openssh.com"],
-    ["sk-ssh-ed25519-cert-v01@openssh.com", "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com"],
-    ["ecdsa-sha2-nistp256-cert-v01@openssh.com", "ecdsa-sha2-nistp384-cert-v01@openssh.com"],
-    ["ecdsa-sha2-nistp521-cert-v01@openssh.com", "ssh-mldsa44-ed25519@openssh.com"],
-  ),
-);
 
 /** Never throws: a line that is not understood in full grants nothing. */
 export function parseAuthorizedKeys(text: string): AuthorizedKeys {
@@ -51,18 +46,48 @@ function parseLine(raw: string): Omit<AuthorizedKey, "line"> | string | undefine
   }
   const line = raw.replace(/^[ \t]+/, "").trimEnd();
   if (line === "" || line.startsWith("#")) return undefined;
-  const [type, rest] = splitAt(line, line.search(/[ \t]/));
-  if (OTHER_KEY_TYPES.has(type)) return "this version accepts only ssh-ed25519 keys";
-  if (type !== SSH_ED25519) {
-    const [, afterOptions] = splitAt(line, endOfOptions(line));
-    const [next] = splitAt(afterOptions, afterOptions.search(/[ \t]/));
-    const isKey = next === SSH_ED25519 || OTHER_KEY_TYPES.has(next);
-    return isKey ? "it has options, and this version understands none" : "not a public key line";
-  }
+  if (line.includes("\0")) return "it has a zero byte"; // no argument of a program could have it
+  const [first] = splitAt(line, line.search(/[ \t]/));
+  if (isKey(first)) return keyOf(line, NO_OPTIONS);
+  const [optionText, key] = splitAt(line, endOfOptions(line));
+  const [type] = splitAt(key, key.search(/[ \t]/));
+  if (!isKey(type)) return "not a public key line";
+  const options = parseKeyOptions(optionText);
+  return typeof options === "string" ? options : keyOf(key, options);
+}
+
+/** @param text - type, base64, and a comment. */
+function keyOf(text: string, options: KeyOptions): Omit<AuthorizedKey, "line"> | string {
+  const [type, rest] = splitAt(text, text.search(/[ \t]/));
+  if (!isKeyType(type)) return whyNot(type);
   const [base64, comment] = splitAt(rest, rest.search(/[ \t]/));
   const blob = decodeBase64(base64);
-  if (blob === undefined || !isEd25519Key(blob)) return "the key is malformed";
-  return { keyType: SSH_ED25519, blob, comment };
+  const problem = blob === undefined ? MALFORMED : problemOf(blob, type);
+  if (blob === undefined || problem !== undefined) return problem ?? MALFORMED;
+  return { keyType: type, blob, options, comment };
+}
+
+const MALFORMED = "the key is malformed";
+
+function isKey(type: string): boolean {
+  return isKeyType(type) || REFUSED_TYPES.has(type) || certifiedType(type) !== undefined;
+}
+
+const REFUSED_TYPES: ReadonlySet<string> = new Set(["ssh-dss", "ssh-mldsa44-ed25519@openssh.com"]);
+
+function whyNot(type: string): string {
+  return REFUSED_TYPES.has(type)
+    ? "keys of this type are not accepted"
+    : "it is a certificate; name the key that signs them, with cert-authority in front";
+}
+
+function problemOf(blob: Uint8Array, type: KeyType): string | undefined {
+  try {
+    return typeOf(decodePublicKey(blob)) === type ? undefined : MALFORMED;
+  } catch (error) {
+    const short = error instanceof SealttyError && error.message.endsWith("less than 2048 bits");
+    return short ? "the RSA key has less than 2048 bits" : MALFORMED;
+  }
 }
 
 /** Cuts at a blank; without one (-1) all is the first part. */
@@ -80,13 +105,4 @@ function endOfOptions(line: string): number {
     else if (!quoted && (character === " " || character === "\t")) return i;
   }
   return -1;
-}
-
-function isEd25519Key(blob: Uint8Array): boolean {
-  try {
-    decodeEd25519Key(blob);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -31,3 +31,20 @@ export function decodeBase64Url(text: string): Uint8Array<ArrayBuffer> | undefin
   const standard = text.replaceAll("-", "+").replaceAll("_", "/");
   return decodeBase64(standard + "=".repeat((4 - (text.length % 4)) % 4));
 }
+
+/** The URL-safe alphabet without padding. */
+export function encodeBase64Url(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 3) {
+    const group = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
+    const digits = Math.min(bytes.length - i, 3) + 1;
+    for (let j = 0; j < digits; j++) text += ALPHABET.charAt((group >> (18 - 6 * j)) & 63);
+  }
+  return text.replaceAll("+", "-").replaceAll("/", "_");
+}
+
+/** The standard alphabet, padded. */
+export function encodeBase64(bytes: Uint8Array): string {
+  const text = encodeBase64Url(bytes).replaceAll("-", "+").replaceAll("_", "/");
+  return text + "=".repeat((4 - (text.length % 4)) % 4);
+}

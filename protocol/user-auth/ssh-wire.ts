@@ -1,14 +1,47 @@
-// The SSH wire format (RFC 4251 §5, RFC 8709), as far as Ed25519 keys and signatures need it.
+// The SSH wire format (RFC 4251 §5), and Ed25519 keys and signatures in it (RFC 8709).
 
-import { concat, equalBytes, lv32, Reader, utf8 } from "../bytes.ts";
+import { concat, equalBytes, lv32, Reader, u8, utf8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 
 export const SSH_ED25519 = "ssh-ed25519";
 const ED25519_NAME = utf8(SSH_ED25519);
+/** Of an algorithm or a curve. */
+const MAX_NAME = 64;
 
 /** `string`: u32 length, then the bytes (text as UTF-8). */
 export function sshString(value: Uint8Array | string): Uint8Array<ArrayBuffer> {
   return lv32(typeof value === "string" ? utf8(value) : value);
+}
+
+/** `mpint` of a number that is not negative. @param magnitude - big-endian; zeros in front do not matter. */
+export function sshMpint(magnitude: Uint8Array): Uint8Array<ArrayBuffer> {
+  let start = 0;
+  while (magnitude[start] === 0) start++;
+  const digits = magnitude.subarray(start);
+  return lv32(digits.length > 0 && (digits[0] as number) >= 0x80 ? concat(u8(0), digits) : digits);
+}
+
+/** @returns a name of an algorithm or curve. @throws SealttyError `peer-misbehaved` on what can be none. */
+export function readName(reader: Reader): string {
+  const name = String.fromCharCode(...reader.lv32(MAX_NAME));
+  if (!/^[a-z0-9@.-]+$/.test(name)) reader.fail("has a malformed name");
+  return name;
+}
+
+/**
+ * @param limit - bytes of the magnitude. @returns it, big-endian, without zeros in front; never empty.
+ * @throws SealttyError `peer-misbehaved` on a number that is not above zero, or not in its one shortest form.
+ */
+export function readMpint(reader: Reader, limit: number): Uint8Array {
+  const bytes = reader.lv32(limit + 1);
+  const [first, second] = bytes;
+  if (first === undefined || first >= 0x80) return reader.fail("has a number that is not above zero");
+  if (first !== 0) {
+    if (bytes.length > limit) reader.fail("has a number that is too large");
+    return bytes;
+  }
+  if (second === undefined || second < 0x80) reader.fail("has a number in a longer form than needed");
+  return bytes.subarray(1);
 }
 
 /** @param publicKey - 32 bytes. @returns the 51-byte blob of RFC 8709 §4. */
@@ -36,8 +69,7 @@ export function decodeEd25519Signature(blob: Uint8Array): Uint8Array {
 /** The algorithm name in front of a key blob; undefined where there is none. For messages to people only. */
 export function keyTypeOf(blob: Uint8Array): string | undefined {
   try {
-    const name = new Reader(blob, "SSH public key").lv32(64);
-    return /^[a-z0-9@.-]+$/.test(String.fromCharCode(...name)) ? String.fromCharCode(...name) : undefined;
+    return readName(new Reader(blob, "SSH public key"));
   } catch {
     return undefined;
   }
@@ -45,7 +77,7 @@ export function keyTypeOf(blob: Uint8Array): string | undefined {
 
 function decodeNamed(blob: Uint8Array, length: number, what: string): Uint8Array {
   const reader = new Reader(blob, what);
-  if (!equalBytes(reader.lv32(64), ED25519_NAME)) reader.fail("is not of type ssh-ed25519");
+  if (!equalBytes(reader.lv32(MAX_NAME), ED25519_NAME)) reader.fail("is not of type ssh-ed25519");
   const value = reader.lv32(length);
   if (value.length !== length) reader.fail("has the wrong length");
   reader.end();

@@ -1,23 +1,25 @@
-// SSHSIG (OpenSSH's PROTOCOL.sshsig), for Ed25519 keys: what ssh-keygen -Y and every agent make and check.
+// SSHSIG (OpenSSH's PROTOCOL.sshsig): what ssh-keygen -Y and every agent make and check.
 
 import { concat, equalBytes, Reader, u32, utf8 } from "../bytes.ts";
 import type { CryptoSuite } from "../crypto/suite.ts";
 import { SealttyError } from "../errors.ts";
-import { decodeEd25519Key, decodeEd25519Signature, encodeEd25519Signature, sshString } from "./ssh-wire.ts";
+import { MAX_SSH_KEY, MAX_SSH_SIGNATURE, MAX_SSHSIG } from "../limits.ts";
+import { type SshPublicKey } from "./public-key.ts";
+import { type SignatureFacts, type SshCrypto, verifySignature } from "./signature.ts";
+import { sshString } from "./ssh-wire.ts";
 
 export type SshsigHash = "sha256" | "sha512";
 
 export interface Sshsig {
-  /** SSH wire format of an Ed25519 key, 51 bytes. */
+  /** SSH wire format of a key or a certificate; not looked at yet. */
   readonly publicKey: Uint8Array;
   readonly namespace: Uint8Array;
   readonly hash: SshsigHash;
-  /** 64 bytes. */
+  /** SSH wire format; not looked at yet. */
   readonly signature: Uint8Array;
 }
 
-/** An Ed25519 SSHSIG has 160 bytes and its namespace; nothing longer is read. */
-export const MAX_SSHSIG = 512;
+const MAX_NAMESPACE = 256;
 const MAGIC = utf8("SSHSIG");
 const VERSION = 1;
 
@@ -32,7 +34,7 @@ export function sshsigToBeSigned(
   return toBeSigned(suite, utf8(namespace), hash, message);
 }
 
-/** @param parts - `signature` is the key's 64 bytes over `sshsigToBeSigned`. @returns the blob, without PEM armour. */
+/** @param parts - `signature` is the key's own over `sshsigToBeSigned`, in SSH wire format. @returns the blob, without PEM armour. */
 export function encodeSshsig(parts: {
   readonly publicKey: Uint8Array;
   readonly namespace: string;
@@ -46,47 +48,53 @@ export function encodeSshsig(parts: {
     sshString(parts.namespace),
     sshString(""), // reserved
     sshString(parts.hash),
-    sshString(encodeEd25519Signature(parts.signature)),
+    sshString(parts.signature),
   );
 }
 
-/** @throws SealttyError `peer-misbehaved` on anything but the exact form: other keys, a reserved field, bytes left over. */
+/** @throws SealttyError `peer-misbehaved` on anything but the exact form: a reserved field, an unknown hash, bytes left over. */
 export function decodeSshsig(blob: Uint8Array): Sshsig {
   const reader = new Reader(blob, "SSHSIG");
   if (blob.length > MAX_SSHSIG) reader.fail(`is longer than ${MAX_SSHSIG} bytes`);
   if (!equalBytes(reader.bytes(MAGIC.length), MAGIC)) reader.fail("does not start with its magic");
   if (reader.u32() !== VERSION) reader.fail("has an unknown version");
-  const publicKey = reader.lv32(MAX_SSHSIG);
-  decodeEd25519Key(publicKey);
-  const namespace = reader.lv32(MAX_SSHSIG);
+  const publicKey = reader.lv32(MAX_SSH_KEY);
+  const namespace = reader.lv32(MAX_NAMESPACE);
   if (namespace.length === 0) reader.fail("has no namespace");
-  if (reader.lv32(MAX_SSHSIG).length !== 0) reader.fail("has a reserved field");
-  const hash = hashNamed(reader.lv32(MAX_SSHSIG));
+  if (reader.lv32(MAX_NAMESPACE).length !== 0) reader.fail("has a reserved field");
+  const hash = hashNamed(reader.lv32(16));
   if (hash === undefined) return reader.fail("names an unknown hash");
-  const signature = decodeEd25519Signature(reader.lv32(MAX_SSHSIG));
+  const signature = reader.lv32(MAX_SSH_SIGNATURE);
   reader.end();
   return { publicKey, namespace, hash, signature };
 }
 
 /**
- * @param expected - `publicKey` in SSH wire format; key and namespace must be exactly these.
- * @returns false for every signature that does not hold, malformed ones included.
+ * @param expected - `publicKey` is the blob that the signature must name: a key's or a certificate's, and `key` the key in it.
+ * Blob and namespace must be exactly these.
+ * @returns undefined for every signature that does not hold, malformed ones included.
  */
-export function verifySshsig(
-  suite: CryptoSuite,
+export async function verifySshsig(
+  crypto: SshCrypto,
   blob: Uint8Array,
-  expected: { readonly publicKey: Uint8Array; readonly namespace: string; readonly message: Uint8Array },
-): boolean {
+  expected: {
+    readonly publicKey: Uint8Array;
+    readonly key: SshPublicKey;
+    readonly namespace: string;
+    readonly message: Uint8Array;
+  },
+): Promise<SignatureFacts | undefined> {
+  let found: Sshsig;
   try {
-    const found = decodeSshsig(blob);
-    if (!equalBytes(found.publicKey, expected.publicKey)) return false;
-    if (!equalBytes(found.namespace, utf8(expected.namespace))) return false;
-    const signed = toBeSigned(suite, found.namespace, found.hash, expected.message);
-    return suite.ed25519Verify(decodeEd25519Key(found.publicKey), signed, found.signature);
+    found = decodeSshsig(blob);
   } catch (error) {
-    if (error instanceof SealttyError && error.code === "peer-misbehaved") return false;
+    if (error instanceof SealttyError && error.code === "peer-misbehaved") return undefined;
     throw error;
   }
+  if (!equalBytes(found.publicKey, expected.publicKey)) return undefined;
+  if (!equalBytes(found.namespace, utf8(expected.namespace))) return undefined;
+  const signed = toBeSigned(crypto.suite, found.namespace, found.hash, expected.message);
+  return await verifySignature(crypto, expected.key, signed, found.signature);
 }
 
 function toBeSigned(

@@ -26,6 +26,7 @@ import {
   ATTACH_TOO_MANY,
   ATTACH_UNKNOWN,
 } from "../../protocol/session/session-messages.ts";
+import { allowsKind, allowsSession } from "../../protocol/user-auth/restrictions.ts";
 import type { StartScreenThread } from "./screen-keeper.ts";
 import { Session } from "./session.ts";
 
@@ -45,7 +46,13 @@ const UNCONFIRMED_IDLE = 10 * 60_000;
 
 /** Whose a session is: a key and the user name that it was used for; without a key, whoever has the secret. */
 type Owner =
-  | { readonly method: "ssh-key"; readonly key: Uint8Array; readonly user: string }
+  | {
+      readonly method: "ssh-key";
+      readonly key: Uint8Array;
+      readonly user: string;
+      /** The forced command that runs in it; undefined: the user chose. */
+      readonly command: string | undefined;
+    }
   | { readonly method: "none"; readonly secretDigest: Uint8Array }; // SHA-256, 32 bytes
 
 interface Entry {
@@ -88,7 +95,9 @@ export class SessionRegistry implements GuestSessions {
     events: AttachmentEvents,
   ): Promise<SessionAttachment | AttachRefusal> {
     const { suite, clock, limits } = this.#options;
-    if (user.method === "none" && request.kind !== "login") return { code: ATTACH_NOT_ALLOWED };
+    const allowed =
+      user.method === "none" ? request.kind === "login" : allowsKind(user.restrictions, request.kind);
+    if (!allowed) return { code: ATTACH_NOT_ALLOWED };
     if (!this.#makeRoom(user.method)) return { code: ATTACH_TOO_MANY };
     this.#starting[user.method]++;
     let process: Awaited<ReturnType<StartProcess>>;
@@ -107,7 +116,7 @@ export class SessionRegistry implements GuestSessions {
     const idleMs = own.idleSeconds === 0 ? limits.idleMs : Math.min(limits.idleMs, own.idleSeconds * 1000);
     const session: Session = new Session({
       id,
-      title: titleOf(request),
+      title: titleOf(user, request),
       process,
       clock,
       ringBytes: limits.ringBytes,
@@ -178,7 +187,12 @@ export class SessionRegistry implements GuestSessions {
 
   #owns(user: AuthenticatedUser, owner: Owner, name: SessionName): boolean {
     if (owner.method === "ssh-key") {
-      return user.key !== undefined && user.name === owner.user && equalBytes(user.key, owner.key);
+      return (
+        user.method === "ssh-key" &&
+        user.name === owner.user &&
+        equalBytes(user.key, owner.key) &&
+        allowsSession(user.restrictions, owner.command)
+      );
     }
     if (user.method !== "none" || name.secret === undefined) return false;
     return equalBytes(this.#options.suite.sha256(name.secret), owner.secretDigest);
@@ -215,13 +229,14 @@ export class SessionRegistry implements GuestSessions {
 
 function ownerOf(suite: CryptoSuite, user: AuthenticatedUser, secret: Uint8Array | undefined): Owner {
   if (secret !== undefined) return { method: "none", secretDigest: suite.sha256(secret) };
-  if (user.key === undefined) throw new Error("A user with a key has none");
-  return { method: "ssh-key", key: user.key, user: user.name };
+  if (user.method === "none") throw new Error("A session without a key has no secret");
+  return { method: "ssh-key", key: user.key, user: user.name, command: user.restrictions.command };
 }
 
-function titleOf(request: TerminalRequest): string {
+function titleOf(user: AuthenticatedUser, request: TerminalRequest): string {
   if (request.kind === "login") return "login";
+  const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
   // Only what any terminal shows as it is: the client escapes it, too.
-  const words = request.command.join(" ").replaceAll(/[^\x20-\x7e]/g, "?");
+  const words = (forced ?? request.command.join(" ")).replaceAll(/[^\x20-\x7e]/g, "?");
   return words === "" ? "shell" : words.slice(0, MAX_SESSION_TITLE);
 }

@@ -2,9 +2,11 @@
 
 import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
+import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, GuestProcess, StartProcess } from "../../protocol/session/guest-process.ts";
+import { commandLine } from "../../protocol/user-auth/restrictions.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
@@ -13,6 +15,9 @@ import { startOnPty } from "./pty-process.ts";
 
 /** How to print: variables that change nothing else of what a program does, so that any client may set them. */
 const HOW_TO_PRINT = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
+
+/** Linux takes no longer variable (MAX_ARG_STRLEN), its name included. */
+const MAX_ORIGINAL_COMMAND = 128 * 1024 - 32;
 
 /** Where the document allows a login without a key, and the configuration does not say by which program. */
 const LOGIN_OF_DOCUMENTS: readonly string[] = ["/bin/login"];
@@ -42,7 +47,10 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       return startOnPty({ command: login, environment, directory: "/", columns, rows });
     }
     if (request.kind === "files") return await startFiles(user, document);
-    if (document !== undefined) requireAllowed(document, request);
+    const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
+    // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
+    if (forced !== undefined) requireUnchanged(request, "A key with a forced command may not set");
+    else if (document !== undefined) requireAllowed(document, request);
     const account = await accountFor(user.name);
     const { environment: wished, directory: enter } = request;
     const launch = {
@@ -50,20 +58,18 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       ...(enter === undefined ? {} : { enter }),
       ...(process.getuid?.() === 0 ? { account } : {}),
     };
-    if (request.kind === "exec") {
-      return startExec({
-        ...launch,
-        command: request.command,
-        environment: sessionEnvironment(account, undefined, wished),
-      });
-    }
     const shell = users.shell ?? [account.shell, "-l"];
+    const asked = request.command.length > 0 ? request.command : shell;
+    const command = forced === undefined ? asked : [account.shell, "-c", forced];
+    const extra = forced === undefined ? wished : { ...wished, ...originalCommand(request.command) };
+    if (request.kind === "exec") {
+      return startExec({ ...launch, command, environment: sessionEnvironment(account, undefined, extra) });
+    }
     const { columns, rows, term } = request;
-    const command = request.command.length > 0 ? request.command : shell;
     return startOnPty({
       ...launch,
       command,
-      environment: sessionEnvironment(account, term, wished),
+      environment: sessionEnvironment(account, term, extra),
       columns,
       rows,
     });
@@ -75,9 +81,8 @@ async function startFiles(
   user: AuthenticatedUser,
   document: InstanceDocument | undefined,
 ): Promise<GuestProcess> {
-  const restrictions = "restrictions" in user ? user.restrictions : undefined;
-  // Whoever may write the user's files can have any command run, sooner or later.
-  if (restrictions?.command !== undefined)
+  // GuestChannels refuses it already (allowsKind).
+  if (user.method !== "ssh-key" || user.restrictions.command !== undefined)
     throw new SealttyError("user-refused", "This key has a forced command, so it copies no files");
   if (document !== undefined && document.commands !== "any")
     throw new SealttyError("user-refused", "The instance document allows certain commands only, so no files");
@@ -93,12 +98,19 @@ async function startFiles(
   });
 }
 
-/** Where only some commands are allowed, what changes their meaning is not: LD_PRELOAD, or another directory. */
-function requireAllowed(
-  document: InstanceDocument,
-  request: Exclude<ProgramRequest, { kind: "login" | "files" }>,
-): void {
-  const { command, environment, directory } = request;
+/** As sshd names it for a forced command: a line that a shell reads back as the words. Without one a shell was asked for. */
+function originalCommand(words: readonly string[]): Readonly<Record<string, string>> {
+  if (words.length === 0) return {};
+  const line = commandLine(words);
+  if (utf8(line).length > MAX_ORIGINAL_COMMAND)
+    throw new SealttyError("limit-exceeded", "The command is too long to be told to a forced command");
+  return { SSH_ORIGINAL_COMMAND: line };
+}
+
+type ProgramOfUser = Exclude<ProgramRequest, { kind: "login" | "files" }>;
+
+function requireAllowed(document: InstanceDocument, request: ProgramOfUser): void {
+  const { command } = request;
   const refuse = (what: string): never => {
     throw new SealttyError("user-refused", `The instance document does not allow ${what}`);
   };
@@ -106,9 +118,14 @@ function requireAllowed(
     if (!document.agent.shell) refuse("a shell"); // an interactive one runs anything
   } else if (!mayRun(document, command)) refuse("this command");
   if (document.commands === "any") return;
+  requireUnchanged(request, "The instance document does not allow, because it limits commands,");
+}
+
+/** Where only some commands are allowed, what changes their meaning is not: LD_PRELOAD, or another directory. */
+function requireUnchanged({ environment, directory }: ProgramOfUser, who: string): void {
   if (!Object.keys(environment).every((name) => HOW_TO_PRINT.test(name)))
-    refuse("these environment variables: it limits commands");
-  if (directory !== undefined) refuse("another directory: it limits commands");
+    throw new SealttyError("user-refused", `${who} these environment variables`);
+  if (directory !== undefined) throw new SealttyError("user-refused", `${who} another directory`);
 }
 
 /** @throws SealttyError `user-refused` where there is no such user, or sealttyd may not act for them. */

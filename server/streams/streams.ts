@@ -79,7 +79,7 @@ export class Streams implements GuestStreams {
   ): Promise<GuestListener | StreamRefusal> {
     try {
       const account = await accountFor(user.name);
-      const owner = `${user.name} ${user.key === undefined ? "" : toHex(user.key)}`;
+      const owner = `${user.name} ${user.method === "none" ? "" : toHex(user.key)}`;
       const name = placeWords(place);
       const listening = await this.#listenInTurn(account, place, events, owner, name);
       if ("code" in listening) return listening;

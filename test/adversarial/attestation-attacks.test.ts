@@ -338,7 +338,8 @@ function guestOn(staticKey: KeyPair, collect: (request: EvidenceRequest) => Prom
       collectEvidence: collect,
       loginAllowed: true,
       keysAllowed: false,
-      verifyUserKey: async () => false,
+      verifyUserKey: async () => undefined,
+      wallTime: () => Date.now(),
       startProcess: async (user) => {
         asked.push(user.name);
         throw new SealttyError("program-failed", "none here");

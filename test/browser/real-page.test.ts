@@ -31,7 +31,7 @@ import {
 } from "../support/browser.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
-import { echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
+import { acceptAnyKey, echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
 import { buildPage } from "./page-server.ts";
 
 const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
@@ -188,11 +188,14 @@ test("a key of the user signs through the local server, and a refusal says so", 
   };
   const services: Partial<GuestServices> = {
     keysAllowed: true,
-    verifyUserKey: async (fields, publicKey, sshsig) =>
-      verified &&
-      fields.user === "operator" &&
-      Buffer.from(publicKey).equals(utf8("a public key")) &&
-      Buffer.from(sshsig).equals(utf8("a signature")),
+    verifyUserKey: async (fields, publicKey, sshsig) => {
+      const good =
+        verified &&
+        fields.user === "operator" &&
+        Buffer.from(publicKey).equals(utf8("a public key")) &&
+        Buffer.from(sshsig).equals(utf8("a signature"));
+      return good ? await acceptAnyKey(fields, publicKey, sshsig) : undefined;
+    },
   };
   await open({ identity, services });
   await inState("live");
@@ -256,7 +259,7 @@ test("the line lost while the user's key signs: said, and the user is let in onc
         return utf8("a signature");
       },
     },
-    services: { keysAllowed: true, verifyUserKey: async () => true },
+    services: { keysAllowed: true, verifyUserKey: acceptAnyKey },
     mayDial: () => hold,
   });
   await inState("signing-in");
@@ -366,7 +369,7 @@ test("the link works once, and a reload of its own tab comes back to its session
 
 const KEYED = {
   identity: { publicKey: utf8("a public key"), source: "test", sign: async () => utf8("a signature") },
-  services: { keysAllowed: true, verifyUserKey: async () => true },
+  services: { keysAllowed: true, verifyUserKey: acceptAnyKey },
 };
 /** The terminal's rows as they are drawn, colours and all; each row's text where it is to be compared alone. */
 const drawn = () => page.locator(".xterm-rows > div").evaluateAll((rows) => rows.map((row) => row.innerHTML));

@@ -16,7 +16,8 @@ import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
 import { nearThreads } from "../support/screen-thread.ts";
-import { echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
+import { acceptAnyKey, echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 import { fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
 let directory: string;
@@ -39,7 +40,7 @@ function world(
   connectTo = connect,
   startScreenThread?: StartScreenThread,
 ) {
-  const own = { keysAllowed: true, verifyUserKey: async () => true };
+  const own = { keysAllowed: true, verifyUserKey: acceptAnyKey };
   const limits = { ...SESSION_LIMITS, ringBytes: (startScreenThread === undefined ? 4096 : 64) * 1024 };
   const guest = testGuest(nodeClock, own, makeProcess, nodeSuite, limits, startScreenThread);
   const pipes: PipePair[] = [];
@@ -295,7 +296,12 @@ describe("what is remembered", () => {
     cli.stdout.pause(); // its reader takes nothing for now
     guest.processes[0]?.print(new Uint8Array(2 * 1024 * 1024).fill(0x78));
     const id = fromHex((readdirSync(folder)[0] as string).split(".")[1] as string);
-    const owner = { name: "me", method: "ssh-key", key: nodeSuite.sha256(Uint8Array.of(1)) } as const;
+    const owner = {
+      name: "me",
+      method: "ssh-key",
+      key: nodeSuite.sha256(Uint8Array.of(1)),
+      restrictions: UNRESTRICTED,
+    } as const;
     expect(guest.sessions.kill(owner, { id, secret: undefined })).toBe(true);
     await waitFor(() => expect(guest.sessions.list(owner, [])).toMatchObject([{ running: false }]));
     expect(guest.sessions.kill(owner, { id, secret: undefined })).toBe(true); // whole

@@ -18,6 +18,7 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { parseOpensshKey } from "../../node/openssh-key-file.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { decodeEd25519Signature } from "../../protocol/user-auth/ssh-wire.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 
 test("the programs' version is package.json's", () => {
@@ -376,5 +377,11 @@ test("newSshKey() makes a file that the key loader reads, and its public line", 
   const key = parseOpensshKey(made.privateFile, "test");
   expect(made.publicLine).toBe(`ssh-ed25519 ${Buffer.from(key.publicKeyBlob).toString("base64")} demo\n`);
   const message = utf8("message");
-  expect(nodeSuite.ed25519Verify(key.publicKeyBlob.subarray(-32), message, key.sign(message))).toBe(true);
+  expect(
+    nodeSuite.ed25519Verify(
+      key.publicKeyBlob.subarray(-32),
+      message,
+      decodeEd25519Signature(key.sign(message)),
+    ),
+  ).toBe(true);
 });

@@ -11,7 +11,7 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { nearThreads } from "../support/screen-thread.ts";
-import { clientOptions, echoProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { acceptAnyKey, clientOptions, echoProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
 
 const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
 const CONFIG = { identity: "db1", address: "ws://x/", user: "root", auth: "ssh-key" } as PageConfig;
@@ -31,7 +31,7 @@ function memoryStorage(): Storage {
 }
 
 function world(kept = true, startScreenThread?: StartScreenThread) {
-  const services = { keysAllowed: true, verifyUserKey: async () => true };
+  const services = { keysAllowed: true, verifyUserKey: acceptAnyKey };
   const own = kept ? services : { ...services, sessions: undefined };
   const guest = testGuest(nodeClock, own, echoProcess, nodeSuite, SESSION_LIMITS, startScreenThread);
   const storage = memoryStorage();

@@ -1,101 +1,225 @@
-// Key files made by the real ssh-keygen, whole and damaged.
+// Private key files made by the real ssh-keygen: every type and cipher, whole and damaged.
 
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import * as fc from "fast-check";
-import { afterAll, expect, test } from "vitest";
-import { nodeSuite } from "../../node/crypto-suite.ts";
-import { parseOpensshKey, publicKeyOfKeyFile } from "../../node/openssh-key-file.ts";
-import { utf8 } from "../../protocol/bytes.ts";
+import { afterAll, describe, expect, test } from "vitest";
+import { type KeyInFile, openKeyFile } from "../../node/key-file.ts";
+import { parseOpensshKey } from "../../node/openssh-key-file.ts";
+import type { PrivateKey } from "../../node/private-key.ts";
+import { nodeSshCrypto } from "../../node/ssh-crypto.ts";
+import { concat, u32, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { decodeEd25519Key } from "../../protocol/user-auth/ssh-wire.ts";
+import { verifySignature } from "../../protocol/user-auth/signature.ts";
+import { sshString } from "../../protocol/user-auth/ssh-wire.ts";
 import { blobOf, hasOpenssh, makeScratch, sshKeygen, tellIfOpensshIsAbsent } from "../support/openssh.ts";
+import { SoftwareSecurityKey } from "../support/software-security-key.ts";
 
 const scratch = makeScratch();
 afterAll(() => scratch.remove());
 const read = (name: string): string => readFileSync(scratch.path(name), "utf8");
+const open = (name: string): KeyInFile => openKeyFile(read(name), "FILE");
+const PASSPHRASE = "secret wörds";
+
+async function signs(key: PrivateKey): Promise<boolean> {
+  const holds = await verifySignature(nodeSshCrypto, key.key, utf8("text"), key.sign(utf8("text")));
+  return holds !== undefined;
+}
 
 tellIfOpensshIsAbsent();
 
-test.runIf(hasOpenssh)(
-  "parseOpensshKey() reads keys with comments of every length modulo the padding",
-  () => {
-    for (let length = 0; length < 9; length++) {
-      const line = sshKeygen(scratch.path(`plain${length}`), "ed25519", "-C", "c".repeat(length));
-      const key = parseOpensshKey(read(`plain${length}`), "plain");
-      expect(key.publicKeyBlob).toEqual(blobOf(line));
-      expect(key.comment).toBe("c".repeat(length));
-      const publicKey = decodeEd25519Key(key.publicKeyBlob);
-      expect(nodeSuite.ed25519Verify(publicKey, utf8("text"), key.sign(utf8("text")))).toBe(true);
-      expect(publicKeyOfKeyFile(read(`plain${length}`))).toEqual(blobOf(line));
-      expect(publicKeyOfKeyFile(`${line}\n`)).toEqual(blobOf(line));
-    }
-  },
-);
+const TYPES = [
+  ["ed25519", []],
+  ["ecdsa", ["-b", "256"]],
+  ["ecdsa", ["-b", "384"]],
+  ["ecdsa", ["-b", "521"]],
+  ["rsa", ["-b", "2048"]],
+] as const;
 
-test.runIf(hasOpenssh)("parseOpensshKey() says what is wrong with a file it cannot use", () => {
-  const line = sshKeygen(scratch.path("locked"), "ed25519", "-N", "secret words");
-  sshKeygen(scratch.path("gcm"), "ed25519", "-N", "secret words", "-Z", "aes256-gcm@openssh.com");
-  sshKeygen(scratch.path("rsa"), "rsa", "-b", "2048");
-  sshKeygen(scratch.path("pem"), "ecdsa", "-m", "PEM");
-  expect(() => parseOpensshKey(read("locked"), "FILE")).toThrow(
-    /^FILE: this key is encrypted; load it into ssh-agent/,
-  );
-  expect(() => parseOpensshKey(read("gcm"), "FILE")).toThrow(/this key is encrypted/);
-  expect(() => parseOpensshKey(read("rsa"), "FILE")).toThrow(/its type is ssh-rsa; only ssh-ed25519/);
-  expect(() => parseOpensshKey(read("pem"), "FILE")).toThrow(/not OpenSSH's own key format/);
-  expect(() => parseOpensshKey(line, "FILE")).toThrow(/this is a public key/);
-  expect(() => parseOpensshKey("hello", "FILE")).toThrow(/not an OpenSSH private key file/);
-  expect(publicKeyOfKeyFile(read("locked"))).toEqual(blobOf(line));
-  expect(publicKeyOfKeyFile(read("gcm"))).toBeDefined();
-  expect(publicKeyOfKeyFile(read("rsa"))).toBeUndefined();
+describe.runIf(hasOpenssh).each(TYPES)("ssh-keygen -t %s %j", (type, bits) => {
+  const name = `${type}${bits.join("")}`;
+
+  test("in its own format, clear and encrypted", async () => {
+    const line = sshKeygen(scratch.path(name), type, ...bits);
+    const key = parseOpensshKey(read(name), "FILE");
+    expect(key.publicKeyBlob).toEqual(blobOf(line));
+    expect(key.comment).toBe("test key");
+    expect(await signs(key)).toBe(true);
+    execFileSync("ssh-keygen", ["-q", "-p", "-P", "", "-N", PASSPHRASE, "-a", "2", "-f", scratch.path(name)]);
+    const locked = open(name);
+    expect(locked).toMatchObject({ encrypted: true, inSecurityKey: false, publicKeyBlob: blobOf(line) });
+    expect(locked.unlock("")).toBeUndefined();
+    expect(locked.unlock("wrong")).toBeUndefined();
+    const unlocked = locked.unlock(PASSPHRASE);
+    expect(unlocked?.publicKeyBlob).toEqual(blobOf(line));
+    expect(unlocked !== undefined && (await signs(unlocked))).toBe(true);
+    expect(() => parseOpensshKey(read(name), "FILE")).toThrow(
+      /^FILE: this key is encrypted; load it into ssh-agent/,
+    );
+  });
+
+  // OpenSSH keeps no Ed25519 keys in PEM.
+  test.runIf(type !== "ed25519").each(["PEM", "PKCS8"])("in %s, clear and encrypted", async (format) => {
+    const file = `${name}-${format}`;
+    const line = sshKeygen(scratch.path(file), type, ...bits, "-m", format);
+    const key = open(file).unlock("");
+    expect(key?.publicKeyBlob).toEqual(blobOf(line));
+    expect(key !== undefined && (await signs(key))).toBe(true);
+    execFileSync("ssh-keygen", [
+      "-q",
+      "-p",
+      "-P",
+      "",
+      "-N",
+      PASSPHRASE,
+      "-m",
+      format,
+      "-f",
+      scratch.path(file),
+    ]);
+    const locked = open(file);
+    expect(locked).toMatchObject({ encrypted: true, publicKeyBlob: undefined });
+    expect(locked.unlock("wrong")).toBeUndefined();
+    expect(locked.unlock(PASSPHRASE)?.publicKeyBlob).toEqual(blobOf(line));
+  });
 });
 
-test.runIf(hasOpenssh)("a file with any byte changed, cut or added is refused or gives the same key", () => {
-  const line = sshKeygen(scratch.path("damaged"));
-  const text = read("damaged");
-  const body = text.split("\n").slice(1, -2).join("");
-  const bytes = Buffer.from(body, "base64");
-  const wrapped = (content: Uint8Array): string =>
-    `-----BEGIN OPENSSH PRIVATE KEY-----\n${Buffer.from(content).toString("base64")}\n-----END OPENSSH PRIVATE KEY-----\n`;
-  expect(parseOpensshKey(wrapped(bytes), "FILE").publicKeyBlob).toEqual(blobOf(line));
-  const tryOut = (content: Uint8Array): void => {
-    try {
-      expect(parseOpensshKey(wrapped(content), "FILE").publicKeyBlob).toEqual(blobOf(line));
-    } catch (error) {
-      expect(error).toBeInstanceOf(SealttyError);
-      expect(error).toHaveProperty("code", "bad-config");
-    }
-  };
-  for (let at = 0; at < bytes.length; at++) {
-    tryOut(bytes.map((byte, i) => (i === at ? byte ^ 0x01 : byte)));
-    tryOut(bytes.map((byte, i) => (i === at ? byte ^ 0x80 : byte)));
-    expect(() => parseOpensshKey(wrapped(bytes.subarray(0, at)), "FILE")).toThrow(/damaged/);
+test
+  .runIf(hasOpenssh)
+  .each([
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+    "aes256-cbc",
+    "aes192-cbc",
+    "aes128-cbc",
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "3des-cbc",
+  ])("a key under %s is unlocked by its passphrase, and by no other", (cipher) => {
+  const name = `cipher-${cipher}`;
+  const line = sshKeygen(scratch.path(name), "ed25519", "-N", PASSPHRASE, "-Z", cipher, "-a", "3");
+  const locked = open(name);
+  expect(locked.unlock(`${PASSPHRASE} `)).toBeUndefined();
+  expect(locked.unlock(PASSPHRASE)?.publicKeyBlob).toEqual(blobOf(line));
+});
+
+test.runIf(hasOpenssh)("keys with comments of every length modulo the padding", () => {
+  for (let length = 0; length < 9; length++) {
+    sshKeygen(scratch.path(`plain${length}`), "ed25519", "-C", "c".repeat(length));
+    expect(parseOpensshKey(read(`plain${length}`), "plain").comment).toBe("c".repeat(length));
   }
-  expect(() => parseOpensshKey(wrapped(Buffer.concat([bytes, Buffer.alloc(1)])), "FILE")).toThrow(/damaged/);
 });
 
-test("parseOpensshKey() throws nothing but `bad-config` on junk", () => {
+test.runIf(hasOpenssh)("what is wrong with a file that cannot be used is said", () => {
+  const line = sshKeygen(scratch.path("fine"));
+  expect(() => openKeyFile(line, "FILE")).toThrow(/^FILE: this is a public key/);
+  expect(() => openKeyFile("hello", "FILE")).toThrow(/^FILE: this is not an OpenSSH private key file/);
+  expect(() => openKeyFile("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "FILE")).toThrow(
+    /^FILE: the key file is damaged/,
+  );
+  execFileSync("ssh-keygen", ["-q", "-t", "dsa", "-f", scratch.path("dsa"), "-N", ""]);
+  expect(() => open("dsa").unlock("")).toThrow(/^FILE: keys of this type are not supported/);
+});
+
+const wrapped = (content: Uint8Array): string =>
+  `-----BEGIN OPENSSH PRIVATE KEY-----\n${Buffer.from(content).toString("base64")}\n-----END OPENSSH PRIVATE KEY-----\n`;
+
+/** A key file's envelope. */
+function fileOf(
+  publicKey: Uint8Array,
+  privatePart: Uint8Array,
+  { cipher = "none", derivation = "none", parameters = new Uint8Array(0), tag = new Uint8Array(0) } = {},
+): string {
+  return wrapped(
+    concat(
+      utf8("openssh-key-v1\0"),
+      sshString(cipher),
+      sshString(derivation),
+      sshString(parameters),
+      u32(1),
+      sshString(publicKey),
+      sshString(privatePart),
+      tag,
+    ),
+  );
+}
+
+test("a security key's file has no key: the agent is named; nobody computes for hours; unknown ciphers are refused", () => {
+  const { blob } = new SoftwareSecurityKey("ed25519");
+  const file = openKeyFile(fileOf(blob, new Uint8Array(16)), "FILE");
+  expect(file).toMatchObject({ encrypted: false, inSecurityKey: true });
+  expect(() => file.unlock("")).toThrow(/in a security key; load it into ssh-agent/);
+  const bcrypt = (rounds: number) => concat(sshString(new Uint8Array(16)), u32(rounds));
+  const locked = (over: Parameters<typeof fileOf>[2]): KeyInFile =>
+    openKeyFile(
+      fileOf(blob, new Uint8Array(32), { cipher: "aes256-ctr", derivation: "bcrypt", ...over }),
+      "FILE",
+    );
+  expect(() => locked({ parameters: bcrypt(1_000_000) }).unlock("x")).toThrow(/1000000 rounds/);
+  expect(() => locked({ parameters: bcrypt(0) }).unlock("x")).toThrow(/damaged/);
+  expect(() => locked({ parameters: new Uint8Array(3) }).unlock("x")).toThrow(/damaged/);
+  expect(() => locked({ cipher: "rot13" }).unlock("x")).toThrow(/encrypted in a way that is not known/);
+  expect(() => locked({ derivation: "none" }).unlock("x")).toThrow(/encrypted in a way that is not known/);
+  expect(() => locked({ tag: new Uint8Array(16) }).unlock("x")).toThrow(/damaged/);
+});
+
+describe.runIf(hasOpenssh).each(TYPES)("a file of %s %j", (type, bits) => {
+  test("with any byte changed, cut or added is refused or gives the same key", () => {
+    const name = `damaged-${type}${bits.join("")}`;
+    const line = sshKeygen(scratch.path(name), type, ...bits);
+    const body = read(name).split("\n").slice(1, -2).join("");
+    const bytes = Buffer.from(body, "base64");
+    expect(parseOpensshKey(wrapped(bytes), "FILE").publicKeyBlob).toEqual(blobOf(line));
+    const tryOut = (content: Uint8Array): void => {
+      try {
+        expect(parseOpensshKey(wrapped(content), "FILE").publicKeyBlob).toEqual(blobOf(line));
+      } catch (error) {
+        expect(error).toBeInstanceOf(SealttyError);
+        expect(error).toHaveProperty("code", "bad-config");
+      }
+    };
+    const step = bytes.length > 500 ? 7 : 1;
+    for (let at = 0; at < bytes.length; at += step) {
+      tryOut(bytes.map((byte, i) => (i === at ? byte ^ 0x01 : byte)));
+      tryOut(bytes.map((byte, i) => (i === at ? byte ^ 0x80 : byte)));
+      expect(() => parseOpensshKey(wrapped(bytes.subarray(0, at)), "FILE")).toThrow(/damaged/);
+    }
+    expect(() => parseOpensshKey(wrapped(Buffer.concat([bytes, Buffer.alloc(1)])), "FILE")).toThrow(
+      /damaged/,
+    );
+  });
+});
+
+test("openKeyFile() throws nothing but `bad-config` on junk", () => {
   const piece = fc.oneof(
     fc.string(),
     fc.constantFrom(
       "\n",
       "-----BEGIN OPENSSH PRIVATE KEY-----",
       "-----END OPENSSH PRIVATE KEY-----",
+      "-----BEGIN RSA PRIVATE KEY-----",
+      "-----END RSA PRIVATE KEY-----",
+      "-----BEGIN ENCRYPTED PRIVATE KEY-----",
+      "Proc-Type: 4,ENCRYPTED",
       "b3BlbnNzaC1rZXktdjEA",
     ),
   );
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
-      expect(() => parseOpensshKey(pieces.join(""), "FILE")).toThrow(
-        expect.objectContaining({ code: "bad-config" }),
-      );
+      try {
+        expect(openKeyFile(pieces.join(""), "FILE").unlock("x")).toBeUndefined(); // of what says that it is encrypted
+      } catch (error) {
+        expect(error).toHaveProperty("code", "bad-config");
+      }
     }),
   );
 });
 
 test.runIf(hasOpenssh)("ssh-keygen agrees on the public half", () => {
-  sshKeygen(scratch.path("agreed"));
+  sshKeygen(scratch.path("agreed"), "ecdsa");
+  chmodSync(scratch.path("agreed"), 0o600);
   const theirs = execFileSync("ssh-keygen", ["-y", "-f", scratch.path("agreed")]).toString();
   expect(parseOpensshKey(read("agreed"), "FILE").publicKeyBlob).toEqual(blobOf(theirs));
 });

@@ -29,10 +29,10 @@ import {
   OPEN_UNREACHABLE,
 } from "../../protocol/session/messages.ts";
 import type { IncomingStream } from "../../protocol/session/stream-api.ts";
-import type { UserRestrictions } from "../../protocol/user-auth/restrictions.ts";
+import { UNRESTRICTED, type UserRestrictions } from "../../protocol/user-auth/restrictions.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
-import { clientOptions, FakeProcess, testGuest } from "../support/session.ts";
+import { acceptAnyKey, clientOptions, FakeProcess, testGuest } from "../support/session.ts";
 
 const DB: StreamPlace = { kind: "tcp", host: "db", port: 5432 };
 const HERE: ListenPlace = { kind: "tcp", host: "localhost", port: 0 };
@@ -81,7 +81,7 @@ class FakeStreams implements GuestStreams {
 
 async function open(auth: UserAuth = WITH_KEY, streams: FakeStreams | undefined = new FakeStreams()) {
   const clock = fastClock(10);
-  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true, streams });
+  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: acceptAnyKey, streams });
   const pipes = memoryPipes();
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
   const attested = await connect(clientOptions(clock, async () => pipes.client));
@@ -147,7 +147,7 @@ describe("streams", () => {
     await nobody.session.close();
 
     const clock = fastClock(10);
-    const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true });
+    const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: acceptAnyKey });
     const pipes = memoryPipes();
     void guest.endpoint.servePipe(pipes.guest).catch(() => {});
     const session = await (await connect(clientOptions(clock, async () => pipes.client))).authenticate(
@@ -237,10 +237,17 @@ describe("listeners", () => {
       clock,
       streams,
       isLive: () => true,
+      isOver: () => false,
       ending: () => false,
       send: (message) => void sent.push(message.type),
     });
-    listeners.onMessage({ name: "root", method: "ssh-key" }, { type: "listen", listener: 1, place: HERE });
+    const user = {
+      name: "root",
+      method: "ssh-key",
+      key: new Uint8Array(32),
+      restrictions: UNRESTRICTED,
+    } as const;
+    listeners.onMessage(user, { type: "listen", listener: 1, place: HERE });
     await until(() => sent.includes("listening"));
     const one = streams.come();
     clock.advance(59_000);
@@ -256,16 +263,19 @@ test("the key's options decide at each OPEN and LISTEN", async () => {
   const { GuestListeners } = await import("../../protocol/session/guest-listeners.ts");
   const streams = new FakeStreams();
   const restrictions: UserRestrictions = {
+    pty: true,
     portForwarding: true,
     permitOpen: ["db:1"],
     permitListen: ["8080"],
   };
-  const user: AuthenticatedUser = { name: "root", method: "ssh-key", restrictions };
+  const user: AuthenticatedUser = { name: "root", method: "ssh-key", key: new Uint8Array(32), restrictions };
   const sent: unknown[] = [];
+  let over = false;
   const listeners = new GuestListeners({
     clock: new ManualClock(),
     streams,
     isLive: () => true,
+    isOver: () => over,
     ending: () => false,
     send: (message) => void sent.push(message),
   });
@@ -277,6 +287,10 @@ test("the key's options decide at each OPEN and LISTEN", async () => {
   expect(sent).toContainEqual({ type: "listening", listener: 1, code: 0, port: 4001 });
   expect(sent).toContainEqual({ type: "listening", listener: 2, code: 1 });
   expect(() => listen(2, 8080)).toThrow(/used again/);
+  over = true;
+  listen(3, 8080);
+  await until(() => sent.length === 3);
+  expect(sent).toContainEqual({ type: "listening", listener: 3, code: 1 });
 
   const key = () => nodeSuite.randomBytes(32);
   const keys = { connectionId: Uint8Array.of(0, 0, 0, 1), sendKey: key(), receiveKey: key() };
@@ -286,7 +300,12 @@ test("the key's options decide at each OPEN and LISTEN", async () => {
     clock: new ManualClock(),
     connection,
     messages,
-    services: { startProcess: () => Promise.reject(new Error("not asked for")), streams, log: () => {} },
+    services: {
+      startProcess: () => Promise.reject(new Error("not asked for")),
+      streams,
+      wallTime: () => 0,
+      log: () => {},
+    },
     ending: () => false,
     close: (code) => void sent.push(code),
   });
@@ -306,7 +325,7 @@ describe("a peer that breaks the rules", () => {
   async function bareClient() {
     const clock = fastClock(10);
     const streams = new FakeStreams();
-    const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true, streams });
+    const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: acceptAnyKey, streams });
     const pipes = memoryPipes();
     void guest.endpoint.servePipe(pipes.guest).catch(() => {});
     const options = clientOptions(clock, async () => pipes.client);

@@ -2,9 +2,52 @@
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { fromHex } from "../../protocol/bytes.ts";
+import { keyTypeOf } from "../../protocol/user-auth/ssh-wire.ts";
+import { USER_AUTH_NAMESPACE } from "../../protocol/user-auth/user-auth-message.ts";
+import { hasOpenssh, makeScratch, sshKeygenAccepts } from "../support/openssh.ts";
+import { attempt } from "../support/user-attempt.ts";
 import { vectorFiles } from "../vectors/generate.ts";
 
 test.each(Object.keys(vectorFiles))("test/vectors/%s is what test/vectors/generate.ts makes", (file) => {
   const committed: unknown = JSON.parse(readFileSync(new URL(`../vectors/${file}`, import.meta.url), "utf8"));
   expect(vectorFiles[file]?.()).toEqual(committed);
+});
+
+interface KeyVector {
+  readonly name: string;
+  readonly publicKey: string;
+  readonly sshsig: string;
+  readonly authority?: string;
+}
+
+test("the keys of test/vectors/user-keys.json let their user in, and ssh-keygen takes their signatures", async () => {
+  const read = (file: string): unknown =>
+    JSON.parse(readFileSync(new URL(`../vectors/${file}`, import.meta.url), "utf8"));
+  const { keys } = read("user-keys.json") as { readonly keys: readonly KeyVector[] };
+  const { userAuth } = read("packets.json") as { readonly userAuth: Readonly<Record<string, string>> };
+  const text = (name: string): string => userAuth[name] ?? "";
+  const fields = {
+    handshakeHash: fromHex(text("handshakeHash")),
+    evidenceDigest: fromHex(text("evidenceDigest")),
+    user: text("user"),
+    service: text("service"),
+  };
+  expect(keys.length).toBe(7);
+  const scratch = makeScratch();
+  for (const { name, publicKey, sshsig, authority } of keys) {
+    const blob = fromHex(authority ?? publicKey);
+    const line = `${keyTypeOf(blob)} ${Buffer.from(blob).toString("base64")}`;
+    const over = { fields, passkeyOrigins: ["http://localhost:8743"] };
+    const lines = authority === undefined ? line : `cert-authority ${line}`;
+    expect(await attempt(lines, fromHex(publicKey), fromHex(sshsig), over), name).toBeDefined();
+    if (hasOpenssh) {
+      const message = fromHex(text("message"));
+      const principal = authority === undefined ? undefined : "alice";
+      const path = scratch.path("check");
+      const taken = sshKeygenAccepts(path, line, USER_AUTH_NAMESPACE, message, fromHex(sshsig), principal);
+      expect(taken, name).toBe(true);
+    }
+  }
+  scratch.remove();
 });

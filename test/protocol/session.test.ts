@@ -13,7 +13,9 @@ import type { SessionMessage } from "../../protocol/session/messages.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
-import { clientOptions, FakeProcess, testGuest } from "../support/session.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
+import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
+import { acceptAnyKey, clientOptions, FakeProcess, testGuest } from "../support/session.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 
 const LOGIN = { kind: "login", term: "xterm-256color", columns: 80, rows: 24 } as const;
@@ -176,7 +178,7 @@ test("hanging up: the program gets it, its end is told, and the channel's place 
 
 test("without a key: few connections and channels, and never the places of users with one", async () => {
   const clock = fastClock(10);
-  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true });
+  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: acceptAnyKey });
   const reach = async () => {
     const pipes = memoryPipes();
     void guest.endpoint.servePipe(pipes.guest).catch(() => {});
@@ -204,7 +206,7 @@ test("without a key: few connections and channels, and never the places of users
 
 test("a client that closes while its key is being checked is let in no more, and takes no place", async () => {
   const clock = fastClock(10);
-  let decide: (good: boolean) => void = () => {};
+  let decide: (grant: KeyGrant | undefined) => void = () => {};
   let asked: () => void = () => {};
   const checking = new Promise<void>((resolve) => {
     asked = resolve;
@@ -230,7 +232,7 @@ test("a client that closes while its key is being checked is let in no more, and
   const attempt = attested.authenticate(key).catch(() => "gone");
   await checking;
   await attested.close();
-  decide(true);
+  decide({ key: new Uint8Array(32), restrictions: UNRESTRICTED });
   expect(await attempt).toBe("gone");
   await new Promise((resolve) => setImmediate(resolve));
   expect(guest.log.filter((line) => line.includes("user authenticated"))).toEqual([]);

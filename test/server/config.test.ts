@@ -34,7 +34,12 @@ test("the example that is shipped is right", async () => {
       pcrs: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14],
       probeMinutes: 60,
     },
-    users: { authorizedKeys: "/etc/sealtty/authorized_keys", login: ["/bin/login"], shell: undefined },
+    users: {
+      authorizedKeys: "/etc/sealtty/authorized_keys",
+      login: ["/bin/login"],
+      shell: undefined,
+      passkeyOrigins: ["http://localhost:*"],
+    },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
     forward: { allow: true, ssh: undefined, gateway: false },
@@ -71,7 +76,17 @@ test("every other kind of pipe and evidence, and the defaults", () => {
     `${pipe}[evidence]\ntype="simulated"\ninstance="x"\ni_know_this_proves_nothing=true\n[users]\nauthorized_keys="/k"\nshell=["/bin/sh","-l"]`,
   );
   expect(config.evidence).toEqual({ type: "simulated", instance: "x" });
-  expect(config.users).toEqual({ authorizedKeys: "/k", login: undefined, shell: ["/bin/sh", "-l"] });
+  expect(config.users).toMatchObject({ authorizedKeys: "/k", login: undefined, shell: ["/bin/sh", "-l"] });
+  expect(config.users.passkeyOrigins).toEqual(["http://localhost:*"]);
+  const origins = (list: string) =>
+    parse(`${pipe}${evidence}${users}passkey_origins=${list}`).users.passkeyOrigins;
+  expect(origins("[]")).toEqual([]);
+  expect(origins('["https://a.example", "http://localhost:8743"]')).toEqual([
+    "https://a.example",
+    "http://localhost:8743",
+  ]);
+  for (const bad of ['["a.example"]', '"http://localhost"', '["http://localhost/"]', '["*"]'])
+    expect(() => origins(bad)).toThrow(/"passkey_origins" must be a list of pages' origins/);
   expect(parse(`${pipe}[evidence]\ntype="tpm"\npcrs=[7,0]\n${users}`).evidence).toMatchObject({
     pcrs: [0, 7],
   });

@@ -2,15 +2,24 @@
 import os from "node:os";
 import { expect, test } from "vitest";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { userPrograms } from "../../server/sessions/user-programs.ts";
 
-const start = userPrograms({ authorizedKeys: "/none", login: undefined, shell: undefined }, undefined);
-const user: AuthenticatedUser = { name: os.userInfo().username, method: "ssh-key", key: new Uint8Array(32) };
+const start = userPrograms(
+  { authorizedKeys: "/none", login: undefined, shell: undefined, passkeyOrigins: [] },
+  undefined,
+);
+const user = {
+  name: os.userInfo().username,
+  method: "ssh-key",
+  key: new Uint8Array(32),
+  restrictions: UNRESTRICTED,
+} as const satisfies AuthenticatedUser;
 
 test("a key with a forced command copies no files", async () => {
   const restricted: AuthenticatedUser = {
     ...user,
-    restrictions: { portForwarding: true, command: "uptime" },
+    restrictions: { ...UNRESTRICTED, command: "uptime" },
   };
   await expect(start(restricted, { kind: "files" })).rejects.toThrow(
     expect.objectContaining({ code: "user-refused" }),

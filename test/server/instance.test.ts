@@ -12,7 +12,8 @@ import { verifyInstanceKey } from "../../protocol/attestation/instance/key-proof
 import { Reader, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { UserAuthFields } from "../../protocol/session/api.ts";
-import { encodeEd25519Key } from "../../protocol/user-auth/ssh-wire.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
+import { encodeEd25519Key, encodeEd25519Signature } from "../../protocol/user-auth/ssh-wire.ts";
 import { encodeSshsig, sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
 import type { InstanceConfig } from "../../server/config.ts";
@@ -242,7 +243,7 @@ test("an instance key that others can read, that is missing or none is refused a
 // --- What the document decides -----------------------------------------------------------------------------------------
 
 const log = createLog({ write: () => {} });
-const noUsers = { authorizedKeys: undefined, login: undefined, shell: undefined };
+const noUsers = { authorizedKeys: undefined, login: undefined, shell: undefined, passkeyOrigins: [] };
 
 function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {
   const fields = {
@@ -252,7 +253,7 @@ function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {
     service: "sealtty-session",
   };
   const signed = sshsigToBeSigned(nodeSuite, USER_AUTH_NAMESPACE, "sha512", userAuthMessage(fields));
-  const signature = nodeSuite.ed25519Sign(seed, signed);
+  const signature = encodeEd25519Signature(nodeSuite.ed25519Sign(seed, signed));
   return [
     fields,
     keyBlob,
@@ -266,12 +267,11 @@ test("its keys are good for its users only; a configured file is not read beside
   const other = new Uint8Array(32).fill(6);
   const otherLine = `ssh-ed25519 ${Buffer.from(encodeEd25519Key(nodeSuite.ed25519PublicKey(other))).toString("base64")} other`;
   const users = { ...noUsers, authorizedKeys: file };
-  const decide = (documentOf: string | undefined, user: string) =>
-    userKeys(
-      users,
-      documentOf === undefined ? undefined : parseInstanceDocument(utf8(documentOf)),
-      log,
-    )(...attempt(user));
+  const decide = async (documentOf: string | undefined, user: string) => {
+    const document = documentOf === undefined ? undefined : parseInstanceDocument(utf8(documentOf));
+    const grant = await userKeys(users, document, log)(...attempt(user));
+    return grant !== undefined;
+  };
   expect(await decide(undefined, me)).toBe(true);
   expect(await decide(text, me)).toBe(true);
   expect(await decide(text, "no-such-user")).toBe(false);
@@ -285,7 +285,12 @@ test("its commands and shell are all that a key may start, and its login flag de
     utf8(documentText('users = ["*"]\ncommands = [["/bin/echo", "yes"]]', "[agent]\nshell = false\n")),
   );
   const start = userPrograms(noUsers, limited);
-  const user = { name: me, method: "ssh-key" } as const;
+  const user = {
+    name: me,
+    method: "ssh-key",
+    key: new Uint8Array(32),
+    restrictions: UNRESTRICTED,
+  } as const;
   const terminal = { kind: "shell", columns: 80, rows: 24, term: "xterm", environment: {} } as const;
   const exec = { kind: "exec", environment: {} } as const;
   for (const request of [

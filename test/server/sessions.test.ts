@@ -25,7 +25,15 @@ import type { StreamConnection } from "../../protocol/streams/stream-connection.
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { NOBODY, type Reached, reachGuest } from "../support/reach.ts";
-import { clientOptions, echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
+import {
+  acceptAnyKey,
+  clientOptions,
+  echoProcess,
+  FakeProcess,
+  SESSION_LIMITS,
+  testGuest,
+} from "../support/session.ts";
 import { ShapedSession } from "../support/shaped-session.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 
@@ -49,7 +57,7 @@ function world(makeProcess: () => FakeProcess = echoProcess, limits = SESSION_LI
   const clock = fastClock(factor);
   const guest = testGuest(
     clock,
-    { keysAllowed: true, verifyUserKey: async () => true },
+    { keysAllowed: true, verifyUserKey: acceptAnyKey },
     makeProcess,
     nodeSuite,
     limits,
@@ -450,7 +458,12 @@ test("the only one that may type holds the program back, as ever; one that is go
 test("idle: nobody for as long as configured, and the program is hung up; attaching stops that", async () => {
   const clock = new ManualClock();
   const guest = testGuest(clock);
-  const user = { name: "ada", method: "ssh-key", key: new Uint8Array(32) } as const;
+  const user = {
+    name: "ada",
+    method: "ssh-key",
+    key: new Uint8Array(32),
+    restrictions: UNRESTRICTED,
+  } as const;
   const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
   const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
   const one = await guest.sessions.open(user, SHELL, own, events);
@@ -484,7 +497,7 @@ test("without a key a session whose client never showed that it has the secret w
     const guest = testGuest(clock);
     const user =
       how === "with a key"
-        ? ({ name: "root", method: "ssh-key", key: new Uint8Array(32) } as const)
+        ? ({ name: "root", method: "ssh-key", key: new Uint8Array(32), restrictions: UNRESTRICTED } as const)
         : ({ name: "root", method: "none" } as const);
     const one = await guest.sessions.open(user, how === "with a key" ? SHELL : LOGIN, own, events);
     if ("code" in one) throw new Error("not opened");

@@ -10,6 +10,7 @@ import { concat, utf8 } from "../../protocol/bytes.ts";
 import { LISTEN_FAILED, LISTEN_IN_USE, LISTEN_NOT_ALLOWED } from "../../protocol/forward/forward-messages.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { AuthenticatedUser, GuestProcess } from "../../protocol/session/guest-process.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import type {
   GuestListener,
   ListenerEvents,
@@ -30,8 +31,18 @@ import { lookupInTurn } from "../../server/streams/lookup.ts";
 import { Streams } from "../../server/streams/streams.ts";
 
 const isRoot = process.getuid?.() === 0;
-const SELF: AuthenticatedUser = { name: os.userInfo().username, method: "ssh-key", key: Uint8Array.of(1) };
-const NOBODY: AuthenticatedUser = { name: "nobody", method: "ssh-key", key: Uint8Array.of(2) };
+const SELF: AuthenticatedUser = {
+  name: os.userInfo().username,
+  method: "ssh-key",
+  key: Uint8Array.of(1),
+  restrictions: UNRESTRICTED,
+};
+const NOBODY: AuthenticatedUser = {
+  name: "nobody",
+  method: "ssh-key",
+  key: Uint8Array.of(2),
+  restrictions: UNRESTRICTED,
+};
 const log = createLog({ level: "error" });
 const streamsWith = (config: Partial<ForwardConfig> = {}): Streams =>
   new Streams({ config: { allow: true, ssh: undefined, gateway: false, ...config }, log });

@@ -50,26 +50,33 @@ export function signWithSshKeygen(
   return new Uint8Array(Buffer.from(body, "base64"));
 }
 
-/** `ssh-keygen -Y verify`. @param scratch - a path to write beside. */
+/**
+ * `ssh-keygen -Y verify`. @param scratch - a path to write beside. @param principal - that the line's key certifies; absent: the
+ * key is the signer's own.
+ */
 export function sshKeygenAccepts(
   scratch: string,
   publicKeyLine: string,
   namespace: string,
   message: Uint8Array,
   sshsig: Uint8Array,
+  principal?: string,
 ): boolean {
   const body = Buffer.from(sshsig)
     .toString("base64")
     .replace(/.{1,70}/g, "$&\n");
   writeFileSync(`${scratch}.sig`, `-----BEGIN SSH SIGNATURE-----\n${body}-----END SSH SIGNATURE-----\n`);
-  writeFileSync(`${scratch}.signers`, `someone ${publicKeyLine}\n`);
+  writeFileSync(
+    `${scratch}.signers`,
+    principal === undefined ? `someone ${publicKeyLine}\n` : `${principal} cert-authority ${publicKeyLine}\n`,
+  );
   const args = [
     "-Y",
     "verify",
     "-f",
     `${scratch}.signers`,
     "-I",
-    "someone",
+    principal ?? "someone",
     "-n",
     namespace,
     "-s",

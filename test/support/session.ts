@@ -15,6 +15,7 @@ import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
+import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { SessionRegistry } from "../../server/sessions/registry.ts";
 
 export const SIMULATED_POLICY = parsePolicy(
@@ -99,6 +100,12 @@ export function echoProcess(): FakeProcess {
   return process;
 }
 
+/** For a guest that believes whoever names a key. */
+export const acceptAnyKey: GuestServices["verifyUserKey"] = async (_, publicKey) => ({
+  key: nodeSuite.sha256(publicKey),
+  restrictions: UNRESTRICTED,
+});
+
 export interface TestGuest {
   readonly endpoint: GuestEndpoint;
   readonly processes: FakeProcess[];
@@ -140,7 +147,8 @@ export function testGuest(
     },
     loginAllowed: true,
     keysAllowed: false,
-    verifyUserKey: async () => false,
+    verifyUserKey: async () => undefined,
+    wallTime: () => Date.now(),
     startProcess,
     sessions,
     log: (event) => log.push(event),

@@ -21,7 +21,7 @@ import { PacketSealer } from "../../protocol/packets/packet-cipher.ts";
 import { PacketWriter } from "../../protocol/packets/packet-frames.ts";
 import { encodeMessage, SERVICE, type SessionMessage } from "../../protocol/session/messages.ts";
 import { encodeSshsig, sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
-import { encodeEd25519Key } from "../../protocol/user-auth/ssh-wire.ts";
+import { encodeEd25519Key, encodeEd25519Signature } from "../../protocol/user-auth/ssh-wire.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
 
 type Seed = (label: string) => Uint8Array;
@@ -206,7 +206,7 @@ function userAuth(suite: CryptoSuite, seed: Seed) {
     message: toHex(message),
     signatures: (["sha512", "sha256"] as const).map((hash) => {
       const toBeSigned = sshsigToBeSigned(suite, USER_AUTH_NAMESPACE, hash, message);
-      const signature = suite.ed25519Sign(secretKey, toBeSigned);
+      const signature = encodeEd25519Signature(suite.ed25519Sign(secretKey, toBeSigned));
       const sshsig = encodeSshsig({ publicKey, namespace: USER_AUTH_NAMESPACE, hash, signature });
       return { hash, toBeSigned: toHex(toBeSigned), sshsig: toHex(sshsig) };
     }),

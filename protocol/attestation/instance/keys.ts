@@ -16,10 +16,11 @@ import { type TomlTable, quoted } from "../../toml-table.ts";
 import { utf8 } from "../../bytes.ts";
 import { MAX_COMMAND_ARGUMENTS, MAX_COMMAND_BYTES } from "../../limits.ts";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../../user-auth/authorized-keys.ts";
+import { KEY_TYPES } from "../../user-auth/public-key.ts";
 import { isUserName } from "../../user-auth/user-auth-message.ts";
 import { VERSION_MISSING, guestName, versionKind } from "../owner-file-head.ts";
 
-export interface DocumentKey extends Pick<AuthorizedKey, "keyType" | "blob" | "comment"> {
+export interface DocumentKey extends Pick<AuthorizedKey, "keyType" | "blob" | "options" | "comment"> {
   /** The line as the owner wrote it. */
   readonly line: string;
 }
@@ -44,10 +45,13 @@ export interface AgentSettings {
 }
 
 const keyLine: Item<DocumentKey> = {
-  words: '"ssh-ed25519 AAAA… comment"',
+  words: 'a line of authorized_keys: "ssh-ed25519 AAAA… comment"',
   plural: "strings",
   example: '"ssh-ed25519 AAAA…"',
-  schema: { type: "string", pattern: "^ssh-ed25519 [A-Za-z0-9+/]+={0,2}(?: .*)?$" },
+  schema: {
+    type: "string",
+    pattern: `^(?:.*[ \\t])?(?:${KEY_TYPES.join("|").replaceAll(".", "\\.")}) [A-Za-z0-9+/]{64,}={0,2}(?: .*)?$`,
+  },
   read(value, fail) {
     if (typeof value === "string" && !/[\r\n]/.test(value)) {
       const { keys, refusedLines } = parseAuthorizedKeys(value);
@@ -55,7 +59,8 @@ const keyLine: Item<DocumentKey> = {
       if (refused !== undefined) return fail(`is refused: ${refused.reason}; write "ssh-ed25519 AAAA…"`);
       const [key] = keys;
       if (key !== undefined) {
-        return { keyType: key.keyType, blob: key.blob, comment: key.comment, line: value };
+        const { keyType, blob, options, comment } = key;
+        return { keyType, blob, options, comment, line: value };
       }
     }
     return fail('is not a public key; write "ssh-ed25519 AAAA…" on one line');
@@ -135,7 +140,7 @@ const TOP: Keys<DocumentTop> = {
     name: "authorized_keys",
     kind: allowEmpty(list(keyLine)),
     words:
-      "SSH keys that may log in, for every user that `users` names. This list replaces any in the guest's file system.",
+      "SSH keys that may log in, for every user that `users` names, options and `cert-authority` as in authorized_keys ([identity.md](identity.md)). This list replaces any in the guest's file system.",
     missing: 'authorized_keys is missing; write `authorized_keys = ["ssh-ed25519 AAAA…"]`, or `[]` for none',
   },
   users: {

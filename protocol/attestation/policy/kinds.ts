@@ -4,7 +4,7 @@ import { toHex } from "../../bytes.ts";
 import { type Item, type Json, type Kind, MAX_VALUES, type SubLine, hex, integer } from "../../toml-keys.ts";
 import { type TomlTable, quoted } from "../../toml-table.ts";
 import { parseAuthorizedKeys } from "../../user-auth/authorized-keys.ts";
-import { decodeEd25519Key } from "../../user-auth/ssh-wire.ts";
+import { decodeEd25519Key, SSH_ED25519 } from "../../user-auth/ssh-wire.ts";
 import { TCB_PARTS } from "../sev-snp/tcb.ts";
 import { rtmrMeaning } from "../tdx/rtmr.ts";
 import { BANKS, MAX_PCR, RESETTABLE_PCRS, pcrMeaning } from "../tpm/pcr.ts";
@@ -190,7 +190,8 @@ export const ed25519Key: Item<string> = {
       if (/^[0-9a-fA-F]{64}$/.test(value)) return value.toLowerCase();
       const { keys, refusedLines } = parseAuthorizedKeys(value);
       const [key, ...more] = keys;
-      if (key !== undefined && more.length === 0 && refusedLines.length === 0 && !value.includes("\n")) {
+      const alone = more.length === 0 && refusedLines.length === 0 && !value.includes("\n");
+      if (key?.keyType === SSH_ED25519 && alone && value.trimStart().startsWith(SSH_ED25519)) {
         return toHex(decodeEd25519Key(key.blob));
       }
     }

@@ -57,6 +57,10 @@ test("a whole document is read", () => {
     line: SSH_KEY,
   });
   expect(document.authorizedKeys[0]?.blob).toHaveLength(51);
+  const [restricted] = read(
+    withLine("authorized_keys", `['command="x y",no-pty ${SSH_KEY}']`),
+  ).authorizedKeys;
+  expect(restricted?.options.restrictions).toEqual({ command: "x y", pty: false, portForwarding: true });
 });
 
 test("what may be absent is off, or follows from what is written", () => {
@@ -86,11 +90,11 @@ test.each([
   ["no keys at all", without("authorized_keys"), "authorized_keys is missing"],
   ["keys outside a list", withLine("authorized_keys", `"${SSH_KEY}"`), "is not a list of strings"],
   [
-    "a key with options",
-    withLine("authorized_keys", `['command="x" ${SSH_KEY}']`),
-    "authorized_keys[0] is refused",
+    "a key with an option that is not honoured",
+    withLine("authorized_keys", `['from="*" ${SSH_KEY}']`),
+    "authorized_keys[0] is refused: from= cannot be honoured",
   ],
-  ["an RSA key", withLine("authorized_keys", '["ssh-rsa AAAA"]'), "only ssh-ed25519 keys"],
+  ["a DSA key", withLine("authorized_keys", '["ssh-dss AAAA"]'), "keys of this type are not accepted"],
   ["a broken key", withLine("authorized_keys", '["ssh-ed25519 AAAA"]'), "the key is malformed"],
   ["a comment as a key", withLine("authorized_keys", '["# nobody"]'), "is not a public key"],
   ["an empty key", withLine("authorized_keys", '[""]'), "is not a public key"],
@@ -232,6 +236,7 @@ describe("schema", () => {
       `${withLine("commands", '[["uptime"], ["a", "b"]]').replace('["*"]', '["root"]')}[agent]\nshell = false\n`,
     ],
     ["no commands", `${withLine("commands", "[]")}[agent]\nshell = false\n`],
+    ["a key with options", withLine("authorized_keys", `['command="x y",no-pty ${SSH_KEY}']`)],
     ["no keys", `${withLine("authorized_keys", "[]")}[agent]\nlogin = true\n`],
   ])("accepts what the parser accepts: %s", (_what, toml) => {
     expect(read(toml).name).toBe("db1");
@@ -242,7 +247,8 @@ describe("schema", () => {
     ["no users", without("users")],
     ["any and others", withLine("users", '["*", "root"]')],
     ["a command line", withLine("commands", '["uptime -p"]')],
-    ["an RSA key", withLine("authorized_keys", '["ssh-rsa AAAA"]')],
+    ["a DSA key", withLine("authorized_keys", '["ssh-dss AAAA"]')],
+    ["half a key", withLine("authorized_keys", '["ssh-rsa AAAA"]')],
   ])("refuses what the parser refuses: %s", (_what, toml) => {
     expect(onlySealttyErrors(() => read(toml))).toBe(false);
     expect(complaints(toml)).not.toEqual([]);

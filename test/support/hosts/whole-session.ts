@@ -9,7 +9,14 @@ import type { Pipe } from "../../../protocol/pipe.ts";
 import type { Guest } from "../../../protocol/session/api.ts";
 import type { Channel } from "../../../protocol/session/channel-api.ts";
 import { connect } from "../../../protocol/session/connect.ts";
-import { clientOptions, echoProcess, FakeProcess, testGuest, type TestGuest } from "../session.ts";
+import {
+  acceptAnyKey,
+  clientOptions,
+  echoProcess,
+  FakeProcess,
+  testGuest,
+  type TestGuest,
+} from "../session.ts";
 import { seeded } from "../seeded.ts";
 
 export const BULK = 256 * 1024;
@@ -40,7 +47,7 @@ export function hostTestGuest(
 ): TestGuest & { readonly printed: Uint8Array } {
   const printed = seeded(11).bytes(bulk);
   let programs = 0;
-  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: async () => true }, () =>
+  const guest = testGuest(clock, { keysAllowed: true, verifyUserKey: acceptAnyKey }, () =>
     programs++ === 0 ? echoProcess() : new DigestProcess(printed),
   );
   return { ...guest, printed };
