@@ -219,10 +219,10 @@ describe("one clear sentence, the right status, and nothing half-written", () =>
     [["unix:/x:/etc", "b"], /write \[ADDRESS\]:PATH, or :PATH with --guest/],
     [[":/a", "[unix:/y]:/b", "c"], /of several guests/],
     [[":/a", "./b", "c"], /some sources are a guest's and some are not/],
-    [["-", ":/a", "--guest", "nonsense"], /"nonsense" is no guest address/],
+    [["-", ":/a", "--guest", "nonsense"], /there is no guest "nonsense"/],
     [["-r", ":/a", "-"], /takes one file/],
     [["-r", ":/a", ":/a/b"], /lies within a source/],
-    [["x:y:z", "-"], /no guest address/],
+    [["x:y:z", "-"], /there is no guest "x"/],
     [["what is:this", ":x"], /write \.\/NAME/],
   ] as const)("%j", async (args, words) => {
     const outcome = await cp(...args);

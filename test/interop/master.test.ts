@@ -74,6 +74,7 @@ test.runIf(hasOpenssh)(
     expect(await master("--check")).toMatchObject({ status: 255 });
     for (const word of ["one", "two", "three"]) {
       const { status, stdout, stderr } = await exec([
+        "-v", // else it is not said where standard error is no terminal
         "--",
         "sh",
         "-c",
