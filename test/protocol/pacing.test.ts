@@ -39,6 +39,7 @@ import {
   both,
   clean,
   crumbs,
+  far,
   fifo,
   type Habit,
   lineFeedToReturn,
@@ -267,6 +268,21 @@ test("a guest that tells nothing for a while makes no narrow pipe wide, and it i
     expect(whole).toEqual([payload(300)]);
     expect(pacer.burst).toBe(16);
   }
+});
+
+test.each([30, 50, 75])("16 bytes at once, and %i ms away: a session all the same", async (oneWay) => {
+  const { clock, attested, session, channel, took } = await start(
+    both(
+      fifo(() => 16),
+      far(oneWay),
+    ),
+  );
+  expect(attested.stats.carries.burst, `seed ${seed}`).toBeGreaterThan(0);
+  expect(took, `seed ${seed}`).toBeLessThan(120_000);
+  const begin = clock.now();
+  await run(clock, echo(channel, payload(1)));
+  expect(clock.now() - begin, `seed ${seed}`).toBeLessThan(20_000);
+  await run(clock, session.close());
 });
 
 test("a pipe that gets narrow under way is noticed; when it gets wide again, so is that", async () => {
