@@ -180,7 +180,14 @@ export class ClientHandshake {
     const base = this.#cookie === undefined ? REPEAT_HELLO : this.#initTakes;
     const delay = Math.min(Math.max(MAX_REPEAT, base), base * 1.5 ** this.#repeats);
     this.#repeats++;
-    this.#cancel = this.#clock.after(delay, () => this.#send());
+    this.#cancel = this.#clock.after(delay, () => this.#repeat(delay));
+    this.#hooks.wake();
+  }
+
+  /** What still waits for the pipe is not begun anew: its later frames would never go. */
+  #repeat(delay: number): void {
+    if (this.#outbox.length === 0) return this.#send();
+    this.#cancel = this.#clock.after(delay, () => this.#repeat(delay));
     this.#hooks.wake();
   }
 
@@ -201,6 +208,7 @@ export class ClientHandshake {
   #startProbe(): void {
     this.#probe?.stop();
     const roundTrip = this.#clock.now() - this.#helloAt;
+    this.#pacer.expect(roundTrip);
     const given = { encodings: this.#encodings, heard: this.#heard, roundTrip };
     this.#probe = new PipeProbe(this.#clock, this.#id, this.#pacer, given, {
       ask: (body, encoding) => {
@@ -212,7 +220,12 @@ export class ClientHandshake {
     this.#probe.start();
   }
 
-  #onFindings(findings: PipeFindings): void {
+  #onFindings(found: PipeFindings): void {
+    // Bursts that wait for each other go no faster than one for each answer, whether or not one was measured.
+    const slow = found.burst > 0 && found.rate === 0;
+    const findings = slow
+      ? { ...found, rate: Math.max(1, Math.round((found.burst * 1000) / Math.max(1, this.#pacer.roundTrip))) }
+      : found;
     this.#findings = findings;
     this.#hooks.use(findings.encoding);
     const clientHello = this.#clientHello(findings);

@@ -32,7 +32,7 @@ const RENEW = 2000;
 /** Bytes without a loss before the window doubles: up to one that was good before, and beyond it. */
 const CLEAN_BELOW = 256;
 const CLEAN_BEYOND = 2048;
-const MAX_CLEAN_BEYOND = 2 ** 20;
+const MAX_CLEAN_BEYOND = 2 ** 16;
 /** How long no further byte arrives before the rest counts as lost, ms; more where receipts take long. */
 const MIN_PATIENCE = 60;
 const MAX_PATIENCE = 1000;
@@ -107,6 +107,13 @@ export class Pacer {
     this.#synchronised = false;
     this.#asked = false;
     this.#wholeOnly = false;
+    // What another pipe taught, or a host that was hostile on it, must not outlive it.
+    this.#narrow = false;
+    this.#silent = 0;
+    this.#good = 0;
+    this.#beyond = CLEAN_BEYOND;
+    this.#roundTrip = 0;
+    if (this.#window !== undefined) this.#window = WATCH_WINDOW;
     return {
       incoming: pipe.incoming,
       send: (chunk) => {
@@ -124,6 +131,13 @@ export class Pacer {
   /** Bytes a second of what was paced last; 0: nothing was. */
   get rate(): number {
     return this.#rate;
+  }
+  /** A first idea of how long an answer takes, ms, until receipts tell. */
+  expect(roundTrip: number): void {
+    if (this.#roundTrip === 0) this.#roundTrip = roundTrip;
+  }
+  get roundTrip(): number {
+    return this.#roundTrip;
   }
   /** The longest body of a frame that the pipe should carry now. */
   get bodyLimit(): number {
@@ -247,9 +261,13 @@ export class Pacer {
       await pipe.send(bytes);
       at += burst;
       if (sum !== undefined) sum = continueSum(sum, bytes);
+      let known = -1; // the most that was told: a count that moves back and forth, or not at all, holds nobody
       while (!this.#areThere(at, sum)) {
-        const known = this.#arrived;
-        if ((await this.#receipt(this.#patience)) || this.#arrived !== known) continue;
+        if (this.#arrived > known) {
+          known = this.#arrived;
+          await this.#moved(known, at, sum);
+          continue;
+        }
         if (known >= at) return { burst, arrived: burst, changed: true };
         const short = { burst, arrived: Math.max(0, known - before), changed: false };
         if (!putUpWithEaten || !wasEaten(short)) return short;
@@ -259,6 +277,15 @@ export class Pacer {
       const sample = this.#clock.now() - sentAt;
       this.#roundTrip += (sample - this.#roundTrip) / 8;
       if (at === chunk.length) return undefined;
+    }
+  }
+
+  /** Waits until more has arrived than `known`, or all has, or patience is over. */
+  async #moved(known: number, length: number, sum: number | undefined): Promise<void> {
+    const until = this.#clock.now() + this.#patience;
+    for (let left = this.#patience; left > 0; left = until - this.#clock.now()) {
+      await this.#receipt(left);
+      if (this.#arrived > known || this.#areThere(length, sum)) return;
     }
   }
 
@@ -300,6 +327,8 @@ export class Pacer {
         this.#base = this.#count;
         this.#silent = 0;
         this.#synchronised = true;
+        // Without it a burst's own time is never known where it is longer than the patience at first.
+        this.#roundTrip = Math.max(this.#roundTrip, this.#clock.now() - this.#askedAt);
         return true;
       }
     }

@@ -10,6 +10,8 @@ import { continueSum, EMPTY_SUM } from "../frames/running-sum.ts";
 
 /** A PACE is good for this long, ms; a client that still wants receipts says so again. */
 const PACE_LASTS = 5000;
+/** And while bytes go on coming until then. */
+const PACE_LASTS_AT_MOST = 60_000;
 /** Fewer bytes than this are told a moment later, ms, with those that come meanwhile: some hosts hand over single ones. */
 const RECEIPT_BYTES = 8;
 const RECEIPT_DELAY = 2;
@@ -22,7 +24,7 @@ export class Receipts {
   #told = 0;
   #waiting = false; // a timer runs
   #due = false;
-  #asked: { id: Uint8Array; mark: number; encoding: FrameEncoding; until: number } | undefined;
+  #asked: { id: Uint8Array; mark: number; encoding: FrameEncoding; until: number; last: number } | undefined;
 
   /** @param wake - `next` has something. */
   constructor(clock: Clock, wake: () => void) {
@@ -34,24 +36,26 @@ export class Receipts {
   ask(body: Uint8Array, encoding: FrameEncoding): void {
     const { mark } = readPace(body);
     if (mark === 0) {
-      if (this.#asked !== undefined && equalBytes(this.#asked.id, connectionIdOf(body)))
-        this.#asked = undefined;
+      if (this.#asked !== undefined && equalBytes(this.#asked.id, connectionIdOf(body))) this.#forget();
       return;
     }
-    const until = this.#clock.now() + PACE_LASTS;
-    this.#asked = { id: connectionIdOf(body).slice(), mark, encoding, until };
+    const now = this.#clock.now();
+    const until = now + PACE_LASTS;
+    this.#asked = { id: connectionIdOf(body).slice(), mark, encoding, until, last: now + PACE_LASTS_AT_MOST };
   }
 
   /** Whether somebody paces this pipe: long frames towards the client would hold receipts back. */
   get active(): boolean {
-    if (this.#asked !== undefined && this.#clock.now() >= this.#asked.until) this.#asked = undefined;
+    if (this.#asked !== undefined && this.#clock.now() >= this.#asked.until) this.#forget();
     return this.#asked !== undefined;
   }
 
   /** Bytes were read from the pipe, and the frames in them handled. */
   read(bytes: Uint8Array): void {
     this.#count = (this.#count + bytes.length) % RECEIPT_MODULUS;
-    if (!this.active) return;
+    if (!this.active || this.#asked === undefined) return;
+    // A frame in small bursts may take longer than a PACE is good for, and nothing can be said again within it.
+    this.#asked.until = Math.min(this.#asked.last, this.#clock.now() + PACE_LASTS);
     this.#sum = continueSum(this.#sum, bytes);
     if (this.#waiting) return;
     if ((this.#count - this.#told + RECEIPT_MODULUS) % RECEIPT_MODULUS >= RECEIPT_BYTES) return this.#tell();
@@ -60,6 +64,11 @@ export class Receipts {
       this.#waiting = false;
       this.#tell();
     });
+  }
+
+  #forget(): void {
+    this.#asked = undefined;
+    this.#due = false; // it would be told to the next one that asks, too early
   }
 
   #tell(): void {

@@ -39,6 +39,8 @@ const END_OF_FILE_CHARACTER = 0x04;
 // is typed again, as long as the program runs and nobody types anything else.
 const END_AGAIN_MIN_MS = 200;
 const END_AGAIN_MAX_MS = 5000;
+/** Some 40 s: a program that takes no end then is none of those that flush their input, and others may come to type. */
+const END_AGAIN_TIMES = 12;
 const MODE_TERMINAL = 0o620;
 
 export interface PtyLaunch extends Launch {
@@ -206,11 +208,11 @@ class PtyProcess implements GuestProcess {
     // On a line already begun the first one only sends the line off.
     const lineBegun = this.#lastInput !== 0x0a && this.#lastInput !== 0x0d;
     const times = lineBegun ? 2 : 1;
-    this.#typeEnd(times, END_AGAIN_MIN_MS);
+    this.#typeEnd(times, END_AGAIN_MIN_MS, END_AGAIN_TIMES);
   }
 
-  /** @param again - ms until the next one. */
-  #typeEnd(times: number, again: number): void {
+  /** @param again - ms until the next one. @param left - so many more. */
+  #typeEnd(times: number, again: number, left: number): void {
     const typed = this.write(new Uint8Array(times).fill(END_OF_FILE_CHARACTER));
     let cancelled = false;
     const cancel = (): void => {
@@ -220,9 +222,9 @@ class PtyProcess implements GuestProcess {
     // Not before the terminal took it: one that takes nothing gets no more of them.
     typed.then(
       () => {
-        if (cancelled || this.#phase !== "running") return;
+        if (cancelled || left === 0 || this.#phase !== "running") return;
         this.#cancelEndAgain = this.#clock.after(again, () =>
-          this.#typeEnd(1, Math.min(2 * again, END_AGAIN_MAX_MS)),
+          this.#typeEnd(1, Math.min(2 * again, END_AGAIN_MAX_MS), left - 1),
         );
       },
       () => {},

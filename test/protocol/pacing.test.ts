@@ -39,6 +39,7 @@ import {
   both,
   clean,
   crumbs,
+  far,
   fifo,
   type Habit,
   lineFeedToReturn,
@@ -113,6 +114,11 @@ async function echo(channel: Channel, bytes: Uint8Array): Promise<void> {
 const payload = (length: number): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) | 0x08);
 
+const telnetAndFifo = both(
+  telnet,
+  fifo(() => 16),
+);
+
 test.each<[string, Habit, "binary" | "armour", number]>([
   ["a clean pipe", clean, "binary", 0],
   ["0x01 and the next byte eaten", swallowsCtrlA, "armour", 0],
@@ -122,15 +128,7 @@ test.each<[string, Habit, "binary" | "armour", number]>([
   ["16 bytes at once", fifo(() => 16), "binary", 16],
   ["16 bytes at once, emptied late", fifo(() => 16, 15), "binary", 16],
   ["32 bytes at once", fifo(() => 32), "binary", 32],
-  [
-    "16 bytes at once, 0xff and the next two eaten",
-    both(
-      telnet,
-      fifo(() => 16),
-    ),
-    "armour",
-    16,
-  ],
+  ["16 bytes at once, 0xff and the next two eaten", telnetAndFifo, "armour", 16],
   [
     "16 bytes at once, LF made CR",
     both(
@@ -155,7 +153,13 @@ test.each<[string, Habit, "binary" | "armour", number]>([
   ["11520 bytes a second", slow(11_520), "binary", 0],
 ])("%s: found within a second, and every byte arrives", async (_name, habit, encoding, burst) => {
   const { clock, attested, session, channel, took } = await start(habit);
-  expect(attested.stats.carries, `seed ${seed}`).toMatchObject({ encoding, burst });
+  const found = attested.stats.carries;
+  expect(found.encoding, `seed ${seed}`).toBe(encoding);
+  // A probe in binary that lost bytes to a telnet may look even shorter than it was.
+  if (habit === telnetAndFifo) {
+    expect(found.burst, `seed ${seed}`).toBeGreaterThanOrEqual(4);
+    expect(found.burst, `seed ${seed}`).toBeLessThanOrEqual(burst);
+  } else expect(found.burst, `seed ${seed}`).toBe(burst);
   // Keys, evidence and login are in it: over 16 bytes at a time they alone take a while.
   expect(took).toBeLessThan(burst === 0 ? 1000 : 6000);
   await run(clock, echo(channel, payload(6000)));
@@ -266,6 +270,21 @@ test("a guest that tells nothing for a while makes no narrow pipe wide, and it i
   }
 });
 
+test.each([30, 50, 75])("16 bytes at once, and %i ms away: a session all the same", async (oneWay) => {
+  const { clock, attested, session, channel, took } = await start(
+    both(
+      fifo(() => 16),
+      far(oneWay),
+    ),
+  );
+  expect(attested.stats.carries.burst, `seed ${seed}`).toBeGreaterThan(0);
+  expect(took, `seed ${seed}`).toBeLessThan(120_000);
+  const begin = clock.now();
+  await run(clock, echo(channel, payload(1)));
+  expect(clock.now() - begin, `seed ${seed}`).toBeLessThan(20_000);
+  await run(clock, session.close());
+});
+
 test("a pipe that gets narrow under way is noticed; when it gets wide again, so is that", async () => {
   let width = Number.POSITIVE_INFINITY;
   const { clock, session, channel } = await start(fifo(() => width));
@@ -351,7 +370,9 @@ test("in slots, a host that loses much sees no PACE: it would say how many packe
     "adaptive",
   );
   losing = true;
-  await run(clock, echo(channel, payload(3000)));
+  // Most of what is lost carries nothing, and does not count.
+  do await run(clock, echo(channel, payload(3000)));
+  while (session.stats.packetsLost === 0);
   losing = false;
   expect(session.stats.packetsLost, `seed ${seed}`).toBeGreaterThan(0);
   expect([...asked]).toContain(FRAME_PACKET);

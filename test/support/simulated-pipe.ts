@@ -160,6 +160,15 @@ export const crumbs =
     };
   };
 
+/** Each way takes so long, ms. */
+export const far =
+  (oneWay: number): Habit =>
+  (clock) =>
+  (chunk, deliver) => {
+    const copy = chunk.slice();
+    clock.after(oneWay, () => deliver(copy));
+  };
+
 /** First one's habit, then the other's. */
 export const both =
   (first: Habit, second: Habit): Habit =>
