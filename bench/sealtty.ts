@@ -24,7 +24,7 @@ const POLICY = parsePolicy(
 /** @param pipe - the lines of its [pipe] section. */
 export const sealttydConfig = (pipe: string): string =>
   `[pipe]\n${pipe}\n[evidence]\ntype = "simulated"\ninstance = "${INSTANCE}"\ni_know_this_proves_nothing = true\n` +
-  `[users]\nlogin = ["/bin/sh"]\n`;
+  `[users]\nlogin = ["/bin/sh"]\n[daemon]\nuser = "root"\n`;
 
 export interface Sealttyd extends Program {
   readonly socket: string;

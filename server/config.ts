@@ -78,7 +78,14 @@ export interface SessionsConfig {
   readonly idleMs: number;
 }
 
+/** Who does what. */
+export interface DaemonConfig {
+  /** Whom the half becomes that talks to the host, where sealttyd is started by root; "root": nothing is split. */
+  readonly user: string;
+}
+
 export interface ServerConfig {
+  readonly daemon: DaemonConfig;
   readonly pipe: PipeConfig;
   readonly evidence: EvidenceConfig;
   readonly users: UsersConfig;
@@ -121,7 +128,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions");
+  root.allow("pipe", "evidence", "users", "instance", "sessions", "daemon");
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -131,7 +138,15 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       ? NO_USERS
       : usersOf(root.table("users", "It says who may log in."), byDocument);
   const sessions = root.has("sessions") ? sessionsOf(root.table("sessions", "")) : DEFAULT_SESSIONS;
-  return { pipe, evidence, users, instance, sessions };
+  const daemon = root.has("daemon") ? daemonOf(root.table("daemon", "")) : DEFAULT_DAEMON;
+  return { daemon, pipe, evidence, users, instance, sessions };
+}
+
+const DEFAULT_DAEMON: DaemonConfig = { user: "sealtty" };
+
+function daemonOf(table: Table): DaemonConfig {
+  table.allow("user");
+  return { user: table.text("user") };
 }
 
 /** 4 MiB hold some 50,000 lines; a day lets people go home. */

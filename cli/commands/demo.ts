@@ -141,6 +141,8 @@ async function writeFiles(directory: string, services: Services) {
     "[users]",
     `authorized_keys = ${JSON.stringify(at("authorized_keys"))}`,
     `shell = [${JSON.stringify(shell.startsWith("/") ? shell : "/bin/bash")}]`,
+    "[daemon]",
+    'user = "root"', // all of it is this user's own, on this machine
     "",
   ];
   await chmod(directory, 0o700);

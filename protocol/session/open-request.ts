@@ -13,8 +13,15 @@ import type { ChannelRequest } from "./channel-api.ts";
 
 const KINDS = ["login", "shell", "exec"] as const;
 
+/** Whether what is asked for runs on a terminal; else it has three streams. */
+export function isTerminalRequest(
+  request: ChannelRequest,
+): request is Exclude<ChannelRequest, { kind: "exec" }> {
+  return request.kind !== "exec";
+}
+
 export function openBody(request: ChannelRequest): Uint8Array {
-  const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
+  const terminal = !isTerminalRequest(request) ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
   return concat(

@@ -3,10 +3,12 @@
 import os from "node:os";
 import { type InstanceDocument, mayRun } from "../../protocol/attestation/instance/document.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { StartProcess } from "../../protocol/session/guest-process.ts";
+import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
+import type { Launch } from "./launch.ts";
 import { startOnPty } from "./pty-process.ts";
 
 /** What a client may set for a program; everything else is the guest's to say (sshd's AcceptEnv habit). */
@@ -24,8 +26,26 @@ export function loginProgram(
   return document.agent.login ? (users.login ?? LOGIN_OF_DOCUMENTS) : undefined;
 }
 
+/** What is to be started for a channel. */
+export interface PlannedProgram {
+  readonly launch: Launch;
+  /** Absent: three streams in place of a terminal. */
+  readonly terminal?: { readonly columns: number; readonly rows: number };
+}
+
+/** @throws SealttyError `user-refused`, `bad-config`: the reason stays in the guest's log. */
+export type PlanProgram = (user: AuthenticatedUser, request: ChannelRequest) => Promise<PlannedProgram>;
+
+/** Starts programs in this very process's name: the rights needed for that are the daemon's own. */
+export function startPlanned(plan: PlanProgram): StartProcess {
+  return async (user, request) => {
+    const { launch, terminal } = await plan(user, request);
+    return terminal === undefined ? startExec(launch) : await startOnPty({ ...launch, ...terminal });
+  };
+}
+
 /** @param document - the believed instance document: what it does not allow is refused. */
-export function userPrograms(users: UsersConfig, document: InstanceDocument | undefined): StartProcess {
+export function planPrograms(users: UsersConfig, document: InstanceDocument | undefined): PlanProgram {
   const login = loginProgram(users, document);
   return async (user, request) => {
     if (request.kind === "login") {
@@ -37,31 +57,23 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       // login(1) asks for the name and the password itself, and becomes the user: it starts as the daemon's own user.
       const { columns, rows, term } = request;
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
-      return startOnPty({ command: login, environment, directory: "/", columns, rows });
+      return { launch: { command: login, environment, directory: "/" }, terminal: { columns, rows } };
     }
     if (document !== undefined) requireAllowed(document, request.command);
     const account = await accountFor(user.name);
     const allowed = Object.fromEntries(
       Object.entries(request.environment).filter(([name]) => CLIENT_MAY_SET.test(name)),
     );
-    const launch = { directory: account.home, ...(process.getuid?.() === 0 ? { account } : {}) };
+    const as = { directory: account.home, ...(process.getuid?.() === 0 ? { account } : {}) };
     if (request.kind === "exec") {
-      return startExec({
-        ...launch,
-        command: request.command,
-        environment: sessionEnvironment(account, undefined, allowed),
-      });
+      const environment = sessionEnvironment(account, undefined, allowed);
+      return { launch: { ...as, command: request.command, environment } };
     }
     const shell = users.shell ?? [account.shell, "-l"];
     const { columns, rows, term } = request;
     const command = request.command.length > 0 ? request.command : shell;
-    return startOnPty({
-      ...launch,
-      command,
-      environment: sessionEnvironment(account, term, allowed),
-      columns,
-      rows,
-    });
+    const environment = sessionEnvironment(account, term, allowed);
+    return { launch: { ...as, command, environment }, terminal: { columns, rows } };
   };
 }
 
