@@ -21,8 +21,8 @@ const NOTICE = 3;
 
 export interface LinkHandlers {
   /** What it throws goes back as a failure: code and message of a SealttyError, of anything else only that it was. */
-  onCall?(operation: number, body: Uint8Array): Promise<Uint8Array>;
-  onNotice?(operation: number, body: Uint8Array): void;
+  readonly onCall?: (operation: number, body: Uint8Array) => Promise<Uint8Array>;
+  readonly onNotice?: (operation: number, body: Uint8Array) => void;
   /** Once: the peer is gone, or broke the rules (`peer-misbehaved`). */
   onEnd(reason: SealttyError): void;
 }
@@ -120,8 +120,7 @@ export class Link {
     const { onCall } = this.#handlers;
     if (onCall === undefined || this.#answering >= MAX_CALLS) return this.#misbehaved();
     this.#answering++;
-    void onCall
-      .call(this.#handlers, operation, body)
+    void onCall(operation, body)
       .then(
         (answer) => {
           if (!this.#ended) this.#send(ANSWER, 0, number, [answer]);
@@ -146,7 +145,7 @@ export class Link {
     this.#ended = true;
     this.#parts = [];
     this.#stream.destroy();
-    for (const { reject } of this.#calls.values()) reject(reason);
+    for (const call of this.#calls.values()) call.reject(reason);
     this.#calls.clear();
     this.#handlers.onEnd(reason);
   }

@@ -65,7 +65,7 @@ export async function serveSplit(
       await gone;
     });
     let ready = (): void => {};
-    let lost = (_: SealttyError): void => {};
+    let lost: (reason: SealttyError) => void = () => {};
     const isReady = new Promise<void>((resolve) => {
       ready = resolve;
     });

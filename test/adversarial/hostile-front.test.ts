@@ -6,7 +6,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { Duplex } from "node:stream";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat, u32, u8 } from "../../protocol/bytes.ts";
@@ -135,7 +135,7 @@ describe("programs", () => {
         "/dev/tty",
       ])
         await expect(start(login, LOGIN, at), at).rejects.toMatchObject(misbehaved);
-      await expect(start(login, LOGIN, "/dev/pts/99999")).rejects.toThrow();
+      await expect(start(login, LOGIN, "/dev/pts/99999")).rejects.toThrow("ENOENT");
     } finally {
       fs.closeSync(master);
       fs.closeSync(slave);
