@@ -246,7 +246,9 @@ async function guestEntries({
     "/etc/sealtty/virtio.toml": { data: daemonConfig('type = "virtio"\nname = "sealtty.0"\n', evidence) },
     "/etc/sealtty/hvc0.toml": { data: daemonConfig('type = "tty"\ndevice = "/dev/hvc0"\n', evidence) },
     "/etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
-    "/etc/passwd": { data: "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n" },
+    "/etc/passwd": {
+      data: "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\nsealtty:x:990:990:sealttyd:/:/bin/false\n",
+    },
     "/etc/group": { data: "root:x:0:\ntty:x:5:\nalice:x:1000:\n" },
     "/etc/shadow": {
       data: `root:${hash}:19000:0:99999:7:::\nalice:${hash}:19000:0:99999:7:::\n`,

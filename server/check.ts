@@ -9,18 +9,22 @@ import { SEV_GUEST_DEVICE } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
 import { filesProgram } from "./sessions/files-program.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
+import { findAccount } from "./sessions/account.ts";
 import { findProgram } from "./sessions/launch.ts";
 import { connectProgram } from "./streams/as-user.ts";
 import { VIRTIO_PORTS, virtioPortNames } from "./pipes/virtio-port.ts";
 
 /** What would not work here and now, a sentence each. An image may be checked on another machine than it boots on. */
-export function missingHere(config: ServerConfig): string[] {
+export async function missingHere(config: ServerConfig): Promise<string[]> {
   const missing: string[] = [];
   const { pipe, users } = config;
   if (pipe.type === "virtio" && !virtioPortNames().includes(pipe.name)) {
     missing.push(`there is no virtio port named "${escapeText(pipe.name)}" (${VIRTIO_PORTS})`);
   }
   if (pipe.type === "tty" && !existsSync(pipe.device)) missing.push(`there is no ${escapeText(pipe.device)}`);
+  const { user } = config.daemon;
+  if (user !== "root" && (await findAccount(user)) === undefined)
+    missing.push(`there is no user ${escapeText(user)}: started by root, sealttyd would not start`);
   missing.push(...missingEvidence(config));
   const keys = users.authorizedKeys;
   if (keys !== undefined && !keys.includes("%u") && !existsSync(keys)) {

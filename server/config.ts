@@ -89,7 +89,14 @@ export interface ForwardConfig {
   readonly gateway: boolean;
 }
 
+/** Who does what. */
+export interface DaemonConfig {
+  /** Whom the half becomes that talks to the host, where sealttyd is started by root; "root": nothing is split. */
+  readonly user: string;
+}
+
 export interface ServerConfig {
+  readonly daemon: DaemonConfig;
   readonly pipe: PipeConfig;
   readonly evidence: EvidenceConfig;
   readonly users: UsersConfig;
@@ -133,7 +140,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward");
+  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward", "daemon");
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -144,7 +151,8 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       : usersOf(root.table("users", "It says who may log in."), byDocument);
   const sessions = root.has("sessions") ? sessionsOf(root.table("sessions", "")) : DEFAULT_SESSIONS;
   const forward = root.has("forward") ? forwardOf(root.table("forward", "")) : NO_FORWARDING;
-  return { pipe, evidence, users, instance, sessions, forward };
+  const daemon = root.has("daemon") ? daemonOf(root.table("daemon", "")) : DEFAULT_DAEMON;
+  return { daemon, pipe, evidence, users, instance, sessions, forward };
 }
 
 const NO_FORWARDING: ForwardConfig = { allow: false, ssh: undefined, gateway: false };
@@ -163,6 +171,13 @@ function forwardOf(table: Table): ForwardConfig {
     ssh: table.has("ssh") ? table.command("ssh") : undefined,
     gateway: table.flag("gateway") ?? false,
   };
+}
+
+const DEFAULT_DAEMON: DaemonConfig = { user: "sealtty" };
+
+function daemonOf(table: Table): DaemonConfig {
+  table.allow("user");
+  return { user: table.text("user") };
 }
 
 /** 4 MiB hold some 50,000 lines; a day lets people go home. */

@@ -5,9 +5,13 @@ import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
 import { openEvidence } from "./evidence/open.ts";
-import { createLog } from "./log.ts";
-import type { Log } from "./log.ts";
-import { serve } from "./serve.ts";
+import { createLog, escapeText } from "./log.ts";
+import type { Log, LogLevel } from "./log.ts";
+import { runFront } from "./monitor/front.ts";
+import { FRONT_OPTION } from "./monitor/names.ts";
+import { noDaemonUser, serveSplit } from "./monitor/split.ts";
+import { type RunningServer, serve } from "./serve.ts";
+import { findAccount } from "./sessions/account.ts";
 import { VERSION } from "../node/version.ts";
 
 const USAGE = `Usage: sealttyd [--config FILE] [--check [--probe]] [-v]
@@ -32,6 +36,7 @@ const EXIT_FAILED = 255;
 const STOP_TIMEOUT_MS = 1800;
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args.length === 1 && args[0] === FRONT_OPTION) return await runFront();
   const options = parse(args);
   if (options === undefined) return EXIT_USAGE;
   if (options.help) {
@@ -47,14 +52,14 @@ async function main(args: readonly string[]): Promise<number> {
     const config = await readServerConfig(options.config);
     if (options.check) {
       process.stdout.write(`${options.config}: good\n`);
-      for (const missing of missingHere(config)) {
+      for (const missing of await missingHere(config)) {
         process.stdout.write(`on this machine, now: ${missing}\n`);
       }
       if (options.probe) await probeByHand(config, log);
       return EXIT_GOOD;
     }
     const stopped = stopSignal();
-    const server = await serve(config, log);
+    const server = await start(config, log, options.verbose ? "debug" : "info");
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
     const why = await Promise.race([stopped, server.pipeLost]);
     if (typeof why === "string") log.info("sealttyd stops", { signal: why });
@@ -65,6 +70,24 @@ async function main(args: readonly string[]): Promise<number> {
     report(log, error);
     return options.check ? EXIT_CHECK_FAILED : EXIT_FAILED;
   }
+}
+
+/** Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not. */
+async function start(config: ServerConfig, log: Log, level: LogLevel): Promise<RunningServer> {
+  const { user } = config.daemon;
+  if (process.getuid?.() !== 0) return await serve(config, log);
+  if (user === "root") {
+    log.warn('[daemon] user = "root": the process that the host talks to has all rights');
+    return await serve(config, log);
+  }
+  const account = await findAccount(user);
+  if (account === undefined) throw noDaemonUser(user);
+  if (account.uid === 0)
+    throw new SealttyError(
+      "bad-config",
+      `The user "${escapeText(user)}" of [daemon] is root by another name`,
+    );
+  return await serveSplit(config, account, log, level);
 }
 
 /** Beside a running sealttyd, too: each asks on its own. @throws SealttyError `evidence-unavailable`, `bad-config`. */

@@ -1,25 +1,21 @@
-// sealttyd's parts put together: the pipe, the evidence, the users, the programs. What a keystroke meets is in protocol/.
+// The console's server: the pipe, connections, sessions. What a keystroke meets is in protocol/; what needs rights is in
+// server/privileged.ts, and may be in another process (server/monitor).
 
 import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
-import type { EvidenceProvider } from "../protocol/attestation/evidence.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { GuestEndpoint } from "../protocol/session/accept.ts";
-import type { ServerConfig } from "./config.ts";
+import type { ForwardConfig, PipeConfig, ServerConfig, SessionsConfig } from "./config.ts";
 import { EvidenceCollector } from "./evidence/collect.ts";
 import { watchHealth } from "./evidence/health.ts";
-import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
-import { reasonOf } from "./evidence/unavailable.ts";
-import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
 import type { Log } from "./log.ts";
 import { openServerPipes } from "./pipes/open-pipe.ts";
+import { NO_EVIDENCE, type Privileged, openPrivileged } from "./privileged.ts";
 import { watchForRestores } from "./restore-watch.ts";
 import { screenThreadFile, screenThreads } from "./screen/start-thread.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
-import { loginProgram, userPrograms } from "./sessions/user-programs.ts";
 import { Streams } from "./streams/streams.ts";
-import { userKeys } from "./user-keys.ts";
 
 /** A host may ask at will; a TPM serves the rest of the guest, too. TEE reports have a pace of their own below it. */
 const EVIDENCE_PER_SECOND = 4;
@@ -30,27 +26,42 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-/** @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then. */
+/** What of the configuration the console's server itself needs: nothing that is secret. */
+export interface ConsoleSettings {
+  readonly pipe: PipeConfig;
+  readonly sessions: SessionsConfig;
+  readonly forward: ForwardConfig;
+  /** Minutes between health probes of the evidence; 0: none. */
+  readonly probeMinutes: number;
+}
+
+export function consoleSettings({ pipe, sessions, forward, evidence }: ServerConfig): ConsoleSettings {
+  return { pipe, sessions, forward, probeMinutes: "probeMinutes" in evidence ? evidence.probeMinutes : 0 };
+}
+
+/** All in this process. @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`. */
 export async function serve(config: ServerConfig, log: Log): Promise<RunningServer> {
   loadPtyAddon(); // without it no terminal could ever be opened: say so now
-  const opened = await openEvidence(config, log);
+  return await serveConsole(consoleSettings(config), await openPrivileged(config, log), log);
+}
+
+/** @param privileged - is closed with it, and where this throws. @throws SealttyError `device-unavailable`, `bad-config`. */
+export async function serveConsole(
+  settings: ConsoleSettings,
+  privileged: Privileged,
+  log: Log,
+): Promise<RunningServer> {
   try {
-    return await serveWith(opened, config, log);
+    return await serveWith(settings, privileged, log);
   } catch (error) {
-    await opened.provider.close();
+    await privileged.close();
     throw error;
   }
 }
 
-async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log): Promise<RunningServer> {
-  const { provider } = opened;
+async function serveWith(config: ConsoleSettings, privileged: Privileged, log: Log): Promise<RunningServer> {
+  const { provider, startProcess, startHelper } = privileged;
   const collector = new EvidenceCollector({ provider, clock: nodeClock, perSecond: EVIDENCE_PER_SECOND });
-  const sick = await probeAtStart(provider, config, log);
-  const believed = await instanceDocument(opened, config, log);
-  const warn = (message: string) => log.warn("instance", { problem: message });
-  const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
-  const document = believed?.document;
-  const startProcess = userPrograms(config.users, document);
   const threadFile = config.sessions.keep ? screenThreadFile() : undefined;
   if (config.sessions.keep && threadFile === undefined)
     log.warn("sealttyd-screen.js is missing: kept sessions come back without what has left their ring");
@@ -73,22 +84,16 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
           makeBinder: (aux) => request.makeBinder(provider.type, aux),
           renewal: request.renewal,
           wanted: request.wanted,
-          commonParts: await instance.forConnection(request.proofContext),
+          commonParts: await privileged.commonParts(request.proofContext),
         }),
-      loginAllowed: loginProgram(config.users, document) !== undefined,
-      keysAllowed:
-        document === undefined
-          ? config.users.authorizedKeys !== undefined
-          : document.authorizedKeys.length > 0,
-      verifyUserKey: userKeys(config.users, document, log),
+      loginAllowed: privileged.loginAllowed,
+      keysAllowed: privileged.keysAllowed,
+      verifyUserKey: privileged.verifyUserKey,
       startProcess,
       wallTime: () => Date.now(),
       sessions: config.sessions.keep ? sessions : undefined,
-      // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
       streams:
-        config.forward.allow && document?.agent.shell !== false
-          ? new Streams({ config: config.forward, log })
-          : undefined,
+        startHelper === undefined ? undefined : new Streams({ config: config.forward, log, startHelper }),
       log: (event) => log.info(event),
     },
   });
@@ -110,18 +115,20 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
       ),
     );
   };
-  const pipes = await openServerPipes(config, (pipe, { armourOnly }) => {
-    void watch(endpoint.servePipe(pipe, { armourOnly }));
-  });
+  const pipes = await openServerPipes(
+    config,
+    (pipe, { armourOnly }) => void watch(endpoint.servePipe(pipe, { armourOnly })),
+    privileged.askForDevice,
+  );
   const stopWatching = watchHealth(
     {
       clock: nodeClock,
-      minutes: "probeMinutes" in config.evidence ? config.evidence.probeMinutes : 0,
+      minutes: config.probeMinutes,
       probe: () => collector.probe(),
       onSick: (cause) => log.warn(NO_EVIDENCE, { cause }),
       onWell: () => log.info("evidence can be had again"),
     },
-    sick,
+    privileged.sick,
   );
   const stopWatchingClocks = watchForRestores({
     clock: nodeClock,
@@ -140,39 +147,7 @@ async function serveWith(opened: OpenedEvidence, config: ServerConfig, log: Log)
       sessions.stop();
       await endpoint.stop();
       await pipes.close();
-      await provider.close();
+      await privileged.close();
     },
   };
-}
-
-const NO_EVIDENCE = "NO EVIDENCE can be had: no client can verify this machine";
-
-/**
- * Better now, to whoever starts this, than to the first client. A TPM that does not answer ends the start; a TEE's hardware
- * may come to itself (the host throttles, a driver is loaded later), and starting again and again would only hurry it.
- * @returns whether it failed.
- */
-async function probeAtStart(provider: EvidenceProvider, config: ServerConfig, log: Log): Promise<boolean> {
-  try {
-    await provider.probe();
-    return false;
-  } catch (error) {
-    if (config.evidence.type !== "sev-snp" && config.evidence.type !== "tdx") throw error;
-    log.warn(NO_EVIDENCE, { cause: reasonOf(error) });
-    return true;
-  }
-}
-
-/** @throws SealttyError where one is configured and cannot be believed: then nobody knows who may log in. */
-async function instanceDocument(
-  { anchor }: OpenedEvidence,
-  { instance }: ServerConfig,
-  log: Log,
-): Promise<BelievedDocument | undefined> {
-  if (instance.document === undefined) return undefined;
-  if (anchor === undefined)
-    throw new SealttyError("bad-config", "This kind of evidence cannot vouch for an instance document");
-  const believed = await believeDocument(nodeSuite, instance.document, anchor);
-  log.info("instance document believed", { name: believed.document.name, from: believed.words });
-  return believed;
 }

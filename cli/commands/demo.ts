@@ -143,6 +143,8 @@ async function writeFiles(directory: string, services: Services) {
     `shell = [${JSON.stringify(shell.startsWith("/") ? shell : "/bin/bash")}]`,
     "[forward]",
     "allow = true",
+    "[daemon]",
+    'user = "root"', // all of it is this user's own, on this machine
     "",
   ];
   await chmod(directory, 0o700);

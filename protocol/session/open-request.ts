@@ -71,11 +71,18 @@ function refuse(problem: string): never {
   throw new SealttyError("bad-config", problem);
 }
 
+/** Whether what is asked for runs on a terminal. */
+export function isTerminalRequest(
+  request: ChannelRequest,
+): request is Extract<ChannelRequest, { kind: "login" | "shell" }> {
+  return request.kind === "login" || request.kind === "shell";
+}
+
 export function openBody(request: ChannelRequest): Uint8Array {
   const kind = u8(KINDS.indexOf(request.kind));
   if (request.kind === "files") return kind;
   if (request.kind === "stream") return concat(kind, targetBody(request.target));
-  const terminal = request.kind === "exec" ? { term: "", columns: 0, rows: 0 } : request;
+  const terminal = !isTerminalRequest(request) ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
   const environment = request.kind === "login" ? [] : Object.entries(request.environment);
   const directory = request.kind === "login" ? "" : (request.directory ?? "");

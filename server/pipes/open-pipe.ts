@@ -19,16 +19,18 @@ export interface ServerPipes {
 
 /**
  * @param onPipe - called once for a device (before this resolves), once per connection for a unix socket.
+ * @param askForDevice - where this process may not open a device that came back by itself.
  * @throws SealttyError `device-unavailable`, `bad-config`.
  */
 export async function openServerPipes(
   config: Pick<ServerConfig, "pipe">,
   onPipe: (pipe: Pipe, traits: ServerPipeTraits) => void,
+  askForDevice?: () => void,
 ): Promise<ServerPipes> {
   const { pipe: wanted } = config;
   switch (wanted.type) {
     case "virtio": {
-      const pipe = openVirtioPort(wanted.name);
+      const pipe = openVirtioPort(wanted.name, { askForDevice });
       onPipe(pipe, { armourOnly: false });
       return pipe;
     }

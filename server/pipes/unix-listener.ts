@@ -25,7 +25,7 @@ export async function listenUnix(
   maxConnections = DEFAULT_MAX_CONNECTIONS,
 ): Promise<UnixListener> {
   const shown = `"${escapeText(path)}"`;
-  await removeStaleSocket(path, shown);
+  await removeStaleSocket(path);
   const pipes = new Set<SocketPipe>();
   const server = net.createServer((socket) => {
     const pipe = new SocketPipe(socket, `a client of ${shown}`);
@@ -67,13 +67,17 @@ export async function listenUnix(
   };
 }
 
-/** A socket file that nobody listens on is left over from a crash; anything else is not ours to remove. */
-async function removeStaleSocket(path: string, shown: string): Promise<void> {
+/**
+ * A socket file that nobody listens on is left over from a crash, and so is a link to one that is gone; anything else is
+ * not ours to remove. @throws SealttyError `device-unavailable`.
+ */
+export async function removeStaleSocket(path: string): Promise<void> {
+  const shown = `"${escapeText(path)}"`;
   const refuse = (why: string, next: string, cause?: unknown) =>
     new SealttyError("device-unavailable", `Cannot listen on ${shown}: ${why}. ${next}`, { cause });
   const stat = fs.lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return;
-  if (!stat.isSocket())
+  if (!stat.isSocket() && !stat.isSymbolicLink())
     throw refuse("a file that is not a socket is there", "Move it away, or use another path.");
   const problem = await new Promise<string | undefined>((resolve) => {
     const probe = net.connect({ path });
@@ -86,7 +90,7 @@ async function removeStaleSocket(path: string, shown: string): Promise<void> {
   if (problem === undefined || problem === "EAGAIN") {
     throw refuse("another program listens there", "Stop it, or use another path.");
   }
-  if (problem !== "ECONNREFUSED")
+  if (problem !== "ECONNREFUSED" && !(problem === "ENOENT" && stat.isSymbolicLink()))
     throw refuse(`its state is unknown (${problem})`, "Remove the file by hand.");
   fs.unlinkSync(path);
 }

@@ -26,6 +26,8 @@ const MAX_PORTS_LISTED = 16;
 
 export interface VirtioPortOptions {
   readonly clock?: Clock;
+  /** A port that came back cannot be opened: another try follows a second later. */
+  readonly askForDevice?: (() => void) | undefined;
   /** For tests. */
   readonly sysfs?: string;
   readonly devices?: string;
@@ -111,6 +113,7 @@ export class VirtioPort implements Pipe {
       try {
         this.#open();
       } catch {
+        this.#options.askForDevice?.();
         this.#reopenLater();
       }
     });
@@ -133,9 +136,9 @@ export class VirtioPort implements Pipe {
   }
 }
 
-function openPort(name: string, options: VirtioPortOptions): number {
-  const sysfs = options.sysfs ?? VIRTIO_PORTS;
-  const ports = listPorts(sysfs);
+/** @returns its device file. @throws SealttyError `device-unavailable`, with what exists instead. */
+export function findVirtioDevice(name: string, options: VirtioPortOptions = {}): string {
+  const ports = listPorts(options.sysfs ?? VIRTIO_PORTS);
   const port = ports.find((candidate) => candidate.name === name);
   if (port === undefined) {
     const names = ports.slice(0, MAX_PORTS_LISTED).map((candidate) => `"${escapeText(candidate.name)}"`);
@@ -148,7 +151,11 @@ function openPort(name: string, options: VirtioPortOptions): number {
       `There is no virtio port named "${escapeText(name)}". ${exist} The host sets the name with -device virtserialport,name=…`,
     );
   }
-  const device = path.join(options.devices ?? "/dev", port.directory);
+  return path.join(options.devices ?? "/dev", port.directory);
+}
+
+function openPort(name: string, options: VirtioPortOptions): number {
+  const device = findVirtioDevice(name, options);
   const { O_RDWR, O_NONBLOCK, O_NOCTTY } = fs.constants;
   try {
     return fs.openSync(device, O_RDWR | O_NONBLOCK | O_NOCTTY);

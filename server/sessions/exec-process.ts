@@ -1,66 +1,58 @@
 // A program without a pty: stdin, stdout and stderr apart. It has ended once it exited and nobody holds its outputs
 // open any more, as with ssh: anything sooner could cut output off and still look like a good end.
 
-import type { ChildProcess } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
-import { errorCode } from "../../node/socket-pipe.ts";
+import { utf8 } from "../../protocol/bytes.ts";
 import { escapeText } from "../log.ts";
-import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
+import { MAX_INPUT_QUEUED } from "./guest-process.ts";
 import type { GuestProcess, OutputReader } from "./guest-process.ts";
-import { STATUS_NOT_STARTED, prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
+import { shieldedStdio } from "./launch.ts";
 import type { Launch } from "./launch.ts";
+import { type RunningProgram, runOnStreams } from "./running-program.ts";
 
-/** As shells have it. */
-const STATUS_NOT_FOUND = 127;
+/** Its three streams, whoever holds their other ends; any is null where it could not be had. */
+export interface ExecStreams {
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  readonly stderr: Readable | null;
+}
 
 /** A program that does not exist ends with status 127, and says so on stderr. @throws SealttyError `api-misuse`. */
 export function startExec(launch: Launch): GuestProcess {
-  const { command, options } = prepareLaunch(launch);
-  const [program, ...args] = command;
-  return new ExecProcess(
-    spawnOrThrow(program, args, {
-      ...options,
-      stdio: shieldedStdio(["pipe", "pipe", "pipe"]),
-      detached: true, // a session of its own, so that signals reach all of it
-    }),
-    launch.command[0] ?? program,
-  );
+  const { child, program } = runOnStreams(launch, shieldedStdio(["pipe", "pipe", "pipe"]));
+  return new ExecProcess(child, program, launch.command[0] ?? "");
 }
 
-class ExecProcess implements GuestProcess {
+export class ExecProcess implements GuestProcess {
   readonly stdout: OutputReader;
   readonly stderr: OutputReader;
   readonly exit: Promise<ExitStatus>;
-  readonly #child: ChildProcess;
+  readonly #program: RunningProgram;
   readonly #stdin: Writable | null;
   readonly #outputs: readonly StreamReader[];
-  #gone = false;
 
-  constructor(child: ChildProcess, program: string) {
-    this.#child = child;
-    this.#stdin = child.stdin;
-    const stdout = new StreamReader(child.stdout);
-    const stderr = new StreamReader(child.stderr);
+  /** @param name - the program's, as it was asked for. */
+  constructor(streams: ExecStreams, program: RunningProgram, name: string) {
+    this.#program = program;
+    this.#stdin = streams.stdin;
+    const failed = program.ended.then(({ failure }) =>
+      failure === undefined ? undefined : utf8(`sealttyd: ${escapeText(name)}: ${failure}\n`),
+    );
+    const stdout = new StreamReader(streams.stdout);
+    const stderr = new StreamReader(streams.stderr, failed);
     this.stdout = stdout;
     this.stderr = stderr;
     this.#outputs = [stdout, stderr];
     this.#stdin?.on("error", () => {}); // EPIPE: it does not read any more, which is its right
-    this.exit = new Promise((resolve) => {
-      child.once("exit", () => {
-        this.#gone = true;
-      });
-      child.once("close", (code, signal) => resolve(exitStatusOf(code, signal)));
-      child.once("error", (error) => {
-        if (child.pid !== undefined) return; // a signal that could not be sent
-        this.#gone = true;
-        const code = errorCode(error);
-        const why = code === "ENOENT" ? "not found" : `cannot be started (${code ?? "unknown error"})`;
-        for (const output of this.#outputs) output.discard();
-        stderr.say(`sealttyd: ${escapeText(program)}: ${why}\n`);
-        resolve({ kind: "exited", status: code === "ENOENT" ? STATUS_NOT_FOUND : STATUS_NOT_STARTED });
-      });
+    const ended = program.ended.then(({ status }) => {
+      this.#stdin?.destroy(); // nobody reads it; and what is queued must not wait for ever
+      return status;
+    });
+    this.exit = Promise.all([ended, stdout.closed, stderr.closed]).then(([status]) => {
+      program.forget();
+      return status;
     });
   }
 
@@ -83,34 +75,36 @@ class ExecProcess implements GuestProcess {
   resize(): void {}
 
   signal(name: string): void {
-    if (!isSignalName(name)) throw new SealttyError("api-misuse", `Unknown signal ${JSON.stringify(name)}`);
-    this.#signalAll(name);
+    this.#program.signal(name);
   }
 
   hangUp(): void {
-    this.#signalAll("SIGHUP");
+    this.#program.signal("SIGHUP");
     this.#stdin?.destroy();
     for (const output of this.#outputs) output.discard();
   }
-
-  /** While an output is open the group's number cannot be another's: somebody of the group still lives, or we are told. */
-  #signalAll(name: NodeJS.Signals): void {
-    const { pid } = this.#child;
-    if (pid === undefined) return;
-    if (this.#gone && this.#outputs.every((output) => output.ended)) return;
-    signalQuietly(-pid, name);
-  }
 }
+
+const NO_WORDS = Promise.resolve(undefined);
 
 /** Pulls from a stream, whose own buffer is the read-ahead. */
 class StreamReader implements OutputReader {
+  /** Resolves once everything was read or thrown away, and nobody writes any more. */
+  readonly closed: Promise<void>;
   readonly #stream: Readable | null;
   #ended: boolean;
-  #message: Uint8Array | undefined;
+  /** Said at the end, in place of a program that never was. */
+  #lastWords: Promise<Uint8Array | undefined>;
+  #thrownAway: () => void = () => {};
   #wake: (() => void) | undefined;
 
-  constructor(stream: Readable | null) {
+  /** @param lastWords - the end is told once these are known, or everything was thrown away. */
+  constructor(stream: Readable | null, lastWords: Promise<Uint8Array | undefined> = NO_WORDS) {
     this.#stream = stream;
+    const thrownAway = new Promise<undefined>((resolve) => {
+      this.#thrownAway = () => resolve(undefined);
+    });
+    this.#lastWords = Promise.race([lastWords, thrownAway]);
     this.#ended = stream === null;
     const wake = () => this.#wake?.();
     const end = () => {
@@ -121,10 +115,10 @@ class StreamReader implements OutputReader {
     stream?.once("end", end);
     stream?.once("close", end);
     stream?.on("error", end);
-  }
-
-  get ended(): boolean {
-    return this.#ended;
+    this.closed = new Promise((resolve) => {
+      if (stream === null || stream.closed) resolve();
+      else stream.once("close", () => resolve());
+    });
   }
 
   async read(): Promise<Uint8Array | undefined> {
@@ -132,9 +126,9 @@ class StreamReader implements OutputReader {
       const chunk = (this.#stream?.read() ?? null) as Buffer | null;
       if (chunk !== null) return chunk;
       if (this.#ended) {
-        const message = this.#message;
-        this.#message = undefined;
-        return message;
+        const words = await this.#lastWords;
+        this.#lastWords = NO_WORDS;
+        return words;
       }
       if (this.#wake !== undefined) throw new SealttyError("api-misuse", "Two reads of one output at a time");
       await new Promise<void>((resolve) => {
@@ -144,13 +138,9 @@ class StreamReader implements OutputReader {
     }
   }
 
-  /** A last message of our own, in place of a program that never was. */
-  say(text: string): void {
-    this.#message = new TextEncoder().encode(text);
-  }
-
   discard(): void {
     this.#ended = true;
+    this.#thrownAway();
     this.#stream?.destroy();
     this.#wake?.();
   }

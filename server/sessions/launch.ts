@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess, SpawnOptions, StdioOptions } from "node:child_process";
 import fs from "node:fs";
+import type { Socket } from "node:net";
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
@@ -39,11 +40,11 @@ export function shieldFromChildren(fd: number): () => void {
   return () => inheritable.delete(fd);
 }
 
+type OneStdio = "pipe" | "ignore" | number | Socket;
+
 /** Use it for every child_process that can live while ptys are open. @param standard - stdin, stdout, stderr. */
-export function shieldedStdio(
-  standard: readonly ["pipe" | "ignore" | number, "pipe" | "ignore" | number, "pipe" | "ignore" | number],
-): StdioOptions {
-  const stdio: ("pipe" | "ignore" | number)[] = [...standard];
+export function shieldedStdio(standard: readonly [OneStdio, OneStdio, OneStdio]): StdioOptions {
+  const stdio: OneStdio[] = [...standard];
   for (let fd = 3; fd <= Math.max(...inheritable); fd++) {
     // "ignore" above 2 leaves the number as it is: closed by close-on-exec.
     stdio[fd] = inheritable.has(fd) && devNull !== undefined ? devNull : "ignore";
@@ -96,7 +97,7 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
     const options = { env: { ...launch.environment }, cwd };
     return { command: throughShell(command, { directory, variables: [] }), options };
   }
-  const setpriv = findSetpriv();
+  const setpriv = setprivOfUtilLinux();
   if (setpriv === undefined) {
     // Without supplementary groups: libuv drops them all.
     const { uid, gid } = account;
@@ -147,7 +148,7 @@ function throughShell(
 }
 
 /** util-linux's; busybox's of the same name cannot change users. */
-function findSetpriv(): string | undefined {
+export function setprivOfUtilLinux(): string | undefined {
   const file = findProgram("setpriv");
   if (file === undefined || path.basename(fs.realpathSync(file)) === "busybox") return undefined;
   return file;

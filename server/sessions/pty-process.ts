@@ -1,7 +1,6 @@
 // A program on a pty. docs/limits.md says what happens to output that comes after the program has ended.
 
 import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
 import fs from "node:fs";
 import tty from "node:tty";
 import type { Clock } from "../../protocol/clock.ts";
@@ -10,10 +9,12 @@ import { MAX_TERMINAL_SIDE } from "../../protocol/limits.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { FdWriter, readNow } from "../nonblocking-fd.ts";
-import { MAX_INPUT_QUEUED, exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
+import type { Account } from "./account.ts";
+import { MAX_INPUT_QUEUED } from "./guest-process.ts";
 import type { GuestProcess, OutputReader } from "./guest-process.ts";
-import { findProgram, prepareLaunch, shieldFromChildren, shieldedStdio, spawnOrThrow } from "./launch.ts";
+import { findProgram, shieldFromChildren, shieldedStdio } from "./launch.ts";
 import type { Launch } from "./launch.ts";
+import { type RunningProgram, findSetsid, runOnTerminal } from "./running-program.ts";
 import { loadPtyAddon } from "./pty-addon.ts";
 import type { PtyAddon } from "./pty-addon.ts";
 
@@ -54,25 +55,37 @@ export interface PtyLaunch extends Launch {
  * @throws SealttyError `device-unavailable` where ptys cannot be had, `api-misuse`.
  */
 export async function startOnPty(launch: PtyLaunch): Promise<GuestProcess> {
-  checkSize(launch.columns, launch.rows);
+  return await startOnTerminal(launch, launch.clock ?? nodeClock, async ({ slave }) => {
+    giveTerminal(slave, launch.account);
+    return runOnTerminal(launch, slave);
+  });
+}
+
+export interface OpenedTerminal {
+  readonly master: number;
+  /** The caller's until it is closed by `startOnTerminal`. */
+  readonly slave: number;
+  /** "/dev/pts/N" */
+  readonly path: string;
+}
+
+/**
+ * Opens a terminal, has `start` start a program on it, and carries its bytes.
+ * @throws SealttyError `device-unavailable`, `api-misuse`, and whatever `start` throws.
+ */
+export async function startOnTerminal(
+  size: { readonly columns: number; readonly rows: number },
+  clock: Clock,
+  start: (terminal: OpenedTerminal) => Promise<RunningProgram>,
+): Promise<GuestProcess> {
+  checkSize(size.columns, size.rows);
   const addon = loadPtyAddon();
-  const setsid = findProgram("setsid");
-  if (setsid === undefined) {
-    throw new SealttyError(
-      "device-unavailable",
-      "The program setsid is missing, which gives a session its terminal. Install util-linux, or busybox with setsid.",
-    );
-  }
-  const { command, options } = prepareLaunch(launch);
-  const { master, slave, unshield } = openPair(addon, launch);
+  findSetsid(); // before anything is opened
+  const { master, slave, path, unshield } = openPair(addon, size);
   try {
     await setUtf8(slave);
-    // setsid must not find itself the leader of a group already (`detached`): it would fork, and the pid be another's.
-    const child = spawnOrThrow(setsid, ["-c", "--", ...command], {
-      ...options,
-      stdio: shieldedStdio([slave, slave, slave]),
-    });
-    return new PtyProcess(child, addon, master, slave, unshield, launch.clock ?? nodeClock);
+    const program = await start({ master, slave, path });
+    return new PtyProcess(program, addon, master, slave, unshield, clock);
   } catch (error) {
     unshield();
     fs.closeSync(master);
@@ -81,13 +94,20 @@ export async function startOnPty(launch: PtyLaunch): Promise<GuestProcess> {
   }
 }
 
+/** The terminal belongs to who uses it: mesg(1), a shell's own job control through /dev/tty, and nobody else. */
+export function giveTerminal(slave: number, account: Account | undefined): void {
+  if (account === undefined) return;
+  fs.fchownSync(slave, account.uid, fs.fstatSync(slave).gid);
+  fs.fchmodSync(slave, MODE_TERMINAL);
+}
+
 function openPair(
   addon: PtyAddon,
-  launch: PtyLaunch,
-): { master: number; slave: number; unshield: () => void } {
+  size: { readonly columns: number; readonly rows: number },
+): OpenedTerminal & { unshield: () => void } {
   let pair: ReturnType<PtyAddon["open"]>;
   try {
-    pair = addon.open(launch.columns, launch.rows);
+    pair = addon.open(size.columns, size.rows);
   } catch (cause) {
     throw new SealttyError(
       "device-unavailable",
@@ -96,19 +116,13 @@ function openPair(
     );
   }
   const unshield = shieldFromChildren(pair.master);
-  let slave: number | undefined;
   try {
     // Again, by name: the addon's has O_NONBLOCK, which the program would share and trip over.
-    slave = fs.openSync(pair.pty, fs.constants.O_RDWR | fs.constants.O_NOCTTY);
-    if (launch.account !== undefined) {
-      fs.fchownSync(slave, launch.account.uid, fs.fstatSync(slave).gid);
-      fs.fchmodSync(slave, MODE_TERMINAL);
-    }
-    return { master: pair.master, slave, unshield };
+    const slave = fs.openSync(pair.pty, fs.constants.O_RDWR | fs.constants.O_NOCTTY);
+    return { master: pair.master, slave, path: pair.pty, unshield };
   } catch (cause) {
     unshield();
     fs.closeSync(pair.master);
-    if (slave !== undefined) fs.closeSync(slave);
     throw new SealttyError("device-unavailable", `Cannot open the pty ${pair.pty}.`, { cause });
   } finally {
     fs.closeSync(pair.slave);
@@ -141,7 +155,7 @@ class PtyProcess implements GuestProcess {
   readonly stderr = NOTHING;
   readonly exit: Promise<ExitStatus>;
 
-  readonly #child: ChildProcess;
+  readonly #program: RunningProgram;
   readonly #addon: PtyAddon;
   readonly #clock: Clock;
   readonly #master: number;
@@ -166,14 +180,14 @@ class PtyProcess implements GuestProcess {
   #cancelPoll: (() => void) | undefined;
 
   constructor(
-    child: ChildProcess,
+    program: RunningProgram,
     addon: PtyAddon,
     master: number,
     slave: number,
     unshield: () => void,
     clock: Clock,
   ) {
-    this.#child = child;
+    this.#program = program;
     this.#addon = addon;
     this.#master = master;
     this.#slave = slave;
@@ -192,8 +206,7 @@ class PtyProcess implements GuestProcess {
     this.#stream.on("error", () => this.#endOutput());
     this.#stream.on("end", () => this.#endOutput());
     this.#stream.resume();
-    child.once("error", () => this.#ended({ kind: "exited", status: 127 }));
-    child.once("exit", (code, signal) => this.#ended(exitStatusOf(code, signal)));
+    void program.ended.then(({ status }) => this.#ended(status));
   }
 
   write(bytes: Uint8Array): Promise<void> {
@@ -237,11 +250,7 @@ class PtyProcess implements GuestProcess {
   }
 
   signal(name: string): void {
-    if (!isSignalName(name)) throw new SealttyError("api-misuse", `Unknown signal ${JSON.stringify(name)}`);
-    const { pid } = this.#child;
-    if (pid === undefined || this.#status !== undefined) return;
-    const group = foregroundGroup(pid);
-    if (group === undefined || !signalQuietly(-group, name)) signalQuietly(pid, name);
+    this.#program.signal(name);
   }
 
   hangUp(): void {
@@ -366,17 +375,5 @@ class PtyProcess implements GuestProcess {
   #closeSlave(): void {
     if (this.#slave !== undefined) fs.closeSync(this.#slave);
     this.#slave = undefined;
-  }
-}
-
-/** The group that the terminal's control keys reach; undefined where /proc does not say. */
-function foregroundGroup(pid: number): number | undefined {
-  try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
-    // proc_pid_stat(5): after the name in parentheses come state, ppid, pgrp, session, tty_nr, tpgid.
-    const group = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[5]);
-    return Number.isInteger(group) && group > 1 ? group : undefined;
-  } catch {
-    return undefined;
   }
 }

@@ -5,12 +5,13 @@ import { type InstanceDocument, mayRun } from "../../protocol/attestation/instan
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
-import type { AuthenticatedUser, GuestProcess, StartProcess } from "../../protocol/session/guest-process.ts";
+import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
 import { commandLine } from "../../protocol/user-auth/restrictions.ts";
 import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
 import { filesProgram } from "./files-program.ts";
+import type { Launch } from "./launch.ts";
 import { startOnPty } from "./pty-process.ts";
 
 /** How to print: variables that change nothing else of what a program does, so that any client may set them. */
@@ -31,8 +32,26 @@ export function loginProgram(
   return document.agent.login ? (users.login ?? LOGIN_OF_DOCUMENTS) : undefined;
 }
 
+/** What is to be started for a channel. */
+export interface PlannedProgram {
+  readonly launch: Launch;
+  /** Absent: three streams in place of a terminal. */
+  readonly terminal?: { readonly columns: number; readonly rows: number };
+}
+
+/** @throws SealttyError `user-refused`, `bad-config`: the reason stays in the guest's log. */
+export type PlanProgram = (user: AuthenticatedUser, request: ProgramRequest) => Promise<PlannedProgram>;
+
+/** Starts programs in this very process's name: the rights needed for that are the daemon's own. */
+export function startPlanned(plan: PlanProgram): StartProcess {
+  return async (user, request) => {
+    const { launch, terminal } = await plan(user, request);
+    return terminal === undefined ? startExec(launch) : await startOnPty({ ...launch, ...terminal });
+  };
+}
+
 /** @param document - the believed instance document: what it does not allow is refused. */
-export function userPrograms(users: UsersConfig, document: InstanceDocument | undefined): StartProcess {
+export function planPrograms(users: UsersConfig, document: InstanceDocument | undefined): PlanProgram {
   const login = loginProgram(users, document);
   return async (user, request) => {
     if (request.kind === "login") {
@@ -44,16 +63,16 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
       // login(1) asks for the name and the password itself, and becomes the user: it starts as the daemon's own user.
       const { columns, rows, term } = request;
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
-      return startOnPty({ command: login, environment, directory: "/", columns, rows });
+      return { launch: { command: login, environment, directory: "/" }, terminal: { columns, rows } };
     }
-    if (request.kind === "files") return await startFiles(user, document);
+    if (request.kind === "files") return { launch: await filesLaunch(user, document) };
     const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
     // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
     if (forced !== undefined) requireUnchanged(request, "A key with a forced command may not set");
     else if (document !== undefined) requireAllowed(document, request);
     const account = await accountFor(user.name);
     const { environment: wished, directory: enter } = request;
-    const launch = {
+    const as = {
       directory: account.home,
       ...(enter === undefined ? {} : { enter }),
       ...(process.getuid?.() === 0 ? { account } : {}),
@@ -63,24 +82,16 @@ export function userPrograms(users: UsersConfig, document: InstanceDocument | un
     const command = forced === undefined ? asked : [account.shell, "-c", forced];
     const extra = forced === undefined ? wished : { ...wished, ...originalCommand(request.command) };
     if (request.kind === "exec") {
-      return startExec({ ...launch, command, environment: sessionEnvironment(account, undefined, extra) });
+      return { launch: { ...as, command, environment: sessionEnvironment(account, undefined, extra) } };
     }
     const { columns, rows, term } = request;
-    return startOnPty({
-      ...launch,
-      command,
-      environment: sessionEnvironment(account, term, extra),
-      columns,
-      rows,
-    });
+    const environment = sessionEnvironment(account, term, extra);
+    return { launch: { ...as, command, environment }, terminal: { columns, rows } };
   };
 }
 
 /** The program that copies files, as the user: the kernel decides what it may read and write. */
-async function startFiles(
-  user: AuthenticatedUser,
-  document: InstanceDocument | undefined,
-): Promise<GuestProcess> {
+async function filesLaunch(user: AuthenticatedUser, document: InstanceDocument | undefined): Promise<Launch> {
   // GuestChannels refuses it already (allowsKind).
   if (user.method !== "ssh-key" || user.restrictions.command !== undefined)
     throw new SealttyError("user-refused", "This key has a forced command, so it copies no files");
@@ -90,12 +101,12 @@ async function startFiles(
   if (program === undefined)
     throw new SealttyError("device-unavailable", "sealttyd-files.js is missing beside sealttyd.js");
   const account = await accountFor(user.name);
-  return startExec({
+  return {
     command: [process.execPath, program],
     environment: sessionEnvironment(account, undefined),
     directory: account.home,
     ...(process.getuid?.() === 0 ? { account } : {}),
-  });
+  };
 }
 
 /** As sshd names it for a forced command: a line that a shell reads back as the words. Without one a shell was asked for. */

@@ -4,13 +4,15 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Listening } from "../../node/sockets.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import { concat, u32 } from "../../protocol/bytes.ts";
 import { LISTEN_FAILED } from "../../protocol/forward/forward-messages.ts";
 import type { GuestProcess } from "../../protocol/session/guest-process.ts";
 import type { StreamRefusal, WaitingStream } from "../../protocol/session/guest-streams.ts";
 import { OPEN_FAILED } from "../../protocol/session/messages.ts";
+import type { HelperRequest } from "../monitor/operations.ts";
 import { type Account, sessionEnvironment } from "../sessions/account.ts";
-import { startExec } from "../sessions/exec-process.ts";
+import type { Launch } from "../sessions/launch.ts";
 
 const NAME = "sealttyd-connect.js";
 /** The private socket's path, as the program says it: more is none of its. */
@@ -24,23 +26,24 @@ export function connectProgram(): string | undefined {
   );
 }
 
-/** Never rejects. */
+/** For one user. @throws SealttyError. */
+export type StartForUser = (helper: HelperRequest) => Promise<GuestProcess>;
+
+/** @throws as `start`. */
 export async function connectAsUser(
-  program: string,
-  account: Account,
+  start: StartForUser,
   socket: string,
 ): Promise<GuestProcess | StreamRefusal> {
-  return await connected(start(program, account, ["connect", socket]));
+  return await connected(await start({ kind: "connect", socket }));
 }
 
 /** @param onWaiting - @returns whether there is room for it. Never rejects. */
 export async function listenAsUser(
-  program: string,
-  account: Account,
+  start: StartForUser,
   socket: string,
   onWaiting: (stream: WaitingStream) => boolean,
 ): Promise<Listening | StreamRefusal> {
-  const listener = start(program, account, ["listen", socket]);
+  const listener = await start({ kind: "listen", socket });
   void drain(listener);
   const begun = await firstByte(listener);
   if (begun === undefined) return { code: LISTEN_FAILED };
@@ -62,7 +65,7 @@ export async function listenAsUser(
     for (let i = 0; i < bytes.length; i++) {
       const number = ++count;
       const stream: WaitingStream = {
-        accept: () => connected(start(program, account, ["fetch", privateSocket, String(number)])),
+        accept: async () => connected(await start({ kind: "fetch", socket: privateSocket, number })),
         dismiss: () => void dismiss(number),
       };
       if (!onWaiting(stream)) await dismiss(number);
@@ -77,13 +80,24 @@ export async function listenAsUser(
   return { port: 0, close: () => listener.endInput() };
 }
 
-function start(program: string, account: Account, args: readonly string[]): GuestProcess {
-  return startExec({
-    command: [process.execPath, program, ...args],
+/** A helper's launch. @throws SealttyError `device-unavailable` where the program is missing. */
+export function helperLaunch(
+  account: Account,
+  helper: Exclude<HelperRequest, { kind: "ssh" }>,
+  program = connectProgram(),
+): Launch {
+  if (program === undefined)
+    throw new SealttyError(
+      "device-unavailable",
+      "sealttyd-connect.js is missing beside sealttyd.js: sockets cannot be opened for users",
+    );
+  const number = helper.kind === "fetch" ? [String(helper.number)] : [];
+  return {
+    command: [process.execPath, program, helper.kind, helper.socket, ...number],
     environment: sessionEnvironment(account, undefined),
     directory: "/",
-    account,
-  });
+    ...(process.getuid?.() === 0 ? { account } : {}),
+  };
 }
 
 async function connected(helper: GuestProcess): Promise<GuestProcess | StreamRefusal> {

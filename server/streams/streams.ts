@@ -18,10 +18,9 @@ import type {
 import { OPEN_FAILED, OPEN_NOT_ALLOWED, OPEN_REFUSED } from "../../protocol/session/messages.ts";
 import type { ForwardConfig } from "../config.ts";
 import type { Log } from "../log.ts";
-import { type Account, sessionEnvironment } from "../sessions/account.ts";
-import { startExec } from "../sessions/exec-process.ts";
-import { accountFor, ownAccount } from "../sessions/user-programs.ts";
-import { connectAsUser, connectProgram, listenAsUser } from "./as-user.ts";
+import type { HelperRequest } from "../monitor/operations.ts";
+import { type Account, findAccount } from "../sessions/account.ts";
+import { connectAsUser, listenAsUser } from "./as-user.ts";
 import { listenCodeOf, openCodeOf } from "./codes.ts";
 import { lookupInTurn } from "./lookup.ts";
 import { SocketStream } from "./socket-stream.ts";
@@ -33,9 +32,12 @@ const SSH_PORT = 22;
 export interface StreamsOptions {
   readonly config: ForwardConfig;
   readonly log: Log;
-  /** Opens sockets as a user; undefined: the program is missing. */
-  readonly program?: string | undefined;
+  /** Opens sockets as a user, or the service `ssh`. */
+  readonly startHelper: StartHelper;
 }
+
+/** @throws SealttyError `device-unavailable`, `user-refused`. */
+export type StartHelper = (user: AuthenticatedUser, helper: HelperRequest) => Promise<GuestProcess>;
 
 interface Held {
   readonly owner: string;
@@ -46,26 +48,25 @@ interface Held {
 export class Streams implements GuestStreams {
   readonly #config: ForwardConfig;
   readonly #log: Log;
-  readonly #program: string | undefined;
+  readonly #startHelper: StartHelper;
   readonly #lookup = lookupInTurn();
   readonly #held = new Map<string, Held>(); // by place
 
-  constructor({ config, log, program = connectProgram() }: StreamsOptions) {
+  constructor({ config, log, startHelper }: StreamsOptions) {
     this.#config = config;
     this.#log = log;
-    this.#program = program;
+    this.#startHelper = startHelper;
   }
 
   async open(user: AuthenticatedUser, place: StreamPlace): Promise<GuestProcess | StreamRefusal> {
     try {
-      const account = await accountFor(user.name);
       switch (place.kind) {
         case "tcp":
           return await this.#tcp(place.host, place.port);
         case "unix":
-          return await this.#unix(account, place.path);
+          return await this.#unix(user, place.path);
         case "service":
-          return await this.#service(place.name);
+          return await this.#service(user, place.name);
       }
     } catch (error) {
       return { code: this.#codeOf("connect", error, openCodeOf, OPEN_NOT_ALLOWED) };
@@ -78,10 +79,9 @@ export class Streams implements GuestStreams {
     events: ListenerEvents,
   ): Promise<GuestListener | StreamRefusal> {
     try {
-      const account = await accountFor(user.name);
       const owner = `${user.name} ${user.method === "none" ? "" : toHex(user.key)}`;
       const name = placeWords(place);
-      const listening = await this.#listenInTurn(account, place, events, owner, name);
+      const listening = await this.#listenInTurn(user, place, events, owner, name);
       if ("code" in listening) return listening;
       const { port } = listening;
       const own: Held = {
@@ -104,46 +104,43 @@ export class Streams implements GuestStreams {
     return new SocketStream(await connectTo({ host, port, lookup: this.#lookup }));
   }
 
-  async #unix(account: Account, path: string): Promise<GuestProcess | StreamRefusal> {
-    if (account.uid !== process.getuid?.()) {
-      const program = this.#connectProgram();
-      return program === undefined ? { code: OPEN_FAILED } : await connectAsUser(program, account, path);
-    }
-    return new SocketStream(await connectTo({ path }));
+  async #unix(user: AuthenticatedUser, path: string): Promise<GuestProcess | StreamRefusal> {
+    const account = await knownAccount(user.name);
+    if (account.uid === process.getuid?.()) return new SocketStream(await connectTo({ path }));
+    return await connectAsUser((helper) => this.#startHelper(user, helper), path);
   }
 
   /** As sealttyd's own user, like the login program: it is the owner's choice, and asks for a user by itself. */
-  async #service(name: string): Promise<GuestProcess | StreamRefusal> {
+  async #service(user: AuthenticatedUser, name: string): Promise<GuestProcess | StreamRefusal> {
     if (name !== "ssh") return { code: OPEN_FAILED };
-    const command = this.#config.ssh;
-    if (command === undefined) return await this.#tcp("127.0.0.1", SSH_PORT);
-    const environment = sessionEnvironment(await ownAccount(), undefined);
-    return startExec({ command, environment, directory: "/" });
+    if (this.#config.ssh === undefined) return await this.#tcp("127.0.0.1", SSH_PORT);
+    return await this.#startHelper(user, { kind: "ssh" });
   }
 
   /** What a client left behind that was cut off, and came back on another connection, must not keep it out. */
   async #listenInTurn(
-    account: Account,
+    user: AuthenticatedUser,
     place: ListenPlace,
     events: ListenerEvents,
     owner: string,
     name: string,
   ): Promise<Listening | StreamRefusal> {
     try {
-      return await this.#listen(account, place, events);
+      return await this.#listen(user, place, events);
     } catch (error) {
       const held = this.#held.get(name);
       if (errorCode(error) !== "EADDRINUSE" || held?.owner !== owner || held.events.isLive()) throw error;
       held.close();
-      return await this.#listen(account, place, events);
+      return await this.#listen(user, place, events);
     }
   }
 
   async #listen(
-    account: Account,
+    user: AuthenticatedUser,
     place: ListenPlace,
     events: ListenerEvents,
   ): Promise<Listening | StreamRefusal> {
+    const account = await knownAccount(user.name);
     const onSocket = (socket: net.Socket): void => {
       if (!events.incoming(waitingStream(socket))) socket.destroy();
     };
@@ -155,15 +152,8 @@ export class Streams implements GuestStreams {
       return await listenOn(host, port, onSocket);
     }
     if (account.uid === process.getuid?.()) return await listenOnPath(place.path, onSocket);
-    const program = this.#connectProgram();
-    if (program === undefined) return { code: LISTEN_FAILED };
-    return await listenAsUser(program, account, place.path, (stream) => events.incoming(stream));
-  }
-
-  #connectProgram(): string | undefined {
-    if (this.#program === undefined)
-      this.#log.warn("sealttyd-connect.js is missing beside sealttyd.js: sockets cannot be opened for users");
-    return this.#program;
+    const start = (helper: HelperRequest) => this.#startHelper(user, helper);
+    return await listenAsUser(start, place.path, (stream) => events.incoming(stream));
   }
 
   /** What the system said is told by a code, what this program says stays in the log. */
@@ -179,6 +169,12 @@ export class Streams implements GuestStreams {
     }
     return ofSystem(errorCode(error));
   }
+}
+
+async function knownAccount(name: string): Promise<Account> {
+  const account = await findAccount(name);
+  if (account === undefined) throw new SealttyError("user-refused", "No such user");
+  return account;
 }
 
 function isLoopback(host: string): boolean {

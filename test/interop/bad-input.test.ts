@@ -401,7 +401,10 @@ describe("sealttyd does not start", () => {
   const SIMULATED = 'type = "simulated"\ninstance = "test"\ni_know_this_proves_nothing = true';
   function config(pipe: string, evidence = SIMULATED): string {
     const file = at("sealttyd.toml");
-    writeFileSync(file, `[pipe]\n${pipe}\n[evidence]\n${evidence}\n[users]\nlogin = ["/bin/sh"]\n`);
+    writeFileSync(
+      file,
+      `[pipe]\n${pipe}\n[evidence]\n${evidence}\n[users]\nlogin = ["/bin/sh"]\n[daemon]\nuser = "root"\n`,
+    );
     return file;
   }
   const unix = (name: string): string => `type = "unix"\npath = ${JSON.stringify(at(name))}`;

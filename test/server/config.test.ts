@@ -27,6 +27,7 @@ function errorOf(text: string): SealttyError {
 test("the example that is shipped is right", async () => {
   const config = await readServerConfig(new URL("packaging/sealttyd.example.toml", root).pathname);
   expect(config).toEqual({
+    daemon: { user: "sealtty" },
     pipe: { type: "virtio", name: "sealtty.0" },
     evidence: {
       type: "tpm",

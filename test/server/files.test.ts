@@ -3,11 +3,13 @@ import os from "node:os";
 import { expect, test } from "vitest";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
-import { userPrograms } from "../../server/sessions/user-programs.ts";
+import { planPrograms, startPlanned } from "../../server/sessions/user-programs.ts";
 
-const start = userPrograms(
-  { authorizedKeys: "/none", login: undefined, shell: undefined, passkeyOrigins: [] },
-  undefined,
+const start = startPlanned(
+  planPrograms(
+    { authorizedKeys: "/none", login: undefined, shell: undefined, passkeyOrigins: [] },
+    undefined,
+  ),
 );
 const user = {
   name: os.userInfo().username,

@@ -20,7 +20,7 @@ import type { InstanceConfig } from "../../server/config.ts";
 import { TpmChannel } from "../../server/evidence/tpm-channel.ts";
 import { type InstanceAnchor, InstanceParts, believeDocument } from "../../server/instance.ts";
 import { createLog } from "../../server/log.ts";
-import { loginProgram, userPrograms } from "../../server/sessions/user-programs.ts";
+import { loginProgram, planPrograms, startPlanned } from "../../server/sessions/user-programs.ts";
 import { userKeys } from "../../server/user-keys.ts";
 import { Swtpm, hasSwtpm } from "./support/swtpm.ts";
 
@@ -284,7 +284,7 @@ test("its commands and shell are all that a key may start, and its login flag de
   const limited = parseInstanceDocument(
     utf8(documentText('users = ["*"]\ncommands = [["/bin/echo", "yes"]]', "[agent]\nshell = false\n")),
   );
-  const start = userPrograms(noUsers, limited);
+  const start = startPlanned(planPrograms(noUsers, limited));
   const user = {
     name: me,
     method: "ssh-key",

@@ -25,6 +25,9 @@ import {
 } from "../../protocol/session/messages.ts";
 import type { ForwardConfig } from "../../server/config.ts";
 import { createLog } from "../../server/log.ts";
+import { planHelpers } from "../../server/privileged.ts";
+import { startExec } from "../../server/sessions/exec-process.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import { connectProgram } from "../../server/streams/as-user.ts";
 import { listenCodeOf, openCodeOf } from "../../server/streams/codes.ts";
 import { lookupInTurn } from "../../server/streams/lookup.ts";
@@ -44,8 +47,11 @@ const NOBODY: AuthenticatedUser = {
   restrictions: UNRESTRICTED,
 };
 const log = createLog({ level: "error" });
-const streamsWith = (config: Partial<ForwardConfig> = {}): Streams =>
-  new Streams({ config: { allow: true, ssh: undefined, gateway: false, ...config }, log });
+const streamsWith = (own: Partial<ForwardConfig> = {}): Streams => {
+  const config = { allow: true, ssh: undefined, gateway: false, ...own };
+  const plan = planHelpers(config, undefined);
+  return new Streams({ config, log, startHelper: async (...asked) => startExec(await plan(...asked)) });
+};
 const streams = streamsWith();
 
 let scratch: string;
@@ -265,7 +271,13 @@ describe("unix sockets", () => {
       const without = new Streams({
         config: { allow: true, ssh: undefined, gateway: false },
         log,
-        program: path.join(scratch, "missing.js"),
+        startHelper: (user, helper) =>
+          Promise.reject(
+            new SealttyError(
+              "device-unavailable",
+              `No ${helper.kind} for ${user.name}: the program is missing`,
+            ),
+          ),
       });
       expect(await without.open(NOBODY, { kind: "unix", path: "/x" })).toEqual({ code: OPEN_FAILED });
     });

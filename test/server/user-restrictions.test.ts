@@ -17,7 +17,7 @@ import {
   UNRESTRICTED,
   type UserRestrictions,
 } from "../../protocol/user-auth/restrictions.ts";
-import { userPrograms } from "../../server/sessions/user-programs.ts";
+import { planPrograms, startPlanned } from "../../server/sessions/user-programs.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { clientOptions, echoProcess, type TestGuest, testGuest } from "../support/session.ts";
@@ -161,7 +161,7 @@ async function outputOf(channel: Channel): Promise<string> {
 
 test("a forced command runs by the user's shell, in place of anything asked for, on a terminal or not", async () => {
   const users = { authorizedKeys: undefined, login: undefined, shell: ["/bin/false"], passkeyOrigins: [] };
-  const { reach } = world({ startProcess: userPrograms(users, undefined) });
+  const { reach } = world({ startProcess: startPlanned(planPrograms(users, undefined)) });
   const command = 'printf "%s|%s|%s" forced "${SSH_ORIGINAL_COMMAND-none}" "$LANG"';
   const guest = await reach({ ...UNRESTRICTED, command });
   const environment = { LANG: "C" };

@@ -26,6 +26,8 @@ export interface GuestSettings {
   readonly entry?: string;
   /** Of its simulated evidence, and of its policy; default "test". */
   readonly instance?: string;
+  /** `[daemon] user`, where the tests run as root; default: nothing is split. */
+  readonly daemonUser?: string;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
 }
@@ -55,6 +57,8 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
     ...(settings.authorizedKeys === undefined ? [] : [`authorized_keys = ${JSON.stringify(keys)}`]),
     ...(login === null ? [] : [`login = ${JSON.stringify(login)}`]),
     ...(settings.shell === undefined ? [] : [`shell = ${JSON.stringify(settings.shell)}`]),
+    "[daemon]",
+    `user = "${settings.daemonUser ?? "root"}"`,
     ...(settings.more ?? []),
   ];
   const configFile = path.join(directory, "sealttyd.toml");

@@ -1,0 +1,228 @@
+// The half of sealttyd that talks to the host: an ordinary user without rights. It has the console's device, the
+// connections and their keys, and the sessions' terminals; for everything else it asks the monitor.
+
+import { once } from "node:events";
+import net from "node:net";
+import { nodeClock } from "../../node/clock.ts";
+import { type AuxParts, decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
+import type { EvidenceType } from "../../protocol/attestation/evidence.ts";
+import { Reader, u32, utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AuthenticatedUser, GuestProcess } from "../../protocol/session/guest-process.ts";
+import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
+import { isTerminalRequest } from "../../protocol/session/open-request.ts";
+import { StaleAuxError } from "../evidence/collect.ts";
+import { createLog, type LogLevel } from "../log.ts";
+import { NO_EVIDENCE, type Privileged } from "../privileged.ts";
+import { type ConsoleSettings, type RunningServer, serveConsole } from "../serve.ts";
+import { ExecProcess } from "../sessions/exec-process.ts";
+import { startOnTerminal } from "../sessions/pty-process.ts";
+import type { ProgramEnd, RunningProgram } from "../sessions/running-program.ts";
+import type { StartHelper } from "../streams/streams.ts";
+import { Link } from "./link.ts";
+import { LINK_FD } from "./names.ts";
+import {
+  FRONT_NOTICES,
+  MONITOR_NOTICES,
+  OPERATIONS,
+  authorizeBody,
+  helperBody,
+  type NamedUser,
+  quoteBody,
+  readEnded,
+  readGrant,
+  readQuoteAnswer,
+  signalBody,
+  startBody,
+} from "./operations.ts";
+
+/** What the monitor says first. */
+export interface FrontSettings extends ConsoleSettings {
+  readonly evidence: EvidenceType;
+  readonly sick: boolean;
+  readonly loginAllowed: boolean;
+  readonly keysAllowed: boolean;
+  readonly mayForward: boolean;
+  readonly logLevel: LogLevel;
+}
+
+/** Runs until the monitor says stop, or is gone. @returns an exit status. */
+export async function runFront(): Promise<number> {
+  // systemd and Ctrl-C reach both halves: the monitor decides, and its end is this one's, too.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
+  const programs = new RemotePrograms();
+  let link!: Link;
+  const settings = await new Promise<FrontSettings>((resolve) => {
+    let told = false;
+    link = new Link(new net.Socket({ fd: LINK_FD }), {
+      onNotice(operation, body) {
+        if (operation === MONITOR_NOTICES.settings && !told) {
+          told = true;
+          resolve(JSON.parse(Buffer.from(body).toString("utf8")) as FrontSettings); // of the monitor's making
+        } else if (operation === MONITOR_NOTICES.ended) programs.ended(body);
+        else if (operation === MONITOR_NOTICES.stop) stopAsked();
+        else throw new SealttyError("peer-misbehaved", "Unknown notice");
+      },
+      // Nothing can be done without it: whoever still has a session loses it, as when sealttyd ends.
+      onEnd: () => process.exit(0),
+    });
+  });
+  const log = createLog({ level: settings.logLevel });
+  const privileged = new RemotePrivileged(link, settings, programs);
+  if (settings.pipe.type !== "unix") await link.call(OPERATIONS.device);
+  let server: RunningServer;
+  try {
+    server = await serveConsole(settings, privileged, log);
+  } catch (error) {
+    const message = error instanceof SealttyError ? error.message : "unexpected error";
+    link.notify(FRONT_NOTICES.lost, utf8(message));
+    await new Promise(() => {}); // the monitor ends it
+    return 1;
+  }
+  link.notify(FRONT_NOTICES.ready);
+  void server.pipeLost.then((error) => link.notify(FRONT_NOTICES.lost, utf8(error.message)));
+  await stopped;
+  await server.stop();
+  return 0;
+}
+
+let stopAsked: () => void = () => {};
+const stopped = new Promise<void>((resolve) => {
+  stopAsked = resolve;
+});
+
+/** Programs that the monitor started, by its numbers. */
+class RemotePrograms {
+  readonly #ends = new Map<number, (end: ProgramEnd) => void>();
+  /** An end may be told before the answer that gave the number was taken up. */
+  readonly #early = new Map<number, ProgramEnd>();
+
+  ended(body: Uint8Array): void {
+    const { program, ...end } = readEnded(body);
+    const tell = this.#ends.get(program);
+    if (tell === undefined) this.#early.set(program, end);
+    else {
+      this.#ends.delete(program);
+      tell(end);
+    }
+  }
+
+  started(link: Link, number: number): RunningProgram {
+    const early = this.#early.get(number);
+    this.#early.delete(number);
+    return {
+      ended:
+        early !== undefined
+          ? Promise.resolve(early)
+          : new Promise((resolve) => this.#ends.set(number, resolve)),
+      signal: (name) => link.notify(FRONT_NOTICES.signal, signalBody(number, name)),
+      forget: () => link.notify(FRONT_NOTICES.forget, u32(number)),
+    };
+  }
+}
+
+class RemotePrivileged implements Privileged {
+  readonly provider: Privileged["provider"];
+  readonly sick: boolean;
+  readonly loginAllowed: boolean;
+  readonly keysAllowed: boolean;
+  readonly #link: Link;
+  readonly #settings: FrontSettings;
+  readonly #programs: RemotePrograms;
+
+  constructor(link: Link, settings: FrontSettings, programs: RemotePrograms) {
+    this.#link = link;
+    this.#settings = settings;
+    this.#programs = programs;
+    this.sick = settings.sick;
+    this.loginAllowed = settings.loginAllowed;
+    this.keysAllowed = settings.keysAllowed;
+    const type = settings.evidence;
+    this.provider = {
+      type,
+      prepareAux: async () => decodeAux(type, await link.call(OPERATIONS.prepareAux)),
+      async quote(binder, aux) {
+        const quote = readQuoteAnswer(await link.call(OPERATIONS.quote, quoteBody(binder, encodeAux(aux))));
+        if (quote === undefined)
+          throw new StaleAuxError("evidence-unavailable", `${NO_EVIDENCE}: it is stale`);
+        return quote;
+      },
+      async probe() {
+        await link.call(OPERATIONS.probe);
+      },
+      async close() {},
+    };
+  }
+
+  readonly verifyUserKey: Privileged["verifyUserKey"] = async (fields, publicKey, sshsig) => {
+    return readGrant(
+      await this.#link.call(OPERATIONS.authorize, authorizeBody({ fields, publicKey, sshsig })),
+    );
+  };
+
+  async commonParts(
+    proofContext: Uint8Array,
+  ): Promise<Pick<AuxParts, "instanceDocument" | "instanceKey" | "sshHostKeys">> {
+    return decodeAux(this.#settings.evidence, await this.#link.call(OPERATIONS.commonParts, proofContext));
+  }
+
+  readonly startProcess = async (user: AuthenticatedUser, request: ProgramRequest): Promise<GuestProcess> => {
+    const start = (at: string) =>
+      this.#started(OPERATIONS.start, startBody({ user: namedUser(user), request, path: at }));
+    if (isTerminalRequest(request))
+      return await startOnTerminal(request, nodeClock, ({ path: terminal }) => start(terminal));
+    return await this.#onStreams(start, "command" in request ? (request.command[0] ?? "") : request.kind);
+  };
+
+  get startHelper(): StartHelper | undefined {
+    if (!this.#settings.mayForward) return undefined;
+    return async (user, helper) =>
+      await this.#onStreams(
+        (at) => this.#started(OPERATIONS.helper, helperBody({ user: namedUser(user), helper, path: at })),
+        helper.kind,
+      );
+  }
+
+  async #started(operation: number, body: Uint8Array): Promise<RunningProgram> {
+    const answer = await this.#link.call(operation, body);
+    return this.#programs.started(this.#link, new Reader(answer, "Number of a program").u32());
+  }
+
+  async #onStreams(start: (at: string) => Promise<RunningProgram>, name: string): Promise<GuestProcess> {
+    const offered = new TextDecoder().decode(await this.#link.call(OPERATIONS.streams));
+    const sockets: net.Socket[] = [];
+    try {
+      // One after the other: their order says which is which.
+      for (let i = 0; i < 3; i++) sockets.push(await connected(offered));
+      const [stdin, stdout, stderr] = sockets as [net.Socket, net.Socket, net.Socket];
+      const program = await start(offered);
+      stdout.end();
+      stderr.end();
+      return new ExecProcess({ stdin, stdout, stderr }, program, name);
+    } catch (error) {
+      for (const socket of sockets) socket.destroy();
+      throw error;
+    }
+  }
+
+  readonly askForDevice = (): void => {
+    this.#link.call(OPERATIONS.device).catch(() => {}); // the port may not be there yet
+  };
+
+  async close(): Promise<void> {}
+}
+
+function namedUser(user: AuthenticatedUser): NamedUser {
+  return user.method === "none" ? { name: user.name } : { name: user.name, key: user.key };
+}
+
+async function connected(name: string): Promise<net.Socket> {
+  const socket = net.connect({ path: name, allowHalfOpen: true });
+  try {
+    await once(socket, "connect");
+  } catch (cause) {
+    throw new SealttyError("device-unavailable", "The monitor's socket cannot be reached", { cause });
+  }
+  socket.on("error", () => {});
+  return socket;
+}

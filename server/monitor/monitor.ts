@@ -1,0 +1,289 @@
+// The half of sealttyd that has rights: it never reads a byte of the host's console, and does for the front, which does,
+// only what operations.ts lists. A front that the host took over gets evidence, login prompts, and programs of users
+// whose keys have signed in since the start: nothing else. (OpenSSH calls this part the monitor, too.)
+
+import fs from "node:fs";
+import net from "node:net";
+import { nodeClock } from "../../node/clock.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
+import { toHex, u32, utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
+import { isTerminalRequest } from "../../protocol/session/open-request.ts";
+import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
+import { StaleAuxError } from "../evidence/collect.ts";
+import { Mutex } from "../evidence/mutex.ts";
+import type { OwnPrivileged } from "../privileged.ts";
+import type { Account } from "../sessions/account.ts";
+import { giveTerminal } from "../sessions/pty-process.ts";
+import { type RunningProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
+import { type Launch, shieldedStdio } from "../sessions/launch.ts";
+import {
+  MONITOR_NOTICES,
+  OPERATIONS,
+  endedBody,
+  quoteAnswer,
+  readAuthorize,
+  readQuote,
+  grantBody,
+  type HelperCall,
+  type NamedUser,
+  readHelper,
+  readStart,
+  type StartCall,
+} from "./operations.ts";
+
+/** Users and keys that may be remembered; the one that was used longest ago goes. */
+const MAX_GRANTS = 4096;
+const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
+/** Linux: major numbers of the slaves of ptys (devices.txt). */
+const PTY_MAJORS = { first: 136, last: 143 } as const;
+const OFFER_LASTS_MS = 20_000;
+const MAX_OFFERS = 256;
+
+export interface MonitorOptions {
+  readonly privileged: OwnPrivileged;
+  /** The front's: what it may give a program to run on has to be its own. */
+  readonly front: Pick<Account, "uid">;
+  /** For sockets that the front connects to. Root's: nobody else writes there. */
+  readonly directory: string;
+  /** Makes the console's device the front's. @throws SealttyError `device-unavailable`. */
+  giveDevice(): void;
+  notify(operation: number, body: Uint8Array): void;
+}
+
+export class Monitor {
+  readonly #options: MonitorOptions;
+  /** Who has shown a key that is theirs, by "user/SHA-256 of the key"; in order of use. */
+  readonly #grants = new Map<string, AuthenticatedUser>();
+  readonly #programs = new Map<number, RunningProgram>();
+  readonly #offers = new Map<string, Offer>();
+  readonly #evidence = new Mutex();
+  #next = 1;
+
+  constructor(options: MonitorOptions) {
+    this.#options = options;
+  }
+
+  /** @throws SealttyError: its code and words go to the front's log. */
+  async call(operation: number, body: Uint8Array): Promise<Uint8Array> {
+    const { privileged } = this.#options;
+    const { provider } = privileged;
+    switch (operation) {
+      case OPERATIONS.authorize:
+        return await this.#authorize(body);
+      case OPERATIONS.start:
+        return u32(await this.#start(readStart(body)));
+      case OPERATIONS.helper:
+        return u32(await this.#startHelper(readHelper(body)));
+      case OPERATIONS.streams:
+        requireEmpty(body);
+        return await this.#offerStreams();
+      case OPERATIONS.prepareAux:
+        requireEmpty(body);
+        return await this.#evidence.run(async () => encodeAux(await provider.prepareAux()));
+      case OPERATIONS.quote: {
+        const { binder, aux } = readQuote(body);
+        const parts = decodeAux(provider.type, aux);
+        try {
+          return quoteAnswer(await this.#evidence.run(() => provider.quote(binder, parts)));
+        } catch (error) {
+          if (error instanceof StaleAuxError) return quoteAnswer(undefined);
+          throw error;
+        }
+      }
+      case OPERATIONS.probe:
+        requireEmpty(body);
+        await this.#evidence.run(() => provider.probe());
+        return new Uint8Array(0);
+      case OPERATIONS.commonParts:
+        return encodeAux(await privileged.commonParts(body));
+      case OPERATIONS.device:
+        requireEmpty(body);
+        this.#options.giveDevice();
+        return new Uint8Array(0);
+      default:
+        throw new SealttyError("peer-misbehaved", "Unknown operation");
+    }
+  }
+
+  /** For a program that is gone: nothing. */
+  signal(program: number, name: string): void {
+    this.#programs.get(program)?.signal(name);
+  }
+
+  forget(program: number): void {
+    this.#programs.get(program)?.forget();
+    this.#programs.delete(program);
+  }
+
+  /** The front is gone, and with it every terminal; programs without one are told in the same way. */
+  hangUpAll(): void {
+    for (const program of this.#programs.values()) program.signal("SIGHUP");
+    this.#programs.clear();
+    for (const offer of this.#offers.values()) offer.withdraw();
+  }
+
+  async #authorize(body: Uint8Array): Promise<Uint8Array> {
+    const { fields, publicKey, sshsig } = readAuthorize(body);
+    const grant = await this.#options.privileged.verifyUserKey(fields, publicKey, sshsig);
+    if (grant !== undefined) {
+      const { key, restrictions } = grant;
+      const name = grantOf(fields.user, key);
+      this.#grants.delete(name);
+      this.#grants.set(name, { name: fields.user, method: "ssh-key", key, restrictions });
+      const [oldest] = this.#grants.keys();
+      if (this.#grants.size > MAX_GRANTS && oldest !== undefined) this.#grants.delete(oldest);
+    }
+    return grantBody(grant);
+  }
+
+  async #start({ user: named, request, path }: StartCall): Promise<number> {
+    const user = this.#userOf(named);
+    const allowed =
+      user.method === "none" ? request.kind === "login" : allowsKind(user.restrictions, request.kind);
+    if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
+    const { launch, terminal } = await this.#options.privileged.plan(user, request);
+    if ((terminal === undefined) === isTerminalRequest(request))
+      throw new SealttyError("peer-misbehaved", "The program and what it is to run on do not fit");
+    if (terminal === undefined) return await this.#startOnStreams(path, launch);
+    return this.#keep(
+      this.#onTerminal(path, (slave) => {
+        giveTerminal(slave, launch.account);
+        return runOnTerminal(launch, slave);
+      }),
+      true,
+    );
+  }
+
+  async #startHelper({ user: named, helper, path }: HelperCall): Promise<number> {
+    const user = this.#userOf(named);
+    if (user.method === "none" || !user.restrictions.portForwarding)
+      throw new SealttyError("user-refused", "This user or key may not forward");
+    return await this.#startOnStreams(path, await this.#options.privileged.planHelper(user, helper));
+  }
+
+  async #startOnStreams(path: string, launch: Launch): Promise<number> {
+    const start = (stdio: ThreeSockets) => runOnStreams(launch, shieldedStdio(stdio)).program;
+    return this.#keep(await this.#onStreams(path, start), false);
+  }
+
+  /** @param untilEnd - nobody will say that its outputs were closed. */
+  #keep(program: RunningProgram, untilEnd: boolean): number {
+    const number = this.#next++;
+    this.#programs.set(number, program);
+    void program.ended.then((end) => {
+      if (untilEnd) this.#programs.delete(number);
+      this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
+    });
+    return number;
+  }
+
+  /** @throws SealttyError `user-refused` where nobody has signed in with this user and key, or no more. */
+  #userOf({ name, key }: NamedUser): AuthenticatedUser {
+    if (key === undefined) return { name, method: "none" };
+    const user = this.#grants.get(grantOf(name, key));
+    if (user === undefined || (user.method === "ssh-key" && isExpired(user.restrictions, Date.now())))
+      throw new SealttyError("user-refused", "Nobody has signed in with this user and key");
+    return user;
+  }
+
+  /** Only a terminal that the front itself made: asked of what was opened, so that the name may mean another one meanwhile. */
+  #onTerminal(path: string, start: (slave: number) => RunningProgram): RunningProgram {
+    if (!TERMINAL.test(path)) throw notItsOwn("terminal");
+    const slave = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NOCTTY | fs.constants.O_NOFOLLOW);
+    try {
+      const { uid, rdev } = fs.fstatSync(slave);
+      const major = (rdev >>> 8) & 0xfff; // Linux's makedev()
+      if (uid !== this.#options.front.uid || major < PTY_MAJORS.first || major > PTY_MAJORS.last)
+        throw notItsOwn("terminal");
+      return start(slave);
+    } finally {
+      fs.closeSync(slave);
+    }
+  }
+
+  async #onStreams(path: string, start: (stdio: ThreeSockets) => RunningProgram): Promise<RunningProgram> {
+    const offer = this.#offers.get(path);
+    if (offer === undefined) throw notItsOwn("socket");
+    this.#offers.delete(path);
+    try {
+      return start(await offer.sockets);
+    } finally {
+      offer.withdraw(); // the program has its own by now
+    }
+  }
+
+  /**
+   * The monitor listens and the front connects, never the other way: a name of the front's could lead to a socket where
+   * root's word counts.
+   */
+  async #offerStreams(): Promise<Uint8Array> {
+    if (this.#offers.size >= MAX_OFFERS) throw new SealttyError("limit-exceeded", "Too many programs begin");
+    const { directory, front } = this.#options;
+    const path = `${directory}/${toHex(nodeSuite.randomBytes(12))}`;
+    const offer = await listenForStreams(path, front, () => this.#offers.delete(path));
+    this.#offers.set(path, offer);
+    return utf8(path);
+  }
+}
+
+type ThreeSockets = readonly [net.Socket, net.Socket, net.Socket];
+
+interface Offer {
+  /** @throws SealttyError where they did not come in time. */
+  readonly sockets: Promise<ThreeSockets>;
+  /** Closes whatever is left of it. */
+  withdraw(): void;
+}
+
+async function listenForStreams(
+  path: string,
+  front: Pick<Account, "uid">,
+  onWithdrawn: () => void,
+): Promise<Offer> {
+  const sockets: net.Socket[] = [];
+  // Paused: what comes early is the program's to read.
+  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  let refuse: (error: SealttyError) => void = () => {};
+  const come = new Promise<ThreeSockets>((resolve, reject) => {
+    refuse = reject;
+    server.on("connection", (socket) => {
+      socket.on("error", () => {});
+      sockets.push(socket);
+      const [stdin, stdout, stderr] = sockets;
+      if (stdin === undefined || stdout === undefined || stderr === undefined) return;
+      server.close(); // removes the file
+      resolve([stdin, stdout, stderr]);
+    });
+  });
+  come.catch(() => {}); // nobody may ever ask
+  const withdraw = (): void => {
+    stopWaiting();
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    refuse(new SealttyError("device-unavailable", "A program's streams did not come in time"));
+    onWithdrawn();
+  };
+  const stopWaiting = nodeClock.after(OFFER_LASTS_MS, withdraw);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) => {
+      withdraw();
+      reject(new SealttyError("device-unavailable", "Cannot listen for a program's streams", { cause }));
+    });
+    server.listen({ path }, resolve);
+  });
+  fs.chmodSync(path, 0o600);
+  fs.chownSync(path, front.uid, fs.statSync(path).gid); // the directory is root's: nobody else can have put it there
+  return { sockets: come, withdraw };
+}
+
+const grantOf = (user: string, keyDigest: Uint8Array): string => `${user}/${toHex(keyDigest)}`;
+
+const notItsOwn = (what: string): SealttyError =>
+  new SealttyError("peer-misbehaved", `The ${what} that was named is not the front's own`);
+
+function requireEmpty(body: Uint8Array): void {
+  if (body.length > 0) throw new SealttyError("peer-misbehaved", "This call takes nothing");
+}

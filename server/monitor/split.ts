@@ -1,0 +1,225 @@
+// Starts the two halves of sealttyd: this process stays the monitor, and a front without rights is started.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { Duplex } from "node:stream";
+import { utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { errorCode } from "../../node/socket-pipe.ts";
+import type { PipeConfig, ServerConfig } from "../config.ts";
+import { escapeText, type Log, type LogLevel } from "../log.ts";
+import { removeStaleSocket } from "../pipes/unix-listener.ts";
+import { findVirtioDevice } from "../pipes/virtio-port.ts";
+import { openPrivileged } from "../privileged.ts";
+import { type RunningServer, consoleSettings } from "../serve.ts";
+import type { Account } from "../sessions/account.ts";
+import { setprivOfUtilLinux } from "../sessions/launch.ts";
+import { loadPtyAddon } from "../sessions/pty-addon.ts";
+import { FRONT_OPTION, LINK_FD } from "./names.ts";
+import type { FrontSettings } from "./front.ts";
+import { Link } from "./link.ts";
+import { Monitor } from "./monitor.ts";
+import { FRONT_NOTICES, MONITOR_NOTICES, readProgram, readSignal } from "./operations.ts";
+
+/** The front says its last words to its connections in this time. */
+const STOP_TIMEOUT_MS = 1500;
+const DEVICE_MODE = 0o600;
+const DIRECTORY_MODE = 0o711;
+
+/** @param front - whom the half becomes that talks to the host. @throws SealttyError as serve() does. */
+export async function serveSplit(
+  config: ServerConfig,
+  front: Account,
+  log: Log,
+  logLevel: LogLevel,
+): Promise<RunningServer> {
+  loadPtyAddon(); // the front needs it: say so now, where it is missing
+  const privileged = await openPrivileged(config, log);
+  const undo: (() => void | Promise<void>)[] = [() => privileged.close()];
+  const cleanUp = async (): Promise<void> => {
+    for (const step of undo.reverse()) await step();
+  };
+  try {
+    const directory = monitorDirectory();
+    undo.push(() => fs.rmSync(directory, { recursive: true, force: true }));
+    const pipe = await pipeForFront(config.pipe, front, directory, undo);
+    const settings: FrontSettings = {
+      ...consoleSettings(config),
+      pipe,
+      evidence: privileged.provider.type,
+      sick: privileged.sick,
+      loginAllowed: privileged.loginAllowed,
+      keysAllowed: privileged.keysAllowed,
+      mayForward: privileged.startHelper !== undefined,
+      logLevel,
+    };
+    const child = startFront(front);
+    const gone = new Promise<void>((resolve) => {
+      child.once("exit", () => resolve());
+      child.once("error", () => resolve());
+    });
+    undo.push(async () => {
+      if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
+        child.kill("SIGKILL");
+      await gone;
+    });
+    let ready = (): void => {};
+    let lost: (reason: SealttyError) => void = () => {};
+    const isReady = new Promise<void>((resolve) => {
+      ready = resolve;
+    });
+    const pipeLost = new Promise<SealttyError>((resolve) => {
+      lost = resolve;
+    });
+    const monitor = new Monitor({
+      privileged,
+      front,
+      directory,
+      giveDevice: () => giveDevice(config.pipe, front),
+      notify: (operation, body) => link.notify(operation, body),
+    });
+    const link: Link = new Link(child.stdio[LINK_FD] as Duplex, {
+      onCall: (operation, body) => monitor.call(operation, body),
+      onNotice(operation, body) {
+        switch (operation) {
+          case FRONT_NOTICES.ready:
+            return ready();
+          case FRONT_NOTICES.signal: {
+            const { program, name } = readSignal(body);
+            return monitor.signal(program, name);
+          }
+          case FRONT_NOTICES.forget:
+            return monitor.forget(readProgram(body));
+          case FRONT_NOTICES.lost:
+            return lost(new SealttyError("transport-lost", escapeText(Buffer.from(body).toString("utf8"))));
+          default:
+            throw new SealttyError("peer-misbehaved", "Unknown notice");
+        }
+      },
+      onEnd(reason) {
+        monitor.hangUpAll();
+        lost(
+          reason.code === "peer-misbehaved"
+            ? reason
+            : new SealttyError("transport-lost", "The half of sealttyd that talks to the host ended"),
+        );
+      },
+    });
+    undo.push(() => link.close());
+    link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
+    const failed = await Promise.race([isReady, pipeLost]);
+    if (failed !== undefined) throw couldNotStart(failed, front);
+    log.info("the half that talks to the host has no rights", { user: front.name, uid: front.uid });
+    return {
+      pipeLost,
+      async stop() {
+        link.notify(MONITOR_NOTICES.stop);
+        let timer: NodeJS.Timeout | undefined;
+        const tooLong = new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, STOP_TIMEOUT_MS);
+        });
+        await Promise.race([gone, tooLong]);
+        clearTimeout(timer);
+        await cleanUp();
+      },
+    };
+  } catch (error) {
+    await cleanUp();
+    throw error;
+  }
+}
+
+function startFront(front: Account): ChildProcess {
+  const program = [process.execPath, ...process.execArgv, process.argv[1] ?? "", FRONT_OPTION];
+  const environment: Record<string, string> = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
+  for (const name of ["JOURNAL_STREAM", "SEALTTY_PTY_ADDON", "LANG"]) {
+    const value = process.env[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  const stdio: ("ignore" | "inherit" | "pipe")[] = ["ignore", "inherit", "inherit", "pipe"];
+  const setpriv = setprivOfUtilLinux();
+  const [file = "", ...args] =
+    setpriv === undefined
+      ? program
+      : [
+          setpriv,
+          `--reuid=${front.uid}`,
+          `--regid=${front.gid}`,
+          "--clear-groups",
+          "--no-new-privs",
+          "--inh-caps=-all",
+          "--bounding-set=-all",
+          "--",
+          ...program,
+        ];
+  return spawn(file, args, {
+    stdio,
+    cwd: "/",
+    env: environment,
+    detached: true, // Ctrl-C at a terminal is the monitor's to hear
+    ...(setpriv === undefined ? { uid: front.uid, gid: front.gid } : {}),
+  });
+}
+
+/** Others may pass, and connect to what is theirs in it; only root writes. */
+function monitorDirectory(): string {
+  const parent = fs.existsSync("/run") ? "/run" : os.tmpdir();
+  const directory = fs.mkdtempSync(path.join(parent, "sealttyd-"));
+  fs.chmodSync(directory, DIRECTORY_MODE);
+  return directory;
+}
+
+/** A socket is the front's own, in a directory of its; the name that was configured leads there. */
+async function pipeForFront(
+  pipe: PipeConfig,
+  front: Account,
+  directory: string,
+  undo: (() => void)[],
+): Promise<PipeConfig> {
+  if (pipe.type !== "unix") return pipe;
+  const of = path.join(directory, "console");
+  fs.mkdirSync(of, { mode: 0o700 });
+  fs.chownSync(of, front.uid, front.gid);
+  const own = path.join(of, "pipe.sock");
+  await removeStaleSocket(pipe.path);
+  try {
+    fs.symlinkSync(own, pipe.path);
+  } catch (cause) {
+    throw new SealttyError(
+      "device-unavailable",
+      `Cannot make "${escapeText(pipe.path)}": ${errorCode(cause) ?? "unknown error"}. Check that its directory exists.`,
+      { cause },
+    );
+  }
+  undo.push(() => fs.rmSync(pipe.path, { force: true }));
+  return { type: "unix", path: own };
+}
+
+/** A hot-plugged port comes back as root's: the front asks each time that it opens one. */
+function giveDevice(pipe: PipeConfig, front: Account): void {
+  if (pipe.type === "unix") return;
+  const device = pipe.type === "virtio" ? findVirtioDevice(pipe.name) : fs.realpathSync(pipe.device);
+  fs.chownSync(device, front.uid, front.gid);
+  fs.chmodSync(device, DEVICE_MODE);
+}
+
+function couldNotStart(why: SealttyError, front: Account): SealttyError {
+  if (why.code === "peer-misbehaved") return why;
+  const file = process.argv[1] ?? "sealttyd";
+  return new SealttyError(
+    "device-unavailable",
+    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}.`,
+  );
+}
+
+export function noDaemonUser(user: string): SealttyError {
+  const name = escapeText(user);
+  return new SealttyError(
+    "bad-config",
+    `There is no user "${name}" for the half of sealttyd that talks to the host. ` +
+      `Make one (useradd --system --shell /usr/sbin/nologin ${name}), name another with user in [daemon], ` +
+      'or say user = "root": then one process does everything, with all rights.',
+  );
+}

@@ -1,0 +1,138 @@
+// All that needs rights which the host must never get at: evidence, the owner's keys and documents, users and their
+// programs. Used in the daemon's own process, or behind server/monitor by one that has no rights.
+
+import { nodeSuite } from "../node/crypto-suite.ts";
+import type { AuxParts } from "../protocol/attestation/aux.ts";
+import type { InstanceDocument } from "../protocol/attestation/instance/document.ts";
+import type { EvidenceProvider } from "../protocol/attestation/evidence.ts";
+import { SealttyError } from "../protocol/errors.ts";
+import type { GuestServices } from "../protocol/session/guest-connection.ts";
+import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
+import type { ServerConfig } from "./config.ts";
+import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
+import { reasonOf } from "./evidence/unavailable.ts";
+import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
+import type { Log } from "./log.ts";
+import {
+  accountFor,
+  loginProgram,
+  ownAccount,
+  type PlanProgram,
+  planPrograms,
+  startPlanned,
+} from "./sessions/user-programs.ts";
+import type { HelperRequest } from "./monitor/operations.ts";
+import { sessionEnvironment } from "./sessions/account.ts";
+import { startExec } from "./sessions/exec-process.ts";
+import type { Launch } from "./sessions/launch.ts";
+import { helperLaunch } from "./streams/as-user.ts";
+import type { StartHelper } from "./streams/streams.ts";
+import { userKeys } from "./user-keys.ts";
+
+/** What the console's server needs, from whichever process. */
+export interface Privileged {
+  readonly provider: EvidenceProvider;
+  /** No evidence could be had at the start; it may come. */
+  readonly sick: boolean;
+  readonly loginAllowed: boolean;
+  readonly keysAllowed: boolean;
+  readonly verifyUserKey: GuestServices["verifyUserKey"];
+  readonly startProcess: StartProcess;
+  /** For forwarding; undefined: it is not allowed at all. */
+  readonly startHelper: StartHelper | undefined;
+  /** Beside every piece of evidence. @param proofContext - this connection's values. */
+  commonParts(
+    proofContext: Uint8Array,
+  ): Promise<Pick<AuxParts, "instanceDocument" | "instanceKey" | "sshHostKeys">>;
+  /** Absent: this process may open the console's device itself. */
+  readonly askForDevice?: () => void;
+  close(): Promise<void>;
+}
+
+export interface OwnPrivileged extends Privileged {
+  readonly plan: PlanProgram;
+  /** @throws SealttyError `user-refused`, `device-unavailable`. */
+  planHelper(user: AuthenticatedUser, helper: HelperRequest): Promise<Launch>;
+}
+
+export const NO_EVIDENCE = "NO EVIDENCE can be had: no client can verify this machine";
+
+/** @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then. */
+export async function openPrivileged(config: ServerConfig, log: Log): Promise<OwnPrivileged> {
+  const opened = await openEvidence(config, log);
+  const { provider } = opened;
+  try {
+    const sick = await probeAtStart(provider, config, log);
+    const believed = await instanceDocument(opened, config, log);
+    const warn = (message: string) => log.warn("instance", { problem: message });
+    const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
+    const document = believed?.document;
+    const plan = planPrograms(config.users, document);
+    const planHelper = planHelpers(config.forward, document);
+    // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
+    const mayForward = config.forward.allow && document?.agent.shell !== false;
+    return {
+      provider,
+      sick,
+      loginAllowed: loginProgram(config.users, document) !== undefined,
+      keysAllowed:
+        document === undefined
+          ? config.users.authorizedKeys !== undefined
+          : document.authorizedKeys.length > 0,
+      verifyUserKey: userKeys(config.users, document, log),
+      plan,
+      startProcess: startPlanned(plan),
+      planHelper,
+      startHelper: mayForward ? async (user, helper) => startExec(await planHelper(user, helper)) : undefined,
+      commonParts: (proofContext) => instance.forConnection(proofContext),
+      close: () => provider.close(),
+    };
+  } catch (error) {
+    await provider.close();
+    throw error;
+  }
+}
+
+export function planHelpers(
+  forward: ServerConfig["forward"],
+  document: InstanceDocument | undefined,
+): OwnPrivileged["planHelper"] {
+  return async (user, helper) => {
+    if (!forward.allow || document?.agent.shell === false)
+      throw new SealttyError("user-refused", "Forwarding is not allowed");
+    if (helper.kind !== "ssh") return helperLaunch(await accountFor(user.name), helper);
+    if (forward.ssh === undefined) throw new SealttyError("bad-config", "No program for the service ssh");
+    const environment = sessionEnvironment(await ownAccount(), undefined);
+    return { command: forward.ssh, environment, directory: "/" };
+  };
+}
+
+/**
+ * Better now, to whoever starts this, than to the first client. A TPM that does not answer ends the start; a TEE's hardware
+ * may come to itself (the host throttles, a driver is loaded later), and starting again and again would only hurry it.
+ * @returns whether it failed.
+ */
+async function probeAtStart(provider: EvidenceProvider, config: ServerConfig, log: Log): Promise<boolean> {
+  try {
+    await provider.probe();
+    return false;
+  } catch (error) {
+    if (config.evidence.type !== "sev-snp" && config.evidence.type !== "tdx") throw error;
+    log.warn(NO_EVIDENCE, { cause: reasonOf(error) });
+    return true;
+  }
+}
+
+/** @throws SealttyError where one is configured and cannot be believed: then nobody knows who may log in. */
+async function instanceDocument(
+  { anchor }: OpenedEvidence,
+  { instance }: ServerConfig,
+  log: Log,
+): Promise<BelievedDocument | undefined> {
+  if (instance.document === undefined) return undefined;
+  if (anchor === undefined)
+    throw new SealttyError("bad-config", "This kind of evidence cannot vouch for an instance document");
+  const believed = await believeDocument(nodeSuite, instance.document, anchor);
+  log.info("instance document believed", { name: believed.document.name, from: believed.words });
+  return believed;
+}

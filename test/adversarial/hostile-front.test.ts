@@ -1,0 +1,345 @@
+// The host has taken over the half of sealttyd that it talks to: what does it get from the half that has rights?
+
+import { once } from "node:events";
+import fs from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { Duplex } from "node:stream";
+import * as fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { concat, u32, u8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
+import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
+import { Link } from "../../server/monitor/link.ts";
+import { Monitor } from "../../server/monitor/monitor.ts";
+import {
+  OPERATIONS,
+  authorizeBody,
+  quoteBody,
+  helperBody,
+  type NamedUser,
+  readAuthorize,
+  readGrant,
+  readHelper,
+  readEnded,
+  readQuote,
+  readSignal,
+  readStart,
+  startBody,
+} from "../../server/monitor/operations.ts";
+import type { OwnPrivileged } from "../../server/privileged.ts";
+import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
+import { UNRESTRICTED, type UserRestrictions } from "../../protocol/user-auth/restrictions.ts";
+import { testSeed } from "../support/seeded.ts";
+
+const seed = testSeed();
+const UID = process.getuid?.() ?? 0;
+const KEY = new Uint8Array(32).fill(7);
+const LOGIN: ProgramRequest = { kind: "login", term: "xterm", columns: 80, rows: 24 };
+const EXEC: ProgramRequest = { kind: "exec", command: ["true"], environment: {} };
+const alice: NamedUser = { name: "alice", key: nodeSuite.sha256(KEY) };
+
+let directory: string;
+beforeAll(() => {
+  directory = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-front-"));
+});
+afterAll(() => fs.rmSync(directory, { recursive: true }));
+
+/** @param good - whether a signature shown is a good one. */
+function monitorWith(good: () => boolean, front = UID, restrictions: UserRestrictions = UNRESTRICTED) {
+  const planned: { user: AuthenticatedUser; request: ProgramRequest }[] = [];
+  const told: { operation: number; body: Uint8Array }[] = [];
+  const privileged: OwnPrivileged = {
+    provider: {
+      type: "simulated",
+      prepareAux: async () => ({}),
+      quote: async () => new Uint8Array(4),
+      probe: async () => {},
+      close: async () => {},
+    },
+    sick: false,
+    loginAllowed: true,
+    keysAllowed: true,
+    verifyUserKey: async (_, publicKey) =>
+      good() ? { key: nodeSuite.sha256(publicKey), restrictions } : undefined,
+    startHelper: undefined,
+    planHelper: async (_, helper) => ({
+      command: ["echo", helper.kind],
+      environment: { PATH: "/usr/bin:/bin" },
+      directory: "/",
+    }),
+    startProcess: () => Promise.reject(new Error("not here")),
+    commonParts: async () => ({}),
+    close: async () => {},
+    async plan(user, request) {
+      planned.push({ user, request });
+      const launch = { command: ["true"], environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
+      return request.kind === "exec" ? { launch } : { launch, terminal: { columns: 80, rows: 24 } };
+    },
+  };
+  const monitor = new Monitor({
+    privileged,
+    front: { uid: front },
+    directory,
+    giveDevice: () => {},
+    notify: (operation, body) => void told.push({ operation, body }),
+  });
+  const start = (user: NamedUser, request: ProgramRequest, at: string) =>
+    monitor.call(OPERATIONS.start, startBody({ user, request, path: at }));
+  const authorize = (user = "alice", publicKey = KEY) =>
+    monitor.call(
+      OPERATIONS.authorize,
+      authorizeBody({
+        fields: {
+          user,
+          service: "sealtty-session",
+          handshakeHash: new Uint8Array(32),
+          evidenceDigest: new Uint8Array(32),
+        },
+        publicKey,
+        sshsig: new Uint8Array(10),
+      }),
+    );
+  return { monitor, planned, told, start, authorize };
+}
+
+describe("programs", () => {
+  test("of a user who never signed in: refused before anything is planned", async () => {
+    const { start, planned, authorize } = monitorWith(() => false);
+    expect(readGrant(await authorize())).toBeUndefined();
+    await expect(start(alice, EXEC, `${directory}/x`)).rejects.toMatchObject({ code: "user-refused" });
+    await expect(start({ name: "root" }, EXEC, `${directory}/x`)).rejects.toMatchObject({
+      code: "user-refused",
+    });
+    expect(planned).toEqual([]);
+  });
+
+  test("of another user, or of the same with another key, than signed in: refused", async () => {
+    const { start, planned, authorize } = monitorWith(() => true);
+    expect(readGrant(await authorize())).toEqual({ key: alice.key, restrictions: UNRESTRICTED });
+    for (const user of [
+      { ...alice, name: "root" },
+      { ...alice, key: new Uint8Array(32) },
+    ])
+      await expect(start(user, EXEC, `${directory}/x`)).rejects.toMatchObject({ code: "user-refused" });
+    expect(planned).toEqual([]);
+  });
+
+  test("of a key that is restricted, or has expired: what it may not is refused here, too", async () => {
+    const forced = monitorWith(() => true, UID, {
+      ...UNRESTRICTED,
+      command: "uptime",
+      portForwarding: false,
+    });
+    await forced.authorize();
+    const refused = { code: "user-refused" };
+    await expect(forced.start(alice, { kind: "files" }, `${directory}/x`)).rejects.toMatchObject(refused);
+    await expect(forced.start(alice, LOGIN, "/dev/pts/0")).rejects.toMatchObject(refused);
+    const connect = { kind: "connect", socket: "/run/x" } as const;
+    const body = helperBody({ user: alice, helper: connect, path: `${directory}/x` });
+    await expect(forced.monitor.call(OPERATIONS.helper, body)).rejects.toMatchObject(refused);
+    const nobody = helperBody({ user: { name: "" }, helper: connect, path: `${directory}/x` });
+    await expect(forced.monitor.call(OPERATIONS.helper, nobody)).rejects.toMatchObject(refused);
+    expect(forced.planned).toEqual([]);
+    const expired = monitorWith(() => true, UID, { ...UNRESTRICTED, expires: Date.now() - 1 });
+    await expired.authorize();
+    await expect(expired.start(alice, EXEC, `${directory}/x`)).rejects.toMatchObject(refused);
+  });
+
+  test("on a terminal that is not its own, on no terminal, or on any other file: refused", async () => {
+    const { start } = monitorWith(() => true, UID + 1); // the ptys of this test are another user's
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    const link = path.join(directory, "link");
+    fs.symlinkSync(pty, link);
+    try {
+      const login: NamedUser = { name: "" };
+      const misbehaved = { code: "peer-misbehaved" };
+      await expect(start(login, LOGIN, pty)).rejects.toMatchObject(misbehaved);
+      for (const at of [
+        link,
+        "/etc/passwd",
+        "/dev/null",
+        "/dev/pts/../null",
+        "/dev/pts/ptmx",
+        "",
+        "/dev/tty",
+      ])
+        await expect(start(login, LOGIN, at), at).rejects.toMatchObject(misbehaved);
+      await expect(start(login, LOGIN, "/dev/pts/99999")).rejects.toThrow("ENOENT");
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  });
+
+  test("with streams from somebody else's socket: refused, and nobody is connected to", async () => {
+    const { start, authorize, monitor } = monitorWith(() => true);
+    await authorize();
+    const elsewhere = `${directory}-other.sock`;
+    let connections = 0;
+    const server = net.createServer(() => connections++).listen(elsewhere);
+    const link = `${directory}/leads-elsewhere`;
+    fs.symlinkSync(elsewhere, link);
+    try {
+      for (const at of [elsewhere, link, `${directory}/../${path.basename(elsewhere)}`, "/run/x", ""])
+        await expect(start(alice, EXEC, at), at).rejects.toMatchObject({ code: "peer-misbehaved" });
+      expect(connections).toBe(0);
+      monitor.hangUpAll();
+    } finally {
+      server.close();
+    }
+  });
+
+  test("sockets for streams: the front's alone, a bounded number, and none twice", async () => {
+    const { start, authorize, monitor, told } = monitorWith(() => true);
+    await authorize();
+    const offer = async () =>
+      Buffer.from(await monitor.call(OPERATIONS.streams, new Uint8Array())).toString();
+    const first = await offer();
+    expect(fs.statSync(first).mode & 0o777).toBe(0o600);
+    expect(fs.statSync(first).uid).toBe(UID);
+    const sockets = [];
+    for (let i = 0; i < 3; i++) {
+      const socket = net.connect(first);
+      await once(socket, "connect");
+      sockets.push(socket);
+    }
+    await start(alice, EXEC, first);
+    await expect(start(alice, EXEC, first)).rejects.toMatchObject({ code: "peer-misbehaved" });
+    while (told.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    for (const socket of sockets) socket.destroy();
+    for (let i = 0; i < 256; i++) await offer();
+    await expect(offer()).rejects.toMatchObject({ code: "limit-exceeded" });
+    monitor.hangUpAll();
+    await offer();
+    monitor.hangUpAll();
+  });
+
+  test("a program on a terminal of the front's own runs, and its end is told", async () => {
+    const { start, told } = monitorWith(() => true);
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    try {
+      await start({ name: "" }, LOGIN, pty);
+      while (told.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(readEnded(told[0]?.body ?? new Uint8Array())).toMatchObject({
+        status: { kind: "exited", status: 0 },
+      });
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  });
+});
+
+test("bytes that are no operation are errors of the front's, and nothing else", async () => {
+  const { monitor } = monitorWith(() => false);
+  await fc.assert(
+    fc.asyncProperty(fc.nat(255), fc.uint8Array({ maxLength: 400 }), async (operation, body) => {
+      try {
+        await monitor.call(operation, body);
+      } catch (error) {
+        expect(error).toBeInstanceOf(SealttyError);
+      }
+    }),
+    { seed, numRuns: 2000 },
+  );
+  for (const read of [readAuthorize, readStart, readHelper, readQuote, readSignal]) {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 400 }), (body) => {
+        try {
+          read(body);
+        } catch (error) {
+          expect(error).toMatchObject({ code: "peer-misbehaved" });
+        }
+      }),
+      { seed, numRuns: 2000 },
+    );
+  }
+});
+
+test("each operation survives its own encoding", () => {
+  const call = { user: alice, request: EXEC, path: "/run/x/y" };
+  expect(readStart(startBody(call))).toEqual(call);
+  const fetch = {
+    user: alice,
+    helper: { kind: "fetch", socket: "/tmp/s", number: 7 },
+    path: "/run/x",
+  } as const;
+  expect(readHelper(helperBody(fetch))).toEqual(fetch);
+  const ssh = { user: alice, helper: { kind: "ssh" }, path: "/run/x" } as const;
+  expect(readHelper(helperBody(ssh))).toEqual(ssh);
+  const quote = { binder: new Uint8Array(64).fill(3), aux: Uint8Array.of(1, 2, 3) };
+  expect(readQuote(quoteBody(quote.binder, quote.aux))).toEqual(quote);
+});
+
+describe("the link", () => {
+  /** Its other end is the test's. */
+  function linkWith(handlers: Partial<ConstructorParameters<typeof Link>[1]> = {}) {
+    const written: Uint8Array[] = [];
+    const stream = new Duplex({
+      read() {},
+      write(chunk: Uint8Array, _encoding, done) {
+        written.push(chunk);
+        done();
+      },
+    });
+    let ended: SealttyError | undefined;
+    const link: Link = new Link(stream, {
+      ...handlers,
+      onEnd: (reason) => {
+        ended = reason;
+      },
+    });
+    return { stream, link, written, ended: () => ended };
+  }
+  const frame = (...rest: Uint8Array[]): Uint8Array => {
+    const body = concat(...rest);
+    return concat(u32(body.length), body);
+  };
+  const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+  test.each([
+    ["a length that is too large", u32(2 ** 31)],
+    ["a length that is too small", concat(u32(5), new Uint8Array(5))],
+    ["an unknown kind", frame(u8(9), u8(0), u32(0))],
+    ["an answer to nothing", frame(u8(1), u8(0), u32(7))],
+    ["a failure of nothing", frame(u8(2), u8(0), u32(7))],
+    ["a call where none is taken", frame(u8(0), u8(1), u32(0))],
+    ["a notice where none is taken", frame(u8(3), u8(1), u32(0))],
+  ])("%s ends it", async (_what, bytes) => {
+    const { stream, ended } = linkWith();
+    stream.push(bytes);
+    await settled();
+    await settled();
+    expect(ended()).toMatchObject({ code: "peer-misbehaved" });
+  });
+
+  test("more calls at once than it answers end it: nothing piles up", async () => {
+    const { stream, ended } = linkWith({ onCall: () => new Promise(() => {}) });
+    for (let i = 0; i < 1100; i++) stream.push(frame(u8(0), u8(1), u32(i)));
+    while (ended() === undefined) await settled();
+    expect(ended()).toMatchObject({ code: "peer-misbehaved" });
+  });
+
+  test("byte by byte or at once, calls come whole, and errors carry only our own words", async () => {
+    const { stream, written } = linkWith({
+      async onCall(operation, body) {
+        if (operation === 2) throw new SealttyError("user-refused", "No.");
+        if (operation === 3) throw new Error("secret of ours");
+        return concat(u8(operation), body);
+      },
+    });
+    const calls = concat(...[1, 2, 3].map((op) => frame(u8(0), u8(op), u32(op), Uint8Array.of(op, op))));
+    for (const byte of calls) stream.push(Uint8Array.of(byte));
+    while (written.length < 3) await settled();
+    const text = Buffer.concat(written).toString("latin1");
+    expect(text).toContain("user-refused");
+    expect(text).not.toContain("secret");
+    expect(Buffer.concat(written).subarray(0, 13)).toEqual(
+      Buffer.from(frame(u8(1), u8(0), u32(1), Uint8Array.of(1, 1, 1))),
+    );
+  });
+});

@@ -1,0 +1,231 @@
+// sealttyd in two halves: the one that talks to the host has no rights. sealttyd is split only where root starts it.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startCli } from "../support/cli.ts";
+import { makeScratch, sshKeygen } from "../support/openssh.ts";
+import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
+
+const isRoot = process.getuid?.() === 0;
+const NOBODY = Number(/^nobody:[^:]*:(\d+):/m.exec(readFileSync("/etc/passwd", "utf8"))?.[1]);
+
+const scratch = makeScratch();
+const keyFile = scratch.path("key");
+let home: string;
+beforeAll(() => {
+  sshKeygen(keyFile);
+  home = mkdtempSync(path.join(os.tmpdir(), "sealtty-home-"));
+});
+afterAll(() => {
+  scratch.remove();
+  rmSync(home, { recursive: true });
+});
+
+const start = () =>
+  startSealttyd({ authorizedKeys: readFileSync(`${keyFile}.pub`, "utf8"), daemonUser: "nobody" });
+
+function cli(guest: RunningGuest, command: string, ...more: string[]) {
+  const own = ["--policy", guest.policyFile, "--simulated", "-l", "root", "-i", keyFile, ...more];
+  return startCli([command, `unix:${guest.socket}`, ...own], { env: { HOME: home } });
+}
+
+/** @returns what /proc/PID/status says. */
+function statusOf(pid: number): Map<string, string> {
+  const lines = readFileSync(`/proc/${pid}/status`, "utf8").trim().split("\n");
+  return new Map(lines.map((line) => [line.split(":")[0] ?? "", (line.split(":")[1] ?? "").trim()]));
+}
+
+function childrenOf(pid: number | undefined): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
+    .trim()
+    .split(" ")
+    .filter(Boolean)
+    .map(Number);
+}
+
+const isAlive = (pid: number): boolean =>
+  existsSync(`/proc/${pid}`) && statusOf(pid).get("State")?.[0] !== "Z";
+
+async function until(what: () => boolean, words: string): Promise<void> {
+  const end = Date.now() + 60_000;
+  while (!what()) {
+    if (Date.now() > end) throw new Error(`Still not: ${words}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+test.runIf(!isRoot)("NOT RUN: sealttyd is split only where root starts it", () => {
+  expect(isRoot).toBe(false);
+});
+
+describe.runIf(isRoot)("a front without rights", () => {
+  let guest: RunningGuest;
+  let front: number;
+  beforeAll(async () => {
+    guest = await start();
+    [front = 0] = childrenOf(guest.child.pid);
+  });
+  afterAll(() => guest.stop());
+
+  test("it is nobody, in no group, without capabilities, and holds nothing of root's open", () => {
+    const status = statusOf(front);
+    expect(status.get("Uid")).toBe([NOBODY, NOBODY, NOBODY, NOBODY].join("\t"));
+    expect(status.get("Groups")).toBe("");
+    for (const set of ["CapInh", "CapPrm", "CapEff", "CapAmb"]) expect(status.get(set)).toMatch(/^0+$/);
+    if (existsSync("/usr/bin/setpriv")) {
+      expect(status.get("CapBnd")).toMatch(/^0+$/);
+      expect(status.get("NoNewPrivs")).toBe("1");
+    }
+    expect(guest.log()).toContain("the half that talks to the host has no rights user=nobody");
+    // The key files and the configuration were read by the monitor, before and elsewhere.
+    expect(readFileSync(`/proc/${front}/cmdline`, "latin1")).not.toContain("sealttyd.toml");
+  });
+
+  test("exec: as the user, with streams apart, input to its end, exit status, signals, and a program that is not there", async () => {
+    const whole = cli(guest, "exec", "--", "sh", "-c", "id -un; cat; echo error >&2; exit 7");
+    whole.child.stdin.end("some input");
+    expect(await whole.ended()).toBe(7);
+    expect(whole.stdout()).toBe("root\nsome input");
+    expect(whole.stderr()).toMatch(/^error$/m);
+
+    const killed = cli(guest, "exec", "-n", "--json", "--", "sh", "-c", "kill -9 $$");
+    expect(await killed.ended()).toBe(137);
+
+    const missing = cli(guest, "exec", "-n", "--", "no-such-program");
+    expect(await missing.ended()).toBe(127);
+    expect(missing.stderr()).toContain("sealttyd: no-such-program: not found");
+
+    const told = cli(
+      guest,
+      "exec",
+      "-n",
+      "--",
+      "sh",
+      "-c",
+      "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.05; done",
+    );
+    await told.waitFor(/ready/);
+    told.child.kill("SIGTERM");
+    expect(await told.ended()).toBe(3);
+    expect(told.stdout()).toContain("told");
+  });
+
+  test("exec: 20 MB each way are whole", async () => {
+    const back = cli(guest, "exec", "--", "sha256sum");
+    const data = Buffer.alloc(20_000_000, "all of it, in order. ");
+    back.child.stdin.end(data);
+    expect(await back.ended()).toBe(0);
+    const digest = execFileSync("sha256sum", { input: data, encoding: "utf8" });
+    expect(back.stdout()).toBe(digest);
+    const out = cli(guest, "exec", "-n", "--", "sh", "-c", "yes | head -c 20000000");
+    expect(await out.ended()).toBe(0);
+    expect(out.stdout().length).toBe(20_000_000);
+  });
+
+  test("a terminal: its owner is the user, its size and its control keys work", async () => {
+    const shell = cli(
+      guest,
+      "exec",
+      "-t",
+      "--",
+      "sh",
+      "-c",
+      "stty size; stat -c %U:%a $(tty); sleep 100; echo no",
+    );
+    await shell.waitFor(/\d+ \d+\r?\nroot:620/);
+    shell.child.stdin.write("\x03");
+    expect(await shell.ended()).not.toBe(0);
+    expect(shell.stdout()).not.toContain("no");
+  });
+
+  test("login: a session without a key gets the login program and nothing else", async () => {
+    const login = startCli(["connect", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated"], {
+      env: { HOME: home },
+    });
+    login.child.stdin.write("echo in-$((40+2)); exit 5\n");
+    await login.waitFor(/in-42/);
+    expect(await login.ended()).toBe(5);
+  });
+
+  test("a key that is not this user's is refused", async () => {
+    const other = scratch.path("other");
+    sshKeygen(other);
+    const refused = startCli(
+      [
+        "exec",
+        `unix:${guest.socket}`,
+        "--policy",
+        guest.policyFile,
+        "--simulated",
+        "-l",
+        "root",
+        "-i",
+        other,
+        "-n",
+        "--",
+        "id",
+      ],
+      { env: { HOME: home } },
+    );
+    expect(await refused.ended()).toBe(255);
+    expect(refused.stderr()).toContain("user-refused");
+  });
+});
+
+describe.runIf(isRoot)("one half without the other", () => {
+  test("the front is killed: sealttyd ends and says so, and programs are hung up", async () => {
+    const guest = await start();
+    try {
+      const [front = 0] = childrenOf(guest.child.pid);
+      const running = cli(
+        guest,
+        "exec",
+        "-n",
+        "--",
+        "sh",
+        "-c",
+        "trap 'exit 1' HUP; echo pid=$$; while :; do sleep 0.05; done",
+      );
+      const pid = Number((await running.waitFor(/pid=(\d+)/))[1]);
+      process.kill(front, "SIGKILL");
+      await until(() => guest.child.exitCode !== null, "sealttyd ends");
+      expect(guest.child.exitCode).toBe(255);
+      expect(guest.log()).toContain("The half of sealttyd that talks to the host ended");
+      await until(() => !isAlive(pid), "the program was hung up");
+      running.child.kill("SIGKILL"); // it would go on dialling
+    } finally {
+      await guest.stop();
+    }
+  });
+
+  test("a stop ends both, and leaves neither socket nor directory", async () => {
+    const directories = () => readdirSync("/run").filter((name) => name.startsWith("sealttyd-"));
+    const before = directories();
+    const guest = await start();
+    const [front = 0] = childrenOf(guest.child.pid);
+    const own = directories().filter((name) => !before.includes(name));
+    await guest.stop();
+    expect(isAlive(front), guest.log()).toBe(false);
+    expect(existsSync(guest.socket)).toBe(false);
+    expect(directories().filter((name) => own.includes(name))).toHaveLength(own.length - 1); // others may run beside
+  });
+
+  test("the monitor is killed: the front ends", async () => {
+    const guest = await start();
+    const [front = 0] = childrenOf(guest.child.pid);
+    expect(isAlive(front)).toBe(true);
+    guest.child.kill("SIGKILL");
+    await until(() => !isAlive(front), "the front ends");
+    rmSync(guest.socket, { force: true });
+    await guest.stop();
+  });
+
+  test("a user that does not exist is said before anything is opened", async () => {
+    await expect(startSealttyd({ daemonUser: "no-such-user" })).rejects.toThrow(
+      /There is no user "no-such-user" .*useradd --system.*code=bad-config/,
+    );
+  });
+});
