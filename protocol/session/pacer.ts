@@ -192,7 +192,6 @@ export class Pacer {
     let nothing = 0; // attempts of which nothing arrived
     let missed: { readonly burst: number; readonly count: number } | undefined; // the last of them
     let eaten = false;
-    let whole = false; // tried at once, to see whether parts are what does not get through
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const window = this.#window;
       if (window === undefined) return pipe.send(chunk);
@@ -210,6 +209,9 @@ export class Pacer {
       )
         nothing = 0;
       const began = this.#clock.now();
+      // The last one goes at once: whatever this pipe does to parts (a relay holds them, noise may hit each), pacing never
+      // keeps a frame back that would get through without.
+      const whole = attempt === ATTEMPTS - 1 && window < chunk.length;
       const atOnce = whole ? chunk.length : window;
       const short = await this.#sendBursts(pipe, chunk, atOnce, eaten);
       if (short === undefined) {
@@ -224,10 +226,6 @@ export class Pacer {
       this.#synchronised = false;
       this.#narrow ||= short.arrived > 0 && !wasEaten(short);
       nothing = short.arrived === 0 ? nothing + 1 : 0;
-      if (nothing >= 3 && atOnce < chunk.length) {
-        whole = true;
-        continue;
-      }
       missed = short.arrived === 0 ? { burst: short.burst, count: this.#count } : undefined;
       if (wasEaten(short)) {
         eaten = true;
