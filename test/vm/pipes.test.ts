@@ -151,7 +151,7 @@ async function wholeSession(
 ) {
   const start = performance.now();
   const dial = () => dialPipe(vm, pipe, scratch.path(""));
-  const attested = await connect(clientOptions(nodeClock, dial, { timeout: 60_000, onHostNoise }));
+  const attested = await connect(clientOptions(nodeClock, dial, { timeout: 180_000, onHostNoise }));
   const took = performance.now() - start;
   const found = attested.stats.carries;
   try {
