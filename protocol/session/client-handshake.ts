@@ -208,7 +208,6 @@ export class ClientHandshake {
   #startProbe(): void {
     this.#probe?.stop();
     const roundTrip = this.#clock.now() - this.#helloAt;
-    this.#pacer.expect(roundTrip);
     const given = { encodings: this.#encodings, heard: this.#heard, roundTrip };
     this.#probe = new PipeProbe(this.#clock, this.#id, this.#pacer, given, {
       ask: (body, encoding) => {
@@ -220,12 +219,7 @@ export class ClientHandshake {
     this.#probe.start();
   }
 
-  #onFindings(found: PipeFindings): void {
-    // Bursts that wait for each other go no faster than one for each answer, whether or not one was measured.
-    const slow = found.burst > 0 && found.rate === 0;
-    const findings = slow
-      ? { ...found, rate: Math.max(1, Math.round((found.burst * 1000) / Math.max(1, this.#pacer.roundTrip))) }
-      : found;
+  #onFindings(findings: PipeFindings): void {
     this.#findings = findings;
     this.#hooks.use(findings.encoding);
     const clientHello = this.#clientHello(findings);

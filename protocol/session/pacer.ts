@@ -132,13 +132,6 @@ export class Pacer {
   get rate(): number {
     return this.#rate;
   }
-  /** A first idea of how long an answer takes, ms, until receipts tell. */
-  expect(roundTrip: number): void {
-    if (this.#roundTrip === 0) this.#roundTrip = roundTrip;
-  }
-  get roundTrip(): number {
-    return this.#roundTrip;
-  }
   /** The longest body of a frame that the pipe should carry now. */
   get bodyLimit(): number {
     return this.#window !== undefined && this.#window < 1024 ? PACED_BODY : Number.POSITIVE_INFINITY;
@@ -192,9 +185,10 @@ export class Pacer {
     let nothing = 0; // attempts of which nothing arrived
     let missed: { readonly burst: number; readonly count: number } | undefined; // the last of them
     let eaten = false;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    for (let attempt = 0; attempt <= ATTEMPTS; attempt++) {
       const window = this.#window;
       if (window === undefined) return pipe.send(chunk);
+      if (attempt === ATTEMPTS && window >= chunk.length) return;
       if (!(await this.#synchronise(pipe))) {
         // A guest that does not run for a while makes no narrow pipe wide.
         if (this.#narrow && ++this.#silent < ATTEMPTS) return this.#sendSpaced(pipe, chunk, window);
@@ -209,9 +203,9 @@ export class Pacer {
       )
         nothing = 0;
       const began = this.#clock.now();
-      // The last one goes at once: whatever this pipe does to parts (a relay holds them, noise may hit each), pacing never
+      // One more goes at once: whatever this pipe does to parts (a relay holds them, noise may hit each), pacing never
       // keeps a frame back that would get through without.
-      const whole = attempt === ATTEMPTS - 1 && window < chunk.length;
+      const whole = attempt === ATTEMPTS;
       const atOnce = whole ? chunk.length : window;
       const short = await this.#sendBursts(pipe, chunk, atOnce, eaten);
       if (short === undefined) {
@@ -326,7 +320,7 @@ export class Pacer {
         this.#silent = 0;
         this.#synchronised = true;
         // Without it a burst's own time is never known where it is longer than the patience at first.
-        this.#roundTrip = Math.max(this.#roundTrip, this.#clock.now() - this.#askedAt);
+        if (this.#roundTrip === 0) this.#roundTrip = this.#clock.now() - this.#askedAt;
         return true;
       }
     }

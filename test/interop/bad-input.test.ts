@@ -171,7 +171,8 @@ describe("the policy and the command line: nothing is dialled", () => {
   test.each([
     [["connect", "unix:/x"], 255, "bad-policy", /--policy FILE.*--save-policy FILE/],
     [["inspect"], 2, "bad-config", /GUEST is missing; usage/],
-    [["inspect", "nonsense"], 2, "bad-config", /is no guest address.*unix:PATH/],
+    [["inspect", "nonsense"], 2, "bad-config", /no guest "nonsense"/],
+    [["inspect", "no:address"], 2, "bad-config", /is no guest address.*unix:PATH/],
     [["inspect", "tcp:h:99999"], 2, "bad-config", /port outside 1 to 65535/],
     [["inspect", "--bogus", "unix:/x"], 2, "bad-config", /sealtty help inspect/],
     [["inspect", "unix:/x", "--timeout", "soon"], 2, "bad-config", /--timeout takes seconds/],

@@ -96,7 +96,7 @@ async function measure(guest: Guest, lengths: Lengths): Promise<{ up: number; do
   const times = lengths.down / lengths.up;
   const keep = await guest.openChannel({
     kind: "exec",
-    command: ["sh", "-c", `cat >/tmp/f$$; wc -c </tmp/f$$; for i in $(seq ${times}); do cat /tmp/f$$; done`],
+    command: ["sh", "-c", `f=$(mktemp); cat >"$f"; wc -c <"$f"; for i in $(seq ${times}); do cat "$f"; done`],
     environment: {},
   });
   const start = performance.now();
@@ -151,7 +151,7 @@ async function wholeSession(
 ) {
   const start = performance.now();
   const dial = () => dialPipe(vm, pipe, scratch.path(""));
-  const attested = await connect(clientOptions(nodeClock, dial, { timeout: 60_000, onHostNoise }));
+  const attested = await connect(clientOptions(nodeClock, dial, { timeout: 180_000, onHostNoise }));
   const took = performance.now() - start;
   const found = attested.stats.carries;
   try {
