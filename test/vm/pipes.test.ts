@@ -189,7 +189,11 @@ describe("each pipe of QEMU", () => {
     "%s: keys, a file each way, and a login",
     async (_name, pipe) => {
       const { found } = await wholeSession(vm, pipe);
-      expect(found.encoding).toBe(pipe.mode === "plain" ? "binary" : "armour");
+      if (pipe.mode !== "plain") expect(found.encoding).toBe("armour");
+      // The pipe that drops what is longer than 16 bytes may drop a binary HELLO as well: all byte values are then never tried.
+      else if (pipe.device === "16550" && pipe.backend === "websocket")
+        expect(["binary", "armour"]).toContain(found.encoding);
+      else expect(found.encoding).toBe("binary");
     },
     240_000,
   );
