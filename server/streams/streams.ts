@@ -62,6 +62,7 @@ export class Streams implements GuestStreams {
     try {
       switch (place.kind) {
         case "tcp":
+          await knownAccount(user.name);
           return await this.#tcp(place.host, place.port);
         case "unix":
           return await this.#unix(user, place.path);

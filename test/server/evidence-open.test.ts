@@ -33,7 +33,7 @@ test.runIf(noTee)(
       expect(anchor).toMatchObject({ kind: "field", field: type === "tdx" ? "MRCONFIGID" : "HOST_DATA" });
       await expect(provider.probe()).rejects.toThrow(`There is no ${TSM_REPORTS}. Mount configfs`);
       await provider.close();
-      expect(missingHere(config)).toContainEqual(expect.stringContaining(TSM_REPORTS));
+      expect(await missingHere(config)).toContainEqual(expect.stringContaining(TSM_REPORTS));
     }
     vi.stubEnv("SEALTTY_NATIVE", directory); // a place without the helper, whatever was built here
     await expect(
@@ -55,7 +55,7 @@ test("what is missing for the other kinds", async () => {
     '[users]\nlogin = ["/bin/sh"]\n[instance]\nkey = "/nonexistent/k"',
   );
   await expect(openEvidence(collateral, log)).rejects.toThrow("/nonexistent/c does not exist");
-  const missing = [tpm, azure, collateral].flatMap((config) => missingHere(config));
+  const missing = (await Promise.all([tpm, azure, collateral].map(missingHere))).flat();
   for (const words of [
     "no TPM at /nonexistent/tpm",
     "no directory /nonexistent/c",

@@ -153,7 +153,8 @@ const TOP: Keys<DocumentTop> = {
   commands: {
     name: "commands",
     kind: anyOr(command, true),
-    words: 'What `sealtty exec` may run, compared word for word; `["*"]` for anything, `[]` for nothing.',
+    words:
+      'What `sealtty exec` may run, compared word for word; `["*"]` for anything, `[]` for nothing. Where it is a list, `--env` (but for language and colours) and `--cwd` are refused: they can change what a command does.',
     missing:
       'commands is missing; write `commands = [["uptime"]]` with what exec may run, `["*"]` for anything, or `[]`',
   },
