@@ -2,9 +2,11 @@
 
 import { readFile } from "node:fs/promises";
 import type { Policy } from "../protocol/attestation/policy.ts";
+import { utf8 } from "../protocol/bytes.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../protocol/session/api.ts";
 import { parseAddress } from "./address.ts";
+import { escapeBytes } from "./printable.ts";
 import { collateralOf } from "./owner-collateral.ts";
 import type { Identity, Machine } from "./services.ts";
 
@@ -106,7 +108,9 @@ export async function logIn(
 ): Promise<Guest> {
   if (identity === undefined) return attested.authenticate({ method: "none", user });
   let first: unknown;
-  for (const each of [identity, ...(identity.others ?? [])].slice(0, MAX_KEYS_TRIED)) {
+  const all = [identity, ...(identity.others ?? [])];
+  const tried = all.slice(0, MAX_KEYS_TRIED);
+  for (const each of tried) {
     if (each.touched === true) say(`touch your security key to sign in (${each.source})`);
     const sign = (fields: UserAuthFields): Promise<Uint8Array> => each.sign(fields);
     try {
@@ -120,5 +124,18 @@ export async function logIn(
       if (!next) throw error;
     }
   }
-  throw first;
+  throw tried.length > 1 ? withKeys(first, tried, all.length - tried.length) : first;
+}
+
+/** Of several keys the words for the first one alone would mislead. */
+function withKeys(first: unknown, tried: readonly Identity[], left: number): unknown {
+  if (!(first instanceof SealttyError) || first.code !== "user-refused") return first;
+  const sources = tried.map(({ source }) => escapeBytes(utf8(source))).join(", ");
+  const others =
+    left === 0 ? "" : ` ${left} more ${left === 1 ? "was" : "were"} not tried: five are, at most.`;
+  return new SealttyError(
+    "user-refused",
+    `${first.message} So it did with each of ${tried.length} keys: ${sources}.${others} Name the right one with -i FILE.`,
+    { cause: first },
+  );
 }

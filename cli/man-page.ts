@@ -22,11 +22,14 @@ const FILES = [
   ["$XDG_CONFIG_HOME/sealtty/guests.toml, or ~/.config/sealtty/guests.toml", "names for guests: see above"],
   ["$XDG_STATE_HOME/sealtty/seen, or ~/.local/state/sealtty/seen", "what guests were like; may be deleted"],
   ["$XDG_STATE_HOME/sealtty/sessions", "sessions to come back to, with their secrets"],
+  ["$XDG_RUNTIME_DIR/sealtty, or /tmp/sealtty-UID", "sockets of kept connections: sealtty master"],
+  ["~/.ssh/config", "blocks that sealtty config-ssh wrote, each between two lines that say so"],
   ["$XDG_CACHE_HOME/sealtty/collateral, or ~/.cache/sealtty/collateral", "of sealtty collateral fetch"],
 ] as const;
 
 const ENVIRONMENT = [
   ["SSH_AUTH_SOCK", "the ssh-agent to ask for keys"],
+  ["SSH_ASKPASS, SSH_ASKPASS_REQUIRE", "as for ssh: the program that asks for a key's passphrase"],
   ["NO_COLOR, FORCE_COLOR", "no colours, or colours even where there is no terminal; NO_COLOR counts first"],
   [
     "LANG, LC_*, COLORTERM, TERM",

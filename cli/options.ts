@@ -29,7 +29,7 @@ export const COMMON_OPTIONS = [
     name: "identity",
     short: "i",
     value: "FILE",
-    help: "SSH key to authenticate with; without: the guest's login asks",
+    help: "SSH key to authenticate with; without: the guest's login program asks who you are",
   },
   {
     name: "certificate",
@@ -128,7 +128,10 @@ export interface Input {
 }
 
 /** @throws SealttyError `bad-config` on whatever the table does not know. */
-export function parseInput(command: Pick<Command, "name" | "options">, args: readonly string[]): Input {
+export function parseInput(
+  command: Pick<Command, "name" | "options"> & Partial<Pick<Command, "operands">>,
+  args: readonly string[],
+): Input {
   const split = args.indexOf("--");
   const own = split < 0 ? args : args.slice(0, split);
   const options: Record<string, { type: "string" | "boolean"; short?: string; multiple: true }> = {};
@@ -145,7 +148,11 @@ export function parseInput(command: Pick<Command, "name" | "options">, args: rea
     ({ values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true }));
   } catch (cause) {
     const message = (cause as Error).message.split(". To specify")[0]?.replace(/\.$/, "");
-    throw new SealttyError("bad-config", `${message}; see: sealtty help ${command.name}`, { cause });
+    const next =
+      command.operands?.includes("-- COMMAND") === true && split < 0
+        ? `put -- before the command of the guest, as in: sealtty ${command.name} ${command.operands}`
+        : `see: sealtty help ${command.name}`;
+    throw new SealttyError("bad-config", `${message}; ${next}`, { cause });
   }
   return {
     operands: positionals,

@@ -13,6 +13,7 @@ import type {
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
 import { guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
+import { keepersOf } from "./master/place.ts";
 import { namedGuest } from "./named-guest.ts";
 import { encodingOf, timeoutOf } from "./option-values.ts";
 import type { Input } from "./options.ts";
@@ -126,11 +127,15 @@ export async function reach(
     needs.talk ?? reporter,
   );
   try {
-    const attested = await services.connect({
-      ...options,
-      policy,
-      ...(needs.shaping === undefined ? {} : { shaping: needs.shaping }),
-    });
+    const attested = await services
+      .connect({
+        ...options,
+        policy,
+        ...(needs.shaping === undefined ? {} : { shaping: needs.shaping }),
+      })
+      .catch(async (error: unknown) => {
+        throw await withKeeper(error, guest, services);
+      });
     const { claims } = attested.verified;
     watch.told(claims);
     if (needs.verdict ?? true) reporter.verified(claims, policy.name);
@@ -148,6 +153,17 @@ export async function reach(
   } finally {
     explain.settled();
   }
+}
+
+/** Many pipes of hosts have one place, which a connection that this user keeps may have. */
+async function withKeeper(error: unknown, guest: string, { environment }: Services): Promise<unknown> {
+  if (!(error instanceof SealttyError) || error.code !== "guest-silent") return error;
+  if ((await keepersOf(guest, environment)).length === 0) return error;
+  return new SealttyError(
+    error.code,
+    `${error.message} A sealtty master of yours keeps a connection to this very address: use it (exec --master), or end it with: sealtty master ${guest} --stop --all`,
+    { cause: error },
+  );
 }
 
 export async function authenticate(reached: Reached): Promise<Guest> {

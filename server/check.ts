@@ -4,6 +4,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ServerConfig } from "./config.ts";
 import { TSM_REPORTS } from "./evidence/configfs-tsm.ts";
+import { hostKeyProblem } from "./instance.ts";
 import { findHelper } from "./evidence/native-helper.ts";
 import { SEV_GUEST_DEVICE } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
@@ -38,6 +39,10 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     const program = command?.[0];
     if (program !== undefined && !isProgram(program))
       missing.push(`the ${what} program ${escapeText(program)} cannot be run`);
+  }
+  for (const file of config.instance.sshHostKeys) {
+    const problem = await hostKeyProblem(file);
+    if (problem !== undefined) missing.push(problem);
   }
   if (filesProgram() === undefined)
     missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");

@@ -126,7 +126,7 @@ export class Table {
     if (!isCommand) {
       this.fail(
         `"${key}" must be a list: a program with its absolute path, then its arguments`,
-        `For example ${key} = ["/bin/sh", "-l"].`,
+        `For example ${key} = ${key === "ssh" ? '["/usr/sbin/sshd", "-i"]' : '["/bin/sh", "-l"]'}.`,
       );
     }
     return value as string[];

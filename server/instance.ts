@@ -244,6 +244,19 @@ export class InstanceParts {
   }
 }
 
+/** For `sealttyd --check`. @returns a sentence, or undefined where the file has a public key. */
+export async function hostKeyProblem(file: string): Promise<string | undefined> {
+  try {
+    hostKeyOf(Buffer.from(await readBoundedFile(file, MAX_KEY_FILE)).toString("latin1"));
+    return undefined;
+  } catch (error) {
+    const name = escapeText(file);
+    return errorCode(error) === "ENOENT"
+      ? `there is no SSH host key ${name}: evidence would not name it, and ssh would refuse the guest`
+      : `${name}, of ssh_host_keys, is no public key of ssh: ${reason(error)}`;
+  }
+}
+
 /** The key's file keeps its secret to itself and signs. */
 function proveKey(suite: CryptoSuite, key: PrivateKey, context: Uint8Array): Uint8Array {
   const signer: Pick<CryptoSuite, "ed25519Sign" | "ed25519PublicKey"> = {

@@ -23,7 +23,7 @@ export function connect(options: ConnectOptions): Promise<Guest> {
 
 /** @param from - the machine to reach it from: a test has another. */
 export async function connectFrom(from: Machine, options: ConnectOptions): Promise<Guest> {
-  const { guest: address, policy: named } = options;
+  const { guest: address, policy: named } = checkedOptions(options);
   const { policy } =
     typeof named === "string"
       ? await readPolicyFile(named, address, from)
@@ -76,6 +76,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
       },
       closed: guest.closed,
       async exec(command, own: ExecOptions = {}) {
+        requireWords(command);
         own.signal?.throwIfAborted();
         const channel = await explained(guest.openChannel({ kind: "exec", command, ...placeOf(own) }));
         return remoteProcess(channel, own, owner);
@@ -92,6 +93,46 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
     await close();
     throw error;
   }
+}
+
+const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
+  guest: true,
+  policy: true,
+  user: true,
+  identity: true,
+  simulated: true,
+  collateral: true,
+  timeout: true,
+  encoding: true,
+  obfuscate: true,
+  onState: true,
+};
+
+/** From JavaScript anything may come: a misspelt option that is left out in silence may be the one that mattered. */
+function checkedOptions(options: ConnectOptions): ConnectOptions {
+  for (const name of ["guest", "policy"] as const) {
+    if (options[name] === undefined || options[name] === "")
+      throw new SealttyError(
+        "api-misuse",
+        `connect() needs ${name}; it was ${JSON.stringify(options[name])}`,
+      );
+  }
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
+  if (unknown !== undefined)
+    throw new SealttyError(
+      "api-misuse",
+      `connect() has no option "${unknown}": ${Object.keys(OPTIONS).join(", ")}`,
+    );
+  return options;
+}
+
+function requireWords(command: unknown): void {
+  if (Array.isArray(command) && command.length > 0 && command.every((word) => typeof word === "string"))
+    return;
+  throw new SealttyError(
+    "api-misuse",
+    'A command is a list of words, as in ["ls", "-l"]; for a line of a shell: ["sh", "-c", "ls -l | wc -l"]',
+  );
 }
 
 function placeOf({ env = {}, cwd }: Pick<ExecOptions | ShellOptions, "env" | "cwd">) {

@@ -10,7 +10,7 @@ export interface ConnectOptions {
   readonly policy: string | { readonly text: string };
   /** User in the guest; default: the local user's name. */
   readonly user?: string;
-  /** File of an SSH key, or of its public half where ssh-agent holds it; default: the agent's first, or ~/.ssh/id_ed25519. */
+  /** File of an SSH key, or of its public half where ssh-agent holds it; default: the agent's keys, then those in ~/.ssh. */
   readonly identity?: string;
   /** Accept simulated evidence, which proves nothing, where the policy names it. */
   readonly simulated?: boolean;

@@ -69,7 +69,10 @@ export const configSshCommand: Command = {
       reporter.say(`sealtty: ${host} is ${verb} ${file}`);
     }
     if (changed.length === 0) reporter.say(`sealtty: ${file} has no such block`);
-    else if (!input.has("remove")) reporter.say(`sealtty: try: ssh ${changed[0]}`);
+    else if (!input.has("remove")) {
+      const other = input.text("ssh-config") === undefined ? "" : `-F ${file} `;
+      reporter.say(`sealtty: try: ssh ${other}${changed[0]}`);
+    }
     return 0;
   },
 };
@@ -82,7 +85,8 @@ interface Change {
 async function removed(before: string, input: Input, services: Services): Promise<Change> {
   const there = blockNames(before);
   const named = input.text("host");
-  const names = [...input.operands, ...(named === undefined ? [] : [named])];
+  // Where the host's name is said, the guest needs no other.
+  const names = named === undefined ? input.operands : [named];
   // A guest by its address is known here by its policy.
   const hosts: string[] = [];
   for (const name of names) {
@@ -111,7 +115,10 @@ async function added(before: string, input: Input, services: Services): Promise<
     const reached = await namedGuest(guest, input, services);
     const host = named ?? (await defaultHost(reached)) + SUFFIX;
     if (!isSshHostName(host))
-      throw usage(configSshCommand, `${JSON.stringify(host)} is no name for ssh; use --host`);
+      throw usage(
+        configSshCommand,
+        `${JSON.stringify(host)} is no name for ssh; ${named === undefined ? "name one with --host" : "letters, digits, . _ and - make one"}`,
+      );
     if (changed.includes(host))
       throw usage(configSshCommand, `two guests would be ${host}: write them one by one, with --host`);
     after = withBlock(after, host, latin1(blockText(blockOf(guest, host, reached))));

@@ -33,7 +33,7 @@ export const knownHostsCommand: Command = {
     if (keys.length === 0) {
       throw new SealttyError(
         "evidence-unavailable",
-        'the guest is who your policy says, but its evidence names no SSH host key: add ssh_host_keys = ["/etc/ssh/ssh_host_ed25519_key.pub"] to [instance] in its sealttyd.toml',
+        'the guest is who your policy says, but its evidence names no SSH host key: add ssh_host_keys = ["/etc/ssh/ssh_host_ed25519_key.pub"] to [instance] in its sealttyd.toml, or see that the file named there exists (sealttyd --check, in the guest)',
       );
     }
     const host = name ?? policyName;

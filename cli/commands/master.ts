@@ -2,11 +2,11 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import { MasterLink } from "../master/master-link.ts";
-import { IDLE_OPTION, masterPlace } from "../master/place.ts";
+import { IDLE_OPTION, keepersOf, masterPlace } from "../master/place.ts";
 import { MasterServer, noSocket } from "../master/serve-master.ts";
 import { LISTENS } from "../master/start-master.ts";
 import { obfuscationOf, secondsOf } from "../option-values.ts";
-import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
+import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { jsonLine } from "../printable.ts";
 import { authenticate, reach } from "../reach.ts";
 import { print, Reporter, type Talk } from "../report.ts";
@@ -19,15 +19,17 @@ export const masterCommand: Command = {
   summary: "keep a connection to a guest, for exec --master",
   operands: "GUEST",
   options: [
-    ...COMMON_OPTIONS,
+    ...KEYED_OPTIONS,
     OBFUSCATE_OPTION,
     IDLE_OPTION,
     { name: "check", help: "say whether one is kept, and how many programs run over it" },
     { name: "stop", help: "end it; what runs over it is hung up" },
+    { name: "all", help: "with --check or --stop: each to this address, whatever its policy, user and key" },
   ],
   notes: [
     "exec --master starts it by itself, in the background. It serves you alone, and only commands with the same address, policy",
     "(by its content), user, key and connection options: anything else gets a connection, and an appraisal, of its own.",
+    "Where a host's pipe has one place, the kept connection holds it: other commands wait until it was idle, or is stopped.",
     "It has no terminal to ask for a passphrase: load a key that has one into ssh-agent.",
   ],
   exits: "ssh-like",
@@ -36,27 +38,39 @@ export const masterCommand: Command = {
     if (input.has("check") && input.has("stop"))
       throw usage(masterCommand, "--check and --stop exclude each other");
     if (input.has("check") || input.has("stop")) return ask(guest, input, services);
+    if (input.has("all")) throw usage(masterCommand, "--all goes with --check or --stop");
     return keep(guest, input, services);
   },
 };
 
 async function ask(guest: string, input: Input, services: Services): Promise<number> {
   const reporter = new Reporter(services, input);
-  const { socket } = masterPlace(guest, input, false, services);
-  const link = await MasterLink.reach(socket, reporter);
-  if (link === undefined) {
+  const all = input.has("all");
+  const sockets = all
+    ? await keepersOf(guest, services.environment)
+    : [masterPlace(guest, input, false, services).socket];
+  const links = await Promise.all(sockets.map((socket) => MasterLink.reach(socket, reporter)));
+  const found = links.filter((link) => link !== undefined);
+  if (found.length === 0) {
+    const others = all ? 0 : (await keepersOf(guest, services.environment)).length;
+    const next =
+      others > 0
+        ? `${others} with others ${others === 1 ? "does" : "do"}: add --all`
+        : "exec --master, or sealtty master, starts it";
     throw new SealttyError(
       "transport-lost",
-      `nobody keeps a connection to ${guest} with these options; exec --master, or sealtty master, starts it`,
+      `nobody keeps a connection to ${guest}${all ? "" : " with these options"}; ${next}`,
     );
   }
-  const status = await link.ask(input.has("stop") ? "stop" : "check");
-  const { pid, running, idleSeconds } = status;
-  const words = `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}`;
-  await print(
-    services.stdout,
-    reporter.json ? `${jsonLine({ event: "master", ...status })}\n` : `${words}\n`,
-  );
+  for (const link of found) {
+    const status = await link.ask(input.has("stop") ? "stop" : "check");
+    const { pid, running, idleSeconds } = status;
+    const words = `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}`;
+    await print(
+      services.stdout,
+      reporter.json ? `${jsonLine({ event: "master", ...status })}\n` : `${words}\n`,
+    );
+  }
   return 0;
 }
 

@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import { isServiceName, placeWords, type StreamPlace } from "../../protocol/forward/target.ts";
-import type { Channel } from "../../protocol/session/channel-api.ts";
+import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
 import { discard } from "../forward/carry.ts";
 import { peerPlace } from "../forward/specs.ts";
 import { handHostKeys } from "../host-keys-handed.ts";
@@ -11,6 +11,7 @@ import { EXIT_OUTPUT_CLOSED, exitFields, signalStatus } from "../exit-status.ts"
 import { obfuscationOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, usage } from "../options.ts";
 import { OutputClosed, pump } from "../output.ts";
+import { escapeBytes } from "../printable.ts";
 import { authenticate, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
@@ -41,7 +42,16 @@ export const proxyCommand: Command = {
       // Before the service's first word: then ssh asks for the host key.
       takeBack = await handHostKeys(hostKeysOf(reached.attested), reached.believed, services);
       const guest = await authenticate(reached);
-      const channel = await guest.openChannel({ kind: "stream", target: place });
+      const channel = await guest.openChannel({ kind: "stream", target: place }).catch((error: unknown) => {
+        if (!(error instanceof SealttyError)) throw error;
+        const service =
+          place.kind === "service" && error.code === "program-failed"
+            ? ` (${place.name} is what [forward] ${place.name} = […] in sealttyd.toml runs, or else port 22 of the guest)`
+            : "";
+        throw new SealttyError(error.code, `${placeWords(place)}: ${error.message}${service}`, {
+          cause: error,
+        });
+      });
       reporter.event("connected", { to: placeWords(place) });
       return await runProxy(channel, place, services, reporter, reached.watch.frozen);
     } finally {
@@ -89,10 +99,18 @@ async function runProxy(
     channel.hangUp();
     throw error;
   });
-  void discard(channel.stderr);
+  // Of a service: what its program says where it does not come about. Of anything else there is none.
+  const said = place.kind === "service" ? wordsOf(channel.stderr, reporter) : discard(channel.stderr);
   const finished = Promise.all([channel.exit, pump(channel.stdout, services.stdout)]).then(
-    ([exit]) => {
+    async ([exit]) => {
       reporter.event("exit", exitFields(exit));
+      await said;
+      if (place.kind === "service" && exit.kind === "exited" && isNotStarted(exit.status)) {
+        throw new SealttyError(
+          "program-failed",
+          `the guest could not run its program for ${place.name}; see [forward] ${place.name} in its sealttyd.toml (sealttyd --check, in the guest)`,
+        );
+      }
       if (place.kind === "service" || (exit.kind === "exited" && exit.status === 0)) return 0;
       throw new SealttyError("program-failed", `the guest's connection to ${placeWords(place)} broke`);
     },
@@ -108,4 +126,34 @@ async function runProxy(
   } finally {
     for (const off of offs) off();
   }
+}
+
+/** As shells have it: the program is not there, or cannot be run. */
+const isNotStarted = (status: number): boolean => status === 126 || status === 127;
+
+/** Of a program that has nothing to say, at most. */
+const MAX_SAID = 4096;
+
+/** Says what comes, line by line. Never rejects. */
+async function wordsOf(stream: ReceiveStream, reporter: Reporter): Promise<void> {
+  let text = "";
+  const bytes = { left: MAX_SAID };
+  try {
+    for (let chunk = await stream.read(); chunk !== undefined; chunk = await stream.read()) {
+      stream.consumed(chunk.length);
+      text += Buffer.from(chunk.subarray(0, bytes.left)).toString("latin1");
+      bytes.left -= Math.min(bytes.left, chunk.length);
+      const lines = text.split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines) sayOfGuest(line, reporter);
+    }
+  } catch {
+    // the connection's own end says why
+  }
+  sayOfGuest(text, reporter);
+}
+
+function sayOfGuest(line: string, reporter: Reporter): void {
+  if (line.trim() !== "")
+    reporter.say(`sealtty: the guest's program says: ${escapeBytes(Buffer.from(line, "latin1"))}`);
 }

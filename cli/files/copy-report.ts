@@ -83,7 +83,7 @@ export class CopyReport {
     const { files, directories, links, bytes } = counts;
     this.#reporter.event("done", { files, directories, links, bytes, failed: this.#troubles, seconds });
     this.#reporter.detail(
-      `sealtty: ${files} files, ${directories} directories, ${links} links, ${size(bytes)} in ${seconds.toFixed(1)} s`,
+      `sealtty: ${counted(files, "file")}, ${counted(directories, "directory", "directories")}, ${counted(links, "link")}, ${size(bytes)} in ${seconds.toFixed(1)} s`,
     );
   }
 
@@ -94,3 +94,6 @@ export class CopyReport {
     });
   }
 }
+
+const counted = (number: number, one: string, many = `${one}s`): string =>
+  `${number} ${number === 1 ? one : many}`;

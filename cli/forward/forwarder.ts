@@ -57,7 +57,12 @@ export class Forwarder {
     for (const spec of this.#specs) {
       if (spec.kind !== "remote") continue;
       const { listen, to } = spec;
-      const listener = await guest.listen(listen, (stream) => void this.#fromThere(to, stream));
+      const listener = await guest
+        .listen(listen, (stream) => void this.#fromThere(to, stream))
+        .catch((error: unknown) => {
+          if (!(error instanceof SealttyError)) throw error;
+          throw new SealttyError(error.code, `-R ${placeWords(listen)}: ${error.message}`, { cause: error });
+        });
       this.#told(spec.kind, withPort(listen, listener.port), to);
     }
   }
@@ -84,8 +89,10 @@ export class Forwarder {
   async #fromHere(spec: Extract<ForwardSpec, { kind: "local" | "dynamic" }>, socket: Socket): Promise<void> {
     this.#keep(socket);
     const peer = { socket, reader: new PullReader(socket) };
+    let failedAt: string | undefined;
     try {
       if (spec.kind === "local") {
+        failedAt = placeWords(spec.to);
         await this.#places.use(async () => carry(await this.#open(spec.to), peer));
         return;
       }
@@ -96,6 +103,7 @@ export class Forwarder {
       }).finally(() => clearTimeout(timer));
       if (greeted === undefined) return void socket.end(() => socket.destroy());
       const { host, port } = greeted.request;
+      failedAt = placeWords({ kind: "tcp", host, port });
       await this.#places.use(async () => {
         let channel: Channel;
         try {
@@ -109,7 +117,7 @@ export class Forwarder {
         return await carry(channel, peer, { toGuest: greeted.rest });
       });
     } catch (error) {
-      this.#failed(error);
+      this.#failed(error, failedAt);
       if (!socket.writableEnded) breakOff(socket);
     }
   }
@@ -127,7 +135,7 @@ export class Forwarder {
       });
     } catch (error) {
       stream.dismiss();
-      this.#failed(error);
+      this.#failed(error, to === undefined ? undefined : placeWords(to));
     }
   }
 
@@ -186,14 +194,16 @@ export class Forwarder {
   }
 
   /** Of one who connected: the others go on. */
-  #failed(error: unknown): void {
+  #failed(error: unknown, to: string | undefined): void {
     const words = error instanceof SealttyError ? error.message : "whoever connected has gone";
     this.#reporter.event("forward-failed", {
       code: error instanceof SealttyError ? error.code : "transport-lost",
       message: words,
+      to,
     });
+    const where = to === undefined ? "" : ` to ${to}`;
     if (error instanceof SealttyError)
-      this.#reporter.say(`sealtty: one connection came to nothing: ${words}`);
+      this.#reporter.say(`sealtty: one connection${where} came to nothing: ${words}`);
     else this.#reporter.detail(`sealtty: ${words}`);
   }
 }

@@ -1,8 +1,10 @@
-// Where the kept connection of a guest is found: a socket whose name is a digest of all that decides what it is. Another
-// policy, user or key is another socket, so a connection is never shared beyond what was appraised and authenticated.
+// Where the kept connection of a guest is found: a socket whose name is a digest of the address, and one of all that decides
+// what it is. Another policy, user or key is another socket, so a connection is never shared beyond what was appraised and
+// authenticated; the first part only finds others that hold the same pipe.
 
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, readFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
@@ -54,8 +56,7 @@ export function masterPlace(
   const obfuscate = obfuscationOf(input, terminal ? "adaptive" : "off");
   const decisive = [
     services.version,
-    guest,
-    /^(?:vsock\+)?unix:[^/]/.test(guest) ? process.cwd() : "",
+    ...addressParts(guest),
     fileDigest(policy),
     user,
     identity === undefined ? "" : path.resolve(identity),
@@ -80,7 +81,45 @@ export function masterPlace(
     if (value !== undefined) args.push(`--${name}=${value}`);
   }
   for (const name of ["simulated", "batch"]) if (input.has(name)) args.push(`--${name}`);
-  return { socket: path.join(masterDirectory(environment), digest), args };
+  return { socket: path.join(masterDirectory(environment), `${addressDigest(guest)}-${digest}`), args };
+}
+
+/** A relative path is another one elsewhere. */
+function addressParts(guest: string): readonly string[] {
+  return [guest, /^(?:vsock\+)?unix:[^/]/.test(guest) ? process.cwd() : ""];
+}
+
+function addressDigest(guest: string): string {
+  return createHash("sha256")
+    .update(JSON.stringify(addressParts(guest)))
+    .digest("hex")
+    .slice(0, 12);
+}
+
+/** Sockets of those who keep a connection to this address, whatever else they were told. A directory that is not ours alone has none. */
+export async function keepersOf(guest: string, environment: Environment): Promise<readonly string[]> {
+  const directory = directoryName(environment);
+  let names: string[];
+  try {
+    if (!isOursAlone(directory)) return [];
+    names = readdirSync(directory);
+  } catch {
+    return [];
+  }
+  const sockets = names
+    .filter((name) => name.startsWith(`${addressDigest(guest)}-`))
+    .map((name) => path.join(directory, name));
+  const answering = await Promise.all(sockets.map(answers));
+  return sockets.filter((_, i) => answering[i]);
+}
+
+/** Whether anybody listens: one that was killed leaves its socket. */
+function answers(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(socketPath, () => resolve(true));
+    socket.once("error", () => resolve(false));
+    socket.once("connect", () => socket.destroy());
+  });
 }
 
 /** What a file says now; a file that cannot be read is told by whoever needs it. */
@@ -94,11 +133,7 @@ function fileDigest(file: string): string {
 
 /** Ours alone: whoever may enter it may run programs as us. @throws SealttyError `device-unavailable`. */
 function masterDirectory(environment: Environment): string {
-  const runtime = environment["XDG_RUNTIME_DIR"] ?? "";
-  const own = process.getuid?.() ?? 0;
-  const directory = path.isAbsolute(runtime)
-    ? path.join(runtime, "sealtty")
-    : path.join(os.tmpdir(), `sealtty-${own}`);
+  const directory = directoryName(environment);
   try {
     mkdirSync(directory, { mode: 0o700 });
   } catch (cause) {
@@ -111,12 +146,23 @@ function masterDirectory(environment: Environment): string {
       );
     }
   }
-  const found = lstatSync(directory);
-  if (!found.isDirectory() || found.uid !== own || (found.mode & 0o077) !== 0) {
+  if (!isOursAlone(directory)) {
     throw new SealttyError(
       "device-unavailable",
       `${directory} is not yours alone, so no connection is kept there; remove it, or chmod 700 it where it is yours`,
     );
   }
   return directory;
+}
+
+function directoryName(environment: Environment): string {
+  const runtime = environment["XDG_RUNTIME_DIR"] ?? "";
+  return path.isAbsolute(runtime)
+    ? path.join(runtime, "sealtty")
+    : path.join(os.tmpdir(), `sealtty-${process.getuid?.() ?? 0}`);
+}
+
+function isOursAlone(directory: string): boolean {
+  const found = lstatSync(directory);
+  return found.isDirectory() && found.uid === (process.getuid?.() ?? 0) && (found.mode & 0o077) === 0;
 }

@@ -52,7 +52,7 @@ export function troubleOf(error: unknown): FileTrouble {
 export const TROUBLE_WORDS: Readonly<Record<TroubleName, string>> = {
   "not-found": "there is no such file or directory",
   "no-permission": "no permission",
-  "is-directory": "is a directory, which goes with -r, and not where a file is",
+  "is-directory": "is a directory, which goes with -r, and takes no file's place",
   "not-directory": "is no directory",
   "in-the-way": "something else is there, which is not replaced",
   "no-space": "no space is left (or the quota is used up)",

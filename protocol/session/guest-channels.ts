@@ -323,6 +323,6 @@ export class GuestChannels {
 
   #sayNotStarted(kind: string, error: unknown): void {
     const why = error instanceof Error ? error.message : "unknown";
-    this.#owner.services.log(`could not start a ${kind} program: ${why}`);
+    this.#owner.services.log(`could not start a program (${kind}): ${why}`);
   }
 }

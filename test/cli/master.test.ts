@@ -97,7 +97,7 @@ describe("masterPlace()", () => {
   test("what decides about a connection decides about its name; nothing else does", () => {
     writeFileSync(path.join(directory, "policy.toml"), "one");
     const same = place();
-    expect(path.basename(same)).toMatch(/^[0-9a-f]{32}$/);
+    expect(path.basename(same)).toMatch(/^[0-9a-f]{12}-[0-9a-f]{32}$/);
     for (const again of [
       place(["--json", "-q", "--timeout", "5", "-n", "--env", "A=b", "--run-timeout", "3"]),
       place(["-l", "alice"]),

@@ -70,6 +70,21 @@ const PRINTED: readonly RegExp[] = [
   /^100 host42\n$/,
 ];
 
+test("what is no option, no guest or no list of words is said, and nothing is connected to", async () => {
+  const from = { ...machine, connect: () => Promise.reject(new Error("connected")) };
+  const wrong = (more: object) => connectFrom(from, { guest: "unix:/x", policy: "/x", ...more });
+  await expect(wrong({ guest: undefined })).rejects.toMatchObject({ code: "api-misuse" });
+  await expect(wrong({ policy: "" })).rejects.toThrow("connect() needs policy");
+  await expect(wrong({ timout: 3 })).rejects.toThrow('no option "timout": guest, policy,');
+});
+
+test.runIf(hasOpenssh)("a line in place of words is refused with the way to run one", async () => {
+  await withGuest(async (connected) => {
+    const line = "ls -l" as unknown as readonly string[];
+    await expect(connected.exec(line)).rejects.toThrow('["sh", "-c", "ls -l | wc -l"]');
+  });
+});
+
 test("docs/api.md has an example for each thing that is printed here", () => {
   expect(examples).toHaveLength(PRINTED.length);
 });
@@ -173,7 +188,7 @@ test.runIf(hasOpenssh)("streams apart, status, place, and a program that is not 
     await expect(connected.exec(["echo", "x".repeat(10_000_000)])).rejects.toMatchObject({
       code: "bad-config",
     });
-    await expect(connected.exec([])).rejects.toMatchObject({ code: "bad-config" });
+    await expect(connected.exec([])).rejects.toMatchObject({ code: "api-misuse" });
   }),
 );
 

@@ -221,6 +221,57 @@ test.runIf(hasOpenssh)("another policy never shares: not by its name, by what it
   expect(readdirSync(path.join(runtime, "sealtty"))).toHaveLength(1);
 });
 
+test.runIf(hasOpenssh)(
+  "the policy was edited meanwhile: the keeper of before is still found, and ended",
+  async () => {
+    expect((await exec(["--", "true"])).status).toBe(0);
+    const keeper = await pidOfMaster();
+    const policy = scratch.path("edited.toml");
+    writeFileSync(policy, `${readFileSync(guest.policyFile, "utf8")}\n# edited\n`);
+    const edited = (...more: string[]) => runCli(["master", ...connection(policy), ...more], "", { env });
+    const unknown = await edited("--stop");
+    expect(unknown.status).toBe(255);
+    expect(unknown.stderr).toMatch(
+      /nobody keeps a connection to .* with these options; 1 with others does: add --all/,
+    );
+    const stopped = await edited("--stop", "--all");
+    expect(stopped).toMatchObject({ status: 0 });
+    expect(stopped.stdout).toContain(`process ${keeper}, 0 running`);
+    await until(() => !alive(keeper));
+    expect((await edited("--stop", "--all")).stderr).toContain("nobody keeps a connection");
+  },
+);
+
+test.runIf(hasOpenssh)(
+  "a pipe with one place: who finds it held is told by whom, and what to do",
+  async () => {
+    const pipe = path.join(runtime, "one.sock");
+    const sockets: net.Socket[] = [];
+    const server = net.createServer((socket) => {
+      sockets.push(socket);
+      socket.on("error", () => {});
+      if (sockets.length > 1) return; // nobody hears it, as with QEMU
+      const there = net.connect(guest.socket);
+      there.on("error", () => {});
+      socket.pipe(there).pipe(socket);
+    });
+    await new Promise<void>((resolve) => server.listen(pipe, resolve));
+    const place = [`unix:${pipe}`, ...connection().slice(1)];
+    try {
+      expect((await runCli(["exec", ...place, "--master", "--", "true"], "", { env })).status).toBe(0);
+      const held = await runCli(["exec", ...place, "--timeout", "2", "--", "true"], "", { env });
+      expect(held.status).toBe(255);
+      expect(held.stderr).toMatch(
+        /guest-silent: .*A sealtty master of yours .* sealtty master unix:.*one\.sock --stop --all/,
+      );
+      expect((await runCli(["master", ...place, "--stop", "--all"], "", { env })).status).toBe(0);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    }
+  },
+);
+
 test.runIf(hasOpenssh)("a wrong key is refused as ever, and nothing is left behind", async () => {
   sshKeygen(scratch.path(`stranger${tests}`));
   const args = ["exec", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated", "-l", user];
