@@ -302,6 +302,25 @@ describe("in the middle", () => {
     expect(await cli.ended()).toBe(130);
     expect(fs.readdirSync(at("to"))).toEqual([]);
   });
+  test.each([
+    ["to it", () => ["-", `:${at("x")}`]],
+    ["from it", () => [`:${at("endless")}`, at("x")]],
+  ] as const)(
+    "the guest's program is killed, %s: one sentence, 255, and nothing under the name",
+    async (_, args) => {
+      execFileSync("truncate", ["-s", "4T", at("endless")]);
+      const cli = startCli(cpArgs(own, ...args()));
+      cli.child.stdin?.write(randomBytes(200_000));
+      while (unfinished().length === 0) await sleep(20);
+      const { pid } = guest.child;
+      const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+      expect(children).toHaveLength(1);
+      process.kill(Number(children[0]), "SIGKILL");
+      expect(await cli.ended(), cli.stderr()).toBe(255);
+      expect(errorLines(cli.stderr())).toHaveLength(1);
+      expect(fs.existsSync(at("x"))).toBe(false);
+    },
+  );
   test.each(["up", "down"])(
     "a client that is killed in the middle goes on with --resume: %s",
     async (way) => {
