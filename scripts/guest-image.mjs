@@ -18,6 +18,7 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { cpioArchive } from "./lib/cpio.mjs";
+import { guestProgramEntries, guestProgramVersions, librariesOf } from "./lib/guest-programs.mjs";
 import {
   cacheDirectory,
   isMain,
@@ -126,12 +127,6 @@ async function moduleEntries(kernelDirectory) {
   ]);
 }
 
-/** Paths of the shared libraries of a program or addon, the loader among them. */
-async function librariesOf(file) {
-  const output = await mustRun("ldd", [file]);
-  return [...output.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]);
-}
-
 const addonFile = path.join(projectRoot, "node_modules/@lydell/node-pty-linux-x64/pty.node");
 
 /** What is large and seldom changes: Node, its libraries, busybox and the modules. */
@@ -195,6 +190,25 @@ export async function buildGuestImage({ refreshKernel = false } = {}) {
   };
 }
 
+/**
+ * Makes, or finds in .cache, an archive of sshd, rsync and Python, which only some guests have.
+ * @returns {Promise<string>} its path.
+ */
+async function buildGuestPrograms() {
+  const hash = createHash("sha256").update(JSON.stringify([BASE_FORMAT, guestProgramVersions()]));
+  const directory = await cachedDirectory(
+    `guest-programs/${hash.digest("hex").slice(0, 16)}`,
+    async (unfinished) => {
+      const archive = path.join(unfinished, "programs.cpio");
+      const scratch = path.join(unfinished, "python");
+      writeFileSync(archive, cpioArchive(await guestProgramEntries(scratch)));
+      rmSync(scratch, { recursive: true });
+      await mustRun("zstd", ["-q", "-9", "--rm", archive]);
+    },
+  );
+  return path.join(directory, "programs.cpio.zst");
+}
+
 async function shadowHash(password) {
   // A fixed salt: the same image twice has the same measurement. It guards a test password.
   const args = ["mkpasswd", "-m", "sha512", "-S", "sealttytest", "-P", "0"];
@@ -247,7 +261,7 @@ async function guestEntries({
     "/etc/sealtty/hvc0.toml": { data: daemonConfig('type = "tty"\ndevice = "/dev/hvc0"\n', evidence) },
     "/etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
     "/etc/passwd": {
-      data: "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\nsealtty:x:990:990:sealttyd:/:/bin/false\n",
+      data: "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\nsealtty:x:990:990:sealttyd:/:/bin/false\nsshd:x:991:65534:sshd:/run/sshd:/bin/false\n",
     },
     "/etc/group": { data: "root:x:0:\ntty:x:5:\nalice:x:1000:\n" },
     "/etc/shadow": {
@@ -271,15 +285,21 @@ async function guestEntries({
  * @param {{ base: string }} image - from buildGuestImage.
  * @param {string} output - file to write.
  * @param {{ sealttyd: string, password?: string, evidence?: "tpm" | "simulated", authorizedKeys?: string,
+ *   programs?: boolean,
  *   files?: Record<string, string | Buffer | { data: string | Buffer, mode?: number, owner?: number }> }} options
- *   - sealttyd: path of the bundle; files: by absolute path in the guest, also in place of those above;
+ *   - sealttyd: path of the bundle; programs: sshd, rsync and Python as well; files: by absolute path in the guest, also in place of those above;
  *   an executable in /etc/sealtty/init.d/ is run at boot.
  */
 export async function writeInitramfs(image, output, options) {
-  const padding = (4 - (statSync(image.base).size % 4)) % 4; // the kernel looks for the next archive at multiples of four
   copyFileSync(image.base, output);
-  writeFileSync(output, Buffer.alloc(padding), { flag: "a" });
-  writeFileSync(output, cpioArchive(await guestEntries(options)), { flag: "a" });
+  if (options.programs) appendArchive(output, readFileSync(await buildGuestPrograms()));
+  appendArchive(output, cpioArchive(await guestEntries(options)));
+}
+
+/** The kernel looks for the next archive at multiples of four. */
+function appendArchive(output, archive) {
+  const padding = (4 - (statSync(output).size % 4)) % 4;
+  writeFileSync(output, Buffer.concat([Buffer.alloc(padding), archive]), { flag: "a" });
 }
 
 if (isMain(import.meta)) {

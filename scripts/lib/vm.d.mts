@@ -45,6 +45,8 @@ export interface VmOptions {
   readonly password?: string;
   /** Content of /etc/sealtty/authorized_keys. */
   readonly authorizedKeys?: string;
+  /** This machine's sshd, rsync and Python in the guest as well; default no. */
+  readonly programs?: boolean;
   /** By absolute path in the guest, in place of the image's own; executables in /etc/sealtty/init.d/ run before "ready". */
   readonly files?: Readonly<Record<string, GuestFile>>;
   /** For the boot until "sealtty-init: ready"; default 120 s. */

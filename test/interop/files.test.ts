@@ -78,6 +78,31 @@ function makeTree(root: string): void {
   fs.utimesSync(path.join(root, "sub"), 1e9, 1e9);
 }
 
+/** A copy that succeeds, and takes neither end more than 350 MiB. */
+async function copiedInBoundedMemory(what: string, ...args: string[]): Promise<void> {
+  const cli = startCli(cpArgs(own, ...args));
+  let peak = 0;
+  let guestPeak = 0;
+  const sampling = setInterval(() => {
+    try {
+      peak = Math.max(peak, residentMiB(cli.child.pid as number) || 0);
+      guestPeak = Math.max(guestPeak, residentMiB(guest.child.pid as number));
+    } catch {
+      // It has just ended.
+    }
+  }, 50);
+  try {
+    expect(await cli.ended(), cli.stderr()).toBe(0);
+  } finally {
+    clearInterval(sampling);
+  }
+  process.stdout.write(
+    `FILES ${what}: client at most ${peak.toFixed(0)} MiB, sealttyd ${guestPeak.toFixed(0)} MiB\n`,
+  );
+  expect(peak).toBeLessThan(350);
+  expect(guestPeak).toBeLessThan(350);
+}
+
 describe("copies", () => {
   test("a tree: to the guest, from it, within it; modes and times with -p", async () => {
     makeTree(at("tree"));
@@ -147,27 +172,17 @@ describe("copies", () => {
       [at("big"), `:${at("up")}`],
       [`:${at("big")}`, at("down")],
     ] as const) {
-      const cli = startCli(cpArgs(own, from, to));
-      let peak = 0;
-      let guestPeak = 0;
-      const sampling = setInterval(() => {
-        try {
-          peak = Math.max(peak, residentMiB(cli.child.pid as number) || 0);
-          guestPeak = Math.max(guestPeak, residentMiB(guest.child.pid as number));
-        } catch {
-          // It has just ended.
-        }
-      }, 50);
-      expect(await cli.ended(), cli.stderr()).toBe(0);
-      clearInterval(sampling);
-      process.stdout.write(
-        `FILES 100 MB: client at most ${peak.toFixed(0)} MiB, sealttyd ${guestPeak.toFixed(0)} MiB\n`,
-      );
-      expect(peak).toBeLessThan(350);
-      expect(guestPeak).toBeLessThan(350);
+      await copiedInBoundedMemory("100 MB", from, to);
     }
     expect(sha256(at("up"))).toBe(sha256(at("big")));
     expect(sha256(at("down"))).toBe(sha256(at("big")));
+  });
+  test("20,000 files of one directory in the same memory", async () => {
+    fs.mkdirSync(at("many"));
+    for (let i = 0; i < 20_000; i++) fs.writeFileSync(at("many", `${i} ${"n".repeat(200)}`), "");
+    await copiedInBoundedMemory("20,000 files", "-r", at("many"), `:${at("up")}`);
+    await copiedInBoundedMemory("20,000 files", "-r", `:${at("up")}`, at("down"));
+    expect(fs.readdirSync(at("down")).sort()).toEqual(fs.readdirSync(at("many")).sort());
   });
 });
 
@@ -302,6 +317,25 @@ describe("in the middle", () => {
     expect(await cli.ended()).toBe(130);
     expect(fs.readdirSync(at("to"))).toEqual([]);
   });
+  test.each([
+    ["to it", () => ["-", `:${at("x")}`]],
+    ["from it", () => [`:${at("endless")}`, at("x")]],
+  ] as const)(
+    "the guest's program is killed, %s: one sentence, 255, and nothing under the name",
+    async (_, args) => {
+      execFileSync("truncate", ["-s", "4T", at("endless")]);
+      const cli = startCli(cpArgs(own, ...args()));
+      cli.child.stdin?.write(randomBytes(200_000));
+      while (unfinished().length === 0) await sleep(20);
+      const { pid } = guest.child;
+      const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+      expect(children).toHaveLength(1);
+      process.kill(Number(children[0]), "SIGKILL");
+      expect(await cli.ended(), cli.stderr()).toBe(255);
+      expect(errorLines(cli.stderr())).toHaveLength(1);
+      expect(fs.existsSync(at("x"))).toBe(false);
+    },
+  );
   test.each(["up", "down"])(
     "a client that is killed in the middle goes on with --resume: %s",
     async (way) => {

@@ -7,6 +7,13 @@ export type { GuestFile, Vm, VmOptions, VmPipe, VmPipeAddress } from "../../scri
 
 /** For beforeAll and test: booting takes 3 to 15 s here, and CI may be slower. */
 export const BOOT_TIMEOUT = 240_000;
+/** For a first connection, ms: on a busy machine an emulated guest takes long for a handshake. */
+export const CONNECT_TIMEOUT = 120_000;
+
+/** Once somebody can connect. "Ready" says that the machine is, and each half of sealttyd starts a Node of its own behind that. */
+export async function sealttydServes(vm: Vm): Promise<void> {
+  await vm.waitForSerial(/sealttyd\[virtio\]: .*sealttyd serves/, CONNECT_TIMEOUT);
+}
 
 /** Boots a guest, runs `use`, and stops the guest whatever happens. */
 export async function withVm<T>(options: VmOptions, use: (vm: Vm) => Promise<T>): Promise<T> {

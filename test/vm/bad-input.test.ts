@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { runCli } from "../support/cli.ts";
-import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT, bootVm, sealttydServes, type Vm } from "../support/vm.ts";
 
 // Waits until the first sealttyd has the port, then starts another on it.
 const SECOND = `#!/bin/sh
@@ -22,8 +22,9 @@ beforeAll(async () => {
     firmware: "seabios",
     files: { "/etc/sealtty/init.d/second": { data: SECOND, mode: 0o755 } },
   });
+  await sealttydServes(vm);
   const policy = path.join(vm.directory, "policy.toml");
-  const saved = await runCli(["inspect", vm.address, "--save-policy", policy, "--json", "--timeout", "60"]);
+  const saved = await runCli(["inspect", vm.address, "--save-policy", policy, "--json", "--timeout", "120"]);
   if (saved.status !== 0) throw new Error(saved.stderr);
   policyText = (JSON.parse(saved.stdout.split("\n")[0] as string) as { claims: { policyText: string } })
     .claims.policyText;
@@ -35,7 +36,7 @@ afterAll(async () => {
 async function inspectUnder(text: string) {
   const policy = path.join(vm.directory, "changed.toml");
   writeFileSync(policy, text);
-  return runCli(["inspect", vm.address, "--policy", policy, "--timeout", "60", "-q"]);
+  return runCli(["inspect", vm.address, "--policy", policy, "--timeout", "120", "-q"]);
 }
 
 const flipHex = (text: string, at: number): string =>

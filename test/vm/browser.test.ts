@@ -26,7 +26,7 @@ afterAll(async () => {
 /** `sealtty inspect --save-policy`, then `sealtty open`: as a person would. @returns the page's own address. */
 async function openGuest(vm: Vm, address: string): Promise<{ open: RunningCli; url: string }> {
   const policy = path.join(vm.directory, "policy.toml");
-  const saved = await runCli(["inspect", address, "--save-policy", policy, "--force", "--timeout", "60"]);
+  const saved = await runCli(["inspect", address, "--save-policy", policy, "--force", "--timeout", "120"]);
   expect(saved, saved.stderr).toMatchObject({ status: 0 });
   const open = startCli(["open", address, "--policy", policy, "-l", "root", "--no-open", "--port", "0"]);
   const [, url] = await open.waitFor(/Open: (http:\/\/localhost:\d+\/#\S+)/);

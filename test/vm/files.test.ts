@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { newSshKey } from "../../cli/ssh-key-file.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { runCli } from "../support/cli.ts";
-import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT, bootVm, sealttydServes, type Vm } from "../support/vm.ts";
 
 let vm: Vm;
 const at = (...names: string[]): string => path.join(vm.directory, ...names);
@@ -16,7 +16,8 @@ beforeAll(async () => {
   const key = newSshKey(nodeSuite, "cp");
   vm = await bootVm({ firmware: "seabios", authorizedKeys: `${key.publicLine}\n` });
   writeFileSync(at("key"), key.privateFile, { mode: 0o600 });
-  const saved = await runCli(["inspect", vm.address, "--save-policy", at("policy.toml"), "--timeout", "60"]);
+  await sealttydServes(vm);
+  const saved = await runCli(["inspect", vm.address, "--save-policy", at("policy.toml"), "--timeout", "120"]);
   if (saved.status !== 0) throw new Error(saved.stderr);
 }, BOOT_TIMEOUT);
 afterAll(async () => {
@@ -24,7 +25,7 @@ afterAll(async () => {
 });
 
 const common = (user: string): string[] => [
-  ...["--policy", at("policy.toml"), "-l", user, "-i", at("key"), "--timeout", "60", "-q"],
+  ...["--policy", at("policy.toml"), "-l", user, "-i", at("key"), "--timeout", "120", "-q"],
 ];
 const cp = (user: string, ...args: string[]) =>
   runCli(["cp", ...common(user), "--guest", vm.address, ...args]);

@@ -15,7 +15,7 @@ import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect, inspectGuest } from "../../protocol/session/connect.ts";
 import { makeScratch, sshKeygen } from "../support/openssh.ts";
 import { clientOptions } from "../support/session.ts";
-import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT, bootVm, CONNECT_TIMEOUT, sealttydServes, type Vm } from "../support/vm.ts";
 
 const scratch = makeScratch();
 const keyFile = scratch.path("owner_key");
@@ -61,7 +61,7 @@ const options = (vm: Vm, own: Partial<ConnectOptions> = {}): ConnectOptions =>
     address: vm.address,
     identity: "db1",
     acceptSimulated: false,
-    timeout: 60_000,
+    timeout: CONNECT_TIMEOUT,
     ...own,
   });
 
@@ -83,6 +83,7 @@ test(
     const document = documentOf("db1");
     const vm = await boot(document);
     try {
+      await sealttydServes(vm);
       const { claims } = await inspectGuest(options(vm));
       expect(claims.instanceDocument).toMatchObject({ name: "db1", digest: digestOf(document) });
       policyText = claims.policyText;

@@ -12,7 +12,7 @@ import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
 import { nodeSuite as nullSuite } from "../support/null-suite.ts";
 import { clientOptions } from "../support/session.ts";
 import { TestTerminal } from "../support/terminal.ts";
-import { BOOT_TIMEOUT, withVm } from "../support/vm.ts";
+import { BOOT_TIMEOUT, CONNECT_TIMEOUT, sealttydServes, withVm } from "../support/vm.ts";
 
 const CANARY = "canary-secret-8fKx31Lm";
 const PASSWORD = "canary-password-Wq7vZ2";
@@ -48,12 +48,14 @@ test(
       await withVm(
         { firmware: "seabios", sealttyd, password: PASSWORD, virtio: { kind: "tcp" } },
         async (vm) => {
+          await sealttydServes(vm);
           const port = vm.virtio?.tcpPort ?? 0;
           tap = await tapWire({ port });
           const wire = tap;
           const options = clientOptions(nodeClock, () => connectTcp("127.0.0.1", wire.port), {
             suite: nullSuite,
             acceptSimulated: false,
+            timeout: CONNECT_TIMEOUT,
           });
           const policy = parsePolicy((await inspectGuest(options)).claims.policyText);
           const attested = await connect({ ...options, policy });

@@ -12,7 +12,7 @@ import type { Channel } from "../../protocol/session/channel-api.ts";
 import { connect, inspectGuest } from "../../protocol/session/connect.ts";
 import { clientOptions } from "../support/session.ts";
 import { TestTerminal } from "../support/terminal.ts";
-import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT, bootVm, CONNECT_TIMEOUT, sealttydServes, type Vm } from "../support/vm.ts";
 
 const PASSWORD = "sealtty-test-password";
 const PROMPT = /# (?:\x1b\[6n)?$/;
@@ -41,6 +41,7 @@ beforeAll(async () => {
     hvc0: { kind: "tcp" },
     files: { "/etc/sealtty/virtio.toml": DAEMON },
   });
+  await sealttydServes(vm);
   const { claims } = await inspectGuest(options());
   policyText = claims.policyText;
   process.stdout.write(`VM: ready after ${Math.round(vm.bootMs)} ms\n`);
@@ -71,7 +72,7 @@ function options(
     address: vm.address,
     identity: "vm",
     acceptSimulated: false,
-    timeout: 60_000,
+    timeout: CONNECT_TIMEOUT,
     ...own,
   });
 }

@@ -11,7 +11,7 @@ import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import { clientOptions } from "../support/session.ts";
 import { TestTerminal } from "../support/terminal.ts";
-import { BOOT_TIMEOUT, withVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT, CONNECT_TIMEOUT, sealttydServes, withVm, type Vm } from "../support/vm.ts";
 
 const PASSWORD = "sealtty-test-password";
 const POLICY = parsePolicy(
@@ -28,6 +28,7 @@ async function logIn(vm: Vm) {
     clientOptions(nodeClock, () => connectUnixSocket(vm.unixPath ?? ""), {
       address: vm.address,
       policy: POLICY,
+      timeout: CONNECT_TIMEOUT,
     }),
   );
   const guest = await attested.authenticate({ method: "none", user: "root" });
@@ -56,6 +57,7 @@ test(
     } as const;
     try {
       await withVm(options, async (vm) => {
+        await sealttydServes(vm);
         const { guest, terminal } = await logIn(vm);
         await terminal.type("echo before-$((40+2))\r");
         await terminal.waitFor(/before-42\r\n/);
