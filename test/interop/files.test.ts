@@ -390,6 +390,7 @@ describe.runIf(canMount)("a full disk, and one that is read-only", () => {
       type: "start",
       role: "sink",
       flags,
+      links: "named",
       target: Buffer.from(at("mount")),
       names: [Buffer.from("a")],
     } as const;
@@ -422,7 +423,14 @@ describe("the guest's program", () => {
     const flags = { recursive: false, preserve: false, resume: false, intoDirectory: false, count: false };
     const time = { seconds: 0, nanoseconds: 0 };
     const messages: FilesMessage[] = [
-      { type: "start", role: "sink", flags, target: Buffer.from(at("x")), names: [Buffer.from("x")] },
+      {
+        type: "start",
+        role: "sink",
+        flags,
+        links: "named",
+        target: Buffer.from(at("x")),
+        names: [Buffer.from("x")],
+      },
       { type: "root", index: 0 },
       {
         type: "file",
