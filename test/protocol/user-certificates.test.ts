@@ -139,6 +139,20 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
     expect((await judge(ALICE, withLine('command="another"')))?.restrictions.command).toBe("another");
   });
 
+  test("with a forced command, its own or the line's, forwards nothing unless the line says port-forwarding", async () => {
+    const forced = ["-n", "alice", "-O", "force-command=backup"];
+    const forwards = async (certificate: readonly string[], options: string) =>
+      (await judge(certificate, line.replace("cert-authority", `cert-authority${options}`)))?.restrictions
+        .portForwarding;
+    expect(await forwards(ALICE, "")).toBe(true);
+    expect(await forwards(forced, "")).toBe(false);
+    expect(await forwards(forced, ',permitopen="db:5432"')).toBe(false);
+    expect(await forwards(ALICE, ',command="backup"')).toBe(false);
+    expect(await forwards(forced, ",port-forwarding")).toBe(true);
+    expect(await forwards(forced, ',port-forwarding,command="backup"')).toBe(true);
+    expect(await forwards([...forced, "-O", "no-port-forwarding"], ",port-forwarding")).toBe(false);
+  });
+
   test("certificate and line together: the stricter of both", async () => {
     const withLine = (options: string): string => line.replace("cert-authority", `cert-authority,${options}`);
     const valid = ["-n", "alice", "-V", "20260101000000Z:20260701000000Z"];

@@ -161,7 +161,11 @@ test.runIf(hasOpenssh)("of two lines with one key the first counts that is not o
   const line = sshKeygen(scratch.path("twice"));
   const sshsig = signWithSshKeygen(scratch.path("twice"), USER_AUTH_NAMESPACE, MESSAGE);
   const grant = async (lines: string) => (await attempt(lines, blobOf(line), sshsig))?.restrictions;
-  expect(await grant(`command="a" ${line}\n${line}`)).toEqual({ ...UNRESTRICTED, command: "a" });
+  expect(await grant(`command="a" ${line}\n${line}`)).toEqual({
+    ...UNRESTRICTED,
+    portForwarding: false,
+    command: "a",
+  });
   expect(await grant(`${line}\ncommand="a" ${line}`)).toEqual(UNRESTRICTED);
   expect(await grant(`expiry-time="20260614Z" ${line}`)).toBeUndefined();
   expect(await grant(`expiry-time="20260614Z" ${line}\nno-pty ${line}`)).toEqual({
