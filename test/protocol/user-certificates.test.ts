@@ -30,8 +30,8 @@ const flipped = (bytes: Uint8Array, bit: number): Uint8Array =>
   bytes.map((byte, i) => (i === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte));
 
 /** Of the signature of `FIELDS` by the key file. */
-function signatureBy(file: string): Uint8Array {
-  const key = openKeyFile(readFileSync(file, "utf8"), file).unlock("");
+async function signatureBy(file: string): Promise<Uint8Array> {
+  const key = await openKeyFile(readFileSync(file, "utf8"), file).unlock("");
   if (key === undefined) throw new Error("locked");
   return key.sign(toBeSigned());
 }
@@ -52,11 +52,11 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
   let signature: Uint8Array;
   let authorityDigest: Uint8Array;
 
-  beforeAll(() => {
+  beforeAll(async () => {
     plain = blobOf(sshKeygen(key));
     line = `cert-authority ${sshKeygen(authority)}`;
     authorityDigest = nodeSshCrypto.suite.sha256(blobOf(readFileSync(`${authority}.pub`, "utf8")));
-    signature = signatureBy(key);
+    signature = await signatureBy(key);
   });
 
   const judge = (
@@ -197,7 +197,7 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
     const grant = await attempt(
       `cert-authority ${ca}`,
       certificate,
-      sshsigOf(certificate, signatureBy(name)),
+      sshsigOf(certificate, await signatureBy(name)),
     );
     expect(grant?.key).toEqual(nodeSshCrypto.suite.sha256(blobOf(readFileSync(`${name}.pub`, "utf8"))));
   });
