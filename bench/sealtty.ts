@@ -23,7 +23,7 @@ const POLICY = parsePolicy(POLICY_TEXT);
 /** @param pipe - the lines of its [pipe] section. */
 export const sealttydConfig = (pipe: string, authorizedKeys?: string): string =>
   `[pipe]\n${pipe}\n[evidence]\ntype = "simulated"\ninstance = "${INSTANCE}"\ni_know_this_proves_nothing = true\n` +
-  `[daemon]\nuser = "root"\n[users]\nlogin = ["/bin/sh"]\n${authorizedKeys === undefined ? "" : `authorized_keys = ${JSON.stringify(authorizedKeys)}\n`}`;
+  `[daemon]\nuser = "root"\n[users]\nlogin = ["/bin/sh"]\n${authorizedKeys === undefined ? "" : `authorized_keys = ${JSON.stringify(authorizedKeys)}\nnames = ["*"]\n`}`;
 
 export interface Sealttyd extends Program {
   readonly socket: string;

@@ -22,6 +22,14 @@ export async function askPassphrase(prompt: string, environment: Environment): P
   return mayAsk && display ? askProgram(program, prompt) : undefined;
 }
 
+/** Where a passphrase was asked for; nowhere, where there is no terminal. Standard error may be JSON. @param line - without its end. */
+export function sayOnTerminal(line: string): void {
+  const terminal = openTerminal();
+  if (terminal === undefined) return;
+  writeSync(terminal, `${line}\r\n`);
+  closeSync(terminal);
+}
+
 /** The line that it prints; whatever else it does is no passphrase. */
 function askProgram(program: string, prompt: string): Promise<string | undefined> {
   return new Promise((resolve) => {

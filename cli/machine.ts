@@ -7,7 +7,7 @@ import { parsePolicy } from "../protocol/attestation/policy.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { connect } from "../protocol/session/connect.ts";
-import { askPassphrase } from "./ask-passphrase.ts";
+import { askPassphrase, sayOnTerminal } from "./ask-passphrase.ts";
 import { dial } from "./dial.ts";
 import { printable } from "./printable.ts";
 import type { Machine } from "./services.ts";
@@ -28,6 +28,8 @@ export const machine: Machine = {
       ...(identityFile === undefined ? {} : { identityFile }),
       ...(certificate === undefined ? {} : { certificateFile: certificate }),
       ...(silent ? {} : { askPassphrase: ask }),
+      stillUnlocking: (file) =>
+        sayOnTerminal(`The key '${printable(file)}' takes long to unlock; Ctrl-C gives up.`),
     });
     if (first === undefined) throw new SealttyError("bad-config", "No SSH key to authenticate with");
     return { ...first, others };

@@ -2,16 +2,8 @@
 
 declare module "bcrypt-pbkdf" {
   const bcrypt: {
-    /** Fills `key`. @returns 0, or -1 where an argument is out of its range. */
-    pbkdf(
-      passphrase: Uint8Array,
-      passphraseLength: number,
-      salt: Uint8Array,
-      saltLength: number,
-      key: Uint8Array,
-      keyLength: number,
-      rounds: number,
-    ): number;
+    /** One round. @param secret - 64 bytes. @param salt - 64 bytes. @param out - 32 bytes, filled. */
+    hash(secret: Uint8Array, salt: Uint8Array, out: Uint8Array): void;
   };
   export default bcrypt;
 }

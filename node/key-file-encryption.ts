@@ -3,9 +3,8 @@
 import { createDecipheriv } from "node:crypto";
 import { poly1305 } from "@noble/ciphers/_poly1305.js";
 import { chacha20orig } from "@noble/ciphers/chacha.js";
-import bcrypt from "bcrypt-pbkdf";
 import { concat, equalBytes, Reader, utf8, wipe } from "../protocol/bytes.ts";
-import { SealttyError } from "../protocol/errors.ts";
+import { bcryptPbkdf } from "./bcrypt-derivation.ts";
 import { type KeyFile, readPrivatePart, refused } from "./openssh-key-file.ts";
 import type { PrivateKey } from "./private-key.ts";
 
@@ -41,14 +40,18 @@ const CIPHERS: ReadonlyMap<string, Cipher> = new Map([
   ["chacha20-poly1305@openssh.com", CHACHA],
 ]);
 
-/** A minute or so of one processor; ssh-keygen takes 16 unless told otherwise. */
-const MAX_ROUNDS = 4096;
+/** Half a minute or so of one processor; ssh-keygen takes 16 unless told otherwise. */
+const MAX_ROUNDS = 512;
 
 /**
  * @param file - encrypted. @param name - how the user named it.
  * @returns undefined where the passphrase is a wrong one. @throws SealttyError `bad-config` where no passphrase could help.
  */
-export function unlockKeyFile(file: KeyFile, passphrase: string, name: string): PrivateKey | undefined {
+export async function unlockKeyFile(
+  file: KeyFile,
+  passphrase: string,
+  name: string,
+): Promise<PrivateKey | undefined> {
   const { encryption } = file;
   if (encryption === undefined) return readPrivatePart(file.privatePart, 8, file.publicKeyBlob, name);
   const cipher = CIPHERS.get(encryption.cipher);
@@ -57,7 +60,7 @@ export function unlockKeyFile(file: KeyFile, passphrase: string, name: string): 
   if (encryption.tag.length !== cipher.tag || file.privatePart.length % cipher.block !== 0)
     throw refused(name, "the key file is damaged");
   if (passphrase === "") return undefined;
-  const material = derive(encryption.parameters, utf8(passphrase), cipher.key + cipher.iv, name);
+  const material = await derive(encryption.parameters, utf8(passphrase), cipher.key + cipher.iv, name);
   try {
     const part = decrypt(cipher, material, file.privatePart, encryption.tag);
     if (part === undefined) return undefined;
@@ -72,7 +75,12 @@ export function unlockKeyFile(file: KeyFile, passphrase: string, name: string): 
   }
 }
 
-function derive(parameters: Uint8Array, passphrase: Uint8Array, length: number, name: string): Uint8Array {
+async function derive(
+  parameters: Uint8Array,
+  passphrase: Uint8Array,
+  length: number,
+  name: string,
+): Promise<Uint8Array> {
   let salt: Uint8Array;
   let rounds: number;
   try {
@@ -86,10 +94,8 @@ function derive(parameters: Uint8Array, passphrase: Uint8Array, length: number, 
   }
   if (rounds > MAX_ROUNDS)
     throw refused(name, `it takes ${rounds} rounds to unlock; load it into ssh-agent (ssh-add FILE)`);
-  const material = new Uint8Array(length);
-  const status = bcrypt.pbkdf(passphrase, passphrase.length, salt, salt.length, material, length, rounds);
+  const material = await bcryptPbkdf(passphrase, salt, length, rounds);
   wipe(passphrase);
-  if (status !== 0) throw new SealttyError("api-misuse", "bcrypt_pbkdf refused its input");
   return material;
 }
 

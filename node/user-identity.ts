@@ -50,6 +50,8 @@ export interface IdentityOptions {
   readonly home?: string;
   /** @returns undefined where nobody can be asked, or does not want to say. Absent: nobody is asked. */
   askPassphrase?(file: string): Promise<string | undefined>;
+  /** A passphrase has been given a second ago, and the key is still being unlocked. */
+  stillUnlocking?(file: string): void;
   /** Default: this machine's clock. Ms since 1970 UTC. */
   now?(): number;
 }
@@ -58,6 +60,8 @@ export interface IdentityOptions {
 const DEFAULT_FILES = ["id_ed25519", "id_ecdsa", "id_rsa"];
 /** As ssh. */
 const PASSPHRASE_TRIES = 3;
+/** Ms before somebody who waits is told for what. */
+const SLOW = 1000;
 
 /** What can make a key's signatures. */
 interface Signer {
@@ -188,7 +192,7 @@ async function signerOfPrivateFile(
   options: IdentityOptions,
 ): Promise<Signer> {
   const key = openKeyFile(text, file);
-  if (!key.encrypted && !key.inSecurityKey) return signerOf(key.unlock(""), file);
+  if (!key.encrypted && !key.inSecurityKey) return signerOf(await key.unlock(""), file);
   const { publicKeyBlob } = key;
   let agentSays = "";
   if (agent !== undefined && publicKeyBlob !== undefined) {
@@ -235,7 +239,8 @@ async function unlock(
         `${file}: this key is encrypted; load it into ssh-agent (ssh-add FILE) and try again`,
       );
     }
-    const unlocked = key.unlock(passphrase);
+    const slow = setTimeout(() => options.stillUnlocking?.(file), SLOW);
+    const unlocked = await key.unlock(passphrase).finally(() => clearTimeout(slow));
     if (unlocked !== undefined) return unlocked;
   }
   throw new SealttyError("bad-config", `${file}: that is not the key's passphrase`);

@@ -220,7 +220,7 @@ function daemonConfig(pipe, evidence) {
     tpm: 'type = "tpm"\ndevice = "/dev/tpmrm0"\npcrs = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n',
     simulated: 'type = "simulated"\ninstance = "test-guest"\ni_know_this_proves_nothing = true\n',
   };
-  const users = `authorized_keys = "/etc/sealtty/authorized_keys"\nlogin = ["/bin/login"]\nshell = ["/bin/sh", "-l"]\n`;
+  const users = `authorized_keys = "/etc/sealtty/authorized_keys"\nnames = ["root", "alice"]\nlogin = ["/bin/login"]\nshell = ["/bin/sh", "-l"]\n`;
   return `[pipe]\n${pipe}\n[evidence]\n${evidenceLines[evidence]}\n[users]\n${users}`;
 }
 

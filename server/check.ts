@@ -31,6 +31,10 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
   if (keys !== undefined && !keys.includes("%u") && !existsSync(keys)) {
     missing.push(`there is no ${escapeText(keys)}: nobody could use a key`);
   }
+  for (const name of users.names === "any" ? [] : users.names) {
+    if ((await findAccount(name)) === undefined)
+      missing.push(`there is no user ${escapeText(name)}, who is in names`);
+  }
   for (const [what, command] of Object.entries({
     login: users.login,
     shell: users.shell,

@@ -1,12 +1,14 @@
 // One table of a configuration file, read strictly: each key with its type, each error naming file, table and key.
 
 import { SealttyError } from "../protocol/errors.ts";
+import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import { isOriginPattern } from "../protocol/user-auth/webauthn.ts";
 import { editDistance } from "../protocol/toml-table.ts";
 import { escapeText } from "./log.ts";
 
 const MAX_NAME = 128;
 const MAX_LIST = 16;
+const MAX_USERS = 1024;
 
 function isAbsolutePath(text: string): boolean {
   return text.startsWith("/") && !text.includes("\0");
@@ -99,6 +101,15 @@ export class Table {
     return this.#list(key, isOriginPattern, "pages' origins (scheme, host, port or :*)", example);
   }
 
+  /** Users of this machine, or `["*"]`. */
+  userNames(key: string): readonly string[] | "any" {
+    const isName = (part: string) => part === "*" || isUserName(part);
+    const names = this.#list(key, isName, 'users\' names, or ["*"] for everybody', '["alice"]', MAX_USERS);
+    if (!names.includes("*")) return names;
+    if (names.length === 1) return "any";
+    this.fail(`"${key}" has "*" beside names`, 'Write ["*"] alone, for everybody, or names alone.');
+  }
+
   /** @returns undefined where the key is absent. */
   whole(key: string, least: number, most: number): number | undefined {
     const value = this.#values[key];
@@ -153,12 +164,18 @@ export class Table {
     throw new SealttyError("bad-config", `${place}: ${problem}. ${next}`);
   }
 
-  #list(key: string, isGood: (part: string) => boolean, what: string, example: string): readonly string[] {
+  #list(
+    key: string,
+    isGood: (part: string) => boolean,
+    what: string,
+    example: string,
+    most = MAX_LIST,
+  ): readonly string[] {
     const value = this.#required(key);
     const isList =
       Array.isArray(value) &&
       value.length > 0 &&
-      value.length <= MAX_LIST &&
+      value.length <= most &&
       value.every((part) => typeof part === "string" && isGood(part));
     if (!isList) this.fail(`"${key}" must be a list of ${what}`, `For example ${key} = ${example}.`);
     return value as string[];

@@ -63,6 +63,8 @@ export interface InstanceConfig {
 export interface UsersConfig {
   /** File of public keys; absent: nobody can use a key, unless an instance document lists keys. */
   readonly authorizedKeys: string | undefined;
+  /** Who may log in with a key of that file; a file of all users' must say it, of each user's own the place says it. */
+  readonly names: readonly string[] | "any";
   /** Program and arguments for a session without a key; absent: not allowed. */
   readonly login: readonly string[] | undefined;
   /** Program and arguments of a session with a key; absent: the user's own shell from /etc/passwd. */
@@ -206,6 +208,7 @@ const DEFAULT_PASSKEY_ORIGINS: readonly string[] = ["http://localhost:*"];
 
 const NO_USERS: UsersConfig = {
   authorizedKeys: undefined,
+  names: [],
   login: undefined,
   shell: undefined,
   passkeyOrigins: DEFAULT_PASSKEY_ORIGINS,
@@ -323,15 +326,17 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
 
 /** @param byDocument - an instance document says who may log in; this table then says only how. */
 function usersOf(table: Table, byDocument: boolean): UsersConfig {
-  table.allow("authorized_keys", "login", "shell", "passkey_origins");
+  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins");
   if (byDocument && table.has("authorized_keys")) {
     table.fail(
       "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
       "Remove one of the two.",
     );
   }
+  const authorizedKeys = table.has("authorized_keys") ? table.path("authorized_keys") : undefined;
   const users = {
-    authorizedKeys: table.has("authorized_keys") ? table.path("authorized_keys") : undefined,
+    authorizedKeys,
+    names: namesOf(table, authorizedKeys, byDocument),
     login: table.has("login") ? table.command("login") : undefined,
     shell: table.has("shell") ? table.command("shell") : undefined,
     passkeyOrigins: table.has("passkey_origins") ? table.origins("passkey_origins") : DEFAULT_PASSKEY_ORIGINS,
@@ -343,4 +348,30 @@ function usersOf(table: Table, byDocument: boolean): UsersConfig {
     );
   }
   return users;
+}
+
+/**
+ * Never "anybody" because nothing is said: a line for one user would be good for root.
+ * @throws SealttyError `bad-config`.
+ */
+function namesOf(
+  table: Table,
+  authorizedKeys: string | undefined,
+  byDocument: boolean,
+): UsersConfig["names"] {
+  if (authorizedKeys === undefined) {
+    if (!table.has("names")) return [];
+    table.fail(
+      byDocument
+        ? "the instance document ([instance] document) says which users its keys are good for"
+        : '"names" says who may use a key, and no authorized_keys says whose keys are good',
+      byDocument ? "Remove names." : "Add authorized_keys, or remove names.",
+    );
+  }
+  if (table.has("names")) return table.userNames("names");
+  if (authorizedKeys.includes("%u")) return "any"; // each user has a file, which says it
+  table.fail(
+    '"names" is missing: authorized_keys is one file for all users, so each key in it would be good for every user, root as well',
+    'Write names = ["alice", "bob"], or ["*"] for everybody; or give each user a file: authorized_keys = "/etc/sealtty/keys/%u".',
+  );
 }

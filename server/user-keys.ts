@@ -1,7 +1,6 @@
 // Which keys a user may log in with: those of the believed instance document, or the configured file, read anew at each
 // attempt, bounded.
 
-import { readBoundedFile } from "../node/bounded-file.ts";
 import { nodeSshCrypto } from "../node/ssh-crypto.ts";
 import { type InstanceDocument, mayUse } from "../protocol/attestation/instance/document.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
@@ -9,8 +8,9 @@ import { type AuthorizedKey, parseAuthorizedKeys } from "../protocol/user-auth/a
 import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import { verifyUserAuth } from "../protocol/user-auth/verify-user.ts";
 import type { UsersConfig } from "./config.ts";
+import { readKeysFile } from "./keys-file.ts";
 import type { Log } from "./log.ts";
-import { findAccount } from "./sessions/account.ts";
+import { type Account, findAccount } from "./sessions/account.ts";
 
 const MAX_KEYS_FILE = 1024 * 1024;
 /** `%u` makes a file of each user's. */
@@ -18,8 +18,11 @@ const MAX_FILES_KEPT = 8;
 /** One attempt to log in must not write a user's whole file into the log. */
 const MAX_LINES_REPORTED = 10;
 
+/** Programs that stand in /etc/passwd for "nobody logs in as this": sshd would start them, whatever was asked for. */
+const NO_SHELLS: ReadonlySet<string> = new Set(["nologin", "false"]);
+
 /**
- * An unknown user, an unknown key and a bad signature get the same answer after the same work.
+ * A user that is unknown, not named or without a shell, an unknown key and a bad signature get the same answer after the same work.
  * @param document - where there is one, its keys are good for its users, and no file is read.
  */
 export function userKeys(
@@ -29,17 +32,22 @@ export function userKeys(
 ): GuestServices["verifyUserKey"] {
   const files = new KeysFiles(log);
   return async (fields, publicKey, sshsig) => {
-    const exists = isUserName(fields.user) && (await findAccount(fields.user)) !== undefined;
-    const known = exists && (document === undefined || mayUse(document, fields.user));
+    const account = isUserName(fields.user) ? await findAccount(fields.user) : undefined;
+    const named = mayUse(document ?? { users: users.names }, fields.user);
+    const known = account !== undefined && named && hasShell(account) ? account : undefined;
     const authorizedKeys =
       document === undefined
-        ? await files.read((users.authorizedKeys ?? "").replaceAll("%u", known ? fields.user : "nobody"))
+        ? await files.read(users.authorizedKeys ?? "", known)
         : document.authorizedKeys.map((key, index) => ({ ...key, line: index + 1 }));
     const { passkeyOrigins } = users;
     const attempt = { fields, publicKey, sshsig, authorizedKeys, passkeyOrigins, now: Date.now() };
     const grant = await verifyUserAuth(nodeSshCrypto, attempt);
-    return known ? grant : undefined;
+    return known === undefined ? undefined : grant;
   };
+}
+
+function hasShell({ shell }: Account): boolean {
+  return !NO_SHELLS.has(shell.slice(shell.lastIndexOf("/") + 1));
 }
 
 /** Each file is read at every attempt, and parsed where it has another text than the last time: anybody can make attempts. */
@@ -52,8 +60,12 @@ class KeysFiles {
     this.#log = log;
   }
 
-  async read(file: string): Promise<readonly AuthorizedKey[]> {
-    const text = await readKeys(file, this.#log);
+  /** @param pattern - with `%u` for the user's name: then the file may be the user's own. @param user - undefined: nobody's. */
+  async read(pattern: string, user: Account | undefined): Promise<readonly AuthorizedKey[]> {
+    const file = pattern.replaceAll("%u", user?.name ?? "nobody");
+    const owners = new Set([0, process.geteuid?.() ?? 0]);
+    if (user !== undefined && file !== pattern) owners.add(user.uid);
+    const text = await readKeys(file, owners, this.#log);
     const before = this.#parsed.get(file);
     const parsed = before?.text === text ? before : { text, keys: this.#parse(text, file) };
     this.#parsed.delete(file);
@@ -70,10 +82,9 @@ class KeysFiles {
   }
 }
 
-async function readKeys(file: string, log: Log): Promise<string> {
+async function readKeys(file: string, owners: ReadonlySet<number>, log: Log): Promise<string> {
   try {
-    // With %u it may be a user's own file: a FIFO would hold a thread of the daemon for ever, a device feed it for ever.
-    return Buffer.from(await readBoundedFile(file, MAX_KEYS_FILE)).toString("utf8");
+    return Buffer.from(await readKeysFile(file, owners, MAX_KEYS_FILE)).toString("utf8");
   } catch (error) {
     log.warn("cannot read authorized keys", {
       file,

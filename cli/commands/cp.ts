@@ -206,7 +206,7 @@ class Copying {
     } else if (target.kind === "local") {
       const path = Buffer.from(target.path);
       const sink = new FilesSink(
-        { ...flags, target: path, names: this.#names() },
+        { ...flags, links, target: path, names: this.#names() },
         (bytes) => this.#answer(bytes),
         this.#report.events,
       );
@@ -241,6 +241,7 @@ class Copying {
       type: "start",
       role: "sink",
       flags: { ...flags, count: false },
+      links,
       target,
       names: this.#names(),
     };

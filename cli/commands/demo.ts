@@ -140,6 +140,7 @@ async function writeFiles(directory: string, services: Services) {
     "i_know_this_proves_nothing = true",
     "[users]",
     `authorized_keys = ${JSON.stringify(at("authorized_keys"))}`,
+    'names = ["*"]', // the key is this user's own, too
     `shell = [${JSON.stringify(shell.startsWith("/") ? shell : "/bin/bash")}]`,
     "[forward]",
     "allow = true",

@@ -3,7 +3,7 @@
 import { FilesSource, type SourceRoot } from "../../node/files/source.ts";
 import type { SinkCounts } from "../../node/files/sink.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { type FilesMessage, mayBeLink } from "../../protocol/files/messages.ts";
 import type { CopyReport, Where } from "./copy-report.ts";
 import type { FilesChannel } from "./files-channel.ts";
 
@@ -79,14 +79,16 @@ export async function download(
 }
 
 /**
- * From one guest to another, through this program, which reads along. What it checks is the form; the end that writes checks
- * names, order and digest as it does for anybody.
+ * From one guest to another, through this program, which reads along. What it checks is the form, and that no link comes that
+ * was not asked for; the end that writes checks names, order and digest as it does for anybody.
  */
 export async function relay(
   from: { readonly link: FilesChannel; readonly start: Start },
   to: { readonly link: FilesChannel; readonly start: Start },
   report: CopyReport,
 ): Promise<SinkCounts | undefined> {
+  const { links } = to.start;
+  const { recursive } = to.start.flags;
   let finished: Finished | undefined;
   let gaveUp = false;
   let sent = false;
@@ -101,6 +103,9 @@ export async function relay(
     for await (const { bytes, messages } of from.link.pieces()) {
       for (const message of messages) {
         if (message.type === "trouble") told(message, "in the source's guest");
+        // Before the target's guest has any of it: its end may be an older one, which would not ask.
+        if (message.type === "link" && !mayBeLink(links, recursive, message.name.length === 0))
+          throw misbehaved("reads sent a link, and none was asked for");
         along.take(message);
         sent ||= message.type === "done";
       }
@@ -115,7 +120,7 @@ export async function relay(
         if (message.type === "finished") finished = message;
         else if (message.type === "trouble") told(message, "in the target's guest");
         else if (message.type === "from") along.answered(message.offset);
-        else if (message.type !== "offer") throw misbehaved();
+        else if (message.type !== "offer") throw misbehaved("writes sent what only the other one sends");
         if (message.type !== "finished") await from.link.put(message);
       }
     }
@@ -183,9 +188,6 @@ class ReadAlong {
 /** Deeper ones the target refuses. */
 const MOST_NAMES = 300;
 
-function misbehaved(): SealttyError {
-  return new SealttyError(
-    "peer-misbehaved",
-    "The end of the copy that writes sent what only the other one sends",
-  );
+function misbehaved(problem: string): SealttyError {
+  return new SealttyError("peer-misbehaved", `The end of the copy that ${problem}`);
 }

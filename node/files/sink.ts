@@ -8,7 +8,13 @@ import type { Stats } from "node:fs";
 import path from "node:path";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { type FileAttributes, type FilesMessage, isFileName } from "../../protocol/files/messages.ts";
+import {
+  type FileAttributes,
+  type FilesMessage,
+  isFileName,
+  type LinkRule,
+  mayBeLink,
+} from "../../protocol/files/messages.ts";
 import { MAX_FILES_DEPTH, MAX_FILES_NAME } from "../../protocol/limits.ts";
 import { secondsOf, setTimes } from "./attributes.ts";
 import { Directory } from "./directory.ts";
@@ -29,6 +35,8 @@ export interface SinkOptions {
   /** What each source is called below a target that is a directory; empty: its content goes into the target itself. */
   readonly names: readonly Buffer[];
   readonly recursive: boolean;
+  /** The source's. Where it follows none, the target itself is not followed either. */
+  readonly links: LinkRule;
   readonly preserve: boolean;
   readonly resume: boolean;
   readonly intoDirectory: boolean;
@@ -319,6 +327,9 @@ export class FilesSink {
   }
 
   async #link({ name, target, attributes }: FilesMessage & { type: "link" }): Promise<void> {
+    const { links, recursive } = this.#options;
+    if (!mayBeLink(links, recursive, this.#levels.length === 0 && this.#skipped === 0))
+      throw misbehaved("sent a link, and none was asked for");
     const place = this.#place(name);
     if (place === undefined) return;
     this.#events.entry?.(place.shown, undefined);
@@ -539,27 +550,40 @@ const EMPTY = Buffer.alloc(0);
 const SLASH = Buffer.from("/");
 
 /** @throws FileTrouble, or Node's own error. */
-function openTarget({ target, names, intoDirectory }: SinkOptions): {
+function openTarget({ target, names, links, intoDirectory }: SinkOptions): {
   readonly directory: Directory;
   readonly name: Buffer | undefined;
 } {
   const named = target.length === 0 ? Buffer.from(".") : target;
+  const asked = intoDirectory || names.length > 1 || named.at(-1) === 0x2f;
+  // A copy that takes links as links may have put one here the last time: it is replaced, and leads nobody anywhere.
+  if (links === "never" && !asked && isLink(named)) {
+    if (fs.statSync(named, { throwIfNoEntry: false })?.isDirectory() === true) throw new FileTrouble("loop");
+    return openAbove(named);
+  }
   const there = fs.statSync(named, { throwIfNoEntry: false });
   if (there?.isDirectory() === true) return { directory: Directory.open(named, true), name: undefined };
-  if (there === undefined && fs.lstatSync(named, { throwIfNoEntry: false })?.isSymbolicLink() === true)
-    throw new FileTrouble("dangling-link");
-  if (intoDirectory || names.length > 1 || named.at(-1) === 0x2f) {
+  if (there === undefined && isLink(named)) throw new FileTrouble("dangling-link");
+  if (asked) {
     if (names.length > 1 && there !== undefined) throw new FileTrouble("two-sources");
     throw new FileTrouble(there === undefined ? "not-found" : "not-directory");
   }
   if (there !== undefined && !there.isFile()) throw new FileTrouble("special");
   // A link that was named is followed, as with cp: what it leads to is replaced, not the link.
-  const real = there === undefined ? named : fs.realpathSync(named, { encoding: "buffer" });
-  const cut = real.lastIndexOf(SLASH);
-  const name = real.subarray(cut + 1);
+  return openAbove(there === undefined ? named : fs.realpathSync(named, { encoding: "buffer" }));
+}
+
+/** The directory that the last component is in. @throws FileTrouble, or Node's own error. */
+function openAbove(at: Buffer): { readonly directory: Directory; readonly name: Buffer } {
+  const cut = at.lastIndexOf(SLASH);
+  const name = at.subarray(cut + 1);
   if (!isFileName(name)) throw new FileTrouble("not-found"); // ".." of something that is not there
-  const above = cut < 0 ? Buffer.from(".") : cut === 0 ? SLASH : real.subarray(0, cut);
+  const above = cut < 0 ? Buffer.from(".") : cut === 0 ? SLASH : at.subarray(0, cut);
   return { directory: Directory.open(above, true), name: Buffer.from(name) };
+}
+
+function isLink(at: Buffer): boolean {
+  return fs.lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }
 
 /** What is there and may be replaced, or a directory. @throws FileTrouble, Node's own error. */

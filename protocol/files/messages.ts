@@ -32,6 +32,22 @@ export interface FileAttributes {
 export const LINK_RULES = ["named", "never", "always"] as const;
 export type LinkRule = (typeof LINK_RULES)[number];
 
+/**
+ * Whether a source under this rule has a link to send at all. A guest that sends another wants it to be there the next time:
+ * whoever names that path as a target then is led to wherever the link points.
+ * @param root - what stands directly behind ROOT: it was named, and so is followed unless nothing is.
+ */
+export function mayBeLink(links: LinkRule, recursive: boolean, root: boolean): boolean {
+  switch (links) {
+    case "named":
+      return recursive && !root;
+    case "never":
+      return recursive || root;
+    case "always":
+      return false;
+  }
+}
+
 export interface StartFlags {
   readonly recursive: boolean;
   /** Modes and times as they are at the source. */
@@ -88,6 +104,8 @@ export type FilesMessage =
       readonly type: "start";
       readonly role: "sink";
       readonly flags: StartFlags;
+      /** The source's, so that the sink knows which links there may be. */
+      readonly links: LinkRule;
       readonly target: Uint8Array;
       readonly names: readonly Uint8Array[];
     }
@@ -237,17 +255,13 @@ function bodyOf(message: FilesMessage): Uint8Array {
 function startBody(message: FilesMessage & { readonly type: "start" }): Uint8Array {
   const flags = FLAGS.reduce((bits, name, bit) => bits | (message.flags[name] ? 1 << bit : 0), 0);
   const head = [u8(FILES_VERSION), u8(message.role === "source" ? 0 : 1), u8(flags)];
+  head.push(u8(LINK_RULES.indexOf(message.links)));
   if (message.role === "sink") {
     const { target, names } = message;
-    return concat(...head, u8(0), lv16(target), u16(names.length), ...names.map((name) => lv16(name)));
+    return concat(...head, lv16(target), u16(names.length), ...names.map((name) => lv16(name)));
   }
-  const { links, paths } = message;
-  return concat(
-    ...head,
-    u8(LINK_RULES.indexOf(links)),
-    u16(paths.length),
-    ...paths.map((path) => lv16(path)),
-  );
+  const { paths } = message;
+  return concat(...head, u16(paths.length), ...paths.map((path) => lv16(path)));
 }
 
 function attributesBody({ mode, accessed, modified }: FileAttributes): Uint8Array {
@@ -372,8 +386,7 @@ function readStart(reader: Reader): FilesMessage {
   const names: Uint8Array[] = [];
   for (let i = 0; i < count; i++) names.push(target === undefined ? readPath(reader) : readName(reader));
   if (target === undefined) return { type: "start", role: "source", flags, links, paths: names };
-  if (links !== "named") reader.fail("has a rule for links that a sink has no use for");
-  return { type: "start", role: "sink", flags, target, names };
+  return { type: "start", role: "sink", flags, links, target, names };
 }
 
 function readPath(reader: Reader): Uint8Array {

@@ -28,6 +28,7 @@ import { type EvidenceRequest, GuestEvidence } from "./guest-evidence.ts";
 import type { AuthenticatedUser, StartProcess } from "./guest-process.ts";
 import type { GuestSessions } from "./guest-sessions.ts";
 import type { GuestStreams } from "./guest-streams.ts";
+import { RefusalTime } from "./refusal-time.ts";
 import { grantWords, type Judgement, judgeUser, type UserServices } from "./guest-user.ts";
 import { MessageStream } from "./message-stream.ts";
 import { AUTH_OK, CLOSE_CODES, CONTROL_STREAM, SERVICE, type SessionMessage } from "./messages.ts";
@@ -349,7 +350,8 @@ export class GuestConnection {
     evidenceDigest: Uint8Array,
   ): Promise<void> {
     if (message.key !== undefined) await this.#turns.take(() => this.#ending);
-    this.#decided(message, await judgeUser(this.#services, this.#context, evidenceDigest, message));
+    const refusal = new RefusalTime(this.#clock, REFUSAL_DELAY);
+    this.#decided(message, await judgeUser(this.#services, this.#context, evidenceDigest, message), refusal);
   }
 
   /** Done once the user is in: nobody else may have packets made for nothing. */
@@ -366,9 +368,14 @@ export class GuestConnection {
     this.#messages.send({ type: "shaped", profile });
   }
 
-  #decided(message: Extract<SessionMessage, { type: "authenticate" }>, { code, grant }: Judgement): void {
-    if (this.#ending) return; // closed meanwhile: nobody is let in any more, and no place is taken
+  #decided(
+    message: Extract<SessionMessage, { type: "authenticate" }>,
+    { code, grant }: Judgement,
+    refusal: RefusalTime,
+  ): void {
+    if (this.#ending) return refusal.stop(); // closed meanwhile: nobody is let in any more, and no place is taken
     if (code === AUTH_OK) {
+      refusal.stop();
       this.#deciding = false;
       const user: AuthenticatedUser =
         grant === undefined
@@ -389,7 +396,7 @@ export class GuestConnection {
     }
     this.#services.log("user authentication refused");
     this.#attempts++;
-    this.#clock.after(REFUSAL_DELAY, () => {
+    refusal.next(() => {
       this.#deciding = false;
       if (this.#ending) return;
       this.#messages.send({ type: "authenticated", code });

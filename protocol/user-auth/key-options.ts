@@ -4,6 +4,11 @@ import type { UserRestrictions } from "./restrictions.ts";
 
 export interface KeyOptions {
   readonly restrictions: UserRestrictions;
+  /**
+   * `port-forwarding` is written out: only then does a forced command, of the line or of a certificate, leave forwarding as it is.
+   * Else it would be no restriction: whoever reaches a socket of the user's (docker's, the session bus) can have anything run.
+   */
+  readonly forwardingNamed: boolean;
   /** The key signs certificates; it is nobody's own. */
   readonly certAuthority: boolean;
   /** With `certAuthority`: a certificate must name one of these; absent: the user. */
@@ -16,6 +21,7 @@ export interface KeyOptions {
 
 export const NO_OPTIONS: KeyOptions = {
   restrictions: { pty: true, portForwarding: true },
+  forwardingNamed: false,
   certAuthority: false,
   touchRequired: true,
   verifyRequired: false,
@@ -27,7 +33,8 @@ const MAX_PLACES = 256; // of permitopen, and of permitlisten
 interface Draft {
   command?: string;
   pty: boolean;
-  portForwarding: boolean;
+  /** Undefined: nothing says so. */
+  portForwarding?: boolean;
   permitOpen?: string[];
   permitListen?: string[];
   expires?: number;
@@ -123,7 +130,6 @@ function applyValue(draft: Draft, name: string, value: string): string | undefin
 export function parseKeyOptions(text: string): KeyOptions | string {
   const draft: Draft = {
     pty: true,
-    portForwarding: true,
     certAuthority: false,
     touchRequired: true,
     verifyRequired: false,
@@ -145,9 +151,10 @@ export function parseKeyOptions(text: string): KeyOptions | string {
   }
   if (draft.principals !== undefined && !draft.certAuthority)
     return "it has principals= without cert-authority";
-  const { certAuthority, principals, touchRequired, verifyRequired, ...restrictions } = draft;
+  const { certAuthority, principals, touchRequired, verifyRequired, portForwarding, ...restrictions } = draft;
   return {
-    restrictions,
+    restrictions: { ...restrictions, portForwarding: portForwarding ?? draft.command === undefined },
+    forwardingNamed: portForwarding === true,
     certAuthority,
     ...(principals === undefined ? {} : { principals }),
     touchRequired,

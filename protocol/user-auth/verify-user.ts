@@ -106,7 +106,12 @@ function useOfLine(
   if (certificate === undefined) return options;
   const certified = useOfCertificate(certificate, options.principals ?? [fields.user], now);
   if (certified === undefined) return undefined;
-  const restrictions = bothRestrictions(options.restrictions, certified.restrictions);
+  // ssh-keygen writes permit-port-forwarding into every certificate: it says nothing about one with a forced command.
+  const forced = certified.restrictions.command !== undefined && !options.forwardingNamed;
+  const restrictions = bothRestrictions(options.restrictions, {
+    ...certified.restrictions,
+    portForwarding: certified.restrictions.portForwarding && !forced,
+  });
   if (restrictions === undefined) return undefined;
   return {
     restrictions,

@@ -47,9 +47,9 @@ async function serve(input: AsyncIterable<Buffer>): Promise<number> {
   for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"] as const) process.on(signal, abort);
   const begin = (start: Start): typeof role => {
     if (start.role === "source") return sourceOf(start);
-    const { flags, target, names } = start;
+    const { flags, links, target, names } = start;
     sink = new FilesSink(
-      { ...flags, target: fromHome(target), names: names.map((name) => Buffer.from(name)) },
+      { ...flags, links, target: fromHome(target), names: names.map((name) => Buffer.from(name)) },
       send,
     );
     return sinkRole(sink, fromHome(target));

@@ -10,6 +10,7 @@ import { sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
 import { SoftwareSecurityKey } from "../support/software-security-key.ts";
 import { sshsigOf } from "../support/user-attempt.ts";
+import type { UsersConfig } from "../../server/config.ts";
 import { userKeys } from "../../server/user-keys.ts";
 
 const FIELDS = {
@@ -29,7 +30,7 @@ async function attempt(
   try {
     make(file);
     const check = userKeys(
-      { authorizedKeys: file, login: undefined, shell: undefined, passkeyOrigins: [] },
+      { authorizedKeys: file, names: "any", login: undefined, shell: undefined, passkeyOrigins: [] },
       undefined,
       {
         error: say,
@@ -58,7 +59,9 @@ test("an endless file that says it is empty is refused", async () => {
 });
 
 test("a file of nonsense does not fill the log", async () => {
-  const { result, log } = await attempt((file) => writeFileSync(file, "nonsense\n".repeat(20_000)));
+  const { result, log } = await attempt((file) =>
+    writeFileSync(file, "nonsense\n".repeat(20_000), { mode: 0o600 }),
+  );
   expect(result).toBeUndefined();
   expect(log.length).toBeLessThanOrEqual(10);
 });
@@ -70,19 +73,25 @@ test("a file is parsed when it changed, and then a line that went away lets nobo
     const key = new SoftwareSecurityKey("ed25519");
     const log: string[] = [];
     const say = (message: string): void => void log.push(message);
-    const users = { authorizedKeys: file, login: undefined, shell: undefined, passkeyOrigins: [] };
+    const users: UsersConfig = {
+      authorizedKeys: file,
+      names: "any",
+      login: undefined,
+      shell: undefined,
+      passkeyOrigins: [],
+    };
     const check = userKeys(users, undefined, { error: say, warn: say, info: say, debug: say });
     const fields = { ...FIELDS, handshakeHash: new Uint8Array(32).fill(1) };
     const message = userAuthMessage(fields);
     const signed = sshsigToBeSigned(nodeSuite, USER_AUTH_NAMESPACE, "sha512", message);
     const sshsig = sshsigOf(key.blob, key.sign(signed));
     const judge = async (): Promise<boolean> => (await check(fields, key.blob, sshsig)) !== undefined;
-    writeFileSync(file, `${key.line}\nnonsense\n`);
+    writeFileSync(file, `${key.line}\nnonsense\n`, { mode: 0o600 });
     expect([await judge(), await judge()]).toEqual([true, true]);
     expect(log).toEqual(["authorized_keys line refused"]); // once for one text
     writeFileSync(file, "");
     expect(await judge()).toBe(false);
-    writeFileSync(file, `no-pty ${key.line}\n`);
+    writeFileSync(file, `no-pty ${key.line}\n`, { mode: 0o600 });
     expect((await check(fields, key.blob, sshsig))?.restrictions.pty).toBe(false);
     rmSync(file);
     expect(await judge()).toBe(false);

@@ -154,6 +154,38 @@ test("a client without a key that never takes answers cannot make the guest keep
   }
 }, 120_000);
 
+test("when a refusal comes does not say how long the check took", async () => {
+  const clock = new ManualClock();
+  const lasts = [0, 300, 999, 1300];
+  const begun: number[] = [];
+  const guest = testGuest(clock, {
+    keysAllowed: true,
+    verifyUserKey: async () => {
+      begun.push(clock.now());
+      clock.advance(lasts[begun.length - 1] ?? 0);
+      return undefined;
+    },
+  });
+  const client = await rawClient(guest, undefined, clock);
+  const refusals = () => client.got.filter(({ type }) => type === "authenticated").length;
+  const key = { publicKey: new Uint8Array(51), sshsig: new Uint8Array(4) };
+  try {
+    await client.until(() => client.got.some((message) => message.type === "evidence"));
+    for (const [i] of lasts.entries()) {
+      client.send({ ...NO_KEY, key });
+      client.flush();
+      await client.until(() => begun.length > i);
+      const due = (begun[i] ?? 0) + (i === 3 ? 2000 : 1000);
+      clock.advance(due - 1 - clock.now());
+      expect(refusals()).toBe(i);
+      await client.until(() => refusals() > i);
+      expect(clock.now() - due).toBeLessThan(100); // the packet's way: turns of this process, not time
+    }
+  } finally {
+    client.stop();
+  }
+}, 120_000);
+
 test("a host that takes no frames: no timer runs in circles, and the keys of a closed connection go all the same", async () => {
   const manual = new ManualClock();
   let timers = 0;

@@ -1,6 +1,8 @@
 // cp's command line: what is a guest's and what is not; its line of progress; what it tells.
 import { describe, expect, test } from "vitest";
+import { relay } from "../../cli/files/copy.ts";
 import { CopyReport } from "../../cli/files/copy-report.ts";
+import { FilesChannel } from "../../cli/files/files-channel.ts";
 import { parseOperand, rootName } from "../../cli/files/operands.ts";
 import { duration, progressLine, size } from "../../cli/files/progress.ts";
 import { jsonPath, shownPath } from "../../cli/files/shown-path.ts";
@@ -8,7 +10,8 @@ import { StdoutSink } from "../../cli/files/stdout-sink.ts";
 import { Reporter } from "../../cli/report.ts";
 import { createHash } from "node:crypto";
 import { PassThrough } from "node:stream";
-import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { FilesDecoder } from "../../protocol/files/decoder.ts";
+import { encodeFilesMessage, type FilesMessage } from "../../protocol/files/messages.ts";
 import { fakeCli } from "./fake-cli.ts";
 
 const guest = (address: string, path: string, user?: string) => ({
@@ -213,6 +216,66 @@ describe("standard output as a target", () => {
   ] as [string, FilesMessage[], RegExp][])("refuses %s", async (_, messages, words) => {
     await expect(take(...messages)).rejects.toThrow(words);
   });
+});
+
+describe("from guest to guest", () => {
+  /** A guest's end: says what it is given, and takes what it is told. */
+  function fakeEnd(...says: readonly Uint8Array[]): { link: FilesChannel; told: () => FilesMessage[] } {
+    const left = [...says];
+    const got: FilesMessage[] = [];
+    const decoder = new FilesDecoder();
+    let over = (): void => {};
+    const ended = new Promise<undefined>((resolve) => {
+      over = () => resolve(undefined);
+    });
+    const stdout = {
+      read: async () => left.shift() ?? (await ended),
+      consumed: () => {},
+    };
+    const link = new FilesChannel({
+      stdout,
+      stderr: { read: async () => undefined, consumed: () => {} },
+      async write(bytes) {
+        got.push(...decoder.push(bytes));
+      },
+      end: () => over(),
+      resize: () => {},
+      signal: () => {},
+      hangUp: () => over(),
+      exit: ended.then(() => ({ kind: "exited", status: 0 })),
+    });
+    return { link, told: () => got };
+  }
+
+  test.each([
+    ["one file", false, "named", ""],
+    ["a tree", true, "named", ""],
+    ["a tree whose links are all followed", true, "always", "x"],
+  ] as const)(
+    "a link that nobody asked for, from %s, does not reach the target's",
+    async (_, recursive, links, name) => {
+      const flags = { recursive, preserve: false, resume: false, intoDirectory: false, count: false };
+      const time = { seconds: 0, nanoseconds: 0 };
+      const link: FilesMessage = {
+        type: "link",
+        name: Buffer.from(name),
+        target: Buffer.from(".ssh"),
+        attributes: { mode: 0o777, accessed: time, modified: time },
+      };
+      const from = fakeEnd(encodeFilesMessage({ type: "root", index: 0 }), encodeFilesMessage(link));
+      const to = fakeEnd();
+      const read = { type: "start", role: "source", flags, links, paths: [Buffer.from("a")] } as const;
+      const names = [Buffer.from("a")];
+      const write = { type: "start", role: "sink", flags, links, target: Buffer.from("b"), names } as const;
+      const cli = fakeCli();
+      const report = new CopyReport(cli.services, new Reporter(cli.services, undefined));
+      await expect(
+        relay({ link: from.link, start: read }, { link: to.link, start: write }, report),
+      ).rejects.toThrow(expect.objectContaining({ code: "peer-misbehaved" }));
+      expect(to.told().map(({ type }) => type)).toEqual(["start", "root"]);
+      to.link.hangUp();
+    },
+  );
 });
 
 describe("on a terminal", () => {

@@ -6,7 +6,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { newSshKey } from "../../cli/ssh-key-file.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { FilesSource } from "../../node/files/source.ts";
@@ -424,6 +424,7 @@ describe.runIf(canMount)("a full disk, and one that is read-only", () => {
       type: "start",
       role: "sink",
       flags,
+      links: "named",
       target: Buffer.from(at("mount")),
       names: [Buffer.from("a")],
     } as const;
@@ -456,7 +457,14 @@ describe("the guest's program", () => {
     const flags = { recursive: false, preserve: false, resume: false, intoDirectory: false, count: false };
     const time = { seconds: 0, nanoseconds: 0 };
     const messages: FilesMessage[] = [
-      { type: "start", role: "sink", flags, target: Buffer.from(at("x")), names: [Buffer.from("x")] },
+      {
+        type: "start",
+        role: "sink",
+        flags,
+        links: "named",
+        target: Buffer.from(at("x")),
+        names: [Buffer.from("x")],
+      },
       { type: "root", index: 0 },
       {
         type: "file",
@@ -474,9 +482,10 @@ describe("the guest's program", () => {
 });
 
 const NOBODY = 65_534;
-/** Another user has to be able to start the guest's program, and we to become that user. */
+/** Another user has to be able to start the guest's program, and we to become that user, who needs a shell to log in at all. */
 const canBecomeNobody =
   process.getuid?.() === 0 &&
+  spawnSync("unshare", ["-m", "true"]).status === 0 &&
   spawnSync(
     "setpriv",
     [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups", process.execPath, FILES_PROGRAM],
@@ -488,10 +497,25 @@ const canBecomeNobody =
 describe.runIf(canBecomeNobody)("as another user the kernel decides", () => {
   test("what may not be read or written is told, and what is written is that user's", async () => {
     fs.chmodSync(directory, 0o777);
+    const passwd = fs.readFileSync("/etc/passwd", "utf8").replace(/^(nobody:.*:)[^:\n]*$/m, "$1/bin/sh");
+    fs.writeFileSync(at("passwd"), passwd);
+    const authorizedKeys = fs.readFileSync(path.join(scratch, "key.pub"), "utf8");
+    const withShell = await startSealttyd({ authorizedKeys, passwd: at("passwd") });
+    onTestFinished(() => withShell.stop());
     fs.writeFileSync(at("secret"), "root's", { mode: 0o600 });
     fs.writeFileSync(at("open"), "for all", { mode: 0o644 });
     fs.mkdirSync(at("closed"), { mode: 0o700 });
-    const asNobody = (...args: string[]) => runCli(cpArgs("nobody", ...args));
+    const options = [
+      "--policy",
+      withShell.policyFile,
+      "--simulated",
+      "-l",
+      "nobody",
+      "-i",
+      path.join(scratch, "key"),
+    ];
+    const asNobody = (...args: string[]) =>
+      runCli(["cp", ...options, "--guest", `unix:${withShell.socket}`, ...args]);
     for (const [args, words] of [
       [[`:${at("secret")}`, at("x")], `in the guest: ${at("secret")}: no permission`],
       [[at("open"), `:${at("closed", "x")}`], `in the guest: ${at("closed", "x")}: no permission`],

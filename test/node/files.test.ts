@@ -30,6 +30,7 @@ afterEach(() => {
 
 const SINK: Omit<SinkOptions, "target" | "names"> = {
   recursive: true,
+  links: "named",
   preserve: false,
   resume: false,
   intoDirectory: false,
@@ -274,6 +275,25 @@ describe("where it goes", () => {
     expect(fs.readFileSync(at("to", "real"), "utf8")).toBe("content");
     expect(fs.readlinkSync(at("to", "link"))).toBe("real");
   });
+  test("where no link is followed, neither is the target: it is replaced, and one to a directory refused", async () => {
+    fs.writeFileSync(at("to", "real"), "old");
+    fs.mkdirSync(at("to", "d"));
+    for (const [name, target] of [
+      ["link", "real"],
+      ["dangling", "nowhere"],
+      ["into", "d"],
+    ] as const) {
+      fs.symlinkSync(target, at("to", name));
+    }
+    for (const name of ["link", "dangling"]) {
+      await copy([at("from", "f")], at("to", name), { links: "never" });
+      expect(fs.lstatSync(at("to", name)).isFile()).toBe(true);
+    }
+    expect(fs.readFileSync(at("to", "real"), "utf8")).toBe("old");
+    await expect(copy([at("from", "f")], at("to", "into"), { links: "never" })).rejects.toThrow("loop");
+    await copy([at("from", "f")], `${at("to", "into")}/`, { links: "never" });
+    expect(fs.readdirSync(at("to", "d"))).toEqual(["f"]);
+  });
   test("links: named ones are followed, or none, or all; a circle ends", async () => {
     fs.symlinkSync("f", at("from", "l"));
     fs.symlinkSync("..", at("from", "d", "up"));
@@ -480,6 +500,8 @@ describe("a source that lies writes nowhere but below the target", () => {
   const root = (index: number): FilesMessage => ({ type: "root", index });
   const done: FilesMessage = { type: "done" };
 
+  const written = (content: string): FilesMessage[] => [file(""), data(content), end(content)];
+
   async function tell(messages: readonly FilesMessage[], own: Partial<SinkOptions> = {}): Promise<string[]> {
     const troubles: string[] = [];
     const options = { ...SINK, target: Buffer.from(at("to")), names: [Buffer.from("asked")], ...own };
@@ -548,6 +570,66 @@ describe("a source that lies writes nowhere but below the target", () => {
     await expect(tell([root(0), dir("")], { recursive: false })).rejects.toThrow(MISBEHAVED);
   });
 
+  describe("a link that nobody asked for, where a second copy would follow it", () => {
+    const victim = (): string => at("outside", "victim");
+    beforeEach(() => {
+      fs.mkdirSync(at("outside"));
+      fs.writeFileSync(victim(), "mine");
+    });
+    const target = (): Partial<SinkOptions> => ({ target: Buffer.from(at("to", "report")) });
+    test.each([
+      ["one file", { recursive: false }],
+      ["a tree", {}],
+      ["one file, all links followed", { recursive: false, links: "always" }],
+      ["a tree, all links followed", { links: "always" }],
+    ] as const)("in place of %s", async (_, own) => {
+      const options = { ...target(), ...own };
+      await expect(tell([root(0), link("", "../outside/victim"), done], options)).rejects.toThrow(MISBEHAVED);
+      expect(fs.readdirSync(at("to"))).toEqual([]);
+      await tell([root(0), ...written("theirs"), done], options);
+      expect(fs.readFileSync(victim(), "utf8")).toBe("mine");
+      expect(fs.readFileSync(at("to", "report"), "utf8")).toBe("theirs");
+    });
+    test("in a tree whose links are all followed", async () => {
+      const messages = [root(0), dir(""), link("x", victim()), up, done];
+      await expect(tell(messages, { links: "always" })).rejects.toThrow(MISBEHAVED);
+      expect(fs.readdirSync(at("to", "asked"))).toEqual([]);
+    });
+    test("one that was asked for: what comes the next time is no more its target's", async () => {
+      const options = { ...target(), recursive: false, links: "never" } as const;
+      await tell([root(0), link("", "../outside/victim"), done], options);
+      expect(fs.readlinkSync(at("to", "report"))).toBe("../outside/victim");
+      await tell([root(0), ...written("theirs"), done], options);
+      expect(fs.readFileSync(victim(), "utf8")).toBe("mine");
+      expect(fs.readFileSync(at("to", "report"), "utf8")).toBe("theirs");
+    });
+    test("one to a directory that was asked for: a tree is not put there the next time", async () => {
+      const options = { ...target(), names: [Buffer.alloc(0)], links: "never" } as const;
+      await tell([root(0), link("", "../outside"), done], options);
+      await expect(
+        tell([root(0), dir(""), file("a"), data("x"), end("x"), up, done], options),
+      ).rejects.toThrow("loop");
+      expect(fs.readdirSync(at("outside"))).toEqual(["victim"]);
+    });
+    test.each(["", "asked"])(
+      "one that a tree brought, at the next copy's place %j below it",
+      async (below) => {
+        const options = { ...target(), names: [Buffer.from(below)] };
+        await tell([root(0), dir(""), link("asked", at("outside")), up, done], options);
+        // Now the target is there, so that the source goes into it; and there a link has its name.
+        const inside = [file("a"), data("x"), end("x"), up];
+        const messages = below === "" ? [dir(""), dir("asked"), ...inside, up] : [dir(""), ...inside];
+        expect(await tell([root(0), ...messages, done], options)).toEqual(["loop"]);
+        expect(fs.readdirSync(at("outside"))).toEqual(["victim"]);
+      },
+    );
+    test("two sources of one name: the second is not put where the first leads", async () => {
+      const options = { names: [Buffer.from("x"), Buffer.from("x")], links: "never" } as const;
+      const second = [root(1), dir(""), file("a"), data("x"), end("x"), up];
+      expect(await tell([root(0), link("", at("outside")), ...second, done], options)).toEqual(["loop"]);
+      expect(fs.readdirSync(at("outside"))).toEqual(["victim"]);
+    });
+  });
   test("a link and then a directory of its name: not entered", async () => {
     fs.mkdirSync(at("outside"));
     const messages = [

@@ -1,6 +1,6 @@
 // Private key files made by the real ssh-keygen: every type and cipher, whole and damaged.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, readFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
@@ -19,6 +19,7 @@ const scratch = makeScratch();
 afterAll(() => scratch.remove());
 const read = (name: string): string => readFileSync(scratch.path(name), "utf8");
 const open = (name: string): KeyInFile => openKeyFile(read(name), "FILE");
+const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
 const PASSPHRASE = "secret wörds";
 
 async function signs(key: PrivateKey): Promise<boolean> {
@@ -48,9 +49,9 @@ describe.runIf(hasOpenssh).each(TYPES)("ssh-keygen -t %s %j", (type, bits) => {
     execFileSync("ssh-keygen", ["-q", "-p", "-P", "", "-N", PASSPHRASE, "-a", "2", "-f", scratch.path(name)]);
     const locked = open(name);
     expect(locked).toMatchObject({ encrypted: true, inSecurityKey: false, publicKeyBlob: blobOf(line) });
-    expect(locked.unlock("")).toBeUndefined();
-    expect(locked.unlock("wrong")).toBeUndefined();
-    const unlocked = locked.unlock(PASSPHRASE);
+    expect(await locked.unlock("")).toBeUndefined();
+    expect(await locked.unlock("wrong")).toBeUndefined();
+    const unlocked = await locked.unlock(PASSPHRASE);
     expect(unlocked?.publicKeyBlob).toEqual(blobOf(line));
     expect(unlocked !== undefined && (await signs(unlocked))).toBe(true);
     expect(() => parseOpensshKey(read(name), "FILE")).toThrow(
@@ -62,7 +63,7 @@ describe.runIf(hasOpenssh).each(TYPES)("ssh-keygen -t %s %j", (type, bits) => {
   test.runIf(type !== "ed25519").each(["PEM", "PKCS8"])("in %s, clear and encrypted", async (format) => {
     const file = `${name}-${format}`;
     const line = sshKeygen(scratch.path(file), type, ...bits, "-m", format);
-    const key = open(file).unlock("");
+    const key = await open(file).unlock("");
     expect(key?.publicKeyBlob).toEqual(blobOf(line));
     expect(key !== undefined && (await signs(key))).toBe(true);
     execFileSync("ssh-keygen", [
@@ -79,8 +80,8 @@ describe.runIf(hasOpenssh).each(TYPES)("ssh-keygen -t %s %j", (type, bits) => {
     ]);
     const locked = open(file);
     expect(locked).toMatchObject({ encrypted: true, publicKeyBlob: undefined });
-    expect(locked.unlock("wrong")).toBeUndefined();
-    expect(locked.unlock(PASSPHRASE)?.publicKeyBlob).toEqual(blobOf(line));
+    expect(await locked.unlock("wrong")).toBeUndefined();
+    expect((await locked.unlock(PASSPHRASE))?.publicKeyBlob).toEqual(blobOf(line));
   });
 });
 
@@ -97,12 +98,94 @@ test
     "aes128-gcm@openssh.com",
     "chacha20-poly1305@openssh.com",
     "3des-cbc",
-  ])("a key under %s is unlocked by its passphrase, and by no other", (cipher) => {
+  ])("a key under %s is unlocked by its passphrase, and by no other", async (cipher) => {
   const name = `cipher-${cipher}`;
   const line = sshKeygen(scratch.path(name), "ed25519", "-N", PASSPHRASE, "-Z", cipher, "-a", "3");
   const locked = open(name);
-  expect(locked.unlock(`${PASSPHRASE} `)).toBeUndefined();
-  expect(locked.unlock(PASSPHRASE)?.publicKeyBlob).toEqual(blobOf(line));
+  expect(await locked.unlock(`${PASSPHRASE} `)).toBeUndefined();
+  expect((await locked.unlock(PASSPHRASE))?.publicKeyBlob).toEqual(blobOf(line));
+});
+
+test.runIf(hasOpenssh)(
+  "a key that takes many rounds leaves everything else its turn between them",
+  async () => {
+    const line = sshKeygen(scratch.path("rounds"), "ed25519", "-N", PASSPHRASE, "-a", "20");
+    let turns = 0;
+    let next = setImmediate(function turn() {
+      turns++;
+      next = setImmediate(turn);
+    });
+    const key = await open("rounds").unlock(PASSPHRASE);
+    clearImmediate(next);
+    expect(key?.publicKeyBlob).toEqual(blobOf(line));
+    expect(turns).toBeGreaterThan(20);
+  },
+);
+
+describe.runIf(hasOpenssl)("PKCS#8 by openssl", () => {
+  const pkcs8 = (name: string, ...options: readonly string[]): string => {
+    const clear = scratch.path("clear.pem");
+    const sealed = scratch.path(name);
+    execFileSync("openssl", [
+      "genpkey",
+      "-algorithm",
+      "EC",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-out",
+      clear,
+    ]);
+    const args = ["pkcs8", "-topk8", "-in", clear, "-out", sealed, "-passout", `pass:${PASSPHRASE}`];
+    execFileSync("openssl", [...args, ...options]);
+    return name;
+  };
+  const clearBlob = () => openKeyFile(readFileSync(scratch.path("clear.pem"), "utf8"), "FILE").publicKeyBlob;
+  test.each([
+    ["aes-128-cbc", "hmacWithSHA256"],
+    ["aes-192-cbc", "hmacWithSHA384"],
+    ["aes-256-cbc", "hmacWithSHA512"],
+    ["des3", "hmacWithSHA1"],
+  ])("%s with %s is unlocked by its passphrase, and by no other", async (cipher, digest) => {
+    const locked = open(pkcs8("sealed.pem", "-v2", cipher, "-v2prf", digest, "-iter", "5000"));
+    expect(await locked.unlock("wrong")).toBeUndefined();
+    expect((await locked.unlock(PASSPHRASE))?.publicKeyBlob).toEqual(clearBlob());
+  });
+  test("more rounds than anybody waits for, scrypt, and a damaged file are refused", async () => {
+    const name = pkcs8("sealed.pem", "-v2", "aes-256-cbc", "-iter", "5000");
+    const text = read(name);
+    const der = Buffer.from(text.split("\n").slice(1, -2).join(""), "base64");
+    const iterations = der.indexOf(Buffer.from([2, 2, 0x13, 0x88])); // INTEGER 5000
+    expect(iterations).toBeGreaterThan(0);
+    // INTEGER 2,000,001 is a byte longer, and so is each sequence around it: 30 82 lengths of two bytes, 30 of one.
+    const grown = Buffer.concat([
+      der.subarray(0, iterations),
+      Buffer.from([2, 3, 0x1e, 0x84, 0x81]),
+      der.subarray(iterations + 4),
+    ]);
+    for (const at of around(der, iterations)) grown[at] = (grown[at] ?? 0) + 1;
+    const pem = (bytes: Uint8Array) =>
+      `-----BEGIN ENCRYPTED PRIVATE KEY-----\n${Buffer.from(bytes).toString("base64")}\n-----END ENCRYPTED PRIVATE KEY-----\n`;
+    await expect(openKeyFile(pem(grown), "FILE").unlock("x")).rejects.toThrow(/2000001 rounds/);
+    await expect(openKeyFile(pem(der.subarray(1)), "FILE").unlock("x")).rejects.toThrow(/damaged/);
+    await expect(open(pkcs8("scrypt.pem", "-scrypt")).unlock(PASSPHRASE)).rejects.toThrow(/not known/);
+  });
+
+  /** Where the last byte of each length is whose element holds this place. */
+  function around(der: Uint8Array, place: number): number[] {
+    const found: number[] = [];
+    for (let at = 0; at < place; ) {
+      const first = der[at + 1] ?? 0;
+      const head = first < 0x80 ? 2 : 2 + (first & 0x7f);
+      let length = 0;
+      if (first < 0x80) length = first;
+      else for (let i = at + 2; i < at + head; i++) length = length * 256 + (der[i] ?? 0);
+      if (at + head + length > place && at + head <= place) {
+        found.push(at + head - 1);
+        at += head;
+      } else at += head + length;
+    }
+    return found;
+  }
 });
 
 test.runIf(hasOpenssh)("keys with comments of every length modulo the padding", () => {
@@ -112,7 +195,7 @@ test.runIf(hasOpenssh)("keys with comments of every length modulo the padding", 
   }
 });
 
-test.runIf(hasOpenssh)("what is wrong with a file that cannot be used is said", () => {
+test.runIf(hasOpenssh)("what is wrong with a file that cannot be used is said", async () => {
   const line = sshKeygen(scratch.path("fine"));
   expect(() => openKeyFile(line, "FILE")).toThrow(/^FILE: this is a public key/);
   expect(() => openKeyFile("hello", "FILE")).toThrow(/^FILE: this is not an OpenSSH private key file/);
@@ -120,7 +203,7 @@ test.runIf(hasOpenssh)("what is wrong with a file that cannot be used is said", 
     /^FILE: the key file is damaged/,
   );
   execFileSync("ssh-keygen", ["-q", "-t", "dsa", "-f", scratch.path("dsa"), "-N", ""]);
-  expect(() => open("dsa").unlock("")).toThrow(/^FILE: keys of this type are not supported/);
+  await expect(open("dsa").unlock("")).rejects.toThrow(/^FILE: keys of this type are not supported/);
 });
 
 const wrapped = (content: Uint8Array): string =>
@@ -146,23 +229,28 @@ function fileOf(
   );
 }
 
-test("a security key's file has no key: the agent is named; nobody computes for hours; unknown ciphers are refused", () => {
+test("a security key's file has no key: the agent is named; nobody computes for hours; unknown ciphers are refused", async () => {
   const { blob } = new SoftwareSecurityKey("ed25519");
   const file = openKeyFile(fileOf(blob, new Uint8Array(16)), "FILE");
   expect(file).toMatchObject({ encrypted: false, inSecurityKey: true });
-  expect(() => file.unlock("")).toThrow(/in a security key; load it into ssh-agent/);
+  await expect(file.unlock("")).rejects.toThrow(/in a security key; load it into ssh-agent/);
   const bcrypt = (rounds: number) => concat(sshString(new Uint8Array(16)), u32(rounds));
   const locked = (over: Parameters<typeof fileOf>[2]): KeyInFile =>
     openKeyFile(
       fileOf(blob, new Uint8Array(32), { cipher: "aes256-ctr", derivation: "bcrypt", ...over }),
       "FILE",
     );
-  expect(() => locked({ parameters: bcrypt(1_000_000) }).unlock("x")).toThrow(/1000000 rounds/);
-  expect(() => locked({ parameters: bcrypt(0) }).unlock("x")).toThrow(/damaged/);
-  expect(() => locked({ parameters: new Uint8Array(3) }).unlock("x")).toThrow(/damaged/);
-  expect(() => locked({ cipher: "rot13" }).unlock("x")).toThrow(/encrypted in a way that is not known/);
-  expect(() => locked({ derivation: "none" }).unlock("x")).toThrow(/encrypted in a way that is not known/);
-  expect(() => locked({ tag: new Uint8Array(16) }).unlock("x")).toThrow(/damaged/);
+  await expect(locked({ parameters: bcrypt(1_000_000) }).unlock("x")).rejects.toThrow(/1000000 rounds/);
+  await expect(locked({ parameters: bcrypt(513) }).unlock("x")).rejects.toThrow(/513 rounds/);
+  await expect(locked({ parameters: bcrypt(0) }).unlock("x")).rejects.toThrow(/damaged/);
+  await expect(locked({ parameters: new Uint8Array(3) }).unlock("x")).rejects.toThrow(/damaged/);
+  await expect(locked({ cipher: "rot13" }).unlock("x")).rejects.toThrow(
+    /encrypted in a way that is not known/,
+  );
+  await expect(locked({ derivation: "none" }).unlock("x")).rejects.toThrow(
+    /encrypted in a way that is not known/,
+  );
+  await expect(locked({ tag: new Uint8Array(16) }).unlock("x")).rejects.toThrow(/damaged/);
 });
 
 describe.runIf(hasOpenssh).each(TYPES)("a file of %s %j", (type, bits) => {
@@ -192,7 +280,7 @@ describe.runIf(hasOpenssh).each(TYPES)("a file of %s %j", (type, bits) => {
   });
 });
 
-test("openKeyFile() throws nothing but `bad-config` on junk", () => {
+test("openKeyFile() throws nothing but `bad-config` on junk", async () => {
   const piece = fc.oneof(
     fc.string(),
     fc.constantFrom(
@@ -206,10 +294,10 @@ test("openKeyFile() throws nothing but `bad-config` on junk", () => {
       "b3BlbnNzaC1rZXktdjEA",
     ),
   );
-  fc.assert(
-    fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(piece, { maxLength: 12 }), async (pieces) => {
       try {
-        expect(openKeyFile(pieces.join(""), "FILE").unlock("x")).toBeUndefined(); // of what says that it is encrypted
+        expect(await openKeyFile(pieces.join(""), "FILE").unlock("x")).toBeUndefined(); // of what says that it is encrypted
       } catch (error) {
         expect(error).toHaveProperty("code", "bad-config");
       }

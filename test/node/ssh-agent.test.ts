@@ -5,7 +5,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import * as fc from "fast-check";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { privateKeyOf } from "../../node/private-key.ts";
 import { SshAgent } from "../../node/ssh-agent.ts";
 import { nodeSshCrypto } from "../../node/ssh-crypto.ts";
@@ -226,6 +226,32 @@ describe.runIf(hasOpenssh)("with a real ssh-agent", () => {
       askPassphrase: () => Promise.reject(new Error("asked")),
     });
     expect(held?.source).toBe("ssh-agent, test key");
+  });
+
+  test("who waits for a key to be unlocked is told so after a second, once", async () => {
+    const slow = scratch.path("slow");
+    sshKeygen(slow, "ed25519", "-N", "secret words");
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const told: string[] = [];
+      let over = false;
+      const loading = load({
+        identityFile: slow,
+        agentSocket: "",
+        askPassphrase: async () => "secret words",
+        stillUnlocking: (file) => void told.push(file),
+      }).finally(() => {
+        over = true;
+      });
+      while (!over) {
+        await new Promise((resolve) => setImmediate(resolve));
+        vi.advanceTimersByTime(400);
+      }
+      expect(await loading).toHaveLength(1);
+      expect(told).toEqual([slow]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("keys of ~/.ssh: each once if the agent holds it too, encrypted ones only where there is no other", async () => {

@@ -157,12 +157,16 @@ describe("parseKeyOptions()", () => {
   const options = (over: Partial<KeyOptions>): KeyOptions => ({ ...NO_OPTIONS, ...over });
   const open = NO_OPTIONS.restrictions;
   const closed = { pty: false, portForwarding: false };
+  const forced = { pty: true, portForwarding: false };
   const utc = Date.UTC;
   test.each<[string, KeyOptions]>([
     ["restrict", options({ restrictions: closed })],
     ["restrict,pty", options({ restrictions: { ...closed, pty: true } })],
     ["pty,restrict", options({ restrictions: closed })], // in the order in which they stand, as sshd
-    ["RESTRICT,Port-Forwarding", options({ restrictions: { ...closed, portForwarding: true } })],
+    [
+      "RESTRICT,Port-Forwarding",
+      options({ restrictions: { ...closed, portForwarding: true }, forwardingNamed: true }),
+    ],
     ["no-pty", options({ restrictions: { ...open, pty: false } })],
     ["no-port-forwarding", options({ restrictions: { ...open, portForwarding: false } })],
     ["no-agent-forwarding,no-X11-forwarding,no-user-rc", NO_OPTIONS],
@@ -171,9 +175,28 @@ describe("parseKeyOptions()", () => {
     ["verify-required", options({ verifyRequired: true })],
     ["cert-authority", options({ certAuthority: true })],
     ['cert-authority,principals="ops,root"', options({ certAuthority: true, principals: ["ops", "root"] })],
-    ['command="echo \\"a b\\" \\n, c"', options({ restrictions: { ...open, command: 'echo "a b" \\n, c' } })],
-    ['command=""', options({ restrictions: { ...open, command: "" } })],
-    ['command="a\\\\"b"', options({ restrictions: { ...open, command: 'a\\"b' } })],
+    [
+      'command="echo \\"a b\\" \\n, c"',
+      options({ restrictions: { ...forced, command: 'echo "a b" \\n, c' } }),
+    ],
+    ['command=""', options({ restrictions: { ...forced, command: "" } })],
+    ['command="a\\\\"b"', options({ restrictions: { ...forced, command: 'a\\"b' } })],
+    [
+      'command="a",permitopen="localhost:80"',
+      options({ restrictions: { ...forced, command: "a", permitOpen: ["localhost:80"] } }),
+    ],
+    ...[
+      'command="a",port-forwarding',
+      'port-forwarding,command="a"',
+      'no-port-forwarding,command="a",port-forwarding',
+      'restrict,command="a",port-forwarding,pty',
+    ].map((text): [string, KeyOptions] => [
+      text,
+      options({ restrictions: { ...open, command: "a" }, forwardingNamed: true }),
+    ]),
+    ...['command="a",port-forwarding,no-port-forwarding', 'port-forwarding,restrict,command="a",pty'].map(
+      (text): [string, KeyOptions] => [text, options({ restrictions: { ...forced, command: "a" } })],
+    ),
     [
       'permitopen="localhost:80",permitopen="[::1]:*"',
       options({ restrictions: { ...open, permitOpen: ["localhost:80", "[::1]:*"] } }),

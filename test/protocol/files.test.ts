@@ -43,6 +43,7 @@ const message: fc.Arbitrary<FilesMessage> = fc.oneof(
     type: type("start"),
     role: type("sink"),
     flags,
+    links: fc.constantFrom(...LINK_RULES),
     target: path,
     names: fc.array(nameOrNone, { minLength: 1, maxLength: 5 }),
   }),

@@ -30,8 +30,8 @@ const flipped = (bytes: Uint8Array, bit: number): Uint8Array =>
   bytes.map((byte, i) => (i === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte));
 
 /** Of the signature of `FIELDS` by the key file. */
-function signatureBy(file: string): Uint8Array {
-  const key = openKeyFile(readFileSync(file, "utf8"), file).unlock("");
+async function signatureBy(file: string): Promise<Uint8Array> {
+  const key = await openKeyFile(readFileSync(file, "utf8"), file).unlock("");
   if (key === undefined) throw new Error("locked");
   return key.sign(toBeSigned());
 }
@@ -52,11 +52,11 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
   let signature: Uint8Array;
   let authorityDigest: Uint8Array;
 
-  beforeAll(() => {
+  beforeAll(async () => {
     plain = blobOf(sshKeygen(key));
     line = `cert-authority ${sshKeygen(authority)}`;
     authorityDigest = nodeSshCrypto.suite.sha256(blobOf(readFileSync(`${authority}.pub`, "utf8")));
-    signature = signatureBy(key);
+    signature = await signatureBy(key);
   });
 
   const judge = (
@@ -139,6 +139,20 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
     expect((await judge(ALICE, withLine('command="another"')))?.restrictions.command).toBe("another");
   });
 
+  test("with a forced command, its own or the line's, forwards nothing unless the line says port-forwarding", async () => {
+    const forced = ["-n", "alice", "-O", "force-command=backup"];
+    const forwards = async (certificate: readonly string[], options: string) =>
+      (await judge(certificate, line.replace("cert-authority", `cert-authority${options}`)))?.restrictions
+        .portForwarding;
+    expect(await forwards(ALICE, "")).toBe(true);
+    expect(await forwards(forced, "")).toBe(false);
+    expect(await forwards(forced, ',permitopen="db:5432"')).toBe(false);
+    expect(await forwards(ALICE, ',command="backup"')).toBe(false);
+    expect(await forwards(forced, ",port-forwarding")).toBe(true);
+    expect(await forwards(forced, ',port-forwarding,command="backup"')).toBe(true);
+    expect(await forwards([...forced, "-O", "no-port-forwarding"], ",port-forwarding")).toBe(false);
+  });
+
   test("certificate and line together: the stricter of both", async () => {
     const withLine = (options: string): string => line.replace("cert-authority", `cert-authority,${options}`);
     const valid = ["-n", "alice", "-V", "20260101000000Z:20260701000000Z"];
@@ -183,7 +197,7 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
     const grant = await attempt(
       `cert-authority ${ca}`,
       certificate,
-      sshsigOf(certificate, signatureBy(name)),
+      sshsigOf(certificate, await signatureBy(name)),
     );
     expect(grant?.key).toEqual(nodeSshCrypto.suite.sha256(blobOf(readFileSync(`${name}.pub`, "utf8"))));
   });

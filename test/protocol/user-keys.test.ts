@@ -64,7 +64,7 @@ describe.runIf(hasOpenssh).each([
   );
 
   test("ssh-keygen takes a signature by the key file as we read it, and no other", async () => {
-    const key = openKeyFile(readFileSync(file, "utf8"), file).unlock("");
+    const key = await openKeyFile(readFileSync(file, "utf8"), file).unlock("");
     if (key === undefined) throw new Error("locked");
     expect(key.publicKeyBlob).toEqual(blob);
     expect(key.comment).toBe("test key");
@@ -90,7 +90,7 @@ describe.runIf(hasOpenssh).each([
 
 test.runIf(hasOpenssh)("an RSA signature with SHA-1, or of another key's type, is none", async () => {
   const line = sshKeygen(scratch.path("sha1"), "rsa", "-b", "2048");
-  const key = openKeyFile(readFileSync(scratch.path("sha1"), "utf8"), "FILE").unlock("");
+  const key = await openKeyFile(readFileSync(scratch.path("sha1"), "utf8"), "FILE").unlock("");
   if (key === undefined) throw new Error("locked");
   const reader = new Reader(key.sign(toBeSigned()), "signature");
   expect(new TextDecoder().decode(reader.lv32(64))).toBe("rsa-sha2-512");
@@ -161,7 +161,11 @@ test.runIf(hasOpenssh)("of two lines with one key the first counts that is not o
   const line = sshKeygen(scratch.path("twice"));
   const sshsig = signWithSshKeygen(scratch.path("twice"), USER_AUTH_NAMESPACE, MESSAGE);
   const grant = async (lines: string) => (await attempt(lines, blobOf(line), sshsig))?.restrictions;
-  expect(await grant(`command="a" ${line}\n${line}`)).toEqual({ ...UNRESTRICTED, command: "a" });
+  expect(await grant(`command="a" ${line}\n${line}`)).toEqual({
+    ...UNRESTRICTED,
+    portForwarding: false,
+    command: "a",
+  });
   expect(await grant(`${line}\ncommand="a" ${line}`)).toEqual(UNRESTRICTED);
   expect(await grant(`expiry-time="20260614Z" ${line}`)).toBeUndefined();
   expect(await grant(`expiry-time="20260614Z" ${line}\nno-pty ${line}`)).toEqual({

@@ -37,6 +37,7 @@ test("the example that is shipped is right", async () => {
     },
     users: {
       authorizedKeys: "/etc/sealtty/authorized_keys",
+      names: ["root"],
       login: ["/bin/login"],
       shell: undefined,
       passkeyOrigins: ["http://localhost:*"],
@@ -74,7 +75,7 @@ test("every other kind of pipe and evidence, and the defaults", () => {
     path: "/run/s",
   });
   const config = parse(
-    `${pipe}[evidence]\ntype="simulated"\ninstance="x"\ni_know_this_proves_nothing=true\n[users]\nauthorized_keys="/k"\nshell=["/bin/sh","-l"]`,
+    `${pipe}[evidence]\ntype="simulated"\ninstance="x"\ni_know_this_proves_nothing=true\n[users]\nauthorized_keys="/k"\nnames=["*"]\nshell=["/bin/sh","-l"]`,
   );
   expect(config.evidence).toEqual({ type: "simulated", instance: "x" });
   expect(config.users).toMatchObject({ authorizedKeys: "/k", login: undefined, shell: ["/bin/sh", "-l"] });
@@ -91,6 +92,29 @@ test("every other kind of pipe and evidence, and the defaults", () => {
   expect(parse(`${pipe}[evidence]\ntype="tpm"\npcrs=[7,0]\n${users}`).evidence).toMatchObject({
     pcrs: [0, 7],
   });
+});
+
+test("whose keys are good for whom: said in so many words, or by each user's own file", () => {
+  const withUsers = (text: string): string => `${pipe}${evidence}[users]\n${text}\n`;
+  const namesOf = (text: string) => parse(withUsers(text)).users.names;
+  expect(namesOf('authorized_keys="/k"\nnames=["alice", "bob"]')).toEqual(["alice", "bob"]);
+  expect(namesOf('authorized_keys="/k"\nnames=["*"]')).toBe("any");
+  expect(namesOf('authorized_keys="/k/%u"')).toBe("any");
+  expect(namesOf('authorized_keys="/k/%u"\nnames=["alice"]')).toEqual(["alice"]);
+  expect(namesOf('login=["/bin/login"]')).toEqual([]);
+  for (const [text, words] of [
+    ['authorized_keys="/k"', '"names" is missing: authorized_keys is one file for all users'],
+    ['authorized_keys="/k"\nnames=[]', '"names" must be a list of users\' names'],
+    ['authorized_keys="/k"\nnames="*"', '"names" must be a list of users\' names'],
+    ['authorized_keys="/k"\nnames=["a b"]', '"names" must be a list of users\' names'],
+    ['authorized_keys="/k/%u"\nnames=["*", "alice"]', '"names" has "*" beside names'],
+    ['login=["/bin/login"]\nnames=["alice"]', '"names" says who may use a key'],
+  ] as const) {
+    expect(errorOf(withUsers(text)).message).toContain(words);
+  }
+  expect(
+    errorOf(`${pipe}${evidence}[instance]\ndocument=["fw_cfg"]\n[users]\nnames=["alice"]`).message,
+  ).toContain("the instance document ([instance] document) says which users");
 });
 
 test("hardware evidence: its defaults, and every key", () => {

@@ -16,7 +16,7 @@ import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { encodeEd25519Key, encodeEd25519Signature } from "../../protocol/user-auth/ssh-wire.ts";
 import { encodeSshsig, sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
-import type { InstanceConfig } from "../../server/config.ts";
+import type { InstanceConfig, UsersConfig } from "../../server/config.ts";
 import { TpmChannel } from "../../server/evidence/tpm-channel.ts";
 import { type InstanceAnchor, InstanceParts, believeDocument } from "../../server/instance.ts";
 import { createLog } from "../../server/log.ts";
@@ -243,7 +243,13 @@ test("an instance key that others can read, that is missing or none is refused a
 // --- What the document decides -----------------------------------------------------------------------------------------
 
 const log = createLog({ write: () => {} });
-const noUsers = { authorizedKeys: undefined, login: undefined, shell: undefined, passkeyOrigins: [] };
+const noUsers: UsersConfig = {
+  authorizedKeys: undefined,
+  names: "any",
+  login: undefined,
+  shell: undefined,
+  passkeyOrigins: [],
+};
 
 function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {
   const fields = {
@@ -263,7 +269,7 @@ function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {
 
 test("its keys are good for its users only; a configured file is not read beside it", async () => {
   const file = join(directory, "authorized_keys");
-  writeFileSync(file, keyLine);
+  writeFileSync(file, keyLine, { mode: 0o600 });
   const other = new Uint8Array(32).fill(6);
   const otherLine = `ssh-ed25519 ${Buffer.from(encodeEd25519Key(nodeSuite.ed25519PublicKey(other))).toString("base64")} other`;
   const users = { ...noUsers, authorizedKeys: file };

@@ -47,7 +47,7 @@ function configOf(pipe: GuestPipe): string {
       : `type = "tty"\ndevice = "${pipe.at}"\narmour_only = ${pipe.armourOnly ?? false}`;
   return (
     `[pipe]\n${where}\n[evidence]\ntype = "simulated"\ninstance = "test"\ni_know_this_proves_nothing = true\n` +
-    `[users]\nauthorized_keys = "/etc/sealtty/authorized_keys"\nlogin = ["/bin/login"]\nshell = ["/bin/sh", "-l"]\n`
+    `[users]\nauthorized_keys = "/etc/sealtty/authorized_keys"\nnames = ["root"]\nlogin = ["/bin/login"]\nshell = ["/bin/sh", "-l"]\n`
   );
 }
 

@@ -26,11 +26,15 @@ export interface GuestSettings {
   readonly entry?: string;
   /** Of its simulated evidence, and of its policy; default "test". */
   readonly instance?: string;
+  /** In place of /etc/passwd, for it alone: a file. For root only. */
+  readonly passwd?: string;
   /** `[daemon] user`, where the tests run as root; default: nothing is split. */
   readonly daemonUser?: string;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
 }
+
+const OWN_PASSWD = 'mount --bind "$0" /etc/passwd && exec "$@"';
 
 /** Resolves once sealttyd listens. */
 export async function startSealttyd(settings: GuestSettings = {}): Promise<RunningGuest> {
@@ -43,7 +47,7 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
     `version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "${instance}"\n`,
   );
   const keys = path.join(directory, "authorized_keys");
-  if (settings.authorizedKeys !== undefined) writeFileSync(keys, settings.authorizedKeys);
+  if (settings.authorizedKeys !== undefined) writeFileSync(keys, settings.authorizedKeys, { mode: 0o600 });
   const login = settings.login === undefined ? ["/bin/sh"] : settings.login;
   const config = [
     "[pipe]",
@@ -54,7 +58,9 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
     `instance = "${instance}"`,
     "i_know_this_proves_nothing = true",
     "[users]",
-    ...(settings.authorizedKeys === undefined ? [] : [`authorized_keys = ${JSON.stringify(keys)}`]),
+    ...(settings.authorizedKeys === undefined
+      ? []
+      : [`authorized_keys = ${JSON.stringify(keys)}`, 'names = ["*"]']),
     ...(login === null ? [] : [`login = ${JSON.stringify(login)}`]),
     ...(settings.shell === undefined ? [] : [`shell = ${JSON.stringify(settings.shell)}`]),
     "[daemon]",
@@ -66,7 +72,11 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   const entry = settings.entry ?? path.resolve(import.meta.dirname, "../../dist/bin/sealttyd.js");
   let log = "";
   const launch = async (): Promise<ChildProcess> => {
-    const child = spawn(process.execPath, [entry, "--config", configFile], {
+    const [program = "", ...args] = [
+      ...(settings.passwd === undefined ? [] : ["unshare", "-m", "sh", "-c", OWN_PASSWD, settings.passwd]),
+      ...[process.execPath, entry, "--config", configFile],
+    ];
+    const child = spawn(program, args, {
       stdio: ["ignore", "ignore", "pipe"],
     });
     let own = "";

@@ -26,6 +26,7 @@ device = "/dev/tpmrm0"
 pcrs = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 [users]
 authorized_keys = "/etc/sealtty/authorized_keys"
+names = ["root"]
 login = ["/bin/login"]
 [sessions]
 ring_kib = 256

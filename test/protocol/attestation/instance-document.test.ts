@@ -60,7 +60,7 @@ test("a whole document is read", () => {
   const [restricted] = read(
     withLine("authorized_keys", `['command="x y",no-pty ${SSH_KEY}']`),
   ).authorizedKeys;
-  expect(restricted?.options.restrictions).toEqual({ command: "x y", pty: false, portForwarding: true });
+  expect(restricted?.options.restrictions).toEqual({ command: "x y", pty: false, portForwarding: false });
 });
 
 test("what may be absent is off, or follows from what is written", () => {
