@@ -33,18 +33,22 @@ function copyRun(source: Uint8Array, from: number, target: Uint8Array, at: numbe
 }
 
 /** @param encoded - what stood between two delimiters, so it holds no 0x00. @returns undefined where it is not an encoding. */
-export function cobsDecode(encoded: Uint8Array): Uint8Array<ArrayBuffer> | undefined {
-  const decoded = new Uint8Array(encoded.length);
+export function cobsDecode(encoded: Uint8Array): Uint8Array | undefined {
+  return cobsDecodeInto(encoded, new Uint8Array(encoded.length));
+}
+
+/** @param into - at least as long as `encoded`. @returns the beginning of it that was written. */
+export function cobsDecodeInto(encoded: Uint8Array, into: Uint8Array): Uint8Array | undefined {
   let length = 0;
   let at = 0;
   while (at < encoded.length) {
     const code = encoded[at++] as number;
     const end = at + code - 1;
     if (code === 0 || end > encoded.length) return undefined;
-    copyRun(encoded, at, decoded, length, code - 1);
+    copyRun(encoded, at, into, length, code - 1);
     length += code - 1;
     at = end;
-    if (code !== 0xff && at < encoded.length) decoded[length++] = 0;
+    if (code !== 0xff && at < encoded.length) into[length++] = 0;
   }
-  return decoded.subarray(0, length);
+  return into.subarray(0, length);
 }

@@ -2,7 +2,7 @@
 
 import { MAX_ARMOUR_LINE, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../limits.ts";
 import { isArmourCharacter, ARMOUR_MARK, readArmourLine } from "./armour.ts";
-import { cobsDecode, maxCobsLength } from "./cobs.ts";
+import { cobsDecode, cobsDecodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
 import type { FrameEncoding } from "./frame-encoder.ts";
 
@@ -17,6 +17,8 @@ export interface Decoded {
 }
 
 const MAX_SEGMENT = maxCobsLength(MAX_FRAME_BODY + 4);
+/** What one read of a socket brings, and what was left of a frame before it. */
+const LENT_BLOCK = 64 * 1024 + MAX_SEGMENT;
 const NOTHING = new Uint8Array(0);
 const TILDE = ARMOUR_MARK[0] as number;
 const LF = 0x0a;
@@ -35,10 +37,17 @@ export class FrameDecoder {
   #noiseLength = 0; // of this call
   #noiseBytes = 0;
   readonly #checksum: (bytes: Uint8Array) => number;
+  readonly #lends: boolean;
+  #decoded = new Uint8Array(0); // what this call decoded so far, where bodies are lent
+  #decodedLength = 0;
 
-  /** @param checksum - CRC-32; native where the runtime has it. */
-  constructor(checksum: (bytes: Uint8Array) => number = crc32) {
+  /**
+   * @param checksum - CRC-32; native where the runtime has it. @param bodies - "lends": those of binary frames are there until
+   * the next `push`, which spares their reader most of what it allocates.
+   */
+  constructor(checksum: (bytes: Uint8Array) => number = crc32, bodies: "gives" | "lends" = "gives") {
     this.#checksum = checksum;
+    this.#lends = bodies === "lends";
   }
 
   /** Noise seen since the start, bytes. */
@@ -50,6 +59,7 @@ export class FrameDecoder {
   push(chunk: Uint8Array): Decoded {
     this.#frames = [];
     this.#noiseLength = 0;
+    this.#decodedLength = 0;
     let at = 0;
     while (at < chunk.length) {
       const zero = chunk.indexOf(0, at);
@@ -168,7 +178,20 @@ export class FrameDecoder {
   }
 
   #checkedBody(encoded: Uint8Array): Uint8Array | undefined {
-    return encoded.length > MAX_SEGMENT ? undefined : this.#bodyUnderCrc(cobsDecode(encoded));
+    if (encoded.length > MAX_SEGMENT) return undefined;
+    return this.#bodyUnderCrc(this.#lends ? this.#decodedHere(encoded) : cobsDecode(encoded));
+  }
+
+  /** The same without an array for each frame. Those of one call stand behind each other. */
+  #decodedHere(encoded: Uint8Array): Uint8Array | undefined {
+    // The bodies so far keep the memory that they are in.
+    if (this.#decodedLength + encoded.length > this.#decoded.length) {
+      this.#decoded = new Uint8Array(LENT_BLOCK);
+      this.#decodedLength = 0;
+    }
+    const decoded = cobsDecodeInto(encoded, this.#decoded.subarray(this.#decodedLength));
+    if (decoded !== undefined) this.#decodedLength += decoded.length;
+    return decoded;
   }
 
   #bodyUnderCrc(checked: Uint8Array | undefined): Uint8Array | undefined {

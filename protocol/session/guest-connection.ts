@@ -200,12 +200,15 @@ export class GuestConnection {
     return this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
   }
 
-  /** @param paced - receipts wait behind this frame. @returns the next frame body to send, undefined where none is due. */
-  next(paced = false): Uint8Array | undefined {
+  /**
+   * @param paced - receipts wait behind this frame. @param into - where the body goes, if it is long enough.
+   * @returns the next frame body to send, undefined where none is due.
+   */
+  next(paced = false, into?: Uint8Array): Uint8Array | undefined {
     if (this.#over) return undefined;
     try {
       const limit = paced ? MAX_ARMOUR_BODY : this.#maxBody;
-      const body = this.#connection.next(limit, this.#clock.now());
+      const body = this.#connection.next(limit, this.#clock.now(), into);
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {

@@ -226,9 +226,9 @@ export class StreamConnection {
 
   /**
    * @param maxBody - what the pipe's frames can hold now. @returns the next frame body, undefined where nothing is due.
-   * `now` decides whether a held-back acknowledgement is due.
+   * `now` decides whether a held-back acknowledgement is due. @param into - where the body goes, if it is long enough.
    */
-  next(maxBody: number, now: number): Uint8Array | undefined {
+  next(maxBody: number, now: number, into?: Uint8Array): Uint8Array | undefined {
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
     this.#rekeyByAge(now);
@@ -252,7 +252,7 @@ export class StreamConnection {
       const around = PACKET_HEADER_LENGTH + 16;
       writer.pad(bucketOf(writer.written.length + around, carries ? room : maxBody) - around);
     }
-    const { number, body } = this.#sealer.seal(writer.written);
+    const { number, body } = this.#sealer.seal(writer.written, into);
     if (contents.length > 0) this.#recovery.onSent(number, body.length, contents, now);
     return body;
   }
