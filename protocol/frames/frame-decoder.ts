@@ -24,6 +24,29 @@ const TILDE = ARMOUR_MARK[0] as number;
 const LF = 0x0a;
 const CR = 0x0d;
 
+/** How far a search for the mark may go on from a byte that stands where the mark's last one would: Horspool (1980). */
+const MARK_SHIFT = new Uint8Array(256).fill(ARMOUR_MARK.length);
+ARMOUR_MARK.subarray(0, -1).forEach((byte, i) => (MARK_SHIFT[byte] = ARMOUR_MARK.length - 1 - i));
+
+/** Where the armour's mark stands whole in `piece` from `from` on, or begins at its end; -1: nowhere. */
+function markIn(piece: Uint8Array, from: number): number {
+  const last = ARMOUR_MARK.length - 1;
+  let at = from;
+  while (at + last < piece.length) {
+    const byte = piece[at + last] as number;
+    if (byte === ARMOUR_MARK[last] && beginsMark(piece, at)) return at;
+    at += MARK_SHIFT[byte] as number;
+  }
+  for (; at < piece.length; at++) if (beginsMark(piece, at)) return at;
+  return -1;
+}
+
+function beginsMark(piece: Uint8Array, at: number): boolean {
+  for (let i = 0; i < ARMOUR_MARK.length && at + i < piece.length; i++)
+    if (piece[at + i] !== ARMOUR_MARK[i]) return false;
+  return true;
+}
+
 export class FrameDecoder {
   // Bytes since the last 0x00, or since the last armoured line: a COBS body under way, or noise.
   readonly #segment = new Uint8Array(MAX_SEGMENT);
@@ -92,12 +115,12 @@ export class FrameDecoder {
     let at = 0;
     while (at < piece.length) {
       if (this.#lineLength === 0) {
-        const tilde = piece.indexOf(TILDE, at);
-        if (tilde < 0) return this.#append(piece.subarray(at));
-        this.#append(piece.subarray(at, tilde + 1));
+        const mark = markIn(piece, at);
+        if (mark < 0) return this.#append(piece.subarray(at));
+        this.#append(piece.subarray(at, mark + 1));
         this.#line[0] = TILDE;
         this.#lineLength = 1;
-        at = tilde + 1;
+        at = mark + 1;
         continue;
       }
       at = this.#takeLine(piece, at);

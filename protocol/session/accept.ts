@@ -25,8 +25,8 @@ import { decodeClientHello, decodeInitMessage, prologueOf } from "../handshake/c
 import { CookieJar } from "../handshake/cookie.ts";
 import { respond } from "../handshake/responder.ts";
 import {
+  LONG_BODY_TO_CLIENT,
   MAX_ARMOUR_BODY,
-  MAX_BODY_TO_CLIENT,
   MAX_CANDIDATES_PER_ID,
   MAX_LOGIN_CONNECTIONS,
   MAX_OPEN_CONNECTIONS,
@@ -52,14 +52,16 @@ const IDLE = 60_000;
 class Port implements GuestPort {
   readonly pump: PipePump;
   readonly receipts: Receipts;
+  readonly #pace: () => "paced" | "usual" | "free";
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
-  readonly #body = new Uint8Array(MAX_BODY_TO_CLIENT); // of one packet, until the pump asks for the next
+  readonly #body = new Uint8Array(LONG_BODY_TO_CLIENT); // of one packet, until the pump asks for the next
 
   constructor(pipe: Pipe, clock: Clock, checksum: (bytes: Uint8Array) => number) {
     this.receipts = new Receipts(clock, () => this.pump.wake());
     // A receipt that is due stands behind no more than one frame.
     const gathers = (): number => (this.receipts.active ? 0 : (pipe.gathers ?? 0));
+    this.#pace = () => (this.receipts.active ? "paced" : gathers() > 0 ? "free" : "usual");
     this.pump = new PipePump(pipe, checksum, () => this.#next(), gathers);
   }
 
@@ -83,7 +85,7 @@ class Port implements GuestPort {
     for (const connection of this.#ready) {
       this.#ready.delete(connection);
       if (connection.port !== this) continue; // it moved to another pipe
-      const body = connection.next(this.receipts.active, this.#body);
+      const body = connection.next(this.#pace(), this.#body);
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
       return { body, encoding: connection.encoding, oneLength: connection.slotted };

@@ -104,6 +104,16 @@ export class ClientLink {
     this.#heard = true;
   }
 
+  /** Whether long frames, and several of them, are well on the present pipe. */
+  get gathers(): boolean {
+    return this.#gathers > 0;
+  }
+
+  /** What watches the pipe must have one frame at a time; and before keys it may always begin to. */
+  get #gathers(): number {
+    return this.#pacer.watching || !this.#events.mayGather() ? 0 : (this.#pipe?.gathers ?? 0);
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -122,10 +132,7 @@ export class ClientLink {
       if (body === undefined) return undefined;
       return { body, encoding: this.encoding, oneLength: this.#events.oneLength() };
     };
-    // What watches the pipe must have one frame at a time; and before keys it may always begin to.
-    const gathers = (): number =>
-      this.#pacer.watching || !this.#events.mayGather() ? 0 : (pipe.gathers ?? 0);
-    const pump = new PipePump(this.#pacer.over(pipe), this.#checksum, source, gathers);
+    const pump = new PipePump(this.#pacer.over(pipe), this.#checksum, source, () => this.#gathers);
     this.#pump = pump;
     const decoder = new FrameDecoder(this.#checksum, "lends");
     try {
