@@ -17,7 +17,7 @@ import {
 import { crc32 } from "node:zlib";
 import { isSoundEd25519Key, requireOwn, requirePeers } from "../protocol/crypto/input-checks.ts";
 import { nobleSuite } from "../protocol/crypto/noble.ts";
-import type { CryptoSuite, KeyPair } from "../protocol/crypto/suite.ts";
+import { type CryptoSuite, type KeyPair, roomFor } from "../protocol/crypto/suite.ts";
 import { SealttyError } from "../protocol/errors.ts";
 
 const TAG = 16;
@@ -65,14 +65,14 @@ export const nodeSuite: CryptoSuite = {
   mlKemEncapsulate: (publicKey, seed) => noble.mlKemEncapsulate(publicKey, seed),
   mlKemDecapsulate: (secretKey, ciphertext) => noble.mlKemDecapsulate(secretKey, ciphertext),
 
-  seal(key, nonce, header, plaintext, front = 0) {
+  seal(key, nonce, header, plaintext, front = 0, into) {
     requireOwn(key, 32, "Packet key");
     requireOwn(nonce, 12, "Packet nonce");
     const cipher = createCipheriv("chacha20-poly1305", key, nonce, AEAD);
     cipher.setAAD(header, { plaintextLength: plaintext.length });
     const ciphertext = cipher.update(plaintext);
     cipher.final(); // empty: a stream cipher holds nothing back
-    const sealed = new Uint8Array(front + plaintext.length + TAG);
+    const sealed = roomFor(front + plaintext.length + TAG, into);
     sealed.set(ciphertext, front);
     sealed.set(cipher.getAuthTag(), front + plaintext.length);
     return sealed;

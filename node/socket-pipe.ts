@@ -11,9 +11,12 @@ const MAX_WAITING = 256 * 1024;
 /** After an orderly close began, the peer has this long to take what is still buffered. */
 const CLOSE_GRACE_MS = 500;
 const TAKEN = Promise.resolve();
+/** What the peer's kernel gives its reader at once. */
+const GATHERS = 64 * 1024;
 
 export class SocketPipe implements Pipe {
   readonly incoming: AsyncIterable<Uint8Array>;
+  readonly gathers = GATHERS;
   readonly #socket: net.Socket;
   readonly #what: string;
   #closing: Promise<void> | undefined;

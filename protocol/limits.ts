@@ -1,7 +1,7 @@
 // Every MAX_ of the protocol: what a peer or a host may make us hold, parse or send. docs/protocol.md §9.
 
 /** Body of a frame on an 8-bit clean pipe (header, content; without CRC and COBS). */
-export const MAX_FRAME_BODY = 17_000;
+export const MAX_FRAME_BODY = 66_000;
 /** An armoured line, without its line ends. */
 export const MAX_ARMOUR_LINE = 1024;
 /** Frame body that still fits one armoured line: (1024 - 11) characters of base64url less the CRC, rounded down. */
@@ -10,6 +10,10 @@ export const MAX_ARMOUR_BODY = 752;
 export const MAX_BODY_TO_GUEST = 4000;
 /** Body of a frame sent towards the client: 16 KiB of stream data with its headers and tag. */
 export const MAX_BODY_TO_CLIENT = 16_500;
+/** The same over a pipe that has shown itself quick (docs/protocol.md §5.5): most of what a packet costs, it costs whatever its length. */
+export const LONG_BODY_TO_GUEST = 16_500;
+/** 64 KiB of stream data with its headers and tag. */
+export const LONG_BODY_TO_CLIENT = 65_800;
 
 /** In flight towards the guest (QEMU 7.2's websocket drops silently above it). */
 export const MAX_FLIGHT_TO_GUEST_BYTES = 64 * 1024;

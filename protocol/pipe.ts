@@ -8,6 +8,11 @@ export interface Pipe {
   readonly incoming: AsyncIterable<Uint8Array>;
   /** Resolves once the link can take more; awaiting it is the only back-pressure. Neither keeps nor changes `chunk`. */
   send(chunk: Uint8Array): Promise<void>;
+  /**
+   * Where one long chunk is better than several: the bytes that may come at once. Such a pipe has let go of a chunk as soon
+   * as its `send` resolves. Absent: one frame in each chunk, and each chunk is new.
+   */
+  readonly gathers?: number;
   /** Idempotent. */
   close(): Promise<void>;
 }

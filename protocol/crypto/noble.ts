@@ -8,7 +8,7 @@ import { ml_kem768 } from "@noble/post-quantum/ml-kem.js";
 import { SealttyError } from "../errors.ts";
 import { crc32 } from "../frames/crc32.ts";
 import { isPrimeOrderEd25519Point, isSoundEd25519Key, requireOwn, requirePeers } from "./input-checks.ts";
-import type { CryptoSuite, KeyPair } from "./suite.ts";
+import { type CryptoSuite, type KeyPair, roomFor } from "./suite.ts";
 
 /**
  * @param randomBytes - the only source of randomness: noble is never left to find one of its own.
@@ -67,10 +67,10 @@ export function nobleSuite(randomBytes: (length: number) => Uint8Array): CryptoS
       }
     },
 
-    seal(key, nonce, header, plaintext, front = 0) {
+    seal(key, nonce, header, plaintext, front = 0, into) {
       requireOwn(key, 32, "Packet key");
       requireOwn(nonce, 12, "Packet nonce");
-      const sealed = new Uint8Array(front + plaintext.length + 16);
+      const sealed = roomFor(front + plaintext.length + 16, into);
       chacha20poly1305(key, nonce, header).encrypt(plaintext, sealed.subarray(front));
       return sealed;
     },

@@ -1,5 +1,10 @@
 // The primitives of the one cipher suite, as one interface with two back ends: noble (everywhere) and node:crypto.
 
+/** `length` bytes: the beginning of `into` where that is long enough, else new ones. */
+export function roomFor(length: number, into: Uint8Array | undefined): Uint8Array {
+  return into !== undefined && into.length >= length ? into.subarray(0, length) : new Uint8Array(length);
+}
+
 export interface KeyPair {
   readonly secretKey: Uint8Array;
   readonly publicKey: Uint8Array;
@@ -24,6 +29,7 @@ export interface CryptoSuite {
   /**
    * ChaCha20-Poly1305 (RFC 8439), 12-byte nonce.
    * @param front - zero bytes before the result, for what is put in front of it: a packet is not copied for that.
+   * @param into - where the result goes, if it is long enough for it; the front keeps what it holds then.
    * @returns front + plaintext.length + 16 bytes.
    */
   seal(
@@ -32,6 +38,7 @@ export interface CryptoSuite {
     header: Uint8Array,
     plaintext: Uint8Array,
     front?: number,
+    into?: Uint8Array,
   ): Uint8Array;
   /** @returns undefined where the tag does not hold. */
   open(key: Uint8Array, nonce: Uint8Array, header: Uint8Array, sealed: Uint8Array): Uint8Array | undefined;

@@ -5,22 +5,37 @@ export function maxCobsLength(length: number): number {
   return length + Math.ceil(length / 254) + 1;
 }
 
-/** Writes the encoding of `source` into `target` at `at`. @returns the index behind it. */
+/**
+ * Writes the encoding of `source` into `target` at `at`. @param source - its zeros are lost: they become what stands for them.
+ * @returns the index behind it.
+ */
 export function cobsEncodeInto(source: Uint8Array, target: Uint8Array, at: number): number {
-  // Ciphertext has a zero every 256 bytes: runs are long, and copying a run beats a loop over its bytes.
-  let from = 0;
-  let zero = source.indexOf(0);
+  // Ciphertext has a zero every 256 bytes, and a run of 254 without one somewhat less often: only the second moves the rest,
+  // so whole stretches between those are copied at once, and their zeros hold the codes by then.
+  let copied = 0; // of the source
+  let moved = at + 1; // source[i] goes to target[i + moved]
+  let group = 0; // where the group under way begins
+  let code = at; // where its code goes: in the target, or where the zero before it is
+  let codes = target;
   for (;;) {
+    const zero = source.indexOf(0, group);
     const end = zero < 0 ? source.length : zero;
-    const length = Math.min(end - from, 254);
-    target[at++] = length + 1;
-    copyRun(source, from, target, at, length);
-    at += length;
-    from += length;
-    if (length === 254) continue; // a full run stands for no zero
-    if (zero < 0) return at;
-    from = zero + 1;
-    zero = source.indexOf(0, from);
+    while (end - group >= 254) {
+      codes[code] = 0xff; // a full run stands for no zero
+      group += 254;
+      copyRun(source, copied, target, copied + moved, group - copied);
+      copied = group;
+      code = group + moved++;
+      codes = target;
+    }
+    codes[code] = end - group + 1;
+    if (zero < 0) {
+      copyRun(source, copied, target, copied + moved, end - copied);
+      return end + moved;
+    }
+    code = zero;
+    codes = source;
+    group = zero + 1;
   }
 }
 
@@ -33,18 +48,28 @@ function copyRun(source: Uint8Array, from: number, target: Uint8Array, at: numbe
 }
 
 /** @param encoded - what stood between two delimiters, so it holds no 0x00. @returns undefined where it is not an encoding. */
-export function cobsDecode(encoded: Uint8Array): Uint8Array<ArrayBuffer> | undefined {
-  const decoded = new Uint8Array(encoded.length);
+export function cobsDecode(encoded: Uint8Array): Uint8Array | undefined {
+  return cobsDecodeInto(encoded, new Uint8Array(encoded.length));
+}
+
+/** @param into - at least as long as `encoded`. @returns the beginning of it that was written. */
+export function cobsDecodeInto(encoded: Uint8Array, into: Uint8Array): Uint8Array | undefined {
   let length = 0;
   let at = 0;
   while (at < encoded.length) {
-    const code = encoded[at++] as number;
-    const end = at + code - 1;
-    if (code === 0 || end > encoded.length) return undefined;
-    copyRun(encoded, at, decoded, length, code - 1);
-    length += code - 1;
-    at = end;
-    if (code !== 0xff && at < encoded.length) decoded[length++] = 0;
+    // A stretch of groups up to the first full one, which no zero stands behind: all of it moves by as much.
+    const start = at;
+    let code: number;
+    do {
+      code = encoded[at] as number;
+      at += code;
+    } while (code !== 0xff && code !== 0 && at < encoded.length);
+    if (code === 0 || at > encoded.length) return undefined;
+    const begin = start + 1;
+    copyRun(encoded, begin, into, length, at - begin);
+    for (let zero = start + (encoded[start] as number); zero < at; zero += encoded[zero] as number)
+      into[length + zero - begin] = 0;
+    length += at - begin;
   }
-  return decoded.subarray(0, length);
+  return into.subarray(0, length);
 }

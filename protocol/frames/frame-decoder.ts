@@ -2,7 +2,7 @@
 
 import { MAX_ARMOUR_LINE, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../limits.ts";
 import { isArmourCharacter, ARMOUR_MARK, readArmourLine } from "./armour.ts";
-import { cobsDecode, maxCobsLength } from "./cobs.ts";
+import { cobsDecode, cobsDecodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
 import type { FrameEncoding } from "./frame-encoder.ts";
 
@@ -17,10 +17,35 @@ export interface Decoded {
 }
 
 const MAX_SEGMENT = maxCobsLength(MAX_FRAME_BODY + 4);
+/** What one read of a socket brings, and what was left of a frame before it. */
+const LENT_BLOCK = 64 * 1024 + MAX_SEGMENT;
 const NOTHING = new Uint8Array(0);
 const TILDE = ARMOUR_MARK[0] as number;
 const LF = 0x0a;
 const CR = 0x0d;
+
+/** How far a search for the mark may go on from a byte that stands where the mark's last one would: Horspool (1980). */
+const MARK_SHIFT = new Uint8Array(256).fill(ARMOUR_MARK.length);
+ARMOUR_MARK.subarray(0, -1).forEach((byte, i) => (MARK_SHIFT[byte] = ARMOUR_MARK.length - 1 - i));
+
+/** Where the armour's mark stands whole in `piece` from `from` on, or begins at its end; -1: nowhere. */
+function markIn(piece: Uint8Array, from: number): number {
+  const last = ARMOUR_MARK.length - 1;
+  let at = from;
+  while (at + last < piece.length) {
+    const byte = piece[at + last] as number;
+    if (byte === ARMOUR_MARK[last] && beginsMark(piece, at)) return at;
+    at += MARK_SHIFT[byte] as number;
+  }
+  for (; at < piece.length; at++) if (beginsMark(piece, at)) return at;
+  return -1;
+}
+
+function beginsMark(piece: Uint8Array, at: number): boolean {
+  for (let i = 0; i < ARMOUR_MARK.length && at + i < piece.length; i++)
+    if (piece[at + i] !== ARMOUR_MARK[i]) return false;
+  return true;
+}
 
 export class FrameDecoder {
   // Bytes since the last 0x00, or since the last armoured line: a COBS body under way, or noise.
@@ -35,10 +60,17 @@ export class FrameDecoder {
   #noiseLength = 0; // of this call
   #noiseBytes = 0;
   readonly #checksum: (bytes: Uint8Array) => number;
+  readonly #lends: boolean;
+  #decoded = new Uint8Array(0); // what this call decoded so far, where bodies are lent
+  #decodedLength = 0;
 
-  /** @param checksum - CRC-32; native where the runtime has it. */
-  constructor(checksum: (bytes: Uint8Array) => number = crc32) {
+  /**
+   * @param checksum - CRC-32; native where the runtime has it. @param bodies - "lends": those of binary frames are there until
+   * the next `push`, which spares their reader most of what it allocates.
+   */
+  constructor(checksum: (bytes: Uint8Array) => number = crc32, bodies: "gives" | "lends" = "gives") {
     this.#checksum = checksum;
+    this.#lends = bodies === "lends";
   }
 
   /** Noise seen since the start, bytes. */
@@ -50,6 +82,7 @@ export class FrameDecoder {
   push(chunk: Uint8Array): Decoded {
     this.#frames = [];
     this.#noiseLength = 0;
+    this.#decodedLength = 0;
     let at = 0;
     while (at < chunk.length) {
       const zero = chunk.indexOf(0, at);
@@ -82,12 +115,12 @@ export class FrameDecoder {
     let at = 0;
     while (at < piece.length) {
       if (this.#lineLength === 0) {
-        const tilde = piece.indexOf(TILDE, at);
-        if (tilde < 0) return this.#append(piece.subarray(at));
-        this.#append(piece.subarray(at, tilde + 1));
+        const mark = markIn(piece, at);
+        if (mark < 0) return this.#append(piece.subarray(at));
+        this.#append(piece.subarray(at, mark + 1));
         this.#line[0] = TILDE;
         this.#lineLength = 1;
-        at = tilde + 1;
+        at = mark + 1;
         continue;
       }
       at = this.#takeLine(piece, at);
@@ -168,7 +201,20 @@ export class FrameDecoder {
   }
 
   #checkedBody(encoded: Uint8Array): Uint8Array | undefined {
-    return encoded.length > MAX_SEGMENT ? undefined : this.#bodyUnderCrc(cobsDecode(encoded));
+    if (encoded.length > MAX_SEGMENT) return undefined;
+    return this.#bodyUnderCrc(this.#lends ? this.#decodedHere(encoded) : cobsDecode(encoded));
+  }
+
+  /** The same without an array for each frame. Those of one call stand behind each other. */
+  #decodedHere(encoded: Uint8Array): Uint8Array | undefined {
+    // The bodies so far keep the memory that they are in.
+    if (this.#decodedLength + encoded.length > this.#decoded.length) {
+      this.#decoded = new Uint8Array(LENT_BLOCK);
+      this.#decodedLength = 0;
+    }
+    const decoded = cobsDecodeInto(encoded, this.#decoded.subarray(this.#decodedLength));
+    if (decoded !== undefined) this.#decodedLength += decoded.length;
+    return decoded;
   }
 
   #bodyUnderCrc(checked: Uint8Array | undefined): Uint8Array | undefined {

@@ -18,6 +18,9 @@ export interface OutgoingFrame {
   readonly oneLength?: boolean;
 }
 
+/** Bytes that a binary frame has at most. */
+export const MAX_BINARY_FRAME = maxCobsLength(MAX_FRAME_BODY + 4) + 2;
+
 /**
  * @param body - 1 to MAX_FRAME_BODY bytes (armour: MAX_ARMOUR_BODY). @param oneLength - COBS is a few bytes longer or
  * shorter by where the zeros are: more delimiters, which a decoder takes for nothing, make up for it. @throws SealttyError
@@ -29,6 +32,36 @@ export function encodeFrame(
   checksum: (bytes: Uint8Array) => number = crc32,
   oneLength = false,
 ): Uint8Array<ArrayBuffer> {
+  const checked = checkedBytes(body, encoding, checksum);
+  if (encoding === "armour") return armourLine(checked);
+  const line = new Uint8Array(maxCobsLength(checked.length) + 2);
+  const end = cobsEncodeInto(checked, line, 1);
+  return oneLength ? line : line.subarray(0, end + 1); // both delimiters are the zeros that a new array holds
+}
+
+/**
+ * The same frame in binary, into `target` from `at` on, where MAX_BINARY_FRAME bytes must have room.
+ * @returns the index behind it. @throws SealttyError `api-misuse` on a body of another size.
+ */
+export function encodeBinaryFrameInto(
+  target: Uint8Array,
+  at: number,
+  body: Uint8Array,
+  checksum: (bytes: Uint8Array) => number,
+): number {
+  const checked = checkedBytes(body, "binary", checksum);
+  target[at] = 0;
+  const end = cobsEncodeInto(checked, target, at + 1);
+  target[end] = 0;
+  return end + 1;
+}
+
+/** @returns body ‖ CRC, until the next call. */
+function checkedBytes(
+  body: Uint8Array,
+  encoding: FrameEncoding,
+  checksum: (bytes: Uint8Array) => number,
+): Uint8Array {
   const limit = encoding === "binary" ? MAX_FRAME_BODY : MAX_ARMOUR_BODY;
   if (body.length === 0 || body.length > limit) {
     throw new SealttyError("api-misuse", `A ${encoding} frame holds 1 to ${limit} bytes, not ${body.length}`);
@@ -40,8 +73,5 @@ export function encodeFrame(
   checked[body.length + 1] = crc >>> 16;
   checked[body.length + 2] = crc >>> 8;
   checked[body.length + 3] = crc;
-  if (encoding === "armour") return armourLine(checked);
-  const line = new Uint8Array(maxCobsLength(checked.length) + 2);
-  const end = cobsEncodeInto(checked, line, 1);
-  return oneLength ? line : line.subarray(0, end + 1); // both delimiters are the zeros that a new array holds
+  return checked;
 }

@@ -78,9 +78,10 @@ export class PacketSealer {
   /**
    * Header and sealed packet, ready for a frame. Synchronous on purpose: an await between reading and bumping the
    * number would let two callers share a nonce.
+   * @param into - where they go, if it is long enough.
    * @throws SealttyError `limit-exceeded` after 2^48 packets, `api-misuse` once destroyed.
    */
-  seal(plaintext: Uint8Array): { number: number; body: Uint8Array } {
+  seal(plaintext: Uint8Array, into?: Uint8Array): { number: number; body: Uint8Array } {
     if (this.#key === undefined) throw new SealttyError("api-misuse", "Packet sealer used after destroy");
     if (this.#bytes >= MAX_BYTES_PER_GENERATION) this.advanceGeneration();
     if (this.#next >= MAX_PACKETS)
@@ -94,7 +95,7 @@ export class PacketSealer {
     header[6] = (number / 2 ** 16) % 256;
     header[7] = (number / 2 ** 8) % 256;
     header[8] = number % 256;
-    const body = this.#suite.seal(this.#key, nonceOf(number), header, plaintext, header.length);
+    const body = this.#suite.seal(this.#key, nonceOf(number), header, plaintext, header.length, into);
     this.#bytes += body.length - header.length;
     body.set(header);
     return { number, body };

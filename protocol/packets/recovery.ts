@@ -45,6 +45,9 @@ const MIN_FRAMES = 2;
 /** The same where it is a queue that is to be short. */
 const MIN_QUEUED = 512;
 const MAX_GIVEN_UP = 1024;
+/** Round trip of a pipe that may have long packets, ms, and the part of its flight that one of them may be. */
+const QUICK_ROUND_TRIP = 100;
+const FLIGHT_SHARE = 4;
 
 export class Recovery {
   readonly #limits: FlightLimits;
@@ -56,6 +59,7 @@ export class Recovery {
   #allowedFrames: number;
   #least: number | undefined; // round trip on this pipe, ms: what it takes without a queue
   #queued = false; // the newest sample shows one
+  #clean = 0; // bytes acknowledged since something was lost
   #shortenFrom = 0; // packets below this number were sent before the flight was last shortened
   #recoverFrom = 0; // losses of packets below this number are one event, already answered
   #srtt: number | undefined;
@@ -96,6 +100,12 @@ export class Recovery {
     if (this.#srtt === undefined) return Math.min(MAX_RTO, FIRST_RTO * this.#backoff);
     const base = Math.max(MIN_RTO, this.#srtt + Math.max(4 * this.#variance, 10) + MAX_ACK_DELAY);
     return Math.max(base, Math.min(MAX_RTO, base * this.#backoff));
+  }
+
+  /** A share of a flight that has grown, on a pipe that loses nothing and brings it back at once; 0 on all others. Bytes. */
+  get quickShare(): number {
+    if (this.#srtt === undefined || this.#srtt > QUICK_ROUND_TRIP || this.#queued) return 0;
+    return Math.min(this.#allowedBytes, this.#clean / FLIGHT_SHARE) / FLIGHT_SHARE;
   }
 
   /** Bytes that another packet may have, 0 when the flight is full. */
@@ -187,6 +197,7 @@ export class Recovery {
     this.#srtt = undefined;
     this.#least = undefined;
     this.#queued = false;
+    this.#clean = 0;
     this.#backoff = 1;
     this.#probes = 0;
     this.#lastProgress = now;
@@ -206,6 +217,7 @@ export class Recovery {
         break;
       }
     }
+    this.#clean = 0;
     if (packet.number < this.#recoverFrom) return;
     let newest = packet.number;
     for (const number of this.#sent.keys()) newest = number;
@@ -225,6 +237,7 @@ export class Recovery {
   }
 
   #grow(size: number): void {
+    this.#clean += size;
     if (!this.#queued) this.#allowedBytes = Math.min(this.#limits.bytes, this.#allowedBytes + size);
     this.#allowedFrames = Math.min(this.#limits.frames, this.#allowedFrames + 1);
   }

@@ -82,7 +82,7 @@ export const SLOTS_TO_CLIENT: SlotLevels = {
 };
 
 /** Body lengths of packets where the profile is `off`; a longer one has the pipe's longest. */
-const SIZE_BUCKETS = [64, 128, 256, 512, 1024, 2048, 4096, 8192] as const;
+const SIZE_BUCKETS = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768] as const;
 
 /** @returns the length that a body of `length` bytes is padded to, at most `limit`. */
 export function bucketOf(length: number, limit: number): number {

@@ -25,6 +25,7 @@ import { decodeClientHello, decodeInitMessage, prologueOf } from "../handshake/c
 import { CookieJar } from "../handshake/cookie.ts";
 import { respond } from "../handshake/responder.ts";
 import {
+  LONG_BODY_TO_CLIENT,
   MAX_ARMOUR_BODY,
   MAX_CANDIDATES_PER_ID,
   MAX_LOGIN_CONNECTIONS,
@@ -51,12 +52,17 @@ const IDLE = 60_000;
 class Port implements GuestPort {
   readonly pump: PipePump;
   readonly receipts: Receipts;
+  readonly #pace: () => "paced" | "usual" | "free";
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
+  readonly #body = new Uint8Array(LONG_BODY_TO_CLIENT); // of one packet, until the pump asks for the next
 
   constructor(pipe: Pipe, clock: Clock, checksum: (bytes: Uint8Array) => number) {
     this.receipts = new Receipts(clock, () => this.pump.wake());
-    this.pump = new PipePump(pipe, checksum, () => this.#next());
+    // A receipt that is due stands behind no more than one frame.
+    const gathers = (): number => (this.receipts.active ? 0 : (pipe.gathers ?? 0));
+    this.#pace = () => (this.receipts.active ? "paced" : gathers() > 0 ? "free" : "usual");
+    this.pump = new PipePump(pipe, checksum, () => this.#next(), gathers);
   }
 
   /** WELCOME and REPLY; beyond the bound they are dropped, the client asks again. */
@@ -79,7 +85,7 @@ class Port implements GuestPort {
     for (const connection of this.#ready) {
       this.#ready.delete(connection);
       if (connection.port !== this) continue; // it moved to another pipe
-      const body = connection.next(this.receipts.active);
+      const body = connection.next(this.#pace(), this.#body);
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
       return { body, encoding: connection.encoding, oneLength: connection.slotted };
@@ -126,7 +132,7 @@ export class GuestEndpoint {
     traits: { readonly armourOnly: boolean } = { armourOnly: false },
   ): Promise<void> {
     const port = new Port(pipe, this.#options.clock, this.#options.suite.crc32);
-    const decoder = new FrameDecoder(this.#options.suite.crc32);
+    const decoder = new FrameDecoder(this.#options.suite.crc32, "lends");
     this.#pumps.add(port.pump);
     try {
       for await (const chunk of pipe.incoming) {

@@ -14,7 +14,7 @@ import {
 } from "../frames/frame-body.ts";
 import type { PipeFindings } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
-import { CONTROL_STREAM_WINDOW, MAX_CONTROL_MESSAGE } from "../limits.ts";
+import { CONTROL_STREAM_WINDOW, LONG_BODY_TO_GUEST, MAX_CONTROL_MESSAGE } from "../limits.ts";
 import { SLOTS_TO_GUEST, type ShapingProfile } from "../packets/shaping.ts";
 import { StreamConnection } from "../streams/stream-connection.ts";
 import type { ConnectOptions, ConnectionState, ConnectionStats, UserAuth } from "./api.ts";
@@ -22,7 +22,7 @@ import { ClientChannels } from "./client-channels.ts";
 import { ClientHandshake } from "./client-handshake.ts";
 import { ClientRenewals } from "./client-renewals.ts";
 import { type ReceivedEvidence, evidenceOf } from "./client-evidence.ts";
-import { flightToGuest, maxBody, quickBody } from "./client-flight.ts";
+import { flightToGuest, longBody, maxBody, quickBody } from "./client-flight.ts";
 import { ClientLink } from "./client-link.ts";
 import { ClientLiveness } from "./client-liveness.ts";
 import { Lookout } from "./lookout.ts";
@@ -59,6 +59,7 @@ export class ClientConnection {
   readonly channels: ClientChannels;
   readonly #options: Options;
   readonly #id: Uint8Array;
+  readonly #body = new Uint8Array(LONG_BODY_TO_GUEST); // of one packet, until the link asks for the next
   readonly #link: ClientLink;
   readonly #pacer: Pacer;
   readonly #handshake: ClientHandshake;
@@ -99,6 +100,7 @@ export class ClientConnection {
       onLost: (reason) => this.#onLost(reason),
       source: () => this.#source(),
       oneLength: () => this.#connection?.slotted ?? false,
+      mayGather: () => this.#connection !== undefined,
     });
     const { suite, clock } = options;
     this.#handshake = new ClientHandshake(suite, clock, this.#id, clientHello, encodings, this.#pacer, {
@@ -250,10 +252,12 @@ export class ClientConnection {
       this.#retirement = undefined;
       return body;
     }
-    const quick = quickBody(this.#link.encoding, this.#handshake.findings?.rate ?? 0);
+    const rate = this.#handshake.findings?.rate ?? 0;
+    const quick = quickBody(this.#link.encoding, rate);
     const limit = Math.min(quick, this.#pacer.bodyLimit);
+    const long = this.#link.gathers ? longBody(this.#link.encoding, rate) : limit;
     try {
-      const body = connection.next(limit, this.#options.clock.now());
+      const body = connection.next(limit, this.#options.clock.now(), this.#body, long);
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {

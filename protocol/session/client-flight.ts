@@ -2,6 +2,7 @@
 
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import {
+  LONG_BODY_TO_GUEST,
   MAX_ARMOUR_BODY,
   MAX_BODY_TO_GUEST,
   MAX_FLIGHT_TO_GUEST_BYTES,
@@ -33,4 +34,10 @@ export function maxBody(encoding: FrameEncoding): number {
 export function quickBody(encoding: FrameEncoding, rate: number): number {
   const most = maxBody(encoding);
   return rate === 0 ? most : Math.min(most, Math.floor(Math.max(MIN_QUICK_BODY, (rate * QUICK) / 1000)));
+}
+
+/** @returns the same once the pipe has shown itself quick; a rate that is not known shows nothing. */
+export function longBody(encoding: FrameEncoding, rate: number): number {
+  if (encoding === "armour") return MAX_ARMOUR_BODY;
+  return Math.min(LONG_BODY_TO_GUEST, Math.floor((rate * QUICK) / 1000));
 }

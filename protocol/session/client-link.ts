@@ -3,7 +3,7 @@
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
 import { FrameDecoder } from "../frames/frame-decoder.ts";
-import type { FrameEncoding } from "../frames/frame-encoder.ts";
+import type { FrameEncoding, OutgoingFrame } from "../frames/frame-encoder.ts";
 import type { Pipe } from "../pipe.ts";
 import type { Pacer } from "./pacer.ts";
 import { PipePump } from "./pipe-pump.ts";
@@ -22,6 +22,8 @@ export interface ClientLinkEvents {
   source(): Uint8Array | undefined;
   /** Whether its frame's length must follow from its own. */
   oneLength(): boolean;
+  /** Whether several of these frames may leave in one chunk, once the one before was used up. */
+  mayGather(): boolean;
 }
 
 export class ClientLink {
@@ -30,7 +32,7 @@ export class ClientLink {
   readonly #events: ClientLinkEvents;
   readonly #checksum: (bytes: Uint8Array) => number;
   encoding: FrameEncoding;
-  readonly #pace: (pipe: Pipe) => Pipe;
+  readonly #pacer: Pick<Pacer, "over" | "watching">;
   #pipe: Pipe | undefined;
   #pump: PipePump | undefined;
   #closed = false;
@@ -43,10 +45,10 @@ export class ClientLink {
     clock: Clock,
     checksum: (bytes: Uint8Array) => number,
     encoding: FrameEncoding,
-    pacer: Pick<Pacer, "over">,
+    pacer: Pick<Pacer, "over" | "watching">,
     events: ClientLinkEvents,
   ) {
-    this.#pace = (pipe) => pacer.over(pipe);
+    this.#pacer = pacer;
     this.#checksum = checksum;
     this.#dial = dial;
     this.#clock = clock;
@@ -102,6 +104,16 @@ export class ClientLink {
     this.#heard = true;
   }
 
+  /** Whether long frames, and several of them, are well on the present pipe. */
+  get gathers(): boolean {
+    return this.#gathers > 0;
+  }
+
+  /** What watches the pipe must have one frame at a time; and before keys it may always begin to. */
+  get #gathers(): number {
+    return this.#pacer.watching || !this.#events.mayGather() ? 0 : (this.#pipe?.gathers ?? 0);
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -115,13 +127,14 @@ export class ClientLink {
     if (this.#closed) {
       return pipe.close();
     }
-    const pump = new PipePump(this.#pace(pipe), this.#checksum, () => {
+    const source = (): OutgoingFrame | undefined => {
       const body = this.#events.source();
       if (body === undefined) return undefined;
       return { body, encoding: this.encoding, oneLength: this.#events.oneLength() };
-    });
+    };
+    const pump = new PipePump(this.#pacer.over(pipe), this.#checksum, source, () => this.#gathers);
     this.#pump = pump;
-    const decoder = new FrameDecoder(this.#checksum);
+    const decoder = new FrameDecoder(this.#checksum, "lends");
     try {
       this.#events.onPipe();
       pump.wake();

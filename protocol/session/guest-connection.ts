@@ -12,6 +12,7 @@ import type { ClientHello } from "../handshake/client-hello.ts";
 import type { Handshaken } from "../handshake/messages.ts";
 import {
   CONTROL_STREAM_WINDOW,
+  LONG_BODY_TO_CLIENT,
   MAX_AUTH_MESSAGE,
   MAX_BODY_TO_CLIENT,
   MAX_COMMAND_BYTES,
@@ -203,12 +204,17 @@ export class GuestConnection {
     return this.encoding === "armour" ? MAX_ARMOUR_BODY : MAX_BODY_TO_CLIENT;
   }
 
-  /** @param paced - receipts wait behind this frame. @returns the next frame body to send, undefined where none is due. */
-  next(paced = false): Uint8Array | undefined {
+  /**
+   * @param pace - "paced": receipts wait behind this frame; "free": a long one is better than several. @param into - where the
+   * body goes, if it is long enough.
+   * @returns the next frame body to send, undefined where none is due.
+   */
+  next(pace: "paced" | "usual" | "free" = "usual", into?: Uint8Array): Uint8Array | undefined {
     if (this.#over) return undefined;
     try {
-      const limit = paced ? MAX_ARMOUR_BODY : this.#maxBody;
-      const body = this.#connection.next(limit, this.#clock.now());
+      const limit = pace === "paced" ? MAX_ARMOUR_BODY : this.#maxBody;
+      const long = pace === "free" && this.encoding === "binary" ? LONG_BODY_TO_CLIENT : limit;
+      const body = this.#connection.next(limit, this.#clock.now(), into, long);
       this.#deadline.set(this.#nextDeadline());
       return body;
     } catch (error) {

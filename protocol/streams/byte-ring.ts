@@ -6,6 +6,7 @@ export class ByteRing {
   #bytes = new Uint8Array(0);
   #start = 0; // offset of the oldest byte held
   #end = 0;
+  #most = 0; // bytes held at once since it was empty
 
   get start(): number {
     return this.#start;
@@ -15,7 +16,9 @@ export class ByteRing {
   }
 
   append(bytes: Uint8Array): void {
-    this.#reserve(this.#end - this.#start + bytes.length);
+    const held = this.#end - this.#start + bytes.length;
+    this.#reserve(held);
+    this.#most = Math.max(this.#most, held);
     const capacity = this.#bytes.length;
     const at = this.#end % capacity;
     const first = Math.min(bytes.length, capacity - at);
@@ -34,8 +37,11 @@ export class ByteRing {
   /** Forgets everything below `offset`. */
   dropBelow(offset: number): void {
     this.#start = Math.min(this.#end, Math.max(this.#start, offset));
-    if (this.#start === this.#end && this.#bytes.length > 64 * FIRST_CAPACITY)
+    if (this.#start < this.#end) return;
+    // A flood empties it again and again: the memory goes back once it was hardly used between two times.
+    if (this.#bytes.length > 64 * FIRST_CAPACITY && this.#most <= this.#bytes.length / 8)
       this.#bytes = new Uint8Array(0);
+    this.#most = 0;
   }
 
   /** The memory is given back, too: whoever wipes may keep the ring itself. */

@@ -225,12 +225,14 @@ export class StreamConnection {
   }
 
   /**
-   * @param maxBody - what the pipe's frames can hold now. @returns the next frame body, undefined where nothing is due.
-   * `now` decides whether a held-back acknowledgement is due.
+   * @param usualBody - what the pipe's frames can hold now. @returns the next frame body, undefined where nothing is due.
+   * `now` decides whether a held-back acknowledgement is due. @param into - where the body goes, if it is
+   * long enough. @param longBody - what they can hold once the pipe has shown itself quick.
    */
-  next(maxBody: number, now: number): Uint8Array | undefined {
+  next(usualBody: number, now: number, into?: Uint8Array, longBody = usualBody): Uint8Array | undefined {
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
-    if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, maxBody, now);
+    if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, usualBody, now);
+    const maxBody = this.#bodyWithin(usualBody, longBody);
     this.#rekeyByAge(now);
     const contents: Content[] = [];
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
@@ -252,9 +254,14 @@ export class StreamConnection {
       const around = PACKET_HEADER_LENGTH + 16;
       writer.pad(bucketOf(writer.written.length + around, carries ? room : maxBody) - around);
     }
-    const { number, body } = this.#sealer.seal(writer.written);
+    const { number, body } = this.#sealer.seal(writer.written, into);
     if (contents.length > 0) this.#recovery.onSent(number, body.length, contents, now);
     return body;
+  }
+
+  /** One of a few lengths, too: what the pipe takes must not tell of the flight to the byte. */
+  #bodyWithin(usual: number, long: number): number {
+    return long > usual ? Math.max(usual, bucketWithin(this.#recovery.quickShare, long)) : usual;
   }
 
   /** The same where packets have slots: none outside of one, and each slot's are alike whatever they carry. */

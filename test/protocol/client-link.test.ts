@@ -35,9 +35,10 @@ async function waits(
     clock,
     nodeSuite.crc32,
     "binary",
-    { over: (pipe) => pipe },
+    { over: (pipe) => pipe, watching: false },
     {
       oneLength: () => false,
+      mayGather: () => true,
       onPipe() {},
       onFrame() {
         if (pipes[dialled.length - 1]?.authentic !== false) link.heardGuest();

@@ -6,13 +6,18 @@ import { armourLine, readArmourLine } from "../../protocol/frames/armour.ts";
 import { cobsDecode, cobsEncodeInto, maxCobsLength } from "../../protocol/frames/cobs.ts";
 import { crc32 } from "../../protocol/frames/crc32.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
-import { encodeFrame, type FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
+import {
+  encodeBinaryFrameInto,
+  encodeFrame,
+  type FrameEncoding,
+  MAX_BINARY_FRAME,
+} from "../../protocol/frames/frame-encoder.ts";
 import { MAX_ARMOUR_BODY, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../../protocol/limits.ts";
 
 const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength });
 const cobsEncode = (source: Uint8Array): Uint8Array => {
   const target = new Uint8Array(maxCobsLength(source.length));
-  return target.subarray(0, cobsEncodeInto(source, target, 0));
+  return target.subarray(0, cobsEncodeInto(new Uint8Array(source), target, 0));
 };
 
 test("crc32() gives the check value of the CRC catalogue", () => {
@@ -40,7 +45,7 @@ test.each([
   expect(Buffer.from(cobsDecode(Buffer.from(encoded, "hex")) ?? []).toString("hex")).toBe(plain);
 });
 
-test.each([0, 1, 253, 254, 255, 508, 509, 17_000])(
+test.each([0, 1, 253, 254, 255, 508, 509, MAX_FRAME_BODY + 4])(
   "COBS of %i bytes has no zero, its bound holds, and it comes back",
   (length) => {
     for (const fill of [0, 1, undefined]) {
@@ -52,6 +57,123 @@ test.each([0, 1, 253, 254, 255, 508, 509, 17_000])(
     }
   },
 );
+
+/** As the paper has it: group by group. */
+function plainCobs(source: Uint8Array): number[] {
+  const encoded: number[] = [];
+  let group: number[] = [];
+  for (const byte of [...source, 0]) {
+    if (byte !== 0) group.push(byte);
+    if (byte === 0 || group.length === 254) {
+      encoded.push(group.length + 1, ...group);
+      group = [];
+    }
+  }
+  return encoded;
+}
+
+const runs = fc
+  .array(
+    fc.tuple(
+      fc.oneof(fc.integer({ min: 0, max: 600 }), fc.constantFrom(253, 254, 508)),
+      fc.integer({ min: 0, max: 3 }),
+    ),
+    { maxLength: 12 },
+  )
+  .map((pieces) =>
+    Uint8Array.from(
+      pieces.flatMap(([length, zeros]) => [
+        ...Array.from({ length }, (_, i) => 1 + (i % 255)),
+        ...Array.from({ length: zeros }, () => 0),
+      ]),
+    ),
+  );
+
+test("COBS is what its definition says, whatever the runs, and comes back", () => {
+  fc.assert(
+    fc.property(runs, (source) => {
+      const encoded = cobsEncode(source);
+      expect([...encoded]).toEqual(plainCobs(source));
+      expect(Buffer.compare(cobsDecode(encoded) ?? new Uint8Array(1), source)).toBe(0);
+      const last = source.length - 1 - source.lastIndexOf(0); // bytes behind the last zero
+      if (last === 0 || last % 254 !== 0) return;
+      const shorter = cobsDecode(encoded.subarray(0, -1)); // a full group at the end needs nothing behind it
+      expect(Buffer.compare(shorter ?? new Uint8Array(1), source)).toBe(0);
+    }),
+  );
+});
+
+test("cobsDecode() takes any bytes between two zeros, and refuses a group that is cut", () => {
+  const noZeros = fc.uint8Array({ min: 1, maxLength: 900 });
+  fc.assert(
+    fc.property(noZeros, (encoded) => {
+      const decoded = cobsDecode(encoded);
+      if (decoded === undefined) return;
+      expect(decoded.length).toBeLessThanOrEqual(encoded.length);
+      const again = cobsEncode(decoded);
+      const most = Math.min(again.length, encoded.length);
+      expect([...again.subarray(0, most)]).toEqual([...encoded.subarray(0, most)]);
+    }),
+    { examples: [[Uint8Array.of(2)], [Uint8Array.of(1)], [Uint8Array.of(255, 1)]] },
+  );
+  expect(cobsDecode(Uint8Array.of(3, 7))).toBeUndefined();
+  expect(cobsDecode(Uint8Array.of(2, 7, 0))).toBeUndefined();
+});
+
+test("encodeBinaryFrameInto() writes encodeFrame()'s bytes, one frame behind the other", () => {
+  fc.assert(
+    fc.property(fc.array(bytes(2000, 1), { minLength: 1, maxLength: 4 }), (bodies) => {
+      const target = new Uint8Array(bodies.length * MAX_BINARY_FRAME).fill(0xee);
+      let end = 0;
+      for (const body of bodies) end = encodeBinaryFrameInto(target, end, body, crc32);
+      const frames = bodies.map((body) => encodeFrame(body, "binary"));
+      expect(Buffer.compare(target.subarray(0, end), concat(...frames))).toBe(0);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test("FrameDecoder that lends its bodies finds the same frames, however many one chunk holds", () => {
+  const lengths = fc.array(fc.integer({ min: 1, max: MAX_FRAME_BODY }), { minLength: 1, maxLength: 6 });
+  fc.assert(
+    fc.property(lengths, fc.integer({ min: 1000, max: 400_000 }), (all, cut) => {
+      const stream = concat(
+        ...all.map((length, i) =>
+          encodeFrame(
+            Uint8Array.from({ length }, (_, at) => (at * 31 + i) >> 3),
+            "binary",
+          ),
+        ),
+      );
+      const [lending, giving] = [new FrameDecoder(crc32, "lends"), new FrameDecoder(crc32)];
+      for (let at = 0; at < stream.length; at += cut) {
+        const chunk = stream.subarray(at, at + cut);
+        const lent = lending.push(chunk).frames.map(({ body }) => Buffer.from(body).toString("latin1"));
+        const given = giving.push(chunk).frames.map(({ body }) => Buffer.from(body).toString("latin1"));
+        expect(lent.length).toBe(given.length);
+        lent.forEach((body, i) => expect(body === given[i]).toBe(true));
+      }
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test("an armoured line is found wherever it stands in other bytes, and however it is cut", () => {
+  const filler = fc
+    .array(fc.constantFrom("~", "~s", "~sealtty1", "~sealtty1:", "y1:", "x", "~~"), { maxLength: 12 })
+    .map((words) => words.join(""));
+  fc.assert(
+    fc.property(filler, bytes(40, 1), fc.integer({ min: 1, max: 40 }), (before, body, cut) => {
+      const stream = concat(utf8(before), encodeFrame(body, "armour").subarray(1)); // no line end before the mark
+      const decoder = new FrameDecoder();
+      const found: Uint8Array[] = [];
+      for (let at = 0; at < stream.length; at += cut)
+        for (const frame of decoder.push(stream.subarray(at, at + cut)).frames) found.push(frame.body);
+      // Behind a mark what looks like base64 belongs to it; "~" is no such character.
+      expect(found.map((one) => [...one])).toEqual([[...body]]);
+    }),
+  );
+});
 
 test("an armoured line is printable, short enough, and comes back", () => {
   fc.assert(

@@ -204,6 +204,53 @@ test("StreamConnection, without pipe or clock: lossy both ways, everything arriv
   expect(Buffer.compare(concat(...got), data)).toBe(0);
 });
 
+/** A flood over a pipe that answers after `roundTrip` ms. @returns the longest body of each hundred packets. */
+function longest(roundTrip: number, lose: (packet: number) => boolean = () => false): number[] {
+  const window = 1024 * 1024;
+  const keys = { connectionId: Uint8Array.of(1, 2, 3, 4) };
+  const flight = { bytes: window, frames: 512 };
+  const key = (fill: number) => new Uint8Array(32).fill(fill);
+  const left = new StreamConnection(nodeSuite, { ...keys, sendKey: key(1), receiveKey: key(2) }, flight, 0);
+  const right = new StreamConnection(nodeSuite, { ...keys, sendKey: key(2), receiveKey: key(1) }, flight, 0);
+  const from = left.openStream(2, { receive: 0, send: window });
+  const to = right.openStream(2, { receive: window, send: 0 });
+  const most: number[] = [];
+  let packets = 0;
+  for (let now = 0; packets < 400; now += roundTrip) {
+    if (from.send.unsent < window) from.send.write(new Uint8Array(window));
+    const bodies: Uint8Array[] = [];
+    for (
+      let body = left.next(16_500, now, undefined, 65_800);
+      body;
+      body = left.next(16_500, now, undefined, 65_800)
+    )
+      bodies.push(body);
+    for (const body of bodies) {
+      const hundred = Math.floor(packets / 100);
+      most[hundred] = Math.max(most[hundred] ?? 0, body.length);
+      if (!lose(packets++)) right.receive(body, now);
+    }
+    for (let part = to.receive.shift(); part !== undefined; part = to.receive.shift())
+      if (to.receive.consume(part.length)) to.windowDue = true;
+    right.onTime(now + 20, 16_500);
+    for (let body = right.next(16_500, now + 20); body; body = right.next(16_500, now + 20))
+      left.receive(body, now + roundTrip);
+    if ((left.deadline ?? Number.POSITIVE_INFINITY) <= now) left.onTime(now, 16_500);
+  }
+  return most;
+}
+
+test("packets become long on a pipe that is quick and loses nothing, and not on a slow one", () => {
+  // The length of a part is reckoned with the longest head, so a few bytes may stay free.
+  for (const most of longest(2).slice(2)) expect(most).toBeGreaterThan(65_700);
+  expect(Math.max(...longest(2))).toBeLessThanOrEqual(65_800);
+  expect(Math.max(...longest(150))).toBeLessThanOrEqual(16_500);
+});
+
+test("packets are no longer than usual while a tenth of them is lost", () => {
+  expect(Math.max(...longest(2, (packet) => packet % 10 === 9))).toBeLessThanOrEqual(16_500);
+});
+
 test("a keystroke's packet is small: 40 bytes with header and tag, so that it fits the slowest pipe", () => {
   const [left] = connections();
   const stream = left.openStream(2, { receive: 1, send: 1000 });

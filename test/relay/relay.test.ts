@@ -276,7 +276,7 @@ describe("bounds", () => {
     expect(await text.closed).toBe(1003);
     const noisy = await client(relay);
     const large = await client(relay);
-    large.send(body(1, "x".repeat(10_000)));
+    large.send(body(1, "x".repeat(20_000)));
     large.send(body(1, "ok"));
     await vi.waitFor(() => expect(texts(guest.frames)).toEqual(["ok"]));
     for (let i = 0; i < 300; i++) noisy.ws.send(Buffer.alloc(40_000, 0x41));
