@@ -25,6 +25,7 @@ pcrs = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 ssh_host_keys = ["/etc/ssh/host_key.pub"]
 [users]
 authorized_keys = "/etc/sealtty/authorized_keys"
+names = ["root"]
 [forward]
 allow = true
 ssh = ["/usr/sbin/sshd", "-i", "-f", "/etc/ssh/sshd_config"]
