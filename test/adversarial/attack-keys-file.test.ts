@@ -10,6 +10,7 @@ import { sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
 import { SoftwareSecurityKey } from "../support/software-security-key.ts";
 import { sshsigOf } from "../support/user-attempt.ts";
+import type { UsersConfig } from "../../server/config.ts";
 import { userKeys } from "../../server/user-keys.ts";
 
 const FIELDS = {
@@ -29,7 +30,7 @@ async function attempt(
   try {
     make(file);
     const check = userKeys(
-      { authorizedKeys: file, login: undefined, shell: undefined, passkeyOrigins: [] },
+      { authorizedKeys: file, login: undefined, shell: undefined, passkeyOrigins: [], pam: "auto" },
       undefined,
       {
         error: say,
@@ -70,7 +71,13 @@ test("a file is parsed when it changed, and then a line that went away lets nobo
     const key = new SoftwareSecurityKey("ed25519");
     const log: string[] = [];
     const say = (message: string): void => void log.push(message);
-    const users = { authorizedKeys: file, login: undefined, shell: undefined, passkeyOrigins: [] };
+    const users: UsersConfig = {
+      authorizedKeys: file,
+      login: undefined,
+      shell: undefined,
+      passkeyOrigins: [],
+      pam: "auto",
+    };
     const check = userKeys(users, undefined, { error: say, warn: say, info: say, debug: say });
     const fields = { ...FIELDS, handshakeHash: new Uint8Array(32).fill(1) };
     const message = userAuthMessage(fields);

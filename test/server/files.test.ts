@@ -7,7 +7,7 @@ import { planPrograms, startPlanned } from "../../server/sessions/user-programs.
 
 const start = startPlanned(
   planPrograms(
-    { authorizedKeys: "/none", login: undefined, shell: undefined, passkeyOrigins: [] },
+    { authorizedKeys: "/none", login: undefined, shell: undefined, passkeyOrigins: [], pam: "auto" },
     undefined,
   ),
 );

@@ -16,7 +16,7 @@ import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { encodeEd25519Key, encodeEd25519Signature } from "../../protocol/user-auth/ssh-wire.ts";
 import { encodeSshsig, sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
-import type { InstanceConfig } from "../../server/config.ts";
+import type { InstanceConfig, UsersConfig } from "../../server/config.ts";
 import { TpmChannel } from "../../server/evidence/tpm-channel.ts";
 import { type InstanceAnchor, InstanceParts, believeDocument } from "../../server/instance.ts";
 import { createLog } from "../../server/log.ts";
@@ -243,7 +243,13 @@ test("an instance key that others can read, that is missing or none is refused a
 // --- What the document decides -----------------------------------------------------------------------------------------
 
 const log = createLog({ write: () => {} });
-const noUsers = { authorizedKeys: undefined, login: undefined, shell: undefined, passkeyOrigins: [] };
+const noUsers: UsersConfig = {
+  authorizedKeys: undefined,
+  login: undefined,
+  shell: undefined,
+  passkeyOrigins: [],
+  pam: "auto",
+};
 
 function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {
   const fields = {

@@ -17,6 +17,7 @@ import {
   UNRESTRICTED,
   type UserRestrictions,
 } from "../../protocol/user-auth/restrictions.ts";
+import type { UsersConfig } from "../../server/config.ts";
 import { planPrograms, startPlanned } from "../../server/sessions/user-programs.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
@@ -160,7 +161,13 @@ async function outputOf(channel: Channel): Promise<string> {
 }
 
 test("a forced command runs by the user's shell, in place of anything asked for, on a terminal or not", async () => {
-  const users = { authorizedKeys: undefined, login: undefined, shell: ["/bin/false"], passkeyOrigins: [] };
+  const users: UsersConfig = {
+    authorizedKeys: undefined,
+    login: undefined,
+    shell: ["/bin/false"],
+    passkeyOrigins: [],
+    pam: "auto",
+  };
   const { reach } = world({ startProcess: startPlanned(planPrograms(users, undefined)) });
   const command = 'printf "%s|%s|%s" forced "${SSH_ORIGINAL_COMMAND-none}" "$LANG"';
   const guest = await reach({ ...UNRESTRICTED, command });

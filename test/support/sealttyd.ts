@@ -28,6 +28,11 @@ export interface GuestSettings {
   readonly instance?: string;
   /** `[daemon] user`, where the tests run as root; default: nothing is split. */
   readonly daemonUser?: string;
+  /** `[users] pam`. */
+  readonly pam?: string;
+  /** A program and its arguments that becomes sealttyd, whose command line follows them. */
+  readonly through?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
 }
@@ -57,6 +62,7 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
     ...(settings.authorizedKeys === undefined ? [] : [`authorized_keys = ${JSON.stringify(keys)}`]),
     ...(login === null ? [] : [`login = ${JSON.stringify(login)}`]),
     ...(settings.shell === undefined ? [] : [`shell = ${JSON.stringify(settings.shell)}`]),
+    ...(settings.pam === undefined ? [] : [`pam = "${settings.pam}"`]),
     "[daemon]",
     `user = "${settings.daemonUser ?? "root"}"`,
     ...(settings.more ?? []),
@@ -66,8 +72,10 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   const entry = settings.entry ?? path.resolve(import.meta.dirname, "../../dist/bin/sealttyd.js");
   let log = "";
   const launch = async (): Promise<ChildProcess> => {
-    const child = spawn(process.execPath, [entry, "--config", configFile], {
+    const [program, ...args] = [...(settings.through ?? []), process.execPath, entry, "--config", configFile];
+    const child = spawn(program, args, {
       stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...settings.env },
     });
     let own = "";
     await new Promise<void>((resolve, reject) => {
