@@ -184,6 +184,23 @@ static void record(short type, const char *user, const char *line, pid_t process
 #endif
 }
 
+/** The last signal that would have ended this process; not SIGPIPE, which says nothing to the program. */
+static volatile sig_atomic_t told;
+
+static void on_signal(int signal) {
+  if (signal != SIGPIPE) told = signal;
+}
+
+/** Handlers, and no mask and nothing ignored: programs that PAM's modules start would have these, too. */
+static void hold_signals(void) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGPIPE};
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) sigaction(ends[i], &action, NULL);
+}
+
 struct session {
   struct pam_handle *handle;
   const char *user;
@@ -192,14 +209,15 @@ struct session {
   int pidfd; // readable once the process has ended
 };
 
-static void on_signal(int signal) { (void)signal; }
-
 static void close_session(const struct session *session) {
   pam.setcred(session->handle, PAM_DELETE_CRED);
   pam.end(session->handle, pam.close_session(session->handle, 0));
 }
 
-/** In a process of its own, which holds nothing of the program's: neither its streams nor its terminal or group. */
+/**
+ * In a process of its own, which holds nothing of the program's: neither its streams nor its terminal or group. Signals do
+ * not end it: whoever stops sealttyd may signal all of its processes, and the program may take its time.
+ */
 static void keep(const struct session *session) {
   setsid();
   const int null = open("/dev/null", O_RDWR);
@@ -208,17 +226,6 @@ static void keep(const struct session *session) {
   if (chdir("/") != 0) _exit(1);
   struct pollfd end = {session->pidfd, POLLIN, 0};
   while (poll(&end, 1, -1) < 0 && errno == EINTR) continue;
-  // Not before: whoever stops sealttyd signals all of its processes, and the program may take its time. A handler that does
-  // nothing, because what is ignored would be so in programs of PAM's modules as well.
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
-  const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGPIPE};
-  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) sigaction(ends[i], &action, NULL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
   if (session->line != NULL) record(DEAD_PROCESS, session->user, session->line, session->process);
   close_session(session);
   _exit(0);
@@ -288,10 +295,7 @@ static int open_and_become(int argc, char **argv) {
   const int on_terminal = ttyname_r(STDIN_FILENO, terminal, sizeof terminal) == 0;
   words.at_once = on_terminal;
 
-  // Until the keeper is there: a signal between would leave a session that nobody closes.
-  sigset_t all, before;
-  sigfillset(&all);
-  sigprocmask(SIG_BLOCK, &all, &before);
+  hold_signals(); // until the keeper is there: an end before would leave a session that nobody closes
   struct rlimit limits[RLIM_NLIMITS];
   for (int which = 0; which < RLIM_NLIMITS; which++) getrlimit((__typeof__(RLIMIT_CPU))which, &limits[which]);
 
@@ -324,7 +328,7 @@ static int open_and_become(int argc, char **argv) {
   if (chdir(directory) != 0 && chdir("/") != 0) return refuse(user, strerror(errno));
   close_others(); // of PAM's modules
   for (int signal = 1; signal < NSIG; signal++) sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
-  sigprocmask(SIG_SETMASK, &before, NULL);
+  if (told != 0) raise(told); // late, but meant for the program
   execvp(argv[7], argv + 7);
   return not_started(argv[7], errno);
 }

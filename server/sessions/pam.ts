@@ -35,16 +35,19 @@ export async function openPam(use: PamUse, log: Log, clock: Clock): Promise<Pam 
       `[users] pam = "required", but ${found}. Put that right, or say pam = "auto" to do without.`,
     );
   }
-  log.info("users' programs get no PAM session", { why: found });
+  // Whoever made the file expects it to count.
+  const level = hasServiceFile() ? "warn" : "info";
+  log[level]("users' programs get no PAM session", { why: found });
   return undefined;
 }
+
+const hasServiceFile = (): boolean => SERVICE_FILES.some((file) => existsSync(file));
 
 /** @returns it, or what is missing. */
 export async function findPam(use: Exclude<PamUse, "off">, clock: Clock): Promise<Pam | string> {
   if (process.getuid?.() !== 0) return "sealttyd does not run as root";
   // Where nobody made one, PAM takes "other", which refuses everybody on many systems: nobody asked for that.
-  if (use === "auto" && !SERVICE_FILES.some((file) => existsSync(file)))
-    return `there is no ${SERVICE_FILES[0]} (packaging/pam.d has one)`;
+  if (use === "auto" && !hasServiceFile()) return `there is no ${SERVICE_FILES[0]} (packaging/pam.d has one)`;
   const file = findNativeProgram("sealtty-session");
   if (file === undefined) return "the program sealtty-session is missing beside sealttyd.js";
   const { status, words } = await run(file, ["probe"], PROBE_TIMEOUT_MS, clock);

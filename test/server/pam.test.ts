@@ -1,9 +1,12 @@
 // Users' sessions by a real PAM: limits, groups, environment, refusals, utmp; and that a program is what it was without.
 
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, readdirSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { missingHere } from "../../server/check.ts";
+import { parseServerConfig } from "../../server/config.ts";
 import { startCli } from "../support/cli.ts";
 import { makeScratch, sshKeygen } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
@@ -50,6 +53,33 @@ test.runIf(!canMakePamWorld)(
     expect(canMakePamWorld).toBe(false);
   },
 );
+
+/** What a process has open, or what it is called; undefined where it is gone. */
+function look<T>(how: () => T): T | undefined {
+  try {
+    return how();
+  } catch {
+    return undefined;
+  }
+}
+const openOf = (pid: number): string[] | undefined =>
+  look(() => readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)));
+
+/** The keeper that waits for a process to end: it has a pidfd of it as its fourth descriptor or so, and its own name. */
+function keeperOf(pid: number | undefined): number | undefined {
+  const waitsFor = new RegExp(`^Pid:\\t${pid}$`, "m");
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => look(() => readFileSync(`/proc/${name}/comm`, "latin1")) === "sealtty-keeper\n")
+    .map(Number)
+    .find((process) =>
+      look(() =>
+        readdirSync(`/proc/${process}/fdinfo`).some((fd) =>
+          waitsFor.test(readFileSync(`/proc/${process}/fdinfo/${fd}`, "latin1")),
+        ),
+      ),
+    );
+}
 
 /** What a test's service says beside the account's own expiry. */
 function serviceText(world: PamWorld): string {
@@ -352,6 +382,17 @@ describe.runIf(canMakePamWorld)("whether PAM is used", () => {
       const missing = await check("auto", nowhere);
       expect(missing.log()).toContain('get no PAM session why="the program sealtty-session is missing');
       await missing.stop();
+      process.env["SEALTTY_NATIVE"] = nowhere.SEALTTY_NATIVE;
+      const config = parseServerConfig(
+        '[pipe]\ntype="unix"\npath="/x"\n[evidence]\ntype="simulated"\ninstance="x"\ni_know_this_proves_nothing=true\n' +
+          '[users]\nlogin=["/bin/login"]\npam="required"\n',
+        "test",
+      );
+      const told = await missingHere(config);
+      delete process.env["SEALTTY_NATIVE"];
+      expect(told).toContainEqual(
+        expect.stringMatching(/^the program sealtty-session is missing.*would not start/),
+      );
       await expect(check("required", nowhere)).rejects.toThrow(
         /pam = \\?"required\\?", but the program sealtty-session is missing.*code=bad-config/,
       );
@@ -413,6 +454,46 @@ describe.runIf(canMakePamWorld)("sealtty-session by itself", () => {
     expect([status, stdout]).toEqual([126, ""]);
     expect(stderr).toContain("sealttyd: no session for mary: ");
     expect(who(world.utmp)).toBe("");
+  });
+
+  test("a signal while PAM is busy: the session is opened, closed, and the program never runs", async () => {
+    const seen = world.path("seen");
+    writeFileSync(
+      world.path("slow"),
+      `#!/bin/sh\necho $PAM_TYPE >>'${seen}'\n[ $PAM_TYPE = close_session ] || while [ ! -e '${world.path("go-on")}' ]; do sleep 0.05; done\n`,
+      { mode: 0o755 },
+    );
+    world.service(
+      "slow",
+      `account required pam_permit.so\nsession required pam_exec.so quiet ${world.path("slow")}\n`,
+    );
+    const [program = "", ...before] = world.through;
+    const args = ["open", "slow", "mary", `${UID}`, `${GID}`, "/", "touch", world.path("home/ran")];
+    const child = spawn(program, [...before, SESSION_PROGRAM, ...args], { stdio: "ignore" });
+    const ended = once(child, "exit");
+    const said = () => (existsSync(seen) ? readFileSync(seen, "utf8") : "");
+    await until(() => said() === "open_session\n", "PAM opens the session");
+    child.kill("SIGTERM");
+    writeFileSync(world.path("go-on"), "");
+    expect(await ended).toEqual([null, "SIGTERM"]);
+    await until(() => said() === "open_session\nclose_session\n", "PAM closed the session");
+    expect(existsSync(world.path("home/ran"))).toBe(false);
+  });
+
+  test("whoever stops sealttyd's processes does not end the keeper before its program", async () => {
+    const [program = "", ...before] = world.through;
+    const args = ["open", "sealtty", "mary", `${UID}`, `${GID}`, "/", "sleep", "1000"];
+    const child = spawn(program, [...before, SESSION_PROGRAM, ...args], { stdio: "ignore" });
+    const keeper = await until(() => keeperOf(child.pid), "there is a keeper");
+    // What was asked for is nobody's to see in its place.
+    expect(readFileSync(`/proc/${keeper}/cmdline`, "latin1")).not.toContain("sleep");
+    const wanted = ["/dev/null", "/dev/null", "/dev/null", "anon_inode:[pidfd]"].join();
+    expect(await until(() => openOf(keeper)?.join() === wanted, "it holds nothing else open")).toBe(true);
+    for (const signal of ["SIGTERM", "SIGHUP", "SIGINT"] as const) process.kill(keeper, signal);
+    expect(recorded(world).at(-1)).toMatch(/^open_session/);
+    child.kill("SIGTERM");
+    await until(() => recorded(world).at(-1)?.startsWith("close_session"), "PAM closed the session");
+    expect(await until(() => !isAlive(keeper), "the keeper ends")).toBe(true);
   });
 
   test("a password that has expired is said, and is no way in", () => {
