@@ -5,7 +5,7 @@ import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
 import type { AuxParts } from "../protocol/attestation/aux.ts";
 import type { InstanceDocument } from "../protocol/attestation/instance/document.ts";
-import type { EvidenceProvider } from "../protocol/attestation/evidence.ts";
+import type { Evidence, EvidenceProvider } from "../protocol/attestation/evidence.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
@@ -39,6 +39,10 @@ export interface Privileged {
   readonly loginAllowed: boolean;
   readonly keysAllowed: boolean;
   readonly verifyUserKey: GuestServices["verifyUserKey"];
+  /** Absent: nobody else has to know. */
+  readonly signedOff?: GuestServices["signedOff"];
+  /** What a connection is about to be sent, all of it; absent: likewise. Nobody signs in on other evidence. */
+  readonly attested?: (evidence: Evidence) => void;
   readonly startProcess: StartProcess;
   /** For forwarding; undefined: it is not allowed at all. */
   readonly startHelper: StartHelper | undefined;

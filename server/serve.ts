@@ -79,16 +79,20 @@ async function serveWith(config: ConsoleSettings, privileged: Privileged, log: L
     staticKey: nodeSuite.x25519KeyPair(), // per boot, in memory only
     services: {
       // Sent whatever the client says it accepts: the client then names what it found in its refusal.
-      collectEvidence: async (request) =>
-        collector.collect({
+      async collectEvidence(request) {
+        const evidence = await collector.collect({
           makeBinder: (aux) => request.makeBinder(provider.type, aux),
           renewal: request.renewal,
           wanted: request.wanted,
           commonParts: await privileged.commonParts(request.proofContext),
-        }),
+        });
+        if (!request.renewal) privileged.attested?.(evidence);
+        return evidence;
+      },
       loginAllowed: privileged.loginAllowed,
       keysAllowed: privileged.keysAllowed,
       verifyUserKey: privileged.verifyUserKey,
+      signedOff: (user) => privileged.signedOff?.(user),
       startProcess,
       wallTime: () => Date.now(),
       sessions: config.sessions.keep ? sessions : undefined,

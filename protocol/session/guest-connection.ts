@@ -50,6 +50,8 @@ export interface GuestServices extends UserServices {
   readonly startProcess: StartProcess;
   /** Ms since 1970 UTC, of the guest's clock: whether what a key was granted is over. */
   wallTime(): number;
+  /** This sign-in opens nothing any more. */
+  signedOff?(user: AuthenticatedUser): void;
   /** Programs that outlive their connections; undefined: none are allowed. */
   readonly sessions?: GuestSessions | undefined;
   /** Connections to elsewhere; undefined: none are allowed. */
@@ -304,6 +306,7 @@ export class GuestConnection {
     this.#deadline.stop();
     this.#channels.end();
     this.#connection.destroy();
+    if (this.#user !== undefined) this.#services.signedOff?.(this.#user);
     this.#onOver(retired);
   }
 
@@ -370,7 +373,13 @@ export class GuestConnection {
       const user: AuthenticatedUser =
         grant === undefined
           ? { name: message.user, method: "none" }
-          : { name: message.user, method: "ssh-key", key: grant.key, restrictions: grant.restrictions };
+          : {
+              name: message.user,
+              method: "ssh-key",
+              key: grant.key,
+              restrictions: grant.restrictions,
+              ...(grant.ticket === undefined ? {} : { ticket: grant.ticket }),
+            };
       if (!this.#admit(user.method)) return this.close("busy");
       this.#user = user;
       this.#services.log(grantWords(grant));

@@ -32,6 +32,8 @@ export type AuthenticatedUser =
       /** SHA-256 of the plain public key in SSH wire format, 32 bytes: the same with every certificate for it. */
       readonly key: Uint8Array;
       readonly restrictions: UserRestrictions;
+      /** Of this sign-in (KeyGrant). */
+      readonly ticket?: number;
     };
 
 /** @throws where the program cannot be started; the reason stays in the guest's log. */

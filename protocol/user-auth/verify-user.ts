@@ -39,6 +39,8 @@ export interface KeyGrant {
   /** SHA-256 of the plain key in SSH wire format, 32 bytes: the same with every certificate for it. */
   readonly key: Uint8Array;
   readonly restrictions: UserRestrictions;
+  /** The sign-in's number with whoever checked it, where that is another process than the one that asks. */
+  readonly ticket?: number;
   /** For the guest's log. */
   readonly certificate?: { readonly serial: string; readonly authority: Uint8Array } | undefined; // SHA-256 of its key
 }

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
 import { type AuxParts, decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
-import type { EvidenceType } from "../../protocol/attestation/evidence.ts";
+import { encodeEvidence, type EvidenceType } from "../../protocol/attestation/evidence.ts";
 import { Reader, u32, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser, GuestProcess } from "../../protocol/session/guest-process.ts";
@@ -160,6 +160,15 @@ class RemotePrivileged implements Privileged {
     );
   };
 
+  readonly signedOff: NonNullable<Privileged["signedOff"]> = (user) => {
+    if (user.method === "ssh-key" && user.ticket !== undefined)
+      this.#link.notify(FRONT_NOTICES.signedOff, u32(user.ticket));
+  };
+
+  readonly attested: NonNullable<Privileged["attested"]> = (evidence) => {
+    this.#link.call(OPERATIONS.attested, encodeEvidence(evidence)).catch(() => {}); // then nobody signs in on it
+  };
+
   async commonParts(
     proofContext: Uint8Array,
   ): Promise<Pick<AuxParts, "instanceDocument" | "instanceKey" | "sshHostKeys">> {
@@ -213,7 +222,9 @@ class RemotePrivileged implements Privileged {
 }
 
 function namedUser(user: AuthenticatedUser): NamedUser {
-  return user.method === "none" ? { name: user.name } : { name: user.name, key: user.key };
+  return user.method === "none" || user.ticket === undefined
+    ? { name: user.name }
+    : { name: user.name, ticket: user.ticket };
 }
 
 async function connected(name: string): Promise<net.Socket> {

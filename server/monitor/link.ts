@@ -1,5 +1,5 @@
 // The two halves of sealttyd talk over a socket pair: calls with answers, and notices. Each half takes exact lengths and a
-// bounded number of calls at a time; anything else ends the link. docs/decisions/0025 says why there are two halves.
+// bounded number of calls at a time; anything else ends the link. docs/decisions/0019 says why there are two halves.
 
 import type { Duplex } from "node:stream";
 import { Reader, concat, lv16, u32, u8, utf8 } from "../../protocol/bytes.ts";
@@ -11,6 +11,8 @@ const MAX_FRAME = MAX_CONTROL_MESSAGE + 4096;
 /** Calls of the peer that are being answered: what starts programs is bounded by sessions and channels anyway. */
 const MAX_CALLS = 1024;
 const MAX_REASON = 4096;
+/** Of answers that the peer does not take: then it is no peer. Bytes; several of the largest evidence. */
+const MAX_WAITING = 16 * 1024 * 1024;
 
 /** Kind, operation, number. */
 const HEAD = 6;
@@ -70,6 +72,7 @@ export class Link {
   #send(kind: number, operation: number, number: number, body: readonly Uint8Array[]): void {
     const rest = concat(u8(kind), u8(operation), u32(number), ...body);
     this.#stream.write(concat(u32(rest.length), rest));
+    if (this.#stream.writableLength > MAX_WAITING) this.#misbehaved();
   }
 
   #receive(chunk: Uint8Array): void {

@@ -7,9 +7,11 @@ import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
+import { decodeEvidence } from "../../protocol/attestation/evidence.ts";
 import { toHex, u32, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
+import { mayListen, mayOpen } from "../../protocol/forward/permission.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
@@ -28,14 +30,22 @@ import {
   readQuote,
   grantBody,
   type HelperCall,
+  type HelperRequest,
   type NamedUser,
   readHelper,
   readStart,
   type StartCall,
 } from "./operations.ts";
 
-/** Users and keys that may be remembered; the one that was used longest ago goes. */
+/** Sign-ins that may be remembered, which last as long as their connections; the one that was used longest ago goes. */
 const MAX_GRANTS = 4096;
+/** Likewise, of quotes until it is known what was sent around them, and of what was sent until somebody signs in on it. */
+const MAX_QUOTES = 64;
+const MAX_ATTESTED = 1024;
+/** Programs that run at a time, whoever asked for them. */
+const MAX_PROGRAMS = 4096;
+/** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
+const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
 /** Linux: major numbers of the slaves of ptys (devices.txt). */
 const PTY_MAJORS = { first: 136, last: 143 } as const;
@@ -55,8 +65,11 @@ export interface MonitorOptions {
 
 export class Monitor {
   readonly #options: MonitorOptions;
-  /** Who has shown a key that is theirs, by "user/SHA-256 of the key"; in order of use. */
-  readonly #grants = new Map<string, AuthenticatedUser>();
+  /** Who has shown a key that is theirs, by ticket; in order of use. */
+  readonly #grants = new Map<number, SignedIn>();
+  readonly #quotes = new Set<string>(); // SHA-256, hex; oldest first
+  readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
+  #nextTicket = 1;
   readonly #programs = new Map<number, RunningProgram>();
   readonly #offers = new Map<string, Offer>();
   readonly #evidence = new Mutex();
@@ -87,11 +100,19 @@ export class Monitor {
         const { binder, aux } = readQuote(body);
         const parts = decodeAux(provider.type, aux);
         try {
-          return quoteAnswer(await this.#evidence.run(() => provider.quote(binder, parts)));
+          const quote = await this.#evidence.run(() => provider.quote(binder, parts));
+          remember(this.#quotes, digestOf(quote), MAX_QUOTES);
+          return quoteAnswer(quote);
         } catch (error) {
           if (error instanceof StaleAuxError) return quoteAnswer(undefined);
           throw error;
         }
+      }
+      case OPERATIONS.attested: {
+        // Whose quote it is not, its evidence is not this machine's: a signature on it was made for another one.
+        if (this.#quotes.delete(digestOf(decodeEvidence(body).quote)))
+          remember(this.#attested, digestOf(body), MAX_ATTESTED);
+        return new Uint8Array(0);
       }
       case OPERATIONS.probe:
         requireEmpty(body);
@@ -113,6 +134,10 @@ export class Monitor {
     this.#programs.get(program)?.signal(name);
   }
 
+  signedOff(ticket: number): void {
+    this.#grants.delete(ticket);
+  }
+
   forget(program: number): void {
     this.#programs.get(program)?.forget();
     this.#programs.delete(program);
@@ -128,15 +153,20 @@ export class Monitor {
   async #authorize(body: Uint8Array): Promise<Uint8Array> {
     const { fields, publicKey, sshsig } = readAuthorize(body);
     const grant = await this.#options.privileged.verifyUserKey(fields, publicKey, sshsig);
-    if (grant !== undefined) {
-      const { key, restrictions } = grant;
-      const name = grantOf(fields.user, key);
-      this.#grants.delete(name);
-      this.#grants.set(name, { name: fields.user, method: "ssh-key", key, restrictions });
-      const [oldest] = this.#grants.keys();
-      if (this.#grants.size > MAX_GRANTS && oldest !== undefined) this.#grants.delete(oldest);
-    }
-    return grantBody(grant);
+    // After the check of the signature, so that time tells nothing. Once for each piece of evidence: no sign-in is played again.
+    if (grant === undefined || !this.#attested.delete(toHex(fields.evidenceDigest)))
+      return grantBody(undefined);
+    const { key, restrictions } = grant;
+    const ticket = this.#nextTicket++;
+    this.#use(ticket, { name: fields.user, method: "ssh-key", key, restrictions, ticket });
+    const [oldest] = this.#grants.keys();
+    if (this.#grants.size > MAX_GRANTS && oldest !== undefined) this.#grants.delete(oldest);
+    return grantBody({ ...grant, ticket });
+  }
+
+  #use(ticket: number, user: SignedIn): void {
+    this.#grants.delete(ticket);
+    this.#grants.set(ticket, user);
   }
 
   async #start({ user: named, request, path }: StartCall): Promise<number> {
@@ -145,6 +175,8 @@ export class Monitor {
       user.method === "none" ? request.kind === "login" : allowsKind(user.restrictions, request.kind);
     if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
     const { launch, terminal } = await this.#options.privileged.plan(user, request);
+    this.#refuseFront(launch);
+    this.#requireRoom();
     if ((terminal === undefined) === isTerminalRequest(request))
       throw new SealttyError("peer-misbehaved", "The program and what it is to run on do not fit");
     if (terminal === undefined) return await this.#startOnStreams(path, launch);
@@ -159,12 +191,20 @@ export class Monitor {
 
   async #startHelper({ user: named, helper, path }: HelperCall): Promise<number> {
     const user = this.#userOf(named);
-    if (user.method === "none" || !user.restrictions.portForwarding)
-      throw new SealttyError("user-refused", "This user or key may not forward");
+    if (user.method === "none" || !mayHelp(user, helper))
+      throw new SealttyError("user-refused", "This user or key may not forward, or not there");
     return await this.#startOnStreams(path, await this.#options.privileged.planHelper(user, helper));
   }
 
+  /** A program of the front's own user could look into the front: keys of connections are there. */
+  #refuseFront({ account }: Launch): void {
+    if (account?.uid === this.#options.front.uid && account.uid !== process.getuid?.())
+      throw new SealttyError("user-refused", "Nobody logs in as the user of sealttyd's own half");
+  }
+
   async #startOnStreams(path: string, launch: Launch): Promise<number> {
+    this.#refuseFront(launch);
+    this.#requireRoom();
     const start = (stdio: ThreeSockets) => runOnStreams(launch, shieldedStdio(stdio)).program;
     return this.#keep(await this.#onStreams(path, start), false);
   }
@@ -180,12 +220,18 @@ export class Monitor {
     return number;
   }
 
+  #requireRoom(): void {
+    if (this.#programs.size >= MAX_PROGRAMS)
+      throw new SealttyError("limit-exceeded", "Too many programs run");
+  }
+
   /** @throws SealttyError `user-refused` where nobody has signed in with this user and key, or no more. */
-  #userOf({ name, key }: NamedUser): AuthenticatedUser {
-    if (key === undefined) return { name, method: "none" };
-    const user = this.#grants.get(grantOf(name, key));
-    if (user === undefined || (user.method === "ssh-key" && isExpired(user.restrictions, Date.now())))
-      throw new SealttyError("user-refused", "Nobody has signed in with this user and key");
+  #userOf({ name, ticket }: NamedUser): AuthenticatedUser {
+    if (ticket === undefined) return { name, method: "none" };
+    const user = this.#grants.get(ticket);
+    if (user === undefined || user.name !== name || isExpired(user.restrictions, Date.now()))
+      throw new SealttyError("user-refused", "Nobody has signed in so");
+    this.#use(ticket, user);
     return user;
   }
 
@@ -279,7 +325,28 @@ async function listenForStreams(
   return { sockets: come, withdraw };
 }
 
-const grantOf = (user: string, keyDigest: Uint8Array): string => `${user}/${toHex(keyDigest)}`;
+type SignedIn = Extract<AuthenticatedUser, { method: "ssh-key" }>;
+
+function mayHelp({ restrictions }: SignedIn, helper: HelperRequest): boolean {
+  switch (helper.kind) {
+    case "connect":
+      return mayOpen(restrictions, { kind: "unix", path: helper.socket });
+    case "ssh":
+      return mayOpen(restrictions, { kind: "service", name: "ssh" });
+    case "listen":
+      return mayListen(restrictions, { kind: "unix", path: helper.socket });
+    case "fetch":
+      return LISTENERS_SOCKET.test(helper.socket) && mayListen(restrictions, { kind: "unix", path: "" });
+  }
+}
+
+const digestOf = (bytes: Uint8Array): string => toHex(nodeSuite.sha256(bytes));
+
+function remember(set: Set<string>, entry: string, atMost: number): void {
+  set.add(entry);
+  const [oldest] = set;
+  if (set.size > atMost && oldest !== undefined) set.delete(oldest);
+}
 
 const notItsOwn = (what: string): SealttyError =>
   new SealttyError("peer-misbehaved", `The ${what} that was named is not the front's own`);

@@ -2,7 +2,13 @@
 
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { Reader, concat, fromHex, lv16, lv32, textOf, toHex, u32, u8, utf8 } from "../../protocol/bytes.ts";
-import { MAX_EVIDENCE_AUX, MAX_EVIDENCE_QUOTE, MAX_USER_NAME } from "../../protocol/limits.ts";
+import {
+  MAX_EVIDENCE_AUX,
+  MAX_EVIDENCE_QUOTE,
+  MAX_SSHSIG,
+  MAX_SSH_KEY,
+  MAX_USER_NAME,
+} from "../../protocol/limits.ts";
 import type { UserAuthFields } from "../../protocol/session/api.ts";
 import type { ExitStatus, ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
@@ -10,7 +16,7 @@ import { openBody, readOpen } from "../../protocol/session/open-request.ts";
 
 /** Calls of the front. */
 export const OPERATIONS = {
-  /** Is this signature a good one of this user's? A yes is remembered: see `start`. */
+  /** Is this signature a good one of this user's, on evidence of ours? A yes is remembered, by a ticket: see `start`. */
   authorize: 1,
   /** Start a program on a terminal of the front's, or on the connections that `streams` asked for. */
   start: 2,
@@ -21,6 +27,8 @@ export const OPERATIONS = {
   commonParts: 6,
   /** The console's device, for the front to open. */
   device: 7,
+  /** What a client was sent around a quote: sign-ins are taken on such evidence alone. */
+  attested: 10,
   /** Start one of sealttyd's own helpers as the user, on the connections that `streams` asked for: for forwarding. */
   helper: 9,
   /** A socket to connect to three times, one after the other: stdin, stdout, stderr of a program to be started. */
@@ -28,7 +36,7 @@ export const OPERATIONS = {
 } as const;
 
 /** Notices of the front. */
-export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4 } as const;
+export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4, signedOff: 5 } as const;
 /** Notices to the front. */
 export const MONITOR_NOTICES = { settings: 1, ended: 2, stop: 3 } as const;
 
@@ -62,14 +70,16 @@ export function readAuthorize(body: Uint8Array): AuthorizeCall {
   const evidenceDigest = reader.bytes(DIGEST).slice();
   const user = reader.text16(MAX_USER_NAME);
   const service = reader.text16(MAX_USER_NAME);
-  const publicKey = reader.lv16(4096).slice();
-  const sshsig = reader.lv16(8192).slice();
+  const publicKey = reader.lv16(MAX_SSH_KEY).slice();
+  const sshsig = reader.lv16(MAX_SSHSIG).slice();
   reader.end();
   return { fields: { handshakeHash, evidenceDigest, user, service }, publicKey, sshsig };
 }
 
-/** Who was let in, as the front names them: what they may is the monitor's to know. */
-export type NamedUser = { readonly name: string; readonly key?: Uint8Array };
+/** Who was let in, as the front names them: by the number of the sign-in. What they may is the monitor's to know. */
+export type NamedUser = { readonly name: string; readonly ticket?: number };
+/** In place of a ticket: nobody signed in. */
+const NO_TICKET = 0;
 
 export interface StartCall {
   readonly user: NamedUser;
@@ -82,16 +92,15 @@ export function startBody({ user, request, path }: StartCall): Uint8Array {
   return concat(userBody(user), lv16(utf8(path)), openBody(request));
 }
 
-function userBody({ name, key }: NamedUser): Uint8Array {
-  return concat(lv16(utf8(name)), lv16(key ?? new Uint8Array(0)));
+function userBody({ name, ticket = NO_TICKET }: NamedUser): Uint8Array {
+  return concat(lv16(utf8(name)), u32(ticket));
 }
 
 function readUser(reader: Reader): NamedUser {
   const name = reader.text16(MAX_USER_NAME);
-  const key = reader.lv16(DIGEST).slice();
-  if (key.length !== 0 && key.length !== DIGEST) reader.fail("has a key's digest of another length");
-  if (key.length > 0 && !isUserName(name)) reader.fail("names an impossible user");
-  return key.length === 0 ? { name } : { name, key };
+  const ticket = reader.u32();
+  if (ticket !== NO_TICKET && !isUserName(name)) reader.fail("names an impossible user");
+  return ticket === NO_TICKET ? { name } : { name, ticket };
 }
 
 export function readStart(body: Uint8Array): StartCall {
@@ -148,11 +157,12 @@ export function readHelper(body: Uint8Array): HelperCall {
 /** What a key grants, or undefined; the monitor's own words, for the front alone. */
 export function grantBody(grant: KeyGrant | undefined): Uint8Array {
   if (grant === undefined) return new Uint8Array(0);
-  const { key, restrictions, certificate } = grant;
+  const { key, restrictions, ticket, certificate } = grant;
   return utf8(
     JSON.stringify({
       key: toHex(key),
       restrictions,
+      ticket,
       ...(certificate === undefined
         ? {}
         : { certificate: { serial: certificate.serial, authority: toHex(certificate.authority) } }),
@@ -165,12 +175,14 @@ export function readGrant(body: Uint8Array): KeyGrant | undefined {
   const said = JSON.parse(textOf(body)) as {
     key: string;
     restrictions: KeyGrant["restrictions"];
+    ticket?: number;
     certificate?: { serial: string; authority: string };
   };
-  const { certificate } = said;
+  const { certificate, ticket } = said;
   return {
     key: fromHex(said.key),
     restrictions: said.restrictions,
+    ...(ticket === undefined ? {} : { ticket }),
     ...(certificate === undefined
       ? {}
       : { certificate: { serial: certificate.serial, authority: fromHex(certificate.authority) } }),
@@ -214,11 +226,12 @@ export function readSignal(body: Uint8Array): { readonly program: number; readon
   return { program, name };
 }
 
-export function readProgram(body: Uint8Array): number {
-  const reader: Reader = new Reader(body, "Number of a program");
-  const program = reader.u32();
+/** Of a program, or a ticket. */
+export function readNumber(body: Uint8Array): number {
+  const reader: Reader = new Reader(body, "Number of a program or a sign-in");
+  const number = reader.u32();
   reader.end();
-  return program;
+  return number;
 }
 
 export interface EndedNotice {

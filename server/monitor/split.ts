@@ -16,12 +16,13 @@ import { openPrivileged } from "../privileged.ts";
 import { type RunningServer, consoleSettings } from "../serve.ts";
 import type { Account } from "../sessions/account.ts";
 import { setprivOfUtilLinux } from "../sessions/launch.ts";
+import { signalQuietly } from "../sessions/guest-process.ts";
 import { loadPtyAddon } from "../sessions/pty-addon.ts";
 import { FRONT_OPTION, LINK_FD } from "./names.ts";
 import type { FrontSettings } from "./front.ts";
 import { Link } from "./link.ts";
 import { Monitor } from "./monitor.ts";
-import { FRONT_NOTICES, MONITOR_NOTICES, readProgram, readSignal } from "./operations.ts";
+import { FRONT_NOTICES, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
 
 /** The front says its last words to its connections in this time. */
 const STOP_TIMEOUT_MS = 1500;
@@ -43,7 +44,7 @@ export async function serveSplit(
   };
   try {
     const directory = monitorDirectory();
-    undo.push(() => fs.rmSync(directory, { recursive: true, force: true }));
+    undo.push(() => removeEmpty(directory));
     const pipe = await pipeForFront(config.pipe, front, directory, undo);
     const settings: FrontSettings = {
       ...consoleSettings(config),
@@ -61,8 +62,9 @@ export async function serveSplit(
       child.once("error", () => resolve());
     });
     undo.push(async () => {
+      // Its group: what it started itself, if somebody took it over, mostly goes with it.
       if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
-        child.kill("SIGKILL");
+        signalQuietly(-child.pid, "SIGKILL");
       await gone;
     });
     let ready = (): void => {};
@@ -91,7 +93,9 @@ export async function serveSplit(
             return monitor.signal(program, name);
           }
           case FRONT_NOTICES.forget:
-            return monitor.forget(readProgram(body));
+            return monitor.forget(readNumber(body));
+          case FRONT_NOTICES.signedOff:
+            return monitor.signedOff(readNumber(body));
           case FRONT_NOTICES.lost:
             return lost(new SealttyError("transport-lost", escapeText(Buffer.from(body).toString("utf8"))));
           default:
@@ -171,6 +175,15 @@ function monitorDirectory(): string {
   return directory;
 }
 
+/** Never what is in it: a directory of the front's holds what the front, or whoever took it over, put there, links too. */
+function removeEmpty(directory: string): void {
+  try {
+    fs.rmdirSync(directory);
+  } catch {
+    // something is left in it: then it stays
+  }
+}
+
 /** A socket is the front's own, in a directory of its; the name that was configured leads there. */
 async function pipeForFront(
   pipe: PipeConfig,
@@ -193,7 +206,11 @@ async function pipeForFront(
       { cause },
     );
   }
-  undo.push(() => fs.rmSync(pipe.path, { force: true }));
+  undo.push(() => {
+    fs.rmSync(pipe.path, { force: true });
+    fs.rmSync(own, { force: true });
+    removeEmpty(of);
+  });
   return { type: "unix", path: own };
 }
 

@@ -59,7 +59,9 @@ export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
       if (!isSignalName(name)) throw unknownSignal(name);
       if (pid === undefined || gone) return;
       const group = foregroundGroup(pid);
-      if (group === undefined || !signalQuietly(-group, name)) signalQuietly(pid, name);
+      // The terminal remembers the number of a group that has ended: others may have it by now.
+      const lives = group !== undefined && hasMember(group, ({ session }) => session === pid);
+      if (!lives || !signalQuietly(-group, name)) signalQuietly(pid, name);
     },
     forget() {},
   };
@@ -75,13 +77,20 @@ export function runOnStreams(
   // Detached: a session of its own, so that signals reach all of it.
   const child = spawnOrThrow(file, args, { ...options, stdio, detached: true });
   const { pid } = child;
+  const uid = launch.account?.uid ?? process.getuid?.();
+  let leads = true;
   let forgotten = false;
   const program: RunningProgram = {
-    ended: endOf(child),
-    // Until nobody holds its outputs any more, somebody of the group lives, and its number is no other's.
+    ended: endOf(child).then((end) => {
+      leads = false;
+      return end;
+    }),
     signal(name) {
       if (!isSignalName(name)) throw unknownSignal(name);
-      if (pid !== undefined && !forgotten) signalQuietly(-pid, name);
+      if (pid === undefined || forgotten) return;
+      // Once the leader is gone, its number may be another's: it is not as long as somebody of the group lives, but who
+      // holds the outputs open may have left the group.
+      if (leads || isOrphaned(pid, uid)) signalQuietly(-pid, name);
     },
     forget() {
       forgotten = true;
@@ -107,12 +116,47 @@ function endOf(child: ChildProcess): Promise<ProgramEnd> {
 const unknownSignal = (name: string): SealttyError =>
   new SealttyError("api-misuse", `Unknown signal ${JSON.stringify(name)}`);
 
+interface Member {
+  readonly session: number;
+  readonly uid: number;
+}
+
+/** Whether members of the group are left whose leader has ended: a process with the group's number would be somebody else. */
+function isOrphaned(group: number, uid: number | undefined): boolean {
+  if (fs.existsSync(`/proc/${group}`)) return false;
+  return hasMember(group, (member) => member.session === group && member.uid === uid);
+}
+
+/** @returns whether anybody in the group is as `is` wants it; false where /proc does not say. */
+function hasMember(group: number, is: (member: Member) => boolean): boolean {
+  let names: string[];
+  try {
+    names = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  } catch {
+    return false;
+  }
+  return names.some((name) => {
+    try {
+      const [, , pgrp, session] = statOf(Number(name));
+      return (
+        Number(pgrp) === group && is({ session: Number(session), uid: fs.statSync(`/proc/${name}`).uid })
+      );
+    } catch {
+      return false; // ended meanwhile
+    }
+  });
+}
+
+/** Fields of proc_pid_stat(5) after the name in parentheses: state, ppid, pgrp, session, tty_nr, tpgid, … */
+function statOf(pid: number): readonly string[] {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
 /** The group that the terminal's control keys reach; undefined where /proc does not say. */
 function foregroundGroup(pid: number): number | undefined {
   try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
-    // proc_pid_stat(5): after the name in parentheses come state, ppid, pgrp, session, tty_nr, tpgid.
-    const group = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[5]);
+    const group = Number(statOf(pid)[5]);
     return Number.isInteger(group) && group > 1 ? group : undefined;
   } catch {
     return undefined;

@@ -61,7 +61,9 @@ export async function listenAsUser(
   const end = line.indexOf(10);
   const privateSocket = Buffer.from(line.subarray(0, end)).toString();
   let count = 0;
-  const dismiss = (number: number): Promise<void> => listener.write(u32(number));
+  // It is the user's program: one that does not listen any more is gone for us, and nothing else is.
+  const dismiss = (number: number): Promise<void> =>
+    listener.write(u32(number)).catch(() => listener.hangUp());
   const take = async (bytes: Uint8Array): Promise<void> => {
     for (let i = 0; i < bytes.length; i++) {
       const number = ++count;
@@ -72,11 +74,12 @@ export async function listenAsUser(
       if (!onWaiting(stream)) await dismiss(number);
     }
   };
-  void (async () => {
+  const takeAll = async (): Promise<void> => {
     await take(line.subarray(end + 1));
     for (let chunk = await listener.stdout.read(); chunk !== undefined; chunk = await listener.stdout.read())
       await take(chunk);
-  })();
+  };
+  takeAll().catch(() => listener.hangUp());
   // Its end of input tells it to go, and to take the path away with it.
   return { port: 0, close: () => listener.endInput() };
 }

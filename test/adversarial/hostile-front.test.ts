@@ -9,6 +9,8 @@ import { Duplex } from "node:stream";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
+import { encodeAux } from "../../protocol/attestation/aux.ts";
+import { decodeEvidence, encodeEvidence } from "../../protocol/attestation/evidence.ts";
 import { concat, u32, u8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
@@ -20,12 +22,14 @@ import {
   authorizeBody,
   quoteBody,
   helperBody,
+  type HelperRequest,
   type NamedUser,
   readAuthorize,
   readGrant,
   readHelper,
   readEnded,
   readQuote,
+  readQuoteAnswer,
   readSignal,
   readStart,
   startBody,
@@ -40,7 +44,8 @@ const UID = process.getuid?.() ?? 0;
 const KEY = new Uint8Array(32).fill(7);
 const LOGIN: ProgramRequest = { kind: "login", term: "xterm", columns: 80, rows: 24 };
 const EXEC: ProgramRequest = { kind: "exec", command: ["true"], environment: {} };
-const alice: NamedUser = { name: "alice", key: nodeSuite.sha256(KEY) };
+/** As the monitor names its first sign-in. */
+const alice: NamedUser = { name: "alice", ticket: 1 };
 
 let directory: string;
 beforeAll(() => {
@@ -50,13 +55,14 @@ afterAll(() => fs.rmSync(directory, { recursive: true }));
 
 /** @param good - whether a signature shown is a good one. */
 function monitorWith(good: () => boolean, front = UID, restrictions: UserRestrictions = UNRESTRICTED) {
+  let granted = restrictions;
   const planned: { user: AuthenticatedUser; request: ProgramRequest }[] = [];
   const told: { operation: number; body: Uint8Array }[] = [];
   const privileged: OwnPrivileged = {
     provider: {
       type: "simulated",
       prepareAux: async () => ({}),
-      quote: async () => new Uint8Array(4),
+      quote: async (binder) => binder.slice(),
       probe: async () => {},
       close: async () => {},
     },
@@ -64,7 +70,7 @@ function monitorWith(good: () => boolean, front = UID, restrictions: UserRestric
     loginAllowed: true,
     keysAllowed: true,
     verifyUserKey: async (_, publicKey) =>
-      good() ? { key: nodeSuite.sha256(publicKey), restrictions } : undefined,
+      good() ? { key: nodeSuite.sha256(publicKey), restrictions: granted } : undefined,
     startHelper: undefined,
     planHelper: async (_, helper) => ({
       command: ["echo", helper.kind],
@@ -89,27 +95,41 @@ function monitorWith(good: () => boolean, front = UID, restrictions: UserRestric
   });
   const start = (user: NamedUser, request: ProgramRequest, at: string) =>
     monitor.call(OPERATIONS.start, startBody({ user, request, path: at }));
-  const authorize = (user = "alice", publicKey = KEY) =>
-    monitor.call(
-      OPERATIONS.authorize,
-      authorizeBody({
-        fields: {
-          user,
-          service: "sealtty-session",
-          handshakeHash: new Uint8Array(32),
-          evidenceDigest: new Uint8Array(32),
-        },
-        publicKey,
-        sshsig: new Uint8Array(10),
-      }),
+  /** The monitor makes it, and is told what was sent. @returns encoded. */
+  const attest = async (aux = Uint8Array.of(1)): Promise<Uint8Array> => {
+    const binder = nodeSuite.randomBytes(64);
+    const quote = readQuoteAnswer(await monitor.call(OPERATIONS.quote, quoteBody(binder, encodeAux({}))));
+    const evidence = encodeEvidence({ type: "simulated", quote: quote ?? new Uint8Array(), aux });
+    await monitor.call(OPERATIONS.attested, evidence);
+    return evidence;
+  };
+  const authorizeOn = async (evidence: Uint8Array, publicKey = KEY) =>
+    readGrant(
+      await monitor.call(
+        OPERATIONS.authorize,
+        authorizeBody({
+          fields: {
+            user: "alice",
+            service: "sealtty-session",
+            handshakeHash: new Uint8Array(32),
+            evidenceDigest: nodeSuite.sha256(evidence),
+          },
+          publicKey,
+          sshsig: new Uint8Array(10),
+        }),
+      ),
     );
-  return { monitor, planned, told, start, authorize };
+  const authorize = async () => authorizeOn(await attest());
+  const grantFromNowOn = (other: UserRestrictions): void => {
+    granted = other;
+  };
+  return { monitor, planned, told, start, attest, authorize, authorizeOn, grantFromNowOn };
 }
 
 describe("programs", () => {
   test("of a user who never signed in: refused before anything is planned", async () => {
     const { start, planned, authorize } = monitorWith(() => false);
-    expect(readGrant(await authorize())).toBeUndefined();
+    expect(await authorize()).toBeUndefined();
     await expect(start(alice, EXEC, `${directory}/x`)).rejects.toMatchObject({ code: "user-refused" });
     await expect(start({ name: "root" }, EXEC, `${directory}/x`)).rejects.toMatchObject({
       code: "user-refused",
@@ -117,15 +137,80 @@ describe("programs", () => {
     expect(planned).toEqual([]);
   });
 
-  test("of another user, or of the same with another key, than signed in: refused", async () => {
-    const { start, planned, authorize } = monitorWith(() => true);
-    expect(readGrant(await authorize())).toEqual({ key: alice.key, restrictions: UNRESTRICTED });
+  test("of another user than signed in, of no sign-in, or of one that is over: refused", async () => {
+    const { start, planned, authorize, monitor } = monitorWith(() => true);
+    expect(await authorize()).toEqual({
+      key: nodeSuite.sha256(KEY),
+      restrictions: UNRESTRICTED,
+      ticket: alice.ticket,
+    });
+    const refused = { code: "user-refused" };
     for (const user of [
       { ...alice, name: "root" },
-      { ...alice, key: new Uint8Array(32) },
+      { ...alice, ticket: 2 },
     ])
-      await expect(start(user, EXEC, `${directory}/x`)).rejects.toMatchObject({ code: "user-refused" });
+      await expect(start(user, EXEC, `${directory}/x`)).rejects.toMatchObject(refused);
     expect(planned).toEqual([]);
+    // The socket is nobody's: so far it gets while the sign-in lasts.
+    await expect(start(alice, EXEC, `${directory}/x`)).rejects.toMatchObject({ code: "peer-misbehaved" });
+    monitor.signedOff(1);
+    await expect(start(alice, EXEC, `${directory}/x`)).rejects.toMatchObject(refused);
+  });
+
+  test("a signature on evidence that this machine did not make, or made for a sign-in that was: refused", async () => {
+    const { attest, authorizeOn, monitor } = monitorWith(() => true);
+    const elsewhere = encodeEvidence({
+      type: "simulated",
+      quote: nodeSuite.randomBytes(64),
+      aux: Uint8Array.of(1),
+    });
+    await monitor.call(OPERATIONS.attested, elsewhere);
+    expect(await authorizeOn(elsewhere)).toBeUndefined();
+    const ours = await attest();
+    const quote = decodeEvidence(ours).quote;
+    const otherwise = encodeEvidence({ type: "simulated", quote, aux: Uint8Array.of(2) });
+    await monitor.call(OPERATIONS.attested, otherwise); // one quote, one message around it
+    expect(await authorizeOn(otherwise)).toBeUndefined();
+    expect(await authorizeOn(ours)).toMatchObject({ ticket: 1 });
+    expect(await authorizeOn(ours)).toBeUndefined();
+  });
+
+  test("one key, two sign-ins, two certificates: each keeps its own restrictions", async () => {
+    const { authorize, grantFromNowOn, start, planned } = monitorWith(() => true, UID, {
+      ...UNRESTRICTED,
+      command: "uptime",
+    });
+    const first = await authorize();
+    grantFromNowOn(UNRESTRICTED);
+    const second = await authorize();
+    expect([first?.ticket, second?.ticket]).toEqual([1, 2]);
+    for (const ticket of [1, 2])
+      await expect(start({ name: "alice", ticket }, EXEC, `${directory}/x`)).rejects.toThrow(
+        "not the front's",
+      );
+    expect(planned.map(({ user }) => user.method === "ssh-key" && user.restrictions.command)).toEqual([
+      "uptime",
+      undefined,
+    ]);
+  });
+
+  test("a forward that the key's permitopen or permitlisten does not name: refused here, too", async () => {
+    const { authorize, monitor } = monitorWith(() => true, UID, {
+      ...UNRESTRICTED,
+      permitOpen: ["127.0.0.1:80"],
+    });
+    await authorize();
+    const help = (helper: HelperRequest) =>
+      monitor.call(OPERATIONS.helper, helperBody({ user: alice, helper, path: `${directory}/x` }));
+    const refused = { code: "user-refused" };
+    await expect(help({ kind: "connect", socket: "/run/docker.sock" })).rejects.toMatchObject(refused);
+    await expect(help({ kind: "ssh" })).rejects.toMatchObject(refused);
+    await expect(help({ kind: "fetch", socket: "/run/docker.sock", number: 1 })).rejects.toMatchObject(
+      refused,
+    );
+    // Listening is not restricted: no further than to the socket's name.
+    const fetch = { kind: "fetch", socket: "/tmp/sealtty-abc123/s", number: 1 } as const;
+    await expect(help(fetch)).rejects.toMatchObject({ code: "peer-misbehaved" });
   });
 
   test("of a key that is restricted, or has expired: what it may not is refused here, too", async () => {
@@ -322,6 +407,17 @@ describe("the link", () => {
     for (let i = 0; i < 1100; i++) stream.push(frame(u8(0), u8(1), u32(i)));
     while (ended() === undefined) await settled();
     expect(ended()).toMatchObject({ code: "peer-misbehaved" });
+  });
+
+  test("answers that are never taken end it: nothing piles up", async () => {
+    const { stream, ended } = linkWith({ onCall: async () => new Uint8Array(1024 * 1024) });
+    stream._write = () => {}; // never done
+    for (let i = 0; ended() === undefined && i < 100; i++) {
+      stream.push(frame(u8(0), u8(1), u32(i)));
+      await settled();
+    }
+    expect(ended()).toMatchObject({ code: "peer-misbehaved" });
+    expect(stream.writableLength).toBeLessThan(32 * 1024 * 1024);
   });
 
   test("byte by byte or at once, calls come whole, and errors carry only our own words", async () => {

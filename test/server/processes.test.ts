@@ -1,7 +1,8 @@
 // Programs on a pty and without one, with real ones: nothing lost, nothing blocked, nothing inherited.
 
 import { createHash, randomBytes } from "node:crypto";
-import { execFileSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -49,6 +50,29 @@ const sh = (script: string) => onPty(["sh", "-c", script]);
 afterEach(() => {
   for (const process of running.splice(0)) process.hangUp();
 });
+
+/** Whether this test may say which number the next process gets: as root, and not in every container. */
+const NEXT_PID = "/proc/sys/kernel/ns_last_pid";
+const canChoosePids = (() => {
+  try {
+    fs.writeFileSync(NEXT_PID, fs.readFileSync(NEXT_PID));
+    return isRoot;
+  } catch {
+    return false;
+  }
+})();
+
+/** A stranger's process under a number that has become free, the leader of a group and of a session. */
+async function strangerAs(pid: number): Promise<ChildProcess> {
+  for (let attempt = 0; attempt < 500; attempt++) {
+    fs.writeFileSync(NEXT_PID, String(pid - 1));
+    const child = spawn("sleep", ["300"], { detached: true, stdio: "ignore" });
+    if (child.pid === pid) return child;
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  }
+  throw new Error(`Nobody got the number ${pid}`);
+}
 
 async function all(output: GuestProcess["stdout"]): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
@@ -489,3 +513,63 @@ test("accounts come from passwd lines that are whole; the environment from nowhe
   expect(sessionEnvironment(ann as Account, "xterm")).toMatchObject({ USER: "ann", TERM: "xterm" });
   expect(sessionEnvironment(ann as Account, undefined)).not.toHaveProperty("SEALTTY_TEST_SECRET");
 });
+
+async function firstNumber(output: GuestProcess["stdout"]): Promise<number> {
+  let text = "";
+  for (;;) {
+    const chunk = await output.read();
+    if (chunk === undefined) throw new Error(`No number: ${text}`);
+    text += Buffer.from(chunk).toString();
+    const [, number] = /pid=(\d+)\./.exec(text) ?? [];
+    if (number !== undefined) return Number(number);
+  }
+}
+
+const isThere = (pid: number): boolean => fs.existsSync(`/proc/${pid}`);
+const untilGone = async (pid: number): Promise<void> => {
+  while (isThere(pid)) await new Promise((resolve) => setTimeout(resolve, 10));
+};
+
+test("the program has ended, others of its group hold its output: signals still reach them", async () => {
+  const process = exec(["sh", "-c", "echo pid=$$.; sleep 300 & exit 0"]);
+  const pid = await firstNumber(process.stdout);
+
+  await untilGone(pid);
+  process.signal("SIGTERM");
+  expect(await process.stdout.read()).toBeUndefined();
+});
+
+/** Of those that wait, the lowest number is delivered first: so whoever ends by this one got no HUP, no TERM and no KILL. */
+const LATER_SIGNAL = "SIGVTALRM";
+
+if (canChoosePids) {
+  test("its number is a stranger's by now: who holds the output left the group, and the stranger gets no signal", async () => {
+    const process = exec(
+      ["sh", "-c", "echo pid=$$.; setsid sleep 300 & exit 0"],
+      await findAccount("nobody"),
+    );
+    const pid = await firstNumber(process.stdout);
+
+    await untilGone(pid);
+    const stranger = await strangerAs(pid);
+    const ended = once(stranger, "exit");
+    process.signal("SIGTERM");
+    process.hangUp();
+    stranger.kill(LATER_SIGNAL);
+    expect(await ended).toEqual([null, LATER_SIGNAL]);
+  });
+
+  test("on a terminal, the foreground group's number is a stranger's: the stranger gets no signal", async () => {
+    const script = [
+      'use POSIX; $SIG{TTOU} = $SIG{TERM} = "IGNORE"; $| = 1; my $p = fork();',
+      "if (!$p) { select(undef, undef, undef, 0.3); POSIX::_exit(0) }",
+      'setpgrp($p, $p); POSIX::tcsetpgrp(0, $p); waitpid($p, 0); print "pid=$p.\\n"; sleep 300',
+    ].join("\n");
+    const process = await onPty(["perl", "-e", script]);
+    const stranger = await strangerAs(await firstNumber(process.stdout));
+    const ended = once(stranger, "exit");
+    process.signal("SIGTERM");
+    stranger.kill(LATER_SIGNAL);
+    expect(await ended).toEqual([null, LATER_SIGNAL]);
+  });
+}

@@ -1,7 +1,16 @@
 // sealttyd in two halves: the one that talks to the host has no rights. sealttyd is split only where root starts it.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -212,6 +221,21 @@ describe.runIf(isRoot)("one half without the other", () => {
     expect(isAlive(front), guest.log()).toBe(false);
     expect(existsSync(guest.socket)).toBe(false);
     expect(directories().filter((name) => own.includes(name))).toHaveLength(own.length - 1); // others may run beside
+  });
+
+  test("what the front left in its directory is not deleted by root: a name in it may lead anywhere", async () => {
+    const guest = await start();
+    const own = path.dirname(readlinkSync(guest.socket));
+    // Where everything below is deleted, a process of the front's could put a link in the place of `kept` meanwhile.
+    mkdirSync(path.join(own, "kept"));
+    writeFileSync(path.join(own, "kept", "file"), "");
+    try {
+      await guest.stop();
+      expect(existsSync(path.join(own, "pipe.sock"))).toBe(false);
+      expect(existsSync(path.join(own, "kept", "file"))).toBe(true);
+    } finally {
+      rmSync(path.dirname(own), { recursive: true });
+    }
   });
 
   test("the monitor is killed: the front ends", async () => {
