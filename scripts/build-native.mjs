@@ -1,11 +1,15 @@
-// The native programs of sealttyd: ioctls that Node has none of. Needs a C compiler.
+// The native programs of sealttyd: for what Node has no call for. Needs a C compiler.
 //   node scripts/build-native.mjs [--if-possible]     with it, a machine without a compiler is told and is no failure
 
 import path from "node:path";
 import { isMain, mustRun, projectRoot, replaceFile, run, runScript, ScriptError } from "./lib/run.mjs";
 
-/** For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), and TDX guests without measurements in /sys (6.16). */
-export const nativeHelpers = ["sev-guest-report", "tdx-report"];
+/**
+ * For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), TDX guests without measurements in /sys (6.16), and
+ * sessions by PAM. The last one loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
+ */
+export const nativeHelpers = ["sev-guest-report", "tdx-report", "sealtty-session"];
+const loadsLibraries = new Set(["sealtty-session"]);
 const strict = [
   "-std=c11",
   "-D_GNU_SOURCE",
@@ -14,7 +18,10 @@ const strict = [
   "-Wextra",
   "-Werror",
   "-fstack-protector-strong",
+  "-U_FORTIFY_SOURCE",
+  "-D_FORTIFY_SOURCE=2",
 ];
+const dynamic = ["-fPIE", "-pie", "-Wl,-z,relro,-z,now"];
 
 /** @returns whether there is a C compiler. */
 export async function hasCompiler() {
@@ -26,18 +33,27 @@ export async function buildNative({ directory = path.join(projectRoot, "dist/bin
   for (const name of nativeHelpers) {
     const source = path.join(projectRoot, "server/native", `${name}.c`);
     await replaceFile(path.join(directory, name), (unfinished) =>
-      mustRun("cc", [...strict, ...(isStatic ? ["-static"] : []), "-o", unfinished, source]),
+      mustRun("cc", [
+        ...strict,
+        ...(isStatic && !loadsLibraries.has(name) ? ["-static"] : dynamic),
+        "-o",
+        unfinished,
+        source,
+        "-ldl", // its own library before glibc 2.34
+      ]),
     );
   }
 }
 
 if (isMain(import.meta)) {
   await runScript(async () => {
-    const names = nativeHelpers.join(" and ");
+    const names = nativeHelpers.join(", ");
     if (process.platform !== "linux" || !(await hasCompiler())) {
       const needed = "that needs Linux and a C compiler (Debian: gcc and libc6-dev)";
       if (!process.argv.includes("--if-possible")) throw new ScriptError(`Cannot build ${names}: ${needed}.`);
-      process.stdout.write(`${names} are not built: ${needed}; only guests with older kernels use them.\n`);
+      process.stdout.write(
+        `${names} are not built: ${needed}; guests with older kernels use them, and sessions by PAM.\n`,
+      );
       return;
     }
     await buildNative();

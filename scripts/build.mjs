@@ -35,9 +35,9 @@ const companions = {
   sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-connect"],
 };
 
-/** For guests with older kernels only: a machine without a compiler is told, and builds the rest. */
+/** For guests with older kernels, and for PAM: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {
-  const names = nativeHelpers.join(" and ");
+  const names = nativeHelpers.join(", ");
   if (process.platform === "linux" && (await hasCompiler())) {
     await buildNative();
     process.stdout.write(`built ${names}\n`);

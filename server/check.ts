@@ -1,14 +1,16 @@
 // `sealttyd --check`: the configuration is right by itself; what it names may still be missing on this machine.
 
 import { accessSync, constants, existsSync } from "node:fs";
+import { nodeClock } from "../node/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ServerConfig } from "./config.ts";
 import { TSM_REPORTS } from "./evidence/configfs-tsm.ts";
 import { hostKeyProblem } from "./instance.ts";
-import { findHelper } from "./evidence/native-helper.ts";
 import { SEV_GUEST_DEVICE } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
+import { findNativeProgram } from "./native-program.ts";
 import { filesProgram } from "./sessions/files-program.ts";
+import { findPam } from "./sessions/pam.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findAccount } from "./sessions/account.ts";
 import { findProgram } from "./sessions/launch.ts";
@@ -48,6 +50,10 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     const problem = await hostKeyProblem(file);
     if (problem !== undefined) missing.push(problem);
   }
+  if (users.pam === "required") {
+    const found = await findPam(users.pam, nodeClock);
+    if (typeof found === "string") missing.push(`${found}: sealttyd would not start without PAM`);
+  }
   if (filesProgram() === undefined)
     missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");
   if (config.forward.allow && connectProgram() === undefined)
@@ -77,7 +83,7 @@ function missingEvidence({ evidence, instance }: ServerConfig): string[] {
       const configfs = evidence.collector !== "sev-guest" && existsSync(TSM_REPORTS);
       if (!device && !configfs)
         missing.push(`there is neither ${TSM_REPORTS} nor ${SEV_GUEST_DEVICE} to use: ${nobody}`);
-      else if (!configfs && findHelper("sev-guest-report") === undefined)
+      else if (!configfs && findNativeProgram("sev-guest-report") === undefined)
         missing.push(`the program sev-guest-report is missing, which asks ${SEV_GUEST_DEVICE}: ${nobody}`);
       break;
     }

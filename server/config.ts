@@ -60,6 +60,9 @@ export interface InstanceConfig {
   readonly sshHostKeys: readonly string[];
 }
 
+/** A PAM session for users' programs: where it is to be had, or else sealttyd does not start, or never. */
+export type PamUse = "auto" | "required" | "off";
+
 export interface UsersConfig {
   /** File of public keys; absent: nobody can use a key, unless an instance document lists keys. */
   readonly authorizedKeys: string | undefined;
@@ -71,6 +74,7 @@ export interface UsersConfig {
   readonly shell: readonly string[] | undefined;
   /** Pages that may ask for a passkey's signature: protocol/user-auth/webauthn.ts. */
   readonly passkeyOrigins: readonly string[];
+  readonly pam: PamUse;
 }
 
 /** Sessions that outlive their connections. */
@@ -212,6 +216,7 @@ const NO_USERS: UsersConfig = {
   login: undefined,
   shell: undefined,
   passkeyOrigins: DEFAULT_PASSKEY_ORIGINS,
+  pam: "auto",
 };
 const NO_INSTANCE: InstanceConfig = {
   document: undefined,
@@ -326,7 +331,7 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
 
 /** @param byDocument - an instance document says who may log in; this table then says only how. */
 function usersOf(table: Table, byDocument: boolean): UsersConfig {
-  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins");
+  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam");
   if (byDocument && table.has("authorized_keys")) {
     table.fail(
       "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
@@ -334,12 +339,13 @@ function usersOf(table: Table, byDocument: boolean): UsersConfig {
     );
   }
   const authorizedKeys = table.has("authorized_keys") ? table.path("authorized_keys") : undefined;
-  const users = {
+  const users: UsersConfig = {
     authorizedKeys,
     names: namesOf(table, authorizedKeys, byDocument),
     login: table.has("login") ? table.command("login") : undefined,
     shell: table.has("shell") ? table.command("shell") : undefined,
     passkeyOrigins: table.has("passkey_origins") ? table.origins("passkey_origins") : DEFAULT_PASSKEY_ORIGINS,
+    pam: table.has("pam") ? table.oneOf("pam", ["auto", "required", "off"]) : "auto",
   };
   if (!byDocument && users.authorizedKeys === undefined && users.login === undefined) {
     table.fail(

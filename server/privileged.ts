@@ -1,6 +1,7 @@
 // All that needs rights which the host must never get at: evidence, the owner's keys and documents, users and their
 // programs. Used in the daemon's own process, or behind server/monitor by one that has no rights.
 
+import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
 import type { AuxParts } from "../protocol/attestation/aux.ts";
 import type { InstanceDocument } from "../protocol/attestation/instance/document.ts";
@@ -24,7 +25,8 @@ import {
 import type { HelperRequest } from "./monitor/operations.ts";
 import { sessionEnvironment } from "./sessions/account.ts";
 import { startExec } from "./sessions/exec-process.ts";
-import type { Launch } from "./sessions/launch.ts";
+import type { Launch, Pam } from "./sessions/launch.ts";
+import { askingPam, openPam } from "./sessions/pam.ts";
 import { helperLaunch } from "./streams/as-user.ts";
 import type { StartHelper } from "./streams/streams.ts";
 import { userKeys } from "./user-keys.ts";
@@ -71,8 +73,9 @@ export async function openPrivileged(config: ServerConfig, log: Log): Promise<Ow
     const warn = (message: string) => log.warn("instance", { problem: message });
     const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
     const document = believed?.document;
-    const plan = planPrograms(config.users, document);
-    const planHelper = planHelpers(config.forward, document);
+    const pam = await openPam(config.users.pam, log, nodeClock);
+    const plan = planPrograms(config.users, document, pam);
+    const planHelper = planHelpers(config.forward, document, pam);
     // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
     const mayForward = config.forward.allow && document?.agent.shell !== false;
     return {
@@ -83,7 +86,7 @@ export async function openPrivileged(config: ServerConfig, log: Log): Promise<Ow
         document === undefined
           ? config.users.authorizedKeys !== undefined
           : document.authorizedKeys.length > 0,
-      verifyUserKey: userKeys(config.users, document, log),
+      verifyUserKey: askingPam(userKeys(config.users, document, log), pam, log, nodeClock),
       plan,
       startProcess: startPlanned(plan),
       planHelper,
@@ -100,11 +103,12 @@ export async function openPrivileged(config: ServerConfig, log: Log): Promise<Ow
 export function planHelpers(
   forward: ServerConfig["forward"],
   document: InstanceDocument | undefined,
+  pam?: Pam,
 ): OwnPrivileged["planHelper"] {
   return async (user, helper) => {
     if (!forward.allow || document?.agent.shell === false)
       throw new SealttyError("user-refused", "Forwarding is not allowed");
-    if (helper.kind !== "ssh") return helperLaunch(await accountFor(user.name), helper);
+    if (helper.kind !== "ssh") return helperLaunch(await accountFor(user.name), helper, pam);
     if (forward.ssh === undefined) throw new SealttyError("bad-config", "No program for the service ssh");
     const environment = sessionEnvironment(await ownAccount(), undefined);
     return { command: forward.ssh, environment, directory: "/" };

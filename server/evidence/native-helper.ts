@@ -1,31 +1,20 @@
-// Our small native programs, which do the ioctls that Node has none of: found, run once, bounded in time and output.
+// The native programs that ask for evidence by ioctl, which Node has none of: run once, bounded in time and output.
 
 import { spawn } from "node:child_process";
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import os from "node:os";
-import path from "node:path";
 import type { Clock } from "../../protocol/clock.ts";
 import { concat } from "../../protocol/bytes.ts";
+import { type NativeProgram, findNativeProgram } from "../native-program.ts";
 import { shieldedStdio } from "../sessions/launch.ts";
 import { unavailable } from "./unavailable.ts";
 
-const NATIVE_HELPERS = ["sev-guest-report", "tdx-report"] as const;
-export type NativeHelper = (typeof NATIVE_HELPERS)[number];
+export type NativeHelper = Extract<NativeProgram, "sev-guest-report" | "tdx-report">;
 
 const MAX_COMPLAINT = 256;
 
-/** Looks at SEALTTY_NATIVE (a directory), beside the program, then in the build. @returns undefined where it is nowhere. */
-export function findHelper(name: NativeHelper): string | undefined {
-  const named = process.env["SEALTTY_NATIVE"];
-  const directories =
-    named !== undefined && named !== ""
-      ? [path.resolve(named)] // whoever names one means that one
-      : [import.meta.dirname, path.join(import.meta.dirname, "../../dist/bin")];
-  return directories.map((directory) => path.join(directory, name)).find((file) => existsSync(file));
-}
-
 /** @param file - default: found. @throws SealttyError `evidence-unavailable` where it is missing. */
-export function requireHelper(name: NativeHelper, file = findHelper(name)): string {
+export function requireHelper(name: NativeHelper, file = findNativeProgram(name)): string {
   try {
     if (file === undefined) throw new Error("nowhere");
     accessSync(file, constants.X_OK);

@@ -26,12 +26,8 @@ export async function findAccount(name: string, file = "/etc/passwd"): Promise<A
   return undefined;
 }
 
-/** Nothing of the daemon's own environment but its language. @param extra - what the user asked for, on top. */
-export function sessionEnvironment(
-  account: Account,
-  term: string | undefined,
-  extra: Readonly<Record<string, string>> = {},
-): Record<string, string> {
+/** Nothing of the daemon's own environment but its language. */
+export function sessionEnvironment(account: Account, term: string | undefined): Record<string, string> {
   return {
     PATH: account.uid === 0 ? PATH_FOR_ROOT : PATH_FOR_USERS,
     HOME: account.home,
@@ -40,6 +36,5 @@ export function sessionEnvironment(
     SHELL: account.shell,
     LANG: process.env["LANG"] ?? "C.UTF-8",
     ...(term === undefined ? {} : { TERM: term }),
-    ...extra,
   };
 }

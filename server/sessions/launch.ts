@@ -13,15 +13,28 @@ import type { Account } from "./account.ts";
 export interface Launch {
   /** Program, looked up in the environment's PATH, and its arguments. */
   readonly command: readonly string[];
-  /** All of it: nothing is inherited. */
+  /** Of sealttyd's own making: nothing is inherited. PAM may change it. */
   readonly environment: Readonly<Record<string, string>>;
+  /** What the user wants in it, on top of all else. */
+  readonly wished?: Readonly<Record<string, string>>;
   /** "/" is taken where it is not a directory. */
   readonly directory: string;
   /** A directory that the user asked for, relative to `directory`: entered as the user, and the program is not started without it. */
   readonly enter?: string;
   /** Run as this user; absent: as the daemon's own. */
   readonly account?: Account;
+  /** A session is opened for the account first. */
+  readonly pam?: Pam;
 }
+
+/** PAM is to be had here (pam.ts). */
+export interface Pam {
+  /** sealtty-session: opens a session, becomes the user, becomes the program. */
+  readonly file: string;
+}
+
+/** The name that PAM's modules and logs know sealttyd by. */
+export const PAM_SERVICE = "sealtty";
 
 /** As shells have it: there, and cannot be started. */
 export const STATUS_NOT_STARTED = 126;
@@ -89,44 +102,72 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
   if (program === undefined || program === "" || launch.command.some((part) => part.includes("\0"))) {
     throw new SealttyError("api-misuse", "A command needs a program, and no NUL in its arguments");
   }
-  const cwd = isDirectory(launch.directory) ? launch.directory : "/";
-  const { account, enter } = launch;
-  const directory = enter === undefined || enter.startsWith("/") ? enter : `${cwd}/${enter}`;
+  const { account, pam } = launch;
   const command = [program, ...args] as const;
-  if (account === undefined || account.uid === process.getuid?.()) {
-    const options = { env: { ...launch.environment }, cwd };
-    return { command: throughShell(command, { directory, variables: [] }), options };
-  }
-  const setpriv = setprivOfUtilLinux();
-  if (setpriv === undefined) {
+  if (account === undefined || (pam === undefined && account.uid === process.getuid?.()))
+    return ownLaunch(launch, command, {});
+  const becomeUser = pam === undefined ? bySetpriv(account) : byPam(pam, account, launch.directory);
+  if (becomeUser === undefined) {
     // Without supplementary groups: libuv drops them all.
     const { uid, gid } = account;
-    const options = { env: { ...launch.environment }, cwd, uid, gid };
-    return { command: throughShell(command, { directory, variables: [] }), options };
+    return ownLaunch(launch, command, { uid, gid });
   }
-  // setpriv still runs as root, so it must not see variables of the user's choice (LD_PRELOAD, …): they go by other names
-  // until it is the user. Not as arguments of env(1), where every user of the machine could read their values.
-  const env: Record<string, string> = {};
-  const variables: string[] = [];
-  for (const [name, value] of Object.entries(launch.environment)) {
-    if (/^(?:PATH|HOME|USER|LOGNAME|SHELL|TERM)$/.test(name)) env[name] = value;
-    else if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {
-      variables.push(name);
-      env[`${UNTIL_USER}${name}`] = value;
-    }
-  }
+  const { env, variables } = forRootsEyes(launch);
+  // The home directory may be there only once PAM has opened the session; it is entered as the user then.
+  const cwd = pam === undefined ? directoryOf(launch) : "/";
+  const directory = directoryToEnter(launch, pam === undefined ? cwd : launch.directory);
   return {
-    command: [
-      setpriv,
-      `--reuid=${account.uid}`,
-      `--regid=${account.gid}`,
-      "--init-groups",
-      "--",
-      ...throughShell(command, { directory, variables }),
-    ],
+    command: [...becomeUser, ...throughShell(command, { directory, variables })],
     options: { env, cwd },
   };
 }
+
+type Command = readonly [string, ...string[]];
+
+/** By Node itself: as sealttyd's own user, or one without groups. */
+function ownLaunch(
+  launch: Launch,
+  command: Command,
+  ids: { readonly uid?: number; readonly gid?: number },
+): PreparedLaunch {
+  const cwd = directoryOf(launch);
+  const directory = directoryToEnter(launch, cwd);
+  return {
+    command: throughShell(command, { directory, variables: [] }),
+    options: { env: { ...launch.environment, ...launch.wished }, cwd, ...ids },
+  };
+}
+
+function bySetpriv({ uid, gid }: Account): Command | undefined {
+  const setpriv = setprivOfUtilLinux();
+  if (setpriv === undefined) return undefined;
+  return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--"];
+}
+
+function byPam({ file }: Pam, { name, uid, gid }: Account, directory: string): Command {
+  return [file, "open", PAM_SERVICE, name, String(uid), String(gid), directory];
+}
+
+/**
+ * What becomes the user still runs as root, so it must not see variables of the user's choice (LD_PRELOAD, …): they go by
+ * other names until it is the user. Not as arguments of env(1), where every user of the machine could read their values.
+ */
+function forRootsEyes({ environment, wished = {} }: Launch): {
+  readonly env: Record<string, string>;
+  readonly variables: readonly string[];
+} {
+  const env: Record<string, string> = {};
+  const later: Record<string, string> = { ...wished };
+  for (const [name, value] of Object.entries(environment)) {
+    if (OWN_VARIABLES.test(name)) env[name] = value;
+    else later[name] ??= value;
+  }
+  const variables = Object.keys(later).filter((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
+  for (const name of variables) env[`${UNTIL_USER}${name}`] = later[name] ?? "";
+  return { env, variables };
+}
+
+const OWN_VARIABLES = /^(?:PATH|HOME|USER|LOGNAME|SHELL|TERM|LANG)$/;
 
 /** In front of a variable's name while a program of root's holds it. */
 const UNTIL_USER = "SEALTTY_SET_";
@@ -152,6 +193,14 @@ export function setprivOfUtilLinux(): string | undefined {
   const file = findProgram("setpriv");
   if (file === undefined || path.basename(fs.realpathSync(file)) === "busybox") return undefined;
   return file;
+}
+
+function directoryOf({ directory }: Launch): string {
+  return isDirectory(directory) ? directory : "/";
+}
+
+function directoryToEnter({ enter }: Launch, from: string): string | undefined {
+  return enter === undefined || enter.startsWith("/") ? enter : `${from}/${enter}`;
 }
 
 function isDirectory(name: string): boolean {

@@ -11,7 +11,7 @@ import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
 import { filesProgram } from "./files-program.ts";
-import type { Launch } from "./launch.ts";
+import type { Launch, Pam } from "./launch.ts";
 import { startOnPty } from "./pty-process.ts";
 
 /** How to print: variables that change nothing else of what a program does, so that any client may set them. */
@@ -50,8 +50,15 @@ export function startPlanned(plan: PlanProgram): StartProcess {
   };
 }
 
-/** @param document - the believed instance document: what it does not allow is refused. */
-export function planPrograms(users: UsersConfig, document: InstanceDocument | undefined): PlanProgram {
+/**
+ * @param document - the believed instance document: what it does not allow is refused.
+ * @param pam - absent: users' programs get no session of PAM's. login(1) has its own in any case.
+ */
+export function planPrograms(
+  users: UsersConfig,
+  document: InstanceDocument | undefined,
+  pam?: Pam,
+): PlanProgram {
   const login = loginProgram(users, document);
   return async (user, request) => {
     if (request.kind === "login") {
@@ -65,7 +72,7 @@ export function planPrograms(users: UsersConfig, document: InstanceDocument | un
       const environment = { ...sessionEnvironment(await ownAccount(), term), HOSTNAME: os.hostname() };
       return { launch: { command: login, environment, directory: "/" }, terminal: { columns, rows } };
     }
-    if (request.kind === "files") return { launch: await filesLaunch(user, document) };
+    if (request.kind === "files") return { launch: await filesLaunch(user, document, pam) };
     const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
     // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
     if (forced !== undefined) requireUnchanged(request, "A key with a forced command may not set");
@@ -75,23 +82,28 @@ export function planPrograms(users: UsersConfig, document: InstanceDocument | un
     const as = {
       directory: account.home,
       ...(enter === undefined ? {} : { enter }),
-      ...(process.getuid?.() === 0 ? { account } : {}),
+      ...asUser(account, pam),
     };
     const shell = users.shell ?? [account.shell, "-l"];
     const asked = request.command.length > 0 ? request.command : shell;
     const command = forced === undefined ? asked : [account.shell, "-c", forced];
-    const extra = forced === undefined ? wished : { ...wished, ...originalCommand(request.command) };
+    const onTop = forced === undefined ? wished : { ...wished, ...originalCommand(request.command) };
     if (request.kind === "exec") {
-      return { launch: { ...as, command, environment: sessionEnvironment(account, undefined, extra) } };
+      const environment = sessionEnvironment(account, undefined);
+      return { launch: { ...as, command, environment, wished: onTop } };
     }
     const { columns, rows, term } = request;
-    const environment = sessionEnvironment(account, term, extra);
-    return { launch: { ...as, command, environment }, terminal: { columns, rows } };
+    const environment = sessionEnvironment(account, term);
+    return { launch: { ...as, command, environment, wished: onTop }, terminal: { columns, rows } };
   };
 }
 
 /** The program that copies files, as the user: the kernel decides what it may read and write. */
-async function filesLaunch(user: AuthenticatedUser, document: InstanceDocument | undefined): Promise<Launch> {
+async function filesLaunch(
+  user: AuthenticatedUser,
+  document: InstanceDocument | undefined,
+  pam: Pam | undefined,
+): Promise<Launch> {
   // GuestChannels refuses it already (allowsKind).
   if (user.method !== "ssh-key" || user.restrictions.command !== undefined)
     throw new SealttyError("user-refused", "This key has a forced command, so it copies no files");
@@ -105,8 +117,14 @@ async function filesLaunch(user: AuthenticatedUser, document: InstanceDocument |
     command: [process.execPath, program],
     environment: sessionEnvironment(account, undefined),
     directory: account.home,
-    ...(process.getuid?.() === 0 ? { account } : {}),
+    ...asUser(account, pam),
   };
+}
+
+/** Whom to become, if this process can become somebody. */
+export function asUser(account: Account, pam: Pam | undefined): Pick<Launch, "account" | "pam"> {
+  if (process.getuid?.() !== 0) return {};
+  return { account, ...(pam === undefined ? {} : { pam }) };
 }
 
 /** As sshd names it for a forced command: a line that a shell reads back as the words. Without one a shell was asked for. */

@@ -12,7 +12,8 @@ import type { StreamRefusal, WaitingStream } from "../../protocol/session/guest-
 import { OPEN_FAILED } from "../../protocol/session/messages.ts";
 import type { HelperRequest } from "../monitor/operations.ts";
 import { type Account, sessionEnvironment } from "../sessions/account.ts";
-import type { Launch } from "../sessions/launch.ts";
+import type { Launch, Pam } from "../sessions/launch.ts";
+import { asUser } from "../sessions/user-programs.ts";
 
 const NAME = "sealttyd-connect.js";
 /** The private socket's path, as the program says it: more is none of its. */
@@ -87,6 +88,7 @@ export async function listenAsUser(
 export function helperLaunch(
   account: Account,
   helper: Exclude<HelperRequest, { kind: "ssh" }>,
+  pam: Pam | undefined,
   program = connectProgram(),
 ): Launch {
   if (program === undefined)
@@ -99,7 +101,7 @@ export function helperLaunch(
     command: [process.execPath, program, helper.kind, helper.socket, ...number],
     environment: sessionEnvironment(account, undefined),
     directory: "/",
-    ...(process.getuid?.() === 0 ? { account } : {}),
+    ...asUser(account, pam),
   };
 }
 

@@ -30,7 +30,14 @@ async function attempt(
   try {
     make(file);
     const check = userKeys(
-      { authorizedKeys: file, names: "any", login: undefined, shell: undefined, passkeyOrigins: [] },
+      {
+        authorizedKeys: file,
+        names: "any",
+        login: undefined,
+        shell: undefined,
+        passkeyOrigins: [],
+        pam: "auto",
+      },
       undefined,
       {
         error: say,
@@ -79,6 +86,7 @@ test("a file is parsed when it changed, and then a line that went away lets nobo
       login: undefined,
       shell: undefined,
       passkeyOrigins: [],
+      pam: "auto",
     };
     const check = userKeys(users, undefined, { error: say, warn: say, info: say, debug: say });
     const fields = { ...FIELDS, handshakeHash: new Uint8Array(32).fill(1) };

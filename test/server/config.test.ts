@@ -41,6 +41,7 @@ test("the example that is shipped is right", async () => {
       login: ["/bin/login"],
       shell: undefined,
       passkeyOrigins: ["http://localhost:*"],
+      pam: "auto",
     },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },

@@ -7,7 +7,14 @@ import { planPrograms, startPlanned } from "../../server/sessions/user-programs.
 
 const start = startPlanned(
   planPrograms(
-    { authorizedKeys: "/none", names: "any", login: undefined, shell: undefined, passkeyOrigins: [] },
+    {
+      authorizedKeys: "/none",
+      names: "any",
+      login: undefined,
+      shell: undefined,
+      passkeyOrigins: [],
+      pam: "auto",
+    },
     undefined,
   ),
 );

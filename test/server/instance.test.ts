@@ -249,6 +249,7 @@ const noUsers: UsersConfig = {
   login: undefined,
   shell: undefined,
   passkeyOrigins: [],
+  pam: "auto",
 };
 
 function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {

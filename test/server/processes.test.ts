@@ -343,11 +343,17 @@ test.skipIf(!isRoot)(
     const { prepareLaunch } = await import("../../server/sessions/launch.ts");
     const prepared = prepareLaunch({
       command: ["id"],
-      environment: { PATH: "/bin", LD_PRELOAD: "/nowhere/evil.so", "BAD NAME": "x" },
+      environment: { PATH: "/bin", LD_LIBRARY_PATH: "/nowhere", "BAD NAME": "x" },
+      wished: { LD_PRELOAD: "/nowhere/evil.so", PATH: "/nowhere", "BAD NAME": "x" },
       directory: "/nonexistent",
       account,
     });
-    expect(prepared.options.env).toEqual({ PATH: "/bin", SEALTTY_SET_LD_PRELOAD: "/nowhere/evil.so" });
+    expect(prepared.options.env).toEqual({
+      PATH: "/bin",
+      SEALTTY_SET_LD_LIBRARY_PATH: "/nowhere",
+      SEALTTY_SET_LD_PRELOAD: "/nowhere/evil.so",
+      SEALTTY_SET_PATH: "/nowhere",
+    });
     expect(prepared.options.cwd).toBe("/");
     // Other users of the machine see arguments, and values are secret.
     expect(prepared.command.join(" ")).not.toContain("evil.so");
@@ -504,11 +510,7 @@ test("accounts come from passwd lines that are whole; the environment from nowhe
   for (const name of ["broken", "bob", "", "nobody-here"])
     expect(await findAccount(name, file)).toBeUndefined();
   globalThis.process.env["SEALTTY_TEST_SECRET"] = "1";
-  expect(sessionEnvironment(ann as Account, "xterm", { X: "y" })).toMatchObject({
-    USER: "ann",
-    TERM: "xterm",
-    X: "y",
-  });
+  expect(sessionEnvironment(ann as Account, "xterm")).toMatchObject({ USER: "ann", TERM: "xterm" });
   expect(sessionEnvironment(ann as Account, undefined)).not.toHaveProperty("SEALTTY_TEST_SECRET");
 });
 

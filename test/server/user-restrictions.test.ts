@@ -167,6 +167,7 @@ test("a forced command runs by the user's shell, in place of anything asked for,
     login: undefined,
     shell: ["/bin/false"],
     passkeyOrigins: [],
+    pam: "auto",
   };
   const { reach } = world({ startProcess: startPlanned(planPrograms(users, undefined)) });
   const command = 'printf "%s|%s|%s" forced "${SSH_ORIGINAL_COMMAND-none}" "$LANG"';

@@ -30,6 +30,11 @@ export interface GuestSettings {
   readonly passwd?: string;
   /** `[daemon] user`, where the tests run as root; default: nothing is split. */
   readonly daemonUser?: string;
+  /** `[users] pam`. */
+  readonly pam?: string;
+  /** A program and its arguments that becomes sealttyd, whose command line follows them. */
+  readonly through?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
 }
@@ -63,6 +68,7 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
       : [`authorized_keys = ${JSON.stringify(keys)}`, 'names = ["*"]']),
     ...(login === null ? [] : [`login = ${JSON.stringify(login)}`]),
     ...(settings.shell === undefined ? [] : [`shell = ${JSON.stringify(settings.shell)}`]),
+    ...(settings.pam === undefined ? [] : [`pam = "${settings.pam}"`]),
     "[daemon]",
     `user = "${settings.daemonUser ?? "root"}"`,
     ...(settings.more ?? []),
@@ -73,11 +79,13 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   let log = "";
   const launch = async (): Promise<ChildProcess> => {
     const [program = "", ...args] = [
+      ...(settings.through ?? []),
       ...(settings.passwd === undefined ? [] : ["unshare", "-m", "sh", "-c", OWN_PASSWD, settings.passwd]),
       ...[process.execPath, entry, "--config", configFile],
     ];
     const child = spawn(program, args, {
       stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...settings.env },
     });
     let own = "";
     await new Promise<void>((resolve, reject) => {
