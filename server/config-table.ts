@@ -2,6 +2,7 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { isOriginPattern } from "../protocol/user-auth/webauthn.ts";
+import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import { editDistance } from "../protocol/toml-table.ts";
 import { escapeText } from "./log.ts";
 
@@ -83,6 +84,16 @@ export class Table {
 
   paths(key: string): readonly string[] {
     return this.#list(key, isAbsolutePath, "absolute paths", '["/…"]');
+  }
+
+  userNames(key: string): readonly string[] {
+    return this.#list(key, isUserName, "names of users", '["root"]');
+  }
+
+  someOf<const T extends string>(key: string, choices: readonly T[]): readonly T[] {
+    const list = choices.map((choice) => `"${choice}"`).join(" and ");
+    const isChoice = (part: string) => choices.some((choice) => choice === part);
+    return this.#list(key, isChoice, list, `["${choices[0]}"]`) as readonly T[];
   }
 
   /** "fw_cfg", "cmdline", or absolute paths. */

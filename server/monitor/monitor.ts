@@ -7,18 +7,20 @@ import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
-import { toHex, u32, utf8 } from "../../protocol/bytes.ts";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
-import type { OwnPrivileged } from "../privileged.ts";
+import type { Asked, Begun } from "../audit/programs.ts";
+import { helperService, type OwnPrivileged } from "../privileged.ts";
+import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
 import { type RunningProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
-import { type Launch, shieldedStdio } from "../sessions/launch.ts";
+import { shieldedStdio } from "../sessions/launch.ts";
 import {
   MONITOR_NOTICES,
   OPERATIONS,
@@ -30,8 +32,12 @@ import {
   type HelperCall,
   type NamedUser,
   readHelper,
+  readRecord,
+  type RecordCall,
   readStart,
   type StartCall,
+  type StartedAnswer,
+  startedBody,
 } from "./operations.ts";
 
 /** Users and keys that may be remembered; the one that was used longest ago goes. */
@@ -58,9 +64,9 @@ export class Monitor {
   /** Who has shown a key that is theirs, by "user/SHA-256 of the key"; in order of use. */
   readonly #grants = new Map<string, AuthenticatedUser>();
   readonly #programs = new Map<number, RunningProgram>();
+  readonly #recordings = new Map<number, Recording>();
   readonly #offers = new Map<string, Offer>();
   readonly #evidence = new Mutex();
-  #next = 1;
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -74,9 +80,12 @@ export class Monitor {
       case OPERATIONS.authorize:
         return await this.#authorize(body);
       case OPERATIONS.start:
-        return u32(await this.#start(readStart(body)));
+        return startedBody(await this.#start(readStart(body)));
       case OPERATIONS.helper:
-        return u32(await this.#startHelper(readHelper(body)));
+        return startedBody(await this.#startHelper(readHelper(body)));
+      case OPERATIONS.record:
+        await this.#record(readRecord(body));
+        return new Uint8Array(0);
       case OPERATIONS.streams:
         requireEmpty(body);
         return await this.#offerStreams();
@@ -129,55 +138,111 @@ export class Monitor {
     const { fields, publicKey, sshsig } = readAuthorize(body);
     const grant = await this.#options.privileged.verifyUserKey(fields, publicKey, sshsig);
     if (grant !== undefined) {
-      const { key, restrictions } = grant;
+      const { key } = grant;
       const name = grantOf(fields.user, key);
       this.#grants.delete(name);
-      this.#grants.set(name, { name: fields.user, method: "ssh-key", key, restrictions });
+      this.#grants.set(name, { name: fields.user, method: "ssh-key", ...grant });
       const [oldest] = this.#grants.keys();
       if (this.#grants.size > MAX_GRANTS && oldest !== undefined) this.#grants.delete(oldest);
     }
     return grantBody(grant);
   }
 
-  async #start({ user: named, request, path }: StartCall): Promise<number> {
-    const user = this.#userOf(named);
-    const allowed =
-      user.method === "none" ? request.kind === "login" : allowsKind(user.restrictions, request.kind);
-    if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
-    const { launch, terminal } = await this.#options.privileged.plan(user, request);
+  async #start({ user: named, request, path }: StartCall): Promise<StartedAnswer> {
+    const { kind: service } = request;
+    const user = this.#userFor(named, service);
+    const { launch, terminal } = await this.#plan(user, service, async () => {
+      const allowed = user.method === "none" ? service === "login" : allowsKind(user.restrictions, service);
+      if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
+      return await this.#options.privileged.plan(user, request);
+    });
     if ((terminal === undefined) === isTerminalRequest(request))
       throw new SealttyError("peer-misbehaved", "The program and what it is to run on do not fit");
-    if (terminal === undefined) return await this.#startOnStreams(path, launch);
-    return this.#keep(
-      this.#onTerminal(path, (slave) => {
-        giveTerminal(slave, launch.account);
-        return runOnTerminal(launch, slave);
-      }),
-      true,
-    );
+    return await this.#begin({ user, service, launch, terminal }, path);
   }
 
-  async #startHelper({ user: named, helper, path }: HelperCall): Promise<number> {
-    const user = this.#userOf(named);
-    if (user.method === "none" || !user.restrictions.portForwarding)
-      throw new SealttyError("user-refused", "This user or key may not forward");
-    return await this.#startOnStreams(path, await this.#options.privileged.planHelper(user, helper));
+  async #startHelper({ user: named, helper, path }: HelperCall): Promise<StartedAnswer> {
+    const service = helperService(helper);
+    const user = this.#userFor(named, service);
+    const launch = await this.#plan(user, service, async () => {
+      if (user.method === "none" || !user.restrictions.portForwarding)
+        throw new SealttyError("user-refused", "This user or key may not forward");
+      return await this.#options.privileged.planHelper(user, helper);
+    });
+    return await this.#begin({ user, service, launch }, path);
   }
 
-  async #startOnStreams(path: string, launch: Launch): Promise<number> {
-    const start = (stdio: ThreeSockets) => runOnStreams(launch, shieldedStdio(stdio)).program;
-    return this.#keep(await this.#onStreams(path, start), false);
+  async #plan<T>(user: AuthenticatedUser, service: string, plan: () => Promise<T>): Promise<T> {
+    try {
+      return await plan();
+    } catch (error) {
+      this.#options.privileged.witnesses.programs.refused(user, service, error);
+      throw error;
+    }
+  }
+
+  /** Written down first, then started. */
+  async #begin(asked: Asked, path: string): Promise<StartedAnswer> {
+    const { launch, terminal } = asked;
+    const { programs, recordings } = this.#options.privileged.witnesses;
+    const begun = programs.begin(asked);
+    let program: RunningProgram;
+    try {
+      program =
+        terminal === undefined
+          ? await this.#onStreams(path, (stdio) => runOnStreams(launch, shieldedStdio(stdio)).program)
+          : this.#onTerminal(path, (slave) => {
+              giveTerminal(slave, launch.account);
+              return runOnTerminal(launch, slave);
+            });
+    } catch (error) {
+      begun.failed(error);
+      throw error;
+    }
+    this.#keep(program, begun, terminal !== undefined);
+    const recorded = begun.recording !== undefined;
+    return { program: begun.program, recorded, notice: recorded ? recordings.notice : undefined };
   }
 
   /** @param untilEnd - nobody will say that its outputs were closed. */
-  #keep(program: RunningProgram, untilEnd: boolean): number {
-    const number = this.#next++;
+  #keep(program: RunningProgram, begun: Begun, untilEnd: boolean): void {
+    const { program: number, recording } = begun;
     this.#programs.set(number, program);
+    if (recording !== undefined) this.#recordings.set(number, recording);
     void program.ended.then((end) => {
       if (untilEnd) this.#programs.delete(number);
+      begun.ended(end.status);
       this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
     });
-    return number;
+  }
+
+  /** The front's word for what a terminal showed: it can leave out and make up, but changes nothing that is written. */
+  async #record(call: RecordCall): Promise<void> {
+    const recording = this.#recordings.get(call.program);
+    if (recording === undefined) throw notItsOwn("recording");
+    if (call.kind === "output") {
+      try {
+        await recording.output(call.bytes);
+      } catch (error) {
+        this.#programs.get(call.program)?.signal("SIGHUP"); // whatever the front makes of the answer
+        throw error;
+      }
+    } else if (call.kind === "resize") recording.resize(call.columns, call.rows);
+    else {
+      this.#recordings.delete(call.program);
+      recording.outputEnded();
+    }
+  }
+
+  /** @throws SealttyError `user-refused`: written down without a name, for which there is only the front's word. */
+  #userFor(named: NamedUser, service: string): AuthenticatedUser {
+    try {
+      return this.#userOf(named);
+    } catch (error) {
+      const unknown: AuthenticatedUser = { name: "", method: "none" };
+      this.#options.privileged.witnesses.programs.refused(unknown, service, error);
+      throw error;
+    }
   }
 
   /** @throws SealttyError `user-refused` where nobody has signed in with this user and key, or no more. */
