@@ -30,6 +30,8 @@ export interface GuestSettings {
   readonly daemonUser?: string;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
+  /** It logs all that it can. */
+  readonly verbose?: boolean;
 }
 
 /** Resolves once sealttyd listens. */
@@ -66,9 +68,13 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
   const entry = settings.entry ?? path.resolve(import.meta.dirname, "../../dist/bin/sealttyd.js");
   let log = "";
   const launch = async (): Promise<ChildProcess> => {
-    const child = spawn(process.execPath, [entry, "--config", configFile], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
+    const child = spawn(
+      process.execPath,
+      [entry, "--config", configFile, ...(settings.verbose ? ["-v"] : [])],
+      {
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
     let own = "";
     await new Promise<void>((resolve, reject) => {
       child.stderr.on("data", (chunk: Buffer) => {
