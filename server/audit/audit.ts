@@ -12,6 +12,9 @@ import { type CarrierEvent, readCarrierEvent, type TrustedEvent } from "./events
 /** Of the half that carries bytes: more than an honest one says, however many programs a client starts. */
 const CARRIER_EVENTS_PER_SECOND = 500;
 const CARRIER_EVENTS_AT_ONCE = 5000;
+/** What was refused, anybody can provoke: an honest front asks about no more keys (AuthTurns). */
+const REFUSALS_PER_SECOND = 20;
+const REFUSALS_AT_ONCE = 500;
 
 /** Who says so: all of sealttyd in one process, or one of its halves. */
 export type Speaker = "sealttyd" | "monitor" | "front";
@@ -28,7 +31,8 @@ export interface AuditOptions {
 export class Audit {
   readonly #options: AuditOptions;
   readonly #file: AuditFile | undefined;
-  readonly #bucket = new TokenBucket(CARRIER_EVENTS_PER_SECOND, CARRIER_EVENTS_AT_ONCE);
+  readonly #carried = new TokenBucket(CARRIER_EVENTS_PER_SECOND, CARRIER_EVENTS_AT_ONCE);
+  readonly #refusals = new TokenBucket(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE);
   readonly #reopen = (): void => this.#file?.close();
   #dropped = 0;
   #failing = false;
@@ -58,21 +62,29 @@ export class Audit {
     this.#write(event, this.#options.speaker);
   }
 
+  /** Something was refused. */
+  refused(event: TrustedEvent): void {
+    this.#bounded(this.#refusals, event, this.#options.speaker);
+  }
+
   /** What the front says. @throws SealttyError `peer-misbehaved`. */
   ofFront(body: Uint8Array): void {
-    const event = readCarrierEvent(body);
-    if (!this.#bucket.take(this.#options.clock.now())) {
-      this.#dropped++;
-      return;
-    }
-    if (this.#dropped > 0) this.after({ event: "events-dropped", count: this.#dropped });
-    this.#dropped = 0;
-    this.#write(event, "front");
+    this.#bounded(this.#carried, readCarrierEvent(body), "front");
   }
 
   close(): void {
     process.off("SIGHUP", this.#reopen);
     this.#file?.close();
+  }
+
+  #bounded(bucket: TokenBucket, event: TrustedEvent | CarrierEvent, by: Speaker): void {
+    if (!bucket.take(this.#options.clock.now())) {
+      this.#dropped++;
+      return;
+    }
+    if (this.#dropped > 0) this.after({ event: "events-dropped", count: this.#dropped });
+    this.#dropped = 0;
+    this.#write(event, by);
   }
 
   /** @returns false where there is a file, and it did not take it. */

@@ -25,7 +25,7 @@ export const TRUSTED_EVENTS = {
   "program-refused": ["program", "user", "key", "certificate", "authority", "service", "why"],
   "program-end": ["program", "user", "service", "status", "signal", "seconds"],
   "recording-end": ["program", "recording", "bytes", "why"],
-  /** More events of the other half came than anything honest makes. */
+  /** More of the other half's, or of refusals, came than anything honest makes. */
   "events-dropped": ["count"],
 } as const;
 

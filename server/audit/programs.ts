@@ -59,7 +59,7 @@ export class Programs {
       // For whoever is let in as well: no more work for one than for the other.
       const exists = isUserName(fields.user) && (await findAccount(fields.user)) !== undefined;
       if (grant === undefined) {
-        audit.after({ event: "user-refused", user: exists ? fields.user : undefined });
+        audit.refused({ event: "user-refused", user: exists ? fields.user : undefined });
         return undefined;
       }
       try {
@@ -104,7 +104,7 @@ export class Programs {
       },
       failed: (error) => {
         const why = reason(error);
-        audit.after({ event: "program-refused", program, ...named, ...userFields(user), why });
+        audit.refused({ event: "program-refused", program, ...named, ...userFields(user), why });
         recording?.close("not-started");
       },
     };
@@ -112,7 +112,12 @@ export class Programs {
 
   /** It came to no program: the user may not have it, or it is not there. */
   refused(user: AuthenticatedUser, service: string, error: unknown): void {
-    this.#options.audit.after({ event: "program-refused", service, ...userFields(user), why: reason(error) });
+    this.#options.audit.refused({
+      event: "program-refused",
+      service,
+      ...userFields(user),
+      why: reason(error),
+    });
   }
 
   close(): void {

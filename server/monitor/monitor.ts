@@ -151,7 +151,7 @@ export class Monitor {
   async #start({ user: named, request, path }: StartCall): Promise<StartedAnswer> {
     const { kind: service } = request;
     const user = this.#userFor(named, service);
-    const { launch, terminal } = await this.#plan(user, service, async () => {
+    const { launch, terminal } = await this.#watched(user, service, async () => {
       const allowed = user.method === "none" ? service === "login" : allowsKind(user.restrictions, service);
       if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
       return await this.#options.privileged.plan(user, request);
@@ -164,7 +164,7 @@ export class Monitor {
   async #startHelper({ user: named, helper, path }: HelperCall): Promise<StartedAnswer> {
     const service = helperService(helper);
     const user = this.#userFor(named, service);
-    const launch = await this.#plan(user, service, async () => {
+    const launch = await this.#watched(user, service, async () => {
       if (user.method === "none" || !user.restrictions.portForwarding)
         throw new SealttyError("user-refused", "This user or key may not forward");
       return await this.#options.privileged.planHelper(user, helper);
@@ -172,40 +172,47 @@ export class Monitor {
     return await this.#begin({ user, service, launch }, path);
   }
 
-  async #plan<T>(user: AuthenticatedUser, service: string, plan: () => Promise<T>): Promise<T> {
+  /** Whatever it throws is written down. */
+  async #watched<T>(user: AuthenticatedUser, service: string, step: () => Promise<T>): Promise<T> {
     try {
-      return await plan();
+      return await step();
     } catch (error) {
       this.#options.privileged.witnesses.programs.refused(user, service, error);
       throw error;
     }
   }
 
-  /** Written down first, then started. */
+  /** Written down first, then started; and not before the front has shown where it is to run. */
   async #begin(asked: Asked, path: string): Promise<StartedAnswer> {
-    const { launch, terminal } = asked;
-    const { programs, recordings } = this.#options.privileged.witnesses;
-    const begun = programs.begin(asked);
-    let program: RunningProgram;
+    const { user, service, launch, terminal } = asked;
+    const { programs } = this.#options.privileged.witnesses;
+    let begun: Begun | undefined;
+    const begin = (start: () => RunningProgram): readonly [Begun, RunningProgram] => {
+      begun = programs.begin(asked);
+      return [begun, start()];
+    };
     try {
-      program =
+      const started =
         terminal === undefined
-          ? await this.#onStreams(path, (stdio) => runOnStreams(launch, shieldedStdio(stdio)).program)
-          : this.#onTerminal(path, (slave) => {
-              giveTerminal(slave, launch.account);
-              return runOnTerminal(launch, slave);
-            });
+          ? await this.#onStreams(path, (stdio) =>
+              begin(() => runOnStreams(launch, shieldedStdio(stdio)).program),
+            )
+          : this.#onTerminal(path, (slave) =>
+              begin(() => {
+                giveTerminal(slave, launch.account);
+                return runOnTerminal(launch, slave);
+              }),
+            );
+      return this.#keep(started, terminal !== undefined);
     } catch (error) {
-      begun.failed(error);
+      if (begun === undefined) programs.refused(user, service, error);
+      else begun.failed(error);
       throw error;
     }
-    this.#keep(program, begun, terminal !== undefined);
-    const recorded = begun.recording !== undefined;
-    return { program: begun.program, recorded, notice: recorded ? recordings.notice : undefined };
   }
 
   /** @param untilEnd - nobody will say that its outputs were closed. */
-  #keep(program: RunningProgram, begun: Begun, untilEnd: boolean): void {
+  #keep([begun, program]: readonly [Begun, RunningProgram], untilEnd: boolean): StartedAnswer {
     const { program: number, recording } = begun;
     this.#programs.set(number, program);
     if (recording !== undefined) this.#recordings.set(number, recording);
@@ -214,6 +221,9 @@ export class Monitor {
       begun.ended(end.status);
       this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
     });
+    const recorded = recording !== undefined;
+    const { recordings } = this.#options.privileged.witnesses;
+    return { program: number, recorded, notice: recorded ? recordings.notice : undefined };
   }
 
   /** The front's word for what a terminal showed: it can leave out and make up, but changes nothing that is written. */
@@ -255,7 +265,7 @@ export class Monitor {
   }
 
   /** Only a terminal that the front itself made: asked of what was opened, so that the name may mean another one meanwhile. */
-  #onTerminal(path: string, start: (slave: number) => RunningProgram): RunningProgram {
+  #onTerminal<T>(path: string, start: (slave: number) => T): T {
     if (!TERMINAL.test(path)) throw notItsOwn("terminal");
     const slave = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NOCTTY | fs.constants.O_NOFOLLOW);
     try {
@@ -269,7 +279,7 @@ export class Monitor {
     }
   }
 
-  async #onStreams(path: string, start: (stdio: ThreeSockets) => RunningProgram): Promise<RunningProgram> {
+  async #onStreams<T>(path: string, start: (stdio: ThreeSockets) => T): Promise<T> {
     const offer = this.#offers.get(path);
     if (offer === undefined) throw notItsOwn("socket");
     this.#offers.delete(path);

@@ -277,8 +277,7 @@ describe("what is written down", () => {
     expect(events).toEqual([
       "<6>audit event=user-in by=monitor user=alice",
       "<6>audit event=program-refused by=monitor service=exec why=user-refused",
-      "<6>audit event=program-start by=monitor program=1 user=alice service=login argv0=true",
-      "<6>audit event=program-refused by=monitor program=1 user=alice service=login why=peer-misbehaved",
+      "<6>audit event=program-refused by=monitor service=login user=alice why=peer-misbehaved",
     ]);
   });
 

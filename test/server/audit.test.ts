@@ -262,6 +262,15 @@ describe("the front, which may be the host's", () => {
     expect(lines.length).toBeGreaterThan(1000);
   });
 
+  test("so are refusals, which anybody can provoke; what was let happen is never cut off", () => {
+    const { programs, lines } = auditWith();
+    for (let i = 0; i < 20_000; i++) programs.refused(root, "exec", new Error("x"));
+    expect(lines.length).toBeLessThan(10_000);
+    const before = lines.length;
+    for (let i = 0; i < 1000; i++) programs.begin({ user: root, service: "exec", launch });
+    expect(lines.length - before).toBe(1000);
+  });
+
   test("its log is marked, line by line: none of it is the monitor's", async () => {
     const lines: string[] = [];
     const stderr = new PassThrough();
