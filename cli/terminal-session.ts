@@ -11,6 +11,7 @@ import type { Input } from "./options.ts";
 import { OutputClosed, pump } from "./output.ts";
 import { printable } from "./printable.ts";
 import { RawTerminal } from "./raw-terminal.ts";
+import type { RecordingFile } from "./recording-file.ts";
 import { ReplayAnswers } from "./replay-answers.ts";
 import type { Reporter } from "./report.ts";
 import type { Surroundings } from "./services.ts";
@@ -66,15 +67,22 @@ export async function runTerminal(
   escapeCharacter: number | null,
   services: Surroundings,
   reporter: Reporter,
-  attestation: {
-    readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen"> & {
-      readonly verified: Pick<Guest["verified"], "claims">;
+  {
+    attestation: { guest, watch },
+    kept,
+    recording,
+  }: {
+    readonly attestation: {
+      readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen"> & {
+        readonly verified: Pick<Guest["verified"], "claims">;
+      };
+      readonly watch: AttestationWatch;
     };
-    readonly watch: AttestationWatch;
+    readonly kept?: Kept | undefined;
+    /** Has begun. */
+    readonly recording?: RecordingFile | undefined;
   },
-  kept?: Kept,
 ): Promise<number> {
-  const { guest, watch } = attestation;
   const { stdin, stdout } = services;
   const detachKeys = kept?.detachKeys === undefined ? undefined : new DetachKeys(kept.detachKeys);
   const session = kept?.session;
@@ -156,11 +164,13 @@ export async function runTerminal(
         reporter.say(UNSURE_INPUT);
       }
       session.onGap = (lost) => {
+        recording?.mark(gapWords(lost));
         reporter.event("gap", { lost });
         reporter.say(gapWords(lost));
       };
       session.onScreen = (screen) => {
         const { columns, rows, lines, cut, begin, end } = screen;
+        recording?.screen(columns, rows);
         reporter.event("screen", { columns, rows, lines, cut, begin, end });
         reporter.say(screenWords(screen, terminal.size));
         terminal.clear();
@@ -176,6 +186,7 @@ export async function runTerminal(
     }
     let answering = false;
     const shown = (chunk: Uint8Array): void => {
+      recording?.output(chunk);
       terminal.watch(chunk);
       if (answering || !old.replaying || session === undefined) return;
       if (session.nextOffset < session.replayEnd) return;
@@ -206,6 +217,7 @@ export async function runTerminal(
       pump(channel.stderr, services.stderr),
     ]).then(
       ([exit]) => {
+        recording?.exit(exit);
         reporter.event("exit", exitFields(exit));
         if (session !== undefined && !hungUp && exit.kind === "signalled" && exit.signal === "SIGHUP")
           reporter.say(HUNG_UP_ELSEWHERE);
@@ -227,7 +239,10 @@ export async function runTerminal(
       },
     );
   });
-  terminal.enter((columns, rows) => channel.resize(columns, rows));
+  terminal.enter((columns, rows) => {
+    channel.resize(columns, rows);
+    recording?.resize(columns, rows);
+  });
   try {
     return await ended;
   } finally {

@@ -1,6 +1,7 @@
 // `sealttyd --check`: the configuration is right by itself; what it names may still be missing on this machine.
 
 import { accessSync, constants, existsSync } from "node:fs";
+import path from "node:path";
 import { nodeClock } from "../node/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ServerConfig } from "./config.ts";
@@ -58,6 +59,12 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");
   if (config.forward.allow && connectProgram() === undefined)
     missing.push("sealttyd-connect.js is missing beside sealttyd.js: no socket could be opened for a user");
+  const { file } = config.audit;
+  if (file !== undefined && !existsSync(path.dirname(file)))
+    missing.push(`there is no directory ${escapeText(path.dirname(file))} for the audit's file`);
+  const recordings = config.recording?.directory;
+  if (recordings !== undefined && !existsSync(recordings))
+    missing.push(`there is no directory ${escapeText(recordings)}: no session could be recorded`);
   if (findProgram("setsid") === undefined)
     missing.push("the program setsid (util-linux or busybox) is missing: no terminal could be opened");
   try {

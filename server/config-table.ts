@@ -1,8 +1,8 @@
 // One table of a configuration file, read strictly: each key with its type, each error naming file, table and key.
 
 import { SealttyError } from "../protocol/errors.ts";
-import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import { isOriginPattern } from "../protocol/user-auth/webauthn.ts";
+import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import { editDistance } from "../protocol/toml-table.ts";
 import { escapeText } from "./log.ts";
 
@@ -85,6 +85,17 @@ export class Table {
 
   paths(key: string): readonly string[] {
     return this.#list(key, isAbsolutePath, "absolute paths", '["/…"]');
+  }
+
+  /** Users of this machine, each by name. */
+  namedUsers(key: string): readonly string[] {
+    return this.#list(key, isUserName, "names of users", '["root"]');
+  }
+
+  someOf<const T extends string>(key: string, choices: readonly T[]): readonly T[] {
+    const list = choices.map((choice) => `"${choice}"`).join(" and ");
+    const isChoice = (part: string) => choices.some((choice) => choice === part);
+    return this.#list(key, isChoice, list, `["${choices[0]}"]`) as readonly T[];
   }
 
   /** "fw_cfg", "cmdline", or absolute paths. */

@@ -95,6 +95,31 @@ export interface ForwardConfig {
   readonly gateway: boolean;
 }
 
+/** `[audit]`: what is written down besides the log. */
+export interface AuditConfig {
+  /** Lines of JSON; undefined: there are the log's lines only. */
+  readonly file: string | undefined;
+  /** Where the file cannot be written, nobody is let in and nothing is started. */
+  readonly required: boolean;
+}
+
+export const RECORDED_SERVICES = ["login", "shell"] as const;
+
+/** `[recording]`: sessions on a terminal, as files of the guest. */
+export interface RecordingConfig {
+  readonly directory: string;
+  /** Of users with a key; undefined: everybody's. */
+  readonly users: readonly string[] | undefined;
+  readonly services: readonly (typeof RECORDED_SERVICES)[number][];
+  /** Whether users are told. */
+  readonly notice: boolean;
+  /** What cannot be recorded is not started, and ended where it cannot be recorded any more. */
+  readonly required: boolean;
+  readonly maxMib: number;
+  /** Of all files in the directory, above which nothing more is recorded. */
+  readonly totalMib: number;
+}
+
 /** Who does what. */
 export interface DaemonConfig {
   /** Whom the half becomes that talks to the host, where sealttyd is started by root; "root": nothing is split. */
@@ -109,6 +134,9 @@ export interface ServerConfig {
   readonly instance: InstanceConfig;
   readonly sessions: SessionsConfig;
   readonly forward: ForwardConfig;
+  readonly audit: AuditConfig;
+  /** Undefined: nothing is recorded. */
+  readonly recording: RecordingConfig | undefined;
 }
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
@@ -146,7 +174,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward", "daemon");
+  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward", "daemon", "audit", "recording");
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -158,7 +186,29 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
   const sessions = root.has("sessions") ? sessionsOf(root.table("sessions", "")) : DEFAULT_SESSIONS;
   const forward = root.has("forward") ? forwardOf(root.table("forward", "")) : NO_FORWARDING;
   const daemon = root.has("daemon") ? daemonOf(root.table("daemon", "")) : DEFAULT_DAEMON;
-  return { daemon, pipe, evidence, users, instance, sessions, forward };
+  const audit = root.has("audit") ? auditOf(root.table("audit", "")) : NO_AUDIT_FILE;
+  const recording = root.has("recording") ? recordingOf(root.table("recording", "")) : undefined;
+  return { daemon, pipe, evidence, users, instance, sessions, forward, audit, recording };
+}
+
+const NO_AUDIT_FILE: AuditConfig = { file: undefined, required: false };
+
+function auditOf(table: Table): AuditConfig {
+  table.allow("file", "required");
+  return { file: table.path("file"), required: table.flag("required") ?? false };
+}
+
+function recordingOf(table: Table): RecordingConfig {
+  table.allow("directory", "users", "services", "notice", "required", "max_mib", "total_mib");
+  return {
+    directory: table.path("directory"),
+    users: table.has("users") ? table.namedUsers("users") : undefined,
+    services: table.has("services") ? table.someOf("services", RECORDED_SERVICES) : RECORDED_SERVICES,
+    notice: table.flag("notice") ?? true,
+    required: table.flag("required") ?? false,
+    maxMib: table.whole("max_mib", 1, 65_536) ?? 64,
+    totalMib: table.whole("total_mib", 1, 1_048_576) ?? 1024,
+  };
 }
 
 const NO_FORWARDING: ForwardConfig = { allow: false, ssh: undefined, gateway: false };

@@ -15,10 +15,18 @@ export interface Log {
 
 /** syslog priorities, which sd-daemon takes as a `<N>` prefix. */
 const PRIORITY = { error: 3, warn: 4, info: 6, debug: 7 } as const;
+/** @returns undefined for what createLog() writes in front of no line. */
+export function levelOfPriority(priority: number): LogLevel | undefined {
+  return LOG_LEVELS.find((level) => PRIORITY[level] === priority);
+}
+
 const MAX_FIELD = 1024;
 
 // C0, DEL, C1, backslash, and what reorders or breaks lines: a log is often read in a terminal.
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\\\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|\p{Cs}/gu;
+
+/** The same without the backslash, which escapes begin with. */
+const RELAYED_UNSAFE = new RegExp(UNSAFE.source.replace("\\\\", ""), UNSAFE.flags);
 
 /** Hostile text made fit for a log or an error message. */
 export function escapeText(text: string): string {
@@ -38,6 +46,18 @@ export interface LogOptions {
   readonly write?: (line: string) => void;
 }
 
+/** A line of another process's log, which escaped it already, if it is honest. @param text - without its priority and its end. */
+export function relayLine(level: LogLevel, from: string, text: string, options: LogOptions = {}): void {
+  const journal = options.journal ?? process.env["JOURNAL_STREAM"] !== undefined;
+  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  const harmless = text.replaceAll(RELAYED_UNSAFE, "?");
+  write(`${prefixOf(level, journal)}${from}: ${harmless}\n`);
+}
+
+function prefixOf(level: LogLevel, journal: boolean): string {
+  return journal ? `<${PRIORITY[level]}>` : `${new Date().toISOString()} ${level}: `;
+}
+
 export function createLog(options: LogOptions = {}): Log {
   const threshold = LOG_LEVELS.indexOf(options.level ?? "info");
   const journal = options.journal ?? process.env["JOURNAL_STREAM"] !== undefined;
@@ -46,11 +66,10 @@ export function createLog(options: LogOptions = {}): Log {
     (level: LogLevel) =>
     (message: string, fields: LogFields = {}) => {
       if (LOG_LEVELS.indexOf(level) > threshold) return;
-      const prefix = journal ? `<${PRIORITY[level]}>` : `${new Date().toISOString()} ${level}: `;
       const pairs = Object.entries(fields)
         .filter(([, value]) => value !== undefined)
         .map(([name, value]) => ` ${name}=${fieldText(value)}`);
-      write(`${prefix}${escapeText(message)}${pairs.join("")}\n`);
+      write(`${prefixOf(level, journal)}${escapeText(message)}${pairs.join("")}\n`);
     };
   return { error: line("error"), warn: line("warn"), info: line("info"), debug: line("debug") };
 }

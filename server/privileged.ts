@@ -9,6 +9,9 @@ import type { Evidence, EvidenceProvider } from "../protocol/attestation/evidenc
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
+import { Audit } from "./audit/audit.ts";
+import type { CarrierEvent } from "./audit/events.ts";
+import { type Begun, Programs } from "./audit/programs.ts";
 import type { ServerConfig } from "./config.ts";
 import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
 import { reasonOf } from "./evidence/unavailable.ts";
@@ -20,11 +23,14 @@ import {
   ownAccount,
   type PlanProgram,
   planPrograms,
-  startPlanned,
+  startPlan,
 } from "./sessions/user-programs.ts";
 import type { HelperRequest } from "./monitor/operations.ts";
+import { CarriedProcess } from "./recording/carried-process.ts";
+import { Recordings } from "./recording/recordings.ts";
 import { sessionEnvironment } from "./sessions/account.ts";
 import { startExec } from "./sessions/exec-process.ts";
+import type { GuestProcess } from "./sessions/guest-process.ts";
 import type { Launch, Pam } from "./sessions/launch.ts";
 import { askingPam, openPam } from "./sessions/pam.ts";
 import { helperLaunch } from "./streams/as-user.ts";
@@ -52,10 +58,13 @@ export interface Privileged {
   ): Promise<Pick<AuxParts, "instanceDocument" | "instanceKey" | "sshHostKeys">>;
   /** Absent: this process may open the console's device itself. */
   readonly askForDevice?: () => void;
+  /** What the process that carries bytes knows of sessions and streams. */
+  say(event: CarrierEvent): void;
   close(): Promise<void>;
 }
 
 export interface OwnPrivileged extends Privileged {
+  readonly witnesses: Witnesses;
   readonly plan: PlanProgram;
   /** @throws SealttyError `user-refused`, `device-unavailable`. */
   planHelper(user: AuthenticatedUser, helper: HelperRequest): Promise<Launch>;
@@ -63,8 +72,39 @@ export interface OwnPrivileged extends Privileged {
 
 export const NO_EVIDENCE = "NO EVIDENCE can be had: no client can verify this machine";
 
-/** @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then. */
-export async function openPrivileged(config: ServerConfig, log: Log): Promise<OwnPrivileged> {
+/**
+ * @param speaker - of the audit: "monitor" where another process carries the bytes.
+ * @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`: nothing was left open then.
+ */
+export async function openPrivileged(
+  config: ServerConfig,
+  log: Log,
+  speaker: "sealttyd" | "monitor",
+): Promise<OwnPrivileged> {
+  const wallTime = () => Date.now();
+  const audit = new Audit({ config: config.audit, log, speaker, clock: nodeClock, wallTime });
+  try {
+    const recordings = new Recordings({ config: config.recording, audit, log, clock: nodeClock, wallTime });
+    const programs = new Programs({ audit, recordings, clock: nodeClock, log });
+    return await openAudited(config, log, { audit, recordings, programs });
+  } catch (error) {
+    audit.close();
+    throw error;
+  }
+}
+
+/** What is written down of users and their programs. */
+interface Witnesses {
+  readonly audit: Audit;
+  readonly recordings: Recordings;
+  readonly programs: Programs;
+}
+
+async function openAudited(
+  config: ServerConfig,
+  log: Log,
+  { audit, recordings, programs }: Witnesses,
+): Promise<OwnPrivileged> {
   const opened = await openEvidence(config, log);
   const { provider } = opened;
   try {
@@ -86,18 +126,64 @@ export async function openPrivileged(config: ServerConfig, log: Log): Promise<Ow
         document === undefined
           ? config.users.authorizedKeys !== undefined
           : document.authorizedKeys.length > 0,
-      verifyUserKey: askingPam(userKeys(config.users, document, log), pam, log, nodeClock),
+      verifyUserKey: programs.watchKeys(
+        askingPam(userKeys(config.users, document, log), pam, log, nodeClock),
+      ),
       plan,
-      startProcess: startPlanned(plan),
+      async startProcess(user, request) {
+        const { kind: service } = request;
+        const planned = await plan(user, request).catch((error: unknown) => {
+          programs.refused(user, service, error);
+          throw error;
+        });
+        const { terminal, launch } = planned;
+        const begun = programs.begin({ user, service, launch, terminal });
+        const process = await startBegun(begun, async () => await startPlan(planned));
+        return new CarriedProcess(process, {
+          program: begun.program,
+          clock: nodeClock,
+          terminal: terminal !== undefined,
+          sink: begun.recording,
+          notice: begun.recording === undefined ? undefined : recordings.notice,
+          say: (event) => audit.after(event),
+        });
+      },
       planHelper,
-      startHelper: mayForward ? async (user, helper) => startExec(await planHelper(user, helper)) : undefined,
+      startHelper: mayForward
+        ? async (user, helper) => {
+            const launch = await planHelper(user, helper);
+            const begun = programs.begin({ user, service: helperService(helper), launch });
+            return await startBegun(begun, async () => startExec(launch));
+          }
+        : undefined,
+      say: (event) => audit.after(event),
+      witnesses: { audit, recordings, programs },
       commonParts: (proofContext) => instance.forConnection(proofContext),
-      close: () => provider.close(),
+      async close() {
+        programs.close();
+        await provider.close();
+      },
     };
   } catch (error) {
     await provider.close();
     throw error;
   }
+}
+
+async function startBegun(begun: Begun, start: () => Promise<GuestProcess>): Promise<GuestProcess> {
+  try {
+    const process = await start();
+    void process.exit.then((status) => begun.ended(status));
+    return process;
+  } catch (error) {
+    begun.failed(error);
+    throw error;
+  }
+}
+
+/** As the audit names it. */
+export function helperService({ kind }: HelperRequest): string {
+  return kind === "ssh" ? kind : `forward-${kind}`;
 }
 
 export function planHelpers(

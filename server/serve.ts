@@ -16,6 +16,7 @@ import { screenThreadFile, screenThreads } from "./screen/start-thread.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { Streams } from "./streams/streams.ts";
+import { ToldStreams } from "./streams/told-streams.ts";
 
 /** A host may ask at will; a TPM serves the rest of the guest, too. TEE reports have a pace of their own below it. */
 const EVIDENCE_PER_SECOND = 4;
@@ -42,7 +43,7 @@ export function consoleSettings({ pipe, sessions, forward, evidence }: ServerCon
 /** All in this process. @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`. */
 export async function serve(config: ServerConfig, log: Log): Promise<RunningServer> {
   loadPtyAddon(); // without it no terminal could ever be opened: say so now
-  return await serveConsole(consoleSettings(config), await openPrivileged(config, log), log);
+  return await serveConsole(consoleSettings(config), await openPrivileged(config, log, "sealttyd"), log);
 }
 
 /** @param privileged - is closed with it, and where this throws. @throws SealttyError `device-unavailable`, `bad-config`. */
@@ -72,6 +73,7 @@ async function serveWith(config: ConsoleSettings, privileged: Privileged, log: L
     startProcess,
     startScreenThread: threadFile === undefined ? undefined : screenThreads(threadFile),
     log: (event) => log.info(event),
+    say: (event) => privileged.say(event),
   });
   const endpoint = new GuestEndpoint({
     suite: nodeSuite,
@@ -97,7 +99,11 @@ async function serveWith(config: ConsoleSettings, privileged: Privileged, log: L
       wallTime: () => Date.now(),
       sessions: config.sessions.keep ? sessions : undefined,
       streams:
-        startHelper === undefined ? undefined : new Streams({ config: config.forward, log, startHelper }),
+        startHelper === undefined
+          ? undefined
+          : new ToldStreams(new Streams({ config: config.forward, log, startHelper }), nodeClock, (event) =>
+              privileged.say(event),
+            ),
       log: (event) => log.info(event),
     },
   });

@@ -56,6 +56,7 @@ import {
 import { KEY_TYPES } from "../protocol/user-auth/public-key.ts";
 import { RSA_SHA2_256, RSA_SHA2_512, WEBAUTHN_ECDSA } from "../protocol/user-auth/signature.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../protocol/user-auth/user-auth-message.ts";
+import { CARRIER_EVENTS, TRUSTED_EVENTS } from "../server/audit/events.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (name: string): string => readFileSync(path.join(root, name), "utf8");
@@ -461,6 +462,28 @@ describe("docs/checks.md", () => {
     );
     expect(refusals.length).toBeGreaterThan(30);
     for (const name of refusals) expect(named, `docs/checks.md lacks ${name}`).toContain(name);
+  });
+});
+
+describe("docs/audit.md", () => {
+  test("has every event with its fields, and no other", () => {
+    const listed = rows(read("docs/audit.md")).filter(([event]) => event !== "event");
+    const table = (whose: string, events: Readonly<Record<string, readonly string[]>>) =>
+      Object.entries(events).map(([event, fields]) => [event, whose, fields.join(", ")]);
+    const cells = listed.map((cell) => cell.map((text) => text.replaceAll("`", "")));
+    expect(cells).toEqual([...table("trusted", TRUSTED_EVENTS), ...table("carrier", CARRIER_EVENTS)]);
+  });
+
+  test("has the keys of [audit] and [recording] as the shipped example has them", () => {
+    const keys = (text: string) =>
+      [
+        ...text.matchAll(/^(?:# )?(file|required|directory|users|services|notice|max_mib|total_mib) = \S/gm),
+      ].map(([, key]) => key);
+    const example = read("packaging/sealttyd.example.toml");
+    const of = (text: string) => new Set(keys(text));
+    expect(of(example.slice(example.indexOf("# [audit]"), example.indexOf("\n[forward]")))).toEqual(
+      of(read("docs/audit.md")),
+    );
   });
 });
 

@@ -26,6 +26,7 @@ import {
 } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import { obfuscationOf } from "../option-values.ts";
+import { RecordingFile } from "../recording-file.ts";
 import { authenticate, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import { RunLimit } from "../run-limit.ts";
@@ -37,7 +38,17 @@ export const connectCommand: Command = {
   name: "connect",
   summary: "this terminal becomes the guest's terminal",
   operands: "GUEST",
-  options: [...COMMON_OPTIONS, OBFUSCATE_OPTION, ESCAPE_OPTION, ...SESSION_OPTIONS],
+  options: [
+    ...COMMON_OPTIONS,
+    OBFUSCATE_OPTION,
+    ESCAPE_OPTION,
+    ...SESSION_OPTIONS,
+    {
+      name: "record",
+      value: "FILE",
+      help: "record what the terminal shows in a new file, as asciicast v3 (asciinema play FILE)",
+    },
+  ],
   notes: [
     "Escapes, after a newline: ~. ends, ~^Z suspends, ~A asks for evidence again, ~G goes on after a change, ~? helps, ~~ sends ~.",
     "With --keep or --attach: ~d detaches, the session runs on; so it does when this terminal is closed or the connection lost.",
@@ -62,8 +73,34 @@ export async function terminalCommand(
   services: Services,
   runFor?: number,
 ): Promise<number> {
-  const { command } = program;
   const reporter = new Reporter(services, input);
+  escapeOption(input); // before a file is made: a wrong option leaves nothing behind
+  keepOptions(input);
+  const recordTo = input.text("record");
+  const recording = recordTo === undefined ? undefined : new RecordingFile(recordTo, services, reporter);
+  try {
+    return await recordedCommand(guestName, program, input, services, { reporter, recording, runFor });
+  } finally {
+    recording?.close();
+  }
+}
+
+async function recordedCommand(
+  guestName: string,
+  program: ProgramPlace & { readonly command: readonly string[] },
+  input: Input,
+  services: Services,
+  {
+    reporter,
+    recording,
+    runFor,
+  }: {
+    readonly reporter: Reporter;
+    readonly recording: RecordingFile | undefined;
+    readonly runFor: number | undefined;
+  },
+): Promise<number> {
+  const { command } = program;
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
   const reached = await reach(guestName, input, services, reporter, {
@@ -83,8 +120,12 @@ export async function terminalCommand(
     const attestation = { guest, watch: reached.watch };
     if (keep === undefined) {
       const channel = await guest.openChannel(request);
+      recording?.begin(screen);
       const limit = runFor === undefined ? undefined : new RunLimit(channel, services.clock, runFor);
-      const running = runTerminal(channel, terminal, escapeCharacter, services, reporter, attestation);
+      const running = runTerminal(channel, terminal, escapeCharacter, services, reporter, {
+        attestation,
+        recording,
+      });
       const status = await (limit === undefined ? running : Promise.race([running, limit.givenUp])).finally(
         () => limit?.stop(),
       );
@@ -95,6 +136,7 @@ export async function terminalCommand(
     const store = new SessionStore(reached.attested.context.guestStatic, services);
     const screenLines = terminal.hasScreen ? MAX_SCREEN_LINES : undefined;
     const { channel, remembered } = await openKept(guest, request, keep, store, screenLines);
+    recording?.begin(screen);
     const id = shortId(channel.session.id);
     const { mode, lost } = channel;
     reporter.event("session", { id: toHex(channel.session.id), mode, lost, remembered });
@@ -115,9 +157,10 @@ export async function terminalCommand(
       () => undefined,
     );
     try {
-      status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, attestation, {
-        session: channel,
-        detachKeys,
+      status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, {
+        attestation,
+        recording,
+        kept: { session: channel, detachKeys },
       });
     } catch (error) {
       if (error instanceof SealttyError && error.code === "transport-lost")

@@ -137,7 +137,7 @@ async function overTerminal(
     reattest: () => Promise.resolve(link.attest()),
   };
   const attestation = { guest, watch: new AttestationWatch(reporter) };
-  const running = runTerminal(link, terminal, escapeOption(input), services, reporter, attestation);
+  const running = runTerminal(link, terminal, escapeOption(input), services, reporter, { attestation });
   try {
     const status = await Promise.race([running, ...(limit === undefined ? [] : [limit.givenUp])]);
     if (limit?.error !== undefined) throw limit.error;

@@ -386,13 +386,7 @@ export class GuestConnection {
       const user: AuthenticatedUser =
         grant === undefined
           ? { name: message.user, method: "none" }
-          : {
-              name: message.user,
-              method: "ssh-key",
-              key: grant.key,
-              restrictions: grant.restrictions,
-              ...(grant.ticket === undefined ? {} : { ticket: grant.ticket }),
-            };
+          : { name: message.user, method: "ssh-key", ...grant };
       if (!this.#admit(user.method)) return this.close("busy");
       this.#user = user;
       this.#services.log(grantWords(grant));

@@ -1,5 +1,6 @@
 // What a channel needs of a program in the guest; server/sessions makes it.
 
+import type { KeyGrant } from "../user-auth/verify-user.ts";
 import type { UserRestrictions } from "../user-auth/restrictions.ts";
 import type { ExitStatus, ProgramRequest } from "./channel-api.ts";
 import type { SignalName } from "./messages.ts";
@@ -34,6 +35,8 @@ export type AuthenticatedUser =
       readonly restrictions: UserRestrictions;
       /** Of this sign-in (KeyGrant). */
       readonly ticket?: number;
+      /** For the guest's log: by which certificate the key was let in. */
+      readonly certificate?: KeyGrant["certificate"];
     };
 
 /** @throws where the program cannot be started; the reason stays in the guest's log. */

@@ -29,7 +29,7 @@ export function grantWords(grant: KeyGrant | undefined): string {
 }
 
 /** As ssh-keygen -l has it. @param digest - SHA-256 of a key. */
-function fingerprint(digest: Uint8Array): string {
+export function fingerprint(digest: Uint8Array): string {
   return `SHA256:${encodeBase64(digest).replace(/=+$/, "")}`;
 }
 

@@ -6,14 +6,17 @@ import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
 import { type AuxParts, decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
 import { encodeEvidence, type EvidenceType } from "../../protocol/attestation/evidence.ts";
-import { Reader, u32, utf8 } from "../../protocol/bytes.ts";
+import { u32, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser, GuestProcess } from "../../protocol/session/guest-process.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
+import { type CarrierEvent, carrierEventBody } from "../audit/events.ts";
 import { createLog, type LogLevel } from "../log.ts";
 import { NO_EVIDENCE, type Privileged } from "../privileged.ts";
+import { CarriedProcess } from "../recording/carried-process.ts";
+import type { RecordingSink } from "../recording/recording.ts";
 import { type ConsoleSettings, type RunningServer, serveConsole } from "../serve.ts";
 import { ExecProcess } from "../sessions/exec-process.ts";
 import { startOnTerminal } from "../sessions/pty-process.ts";
@@ -31,6 +34,10 @@ import {
   quoteBody,
   readEnded,
   readGrant,
+  readStarted,
+  recordBody,
+  type RecordCall,
+  type StartedAnswer,
   readQuoteAnswer,
   signalBody,
   startBody,
@@ -67,7 +74,7 @@ export async function runFront(): Promise<number> {
       onEnd: () => process.exit(0),
     });
   });
-  const log = createLog({ level: settings.logLevel });
+  const log = createLog({ level: settings.logLevel, journal: true }); // the monitor reads it (front-log.ts)
   const privileged = new RemotePrivileged(link, settings, programs);
   if (settings.pipe.type !== "unix") await link.call(OPERATIONS.device);
   let server: RunningServer;
@@ -176,25 +183,41 @@ class RemotePrivileged implements Privileged {
   }
 
   readonly startProcess = async (user: AuthenticatedUser, request: ProgramRequest): Promise<GuestProcess> => {
-    const start = (at: string) =>
-      this.#started(OPERATIONS.start, startBody({ user: namedUser(user), request, path: at }));
-    if (isTerminalRequest(request))
-      return await startOnTerminal(request, nodeClock, ({ path: terminal }) => start(terminal));
-    return await this.#onStreams(start, "command" in request ? (request.command[0] ?? "") : request.kind);
+    const said: { answer?: StartedAnswer } = {};
+    const start = async (at: string) => {
+      const body = startBody({ user: namedUser(user), request, path: at });
+      const [program, answer] = await this.#started(OPERATIONS.start, body);
+      said.answer = answer;
+      return program;
+    };
+    const terminal = isTerminalRequest(request);
+    const process = terminal
+      ? await startOnTerminal(request, nodeClock, ({ path }) => start(path))
+      : await this.#onStreams(start, "command" in request ? (request.command[0] ?? "") : request.kind);
+    if (said.answer === undefined) throw new Error("A program that nobody started");
+    const { program, recorded, notice } = said.answer;
+    const sink = recorded ? remoteSink(this.#link, program) : undefined;
+    const say = (event: CarrierEvent): void => this.say(event);
+    return new CarriedProcess(process, { program, clock: nodeClock, terminal, sink, notice, say });
   };
+
+  say(event: CarrierEvent): void {
+    this.#link.notify(FRONT_NOTICES.audit, carrierEventBody(event));
+  }
 
   get startHelper(): StartHelper | undefined {
     if (!this.#settings.mayForward) return undefined;
     return async (user, helper) =>
-      await this.#onStreams(
-        (at) => this.#started(OPERATIONS.helper, helperBody({ user: namedUser(user), helper, path: at })),
-        helper.kind,
-      );
+      await this.#onStreams(async (at) => {
+        const body = helperBody({ user: namedUser(user), helper, path: at });
+        const [program] = await this.#started(OPERATIONS.helper, body);
+        return program;
+      }, helper.kind);
   }
 
-  async #started(operation: number, body: Uint8Array): Promise<RunningProgram> {
-    const answer = await this.#link.call(operation, body);
-    return this.#programs.started(this.#link, new Reader(answer, "Number of a program").u32());
+  async #started(operation: number, body: Uint8Array): Promise<readonly [RunningProgram, StartedAnswer]> {
+    const answer = readStarted(await this.#link.call(operation, body));
+    return [this.#programs.started(this.#link, answer.program), answer];
   }
 
   async #onStreams(start: (at: string) => Promise<RunningProgram>, name: string): Promise<GuestProcess> {
@@ -219,6 +242,22 @@ class RemotePrivileged implements Privileged {
   };
 
   async close(): Promise<void> {}
+}
+
+/** The monitor writes the recording. */
+function remoteSink(link: Link, program: number): RecordingSink {
+  const call = (what: RecordCall) => link.call(OPERATIONS.record, recordBody(what));
+  return {
+    async output(bytes) {
+      await call({ kind: "output", program, bytes });
+    },
+    resize(columns, rows) {
+      call({ kind: "resize", program, columns, rows }).catch(() => {});
+    },
+    outputEnded() {
+      call({ kind: "end", program }).catch(() => {});
+    },
+  };
 }
 
 function namedUser(user: AuthenticatedUser): NamedUser {

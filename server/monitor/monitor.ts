@@ -8,7 +8,7 @@ import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
 import { decodeEvidence } from "../../protocol/attestation/evidence.ts";
-import { toHex, u32, utf8 } from "../../protocol/bytes.ts";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { mayListen, mayOpen } from "../../protocol/forward/permission.ts";
@@ -16,7 +16,9 @@ import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
-import type { OwnPrivileged } from "../privileged.ts";
+import type { Asked, Begun } from "../audit/programs.ts";
+import { helperService, type OwnPrivileged } from "../privileged.ts";
+import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
 import { type RunningProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
@@ -33,8 +35,12 @@ import {
   type HelperRequest,
   type NamedUser,
   readHelper,
+  readRecord,
+  type RecordCall,
   readStart,
   type StartCall,
+  type StartedAnswer,
+  startedBody,
 } from "./operations.ts";
 
 /** Sign-ins that may be remembered, which last as long as their connections; the one that was used longest ago goes. */
@@ -71,9 +77,9 @@ export class Monitor {
   readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
   #nextTicket = 1;
   readonly #programs = new Map<number, RunningProgram>();
+  readonly #recordings = new Map<number, Recording>();
   readonly #offers = new Map<string, Offer>();
   readonly #evidence = new Mutex();
-  #next = 1;
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -87,9 +93,12 @@ export class Monitor {
       case OPERATIONS.authorize:
         return await this.#authorize(body);
       case OPERATIONS.start:
-        return u32(await this.#start(readStart(body)));
+        return startedBody(await this.#start(readStart(body)));
       case OPERATIONS.helper:
-        return u32(await this.#startHelper(readHelper(body)));
+        return startedBody(await this.#startHelper(readHelper(body)));
+      case OPERATIONS.record:
+        await this.#record(readRecord(body));
+        return new Uint8Array(0);
       case OPERATIONS.streams:
         requireEmpty(body);
         return await this.#offerStreams();
@@ -152,13 +161,16 @@ export class Monitor {
 
   async #authorize(body: Uint8Array): Promise<Uint8Array> {
     const { fields, publicKey, sshsig } = readAuthorize(body);
+    // Without evidence of ours it was made for another machine, or was played again: once for each.
+    const evidence = toHex(fields.evidenceDigest);
+    if (!this.#attested.delete(evidence)) return grantBody(undefined);
     const grant = await this.#options.privileged.verifyUserKey(fields, publicKey, sshsig);
-    // After the check of the signature, so that time tells nothing. Once for each piece of evidence: no sign-in is played again.
-    if (grant === undefined || !this.#attested.delete(toHex(fields.evidenceDigest)))
+    if (grant === undefined) {
+      remember(this.#attested, evidence, MAX_ATTESTED); // for the user's next key
       return grantBody(undefined);
-    const { key, restrictions } = grant;
+    }
     const ticket = this.#nextTicket++;
-    this.#use(ticket, { name: fields.user, method: "ssh-key", key, restrictions, ticket });
+    this.#use(ticket, { name: fields.user, method: "ssh-key", ...grant, ticket });
     const [oldest] = this.#grants.keys();
     if (this.#grants.size > MAX_GRANTS && oldest !== undefined) this.#grants.delete(oldest);
     return grantBody({ ...grant, ticket });
@@ -169,31 +181,28 @@ export class Monitor {
     this.#grants.set(ticket, user);
   }
 
-  async #start({ user: named, request, path }: StartCall): Promise<number> {
-    const user = this.#userOf(named);
-    const allowed =
-      user.method === "none" ? request.kind === "login" : allowsKind(user.restrictions, request.kind);
-    if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
-    const { launch, terminal } = await this.#options.privileged.plan(user, request);
-    this.#refuseFront(launch);
-    this.#requireRoom();
+  async #start({ user: named, request, path }: StartCall): Promise<StartedAnswer> {
+    const { kind: service } = request;
+    const user = this.#userFor(named, service);
+    const { launch, terminal } = await this.#watched(user, service, async () => {
+      const allowed = user.method === "none" ? service === "login" : allowsKind(user.restrictions, service);
+      if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
+      return await this.#options.privileged.plan(user, request);
+    });
     if ((terminal === undefined) === isTerminalRequest(request))
       throw new SealttyError("peer-misbehaved", "The program and what it is to run on do not fit");
-    if (terminal === undefined) return await this.#startOnStreams(path, launch);
-    return this.#keep(
-      this.#onTerminal(path, (slave) => {
-        giveTerminal(slave, launch.account);
-        return runOnTerminal(launch, slave);
-      }),
-      true,
-    );
+    return await this.#begin({ user, service, launch, terminal }, path);
   }
 
-  async #startHelper({ user: named, helper, path }: HelperCall): Promise<number> {
-    const user = this.#userOf(named);
-    if (user.method === "none" || !mayHelp(user, helper))
-      throw new SealttyError("user-refused", "This user or key may not forward, or not there");
-    return await this.#startOnStreams(path, await this.#options.privileged.planHelper(user, helper));
+  async #startHelper({ user: named, helper, path }: HelperCall): Promise<StartedAnswer> {
+    const service = helperService(helper);
+    const user = this.#userFor(named, service);
+    const launch = await this.#watched(user, service, async () => {
+      if (user.method === "none" || !mayHelp(user, helper))
+        throw new SealttyError("user-refused", "This user or key may not forward, or not there");
+      return await this.#options.privileged.planHelper(user, helper);
+    });
+    return await this.#begin({ user, service, launch }, path);
   }
 
   /** A program of the front's own user could look into the front: keys of connections are there. */
@@ -202,22 +211,89 @@ export class Monitor {
       throw new SealttyError("user-refused", "Nobody logs in as the user of sealttyd's own half");
   }
 
-  async #startOnStreams(path: string, launch: Launch): Promise<number> {
-    this.#refuseFront(launch);
-    this.#requireRoom();
-    const start = (stdio: ThreeSockets) => runOnStreams(launch, shieldedStdio(stdio)).program;
-    return this.#keep(await this.#onStreams(path, start), false);
+  /** Whatever it throws is written down. */
+  async #watched<T>(user: AuthenticatedUser, service: string, step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      this.#options.privileged.witnesses.programs.refused(user, service, error);
+      throw error;
+    }
+  }
+
+  /** Written down first, then started; and not before the front has shown where it is to run. */
+  async #begin(asked: Asked, path: string): Promise<StartedAnswer> {
+    const { user, service, launch, terminal } = asked;
+    const { programs } = this.#options.privileged.witnesses;
+    let begun: Begun | undefined;
+    const begin = (start: () => RunningProgram): readonly [Begun, RunningProgram] => {
+      begun = programs.begin(asked);
+      return [begun, start()];
+    };
+    try {
+      this.#refuseFront(launch);
+      this.#requireRoom();
+      const started =
+        terminal === undefined
+          ? await this.#onStreams(path, (stdio) =>
+              begin(() => runOnStreams(launch, shieldedStdio(stdio)).program),
+            )
+          : this.#onTerminal(path, (slave) =>
+              begin(() => {
+                giveTerminal(slave, launch.account);
+                return runOnTerminal(launch, slave);
+              }),
+            );
+      return this.#keep(started, terminal !== undefined);
+    } catch (error) {
+      if (begun === undefined) programs.refused(user, service, error);
+      else begun.failed(error);
+      throw error;
+    }
   }
 
   /** @param untilEnd - nobody will say that its outputs were closed. */
-  #keep(program: RunningProgram, untilEnd: boolean): number {
-    const number = this.#next++;
+  #keep([begun, program]: readonly [Begun, RunningProgram], untilEnd: boolean): StartedAnswer {
+    const { program: number, recording } = begun;
     this.#programs.set(number, program);
+    if (recording !== undefined) this.#recordings.set(number, recording);
     void program.ended.then((end) => {
       if (untilEnd) this.#programs.delete(number);
+      begun.ended(end.status);
       this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
     });
-    return number;
+    const recorded = recording !== undefined;
+    const { recordings } = this.#options.privileged.witnesses;
+    return { program: number, recorded, notice: recorded ? recordings.notice : undefined };
+  }
+
+  /** The front's word for what a terminal showed: it can leave out and make up, but changes nothing that is written. */
+  async #record(call: RecordCall): Promise<void> {
+    const recording = this.#recordings.get(call.program);
+    if (recording === undefined) throw notItsOwn("recording");
+    if (call.kind === "output") {
+      try {
+        await recording.output(call.bytes);
+      } catch (error) {
+        this.#programs.get(call.program)?.signal("SIGHUP"); // whatever the front makes of the answer
+        throw error;
+      }
+    } else if (call.kind === "resize") recording.resize(call.columns, call.rows);
+    else {
+      this.#recordings.delete(call.program);
+      recording.outputEnded();
+    }
+  }
+
+  /** @throws SealttyError `user-refused`: written down without a name, for which there is only the front's word. */
+  #userFor(named: NamedUser, service: string): AuthenticatedUser {
+    try {
+      return this.#userOf(named);
+    } catch (error) {
+      const unknown: AuthenticatedUser = { name: "", method: "none" };
+      this.#options.privileged.witnesses.programs.refused(unknown, service, error);
+      throw error;
+    }
   }
 
   #requireRoom(): void {
@@ -236,7 +312,7 @@ export class Monitor {
   }
 
   /** Only a terminal that the front itself made: asked of what was opened, so that the name may mean another one meanwhile. */
-  #onTerminal(path: string, start: (slave: number) => RunningProgram): RunningProgram {
+  #onTerminal<T>(path: string, start: (slave: number) => T): T {
     if (!TERMINAL.test(path)) throw notItsOwn("terminal");
     const slave = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NOCTTY | fs.constants.O_NOFOLLOW);
     try {
@@ -250,7 +326,7 @@ export class Monitor {
     }
   }
 
-  async #onStreams(path: string, start: (stdio: ThreeSockets) => RunningProgram): Promise<RunningProgram> {
+  async #onStreams<T>(path: string, start: (stdio: ThreeSockets) => T): Promise<T> {
     const offer = this.#offers.get(path);
     if (offer === undefined) throw notItsOwn("socket");
     this.#offers.delete(path);

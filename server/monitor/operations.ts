@@ -7,6 +7,7 @@ import {
   MAX_EVIDENCE_QUOTE,
   MAX_SSHSIG,
   MAX_SSH_KEY,
+  MAX_TERMINAL_SIDE,
   MAX_USER_NAME,
 } from "../../protocol/limits.ts";
 import type { UserAuthFields } from "../../protocol/session/api.ts";
@@ -33,16 +34,20 @@ export const OPERATIONS = {
   helper: 9,
   /** A socket to connect to three times, one after the other: stdin, stdout, stderr of a program to be started. */
   streams: 8,
+  /** A piece of a recorded program's output, its new size, or its end: answered once it is written. */
+  record: 20,
 } as const;
 
 /** Notices of the front. */
-export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4, signedOff: 5 } as const;
+export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4, signedOff: 5, audit: 20 } as const;
 /** Notices to the front. */
 export const MONITOR_NOTICES = { settings: 1, ended: 2, stop: 3 } as const;
 
 const MAX_PATH = 108;
 /** As in OPEN; longer ones no kernel takes. */
 const MAX_SOCKET_PATH = 108;
+/** One read of a terminal's gives less. */
+const MAX_RECORDED = 128 * 1024;
 const BINDER = 64;
 const DIGEST = 32;
 const STATUS_FAILURE = 256;
@@ -187,6 +192,68 @@ export function readGrant(body: Uint8Array): KeyGrant | undefined {
       ? {}
       : { certificate: { serial: certificate.serial, authority: fromHex(certificate.authority) } }),
   };
+}
+
+/** Of a started program. */
+export interface StartedAnswer {
+  readonly program: number;
+  /** Its output goes to `record`. */
+  readonly recorded: boolean;
+  /** What its user is told. */
+  readonly notice: string | undefined;
+}
+
+export function startedBody({ program, recorded, notice = "" }: StartedAnswer): Uint8Array {
+  return concat(u32(program), u8(recorded ? 1 : 0), lv16(utf8(notice)));
+}
+
+export function readStarted(body: Uint8Array): StartedAnswer {
+  const reader: Reader = new Reader(body, "Started program");
+  const program = reader.u32();
+  const recorded = reader.u8() !== 0;
+  const notice = reader.text16(256);
+  reader.end();
+  return { program, recorded, notice: notice === "" ? undefined : notice };
+}
+
+/** What becomes of a recording. */
+export type RecordCall =
+  | { readonly kind: "output"; readonly program: number; readonly bytes: Uint8Array }
+  | { readonly kind: "resize"; readonly program: number; readonly columns: number; readonly rows: number }
+  | { readonly kind: "end"; readonly program: number };
+
+const RECORD_KINDS = ["output", "resize", "end"] as const;
+
+export function recordBody(call: RecordCall): Uint8Array {
+  const head = concat(u32(call.program), u8(RECORD_KINDS.indexOf(call.kind)));
+  if (call.kind === "output") return concat(head, lv32(call.bytes));
+  return call.kind === "end" ? head : concat(head, u32(call.columns), u32(call.rows));
+}
+
+export function readRecord(body: Uint8Array): RecordCall {
+  const reader: Reader = new Reader(body, "Call to record");
+  const program = reader.u32();
+  const kind = RECORD_KINDS[reader.u8()];
+  let call: RecordCall;
+  switch (kind) {
+    case "output":
+      call = { kind, program, bytes: reader.lv32(MAX_RECORDED) };
+      break;
+    case "resize": {
+      const [columns, rows] = [reader.u32(), reader.u32()];
+      if (![columns, rows].every((side) => side >= 1 && side <= MAX_TERMINAL_SIDE))
+        reader.fail("has an impossible size");
+      call = { kind, program, columns, rows };
+      break;
+    }
+    case "end":
+      call = { kind, program };
+      break;
+    default:
+      return reader.fail("is of an unknown kind");
+  }
+  reader.end();
+  return call;
 }
 
 export function quoteBody(binder: Uint8Array, aux: Uint8Array): Uint8Array {

@@ -7,9 +7,10 @@ import path from "node:path";
 import type { Duplex } from "node:stream";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig, ServerConfig } from "../config.ts";
-import { escapeText, type Log, type LogLevel } from "../log.ts";
+import { escapeText, type Log, type LogLevel, relayLine } from "../log.ts";
 import { removeStaleSocket } from "../pipes/unix-listener.ts";
 import { findVirtioDevice } from "../pipes/virtio-port.ts";
 import { openPrivileged } from "../privileged.ts";
@@ -20,6 +21,7 @@ import { signalQuietly } from "../sessions/guest-process.ts";
 import { loadPtyAddon } from "../sessions/pty-addon.ts";
 import { FRONT_OPTION, LINK_FD } from "./names.ts";
 import type { FrontSettings } from "./front.ts";
+import { relayFrontLog } from "./front-log.ts";
 import { Link } from "./link.ts";
 import { Monitor } from "./monitor.ts";
 import { FRONT_NOTICES, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
@@ -37,7 +39,7 @@ export async function serveSplit(
   logLevel: LogLevel,
 ): Promise<RunningServer> {
   loadPtyAddon(); // the front needs it: say so now, where it is missing
-  const privileged = await openPrivileged(config, log);
+  const privileged = await openPrivileged(config, log, "monitor");
   const undo: (() => void | Promise<void>)[] = [() => privileged.close()];
   const cleanUp = async (): Promise<void> => {
     for (const step of undo.reverse()) await step();
@@ -57,10 +59,11 @@ export async function serveSplit(
       logLevel,
     };
     const child = startFront(front);
-    const gone = new Promise<void>((resolve) => {
+    const exited = new Promise<void>((resolve) => {
       child.once("exit", () => resolve());
       child.once("error", () => resolve());
     });
+    const gone = Promise.all([exited, relayLog(child, logLevel)]);
     undo.push(async () => {
       // Its group: what it started itself, if somebody took it over, mostly goes with it.
       if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
@@ -96,6 +99,8 @@ export async function serveSplit(
             return monitor.forget(readNumber(body));
           case FRONT_NOTICES.signedOff:
             return monitor.signedOff(readNumber(body));
+          case FRONT_NOTICES.audit:
+            return privileged.witnesses.audit.ofFront(body);
           case FRONT_NOTICES.lost:
             return lost(new SealttyError("transport-lost", escapeText(Buffer.from(body).toString("utf8"))));
           default:
@@ -138,11 +143,11 @@ export async function serveSplit(
 function startFront(front: Account): ChildProcess {
   const program = [process.execPath, ...process.execArgv, process.argv[1] ?? "", FRONT_OPTION];
   const environment: Record<string, string> = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
-  for (const name of ["JOURNAL_STREAM", "SEALTTY_PTY_ADDON", "LANG"]) {
+  for (const name of ["SEALTTY_PTY_ADDON", "LANG"]) {
     const value = process.env[name];
     if (value !== undefined) environment[name] = value;
   }
-  const stdio: ("ignore" | "inherit" | "pipe")[] = ["ignore", "inherit", "inherit", "pipe"];
+  const stdio: ("ignore" | "pipe")[] = ["ignore", "ignore", "pipe", "pipe"];
   const setpriv = setprivOfUtilLinux();
   const [file = "", ...args] =
     setpriv === undefined
@@ -164,6 +169,17 @@ function startFront(front: Account): ChildProcess {
     env: environment,
     detached: true, // Ctrl-C at a terminal is the monitor's to hear
     ...(setpriv === undefined ? { uid: front.uid, gid: front.gid } : {}),
+  });
+}
+
+/** @returns when all of it was taken. */
+async function relayLog({ stderr }: ChildProcess, logLevel: LogLevel): Promise<void> {
+  if (stderr === null) return;
+  await relayFrontLog(stderr, {
+    clock: nodeClock,
+    write(level, text) {
+      if (level !== "debug" || logLevel === "debug") relayLine(level, "front", text);
+    },
   });
 }
 

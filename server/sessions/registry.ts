@@ -1,6 +1,6 @@
 // All sessions of this guest: whose they are, how many there may be, and when one is forgotten.
 
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { MAX_LOGIN_SESSIONS, MAX_SESSION_TITLE, MAX_SESSIONS } from "../../protocol/limits.ts";
@@ -26,7 +26,10 @@ import {
   ATTACH_TOO_MANY,
   ATTACH_UNKNOWN,
 } from "../../protocol/session/session-messages.ts";
+import { fingerprint } from "../../protocol/session/guest-user.ts";
 import { allowsKind, allowsSession } from "../../protocol/user-auth/restrictions.ts";
+import { type CarrierEvent, secondsSince } from "../audit/events.ts";
+import { CarriedProcess } from "../recording/carried-process.ts";
 import type { StartScreenThread } from "./screen-keeper.ts";
 import { Session } from "./session.ts";
 
@@ -76,6 +79,8 @@ export interface RegistryOptions {
   readonly startProcess: StartProcess;
   readonly startScreenThread?: StartScreenThread | undefined;
   log(event: string): void;
+  /** For the audit. */
+  say?(event: CarrierEvent): void;
 }
 
 export class SessionRegistry implements GuestSessions {
@@ -114,6 +119,10 @@ export class SessionRegistry implements GuestSessions {
     const secret = user.method === "none" ? suite.randomBytes(SESSION_SECRET_LENGTH) : undefined;
     const { columns, rows } = request;
     const idleMs = own.idleSeconds === 0 ? limits.idleMs : Math.min(limits.idleMs, own.idleSeconds * 1000);
+    const { method } = user;
+    const began = clock.now();
+    const program = process instanceof CarriedProcess ? process.program : undefined;
+    this.#say({ event: "session-open", session: shortId(id), program, ...nameAndKey(user) });
     const session: Session = new Session({
       id,
       title: titleOf(user, request),
@@ -127,7 +136,13 @@ export class SessionRegistry implements GuestSessions {
       rows,
       startScreenThread: this.#options.startScreenThread,
       log: (event) => this.#options.log(event),
+      onLeft: (attachment) => {
+        if (session.ended) return; // its end was told
+        const user = method === "none" ? undefined : attachment.user;
+        this.#say({ event: "session-detach", session: shortId(id), user, mode: attachment.mode });
+      },
       onEnded: () => {
+        this.#say({ event: "session-end", session: shortId(id), seconds: secondsSince(clock, began) });
         const ended = this.#entries.find((entry) => entry.session === session);
         if (ended !== undefined) this.#forgetLater(ended, clock.now());
       },
@@ -149,6 +164,8 @@ export class SessionRegistry implements GuestSessions {
     if (request.offset > session.end) return { code: ATTACH_NO_SUCH_OFFSET };
     if (!session.makePlace(request.client, request.mode)) return { code: ATTACH_TOO_MANY };
     session.confirm(); // it was named
+    const { mode } = request;
+    this.#say({ event: "session-attach", session: shortId(session.id), ...nameAndKey(user), mode });
     return session.attach({ id: session.id, secret: undefined }, user.name, request, events);
   }
 
@@ -165,6 +182,7 @@ export class SessionRegistry implements GuestSessions {
   kill(user: AuthenticatedUser, name: SessionName): boolean {
     const session = this.#find(user, name);
     if (session === undefined) return false;
+    this.#say({ event: "session-kill", session: shortId(session.id), ...nameAndKey(user) });
     session.hangUp();
     if (session.ended) this.#forget(session);
     return true;
@@ -178,6 +196,10 @@ export class SessionRegistry implements GuestSessions {
       session.stop();
     }
     this.#entries = [];
+  }
+
+  #say(event: CarrierEvent): void {
+    this.#options.say?.(event);
   }
 
   #find(user: AuthenticatedUser, name: SessionName): Session | undefined {
@@ -225,6 +247,13 @@ export class SessionRegistry implements GuestSessions {
     this.#entries = this.#entries.filter((entry) => entry.session !== session);
     session.forget();
   }
+}
+
+/** Enough to tell sessions apart in a log; it is no secret. */
+const shortId = (id: Uint8Array): string => toHex(id).slice(0, 8);
+
+function nameAndKey(user: AuthenticatedUser): { readonly user?: string; readonly key?: string } {
+  return user.method === "none" ? {} : { user: user.name, key: fingerprint(user.key) };
 }
 
 function ownerOf(suite: CryptoSuite, user: AuthenticatedUser, secret: Uint8Array | undefined): Owner {

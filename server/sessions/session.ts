@@ -54,6 +54,7 @@ export interface SessionOptions {
   /** Absent: no screen is kept, and what leaves the ring is gone. */
   readonly startScreenThread?: StartScreenThread | undefined;
   log(event: string): void;
+  onLeft?(attachment: Attachment): void;
   onEnded(): void;
 }
 
@@ -256,6 +257,7 @@ export class Session implements AttachedSession {
 
   left(attachment: Attachment): void {
     if (!this.#attachments.delete(attachment)) return;
+    this.#options.onLeft?.(attachment);
     if (this.#active === attachment) this.#active = undefined;
     this.#stopTyping(attachment);
     if (this.#attachments.size === 0 && !this.ended) this.#idle();

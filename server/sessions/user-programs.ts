@@ -11,6 +11,7 @@ import type { UsersConfig } from "../config.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
 import { filesProgram } from "./files-program.ts";
+import type { GuestProcess } from "./guest-process.ts";
 import type { Launch, Pam } from "./launch.ts";
 import { startOnPty } from "./pty-process.ts";
 
@@ -44,10 +45,11 @@ export type PlanProgram = (user: AuthenticatedUser, request: ProgramRequest) => 
 
 /** Starts programs in this very process's name: the rights needed for that are the daemon's own. */
 export function startPlanned(plan: PlanProgram): StartProcess {
-  return async (user, request) => {
-    const { launch, terminal } = await plan(user, request);
-    return terminal === undefined ? startExec(launch) : await startOnPty({ ...launch, ...terminal });
-  };
+  return async (user, request) => await startPlan(await plan(user, request));
+}
+
+export async function startPlan({ launch, terminal }: PlannedProgram): Promise<GuestProcess> {
+  return terminal === undefined ? startExec(launch) : await startOnPty({ ...launch, ...terminal });
 }
 
 /**

@@ -8,13 +8,18 @@ import path from "node:path";
 import { Duplex } from "node:stream";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { decodeEvidence, encodeEvidence } from "../../protocol/attestation/evidence.ts";
-import { concat, u32, u8 } from "../../protocol/bytes.ts";
+import { concat, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
+import { Audit } from "../../server/audit/audit.ts";
+import { Programs } from "../../server/audit/programs.ts";
+import type { RecordingConfig } from "../../server/config.ts";
+import { createLog } from "../../server/log.ts";
 import { Link } from "../../server/monitor/link.ts";
 import { Monitor } from "../../server/monitor/monitor.ts";
 import {
@@ -30,13 +35,19 @@ import {
   readEnded,
   readQuote,
   readQuoteAnswer,
+  readRecord,
+  type RecordCall,
+  readStarted,
+  recordBody,
   readSignal,
   readStart,
   startBody,
 } from "../../server/monitor/operations.ts";
 import type { OwnPrivileged } from "../../server/privileged.ts";
+import { Recordings } from "../../server/recording/recordings.ts";
 import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
 import { UNRESTRICTED, type UserRestrictions } from "../../protocol/user-auth/restrictions.ts";
+import { readCast } from "../support/read-cast.ts";
 import { testSeed } from "../support/seeded.ts";
 
 const seed = testSeed();
@@ -54,8 +65,15 @@ beforeAll(() => {
 afterAll(() => fs.rmSync(directory, { recursive: true }));
 
 /** @param good - whether a signature shown is a good one. */
-function monitorWith(good: () => boolean, front = UID, restrictions: UserRestrictions = UNRESTRICTED) {
+function monitorWith(
+  good: () => boolean,
+  front = UID,
+  restrictions: UserRestrictions = UNRESTRICTED,
+  recording?: RecordingConfig,
+) {
   let granted = restrictions;
+  const log: string[] = [];
+  const witnesses = witnessesTo(log, recording);
   const planned: { user: AuthenticatedUser; request: ProgramRequest }[] = [];
   const told: { operation: number; body: Uint8Array }[] = [];
   const privileged: OwnPrivileged = {
@@ -69,8 +87,9 @@ function monitorWith(good: () => boolean, front = UID, restrictions: UserRestric
     sick: false,
     loginAllowed: true,
     keysAllowed: true,
-    verifyUserKey: async (_, publicKey) =>
+    verifyUserKey: witnesses.programs.watchKeys(async (_, publicKey) =>
       good() ? { key: nodeSuite.sha256(publicKey), restrictions: granted } : undefined,
+    ),
     startHelper: undefined,
     planHelper: async (_, helper) => ({
       command: ["echo", helper.kind],
@@ -80,6 +99,8 @@ function monitorWith(good: () => boolean, front = UID, restrictions: UserRestric
     startProcess: () => Promise.reject(new Error("not here")),
     commonParts: async () => ({}),
     close: async () => {},
+    say: () => {},
+    witnesses,
     async plan(user, request) {
       planned.push({ user, request });
       const launch = { command: ["true"], environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
@@ -123,7 +144,16 @@ function monitorWith(good: () => boolean, front = UID, restrictions: UserRestric
   const grantFromNowOn = (other: UserRestrictions): void => {
     granted = other;
   };
-  return { monitor, planned, told, start, attest, authorize, authorizeOn, grantFromNowOn };
+  return { monitor, planned, told, start, attest, authorize, authorizeOn, grantFromNowOn, log };
+}
+
+/** @param lines - takes what is written down. */
+function witnessesTo(lines: string[], config: RecordingConfig | undefined): OwnPrivileged["witnesses"] {
+  const log = createLog({ journal: true, write: (line) => void lines.push(line) });
+  const common = { log, clock: nodeClock, wallTime: () => Date.now() };
+  const audit = new Audit({ ...common, config: { file: undefined, required: false }, speaker: "monitor" });
+  const recordings = new Recordings({ ...common, config, audit });
+  return { audit, recordings, programs: new Programs({ ...common, audit, recordings }) };
 }
 
 describe("programs", () => {
@@ -319,6 +349,71 @@ describe("programs", () => {
   });
 });
 
+describe("what is written down", () => {
+  test("who signed in, what was refused them, and what began: in the monitor's own words", async () => {
+    const { start, authorize, log, monitor } = monitorWith(() => true);
+    await authorize();
+    const refused = { code: "user-refused" };
+    await expect(start({ ...alice, name: "root" }, EXEC, "/run/x")).rejects.toMatchObject(refused);
+    const misbehaved = { code: "peer-misbehaved" };
+    await expect(start(alice, LOGIN, "/dev/null")).rejects.toMatchObject(misbehaved);
+    monitor.hangUpAll();
+    const events = log.map((line) => line.replace(/ key=SHA256:\S+/, "").trimEnd());
+    expect(events).toEqual([
+      "<6>audit event=user-in by=monitor user=alice",
+      "<6>audit event=program-refused by=monitor service=exec why=user-refused",
+      "<6>audit event=program-refused by=monitor service=login user=alice why=peer-misbehaved",
+    ]);
+  });
+
+  test("a recording: grows by what the front says, and by nothing else; what is in it stays", async () => {
+    const recordings = fs.mkdtempSync(path.join(directory, "recordings-"));
+    const { start, monitor, told } = monitorWith(() => true, UID, UNRESTRICTED, {
+      directory: recordings,
+      users: undefined,
+      services: ["login"],
+      notice: true,
+      required: false,
+      maxMib: 1,
+      totalMib: 10,
+    });
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    try {
+      const misbehaved = { code: "peer-misbehaved" };
+      await expect(start({ name: "" }, LOGIN, "/dev/null")).rejects.toMatchObject(misbehaved);
+      expect(fs.readdirSync(recordings)).toEqual([]); // no file for each that it only tries
+      const { program, recorded, notice } = readStarted(await start({ name: "" }, LOGIN, pty));
+      expect([recorded, notice]).toEqual([true, "This session is recorded.\r\n"]);
+      const [name = ""] = fs.readdirSync(recordings);
+      const file = path.join(recordings, name);
+      const record = (call: RecordCall) => monitor.call(OPERATIONS.record, recordBody(call));
+      await record({ kind: "output", program, bytes: utf8("shown") });
+      const before = fs.readFileSync(file, "utf8");
+      await expect(record({ kind: "output", program: program + 1, bytes: utf8("x") })).rejects.toMatchObject(
+        misbehaved,
+      );
+      const tooLarge = { kind: "output", program, bytes: new Uint8Array(128 * 1024 + 1) } as const;
+      await expect(record(tooLarge)).rejects.toMatchObject(misbehaved);
+      await expect(record({ kind: "resize", program, columns: 0, rows: 1 })).rejects.toMatchObject(
+        misbehaved,
+      );
+      while (told.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+      await record({ kind: "output", program, bytes: utf8("made up") });
+      await record({ kind: "end", program });
+      await expect(record({ kind: "output", program, bytes: utf8("late") })).rejects.toMatchObject(
+        misbehaved,
+      );
+      const cast = readCast(fs.readFileSync(file, "utf8"));
+      expect(fs.readFileSync(file, "utf8").startsWith(before)).toBe(true);
+      expect(cast.shown).toBe("shownmade up");
+      expect(cast.events.at(-1)).toMatchObject({ code: "x", data: "0" }); // how it ended, the monitor knows itself
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  });
+});
+
 test("bytes that are no operation are errors of the front's, and nothing else", async () => {
   const { monitor } = monitorWith(() => false);
   await fc.assert(
@@ -331,7 +426,7 @@ test("bytes that are no operation are errors of the front's, and nothing else", 
     }),
     { seed, numRuns: 2000 },
   );
-  for (const read of [readAuthorize, readStart, readHelper, readQuote, readSignal]) {
+  for (const read of [readAuthorize, readStart, readHelper, readQuote, readSignal, readRecord]) {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 400 }), (body) => {
         try {
@@ -356,6 +451,12 @@ test("each operation survives its own encoding", () => {
   expect(readHelper(helperBody(fetch))).toEqual(fetch);
   const ssh = { user: alice, helper: { kind: "ssh" }, path: "/run/x" } as const;
   expect(readHelper(helperBody(ssh))).toEqual(ssh);
+  for (const record of [
+    { kind: "output", program: 7, bytes: utf8("x") },
+    { kind: "resize", program: 7, columns: 80, rows: 24 },
+    { kind: "end", program: 7 },
+  ] as const)
+    expect(readRecord(recordBody(record))).toEqual(record);
   const quote = { binder: new Uint8Array(64).fill(3), aux: Uint8Array.of(1, 2, 3) };
   expect(readQuote(quoteBody(quote.binder, quote.aux))).toEqual(quote);
 });

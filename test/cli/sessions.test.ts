@@ -1,12 +1,21 @@
 // `connect --keep`, `--attach` and `sessions` against a whole guest in memory; their small parts by themselves.
 
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import fs, {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DetachKeys } from "../../cli/escape-keys.ts";
 import { comeBackCommand, parseDetachKeys } from "../../cli/kept-session.ts";
 import { run } from "../../cli/program.ts";
+import { RecordingFile } from "../../cli/recording-file.ts";
 import { ReplayAnswers } from "../../cli/replay-answers.ts";
 import { SessionStore } from "../../cli/session-store.ts";
 import { fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
@@ -15,6 +24,7 @@ import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
+import { readCast } from "../support/read-cast.ts";
 import { nearThreads } from "../support/screen-thread.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { acceptAnyKey, echoProcess, FakeProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
@@ -124,6 +134,68 @@ describe("connect --keep", () => {
     expect(await three.done).toBe(255);
     expect(three.errors()).toContain("session-gone");
     expect(guest.processes).toHaveLength(1);
+  });
+
+  test("--record: what was shown, its sizes and its end, in a new file of the user's alone", async () => {
+    const { home, start, startOn } = world();
+    const file = path.join(home, "shown.cast");
+    const one = startOn(true, "connect", "--keep", "--record", file);
+    await waitFor(() => expect(one.stdin.rawModes).toEqual([true]));
+    one.stdin.write("h\u00e9llo\r");
+    await one.shows("h\u00e9llo\r");
+    Object.assign(one.stdout, { columns: 100, rows: 50 });
+    one.stdout.emit("resize");
+    one.stdin.write("~d");
+    expect(await one.done).toBe(0);
+    expect(one.errors()).not.toContain("--record"); // the line that comes back would be refused
+    const cast = readCast(readFileSync(file, "utf8"));
+    expect(cast.shown).toBe("h\u00e9llo\r");
+    expect(cast.events.map(({ code, data }) => (code === "o" ? code : `${code} ${data}`)).slice(-2)).toEqual([
+      "r 100x50",
+      "m The recording ends here: this terminal left the session, or lost it.",
+    ]);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+
+    const two = start("connect", "--attach", "last", "--record", file);
+    expect(await two.done).toBe(255);
+    expect(two.errors()).toContain("it is there already");
+    expect(readCast(readFileSync(file, "utf8"))).toEqual(cast);
+    const whole = path.join(home, "whole.cast");
+    const three = start("connect", "--attach", "last", "--record", whole);
+    await three.shows("h\u00e9llo\r");
+    three.stdin.write("end\x04");
+    expect(await three.done).toBe(7);
+    const again = readCast(readFileSync(whole, "utf8"));
+    expect(again.shown).toBe("h\u00e9llo\rend");
+    expect(again.events.at(-1)).toMatchObject({ code: "x", data: "7" });
+  });
+
+  test("--record: a full disk ends the recording, and not the session; where nothing began, no file stays", async () => {
+    const { home, start } = world();
+    const file = path.join(home, "shown.cast");
+    const refused = start("connect", "--record", file, "--read-only");
+    expect(await refused.done).toBe(255);
+    const missing = start("connect", "--attach", "last", "--record", file);
+    expect(await missing.done).toBe(255);
+    expect(existsSync(file)).toBe(false);
+    const nowhere = start("connect", "--record", path.join(home, "none/x"));
+    expect(await nowhere.done).toBe(255);
+    expect(nowhere.errors()).toContain("ENOENT");
+    const said: string[] = [];
+    const reporter = { warn: (line: string) => void said.push(line) };
+    const recording = new RecordingFile(file, { clock: nodeClock, wallTime: () => 0 }, reporter);
+    const real = fs.writeSync;
+    fs.writeSync = () => {
+      throw Object.assign(new Error("full"), { code: "ENOSPC" });
+    };
+    try {
+      recording.begin({ columns: 80, rows: 24 });
+      recording.output(utf8("x"));
+      recording.exit({ kind: "exited", status: 0 });
+    } finally {
+      fs.writeSync = real;
+    }
+    expect(said).toEqual([expect.stringContaining("cannot be written: ENOSPC") as string]);
   });
 
   test("--detach-keys, anywhere in a line; what only began like them is typed", async () => {

@@ -46,7 +46,46 @@ test("the example that is shipped is right", async () => {
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
     forward: { allow: true, ssh: undefined, gateway: false },
+    audit: { file: undefined, required: false },
+    recording: undefined,
   });
+});
+
+test("audit and recordings: off unless the file says so; what is not understood is refused", () => {
+  const all = `${pipe}${evidence}${users}`;
+  expect(parse(`${all}[audit]\nfile="/var/log/a.jsonl"`).audit).toEqual({
+    file: "/var/log/a.jsonl",
+    required: false,
+  });
+  expect(parse(`${all}[recording]\ndirectory="/rec"`).recording).toEqual({
+    directory: "/rec",
+    users: undefined,
+    services: ["login", "shell"],
+    notice: true,
+    required: false,
+    maxMib: 64,
+    totalMib: 1024,
+  });
+  const some = `${all}[recording]\ndirectory="/rec"\nusers=["root"]\nservices=["shell"]\nnotice=false\nrequired=true\nmax_mib=1\ntotal_mib=2`;
+  expect(parse(some).recording).toEqual({
+    directory: "/rec",
+    users: ["root"],
+    services: ["shell"],
+    notice: false,
+    required: true,
+    maxMib: 1,
+    totalMib: 2,
+  });
+  for (const [lines, words] of [
+    ["[audit]\nrequired=true", '[audit]: "file" is missing'],
+    ['[audit]\nfile="audit.jsonl"', '"file" must be an absolute path'],
+    ["[recording]\nnotice=true", '[recording]: "directory" is missing'],
+    ['[recording]\ndirectory="/r"\nservices=["exec"]', '"services" must be a list of "login" and "shell"'],
+    ['[recording]\ndirectory="/r"\nusers=["a/b"]', '"users" must be a list of names of users'],
+    ['[recording]\ndirectory="/r"\ninput=true', 'unknown key "input"'],
+    ['[recording]\ndirectory="/r"\nmax_mib=0', '"max_mib" must be a whole number'],
+  ] as const)
+    expect(errorOf(`${all}${lines}`).message).toContain(words);
 });
 
 test("forwarding is off unless the file says so, and says so in so many words", () => {

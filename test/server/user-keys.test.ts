@@ -48,6 +48,7 @@ async function signIn(users: Partial<UsersConfig>, user: string): Promise<{ in: 
       login: undefined,
       shell: undefined,
       passkeyOrigins: [],
+      pam: "auto",
       ...users,
     },
     undefined,

@@ -37,6 +37,8 @@ export interface GuestSettings {
   readonly env?: NodeJS.ProcessEnv;
   /** Lines of the configuration, behind all others. */
   readonly more?: readonly string[];
+  /** It logs all that it can. */
+  readonly verbose?: boolean;
 }
 
 const OWN_PASSWD = 'mount --bind "$0" /etc/passwd && exec "$@"';
@@ -82,6 +84,7 @@ export async function startSealttyd(settings: GuestSettings = {}): Promise<Runni
       ...(settings.through ?? []),
       ...(settings.passwd === undefined ? [] : ["unshare", "-m", "sh", "-c", OWN_PASSWD, settings.passwd]),
       ...[process.execPath, entry, "--config", configFile],
+      ...(settings.verbose === true ? ["-v"] : []),
     ];
     const child = spawn(program, args, {
       stdio: ["ignore", "ignore", "pipe"],

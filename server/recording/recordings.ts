@@ -1,0 +1,147 @@
+// Which sessions are recorded, and where: `[recording]` of sealttyd's configuration.
+
+import fs from "node:fs";
+import path from "node:path";
+import { errorCode } from "../../node/socket-pipe.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
+import type { Audit } from "../audit/audit.ts";
+import type { RecordingConfig } from "../config.ts";
+import type { Log } from "../log.ts";
+import type { Launch } from "../sessions/launch.ts";
+import { Recording } from "./recording.ts";
+
+const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = fs.constants;
+const FILE_MODE = 0o600;
+/** What the smallest file takes of a disk. */
+const BLOCK = 4096;
+const MAX_FILES = 20_000;
+const MIB = 1024 * 1024;
+
+export interface RecordingsOptions {
+  readonly config: RecordingConfig | undefined;
+  readonly audit: Audit;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Ms since 1970, UTC. */
+  readonly wallTime: () => number;
+}
+
+export interface ToRecord {
+  readonly user: AuthenticatedUser;
+  readonly service: string;
+  readonly program: number;
+  readonly columns: number;
+  readonly rows: number;
+  readonly launch: Pick<Launch, "environment">;
+}
+
+export class Recordings {
+  readonly #options: RecordingsOptions;
+  readonly #open = new Set<Recording>();
+
+  /** @throws SealttyError `device-unavailable` where recordings are required and the directory cannot be used. */
+  constructor(options: RecordingsOptions) {
+    this.#options = options;
+    const { config } = options;
+    if (config === undefined) return;
+    try {
+      usableDirectory(config.directory);
+    } catch (error) {
+      this.#notRecorded(config, error);
+    }
+  }
+
+  /** What the user of a recorded session is told; undefined where that is switched off. */
+  get notice(): string | undefined {
+    return this.#options.config?.notice === true ? "This session is recorded.\r\n" : undefined;
+  }
+
+  /** @returns undefined for what is not to be recorded. @throws SealttyError `device-unavailable` where it must be, and cannot. */
+  open({ user, service, program, columns, rows, launch }: ToRecord): Recording | undefined {
+    const { config, audit, clock, wallTime } = this.#options;
+    if (config === undefined || !isChosen(config, user, service)) return undefined;
+    try {
+      usableDirectory(config.directory);
+      requireRoom(config);
+      const who = user.method === "none" ? "login" : user.name;
+      const startedAt = wallTime();
+      const name = `${fileTime(startedAt)}-${who.replaceAll(/[^A-Za-z0-9_-]/g, "_")}-${program}.cast`;
+      const file = path.join(config.directory, name);
+      // O_EXCL: a recording of before is never added to, or lost, whatever the clock says.
+      const flags = O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW;
+      const recording: Recording = new Recording({
+        fd: fs.openSync(file, flags, FILE_MODE),
+        name,
+        clock,
+        header: {
+          columns,
+          rows,
+          term: launch.environment["TERM"],
+          startedAt,
+          title: who === service ? service : `${service} of ${who}`,
+        },
+        maxBytes: config.maxMib * MIB,
+        required: config.required,
+        onEnd: (bytes, why) => {
+          this.#open.delete(recording);
+          if (why === "not-started") fs.rmSync(file, { force: true }); // nothing was shown
+          audit.after({ event: "recording-end", program, recording: name, bytes, why });
+        },
+      });
+      this.#open.add(recording);
+      return recording;
+    } catch (error) {
+      this.#notRecorded(config, error);
+      return undefined;
+    }
+  }
+
+  close(): void {
+    for (const recording of [...this.#open]) recording.close("cut-off");
+  }
+
+  /** @throws SealttyError `device-unavailable` where it is required. */
+  #notRecorded({ directory, required }: RecordingConfig, error: unknown): void {
+    const why = error instanceof SealttyError ? error.message : (errorCode(error) ?? "unknown error");
+    this.#options.log.error("SESSIONS CANNOT BE RECORDED", { directory, why });
+    if (required)
+      throw new SealttyError("device-unavailable", "Sessions must be recorded, and cannot be. See the log.");
+  }
+}
+
+function isChosen({ users, services }: RecordingConfig, user: AuthenticatedUser, service: string): boolean {
+  if (!services.some((each) => each === service)) return false;
+  // Whom a login without a key is of, nobody knows when it starts.
+  return users === undefined || user.method === "none" || users.includes(user.name);
+}
+
+/** Nobody but root, or whoever sealttyd is, may put links or files there. @throws SealttyError, Node's Error. */
+function usableDirectory(directory: string): void {
+  const found = fs.lstatSync(directory);
+  const ours = found.uid === 0 || found.uid === process.getuid?.();
+  if (found.isDirectory() && ours && (found.mode & 0o022) === 0) return;
+  throw new SealttyError(
+    "device-unavailable",
+    "it must be a directory that belongs to sealttyd's own user, and that nobody else may write in",
+  );
+}
+
+/** @throws SealttyError, Node's Error. */
+function requireRoom({ directory, totalMib }: RecordingConfig): void {
+  const names = fs.readdirSync(directory);
+  if (names.length >= MAX_FILES) throw new SealttyError("limit-exceeded", "too many files are in it");
+  let total = 0;
+  for (const name of names) {
+    const size = fs.lstatSync(path.join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
+    total += Math.ceil(size / BLOCK) * BLOCK;
+  }
+  if (total >= totalMib * MIB)
+    throw new SealttyError("limit-exceeded", "total_mib is reached: move recordings away");
+}
+
+/** "20261126T141500Z": of a time in ms. */
+function fileTime(time: number): string {
+  return new Date(time).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+}
