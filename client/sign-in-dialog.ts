@@ -201,7 +201,7 @@ class SignInDialog {
           {},
           key.kind === "passkey"
             ? "This page can then use it no more. The passkey itself stays where it is: delete it in the settings of your device, too."
-            : "It is gone for good: nobody has a copy.",
+            : "It will be gone for good: nobody has a copy.",
         ),
         element("p", {}, "Guests still know it until its line is taken out of their authorized_keys."),
       ],
