@@ -22,6 +22,12 @@ export function seenDirectory(environment: Services["environment"]): string | un
   return state === undefined ? undefined : path.join(state, "seen");
 }
 
+/** On which port of this machine the page of a guest is: page-port.ts. */
+export function pagePortsDirectory(environment: Services["environment"]): string | undefined {
+  const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
+  return state === undefined ? undefined : path.join(state, "page-ports");
+}
+
 /** Sessions to come back to. */
 export function sessionsDirectory(environment: Services["environment"]): string | undefined {
   const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));

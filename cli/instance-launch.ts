@@ -66,7 +66,7 @@ export function launchForms(digests: DocumentDigests, path: string, pcr: number)
 }
 
 /** Standard alphabet, padded. */
-export function base64(bytes: Uint8Array): string {
+function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("base64");
 }
 

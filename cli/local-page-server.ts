@@ -13,12 +13,14 @@ import { newToken, OneUseToken, sameToken } from "./one-use-token.ts";
 import type { PageFile } from "./page-files.ts";
 import { servePageSession } from "./page-session.ts";
 import { bridgePipe } from "./pipe-bridge.ts";
+import { printable } from "./printable.ts";
 import type { Identity } from "./services.ts";
 
 /** Fixed: the browser's storage and passkeys belong to an origin, and the port is part of it. */
 export const DEFAULT_PAGE_PORT = 8743;
 const FIRST_FRAME_MS = 5000;
 const MAX_WEB_SOCKETS = 16;
+const MAX_IDENTITIES = 16;
 /** Not yet past their token. */
 const MAX_STRANGERS = 8;
 const MAX_CONNECTIONS = 128;
@@ -39,7 +41,10 @@ export interface PageServerOptions {
   readonly port: number;
   readonly files: ReadonlyMap<string, PageFile>;
   readonly guest: PageGuest;
+  /** The key that the user named. */
   readonly identity: Identity | undefined;
+  /** Further keys that the page's user may choose to sign in with. */
+  readonly otherIdentities?: readonly Identity[];
   /** For pipes that a browser cannot open. */
   readonly dial: () => Promise<Pipe>;
   /** Registers a listener and returns what takes it off again. */
@@ -270,7 +275,7 @@ class LocalPageServer implements PageServer {
         if (entry === undefined) return undefined;
         this.#entry.splice(this.#entry.indexOf(entry), 1);
         return (socket) =>
-          servePageSession(socket, this.#config(), this.#options.guest.user, this.#options.identity);
+          servePageSession(socket, this.#config(), this.#options.guest.user, this.#identities);
       }
       case "/pipe":
         return sameToken(token, this.#pipeToken) ? (socket) => this.#servePipe(socket) : undefined;
@@ -279,6 +284,11 @@ class LocalPageServer implements PageServer {
       default:
         return undefined;
     }
+  }
+
+  get #identities(): readonly Identity[] {
+    const { identity, otherIdentities = [] } = this.#options;
+    return [...(identity === undefined ? [] : [identity]), ...otherIdentities].slice(0, MAX_IDENTITIES);
   }
 
   #config(): Record<string, unknown> {
@@ -293,6 +303,10 @@ class LocalPageServer implements PageServer {
       pipeToken: directUrl === undefined ? this.#pipeToken : null,
       auth: identity === undefined ? "none" : "ssh-key",
       publicKey: identity === undefined ? null : Buffer.from(identity.publicKey).toString("base64"),
+      keys: this.#identities.map(({ publicKey, source }) => ({
+        publicKey: Buffer.from(publicKey).toString("base64"),
+        source: printable(source),
+      })),
       hostView: hostView !== undefined,
       hostViewToken: hostView === undefined ? null : this.#hostViewToken,
       nextToken: next.value,

@@ -1,7 +1,8 @@
 // What is the page doing before there is a terminal? Steps, time, and what to check when nothing comes back.
 
-import { element, type Child } from "./dom.ts";
+import { button, element, type Child } from "./dom.ts";
 import { icon } from "./icons.ts";
+import type { SignInMethod } from "./page-config.ts";
 import { SILENCE_ADVICE, STEPS, type Step } from "./page-state.ts";
 import { noiseDetails } from "./trust-panel.ts";
 
@@ -18,6 +19,7 @@ export class ConnectingView {
     "The guest waits for its user only so long, and your answer took longer: the connection is made anew. Your policy is the same, and the evidence is checked again.",
   );
   readonly #steps = element("ol", { class: "steps" });
+  readonly #ask = element("div", { class: "sign-in-ask", hidden: true });
   readonly #hint = element("div", { class: "hint", hidden: true });
   readonly #hintWords = element("div", { role: "status" });
   readonly #hintNoise = element("div", {});
@@ -46,6 +48,7 @@ export class ConnectingView {
         ),
         this.#anew,
         this.#steps,
+        this.#ask,
         this.#hint,
       ),
     );
@@ -60,6 +63,7 @@ export class ConnectingView {
   /** @param anew - said for as long as this connection is being made. */
   show(step: Step, attempt: number, anew: boolean): void {
     this.#anew.hidden = !anew;
+    this.#ask.hidden = true;
     if (step !== this.#step) {
       this.#since = this.#now();
       this.#hint.hidden = true;
@@ -79,21 +83,46 @@ export class ConnectingView {
     this.#tick();
   }
 
-  showSigningIn(user: string, method: "ssh-key" | "none"): void {
+  showSigningIn(user: string, method: SignInMethod): void {
     if (this.#step !== "signing-in") this.#since = this.#now();
     this.#step = "signing-in";
     this.#hint.hidden = true;
     this.#anew.hidden = true;
     this.#steps.replaceChildren(
       ...STEPS.map(({ words, detail }) => stepLine(words, detail, "done")),
-      stepLine(
-        `Sign in as ${user}`,
-        method === "ssh-key"
-          ? "your SSH key signs; touch it or unlock the agent if it asks"
-          : "the guest will ask for the password",
-        "now",
-      ),
+      stepLine(`Sign in as ${user}`, SIGNING_IN[method], "now"),
     );
+  }
+
+  /** Nothing is asked of an authenticator before the user's own click. @param trouble - what came of the click before. @param otherWay - to sign in. */
+  askForPasskey(trouble: string | undefined, otherWay: () => void): Promise<void> {
+    return new Promise((resolve) => {
+      const use = button(
+        "Use your passkey",
+        () => {
+          use.disabled = true;
+          use.textContent = "Your device asks you now…";
+          resolve();
+        },
+        { class: "button primary" },
+      );
+      this.#ask.replaceChildren(
+        element(
+          "p",
+          { class: "trouble", role: "alert", hidden: trouble === undefined },
+          icon("alert"),
+          trouble,
+        ),
+        element(
+          "div",
+          { class: "card-foot" },
+          use,
+          button("Sign in another way", otherWay, { class: "button" }),
+        ),
+      );
+      this.#ask.hidden = false;
+      if (document.activeElement === document.body) use.focus();
+    });
   }
 
   addHostNoise(noise: Uint8Array): void {
@@ -131,6 +160,13 @@ export class ConnectingView {
     this.#hint.hidden = false;
   }
 }
+
+const SIGNING_IN: Readonly<Record<SignInMethod, string>> = {
+  "ssh-key": "your SSH key signs; touch it or unlock the agent if it asks",
+  passkey: "your passkey signs once you say so; the guest waits for two minutes",
+  "browser-key": "the key that this browser keeps signs",
+  none: "the guest will ask for the password",
+};
 
 type Place = "done" | "now" | "later";
 

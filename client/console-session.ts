@@ -54,6 +54,7 @@ export interface SessionParts {
   /** Where the page finds its session again after a reload; absent: sessions end with their connection. */
   readonly kept?: KeptStore;
   dial(config: PageConfig): Promise<Pipe>;
+  /** With the key of the session's configuration. */
   sign(fields: UserAuthFields): Promise<Uint8Array>;
 }
 
@@ -377,8 +378,7 @@ export function startConsoleSession(
 
 function userAuth(config: PageConfig, parts: SessionParts): UserAuth {
   if (config.auth === "none") return { method: "none", user: config.user };
-  if (config.publicKey === undefined)
-    throw new SealttyError("bad-config", "No public key for the SSH key sign-in");
+  if (config.publicKey === undefined) throw new SealttyError("bad-config", "No public key to sign in with");
   return {
     method: "ssh-key",
     user: config.user,

@@ -6,8 +6,10 @@ import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts"
 import { connect } from "../protocol/session/connect.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { browserClock } from "./browser-clock.ts";
+import { browserKeyStore } from "./key-store.ts";
 import { KeptStore } from "./kept-session.ts";
 import { openHostView } from "./host-view-source.ts";
+import { PageKeys } from "./page-keys.ts";
 import { keepNextToken, takeToken } from "./page-token.ts";
 import { runPage } from "./page.ts";
 import { SeenStore } from "./seen-store.ts";
@@ -16,7 +18,7 @@ import { openWebSocketPipe } from "./web-socket-pipe.ts";
 
 const MAX_RANDOM = 65_536; // what getRandomValues gives at once
 
-function randomBytes(length: number): Uint8Array {
+function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += MAX_RANDOM) crypto.getRandomValues(bytes.subarray(at, at + MAX_RANDOM));
   return bytes;
@@ -30,6 +32,8 @@ function ownUrl(path: string): string {
   return url.href;
 }
 
+const suite = nobleSuite(randomBytes);
+const signatures = webCryptoSignatures(crypto.subtle);
 const token = takeToken(location, history, sessionStorage); // first of all: the fragment must not outlive this line
 
 void runPage(document.getElementById("page") ?? document.body, {
@@ -40,16 +44,24 @@ void runPage(document.getElementById("page") ?? document.body, {
     keepNextToken(sessionStorage, link.config.nextToken);
     return link;
   },
-  sessionParts: (link) => ({
+  keys: new PageKeys({
+    place: location,
+    suite,
+    signatures,
+    store: browserKeyStore(() => indexedDB),
+    wallTime: () => Date.now(),
+    randomBytes,
+  }),
+  storage: () => localStorage,
+  sessionParts: () => ({
     connect,
     parsePolicy,
-    suite: nobleSuite(randomBytes),
-    signatures: webCryptoSignatures(crypto.subtle),
+    suite,
+    signatures,
     clock: browserClock(),
     wallTime: () => Date.now(),
     seen: new SeenStore(() => localStorage),
     kept: new KeptStore(() => sessionStorage),
-    sign: (fields) => link.sign(fields),
     dial: (config) => {
       if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });
       if (config.pipeToken === undefined)

@@ -6,6 +6,17 @@ import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shapi
 import { SealttyError } from "../protocol/errors.ts";
 import { fromBase64 } from "./base64.ts";
 
+/** How a user shows who they are; `none`: by what the guest's own login program asks. */
+export type SignInMethod = "none" | "ssh-key" | "passkey" | "browser-key";
+
+/** A key that the command which served this page can have sign. */
+export interface CommandKey {
+  /** SSH wire format, of the key or a certificate for it. */
+  readonly publicKey: Uint8Array;
+  /** Where it is, for a person: a path, or the agent. */
+  readonly source: string;
+}
+
 export interface PageConfig {
   /** As the user named the guest's pipe; goes into the transcript. */
   readonly address: string;
@@ -17,8 +28,11 @@ export interface PageConfig {
   /** The user said `--simulated`. */
   readonly simulated: boolean;
   readonly user: string;
-  readonly auth: "ssh-key" | "none";
+  /** As the command line says; the page's user may choose otherwise (sign-in.ts). */
+  readonly auth: SignInMethod;
   readonly publicKey: Uint8Array | undefined;
+  /** Best first. */
+  readonly keys: readonly CommandKey[];
   /** The guest the user means: alias or policy name. */
   readonly identity: string;
   /** Demonstration only: the server shows what it carries. */
@@ -59,6 +73,7 @@ export function parsePageConfig(json: string): PageConfig {
     user: text(fields, "user"),
     auth,
     publicKey: publicKey === undefined ? undefined : bytes(publicKey, "publicKey"),
+    keys: commandKeysOf(fields["keys"]),
     identity: text(fields, "identity"),
     hostView,
     hostViewToken: optionalText(fields, "hostViewToken"),
@@ -73,6 +88,17 @@ type Fields = Readonly<Record<string, unknown>>;
 export function objectOf(value: unknown, name: string): Fields {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw bad(name);
   return value as Fields;
+}
+
+const MAX_COMMAND_KEYS = 32;
+
+function commandKeysOf(value: unknown): readonly CommandKey[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value) || value.length > MAX_COMMAND_KEYS) throw bad("keys");
+  return value.map((each: unknown) => {
+    const key = objectOf(each, "keys");
+    return { publicKey: bytes(text(key, "publicKey"), "keys"), source: text(key, "source") };
+  });
 }
 
 const COLLATERAL_KINDS = ["certificates", "crls", "tcbInfos", "qeIdentities"] as const;

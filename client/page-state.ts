@@ -3,6 +3,7 @@
 import { SealttyError, type Refusal } from "../protocol/errors.ts";
 import type { AttestationEvent, ConnectionState } from "../protocol/session/api.ts";
 import type { ExitStatus } from "../protocol/session/channel-api.ts";
+import type { SignInMethod } from "./page-config.ts";
 import { plainText } from "./plain-text.ts";
 
 export type GuestChanged = Extract<AttestationEvent, { kind: "changed" }>;
@@ -30,7 +31,7 @@ export type PageState =
       /** A second connection, because the first had waited too long for an answer of the user. */
       readonly anew?: boolean;
     }
-  | { readonly kind: "signing-in"; readonly user: string; readonly method: "ssh-key" | "none" }
+  | { readonly kind: "signing-in"; readonly user: string; readonly method: SignInMethod }
   /** The user is in; the terminal is there and still empty. */
   | { readonly kind: "opening" }
   | { readonly kind: "refused"; readonly failure: Failure }
@@ -101,7 +102,7 @@ export const CLOSED_OVER_CHANGES: Failure = {
 export const NOT_SIGNED_IN_IN_TIME: Failure = {
   title: "You were not signed in in time",
   what: "The guest waits two minutes for a user, then it closes the connection. Nobody had signed in by then.",
-  advice: ["Try again, and touch the key or unlock the agent as soon as it asks."],
+  advice: ["Try again, and touch the key, use the passkey or unlock the agent as soon as it asks."],
   code: "transport-lost",
   nothingSent: false,
   refusal: undefined,
@@ -162,7 +163,7 @@ function wordsFor(code: string, message: string): { title: string; what: string;
         what: message || "The guest is the right one, but it refused this user or key.",
         advice: [
           "Is the user name right (-l USER)?",
-          "Is this key (-i IDENTITY) among the keys in the guest's measured configuration?",
+          "Is this key among the keys in the guest's measured configuration?",
         ],
       };
     case "program-failed":

@@ -29,6 +29,9 @@ import { plainText } from "./plain-text.ts";
 import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
 import { LinkRefused, type ServerLink } from "./server-link.ts";
 import type { SinceSeen } from "./seen-store.ts";
+import type { PageKey, PageKeys } from "./page-keys.ts";
+import { configFor, methodOf, SignIn, signerFor, type SignInWay } from "./sign-in.ts";
+import { chooseSignIn, enrolment } from "./sign-in-dialog.ts";
 import { PageStrips } from "./page-strips.ts";
 import { endedStrip, lostStrip, reconnectingStrip, unavailableStrip } from "./session-strip.ts";
 import { TerminalView } from "./terminal-view.ts";
@@ -44,7 +47,10 @@ export interface PageParts {
   readonly token: string | undefined;
   /** @throws LinkRefused; SealttyError `bad-config`. */
   openServerLink(token: string): Promise<ServerLink>;
-  sessionParts(link: ServerLink): SessionParts;
+  sessionParts(link: ServerLink): Omit<SessionParts, "sign">;
+  readonly keys: PageKeys;
+  /** Where the browser remembers how the user signs in; asked for each time, as looking at it may throw. */
+  storage(): Pick<Storage, "getItem" | "setItem">;
   openHostView(link: ServerLink, onFrame: (frame: WireFrame) => void): void;
 }
 
@@ -68,6 +74,8 @@ function retryHelps(failure: Failure): boolean {
   return failure.code !== "bad-policy" && failure.code !== "bad-config";
 }
 
+const OVER: ReadonlySet<PageState["kind"]> = new Set(["refused", "user-refused", "failed", "ended", "lost"]);
+
 class Page implements SessionViews {
   readonly #stage = element("main", { class: "stage" });
   readonly #bars = element("div", { class: "bars" });
@@ -84,6 +92,7 @@ class Page implements SessionViews {
   #roundTripMs: number | undefined;
   #state: PageState = { kind: "loading" };
   #identity = "";
+  #user = "";
   #simulatedAllowed = false;
   #claims: AppraisedClaims | undefined;
   #terminal: TerminalView | undefined;
@@ -95,6 +104,10 @@ class Page implements SessionViews {
   readonly #wentOn = new Map<ChangeKind, number>();
   #override: ChangeKind | undefined; // why what was verified no longer stands
   #session: ConsoleSession | undefined;
+  #signIn: SignIn | undefined;
+  #way: SignInWay = { kind: "prompt" };
+  #asking = new AbortController(); // aborted once the session that asks is over
+  #choosing = false;
   #restart: (() => void) | undefined;
 
   constructor(root: HTMLElement) {
@@ -106,6 +119,7 @@ class Page implements SessionViews {
         if (this.#trustOpen) this.#trust.focus();
       },
       toggleHostView: () => this.#setDrawerOpen(!this.#drawerOpen),
+      chooseSignIn: () => void this.#chooseSignIn(),
       openSearch: () => this.#terminal?.openSearch(),
       changeFont: (by) => this.#changeFont(by),
       setScreenReader: (on) => {
@@ -140,8 +154,8 @@ class Page implements SessionViews {
     const { config } = link;
     this.#identity = plainText(config.identity, 256) || plainText(config.address, 256);
     this.#simulatedAllowed = config.simulated;
-    this.#topBar.setGuest(this.#identity, plainText(config.user, 64));
-    this.#trust.setConfig(config);
+    this.#user = plainText(config.user, 64);
+    this.#topBar.setGuest(this.#identity, this.#user);
     document.title = documentTitle(this.#identity, "");
     this.#updateBars();
     if (config.hostView) {
@@ -150,13 +164,63 @@ class Page implements SessionViews {
       this.#topBar.offerHostView();
       parts.openHostView(link, (frame) => drawer.add(frame));
     }
-    this.#restart = () => {
-      void this.#session?.close();
-      this.showNothingVerified();
-      this.show({ kind: "connecting", step: "dialing", attempt: 1 });
-      this.#session = startConsoleSession(parts.sessionParts(link), config, this);
-    };
+    this.#signIn = new SignIn(parts.keys, () => parts.storage(), config);
+    this.#topBar.offerSignIn();
+    this.#restart = () => void this.#connect(link, parts);
     this.#restart();
+  }
+
+  async #connect(link: ServerLink, parts: PageParts): Promise<void> {
+    this.#asking.abort();
+    const asking = new AbortController();
+    this.#asking = asking;
+    void this.#session?.close();
+    this.#session = undefined;
+    this.showNothingVerified();
+    this.show({ kind: "connecting", step: "dialing", attempt: 1 });
+    this.#way = (await this.#signIn?.chosen()) ?? { kind: "prompt" };
+    if (asking.signal.aborted) return; // begun anew meanwhile
+    const config = configFor(link.config, this.#way);
+    this.#trust.setConfig(config);
+    const sign = signerFor(
+      this.#way,
+      parts.keys,
+      (fields, publicKey) => link.sign(fields, publicKey),
+      (trouble) =>
+        this.#connecting?.askForPasskey(trouble, () => void this.#chooseSignIn()) ??
+        new Promise(() => undefined),
+      asking.signal,
+    );
+    this.#session = startConsoleSession({ ...parts.sessionParts(link), sign }, config, this);
+  }
+
+  /** @param enrol - shown first. */
+  async #chooseSignIn(enrol?: PageKey): Promise<void> {
+    const signIn = this.#signIn;
+    if (signIn === undefined || this.#choosing) return;
+    this.#choosing = true;
+    const chosen = await chooseSignIn({
+      signIn,
+      now: this.#way,
+      user: this.#user,
+      live: this.#holdsSession,
+      enrol,
+    });
+    this.#choosing = false;
+    if (chosen === undefined) return this.#terminal?.focus();
+    signIn.remember(chosen);
+    if (this.#holdsSession && signIn.idOf(chosen) === signIn.idOf(this.#way)) return this.#terminal?.focus();
+    this.#restart?.();
+  }
+
+  /** Choosing another way to sign in gives up what is there. */
+  get #holdsSession(): boolean {
+    const state = this.#state;
+    return (
+      state.kind === "live" ||
+      state.kind === "opening" ||
+      (state.kind === "reconnecting" && state.during !== "signing-in")
+    );
   }
 
   show(state: PageState): void {
@@ -172,6 +236,7 @@ class Page implements SessionViews {
       this.#strips.clearUnavailable();
     }
     if (state.kind !== "frozen") this.#frozen?.connectionEnded();
+    if (OVER.has(state.kind)) this.#asking.abort();
     if (state.kind === "connecting" || state.kind === "signing-in") {
       this.#connecting ??= this.#mount(new ConnectingView(this.#identity));
       if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt, state.anew === true);
@@ -200,7 +265,12 @@ class Page implements SessionViews {
       case "user-refused":
       case "failed":
         this.#stage.replaceChildren(
-          failurePage(state.failure, this.#identity, retryHelps(state.failure) ? this.#restart : undefined),
+          failurePage(
+            state.failure,
+            this.#identity,
+            retryHelps(state.failure) ? this.#restart : undefined,
+            state.kind === "user-refused" ? this.#otherWays() : undefined,
+          ),
         );
         this.#setTrustOpen(false);
         break;
@@ -226,7 +296,7 @@ class Page implements SessionViews {
         break;
       case "lost":
         this.#strips.setState({
-          element: lostStrip(state.failure, () => this.#restart?.()),
+          element: lostStrip(state.failure, methodOf(this.#way) === "passkey", () => this.#restart?.()),
           dispose: () => undefined,
         });
         document.title = documentTitle(this.#identity, "");
@@ -354,6 +424,16 @@ class Page implements SessionViews {
 
   sayRestored(words: string): void {
     this.#terminal?.mark(words);
+  }
+
+  #otherWays(): { readonly choose: () => void; readonly enrolment: HTMLElement | undefined } {
+    const way = this.#way;
+    const keys = this.#signIn?.keys;
+    return {
+      choose: () => void this.#chooseSignIn(),
+      enrolment:
+        way.kind === "page-key" && keys !== undefined ? enrolment(way.key, keys, "unknown") : undefined,
+    };
   }
 
   #updateBadge(): void {

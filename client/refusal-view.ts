@@ -8,11 +8,15 @@ import type { Failure } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
 import { refusalText } from "./refusal-text.ts";
 
-/** @param onRetry - absent where trying again can't help. */
+/**
+ * @param onRetry - absent where trying again can't help. @param signIn - where another way to sign in may help: how to choose one, and
+ * what to do so that this one works.
+ */
 export function failurePage(
   failure: Failure,
   identity: string,
   onRetry: (() => void) | undefined,
+  signIn?: { readonly choose: () => void; readonly enrolment: Child },
 ): HTMLElement {
   const refusal = failure.refusal;
   const danger = failure.code === "evidence-refused" || failure.code === "peer-misbehaved";
@@ -30,12 +34,14 @@ export function failurePage(
       ),
     refusal !== undefined && comparison(refusal, identity),
     advice(refusal === undefined ? failure.advice : [plainText(refusal.next, 600), ...failure.advice]),
+    signIn?.enrolment,
     refusal !== undefined && policyAdvice(refusal.policyKey),
     refusal !== undefined && otherChecks(refusal.others ?? []),
     element(
       "div",
       { class: "card-foot" },
       onRetry !== undefined && button("Try again", onRetry, { class: "button primary" }),
+      signIn !== undefined && button("Sign in another way", signIn.choose, { class: "button" }),
       refusal !== undefined && copyButton("Copy as text", () => refusalText(failure, refusal, identity)),
       element("span", { class: "quiet" }, "Code ", element("code", {}, failure.code)),
     ),

@@ -7,8 +7,11 @@ import { objectOf, parsePageConfig, type PageConfig } from "./page-config.ts";
 
 export interface ServerLink {
   readonly config: PageConfig;
-  /** @throws SealttyError `user-refused` where the key's owner or agent said no, `device-unavailable` where the server is gone. */
-  sign(fields: UserAuthFields): Promise<Uint8Array>;
+  /**
+   * @param publicKey - which of the command's keys.
+   * @throws SealttyError `user-refused` where the key's owner or agent said no, `device-unavailable` where the server is gone.
+   */
+  sign(fields: UserAuthFields, publicKey: Uint8Array): Promise<Uint8Array>;
 }
 
 /** The token was used before, is wrong, or the server is gone: the three look the same from here. */
@@ -62,7 +65,7 @@ class SocketServerLink implements ServerLink {
     });
   }
 
-  sign(fields: UserAuthFields): Promise<Uint8Array> {
+  sign(fields: UserAuthFields, publicKey: Uint8Array): Promise<Uint8Array> {
     if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(serverGone());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
@@ -71,6 +74,7 @@ class SocketServerLink implements ServerLink {
         JSON.stringify({
           type: "sign",
           id,
+          publicKey: toBase64(publicKey),
           handshakeHash: toBase64(fields.handshakeHash),
           evidenceDigest: toBase64(fields.evidenceDigest),
           user: fields.user,

@@ -71,12 +71,17 @@ export function endedStrip(
   );
 }
 
-export function lostStrip(failure: Failure, onRetry: () => void): HTMLElement {
+/** @param withPasskey - connecting again asks for one. */
+export function lostStrip(failure: Failure, withPasskey: boolean, onRetry: () => void): HTMLElement {
   return strip(
     "danger",
     "unplugged",
     failure.title,
-    [failure.what, " This was not a clean end: the last output may be missing."],
+    [
+      failure.what,
+      " This was not a clean end: the last output may be missing.",
+      withPasskey && " A new connection needs your passkey again.",
+    ],
     button("Connect again", onRetry, { class: "button primary" }),
   );
 }

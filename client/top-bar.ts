@@ -9,6 +9,7 @@ import type { PageState } from "./page-state.ts";
 export interface TopBarActions {
   toggleTrust(): void;
   toggleHostView(): void;
+  chooseSignIn(): void;
   openSearch(): void;
   changeFont(by: number): void;
   setScreenReader(on: boolean): void;
@@ -28,6 +29,7 @@ export class TopBar {
   readonly #line = element("span", { class: "line", role: "status", "aria-live": "polite" });
   readonly #roundTrip = element("span", { class: "round-trip" });
   readonly #hostView: HTMLButtonElement;
+  readonly #signIn: HTMLButtonElement;
   readonly #find: HTMLButtonElement;
   readonly #settings: HTMLElement;
   readonly #settingsButton: HTMLButtonElement;
@@ -51,6 +53,12 @@ export class TopBar {
       },
       element("span", { class: "wide" }, "What the host sees"),
     );
+    this.#signIn = button(icon("key"), () => actions.chooseSignIn(), {
+      class: "icon-button",
+      hidden: true,
+      "aria-label": "How you sign in",
+      title: "How you sign in",
+    });
     this.#find = button(icon("search"), () => actions.openSearch(), {
       class: "icon-button",
       "aria-label": "Find in terminal",
@@ -72,6 +80,7 @@ export class TopBar {
       this.#roundTrip,
       element("span", { class: "space" }),
       this.#hostView,
+      this.#signIn,
       this.#find,
       element("div", { class: "menu-anchor" }, this.#settingsButton, this.#settings),
     );
@@ -90,6 +99,10 @@ export class TopBar {
     this.#identity.textContent = identity;
     this.#user.textContent = user;
     this.#identity.title = identity;
+  }
+
+  offerSignIn(): void {
+    this.#signIn.hidden = false;
   }
 
   setAssurance(assurance: Assurance | "refused" | "changed" | "unproven" | undefined): void {
@@ -207,7 +220,11 @@ function lineWords(state: PageState): LineWords {
         ? { words: "Checking evidence", icon: "clock", tone: "quiet" }
         : { words: "Connecting", icon: "clock", tone: "quiet" };
     case "signing-in":
-      return { words: "Signing in", icon: "key", tone: "quiet" };
+      return {
+        words: state.method === "passkey" ? "Waiting for your passkey" : "Signing in",
+        icon: "key",
+        tone: "quiet",
+      };
     case "opening":
       return { words: "Opening the session", icon: "key", tone: "quiet" };
     case "live":

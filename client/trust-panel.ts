@@ -9,11 +9,17 @@ import { button, element } from "./dom.ts";
 import { FreshnessView } from "./freshness-view.ts";
 import { icon } from "./icons.ts";
 import { replaceKeepingPlace } from "./keep-place.ts";
-import type { PageConfig } from "./page-config.ts";
+import type { PageConfig, SignInMethod } from "./page-config.ts";
 import { escapedBytes, plainText } from "./plain-text.ts";
 import { policySection } from "./policy-view.ts";
 
 const MAX_NOISE_SHOWN = 2048;
+const SIGN_IN_WORDS: Readonly<Record<SignInMethod, string>> = {
+  "ssh-key": "with your SSH key",
+  passkey: "with a passkey",
+  "browser-key": "with this browser's key",
+  none: "the guest asks for the password",
+};
 
 export class TrustPanel {
   readonly element: HTMLElement;
@@ -82,10 +88,7 @@ export class TrustPanel {
           { class: "facts" },
           ...fact("Guest", plainText(config.identity, 256)),
           ...fact("Address", plainText(config.address, 512)),
-          ...fact(
-            "You",
-            `${plainText(config.user, 64)}, ${config.auth === "ssh-key" ? "with your SSH key" : "the guest asks for the password"}`,
-          ),
+          ...fact("You", `${plainText(config.user, 64)}, ${SIGN_IN_WORDS[config.auth]}`),
           ...fact("Encryption", SUITE_WORDS),
           ...fact("Post-quantum", "yes: what is recorded today stays closed to a quantum computer"),
           ...fact("The host sees", "sealed packets, their sizes and times"),

@@ -147,7 +147,10 @@ export function inSecurityKey(name: string): SealttyError {
 /** For a file without a private key of this format: what it is, and what to do. */
 export function notAKeyFile(text: string, name: string): SealttyError {
   if (/^(?:ssh|sk|ecdsa)-\S+ /.test(text))
-    return refused(name, "this is a public key: name the private key file, or load that into ssh-agent (SSH_AUTH_SOCK)");
+    return refused(
+      name,
+      "this is a public key: name the private key file, or load that into ssh-agent (SSH_AUTH_SOCK)",
+    );
   return refused(
     name,
     "this is not an OpenSSH private key file. Name the private key that ssh-keygen -t ed25519 made, or load it with ssh-add",

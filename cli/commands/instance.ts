@@ -13,7 +13,8 @@ import { INSTANCE_DEFAULTS } from "../../protocol/attestation/policy.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_INSTANCE_DOCUMENT } from "../../protocol/limits.ts";
-import { base64, launchForms } from "../instance-launch.ts";
+import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
+import { launchForms } from "../instance-launch.ts";
 import { COMMON_OPTIONS, type Command, type Input, usage } from "../options.ts";
 import { readOwnerFile } from "../owner-file.ts";
 import { jsonLine, printable } from "../printable.ts";
@@ -114,7 +115,7 @@ function facts(document: InstanceDocument, services: Services) {
   const { name, users, commands, agent, authorizedKeys } = document;
   const keys = authorizedKeys.map(({ blob, comment, keyType }) => ({
     type: keyType,
-    fingerprint: fingerprint(blob, services),
+    fingerprint: fingerprintOf(services.suite.sha256(blob)),
     comment,
   }));
   return { name, authorizedKeys: keys, users, commands, agent };
@@ -126,7 +127,7 @@ function describe(document: InstanceDocument, services: Services): string[] {
   return [
     `guest     "${name}"`,
     ...authorizedKeys.map(({ blob, comment, keyType }) =>
-      `key       ${keyType} ${fingerprint(blob, services)} ${comment}`.trimEnd(),
+      `key       ${keyType} ${fingerprintOf(services.suite.sha256(blob))} ${comment}`.trimEnd(),
     ),
     ...(authorizedKeys.length === 0 ? ["key       none"] : []),
     `users     ${users === "any" ? "any account of the guest" : users.join(", ")}`,
@@ -141,9 +142,4 @@ function spelled(command: GuestCommand): string {
   return command
     .map((word) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word)))
     .join(" ");
-}
-
-/** As `ssh-keygen -l` shows it. */
-function fingerprint(blob: Uint8Array, services: Services): string {
-  return `SHA256:${base64(services.suite.sha256(blob)).replace(/=+$/, "")}`;
 }

@@ -16,10 +16,11 @@ import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, 
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
 import { jsonLine, printable } from "../printable.ts";
+import { PagePort } from "../page-port.ts";
 import { encodingOf, obfuscationOf } from "../option-values.ts";
 import { readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
-import type { Services } from "../services.ts";
+import type { Identity, Services } from "../services.ts";
 
 /** A second guest beside the first: tried in turn when the default port is taken. */
 const PORTS_TRIED = 10;
@@ -31,7 +32,11 @@ export const openCommand: Command = {
   options: [
     ...COMMON_OPTIONS.filter(({ name }) => name !== "timeout"),
     OBFUSCATE_OPTION,
-    { name: "port", value: "PORT", help: `port on localhost; default ${DEFAULT_PAGE_PORT}, 0 for any` },
+    {
+      name: "port",
+      value: "PORT",
+      help: `port on localhost; default: this guest's last, at first ${DEFAULT_PAGE_PORT}; 0 for any`,
+    },
     { name: "no-open", help: "print the link, start no browser" },
   ],
   notes: [
@@ -48,8 +53,12 @@ export const openCommand: Command = {
     const user = userOf(input, services);
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
+    const asked = portOf(input);
+    const memory = new PagePort(address.text, services);
+    const before = asked === undefined ? await memory.recall() : undefined;
+    const { identity, others } = await keysFor(input, services);
     const options: PageServerOptions = {
-      port: portOf(input) ?? DEFAULT_PAGE_PORT,
+      port: asked ?? before ?? DEFAULT_PAGE_PORT,
       files: await readPageFiles(path.join(services.programDirectory, "..", "page")),
       guest: {
         address: address.text,
@@ -62,7 +71,8 @@ export const openCommand: Command = {
         obfuscate: obfuscationOf(input, "adaptive"),
         collateral: collateralAsText(await ownerCollateral(input, services)),
       },
-      identity: await readIdentity(input, services, false),
+      identity,
+      otherIdentities: others,
       dial: sayingFailures(
         () => services.dial(address),
         (line) => reporter.say(line),
@@ -74,8 +84,9 @@ export const openCommand: Command = {
     };
     if (input.has("simulated"))
       reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
-    const server = await startSomewhere(options, portOf(input) === undefined, reporter);
+    const server = await startSomewhere(options, asked === undefined, reporter);
     try {
+      if (asked === undefined && before === undefined) await memory.remember(server.port);
       await announce(server, !input.has("no-open"), services, reporter);
       await ended(services);
       return 0;
@@ -84,6 +95,22 @@ export const openCommand: Command = {
     }
   },
 };
+
+/** The key that the user named, with which the page signs in; and all others that it may offer. */
+async function keysFor(
+  input: Input,
+  services: Services,
+): Promise<{ readonly identity: Identity | undefined; readonly others: readonly Identity[] }> {
+  const identity = await readIdentity(input, services, false);
+  if (identity !== undefined) return { identity, others: identity.others ?? [] };
+  try {
+    const first = await services.loadIdentity(undefined, { silent: true }); // nobody is asked for what may not be needed
+    return { identity, others: [first, ...(first.others ?? [])] };
+  } catch (error) {
+    if (error instanceof SealttyError && error.code === "bad-config") return { identity, others: [] };
+    throw error;
+  }
+}
 
 /** The page learns 120 characters of why a pipe did not open; here there is room for the whole, once for each reason. */
 export function sayingFailures(dial: () => Promise<Pipe>, say: (line: string) => void): () => Promise<Pipe> {
@@ -117,7 +144,7 @@ export function portOf(input: Input): number | undefined {
   return Number(text);
 }
 
-/** @param anyNear - the default port was not asked for by name: one beside it will do, and is said. */
+/** @param anyNear - the port was not asked for by name: one beside it will do, and is said. */
 export async function startSomewhere(
   options: PageServerOptions,
   anyNear: boolean,
@@ -131,7 +158,7 @@ export async function startSomewhere(
       });
       if (offset > 0) {
         reporter.say(
-          `sealtty: port ${options.port} is taken; on port ${server.port} the browser remembers nothing of it`,
+          `sealtty: port ${options.port} is taken; on port ${server.port} the browser has nothing of what it keeps for that one, its keys neither`,
         );
       }
       return server;

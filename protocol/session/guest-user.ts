@@ -1,7 +1,7 @@
 // Whether a user is let in: what the guest allows, and whether the key is theirs.
 
 import type { BindingContext } from "../attestation/binder.ts";
-import { encodeBase64 } from "../user-auth/base64.ts";
+import { fingerprintOf } from "../user-auth/key-line.ts";
 import type { KeyGrant } from "../user-auth/verify-user.ts";
 import type { UserAuthFields } from "./api.ts";
 import { AUTH_METHOD_NOT_ALLOWED, AUTH_OK, AUTH_REFUSED, type SessionMessage } from "./messages.ts";
@@ -23,14 +23,9 @@ export interface UserServices {
 export function grantWords(grant: KeyGrant | undefined): string {
   if (grant === undefined) return "user authenticated by none";
   const { key, certificate } = grant;
-  const by = `user authenticated by ssh-key ${fingerprint(key)}`;
+  const by = `user authenticated by ssh-key ${fingerprintOf(key)}`;
   if (certificate === undefined) return by;
-  return `${by}, certificate ${certificate.serial} of ${fingerprint(certificate.authority)}`;
-}
-
-/** As ssh-keygen -l has it. @param digest - SHA-256 of a key. */
-export function fingerprint(digest: Uint8Array): string {
-  return `SHA256:${encodeBase64(digest).replace(/=+$/, "")}`;
+  return `${by}, certificate ${certificate.serial} of ${fingerprintOf(certificate.authority)}`;
 }
 
 /** A code of AUTHENTICATED (docs/protocol.md §8.2), and of who is let in by a key what it grants. */

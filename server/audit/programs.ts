@@ -5,7 +5,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
-import { fingerprint } from "../../protocol/session/guest-user.ts";
+import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import type { Log } from "../log.ts";
@@ -137,9 +137,9 @@ export function userFields(user: AuthenticatedUser): {
 }
 
 function keyFields({ key, certificate }: Pick<KeyGrant, "key" | "certificate">) {
-  if (certificate === undefined) return { key: fingerprint(key) };
+  if (certificate === undefined) return { key: fingerprintOf(key) };
   const { serial, authority } = certificate;
-  return { key: fingerprint(key), certificate: serial, authority: fingerprint(authority) };
+  return { key: fingerprintOf(key), certificate: serial, authority: fingerprintOf(authority) };
 }
 
 /** A code: sentences may hold what the user asked for. */

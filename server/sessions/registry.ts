@@ -26,7 +26,7 @@ import {
   ATTACH_TOO_MANY,
   ATTACH_UNKNOWN,
 } from "../../protocol/session/session-messages.ts";
-import { fingerprint } from "../../protocol/session/guest-user.ts";
+import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import { allowsKind, allowsSession } from "../../protocol/user-auth/restrictions.ts";
 import { type CarrierEvent, secondsSince } from "../audit/events.ts";
 import { CarriedProcess } from "../recording/carried-process.ts";
@@ -253,7 +253,7 @@ export class SessionRegistry implements GuestSessions {
 const shortId = (id: Uint8Array): string => toHex(id).slice(0, 8);
 
 function nameAndKey(user: AuthenticatedUser): { readonly user?: string; readonly key?: string } {
-  return user.method === "none" ? {} : { user: user.name, key: fingerprint(user.key) };
+  return user.method === "none" ? {} : { user: user.name, key: fingerprintOf(user.key) };
 }
 
 function ownerOf(suite: CryptoSuite, user: AuthenticatedUser, secret: Uint8Array | undefined): Owner {

@@ -11,7 +11,7 @@ import type {
   StreamRefusal,
   WaitingStream,
 } from "../../protocol/session/guest-streams.ts";
-import { fingerprint } from "../../protocol/session/guest-user.ts";
+import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import { type CarrierEvent, secondsSince } from "../audit/events.ts";
 
 interface Whose {
@@ -120,5 +120,5 @@ export class ToldStreams implements GuestStreams {
 }
 
 function whose(user: AuthenticatedUser): Whose {
-  return user.method === "none" ? {} : { user: user.name, key: fingerprint(user.key) };
+  return user.method === "none" ? {} : { user: user.name, key: fingerprintOf(user.key) };
 }

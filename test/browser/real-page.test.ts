@@ -440,12 +440,15 @@ test.each([
       path: path.join(import.meta.dirname, `../../test-results/browser/restored-${how}.png`),
     });
 
+    const drawnLate = { timeout: 30_000 }; // a loaded machine may take its time
     await page.keyboard.type("x"); // and the user goes on
-    await expect.poll(() => said(guest)).toBe("x");
-    await expect.poll(prompt).toBe("guest# x");
-    await expect.poll(() => page.locator(".banner").count()).toBe(0);
+    await expect.poll(() => said(guest), drawnLate).toBe("x");
+    await expect.poll(prompt, drawnLate).toBe("guest# x");
+    await expect.poll(() => page.locator(".banner").count(), drawnLate).toBe(0);
     // As before, colours and all. (The ring is so short that the first page, too, may have had a screen and a banner.)
-    await expect.poll(async () => (await drawn()).slice(-before.length, -1)).toEqual(before.slice(0, -1));
+    await expect
+      .poll(async () => (await drawn()).slice(-before.length, -1), drawnLate)
+      .toEqual(before.slice(0, -1));
     expect(await aroundPrompt()).toEqual({ text: "guest# x", whole: true, covered: false });
   },
 );

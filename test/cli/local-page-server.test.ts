@@ -351,6 +351,37 @@ describe("signing", () => {
       service: "sealtty-session",
     });
   });
+  test("with the key that the page names, of those that the command has; with no other", async () => {
+    const signed: string[] = [];
+    const named = (source: string, byte: number): Identity => ({
+      publicKey: Uint8Array.of(byte),
+      source,
+      sign: async () => {
+        signed.push(source);
+        return Uint8Array.of(byte);
+      },
+    });
+    const server = await start({ otherIdentities: [named("agent: a", 9), named("file", 8)] });
+    const page = socket(server, "/session", tokenOf(server));
+    expect(JSON.parse(await page.next())).toMatchObject({
+      auth: "none",
+      publicKey: null,
+      keys: [
+        { publicKey: "CQ==", source: "agent: a" },
+        { publicKey: "CA==", source: "file" },
+      ],
+    });
+    const answerTo = async (change: object): Promise<unknown> => {
+      page.ws.send(JSON.stringify({ ...request, ...change }));
+      return JSON.parse(await page.next());
+    };
+    expect(await answerTo({ publicKey: "CA==" })).toEqual({ type: "signed", id: 3, sshsig: "CA==" });
+    expect(await answerTo({ publicKey: "Bw==" })).toMatchObject({ type: "sign-failed", id: 3 });
+    expect(await answerTo({ publicKey: "" })).toMatchObject({ type: "sign-failed", id: 3 });
+    expect(signed).toEqual(["file"]);
+    page.ws.send(JSON.stringify({ ...request, publicKey: "no base64" }));
+    expect((await page.closed).code).toBe(1008);
+  });
   test.each([[{ user: "other" }], [{ service: "git" }]])("signs nothing with %j", async (change) => {
     const { sign, answer } = await ask({ ...request, ...change });
     expect(answer).toMatchObject({ type: "sign-failed", id: 3 });

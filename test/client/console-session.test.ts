@@ -32,6 +32,7 @@ const config: PageConfig = {
   user: "root",
   auth: "none",
   publicKey: undefined,
+  keys: [],
   identity: "db",
   hostView: false,
   hostViewToken: undefined,

@@ -6,6 +6,8 @@ import {
   type AppraisedClaims,
   VerifiedGuest,
 } from "../../../protocol/attestation/verified-guest.ts";
+import { nobleSuite } from "../../../protocol/crypto/noble.ts";
+import { webCryptoSignatures } from "../../../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError, type Refusal, type SealttyErrorCode } from "../../../protocol/errors.ts";
 import { utf8 } from "../../../protocol/bytes.ts";
 import type {
@@ -24,6 +26,8 @@ import type {
 import { browserClock } from "../../../client/browser-clock.ts";
 import { fakeClaims, fakePolicy } from "./fake-claims.ts";
 import type { WireFrame } from "../../../client/host-view-source.ts";
+import { browserKeyStore } from "../../../client/key-store.ts";
+import { PageKeys } from "../../../client/page-keys.ts";
 import { takeToken } from "../../../client/page-token.ts";
 import { runPage } from "../../../client/page.ts";
 import { SeenStore } from "../../../client/seen-store.ts";
@@ -284,6 +288,10 @@ export class Fake {
   }
 }
 
+function randomBytes(length: number): Uint8Array<ArrayBuffer> {
+  return crypto.getRandomValues(new Uint8Array(length));
+}
+
 const fake = new Fake();
 window.fake = fake;
 
@@ -308,6 +316,7 @@ void runPage(document.getElementById("page") ?? document.body, {
         user: "operator",
         auth,
         publicKey: Uint8Array.of(1),
+        keys: auth === "none" ? [] : [{ publicKey: Uint8Array.of(1), source: "~/.ssh/id_ed25519" }],
         identity: query.get("identity") ?? "db-primary",
         hostView: is("host"),
         hostViewToken: "unused",
@@ -319,6 +328,15 @@ void runPage(document.getElementById("page") ?? document.body, {
       sign: async () => new Uint8Array(),
     };
   },
+  keys: new PageKeys({
+    place: location,
+    suite: nobleSuite(randomBytes),
+    signatures: webCryptoSignatures(crypto.subtle),
+    store: browserKeyStore(() => indexedDB),
+    wallTime: () => Date.now(),
+    randomBytes,
+  }),
+  storage: () => localStorage,
   sessionParts: () => ({
     connect: (options) => fake.connect(options),
     parsePolicy: () => {
@@ -334,7 +352,6 @@ void runPage(document.getElementById("page") ?? document.body, {
       return localStorage;
     }),
     dial: neverUsed,
-    sign: async () => new Uint8Array(),
   }),
   openHostView: (_link, onFrame) => {
     fake.onFrame = onFrame;
