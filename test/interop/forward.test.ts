@@ -295,8 +295,8 @@ describe("proxy", () => {
     const free = await listen(() => {});
     servers.pop()?.close();
     for (const [place, words] of [
-      [`127.0.0.1:${free}`, /program-failed: Nobody listens there/],
-      ["nowhere.invalid:1", /program-failed: The guest cannot get there/],
+      [`127.0.0.1:${free}`, /program-failed: 127\.0\.0\.1:\d+: Nobody listens there/],
+      ["nowhere.invalid:1", /program-failed: nowhere\.invalid:1: The guest cannot get there/],
       [`127.0.0.1:${breaking}`, /program-failed: the guest's connection to 127\.0\.0\.1:\d+ broke/],
     ] as const) {
       const outcome = await runCli(args("proxy", place), "x", { env: { HOME: ssh.home } });
@@ -331,7 +331,7 @@ describe("proxy", () => {
       });
       expect(refused.status).toBe(255);
       expect(refused.stderr).toMatch(
-        /user-refused: The guest does not forward this for this user\. .*\[forward\] allow = true/,
+        /user-refused: ssh: The guest does not forward this for this user\. .*\[forward\] allow = true/,
       );
     } finally {
       await plain.stop();

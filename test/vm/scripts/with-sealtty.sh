@@ -100,7 +100,7 @@ equal "$(run -n -- ls -A /small /fixed)" "/fixed:
 
 step "proxy: a port in the guest, half-closed"
 equal "$(sealtty proxy "$GUEST" $own 127.0.0.1:7001 <megabyte)" "$(sum megabyte)  -"
-refused "program-failed: Nobody listens there" sealtty proxy "$GUEST" $own 127.0.0.1:1
+refused "program-failed: 127.0.0.1:1: Nobody listens there" sealtty proxy "$GUEST" $own 127.0.0.1:1
 
 step "forward: -L into the guest, -R out of it again"
 # The page's program asks 127.0.0.1:8081 in the guest, which leads here, and from here to the guest's web server.
