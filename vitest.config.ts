@@ -1,12 +1,14 @@
-// Two groups, one after the other: what computes, side by side; then what boots VMs, drives browsers or wants both
-// processors, one file at a time.
+// Two groups, one after the other: what computes, or has a few processes talk, side by side; then what boots VMs, drives
+// browsers, measures or wants both processors, one file at a time.
 
 import { defineConfig } from "vitest/config";
 
 const alone = [
   "test/vm/**/*.test.ts",
   "test/browser/**/*.test.ts",
-  "test/interop/**/*.test.ts",
+  ...["end-of-input", "flow", "hosts", "sessions", "shaping-statistics", "soak", "terminal-gone"].map(
+    (name) => `test/interop/${name}.test.ts`,
+  ),
   "test/formal/spin.test.ts",
   "test/adversarial/host-floods.test.ts",
 ];
