@@ -487,7 +487,7 @@ test("each operation survives its own encoding", () => {
   expect(readStart(startBody(call))).toEqual(call);
   const fetch = {
     user: alice,
-    helper: { kind: "fetch", socket: "/tmp/s", number: 7 },
+    helper: { kind: "fetch", socket: "/run/s", number: 7 },
     path: "/run/x",
   } as const;
   expect(readHelper(helperBody(fetch))).toEqual(fetch);
