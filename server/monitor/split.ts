@@ -253,7 +253,7 @@ function couldNotStart(why: SealttyError, front: Account): SealttyError {
   const file = process.argv[1] ?? "sealttyd";
   return new SealttyError(
     "device-unavailable",
-    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}.`,
+    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}, in its sandbox, too ([daemon] sandbox = false does without).`,
   );
 }
 

@@ -96,7 +96,8 @@ static int confine_files(int argc, char **argv, const struct wishes *wishes) {
   int ruleset = (int)syscall(CREATE_RULESET, &attributes, size, 0);
   if (ruleset < 0) return -1;
 
-  static const char *const programs[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"};
+  static const char *const programs[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64",
+                                         "/nix/store", "/gnu/store"}; /* where NixOS and Guix have all of it */
   static const char *const texts[] = {"/etc", "/proc", "/sys"};
   const uint64_t read = READ_FILE | READ_DIR;
   for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)

@@ -14,6 +14,8 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { missingHere } from "../../server/check.ts";
+import { parseServerConfig } from "../../server/config.ts";
 import { type SandboxNeeds, sandboxFor } from "../../server/monitor/sandbox.ts";
 import { startCli } from "../support/cli.ts";
 import { makeScratch, sshKeygen } from "../support/openssh.ts";
@@ -226,10 +228,19 @@ describe("what sealttyd puts around its front", () => {
     expect(sandboxFor({ ...needs, programs: ["/node"] })).toEqual([confine, "--"]);
   });
 
-  test("says where the program is missing", () => {
+  test("says where the program is missing, and so does --check, where anybody wants it", async () => {
+    const text =
+      '[pipe]\ntype = "virtio"\nname = "x"\n[evidence]\ntype = "tpm"\n[users]\nlogin = ["/bin/sh"]\n';
+    const told = expect.stringContaining("sealtty-confine is missing beside sealttyd.js");
+    expect(await missingHere(parseServerConfig(text, "made"))).not.toContainEqual(told);
     process.env["SEALTTY_NATIVE"] = directory;
     try {
       expect(sandboxFor(needs)).toBe("the program sealtty-confine is missing beside sealttyd.js");
+      expect(await missingHere(parseServerConfig(text, "made"))).toContainEqual(told);
+      for (const without of ["sandbox = false", 'user = "root"'])
+        expect(
+          await missingHere(parseServerConfig(`${text}[daemon]\n${without}\n`, "made")),
+        ).not.toContainEqual(told);
     } finally {
       delete process.env["SEALTTY_NATIVE"];
     }

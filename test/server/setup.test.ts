@@ -404,3 +404,68 @@ describe("the program", () => {
     expect(treeOf(root)).toEqual([]);
   });
 });
+
+const SYSTEMCTL = "/usr/bin/systemctl";
+const canPretend = process.getuid?.() === 0 && fs.existsSync(SYSTEMCTL);
+if (!canPretend)
+  test("NOT RUN: only root may put other files in this machine's place, and there must be a systemctl", () => {
+    expect(canPretend).toBe(false);
+  });
+
+/**
+ * In a mount namespace of its own: the tree's /etc and /var in place of this machine's, a /run where systemd seems to run,
+ * and a systemctl that writes down what it is asked.
+ */
+describe.runIf(canPretend)("the program, on the machine that it runs on", () => {
+  const sealttyd = path.join(project, "dist/bin/sealttyd.js");
+  const SCRIPT =
+    'for each in etc var; do mount --bind "$0/$each" "/$each" || exit 99; done; mount --bind "$0/systemctl" /usr/bin/systemctl && mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@"';
+
+  function run(...args: readonly string[]) {
+    return spawnSync(
+      "unshare",
+      ["-m", "sh", "-c", SCRIPT, root, process.execPath, sealttyd, "setup", ...args],
+      {
+        encoding: "utf8",
+        env: { PATH: process.env["PATH"] },
+      },
+    );
+  }
+  const calls = (): string[] => {
+    const told = read("calls").trim().split("\n");
+    fs.rmSync(at("calls"));
+    return told;
+  };
+
+  test("has systemd start it, and stop it again; the files are as before", () => {
+    const { "usr/lib/systemd/system/sealttyd.service": unit, "etc/passwd": passwd } = BARE;
+    writeTree(root, {
+      "etc/passwd": passwd,
+      "etc/systemd/system/sealttyd.service": unit,
+      "var/lib/dpkg/status": "",
+      systemctl: `#!/bin/sh\necho "$*" >>${at("calls")}\n[ "$1" != is-active ]\n`,
+    });
+    fs.chmodSync(at("systemctl"), 0o755);
+    const before = treeOf(root);
+
+    const nothing = run();
+    expect([nothing.status, nothing.stdout]).toEqual([1, ""]); // a machine that runs tests has no port for it
+    expect(nothing.stderr).toMatch(/^sealttyd setup: There is no virtio port for it/);
+    expect(treeOf(root)).toEqual(before);
+
+    const set = run("--evidence", "tpm", "--port", "no-such-port");
+    expect([set.status, set.stderr]).toEqual([0, ""]);
+    expect(set.stdout).toContain("started: sealttyd.service\n");
+    expect(set.stdout).toContain('on this machine, now: there is no virtio port named "no-such-port"');
+    expect(calls()).toEqual([
+      "is-active --quiet sealttyd.service",
+      "daemon-reload",
+      "start sealttyd.service",
+    ]);
+    expect(fs.readlinkSync(at(LINKS[0] ?? ""))).toBe("/etc/systemd/system/sealttyd.service");
+
+    expect(run("--remove")).toMatchObject({ status: 0, stderr: "" });
+    expect(calls()).toEqual(["stop sealttyd.service", "daemon-reload"]);
+    expect(treeOf(root)).toEqual(before);
+  });
+});
