@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
+import { runDoctor } from "./doctor/command.ts";
 import { openEvidence } from "./evidence/open.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
@@ -15,6 +16,7 @@ import { findAccount } from "./sessions/account.ts";
 import { VERSION } from "../node/version.ts";
 
 const USAGE = `Usage: sealttyd [--config FILE] [--check [--probe]] [-v]
+       sealttyd doctor [--fix | --undo] [--json] …    (sealttyd doctor --help)
 
 The encrypted guest console's server, to be run in the guest.
 
@@ -37,6 +39,10 @@ const STOP_TIMEOUT_MS = 1800;
 
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === FRONT_OPTION) return await runFront();
+  if (args[0] === "doctor") {
+    const out = (text: string) => void process.stdout.write(text);
+    return runDoctor(args.slice(1), { out, err: (text) => void process.stderr.write(text) });
+  }
   const options = parse(args);
   if (options === undefined) return EXIT_USAGE;
   if (options.help) {
