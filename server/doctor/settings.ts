@@ -1,4 +1,5 @@
 // Settings that stand in several files of which the last wins: systemd's .conf files with their drop-ins, sysctl.d, modprobe.d.
+// Files of an image may be an attacker's: no pattern here or in the checks takes longer than a file's length allows.
 
 import type { Tree } from "./tree.ts";
 
@@ -34,8 +35,8 @@ export function iniSettings(text: string): { readonly key: string; readonly valu
     .replaceAll(/\\\n/g, " ")
     .split("\n")
     .flatMap((line) => {
-      const [, key, value] = /^\s*([A-Za-z][\w.-]*)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
-      return key === undefined || value === undefined ? [] : [{ key, value }];
+      const [, key, value] = /^\s*([A-Za-z][\w.-]*)\s*=(.*)$/.exec(line) ?? [];
+      return key === undefined || value === undefined ? [] : [{ key, value: value.trim() }];
     });
 }
 
@@ -68,8 +69,8 @@ export function sysctlSetting(tree: Tree, key: string): Setting | undefined {
   let last: Setting | undefined;
   for (const where of dropIns(tree, directories, ".conf")) {
     for (const line of readSettings(tree, where).split("\n")) {
-      const [, name, value] = /^\s*-?([\w./-]+)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
-      if (name?.replaceAll("/", ".") === key && value !== undefined) last = { where, value };
+      const [, name, value] = /^\s*-?([\w./-]+)\s*=(.*)$/.exec(line) ?? [];
+      if (name?.replaceAll("/", ".") === key && value !== undefined) last = { where, value: value.trim() };
     }
   }
   return last;

@@ -442,6 +442,11 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
       evidence: "tpmrm0: MODE 0666",
     },
+    {
+      name: "by a rule with a set and a choice",
+      files: { "/usr/lib/udev/rules.d/90-tpm.rules": 'KERNEL=="x|t[!a-o]m?", MODE="0644"\n' },
+      evidence: "tpm0: MODE 0644",
+    },
   ],
   "virtio-rng": [
     {
@@ -976,11 +981,77 @@ describe("an image is not trusted", () => {
     expect(ids()).not.toContain("vsock");
   });
 
+  test("no content takes long, and none ends the doctor", () => {
+    const long = 100_000;
+    const nasty = [
+      `Storage=a${" ".repeat(long)}b\n`,
+      `${" agetty -a".repeat(long / 10)}\n`,
+      "datasource_list: [".repeat(long / 18),
+      `KERNEL=="${"*m".repeat(long / 2)}z", MODE="0666"\n`,
+      `"${"=".repeat(long)}`,
+      `\\\n`.repeat(long / 2),
+      "io.systemd.credential:".repeat(long / 20),
+      Buffer.from(Array.from({ length: 256 }, (_, i) => i)).toString("latin1"),
+    ];
+    const places = [
+      "/etc/systemd/coredump.conf",
+      `${own}/getty@tty1.service`,
+      "/etc/cloud/cloud.cfg",
+      "/etc/udev/rules.d/1.rules",
+      "/proc/cmdline",
+      "/etc/default/grub",
+      "/etc/sysctl.d/1.conf",
+      "/etc/modprobe.d/1.conf",
+      "/etc/crypttab",
+      "/etc/fstab",
+      "/etc/inittab",
+      "/etc/shadow",
+      "/etc/sealtty/sealttyd.toml",
+      "/proc/self/mountinfo",
+      "/proc/swaps",
+      "/proc/consoles",
+      "/proc/sys/kernel/printk",
+      "/sys/firmware/dmi/entries/11-0/raw",
+      "/var/lib/cloud/instance/datasource",
+      "/usr/lib/modules/6/modules.builtin",
+    ];
+    for (const text of nasty) {
+      plant(root, Object.fromEntries(places.map((place) => [place, text])));
+      const said = doctor("--json");
+      expect(said.status).toBe(1);
+      expect(said.out.replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
+      expect(eventsIn(said).at(-1)).toMatchObject({ event: "doctor" });
+    }
+  });
+
   test("values of credentials are not shown", () => {
     plant(root, Object.assign({}, ...(CASES["host-credentials"] ?? []).map(({ files }) => files)) as Files);
     expect(doctor().out).toContain("passwd.hashed-password.root");
     expect(doctor().out).not.toContain("SECRET");
   });
+});
+
+const hasSystemctl = spawnSync("systemctl", ["--version"]).status === 0;
+
+test.runIf(hasSystemctl)("systemd itself sees units masked that --fix masks, aliases among them", () => {
+  plant(root, {
+    ...MANY,
+    [`${own}/serial-getty@.service`]: null,
+    "/usr/lib/systemd/system-generators/systemd-ssh-generator": "",
+    "/run/systemd/generator/sshd-vsock.socket": "[Socket]\nListenStream=vsock::22\n",
+  });
+  const state = (unit: string) =>
+    spawnSync("systemctl", [`--root=${root}`, "is-enabled", unit], { encoding: "utf8" }).stdout.trim();
+  const masked = [
+    "getty@tty1.service",
+    "serial-getty@hvc0.service",
+    "autovt@tty2.service",
+    "qemu-guest-agent.service",
+    "sshd-vsock.socket",
+  ];
+  expect(masked.map(state)).not.toContain("masked");
+  expect(doctor("--fix").status).toBe(0);
+  expect(masked.map(state)).toEqual(masked.map(() => "masked"));
 });
 
 describe("exit status and options", () => {

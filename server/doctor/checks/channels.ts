@@ -77,7 +77,7 @@ function datasources(
   let last: { where: string; names: string[] } | undefined;
   for (const where of files) {
     for (const [, inline, block] of (system.read(where) ?? "").matchAll(
-      /^datasource_list:(?:[ \t]*\[([^\]]*)\]|[ \t]*(?:#.*)?((?:\n[ \t]*-[^\n]*)+))/gm,
+      /^datasource_list:(?:[ \t]*\[([^\]]{0,2000})\]|[ \t]*(?:#.*)?((?:\n[ \t]*-[^\n]*)+))/gm,
     )) {
       const names =
         inline?.split(",") ?? block?.split("\n").map((line) => line.replace(/^[ \t]*-/, "")) ?? [];

@@ -117,6 +117,16 @@ const virtualTerminals: Check = {
   },
 };
 
+/** agetty(8), login(1). @param line - of a unit. */
+function logsInByItself(line: string): boolean {
+  const [program = "", ...args] = line.trim().split(/\s+/);
+  if (!program.startsWith("ExecStart=")) return false;
+  if (program.endsWith("/login") && args.includes("-f")) return true;
+  return (
+    args.some((arg) => /^--autologin(?:=|$)/.test(arg)) || (program.endsWith("getty") && args.includes("-a"))
+  );
+}
+
 const autologin: Check = {
   id: "autologin",
   severity: "critical",
@@ -130,7 +140,7 @@ const autologin: Check = {
       units.text(name).flatMap(({ where, value }) =>
         value
           .split("\n")
-          .filter((line) => /^\s*ExecStart=.*(?:\s--autologin\b|\sagetty\s.*-a\s|\blogin\s+-f\s)/.test(line))
+          .filter((line) => logsInByItself(line))
           .map((line) => ({ where, found: line.trim(), name })),
       ),
     );

@@ -283,17 +283,32 @@ function ruledModes(system: System): Map<string, { readonly where: string; reado
 
 /** udev's patterns as far as rules of devices use them: `*`, `?`, `[…]`, `|`. */
 function matchesRule(pattern: string, device: string): boolean {
-  return pattern.split("|").some((one) => {
-    const parts = one
-      .replaceAll(/[.+^${}()\\]/g, "\\$&")
-      .replaceAll("*", ".*")
-      .replaceAll("?", ".");
-    try {
-      return new RegExp(`^${parts}$`).test(device);
-    } catch {
-      return false; // an open bracket: no device is named so
+  return pattern.split("|").some((one) => matchesGlob(one, device));
+}
+
+/** By all places at once where the text may be, so that no pattern of an image's takes long. */
+function matchesGlob(pattern: string, text: string): boolean {
+  let places = new Set([0]);
+  for (const [part] of pattern.matchAll(/\*|\?|\[[^\]]{1,64}\]|[^]/g)) {
+    const next = new Set<number>();
+    for (const place of places) {
+      if (part === "*") for (let i = place; i <= text.length; i++) next.add(i);
+      else if (place < text.length && isOneOf(part, text.charAt(place))) next.add(place + 1);
     }
-  });
+    places = next;
+  }
+  return places.has(text.length);
+}
+
+/** @param part - a character, `?`, or a set in brackets, with ranges and `!`. */
+function isOneOf(part: string, character: string): boolean {
+  if (part === "?") return true;
+  if (part.length === 1) return part === character;
+  const [, not = "", set = ""] = /^\[([!^]?)(.*)\]$/s.exec(part) ?? [];
+  const inside = [...set.matchAll(/(.)-(.)|(.)/gs)].some(([, from, to, one]) =>
+    from !== undefined && to !== undefined ? from <= character && character <= to : one === character,
+  );
+  return inside === (not === "");
 }
 
 const evidenceDevice: Check = {
