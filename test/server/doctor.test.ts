@@ -299,6 +299,10 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       files: { [`${units}/cloud-final.service`]: "[Service]\nStandardOutput=journal+console\n" },
       evidence: "cloud-final.service: StandardOutput=journal+console",
     },
+    {
+      files: { [`${units}/x@.service`]: "[Service]\nStandardError=tty\nTTYPath=/dev/ttyS0\n" },
+      evidence: "x@.service: StandardError=tty",
+    },
   ],
   "host-credentials": [
     {

@@ -176,8 +176,8 @@ const inittab: Check = {
   },
 };
 
-/** They have findings of their own. */
-const OTHER_TERMINAL_UNITS =
+/** They have findings of their own, for what they read from a terminal and what they say there. */
+export const OTHER_TERMINAL_UNITS =
   /^(?:emergency|rescue|debug-shell|systemd-firstboot|systemd-ask-password-console|initrd-.*|.*getty.*|autovt@.*)\.(?:service|path)$/;
 
 const consoleService: Check = {

@@ -4,7 +4,7 @@ import { type Check, type Edit, type Evidence, found } from "../check.ts";
 import { type System, isHostTerminal } from "../system.ts";
 import { OWN_UNITS } from "../units.ts";
 import { changeCommandLine, wordsLike } from "./command-line.ts";
-import { DROP_IN, RELOAD, dropIn } from "./consoles.ts";
+import { DROP_IN, OTHER_TERMINAL_UNITS, RELOAD, dropIn } from "./consoles.ts";
 
 /** A kernel value for now, where it runs, and for later. @param now - in place of the value, where the file has more than it. */
 export function sysctlEdits(system: System, key: string, value: string, now = value): Edit[] {
@@ -184,9 +184,6 @@ const systemdConsole: Check = {
   },
 };
 
-/** What they say on a terminal that they also read is another finding. */
-const TERMINAL_READERS = /^(?:emergency|rescue|debug-shell|.*getty.*)\.service$/;
-
 const serviceConsole: Check = {
   id: "service-console",
   severity: "medium",
@@ -197,11 +194,13 @@ const serviceConsole: Check = {
     const { units } = system;
     const there = units
       .names(/\.service$/)
-      .filter((name) => !TERMINAL_READERS.test(name) && units.startable(name))
+      .filter((name) => !OTHER_TERMINAL_UNITS.test(name) && units.startable(name))
       .flatMap((name) =>
         ["StandardOutput", "StandardError"].flatMap((key) => {
           const output = units.setting(name, key);
-          return output !== undefined && /\+console$|^kmsg/.test(output.value) ? [{ name, key, output }] : [];
+          return output !== undefined && /^tty$|^kmsg|\+console$/.test(output.value)
+            ? [{ name, key, output }]
+            : [];
         }),
       );
     const names = [...new Set(there.map(({ name }) => name))];
