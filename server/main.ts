@@ -3,6 +3,7 @@
 import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
+import { runDoctor } from "./doctor/command.ts";
 import { openEvidence } from "./evidence/open.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
@@ -28,6 +29,10 @@ async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
   if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));
   if (command === "man") return printManual(rest);
+  if (command === "doctor") {
+    const out = (text: string) => void process.stdout.write(text);
+    return runDoctor(rest, { out, err: (text) => void process.stderr.write(text) });
+  }
   const options = parse(args);
   if (options === undefined) return EXIT_USAGE;
   if (options.help) {

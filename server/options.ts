@@ -2,12 +2,15 @@
 
 import { parseArgs } from "node:util";
 import { DEFAULT_CONFIG_FILE } from "./config.ts";
+import { SEVERITIES } from "./doctor/check.ts";
 
 export interface DaemonOption {
   readonly name: string;
   readonly short?: string;
   /** Name of what it takes; absent: it is a flag. */
   readonly value?: string;
+  /** May be given several times. */
+  readonly multiple?: true;
   readonly help: string;
 }
 
@@ -22,7 +25,7 @@ export interface DaemonCommand {
 const HELP: DaemonOption = { name: "help", short: "h", help: "print this" };
 
 export const SERVE = {
-  usage: ["[--config FILE] [--check [--probe]] [-v]", "setup [--help] …", "man [8|5]"],
+  usage: ["[--config FILE] [--check [--probe]] [-v]", "setup [--help] …", "doctor [--help] …", "man [8|5]"],
   summary: "The encrypted guest console's server, to be run in the guest.",
   options: [
     { name: "config", value: "FILE", help: `configuration (default ${DEFAULT_CONFIG_FILE})` },
@@ -82,6 +85,49 @@ export const SETUP = {
   ],
 } as const satisfies DaemonCommand;
 
+export const DOCTOR = {
+  usage: [
+    "doctor [--root DIR] [--threshold SEVERITY] [--accept ID]… [--json]",
+    "doctor --fix [--dry-run] [--lock-out] …",
+    "doctor --undo [--dry-run] [--root DIR] [--json]",
+  ],
+  summary:
+    "Finds ways in which this guest, or an image of one, tells its host something or obeys it, and says how to close them.",
+  options: [
+    {
+      name: "root",
+      value: "DIR",
+      help: "look at the system below this directory; default: the running one",
+    },
+    {
+      name: "threshold",
+      value: "SEVERITY",
+      help: `findings below it do not count for the exit status: ${SEVERITIES.join(", ")} (default low: all count)`,
+    },
+    {
+      name: "accept",
+      value: "ID",
+      multiple: true,
+      help: "a finding that is meant so: shown, not counted, not mended; may be given several times",
+    },
+    { name: "fix", help: "mend what can be mended safely, keep what was there, and look again" },
+    {
+      name: "lock-out",
+      help: "with --fix: close consoles, too, where no enabled sealttyd is left as a way in",
+    },
+    { name: "undo", help: "take back what --fix did" },
+    { name: "dry-run", short: "n", help: "with --fix or --undo: only say what would be changed" },
+    { name: "json", help: "one JSON object a line (docs/doctor.md)" },
+    { name: "list", help: "only list the checks" },
+    HELP,
+  ],
+  exits: [
+    ["0", "nothing that counts was found"],
+    ["1", "something was, or could not be looked at or mended"],
+    ["2", "usage"],
+  ],
+} as const satisfies DaemonCommand;
+
 type NameOf<C extends DaemonCommand> = C["options"][number]["name"];
 
 /** Options as they were given. */
@@ -89,15 +135,18 @@ export interface Given<Name extends string> {
   has(name: Name): boolean;
   /** @returns undefined where it was not given. */
   text(name: Name): string | undefined;
+  /** Of an option that may be given several times. */
+  texts(name: Name): readonly string[];
 }
 
 /** @throws Error whose message says, for people, what is wrong with the arguments. */
 export function givenOptions<C extends DaemonCommand>(command: C, args: readonly string[]): Given<NameOf<C>> {
-  const options: Record<string, { type: "string" | "boolean"; short?: string }> = {};
-  for (const { name, short, value } of command.options) {
+  const options: Record<string, { type: "string" | "boolean"; short?: string; multiple?: boolean }> = {};
+  for (const { name, short, value, multiple } of command.options) {
     options[name] = {
       type: value === undefined ? "boolean" : "string",
       ...(short === undefined ? {} : { short }),
+      ...(multiple === undefined ? {} : { multiple }),
     };
   }
   const { values } = parseArgs({ args: [...args], options });
@@ -106,6 +155,10 @@ export function givenOptions<C extends DaemonCommand>(command: C, args: readonly
     text(name) {
       const value = values[name];
       return typeof value === "string" ? value : undefined;
+    },
+    texts(name) {
+      const value = values[name];
+      return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
     },
   };
 }

@@ -2,7 +2,7 @@
 
 import { DEFAULT_CONFIG_FILE } from "../config.ts";
 import { bold, escaped, italic, paragraph, sentence, tagged, text } from "../../node/roff.ts";
-import { type DaemonCommand, type DaemonOption, SERVE, SETUP } from "../options.ts";
+import { type DaemonCommand, type DaemonOption, DOCTOR, SERVE, SETUP } from "../options.ts";
 import { KEYS_FILE, RECORD_FILE } from "../setup/places.ts";
 import { CONFIG_WORDS } from "./config-words.ts";
 
@@ -41,7 +41,7 @@ function programPage(version: string): string[] {
     ".SH NAME",
     "sealttyd \\- encrypted guest console of a confidential VM",
     ".SH SYNOPSIS",
-    ...[...SERVE.usage.slice(0, 1), ...SETUP.usage, "man [8|5]"].flatMap((usage, index) => [
+    ...[...SERVE.usage.slice(0, 1), ...SETUP.usage, ...DOCTOR.usage, "man [8|5]"].flatMap((usage, index) => [
       ...(index === 0 ? [] : [".br"]),
       bold("sealttyd"),
       ...text(usage),
@@ -54,6 +54,7 @@ function programPage(version: string): string[] {
     ),
     ...commandSection("OPTIONS", SERVE),
     ...commandSection("SETUP", SETUP),
+    ...commandSection("DOCTOR", DOCTOR),
     ".SH FILES",
     ...tagged(FILES),
     ".SH ENVIRONMENT",
