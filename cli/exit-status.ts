@@ -2,6 +2,7 @@
 
 import os from "node:os";
 import type { ExitStatus } from "../protocol/session/channel-api.ts";
+import type { Exit } from "./api/types.ts";
 
 export const EXIT_OURS = 255;
 /** What a shell would see of a program that SIGPIPE ended. */
@@ -13,9 +14,15 @@ export function shellStatus(exit: ExitStatus): number {
   return signalStatus(exit.signal);
 }
 
+/** As the API says it. */
+export function exitOf(exit: ExitStatus): Exit {
+  const status = shellStatus(exit);
+  return exit.kind === "signalled" ? { status, signal: exit.signal } : { status };
+}
+
 /** For --json: how it ended, and the status that a shell sees of it. */
-export function exitFields(exit: ExitStatus): Readonly<Record<string, unknown>> {
-  return { ...exit, status: shellStatus(exit) };
+export function exitFields({ status, signal }: Exit): Readonly<Record<string, unknown>> {
+  return signal === undefined ? { kind: "exited", status } : { kind: "signalled", signal, status };
 }
 
 export function signalStatus(signal: string): number {

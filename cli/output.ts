@@ -1,8 +1,9 @@
 // A stream of the guest's into one of ours, no faster than it is taken.
 
+import type { Readable, Writable } from "node:stream";
+import { PullReader } from "../node/pull-reader.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ReceiveStream } from "../protocol/session/channel-api.ts";
-import type { TerminalOutput } from "./services.ts";
 
 /** Nobody reads our output any more: as with SIGPIPE. */
 export class OutputClosed extends Error {
@@ -12,7 +13,7 @@ export class OutputClosed extends Error {
 /** Gives credit back only for what the stream took. @throws OutputClosed, SealttyError where the connection ended first. */
 export async function pump(
   from: ReceiveStream,
-  to: TerminalOutput,
+  to: Writable,
   watch?: (chunk: Uint8Array) => void,
 ): Promise<void> {
   for (;;) {
@@ -24,8 +25,15 @@ export async function pump(
   }
 }
 
+/** The same from a stream of Node's. It is not ended, nor destroyed. @throws also what `from` fails with. */
+export async function pour(from: Readable, to: Writable): Promise<void> {
+  const reader = new PullReader(from);
+  for (let chunk = await reader.read(); chunk !== undefined; chunk = await reader.read())
+    await writeTo(to, chunk);
+}
+
 /** Resolves once the stream took it. @throws OutputClosed, SealttyError `device-unavailable`. */
-export function writeTo(to: TerminalOutput, chunk: Uint8Array): Promise<void> {
+export function writeTo(to: Writable, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (to.destroyed) return reject(new OutputClosed());
     to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {

@@ -1,18 +1,29 @@
 // From a command line to an attested guest: policy, address, identity, connection, in this order.
 
 import type { Policy } from "../protocol/attestation/policy.ts";
+import type { Clock } from "../protocol/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import type {
   AttestationEvent,
-  AttestedGuest,
   ConnectionState,
   ConnectOptions,
-  Guest,
+  Guest as ProtocolGuest,
 } from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
-import { guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
+import {
+  attest,
+  guestOptions,
+  type GuestSettings,
+  type Listeners,
+  logIn,
+  openGuest,
+  type PolicyFile,
+  type Reachable,
+  readPolicyFile,
+} from "./api/reaching.ts";
+import type { OpenGuest } from "./api/open-guest.ts";
 import { keepersOf } from "./master/place.ts";
 import { namedGuest } from "./named-guest.ts";
 import { encodingOf, timeoutOf } from "./option-values.ts";
@@ -57,7 +68,7 @@ export type ReachOptions = Omit<ConnectOptions, "policy"> & {
   readonly watch: AttestationWatch;
 };
 
-/** Everything of ConnectOptions but the policy. */
+/** Everything of ConnectOptions but the policy: for who connects by itself, as `inspect` does. */
 export async function connectOptions(
   input: Input,
   address: GuestAddress,
@@ -65,6 +76,17 @@ export async function connectOptions(
   services: Services,
   reporter: Talk,
 ): Promise<ReachOptions> {
+  const { settings, listeners, ...tell } = settingsOf(input, address, identity, services, reporter);
+  return { ...(await guestOptions(settings, listeners, services)), ...tell };
+}
+
+function settingsOf(
+  input: Input,
+  address: GuestAddress,
+  identity: string,
+  services: Services,
+  reporter: Talk,
+): { settings: GuestSettings; listeners: Listeners; explain: Explainer; watch: AttestationWatch } {
   const explain = new Explainer(services, reporter);
   const watch = new AttestationWatch(reporter);
   const settings = {
@@ -80,11 +102,10 @@ export async function connectOptions(
     onHostNoise: (noise: Uint8Array) => explain.noise(noise),
     onAttestation: (event: AttestationEvent) => watch.event(event),
   };
-  return { ...(await guestOptions(settings, listeners, services)), explain, watch };
+  return { settings, listeners, explain, watch };
 }
 
-export interface Reached {
-  readonly attested: AttestedGuest;
+export interface Reached extends Reachable {
   readonly policy: Policy;
   /** The policy as its file has it, and the address as it went into the transcript: whom was believed, by what. */
   readonly believed: { readonly address: string; readonly policyText: string };
@@ -94,6 +115,7 @@ export interface Reached {
   readonly explain: Explainer;
   /** Tells the user what re-attestation says. */
   readonly watch: AttestationWatch;
+  readonly clock: Clock;
   /** The user is in: from now on this is how the guest was seen before. */
   keepLook(): Promise<void>;
 }
@@ -119,35 +141,30 @@ export async function reach(
   const address = parseAddress(guest);
   const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
   const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
-  const { explain, watch, ...options } = await connectOptions(
-    input,
-    address,
-    policy.name,
-    services,
-    needs.talk ?? reporter,
-  );
+  const talk = needs.talk ?? reporter;
+  const { settings, listeners, explain, watch } = settingsOf(input, address, policy.name, services, talk);
   try {
-    const attested = await services
-      .connect({
-        ...options,
-        policy,
-        ...(needs.shaping === undefined ? {} : { shaping: needs.shaping }),
-      })
-      .catch(async (error: unknown) => {
-        throw await withKeeper(error, guest, services);
-      });
+    const reachable = await attest(
+      { ...settings, policy, shaping: needs.shaping },
+      listeners,
+      services,
+    ).catch(async (error: unknown) => {
+      throw await withKeeper(error, guest, services);
+    });
+    const { attested } = reachable;
     const { claims } = attested.verified;
     watch.told(claims);
     if (needs.verdict ?? true) reporter.verified(claims, policy.name);
     reporter.lookedBack(await lookBack(policy.name, address.text, claims, services));
     return {
-      attested,
+      ...reachable,
       policy,
       believed: { address: address.text, policyText },
       identity,
       user: userOf(input, services),
       explain,
       watch,
+      clock: services.clock,
       keepLook: () => keepLook(policy.name, address.text, claims, services),
     };
   } finally {
@@ -166,7 +183,13 @@ async function withKeeper(error: unknown, guest: string, { environment }: Servic
   );
 }
 
-export async function authenticate(reached: Reached): Promise<Guest> {
+/** The user is in, and what the command opens is the API's. */
+export async function enter(reached: Reached): Promise<OpenGuest> {
+  return openGuest(reached, await authenticate(reached), reached.clock);
+}
+
+/** For terminals and kept sessions, which ask a person what to do about a guest that changed, and are not the API's. */
+export async function authenticate(reached: Reached): Promise<ProtocolGuest> {
   const { attested, user, identity, explain } = reached;
   const guest = await logIn(attested, user, identity, (words) => explain.say(words));
   await reached.keepLook();

@@ -101,7 +101,7 @@ export class Reporter {
   }
 
   /** Simulated evidence, any instance, …: said before a session and again behind it. */
-  warnings(claims: AppraisedClaims): void {
+  warnings(claims: Pick<AppraisedClaims, "warnings">): void {
     for (const warning of claims.warnings) this.warn(`sealtty: warning: ${warning}`);
   }
 

@@ -6,7 +6,14 @@ import type { Channel } from "../protocol/session/channel-api.ts";
 import type { ScreenInfo, SessionChannel, Viewer } from "../protocol/session/session-api.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
 import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
-import { EXIT_OURS, EXIT_OUTPUT_CLOSED, exitFields, shellStatus, signalStatus } from "./exit-status.ts";
+import {
+  EXIT_OURS,
+  EXIT_OUTPUT_CLOSED,
+  exitFields,
+  exitOf,
+  shellStatus,
+  signalStatus,
+} from "./exit-status.ts";
 import type { Input } from "./options.ts";
 import { OutputClosed, pump } from "./output.ts";
 import { printable } from "./printable.ts";
@@ -218,7 +225,7 @@ export async function runTerminal(
     ]).then(
       ([exit]) => {
         recording?.exit(exit);
-        reporter.event("exit", exitFields(exit));
+        reporter.event("exit", exitFields(exitOf(exit)));
         if (session !== undefined && !hungUp && exit.kind === "signalled" && exit.signal === "SIGHUP")
           reporter.say(HUNG_UP_ELSEWHERE);
         resolve(shellStatus(exit));

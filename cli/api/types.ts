@@ -1,7 +1,7 @@
 // `import { connect } from "sealtty"`: all that a program sees of it. docs/api.md
 // This file is published as it stands: it imports nothing of ours, so that nothing else is promised.
 
-import type { Readable, Writable } from "node:stream";
+import type { Duplex, Readable, Writable } from "node:stream";
 
 export interface ConnectOptions {
   /** The guest's address, as `sealtty help` lists them: `ws://…`, `unix:PATH`, `tcp:HOST:PORT`, … */
@@ -62,9 +62,48 @@ export interface Guest {
   exec(command: readonly string[], options?: ExecOptions): Promise<RemoteProcess>;
   /** Starts the user's shell, or a program, on a terminal. @throws SealttyError as `exec`. */
   shell(options: ShellOptions): Promise<RemoteTerminal>;
+  /**
+   * Copies files and trees of this machine to the guest; or bytes, which become one file.
+   * @param sources - paths; several go into a directory. @param target - a path in the guest, relative to the user's home.
+   * @throws SealttyError `device-unavailable` or `program-failed` where something was not copied, unless `onTrouble` takes that.
+   */
+  put(
+    sources: string | readonly string[] | AsyncIterable<Uint8Array>,
+    target: string,
+    options?: CopyOptions,
+  ): Promise<CopyResult>;
+  /** Copies files and trees of the guest's to this machine; one file also into a stream, which is not ended. @throws as `put`. */
+  get(
+    sources: string | readonly string[],
+    target: string | Writable,
+    options?: CopyOptions,
+  ): Promise<CopyResult>;
+  /** Copies from this guest to another one, through this program. @throws as `put`. */
+  copyTo(
+    other: Guest,
+    sources: string | readonly string[],
+    target: string,
+    options?: CopyOptions,
+  ): Promise<CopyResult>;
+  /**
+   * Connects to a port, a unix socket or a service of the guest's. Each direction ends on its own; destroying it breaks it
+   * off. A connection that broke is an error of the direction that ends last; `exit` says it in any case.
+   * @throws SealttyError `user-refused` where the guest does not allow it, `program-failed`, `limit-exceeded`.
+   */
+  openStream(to: StreamDestination, options?: StreamOptions): Promise<RemoteStream>;
+  /**
+   * Listens here; who connects comes out in the guest: at `to`, or wherever they ask for by SOCKS 5, 4 or 4a.
+   * @throws SealttyError `device-unavailable` where it cannot listen.
+   */
+  forwardLocal(listen: ListenAddress, to: Destination | "socks", options?: ForwardOptions): Promise<Forward>;
+  /**
+   * Has the guest listen; who connects there comes out here.
+   * @throws SealttyError `user-refused`, `program-failed`, `limit-exceeded`.
+   */
+  forwardRemote(listen: ListenAddress, to: Destination | "socks", options?: ForwardOptions): Promise<Forward>;
   /** Asks for evidence now, and not only every so often. A guest that is another one by then ends the connection. */
   reattest(): Promise<void>;
-  /** Hangs up what still runs, and ends the connection. Idempotent. */
+  /** Hangs up what still runs, ends copies, streams and forwards, and then the connection. Idempotent. */
   close(): Promise<void>;
   /** Resolves with the reason once the connection is over. */
   readonly closed: Promise<string>;
@@ -144,6 +183,123 @@ export interface RemoteTerminal extends Running {
   readonly input: Writable;
   readonly output: Readable;
   resize(columns: number, rows: number): void;
+}
+
+export interface CopyOptions {
+  /** Directories, too, with all that is in them; otherwise one is a trouble. */
+  readonly recursive?: boolean;
+  /** Permissions and times as they are at the source. */
+  readonly preserve?: boolean;
+  /** Which symbolic links are followed, in place of being copied: those that are a source (the default), all, or none. */
+  readonly follow?: "named" | "always" | "never";
+  /** Goes on with what an earlier copy did not finish, and skips files that are there already. */
+  readonly resume?: boolean;
+  /** The target is a directory, and has to be there. */
+  readonly intoDirectory?: boolean;
+  /** Ends it: the promise rejects with the signal's reason, and no unfinished file has its name. */
+  readonly signal?: AbortSignal;
+  /** How much there is, once, and not at all where it is not soon known. To be asked costs a look at every file. */
+  onTotal?(total: CopyTotal): void;
+  onProgress?(progress: CopyProgress): void;
+  /** A file is through: at both ends it has this SHA-256. */
+  onFile?(file: CopiedFile): void;
+  /** One entry was not copied; the others go on. With this the copy does not reject for it. */
+  onTrouble?(trouble: CopyTrouble): void;
+}
+
+export interface CopyTotal {
+  readonly files: number;
+  readonly bytes: number;
+}
+
+export interface CopyProgress {
+  /** Bytes of content so far, those that were there already included. */
+  readonly bytes: number;
+  /** The entry that it is at: the sender's bytes, which need not be UTF-8, to be shown and never to be opened. */
+  readonly path: Uint8Array;
+}
+
+export interface CopiedFile {
+  readonly path: Uint8Array;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
+
+export interface CopyTrouble {
+  readonly path: Uint8Array;
+  readonly code: CopyTroubleCode;
+  /** For people, behind the path and a colon. */
+  readonly words: string;
+  readonly where: "here" | "in the guest" | "in the source's guest" | "in the target's guest";
+}
+
+export type CopyTroubleCode =
+  | "not-found"
+  | "no-permission"
+  | "is-directory"
+  | "not-directory"
+  | "in-the-way"
+  | "no-space"
+  | "read-only"
+  | "special"
+  | "too-long"
+  | "loop"
+  | "changed"
+  | "wrong-digest"
+  | "read-or-write"
+  | "too-deep"
+  | "two-sources"
+  | "dangling-link"
+  | "version"
+  | "busy"
+  | "too-large";
+
+export interface CopyResult {
+  readonly files: number;
+  readonly directories: number;
+  readonly links: number;
+  /** Of content. */
+  readonly bytes: number;
+  /** Of its content, hex, where exactly one file went over; of more, `onFile` tells each. */
+  readonly sha256: string | undefined;
+  /** Entries that were not copied; with `onTrouble` only anything but 0. */
+  readonly failed: number;
+  /** It ended before all was tried: no other file would have fared better. With `onTrouble` only. */
+  readonly gaveUp: boolean;
+}
+
+/** A port, or an absolute path of a unix socket. Names are looked up where it connects from. */
+export type Destination = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/** Or a service of the guest's configuration: `ssh` is always one. */
+export type StreamDestination = Destination | { readonly service: string };
+
+export interface StreamOptions {
+  /** Breaks it off: the stream fails with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** What the program behind a service says on its standard error; otherwise thrown away. */
+  onStderr?(bytes: Uint8Array): void;
+}
+
+export type RemoteStream = Duplex & {
+  /** How the guest's side ended: status 0 in order; of a service, as its program did. Rejects where the connection ended first. */
+  readonly exit: Promise<Exit>;
+};
+
+/** `host`: "localhost" by default, "*" for every address. Port 0: any that is free. */
+export type ListenAddress = { readonly host?: string; readonly port: number } | { readonly path: string };
+
+export interface ForwardOptions {
+  /** One who connected came to nothing; the others go on. @param to - for people; undefined where they never said. */
+  onFailed?(error: Error, to: string | undefined): void;
+}
+
+export interface Forward {
+  /** Where it listens, with the port that was chosen. */
+  readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
+  /** Nobody can connect any more, and who has connected is cut off. Idempotent. */
+  close(): void;
 }
 
 /** What went wrong, for programs. Stable; docs and README say what to do about each. */

@@ -8,7 +8,7 @@ import { LISTENS } from "../master/start-master.ts";
 import { obfuscationOf, secondsOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { jsonLine } from "../printable.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { print, Reporter, type Talk } from "../report.ts";
 import type { Services } from "../services.ts";
 
@@ -99,7 +99,7 @@ async function keep(guestName: string, input: Input, services: Services): Promis
     ]);
     if (typeof reached === "string") return 0;
     try {
-      const guest = await authenticate(reached);
+      const guest = await enter(reached);
       const { name: policy } = reached.policy;
       server.keep({ guest, policy, askedForEvidence: () => reached.watch.sayNext() });
       const why = await Promise.race([

@@ -3,6 +3,8 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
+import { type Owner, remoteProcess } from "../api/remote-program.ts";
+import type { ExecOptions } from "../api/types.ts";
 import { AttestationWatch } from "../attestation-watch.ts";
 import { terminalName } from "../environment.ts";
 import type { ExecPlan } from "../exec-plan.ts";
@@ -75,14 +77,27 @@ async function runOver(
       return status;
     }
     const { withInput, runFor } = plan;
-    const frozen = new Promise<never>(() => undefined); // the master ends us then, with the reason
-    const status = await runExec(link, services, reporter, { withInput, frozen, runFor });
+    const options: ExecOptions = {
+      ...(withInput ? { stdin: true } : {}),
+      ...(runFor === undefined ? {} : { timeout: runFor }),
+    };
+    const program = remoteProcess(link, options, ownerOf(services));
+    const status = await runExec(program, services, reporter);
     hintAtShell(status, plan.request.command[0] ?? "", reporter);
     if (reporter.verbosity > 0) reporter.warnings(claims);
     return status;
   } finally {
     link.close();
   }
+}
+
+/** The master ends us where its guest is another one, and says so. */
+function ownerOf({ clock }: Surroundings): Owner {
+  return {
+    clock,
+    onChanged: () => () => undefined,
+    explain: (error) => (error instanceof Error ? error : new Error(String(error))),
+  };
 }
 
 function requestOf(

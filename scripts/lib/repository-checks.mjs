@@ -60,6 +60,46 @@ function importDirections() {
   return complaints;
 }
 
+/** What a connection does for these, it does through cli/api: the commands, and what they alone stand on. */
+const overTheApi =
+  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master)|run-program|standard-input|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
+const notOverTheApi = [
+  /["'][^"']*\/protocol\/session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)\.ts["']/,
+  /["'][^"']*\/node\/(?:files\/[a-z-]+|sockets|places)\.ts["']/,
+];
+/** For all of cli/ but cli/api: terminals and kept sessions, which ask a person, are the command line's own; so is `inspect`. */
+const ownWays = [
+  { what: /\.openChannel\(/, by: ["cli/commands/connect.ts"] },
+  { what: /\.(?:openSession|attach)\(/, by: ["cli/kept-session.ts"] },
+  { what: /\bauthenticate\(/, by: ["cli/reach.ts", "cli/commands/connect.ts", "cli/commands/sessions.ts"] },
+  {
+    what: /\binspectGuest\(/,
+    by: ["cli/services.ts", "cli/commands/inspect.ts"],
+  },
+  {
+    what: /\/protocol\/session\/connect\.ts["']/,
+    by: ["cli/machine.ts", "cli/main.ts", "cli/services.ts", "cli/commands/inspect.ts"],
+  },
+];
+
+/** @param {string} name @param {string} text - of a file. @returns {string[]} */
+export function besideTheApi(name, text) {
+  if (topOf(name) !== "cli" || name.startsWith("cli/api/")) return [];
+  const complaints = ownWays
+    .filter(({ what, by }) => what.test(text) && !by.includes(name))
+    .map(({ what }) => `${name}: ${what.exec(text)?.[0]} goes beside cli/api`);
+  if (!overTheApi.test(name)) return complaints;
+  const beside = notOverTheApi.flatMap((what) => what.exec(text)?.[0] ?? []);
+  return [
+    ...complaints,
+    ...beside.map((what) => `${name} imports ${what}: what it needs of that is in cli/api`),
+  ];
+}
+
+function commandsUseTheApi() {
+  return typescriptIn(["cli"]).flatMap((name) => besideTheApi(name, textOf(name)));
+}
+
 function dependenciesAreExplained() {
   const { dependencies, devDependencies } = json("package.json");
   const rows = new Set(
@@ -122,6 +162,7 @@ function programsHaveSources() {
 
 export const repositoryChecks = {
   "import directions": importDirections,
+  "commands use the API": commandsUseTheApi,
   "dependencies explained": dependenciesAreExplained,
   "no machine's paths": noMachinePaths,
   "lockfile names no registry": lockfileNamesNoRegistry,

@@ -18,7 +18,7 @@ import path from "node:path";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Places } from "../../node/places.ts";
-import { carry } from "../../cli/forward/carry.ts";
+import { carry } from "../../cli/api/forward/carry.ts";
 import { dynamicSpec, localSpec, peerPlace, remoteSpec } from "../../cli/forward/specs.ts";
 import { handedHostKeys, handHostKeys } from "../../cli/host-keys-handed.ts";
 import { run } from "../../cli/program.ts";

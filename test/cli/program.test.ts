@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { READ_AHEAD } from "../../cli/api/streams.ts";
 import { COMMANDS, run } from "../../cli/program.ts";
 import { Reporter, checkedWords } from "../../cli/report.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
@@ -340,6 +341,25 @@ describe("exec", () => {
     cli.channel.lose();
     expect(await done).toBe(255);
     expect(cli.errors()).toContain("transport-lost");
+    expect(cli.out()).toBe("half");
+  });
+  test("what came before a connection was lost is printed, however slowly it is taken", async () => {
+    const cli = fakeCli();
+    const release: (() => void)[] = [];
+    let taken = "";
+    cli.stdout._write = (chunk: Buffer, _encoding, callback) => {
+      taken += chunk.toString();
+      release.push(callback);
+    };
+    const done = run(args("-n", "--", "big"), cli.services);
+    for (const part of ["one ", "two ", "three"]) cli.channel.stdout.push(part);
+    cli.channel.lose();
+    await vi.waitFor(() => {
+      release.shift()?.();
+      expect(taken).toBe("one two three");
+    });
+    release.shift()?.();
+    expect(await done).toBe(255);
   });
   test("a reader that leaves hangs up", async () => {
     const cli = fakeCli();
@@ -350,19 +370,24 @@ describe("exec", () => {
     expect(await done).toBe(141);
     expect(cli.channel.events).toContain("hang-up");
   });
-  test("gives credit only for what stdout took", async () => {
+  test("what stdout does not take is bounded, and gets no credit beyond that", async () => {
     const cli = fakeCli();
     const release: (() => void)[] = [];
     cli.stdout._write = (_chunk, _encoding, callback) => void release.push(callback);
     const done = run(args("-n", "--", "big"), cli.services);
-    cli.channel.stdout.push("x".repeat(1000));
-    cli.channel.stdout.push("y".repeat(1000));
+    const [chunk, chunks] = [10_000, 100];
+    for (let i = 0; i < chunks; i++) cli.channel.stdout.push("x".repeat(chunk));
     await vi.waitFor(() => expect(release).toHaveLength(1));
-    expect(cli.channel.stdout.consumedBytes).toBe(0);
-    release.shift()?.();
-    await vi.waitFor(() => expect(cli.channel.stdout.consumedBytes).toBe(1000));
-    release.shift()?.();
+    await vi.waitFor(() => expect(cli.channel.stdout.consumedBytes).toBeGreaterThanOrEqual(READ_AHEAD));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(cli.channel.stdout.consumedBytes).toBeLessThanOrEqual(READ_AHEAD + 4 * chunk);
     cli.channel.finish({ kind: "exited", status: 0 });
+    await vi.waitFor(() => {
+      release.shift()?.();
+      expect(cli.channel.stdout.consumedBytes).toBe(chunk * chunks);
+    });
+    cli.stdout._write = (_chunk, _encoding, callback) => callback();
+    for (const callback of release) callback();
     expect(await done).toBe(0);
   });
 });

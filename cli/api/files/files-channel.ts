@@ -1,10 +1,10 @@
 // A channel of kind "files": messages of the guest's program, and bytes for it.
 
-import { SealttyError } from "../../protocol/errors.ts";
-import { FilesDecoder } from "../../protocol/files/decoder.ts";
-import { type FilesMessage, encodeFilesMessage } from "../../protocol/files/messages.ts";
-import type { Channel } from "../../protocol/session/channel-api.ts";
-import { escapeBytes } from "../printable.ts";
+import { SealttyError } from "../../../protocol/errors.ts";
+import { FilesDecoder } from "../../../protocol/files/decoder.ts";
+import { type FilesMessage, encodeFilesMessage } from "../../../protocol/files/messages.ts";
+import type { Channel } from "../../../protocol/session/channel-api.ts";
+import { escapeBytes } from "../../printable.ts";
 
 const MAX_COMPLAINT = 2000;
 

@@ -1,14 +1,18 @@
-// How a guest is reached, whoever asks: the command line and the API say it in their words, and it ends here.
+// How a guest is reached, for connect() and for the command line, which says in between what was verified.
 
 import { readFile } from "node:fs/promises";
-import type { Policy } from "../protocol/attestation/policy.ts";
-import { utf8 } from "../protocol/bytes.ts";
-import { SealttyError } from "../protocol/errors.ts";
-import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../protocol/session/api.ts";
-import { parseAddress } from "./address.ts";
-import { escapeBytes } from "./printable.ts";
-import { collateralOf } from "./owner-collateral.ts";
-import type { Identity, Machine } from "./services.ts";
+import type { Policy } from "../../protocol/attestation/policy.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
+import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../../protocol/session/api.ts";
+import { parseAddress } from "../address.ts";
+import { escapeBytes } from "../printable.ts";
+import { collateralOf } from "../owner-collateral.ts";
+import type { Identity, Machine } from "../services.ts";
+import { ChangeWatch } from "./change-watch.ts";
+import { OpenGuest } from "./open-guest.ts";
 
 const MAX_POLICY_FILE = 1024 * 1024;
 
@@ -70,7 +74,7 @@ export interface GuestSettings {
   readonly encoding: ConnectOptions["encoding"];
 }
 
-type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise" | "onAttestation">;
+export type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise" | "onAttestation">;
 
 /** Everything of ConnectOptions but the policy. @throws SealttyError `bad-config`. */
 export async function guestOptions(
@@ -90,6 +94,38 @@ export async function guestOptions(
     collateral: await collateralOf(collateral, machine.environment),
     address: address.text,
   };
+}
+
+/** A guest whose evidence met the policy: nothing secret was sent yet. */
+export interface Reachable {
+  readonly attested: AttestedGuest;
+  readonly change: ChangeWatch;
+}
+
+/** @throws SealttyError `evidence-refused`, `guest-silent`, `bad-config`, … */
+export async function attest(
+  settings: GuestSettings & { readonly policy: Policy; readonly shaping: ShapingProfile | undefined },
+  listeners: Listeners,
+  machine: Machine,
+): Promise<Reachable> {
+  const { policy, shaping, ...rest } = settings;
+  const change = new ChangeWatch();
+  const options = await guestOptions(rest, listeners, machine);
+  const attested = await machine.connect({
+    ...options,
+    onAttestation(event) {
+      listeners.onAttestation?.(event);
+      change.event(event);
+    },
+    policy,
+    ...(shaping === undefined ? {} : { shaping }),
+  });
+  return { attested, change };
+}
+
+/** @param guest - whose user is in. From now on a guest that is another one ends the connection: nobody is asked. */
+export function openGuest({ attested, change }: Reachable, guest: Guest, clock: Clock): OpenGuest {
+  return new OpenGuest({ guest, clock, change, close: () => attested.close().catch(() => undefined) });
 }
 
 /** The guest hears so many on one connection, and answers each refusal a second late. */

@@ -2,9 +2,9 @@
 // than the other side takes it.
 
 import type { Socket } from "node:net";
-import type { PullReader } from "../../node/pull-reader.ts";
-import { breakOff } from "../../node/sockets.ts";
-import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
+import type { PullReader } from "../../../node/pull-reader.ts";
+import { breakOff } from "../../../node/sockets.ts";
+import type { Channel, ReceiveStream } from "../../../protocol/session/channel-api.ts";
 
 /** What is here may still be on its way to a program that has not read it: that is given some time, ms. */
 const LINGER = 10_000;

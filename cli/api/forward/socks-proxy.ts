@@ -5,7 +5,7 @@ import {
   type SocksOutcome,
   type SocksRequest,
   socksReply,
-} from "../../protocol/forward/socks.ts";
+} from "../../../protocol/forward/socks.ts";
 
 /** Who does not say what they want in this time is let go, ms. */
 export const GREETING_WITHIN_MS = 30_000;

@@ -1,17 +1,17 @@
-// One file of a guest's into standard output. What was written cannot be taken back: a wrong digest is an error at the end.
+// One file of a guest's into a stream. What was written cannot be taken back: a wrong digest is an error at the end.
 
 import { createHash } from "node:crypto";
-import { equalBytes } from "../../protocol/bytes.ts";
-import { SealttyError } from "../../protocol/errors.ts";
-import type { FilesMessage } from "../../protocol/files/messages.ts";
-import type { FilesEvents } from "../../node/files/source.ts";
-import { writeTo } from "../output.ts";
-import type { TerminalOutput } from "../services.ts";
+import type { Writable } from "node:stream";
+import { equalBytes } from "../../../protocol/bytes.ts";
+import { SealttyError } from "../../../protocol/errors.ts";
+import type { FilesMessage } from "../../../protocol/files/messages.ts";
+import type { FilesEvents } from "../../../node/files/source.ts";
+import { OutputClosed, writeTo } from "../../output.ts";
 
 const ZEROS = Buffer.alloc(64 * 1024);
 
-export class StdoutSink {
-  readonly #stdout: TerminalOutput;
+export class WritableSink {
+  readonly #stream: Writable;
   readonly #events: FilesEvents;
   readonly #hash = createHash("sha256");
   readonly counts = { files: 0, directories: 0, links: 0, bytes: 0, failed: 0 };
@@ -20,8 +20,8 @@ export class StdoutSink {
   readonly #shown: Buffer;
 
   /** @param shown - what the file is called, for people. */
-  constructor(stdout: TerminalOutput, shown: Buffer, events: FilesEvents) {
-    this.#stdout = stdout;
+  constructor(stream: Writable, shown: Buffer, events: FilesEvents) {
+    this.#stream = stream;
     this.#events = events;
     this.#shown = shown;
   }
@@ -32,7 +32,7 @@ export class StdoutSink {
 
   open(): void {}
 
-  /** @throws SealttyError `peer-misbehaved`, OutputClosed. */
+  /** @throws SealttyError `peer-misbehaved`; `device-unavailable` where nobody takes it any more, because of an OutputClosed. */
   async take(message: FilesMessage): Promise<void> {
     switch (message.type) {
       case "root":
@@ -81,12 +81,21 @@ export class StdoutSink {
     this.#state = to;
   }
 
+  async #given(bytes: Uint8Array): Promise<void> {
+    try {
+      await writeTo(this.#stream, bytes);
+    } catch (cause) {
+      if (!(cause instanceof OutputClosed)) throw cause;
+      throw new SealttyError("device-unavailable", "Nobody takes what is copied any more", { cause });
+    }
+  }
+
   async #write(bytes: Uint8Array): Promise<void> {
     if (this.#state !== "content") throw misbehaved("sent data of no file");
     const after = this.counts.bytes + bytes.length;
     if (this.#size !== undefined && after > this.#size)
       throw misbehaved("sent more of a file than it announced");
-    await writeTo(this.#stdout, bytes);
+    await this.#given(bytes);
     this.#hash.update(bytes);
     this.counts.bytes = after;
     this.#events.progress?.(bytes.length);

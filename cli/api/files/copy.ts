@@ -1,10 +1,11 @@
 // A copy between two ends: one of them a guest's program, the other this one, or both of them guests'.
 
-import { FilesSource, type SourceRoot } from "../../node/files/source.ts";
-import type { SinkCounts } from "../../node/files/sink.ts";
-import { SealttyError } from "../../protocol/errors.ts";
-import { type FilesMessage, mayBeLink } from "../../protocol/files/messages.ts";
-import type { CopyReport, Where } from "./copy-report.ts";
+import { FilesSource, type SourceRoot } from "../../../node/files/source.ts";
+import type { SinkCounts } from "../../../node/files/sink.ts";
+import { SealttyError } from "../../../protocol/errors.ts";
+import { type FilesMessage, mayBeLink } from "../../../protocol/files/messages.ts";
+import type { CopyTrouble } from "../types.ts";
+import type { CopyWatch } from "./copy-watch.ts";
 import type { FilesChannel } from "./files-channel.ts";
 
 type Start = FilesMessage & { readonly type: "start" };
@@ -26,7 +27,7 @@ export async function upload(
   source: FilesSource,
   roots: readonly SourceRoot[],
   start: Start,
-  report: CopyReport,
+  watch: CopyWatch,
 ): Promise<SinkCounts | undefined> {
   let finished: Finished | undefined;
   let gaveUp = false;
@@ -36,7 +37,7 @@ export async function upload(
         if (message.type === "finished") finished = message;
         else source.receive(message);
         if (message.type !== "trouble") continue;
-        report.trouble(message.code, message.path, "in the guest");
+        watch.trouble(message.code, message.path, "in the guest");
         gaveUp ||= message.fatal;
       }
     }
@@ -56,15 +57,15 @@ export async function download(
   link: FilesChannel,
   sink: LocalSink,
   start: Start,
-  report: CopyReport,
+  watch: CopyWatch,
 ): Promise<SinkCounts | undefined> {
   let gaveUp = false;
   await link.put(start);
   receiving: for await (const { messages } of link.pieces()) {
     for (const message of messages) {
-      if (message.type === "total") report.expect(message);
+      if (message.type === "total") watch.expect(message);
       if (message.type === "trouble") {
-        report.trouble(message.code, message.path, "in the guest");
+        watch.trouble(message.code, message.path, "in the guest");
         gaveUp ||= message.fatal;
       }
       if (gaveUp) break receiving;
@@ -85,20 +86,20 @@ export async function download(
 export async function relay(
   from: { readonly link: FilesChannel; readonly start: Start },
   to: { readonly link: FilesChannel; readonly start: Start },
-  report: CopyReport,
+  watch: CopyWatch,
 ): Promise<SinkCounts | undefined> {
   const { links } = to.start;
   const { recursive } = to.start.flags;
   let finished: Finished | undefined;
   let gaveUp = false;
   let sent = false;
-  const told = (message: FilesMessage & { readonly type: "trouble" }, where: Where): void => {
-    report.trouble(message.code, message.path, where);
+  const told = (message: FilesMessage & { readonly type: "trouble" }, where: CopyTrouble["where"]): void => {
+    watch.trouble(message.code, message.path, where);
     gaveUp ||= message.fatal;
   };
   await to.link.put(to.start);
   await from.link.put(from.start);
-  const along = new ReadAlong(report);
+  const along = new ReadAlong(watch);
   const forth = (async () => {
     for await (const { bytes, messages } of from.link.pieces()) {
       for (const message of messages) {
@@ -135,23 +136,23 @@ export async function relay(
 
 /** What passes by, for the user's eyes. */
 class ReadAlong {
-  readonly #report: CopyReport;
+  readonly #watch: CopyWatch;
   readonly #names: Uint8Array[] = [];
   #file: Uint8Array = new Uint8Array(0);
   #size = 0;
   #bytes = 0;
 
-  constructor(report: CopyReport) {
-    this.#report = report;
+  constructor(watch: CopyWatch) {
+    this.#watch = watch;
   }
 
   take(message: FilesMessage): void {
     switch (message.type) {
       case "total":
-        return this.#report.expect(message);
+        return this.#watch.expect(message);
       case "directory":
         if (this.#names.length < MOST_NAMES) this.#names.push(message.name);
-        return this.#report.progress.entry(this.#path());
+        return this.#watch.entry(this.#path());
       case "up":
         this.#names.pop();
         return;
@@ -159,13 +160,13 @@ class ReadAlong {
         this.#file = this.#path(message.name);
         this.#size = message.size ?? 0;
         this.#bytes = 0;
-        return this.#report.progress.entry(this.#file);
+        return this.#watch.entry(this.#file);
       case "data":
         return this.#add(message.bytes.length);
       case "hole":
         return this.#add(message.length);
       case "end":
-        return this.#report.file(this.#file, this.#bytes, message.digest);
+        return this.#watch.file(this.#file, this.#bytes, message.digest);
       default:
     }
   }
@@ -177,7 +178,7 @@ class ReadAlong {
 
   #add(bytes: number): void {
     this.#bytes += bytes;
-    this.#report.progress.add(bytes);
+    this.#watch.add(bytes);
   }
 
   #path(name?: Uint8Array): Uint8Array {

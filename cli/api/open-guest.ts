@@ -1,0 +1,224 @@
+// A guest whose user is in, as the API and the command line have it: everything that is opened in it is opened here.
+
+import type { Writable } from "node:stream";
+import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
+import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
+import type { ListenPlace } from "../../protocol/forward/target.ts";
+import type { ChangeWatch } from "./change-watch.ts";
+import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
+import { Forwarder } from "./forward/forwarder.ts";
+import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "./places.ts";
+import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
+import { duplexOf } from "./remote-stream.ts";
+import type {
+  CopyOptions,
+  CopyResult,
+  Destination,
+  ExecOptions,
+  Forward,
+  ForwardOptions,
+  Guest,
+  ListenAddress,
+  RemoteProcess,
+  RemoteStream,
+  RemoteTerminal,
+  ShellOptions,
+  StreamDestination,
+  StreamOptions,
+} from "./types.ts";
+
+/** What copies and forwards are made of. For cli/api alone: commands and programs have Guest's methods. */
+export interface ChannelSource {
+  openChannel(request: ChannelRequest): Promise<Channel>;
+  listen(place: ListenPlace, onIncoming: (stream: IncomingStream) => void): Promise<Listener>;
+}
+
+export interface Connection {
+  readonly guest: ProtocolGuest;
+  readonly clock: Clock;
+  readonly change: ChangeWatch;
+  /** Ends it. Never rejects. */
+  close(): Promise<void>;
+}
+
+export class OpenGuest implements Guest {
+  readonly closed: Promise<string>;
+  readonly owner: Owner;
+  readonly channels: ChannelSource;
+  readonly #connection: Connection;
+  #forwarder: Forwarder | undefined;
+  #over = false;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    const { guest, change, clock } = connection;
+    this.closed = guest.closed;
+    change.watch(() => void this.close());
+    this.owner = {
+      clock,
+      onChanged: (fail) => change.watch(fail),
+      explain: (error) => change.error ?? asError(error),
+    };
+    this.channels = {
+      openChannel: (request) => this.#explained(guest.openChannel(request)),
+      listen: (place, onIncoming) => this.#explained(guest.listen(place, onIncoming)),
+    };
+    void guest.closed.then(() => this.#end());
+  }
+
+  get claims(): AppraisedClaims {
+    return this.#connection.guest.verified.claims;
+  }
+
+  async exec(command: readonly string[], own: ExecOptions = {}): Promise<RemoteProcess> {
+    requireWords(command);
+    own.signal?.throwIfAborted();
+    const channel = await this.channels.openChannel({ kind: "exec", command, ...placeOf(own) });
+    return remoteProcess(channel, own, this.owner);
+  }
+
+  async shell({
+    columns,
+    rows,
+    term = "xterm-256color",
+    command = [],
+    ...own
+  }: ShellOptions): Promise<RemoteTerminal> {
+    own.signal?.throwIfAborted();
+    const request = { kind: "shell", command, term, columns, rows, ...placeOf(own) } as const;
+    return remoteTerminal(await this.channels.openChannel(request), own, this.owner);
+  }
+
+  put(
+    sources: string | readonly string[] | AsyncIterable<Uint8Array>,
+    target: string,
+    options: CopyOptions = {},
+  ): Promise<CopyResult> {
+    const from: CopySource =
+      typeof sources === "string" || isList(sources)
+        ? { kind: "here", paths: listOf(sources) }
+        : { kind: "stream", stream: sources };
+    return this.#copy(from, { kind: "guest", path: target }, options, { to: this });
+  }
+
+  get(
+    sources: string | readonly string[],
+    target: string | Writable,
+    options: CopyOptions = {},
+  ): Promise<CopyResult> {
+    const to: CopyTarget =
+      typeof target === "string" ? { kind: "here", path: target } : { kind: "stream", stream: target };
+    return this.#copy({ kind: "guest", paths: listOf(sources) }, to, options, { from: this });
+  }
+
+  async copyTo(
+    other: Guest,
+    sources: string | readonly string[],
+    target: string,
+    options: CopyOptions = {},
+  ): Promise<CopyResult> {
+    if (!(other instanceof OpenGuest))
+      throw new SealttyError("api-misuse", "copyTo() copies to a guest that connect() gave");
+    const to = { kind: "guest", path: target } as const;
+    return await this.#copy({ kind: "guest", paths: listOf(sources) }, to, options, {
+      from: this,
+      to: other,
+    });
+  }
+
+  async openStream(to: StreamDestination, options: StreamOptions = {}): Promise<RemoteStream> {
+    const target = streamPlaceOf(to);
+    options.signal?.throwIfAborted();
+    const channel = await this.channels.openChannel({ kind: "stream", target });
+    return duplexOf(channel, target, options, this.owner);
+  }
+
+  async forwardLocal(
+    listen: ListenAddress,
+    to: Destination | "socks",
+    options: ForwardOptions = {},
+  ): Promise<Forward> {
+    return await this.#forwards().local(listenPlaceOf(listen), peerOrSocks(to), options);
+  }
+
+  async forwardRemote(
+    listen: ListenAddress,
+    to: Destination | "socks",
+    options: ForwardOptions = {},
+  ): Promise<Forward> {
+    return await this.#forwards().remote(this, listenPlaceOf(listen), peerOrSocks(to), options);
+  }
+
+  reattest(): Promise<void> {
+    return this.#explained(this.#connection.guest.reattest());
+  }
+
+  async close(): Promise<void> {
+    this.#end();
+    await this.#connection.close();
+  }
+
+  #end(): void {
+    this.#over = true;
+    this.#forwarder?.end();
+  }
+
+  #forwards(): Forwarder {
+    if (this.#over) throw this.owner.explain(new SealttyError("transport-lost", "The connection is over"));
+    return (this.#forwarder ??= new Forwarder(() => Promise.resolve(this)));
+  }
+
+  async #copy(
+    from: CopySource,
+    to: CopyTarget,
+    options: CopyOptions,
+    guests: { readonly from?: OpenGuest; readonly to?: OpenGuest },
+  ): Promise<CopyResult> {
+    options.signal?.throwIfAborted();
+    const copying = new Copying(from, to, options);
+    copying.check();
+    return await copying.run(guests);
+  }
+
+  /** What fails meanwhile because the guest is another one, fails with that. */
+  async #explained<T>(opening: Promise<T>): Promise<T> {
+    let off = (): void => {};
+    const changed = new Promise<never>((_, reject) => {
+      off = this.owner.onChanged(reject);
+    });
+    try {
+      return await Promise.race([opening, changed]);
+    } catch (error) {
+      throw this.owner.explain(error);
+    } finally {
+      off();
+    }
+  }
+}
+
+function requireWords(command: unknown): void {
+  if (Array.isArray(command) && command.length > 0 && command.every((word) => typeof word === "string"))
+    return;
+  throw new SealttyError(
+    "api-misuse",
+    'A command is a list of words, as in ["ls", "-l"]; for a line of a shell: ["sh", "-c", "ls -l | wc -l"]',
+  );
+}
+
+function placeOf({ env = {}, cwd }: Pick<ExecOptions | ShellOptions, "env" | "cwd">) {
+  return { environment: env, ...(cwd === undefined ? {} : { directory: cwd }) };
+}
+
+function isList(sources: readonly string[] | AsyncIterable<Uint8Array>): sources is readonly string[] {
+  return Array.isArray(sources);
+}
+
+function listOf(sources: string | readonly string[]): readonly string[] {
+  return typeof sources === "string" ? [sources] : sources;
+}
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
