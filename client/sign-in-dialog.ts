@@ -14,8 +14,6 @@ export interface SignInQuestion {
   readonly user: string;
   /** A session is open: another way gives it up. */
   readonly live: boolean;
-  /** Its line is shown first. */
-  readonly enrol?: PageKey | undefined;
 }
 
 /** Resolves with the way to sign in from now on; undefined where nothing was chosen. */
@@ -50,9 +48,7 @@ class SignInDialog {
 
   async open(): Promise<void> {
     document.body.appendChild(this.#dialog);
-    const { enrol } = this.#question;
-    if (enrol === undefined) await this.#showWays();
-    else this.#showEnrolment(enrol);
+    await this.#showWays();
     this.#dialog.showModal();
   }
 
