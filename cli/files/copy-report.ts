@@ -65,7 +65,8 @@ export class CopyReport {
   trouble(code: TroubleName, path: Uint8Array, where: Where): void {
     this.#troubles++;
     if (this.#troubles > MOST_TROUBLES) return;
-    const words = TROUBLE_WORDS[code];
+    const pattern = code === "not-found" && where !== "" && looksLikePattern(path);
+    const words = pattern ? `${TROUBLE_WORDS[code]}; ${NO_PATTERNS}` : TROUBLE_WORDS[code];
     this.#reporter.event("trouble", { ...jsonPath(path), code, where: where === "" ? "here" : where, words });
     this.progress.clear();
     const place = where === "" ? "" : `${where}: `;
@@ -93,6 +94,14 @@ export class CopyReport {
       this.#tick();
     });
   }
+}
+
+/** ssh's scp would have had the guest's shell look. */
+const NO_PATTERNS =
+  "a guest expands no patterns: name the files, copy their directory with -r, or have a shell there name them (exec)";
+
+function looksLikePattern(path: Uint8Array): boolean {
+  return /[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}/.test(Buffer.from(path).toString("latin1"));
 }
 
 const counted = (number: number, one: string, many = `${one}s`): string =>
