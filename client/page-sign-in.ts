@@ -3,7 +3,7 @@
 import type { PageConfig } from "./page-config.ts";
 import type { ServerLink } from "./server-link.ts";
 import { configFor, methodOf, signerFor, type AskForClick, type SignIn, type SignInWay } from "./sign-in.ts";
-import { chooseSignIn, enrolment } from "./sign-in-dialog.ts";
+import { chooseSignIn, enrolment, type OtherPage } from "./sign-in-dialog.ts";
 import type { SessionParts } from "./console-session.ts";
 
 /** What it asks of the page around it. */
@@ -17,6 +17,8 @@ export interface SignInSurroundings {
   focusTerminal(): void;
   /** Connects anew, and so signs in as was chosen. */
   restart(): void;
+  /** To the kept page. */
+  goTo(url: string): void;
 }
 
 /** What a session needs to sign in as was chosen. */
@@ -75,6 +77,7 @@ export class PageSignIn {
       now: this.#way,
       user: around.user,
       live: around.holdsSession(),
+      otherPage: this.#otherPage,
     });
     this.#choosing = false;
     if (chosen === undefined) return around.focusTerminal();
@@ -82,6 +85,14 @@ export class PageSignIn {
     if (around.holdsSession() && this.#signIn.idOf(chosen) === this.#signIn.idOf(this.#way))
       return around.focusTerminal();
     around.restart();
+  }
+
+  get #otherPage(): OtherPage | undefined {
+    const { page, keptPage } = this.#link.config;
+    if (page === "kept") return { page: "fresh", ask: () => this.#link.askForFresh() };
+    return keptPage === undefined
+      ? undefined
+      : { page: "kept", host: new URL(keptPage).host, go: () => this.#around.goTo(keptPage) };
   }
 
   /** What may help a user whom the guest refused. */

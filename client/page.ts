@@ -49,8 +49,10 @@ export interface PageParts {
   openServerLink(token: string): Promise<ServerLink>;
   sessionParts(link: ServerLink): Omit<SessionParts, "sign">;
   readonly keys: PageKeys;
-  /** Where the browser remembers how the user signs in; asked for each time, as looking at it may throw. */
-  storage(): Pick<Storage, "getItem" | "setItem">;
+  /** Where is remembered how the user signs in; asked for each time, as looking at it may throw. */
+  storage(link: ServerLink): Pick<Storage, "getItem" | "setItem">;
+  /** To another page of the same command. */
+  goTo(url: string): void;
   openHostView(link: ServerLink, onFrame: (frame: WireFrame) => void): void;
 }
 
@@ -161,13 +163,14 @@ class Page implements SessionViews {
       this.#topBar.offerHostView();
       parts.openHostView(link, (frame) => drawer.add(frame));
     }
-    const signIn = new PageSignIn(new SignIn(parts.keys, () => parts.storage(), config), link, {
+    const signIn = new PageSignIn(new SignIn(parts.keys, () => parts.storage(link), config), link, {
       user: this.#user,
       holdsSession: () => this.#holdsSession,
       askForClick: (trouble) =>
         this.#connecting?.askForPasskey(trouble, () => void signIn.choose()) ?? new Promise(() => undefined),
       focusTerminal: () => this.#terminal?.focus(),
       restart: () => this.#restart?.(),
+      goTo: (url) => parts.goTo(url),
     });
     this.#signIn = signIn;
     this.#topBar.offerSignIn();
