@@ -110,7 +110,7 @@ export const openCommand: Command = {
 };
 
 /** Where the user was last, unless the command line says; a key that was named just now signs in the fresh page alone. */
-function startOf(input: Input, memory: PageMemory): PageKind {
+export function startOf(input: Input, memory: Pick<PageMemory, "lastPage">): PageKind {
   if (input.has("localhost")) return "kept";
   const said = input.said ?? input;
   const named = said.text("identity") !== undefined || said.text("certificate") !== undefined;

@@ -4,6 +4,8 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import os from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { openCommand, startOf } from "../../cli/commands/open.ts";
+import { parseInput } from "../../cli/options.ts";
 import { PageMemory } from "../../cli/page-memory.ts";
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), "sealtty-memory-"));
@@ -69,4 +71,24 @@ test("without a home, or where nothing can be written, it is for this run, and n
     await memory.written;
     expect(memory.items).toEqual({ seen: "1" });
   }
+});
+
+test.each([
+  [[], undefined, "fresh"],
+  [[], "fresh", "fresh"],
+  [[], "kept", "kept"],
+  [["--localhost"], undefined, "kept"],
+  [["--localhost"], "fresh", "kept"],
+  [["-i", "key"], "kept", "fresh"], // it signs nowhere else
+  [["--certificate", "cert"], "kept", "fresh"],
+  [["--localhost", "-i", "key"], "fresh", "kept"],
+] as const)("open %j, last at the %s page: the link leads to the %s one", (options, lastPage, page) => {
+  expect(startOf(parseInput(openCommand, ["tcp:a:1", ...options]), { lastPage })).toBe(page);
+});
+
+test("a key that guests.toml names leaves the user at the page where they were", () => {
+  const said = parseInput(openCommand, ["db1"]);
+  const settled = parseInput(openCommand, ["tcp:a:1", "-i", "key"]);
+  expect(startOf({ ...settled, said }, { lastPage: "kept" })).toBe("kept");
+  expect(startOf({ ...settled, said }, { lastPage: undefined })).toBe("fresh");
 });
