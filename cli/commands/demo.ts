@@ -61,6 +61,7 @@ export const demoCommand: Command = {
       const started = await Promise.race([relayAddress(relay.output), children.failed, asked]);
       if (!started.startsWith("ws:")) return 0; // ^C already
       const address = parseAddress(started);
+      const opens = !input.has("no-open");
       const server = await startSomewhere(
         {
           port: portOf(input) ?? DEFAULT_PAGE_PORT,
@@ -78,6 +79,7 @@ export const demoCommand: Command = {
           identity: await services.loadIdentity(made.key),
           dial: () => services.dial(address),
           hostView,
+          onFreshAsked: (url) => void announce(url, opens, services, reporter),
         },
         portOf(input) === undefined,
         reporter,
@@ -86,7 +88,7 @@ export const demoCommand: Command = {
         reporter.warn(
           "sealtty: SIMULATED EVIDENCE: this demonstration shows how it works and proves nothing.",
         );
-        await announce(server, !input.has("no-open"), services, reporter);
+        await announce(server.url, opens, services, reporter);
         const options = `--simulated --policy ${quoted(made.policy)}`;
         const bin = `node ${quoted(program("sealtty"))}`;
         const lines = [

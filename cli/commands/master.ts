@@ -4,7 +4,6 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { MasterLink } from "../master/master-link.ts";
 import { IDLE_OPTION, keepersOf, masterPlace } from "../master/place.ts";
 import { MasterServer, noSocket } from "../master/serve-master.ts";
-import { LISTENS } from "../master/start-master.ts";
 import { obfuscationOf, secondsOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { jsonLine } from "../printable.ts";
@@ -85,7 +84,8 @@ async function keep(guestName: string, input: Input, services: Services): Promis
     own.say("sealtty: a connection like this one is kept already");
     return 0;
   }
-  await print(services.stdout, LISTENS);
+  own.event("listens", {});
+  own.say(`sealtty: keeping a connection to ${guestName}; exec --master takes it`);
   const both = talkOf(own, server);
   const ended = new Promise<"signal">((resolve) => {
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)

@@ -16,7 +16,9 @@ import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, 
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
 import { jsonLine, printable } from "../printable.ts";
+import { PageMemory } from "../page-memory.ts";
 import { PagePort } from "../page-port.ts";
+import type { PageKind } from "../loopback-guard.ts";
 import { encodingOf, obfuscationOf } from "../option-values.ts";
 import { readIdentity, readPolicy, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
@@ -37,9 +39,14 @@ export const openCommand: Command = {
       value: "PORT",
       help: `port on localhost; default: this guest's last, at first ${DEFAULT_PAGE_PORT}; 0 for any`,
     },
+    {
+      name: "localhost",
+      help: "the link is http://localhost:PORT itself, for passkeys and keys of the browser; your other keys do not sign there",
+    },
     { name: "no-open", help: "print the link, start no browser" },
   ],
   notes: [
+    "The link's address is new each time, so that nothing can wait there that another program left: see docs/identity.md.",
     "The link works once. Ctrl-C ends the server; the page then cannot sign in or, through it, reach the guest.",
   ],
   exits: "ssh-like",
@@ -54,9 +61,11 @@ export const openCommand: Command = {
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
     const asked = portOf(input);
-    const memory = new PagePort(address.text, services);
-    const before = asked === undefined ? await memory.recall() : undefined;
+    const lastPort = new PagePort(address.text, services);
+    const before = asked === undefined ? await lastPort.recall() : undefined;
     const { identity, others } = await keysFor(input, services);
+    const memory = await PageMemory.of(policy.name, address.text, services);
+    const opens = !input.has("no-open");
     const options: PageServerOptions = {
       port: asked ?? before ?? DEFAULT_PAGE_PORT,
       files: await readPageFiles(path.join(services.programDirectory, "..", "page")),
@@ -71,12 +80,15 @@ export const openCommand: Command = {
         obfuscate: obfuscationOf(input, "adaptive"),
         collateral: collateralAsText(await ownerCollateral(input, services)),
       },
+      startAt: startOf(input, memory),
+      memory,
       identity,
       otherIdentities: others,
       dial: sayingFailures(
         () => services.dial(address),
         (line) => reporter.say(line),
       ),
+      onFreshAsked: (url) => void announce(url, opens, services, reporter),
       onStranger: () =>
         reporter.warn(
           "sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew",
@@ -86,15 +98,24 @@ export const openCommand: Command = {
       reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
     const server = await startSomewhere(options, asked === undefined, reporter);
     try {
-      if (asked === undefined && before === undefined) await memory.remember(server.port);
-      await announce(server, !input.has("no-open"), services, reporter);
+      if (asked === undefined && before === undefined) await lastPort.remember(server.port);
+      await announce(server.url, opens, services, reporter);
       await ended(services);
       return 0;
     } finally {
       await server.close();
+      await memory.written;
     }
   },
 };
+
+/** Where the user was last, unless the command line says; a key that was named just now signs in the fresh page alone. */
+export function startOf(input: Input, memory: Pick<PageMemory, "lastPage">): PageKind {
+  if (input.has("localhost")) return "kept";
+  const said = input.said ?? input;
+  const named = said.text("identity") !== undefined || said.text("certificate") !== undefined;
+  return named ? "fresh" : (memory.lastPage ?? "fresh");
+}
 
 /** The key that the user named, with which the page signs in; and all others that it may offer. */
 async function keysFor(
@@ -172,14 +193,14 @@ export async function startSomewhere(
 }
 
 export async function announce(
-  server: PageServer,
+  url: string,
   openIt: boolean,
   services: Services,
   reporter: Reporter,
 ): Promise<void> {
-  if (reporter.json) await print(services.stdout, `${jsonLine({ event: "open", url: server.url })}\n`);
-  else await print(services.stdout, `Open: ${server.url}\n`);
-  if (openIt && services.openBrowser(server.url)) reporter.say("sealtty: opening the browser");
+  if (reporter.json) await print(services.stdout, `${jsonLine({ event: "open", url })}\n`);
+  else await print(services.stdout, `Open: ${url}\n`);
+  if (openIt && services.openBrowser(url)) reporter.say("sealtty: opening the browser");
 }
 
 /** Resolves with the signal that asks this program to end. */

@@ -48,10 +48,12 @@ export class CopyReport {
   trouble({ code, path, words, where }: CopyTrouble): void {
     this.#troubles++;
     if (this.#troubles > MOST_TROUBLES) return;
-    this.#reporter.event("trouble", { ...jsonPath(path), code, where, words });
+    const pattern = code === "not-found" && where !== "here" && looksLikePattern(path);
+    const said = pattern ? `${words}; ${NO_PATTERNS}` : words;
+    this.#reporter.event("trouble", { ...jsonPath(path), code, where, words: said });
     this.progress.clear();
     const place = where === "here" ? "" : `${where}: `;
-    this.#reporter.problem(`sealtty: ${place}${shownPath(path)}: ${words}`);
+    this.#reporter.problem(`sealtty: ${place}${shownPath(path)}: ${said}`);
   }
 
   /** @param result - undefined where it came to nothing. */
@@ -75,6 +77,14 @@ export class CopyReport {
       this.#tick();
     });
   }
+}
+
+/** ssh's scp would have had the guest's shell look. */
+const NO_PATTERNS =
+  "a guest expands no patterns: name the files, copy their directory with -r, or have a shell there name them (exec)";
+
+function looksLikePattern(path: Uint8Array): boolean {
+  return /[*?]|\[[^\]]+\]|\{[^}]*,[^}]*\}/.test(Buffer.from(path).toString("latin1"));
 }
 
 const counted = (number: number, one: string, many = `${one}s`): string =>

@@ -19,6 +19,12 @@ import type { ChannelRequest } from "./channel-api.ts";
 const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
+export function isVariableName(name: string): boolean {
+  return VARIABLE_NAME.test(name) && name.length <= MAX_TERM_NAME;
+}
+/** For a person. */
+export const VARIABLE_NAME_WORDS = `an environment variable's name has letters, digits and _, no digit first, and at most ${MAX_TERM_NAME} of them`;
+
 /**
  * What the guest would refuse, said here, before anything goes out, and in words.
  * @throws SealttyError `bad-config`, a sentence for a person.
@@ -53,11 +59,7 @@ function checkEnvironment(environment: Readonly<Record<string, string>>): void {
   if (variables.length > MAX_ENVIRONMENT) refuse(`at most ${MAX_ENVIRONMENT} environment variables`);
   let bytes = 0;
   for (const [name, value] of variables) {
-    if (!VARIABLE_NAME.test(name) || name.length > MAX_TERM_NAME) {
-      refuse(
-        `an environment variable's name has letters, digits and _, no digit first, and at most ${MAX_TERM_NAME} of them`,
-      );
-    }
+    if (!isVariableName(name)) refuse(VARIABLE_NAME_WORDS);
     const length = utf8(value).length;
     if (length > MAX_ENVIRONMENT_VALUE || value.includes("\0"))
       refuse(`the value of ${name} has more than ${MAX_ENVIRONMENT_VALUE} bytes, or a NUL in it`);

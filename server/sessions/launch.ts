@@ -199,8 +199,11 @@ function directoryOf({ directory }: Launch): string {
   return isDirectory(directory) ? directory : "/";
 }
 
+/** @param from - the user's home. "~" and "~/…" are in it, as for cp: no shell of the user's is there to say so. */
 function directoryToEnter({ enter }: Launch, from: string): string | undefined {
-  return enter === undefined || enter.startsWith("/") ? enter : `${from}/${enter}`;
+  if (enter === undefined || enter.startsWith("/")) return enter;
+  if (enter === "~") return from;
+  return `${from}/${enter.startsWith("~/") ? enter.slice(2) : enter}`;
 }
 
 function isDirectory(name: string): boolean {

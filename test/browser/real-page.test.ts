@@ -124,7 +124,7 @@ async function open(
       return () => listeners.delete(listener);
     },
   });
-  faults = watchFaults(page, `http://localhost:${server.port}`);
+  faults = watchFaults(page, new URL(server.url).origin);
   await page.goto(server.url);
   return { guest, lines };
 }

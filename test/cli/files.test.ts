@@ -153,6 +153,20 @@ describe("what is told", () => {
       "sealtty: in the guest: x\ufffd\ufffd[2J\ufffd: there is no such file or directory\nsealtty: A\\xff\\x0a: no permission\n",
     );
   });
+  test("a pattern that a guest did not expand: what to do instead; any other name, and this machine's: nothing of that", () => {
+    const { cli, report: told } = report();
+    told.trouble("not-found", Buffer.from("logs/*.log"), "in the guest");
+    told.trouble("not-found", Buffer.from("x.log"), "in the guest");
+    told.trouble("no-permission", Buffer.from("*"), "in the guest");
+    told.trouble("not-found", Buffer.from("*.log"), "");
+    told.end(false, undefined);
+    const [first, ...others] = cli.errors().trimEnd().split("\n");
+    expect(first).toMatch(
+      /^sealtty: in the guest: logs\/\*\.log: there is no such file or directory; a guest expands no patterns: .*-r/,
+    );
+    expect(others).toHaveLength(3);
+    for (const other of others) expect(other).not.toContain("pattern");
+  });
   test("of a thousand troubles a hundred are told, and how many more", () => {
     const { cli, report: told } = report("quiet");
     for (let i = 0; i < 1000; i++) told.trouble(trouble("not-found", Buffer.from(`f${i}`), "here"));

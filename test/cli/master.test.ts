@@ -327,7 +327,7 @@ describe("sealtty master", () => {
 
   test("a guest that is another one by then: all that run are told why, hung up, and it ends", async () => {
     const { cli, done, socket } = started();
-    await vi.waitFor(() => expect(cli.out()).toBe("listens\n"));
+    await vi.waitFor(() => expect(cli.errors()).toContain('{"event":"listens"}\n'));
     const events: string[] = [];
     const link = await MasterLink.reach(socket, { ...silent, event: (name) => void events.push(name) });
     expect((await link?.open(exec))?.claims.warnings).toEqual(CLAIMS.warnings);
@@ -352,7 +352,7 @@ describe("sealtty master", () => {
   });
   test("a second one says so, and leaves; --check and --stop ask the first", async () => {
     const { cli, done } = started();
-    await vi.waitFor(() => expect(cli.out()).toBe("listens\n"));
+    await vi.waitFor(() => expect(cli.errors()).toContain('{"event":"listens"}\n'));
     const second = started();
     expect(await second.done).toBe(0);
     const ask = async (what: string) => {

@@ -230,9 +230,20 @@ describe("exec", () => {
   test("--env and --cwd go to the guest; NAME alone passes ours; how to print goes along", async () => {
     const cli = fakeCli({ environment: { LANG: "de_DE.UTF-8", TOKEN: "t=1", HOME: "/home/me" } });
     cli.channel.finish({ kind: "exited", status: 0 });
-    const place = ["--env", "A=b=c", "--env", "TOKEN", "--env", "EMPTY=", "--cwd", "/srv"];
+    const place = [
+      "--env",
+      "A=b=c",
+      "--env",
+      "TOKEN",
+      "--env",
+      "EMPTY=",
+      "--env",
+      "__proto__=p",
+      "--cwd",
+      "/srv",
+    ];
     expect(await run(args("-n", ...place, "--", "true"), cli.services)).toBe(0);
-    const environment = { LANG: "de_DE.UTF-8", A: "b=c", TOKEN: "t=1", EMPTY: "" };
+    const environment = { LANG: "de_DE.UTF-8", A: "b=c", TOKEN: "t=1", EMPTY: "", ["__proto__"]: "p" };
     expect(cli.requests).toEqual([{ kind: "exec", command: ["true"], environment, directory: "/srv" }]);
   });
   test("-t gives a terminal in the same place", async () => {
@@ -255,8 +266,10 @@ describe("exec", () => {
     [["-t", "-T"], /-t and -T exclude each other/],
     [["-t", "-n"], /-t and -n exclude each other/],
     [["--env", "NOT_HERE"], /--env NOT_HERE: there is no such variable here/],
-    [["--env", "a-b=c"], /an environment variable's name has/],
-    [["--env", "=c"], /an environment variable's name has/],
+    [["--env", "a-b=c"], /--env a-b=c: an environment variable's name has letters.*, and "a-b" is none/],
+    [["--env", "a-b"], /--env a-b: an environment variable's name has .*, and "a-b" is none/],
+    [["--env", "1\u001b[2J"], /--env 1\ufffd\[2J: an environment variable's name has/],
+    [["--env", "=c"], /--env =c: the name is missing; write NAME=VALUE/],
     [["--env", `A=${"x".repeat(40_000)}`], /the value of A has more than 32768 bytes/],
     [["--cwd", ""], /--cwd takes a directory/],
     [["--cwd", `/${"x".repeat(5000)}`], /directory's name is too long/],

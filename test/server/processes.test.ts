@@ -361,6 +361,7 @@ test("exec: a directory is entered, or the program does not start, with words an
   const home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-exec-"));
   const there = path.join(home, "-a b'c\n$d");
   fs.mkdirSync(there);
+  for (const name of ["~", "~x"]) fs.mkdirSync(path.join(home, name));
   const start = (enter: string) => {
     const process = startExec({ command: ["pwd", "-P"], environment, directory: home, enter });
     running.push(process);
@@ -372,6 +373,11 @@ test("exec: a directory is entered, or the program does not start, with words an
     [path.basename(there), path.join(real, path.basename(there))],
     [".", real],
     ["/", "/"],
+    ["~", real],
+    ["~/", real],
+    [`~/${path.basename(there)}`, path.join(real, path.basename(there))],
+    ["./~", path.join(real, "~")],
+    ["~x", path.join(real, "~x")],
   ] as const) {
     const { output, status } = await finish(start(enter));
     expect(output).toBe(`${expected}\n`);
