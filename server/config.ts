@@ -116,7 +116,9 @@ export interface RecordingConfig {
   /** What cannot be recorded is not started, and ended where it cannot be recorded any more. */
   readonly required: boolean;
   readonly maxMib: number;
-  /** Of all files in the directory, above which nothing more is recorded. */
+  /** Of the files of one user, and likewise of all logins without a key together. At least maxMib, at most totalMib. */
+  readonly userMib: number;
+  /** Of all files in the directory. What would go beyond this, or userMib, is not recorded. */
   readonly totalMib: number;
 }
 
@@ -199,15 +201,29 @@ function auditOf(table: Table): AuditConfig {
 }
 
 function recordingOf(table: Table): RecordingConfig {
-  table.allow("directory", "users", "services", "notice", "required", "max_mib", "total_mib");
+  table.allow("directory", "users", "services", "notice", "required", "max_mib", "user_mib", "total_mib");
+  const totalMib = table.whole("total_mib", 1, 1_048_576) ?? 1024;
+  const userMib = table.whole("user_mib", 1, 1_048_576) ?? Math.max(1, Math.floor(totalMib / 2));
+  const maxMib = table.whole("max_mib", 1, 65_536) ?? Math.min(64, userMib);
+  if (userMib > totalMib)
+    table.fail(
+      '"user_mib" is more than all recordings may have together',
+      "Make total_mib larger, or user_mib smaller.",
+    );
+  if (maxMib > userMib)
+    table.fail(
+      `"max_mib" is more than one user may have (user_mib, ${userMib} here), so nothing could be recorded`,
+      "Make max_mib smaller, or user_mib and total_mib larger.",
+    );
   return {
     directory: table.path("directory"),
     users: table.has("users") ? table.namedUsers("users") : undefined,
     services: table.has("services") ? table.someOf("services", RECORDED_SERVICES) : RECORDED_SERVICES,
     notice: table.flag("notice") ?? true,
     required: table.flag("required") ?? false,
-    maxMib: table.whole("max_mib", 1, 65_536) ?? 64,
-    totalMib: table.whole("total_mib", 1, 1_048_576) ?? 1024,
+    maxMib,
+    userMib,
+    totalMib,
   };
 }
 

@@ -376,6 +376,7 @@ describe("what is written down", () => {
       notice: true,
       required: false,
       maxMib: 1,
+      userMib: 10,
       totalMib: 10,
     });
     const { master, slave, pty } = loadPtyAddon().open(80, 24);

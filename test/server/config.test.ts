@@ -64,6 +64,7 @@ test("audit and recordings: off unless the file says so; what is not understood 
     notice: true,
     required: false,
     maxMib: 64,
+    userMib: 512,
     totalMib: 1024,
   });
   const some = `${all}[recording]\ndirectory="/rec"\nusers=["root"]\nservices=["shell"]\nnotice=false\nrequired=true\nmax_mib=1\ntotal_mib=2`;
@@ -74,11 +75,20 @@ test("audit and recordings: off unless the file says so; what is not understood 
     notice: false,
     required: true,
     maxMib: 1,
+    userMib: 1,
     totalMib: 2,
   });
   for (const [lines, words] of [
     ["[audit]\nrequired=true", '[audit]: "file" is missing'],
     ['[audit]\nfile="audit.jsonl"', '"file" must be an absolute path'],
+    [
+      '[recording]\ndirectory="/r"\nuser_mib=2000',
+      '"user_mib" is more than all recordings may have together',
+    ],
+    [
+      '[recording]\ndirectory="/r"\nmax_mib=600',
+      '"max_mib" is more than one user may have (user_mib, 512 here)',
+    ],
     ["[recording]\nnotice=true", '[recording]: "directory" is missing'],
     ['[recording]\ndirectory="/r"\nservices=["exec"]', '"services" must be a list of "login" and "shell"'],
     ['[recording]\ndirectory="/r"\nusers=["a/b"]', '"users" must be a list of names of users'],
