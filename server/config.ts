@@ -75,6 +75,8 @@ export interface UsersConfig {
   /** Pages that may ask for a passkey's signature: protocol/user-auth/webauthn.ts. */
   readonly passkeyOrigins: readonly string[];
   readonly pam: PamUse;
+  /** Of one user's, and likewise of all logins without a key together, that run at a time. */
+  readonly maxPrograms: number;
 }
 
 /** Sessions that outlive their connections. */
@@ -102,6 +104,9 @@ export interface AuditConfig {
   /** Where the file cannot be written, nobody is let in and nothing is started. */
   readonly required: boolean;
 }
+
+/** Programs that run at a time, whoever asked for them. */
+export const MAX_PROGRAMS = 4096;
 
 export const RECORDED_SERVICES = ["login", "shell"] as const;
 
@@ -276,6 +281,9 @@ function sessionsOf(table: Table): SessionsConfig {
 /** Where `sealtty open` serves its page: on the user's own machine, and on another port each time. */
 const DEFAULT_PASSKEY_ORIGINS: readonly string[] = ["http://localhost:*"];
 
+/** Eight connections with all their channels. */
+const DEFAULT_MAX_PROGRAMS = 512;
+
 const NO_USERS: UsersConfig = {
   authorizedKeys: undefined,
   names: [],
@@ -283,6 +291,7 @@ const NO_USERS: UsersConfig = {
   shell: undefined,
   passkeyOrigins: DEFAULT_PASSKEY_ORIGINS,
   pam: "auto",
+  maxPrograms: DEFAULT_MAX_PROGRAMS,
 };
 const NO_INSTANCE: InstanceConfig = {
   document: undefined,
@@ -397,7 +406,7 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
 
 /** @param byDocument - an instance document says who may log in; this table then says only how. */
 function usersOf(table: Table, byDocument: boolean): UsersConfig {
-  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam");
+  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam", "max_programs");
   if (byDocument && table.has("authorized_keys")) {
     table.fail(
       "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
@@ -412,6 +421,7 @@ function usersOf(table: Table, byDocument: boolean): UsersConfig {
     shell: table.has("shell") ? table.command("shell") : undefined,
     passkeyOrigins: table.has("passkey_origins") ? table.origins("passkey_origins") : DEFAULT_PASSKEY_ORIGINS,
     pam: table.has("pam") ? table.oneOf("pam", ["auto", "required", "off"]) : "auto",
+    maxPrograms: table.whole("max_programs", 1, MAX_PROGRAMS) ?? DEFAULT_MAX_PROGRAMS,
   };
   if (!byDocument && users.authorizedKeys === undefined && users.login === undefined) {
     table.fail(

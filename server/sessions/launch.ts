@@ -25,6 +25,8 @@ export interface Launch {
   readonly account?: Account;
   /** A session is opened for the account first. */
   readonly pam?: Pam;
+  /** Those that a client may send; absent: any. */
+  readonly signals?: readonly NodeJS.Signals[];
 }
 
 /** PAM is to be had here (pam.ts). */

@@ -42,6 +42,7 @@ test("the example that is shipped is right", async () => {
       shell: undefined,
       passkeyOrigins: ["http://localhost:*"],
       pam: "auto",
+      maxPrograms: 512,
     },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
@@ -78,6 +79,8 @@ test("audit and recordings: off unless the file says so; what is not understood 
     userMib: 1,
     totalMib: 2,
   });
+  expect(parse(`${pipe}${evidence}${users}\nmax_programs=3`).users.maxPrograms).toBe(3);
+  expect(() => parse(`${pipe}${evidence}${users}\nmax_programs=5000`)).toThrow(/from 1 to 4096/);
   for (const [lines, words] of [
     ["[audit]\nrequired=true", '[audit]: "file" is missing'],
     ['[audit]\nfile="audit.jsonl"', '"file" must be an absolute path'],

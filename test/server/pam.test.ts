@@ -8,6 +8,7 @@ import {
   readFileSync,
   readdirSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -122,10 +123,14 @@ const recorded = (world: PamWorld): string[] =>
   readFileSync(world.path("recorded"), "utf8").split("\n").filter(Boolean);
 const who = (file: string): string => execFileSync("who", [file], { encoding: "utf8" });
 
+/** Says in a file which signals it gets, and ends with its client. */
+const STAY =
+  "{ exec >/dev/null 2>&1; trap 'echo TERM >>heard' TERM; trap 'echo HUP >>heard; exit' HUP; while :; do sleep 0.05; done; }";
+
 async function startIn(world: PamWorld, daemonUser: string, pam?: string): Promise<RunningGuest> {
   const authorizedKeys = [
     readFileSync(`${keyFile}.pub`, "utf8"),
-    `command="id -un; echo forced \${SSH_ORIGINAL_COMMAND}" ${readFileSync(`${forcedKeyFile}.pub`, "utf8")}`,
+    `command="id -un; echo forced \${SSH_ORIGINAL_COMMAND}; case $SSH_ORIGINAL_COMMAND in stay) ${STAY};; esac" ${readFileSync(`${forcedKeyFile}.pub`, "utf8")}`,
   ].join("");
   return await startSealttyd({
     authorizedKeys,
@@ -236,6 +241,36 @@ describe.runIf(canMakePamWorld).each([
     await until(() => recorded(world).length === before + 2, "PAM closed the session");
   });
 
+  test("whoever leaves while PAM is busy, and the program still root's, leaves nothing that starts later", async () => {
+    const busy = world.path("busy");
+    const goOn = world.path("go-on");
+    const ran = world.path("home/ran-late");
+    writeFileSync(
+      world.path("slow"),
+      `#!/bin/sh\n[ $PAM_TYPE = open_session ] || exit 0\necho $PPID >'${busy}'\nwhile [ ! -e '${goOn}' ]; do sleep 0.05; done\n`,
+      { mode: 0o755 },
+    );
+    world.service(
+      "sealtty",
+      `account required pam_permit.so\nsession required pam_exec.so quiet ${world.path("slow")}\n`,
+    );
+    try {
+      const left = exec("--run-timeout", "1", "--", "touch", ran); // SIGTERM, and then SIGKILL
+      const starting = await until(
+        () => existsSync(busy) && Number(readFileSync(busy, "utf8")),
+        "PAM opens the session",
+      );
+      expect(readFileSync(`/proc/${starting}/status`, "latin1")).toMatch(/^Uid:\t0\t0\t0\t/m);
+      expect(await left.ended()).toBe(255);
+      expect(await until(() => !isAlive(starting), "what was to become the program has ended")).toBe(true);
+    } finally {
+      writeFileSync(goOn, "");
+      world.service("sealtty", serviceText(world));
+    }
+    expect(existsSync(ran)).toBe(false);
+    for (const file of [busy, goOn]) rmSync(file);
+  });
+
   test("input to its end, 5 MB each way, and whoever closes early", async () => {
     const back = mary("exec", "--", "sha256sum");
     const data = Buffer.alloc(5_000_000, "all of it, in order. ");
@@ -291,6 +326,15 @@ describe.runIf(canMakePamWorld).each([
     const forced = as("mary", "exec", forcedKeyFile, ["-n", "--", "other", "a b"]);
     expect(await forced.ended(), forced.stderr()).toBe(0);
     expect(forced.stdout()).toBe("mary\nforced other 'a b'\n");
+  });
+
+  test("of a forced command a client may not send any signal but those that end it in order", async () => {
+    const forced = as("mary", "exec", forcedKeyFile, ["-n", "--run-timeout", "1", "--", "stay"]);
+    // SIGTERM it takes; SIGKILL, 5 s later, does not reach it: it lives until its client has gone, and hears of that.
+    expect(await forced.ended()).toBe(255);
+    const said = world.path("home/heard");
+    await until(() => existsSync(said) && readFileSync(said, "utf8").includes("HUP"), "it is hung up");
+    expect(readFileSync(said, "utf8")).toBe("TERM\nHUP\n");
   });
 
   test("a terminal: who shows it while it lasts, last afterwards; job control, size, and its owner", async () => {

@@ -49,6 +49,7 @@ async function signIn(users: Partial<UsersConfig>, user: string): Promise<{ in: 
       shell: undefined,
       passkeyOrigins: [],
       pam: "auto",
+      maxPrograms: 512,
       ...users,
     },
     undefined,
