@@ -4,12 +4,12 @@
 import { spawn } from "node:child_process";
 import { lstatSync } from "node:fs";
 import type { Clock } from "../../protocol/clock.ts";
-import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { PamUse } from "../config.ts";
 import { type Log, escapeText } from "../log.ts";
 import { findNativeProgram } from "../native-program.ts";
+import type { VerifyAndSay } from "../user-keys.ts";
 import { type Pam, PAM_SERVICE, shieldedStdio } from "./launch.ts";
 
 /** Where Linux-PAM looks for it: the administrator's, then a distribution's. */
@@ -116,15 +116,10 @@ function presence(file: string): string {
  * Asks PAM, too, whose key it was. Whom it refuses may start programs, which sealtty-session refuses with PAM's words for
  * the user to read, and nothing that starts none: no forwarding, and no session that was kept from before.
  */
-export function askingPam(
-  verify: GuestServices["verifyUserKey"],
-  pam: Pam | undefined,
-  log: Log,
-  clock: Clock,
-): GuestServices["verifyUserKey"] {
+export function askingPam(verify: VerifyAndSay, pam: Pam | undefined, log: Log, clock: Clock): VerifyAndSay {
   if (pam === undefined) return verify;
-  return async (fields, publicKey, sshsig) => {
-    const grant = await verify(fields, publicKey, sshsig);
+  return async (fields, publicKey, sshsig, onRefused) => {
+    const grant = await verify(fields, publicKey, sshsig, onRefused);
     const refusal = grant === undefined ? undefined : await accountRefusal(pam, fields.user, clock);
     if (grant === undefined || refusal === undefined) return grant;
     log.info("PAM refuses this user", { user: fields.user, why: refusal });

@@ -127,9 +127,9 @@ interface ClientSignals {
   /** Command lines that the process has, one after the other, until it is the user's; none where it does not become one. */
   readonly starting: readonly (readonly string[])[];
   /** A process, or as a negative number a group; undefined: nobody is there. */
-  target(): number | undefined;
+  readonly target: () => number | undefined;
   /** The program's user; undefined: sealttyd's own. */
-  uid(): number | undefined;
+  readonly uid: () => number | undefined;
 }
 
 /** @returns RunningProgram's `signal`. */
