@@ -29,7 +29,7 @@ import { namedGuest } from "./named-guest.ts";
 import { encodingOf, timeoutOf } from "./option-values.ts";
 import type { Input } from "./options.ts";
 import { escapeBytes } from "./printable.ts";
-import type { Reporter, Talk } from "./report.ts";
+import { Reporter, type Talk } from "./report.ts";
 import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
@@ -56,7 +56,17 @@ export async function readIdentity(
   const path = input.text("identity");
   const certificate = input.text("certificate");
   if (path === undefined && certificate === undefined && !required) return undefined;
-  return services.loadIdentity(path, { certificate, silent: input.has("batch") });
+  return services.loadIdentity(path, {
+    certificate,
+    silent: input.has("batch"),
+    certificateSkipped: sayingSkipped(input, services),
+  });
+}
+
+/** Once for each certificate; not with -q. */
+export function sayingSkipped(input: Input, services: Services): (why: string) => void {
+  const reporter = new Reporter(services, input);
+  return (why) => reporter.say(`sealtty: warning: ${why}; the key is tried without it`);
 }
 
 export function userOf(input: Input, services: Services): string {

@@ -51,9 +51,10 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     const problem = await hostKeyProblem(file);
     if (problem !== undefined) missing.push(problem);
   }
-  if (users.pam === "required") {
+  if (users.pam !== "off") {
     const found = await findPam(users.pam, nodeClock);
-    if (typeof found === "string") missing.push(`${found}: sealttyd would not start without PAM`);
+    if ("why" in found && (users.pam === "required" || !found.certain))
+      missing.push(`${found.why}: sealttyd would not start without PAM`);
   }
   if (config.daemon.sandbox && user !== "root" && findNativeProgram("sealtty-confine") === undefined)
     missing.push(

@@ -75,6 +75,8 @@ export interface UsersConfig {
   /** Pages that may ask for a passkey's signature: protocol/user-auth/webauthn.ts. */
   readonly passkeyOrigins: readonly string[];
   readonly pam: PamUse;
+  /** Of one user's, and likewise of all logins without a key together, that run at a time. */
+  readonly maxPrograms: number;
 }
 
 /** Sessions that outlive their connections. */
@@ -103,6 +105,9 @@ export interface AuditConfig {
   readonly required: boolean;
 }
 
+/** Programs that run at a time, whoever asked for them. */
+export const MAX_PROGRAMS = 4096;
+
 export const RECORDED_SERVICES = ["login", "shell"] as const;
 
 /** `[recording]`: sessions on a terminal, as files of the guest. */
@@ -116,7 +121,9 @@ export interface RecordingConfig {
   /** What cannot be recorded is not started, and ended where it cannot be recorded any more. */
   readonly required: boolean;
   readonly maxMib: number;
-  /** Of all files in the directory, above which nothing more is recorded. */
+  /** Of the files of one user, and likewise of all logins without a key together. At least maxMib, at most totalMib. */
+  readonly userMib: number;
+  /** Of all files in the directory. What would go beyond this, or userMib, is not recorded. */
   readonly totalMib: number;
 }
 
@@ -204,15 +211,29 @@ function auditOf(table: Table): AuditConfig {
 }
 
 function recordingOf(table: Table): RecordingConfig {
-  table.allow("directory", "users", "services", "notice", "required", "max_mib", "total_mib");
+  table.allow("directory", "users", "services", "notice", "required", "max_mib", "user_mib", "total_mib");
+  const totalMib = table.whole("total_mib", 1, 1_048_576) ?? 1024;
+  const userMib = table.whole("user_mib", 1, 1_048_576) ?? Math.max(1, Math.floor(totalMib / 2));
+  const maxMib = table.whole("max_mib", 1, 65_536) ?? Math.min(64, userMib);
+  if (userMib > totalMib)
+    table.fail(
+      '"user_mib" is more than all recordings may have together',
+      "Make total_mib larger, or user_mib smaller.",
+    );
+  if (maxMib > userMib)
+    table.fail(
+      `"max_mib" is more than one user may have (user_mib, ${userMib} here), so nothing could be recorded`,
+      "Make max_mib smaller, or user_mib and total_mib larger.",
+    );
   return {
     directory: table.path("directory"),
     users: table.has("users") ? table.namedUsers("users") : undefined,
     services: table.has("services") ? table.someOf("services", RECORDED_SERVICES) : RECORDED_SERVICES,
     notice: table.flag("notice") ?? true,
     required: table.flag("required") ?? false,
-    maxMib: table.whole("max_mib", 1, 65_536) ?? 64,
-    totalMib: table.whole("total_mib", 1, 1_048_576) ?? 1024,
+    maxMib,
+    userMib,
+    totalMib,
   };
 }
 
@@ -268,6 +289,9 @@ function sessionsOf(table: Table): SessionsConfig {
 /** Where `sealtty open` serves its page: on the user's own machine, and on another port each time. */
 const DEFAULT_PASSKEY_ORIGINS: readonly string[] = ["http://localhost:*"];
 
+/** Eight connections with all their channels. */
+const DEFAULT_MAX_PROGRAMS = 512;
+
 const NO_USERS: UsersConfig = {
   authorizedKeys: undefined,
   names: [],
@@ -275,6 +299,7 @@ const NO_USERS: UsersConfig = {
   shell: undefined,
   passkeyOrigins: DEFAULT_PASSKEY_ORIGINS,
   pam: "auto",
+  maxPrograms: DEFAULT_MAX_PROGRAMS,
 };
 const NO_INSTANCE: InstanceConfig = {
   document: undefined,
@@ -389,7 +414,7 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
 
 /** @param byDocument - an instance document says who may log in; this table then says only how. */
 function usersOf(table: Table, byDocument: boolean): UsersConfig {
-  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam");
+  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam", "max_programs");
   if (byDocument && table.has("authorized_keys")) {
     table.fail(
       "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
@@ -404,6 +429,7 @@ function usersOf(table: Table, byDocument: boolean): UsersConfig {
     shell: table.has("shell") ? table.command("shell") : undefined,
     passkeyOrigins: table.has("passkey_origins") ? table.origins("passkey_origins") : DEFAULT_PASSKEY_ORIGINS,
     pam: table.has("pam") ? table.oneOf("pam", ["auto", "required", "off"]) : "auto",
+    maxPrograms: table.whole("max_programs", 1, MAX_PROGRAMS) ?? DEFAULT_MAX_PROGRAMS,
   };
   if (!byDocument && users.authorizedKeys === undefined && users.login === undefined) {
     table.fail(

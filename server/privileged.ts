@@ -11,8 +11,8 @@ import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
 import { Audit } from "./audit/audit.ts";
 import type { CarrierEvent } from "./audit/events.ts";
-import { type Begun, Programs } from "./audit/programs.ts";
-import type { ServerConfig } from "./config.ts";
+import { type Asked, type Begun, Programs } from "./audit/programs.ts";
+import { MAX_PROGRAMS, type ServerConfig } from "./config.ts";
 import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
 import { reasonOf } from "./evidence/unavailable.ts";
 import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
@@ -33,6 +33,7 @@ import { startExec } from "./sessions/exec-process.ts";
 import type { GuestProcess } from "./sessions/guest-process.ts";
 import type { Launch, Pam } from "./sessions/launch.ts";
 import { askingPam, openPam } from "./sessions/pam.ts";
+import { ProgramShares, shareOwner } from "./sessions/program-shares.ts";
 import { helperLaunch } from "./streams/as-user.ts";
 import type { StartHelper } from "./streams/streams.ts";
 import { userKeys } from "./user-keys.ts";
@@ -65,6 +66,7 @@ export interface Privileged {
 
 export interface OwnPrivileged extends Privileged {
   readonly witnesses: Witnesses;
+  readonly shares: ProgramShares;
   readonly plan: PlanProgram;
   /** @throws SealttyError `user-refused`, `device-unavailable`. */
   planHelper(user: AuthenticatedUser, helper: HelperRequest): Promise<Launch>;
@@ -116,6 +118,7 @@ async function openAudited(
     const pam = await openPam(config.users.pam, log, nodeClock);
     const plan = planPrograms(config.users, document, pam);
     const planHelper = planHelpers(config.forward, document, pam);
+    const shares = new ProgramShares(config.users.maxPrograms, MAX_PROGRAMS);
     // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
     const mayForward = config.forward.allow && document?.agent.shell !== false;
     return {
@@ -137,8 +140,9 @@ async function openAudited(
           throw error;
         });
         const { terminal, launch } = planned;
-        const begun = programs.begin({ user, service, launch, terminal });
-        const process = await startBegun(begun, async () => await startPlan(planned));
+        const release = await takeShare(shares, programs, { user, service, launch });
+        const begin = (): Begun => programs.begin({ user, service, launch, terminal });
+        const { begun, process } = await startBegun(begin, release, async () => await startPlan(planned));
         return new CarriedProcess(process, {
           program: begun.program,
           clock: nodeClock,
@@ -152,12 +156,15 @@ async function openAudited(
       startHelper: mayForward
         ? async (user, helper) => {
             const launch = await planHelper(user, helper);
-            const begun = programs.begin({ user, service: helperService(helper), launch });
-            return await startBegun(begun, async () => startExec(launch));
+            const asked = { user, service: helperService(helper), launch };
+            const release = await takeShare(shares, programs, asked);
+            const begin = (): Begun => programs.begin(asked);
+            return (await startBegun(begin, release, async () => startExec(launch))).process;
           }
         : undefined,
       say: (event) => audit.after(event),
       witnesses: { audit, recordings, programs },
+      shares,
       commonParts: (proofContext) => instance.forConnection(proofContext),
       async close() {
         programs.close();
@@ -170,13 +177,36 @@ async function openAudited(
   }
 }
 
-async function startBegun(begun: Begun, start: () => Promise<GuestProcess>): Promise<GuestProcess> {
+/** @throws SealttyError `limit-exceeded`, written down. */
+async function takeShare(shares: ProgramShares, programs: Programs, asked: Asked): Promise<() => void> {
+  const { user, service, launch } = asked;
   try {
-    const process = await start();
-    void process.exit.then((status) => begun.ended(status));
-    return process;
+    return shares.take(await shareOwner(user, launch));
   } catch (error) {
-    begun.failed(error);
+    programs.refused(user, service, error);
+    throw error;
+  }
+}
+
+/** @param release - called once the program is gone, or could not be started. */
+async function startBegun(
+  begin: () => Begun,
+  release: () => void,
+  start: () => Promise<GuestProcess>,
+): Promise<{ readonly begun: Begun; readonly process: GuestProcess }> {
+  let begun: Begun | undefined;
+  try {
+    const written = begin();
+    begun = written;
+    const process = await start();
+    void process.exit.then((status) => {
+      release();
+      written.ended(status);
+    });
+    return { begun, process };
+  } catch (error) {
+    release();
+    begun?.failed(error);
     throw error;
   }
 }

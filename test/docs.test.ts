@@ -477,7 +477,9 @@ describe("docs/audit.md", () => {
   test("has the keys of [audit] and [recording] as the shipped example has them", () => {
     const keys = (text: string) =>
       [
-        ...text.matchAll(/^(?:# )?(file|required|directory|users|services|notice|max_mib|total_mib) = \S/gm),
+        ...text.matchAll(
+          /^(?:# )?(file|required|directory|users|services|notice|max_mib|user_mib|total_mib) = \S/gm,
+        ),
       ].map(([, key]) => key);
     const example = read("packaging/sealttyd.example.toml");
     const of = (text: string) => new Set(keys(text));

@@ -20,7 +20,7 @@ import { PageMemory } from "../page-memory.ts";
 import { PagePort } from "../page-port.ts";
 import type { PageKind } from "../loopback-guard.ts";
 import { encodingOf, obfuscationOf } from "../option-values.ts";
-import { readIdentity, readPolicy, userOf } from "../reach.ts";
+import { readIdentity, readPolicy, sayingSkipped, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import type { Identity, Services } from "../services.ts";
 
@@ -125,7 +125,9 @@ async function keysFor(
   const identity = await readIdentity(input, services, false);
   if (identity !== undefined) return { identity, others: identity.others ?? [] };
   try {
-    const first = await services.loadIdentity(undefined, { silent: true }); // nobody is asked for what may not be needed
+    // Nobody is asked for what may not be needed.
+    const certificateSkipped = sayingSkipped(input, services);
+    const first = await services.loadIdentity(undefined, { silent: true, certificateSkipped });
     return { identity, others: [first, ...(first.others ?? [])] };
   } catch (error) {
     if (error instanceof SealttyError && error.code === "bad-config") return { identity, others: [] };

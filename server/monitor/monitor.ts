@@ -22,8 +22,9 @@ import { helperService, type OwnPrivileged } from "../privileged.ts";
 import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
-import { type RunningProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
+import { type StartedProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
 import { type Launch, shieldedStdio } from "../sessions/launch.ts";
+import { shareOwner } from "../sessions/program-shares.ts";
 import {
   MONITOR_NOTICES,
   OPERATIONS,
@@ -49,10 +50,10 @@ const MAX_GRANTS = 4096;
 /** Likewise, of quotes until it is known what was sent around them, and of what was sent until somebody signs in on it. */
 const MAX_QUOTES = 64;
 const MAX_ATTESTED = 1024;
-/** Programs that run at a time, whoever asked for them. */
-const MAX_PROGRAMS = 4096;
-/** Of the front's, for all programs together: each may cost a look at every process. */
-const SIGNALS_PER_SECOND = 500;
+/** Of the front's, for all programs together: each may cost a look at every process, and one of the user's that sends it. */
+const SIGNALS_PER_SECOND = 100;
+/** All channels of many connections, which end together. */
+const SIGNALS_AT_ONCE = 1000;
 /** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
 const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
@@ -79,11 +80,13 @@ export class Monitor {
   readonly #quotes = new Set<string>(); // SHA-256, hex; oldest first
   readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
   #nextTicket = 1;
-  readonly #programs = new Map<number, RunningProgram>();
+  readonly #programs = new Map<number, StartedProgram>();
+  /** Places of programs, each given back once the program has ended and nobody holds its outputs. */
+  readonly #places = new Map<number, { over: boolean; ended: boolean; release(): void }>();
   readonly #recordings = new Map<number, Recording>();
   readonly #offers = new Map<string, Offer>();
   readonly #evidence = new Mutex();
-  readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_PER_SECOND);
+  readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_AT_ONCE);
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -154,11 +157,12 @@ export class Monitor {
   forget(program: number): void {
     this.#programs.get(program)?.forget();
     this.#programs.delete(program);
+    this.#leave(program, "over");
   }
 
   /** The front is gone, and with it every terminal; programs without one are told in the same way. */
   hangUpAll(): void {
-    for (const program of this.#programs.values()) program.signal("SIGHUP");
+    for (const program of this.#programs.values()) program.hangUp();
     this.#programs.clear();
     for (const offer of this.#offers.values()) offer.withdraw();
   }
@@ -228,15 +232,17 @@ export class Monitor {
   /** Written down first, then started; and not before the front has shown where it is to run. */
   async #begin(asked: Asked, path: string): Promise<StartedAnswer> {
     const { user, service, launch, terminal } = asked;
-    const { programs } = this.#options.privileged.witnesses;
+    const { witnesses, shares } = this.#options.privileged;
+    const { programs } = witnesses;
+    let release = (): void => {};
     let begun: Begun | undefined;
-    const begin = (start: () => RunningProgram): readonly [Begun, RunningProgram] => {
+    const begin = (start: () => StartedProgram): readonly [Begun, StartedProgram] => {
       begun = programs.begin(asked);
       return [begun, start()];
     };
     try {
       this.#refuseFront(launch);
-      this.#requireRoom();
+      release = shares.take(await shareOwner(user, launch));
       const started =
         terminal === undefined
           ? await this.#onStreams(path, (stdio) =>
@@ -248,8 +254,9 @@ export class Monitor {
                 return runOnTerminal(launch, slave);
               }),
             );
-      return this.#keep(started, terminal !== undefined);
+      return this.#keep(started, terminal !== undefined, release);
     } catch (error) {
+      release();
       if (begun === undefined) programs.refused(user, service, error);
       else begun.failed(error);
       throw error;
@@ -257,12 +264,18 @@ export class Monitor {
   }
 
   /** @param untilEnd - nobody will say that its outputs were closed. */
-  #keep([begun, program]: readonly [Begun, RunningProgram], untilEnd: boolean): StartedAnswer {
+  #keep(
+    [begun, program]: readonly [Begun, StartedProgram],
+    untilEnd: boolean,
+    release: () => void,
+  ): StartedAnswer {
     const { program: number, recording } = begun;
     this.#programs.set(number, program);
+    this.#places.set(number, { over: untilEnd, ended: false, release });
     if (recording !== undefined) this.#recordings.set(number, recording);
     void program.ended.then((end) => {
       if (untilEnd) this.#programs.delete(number);
+      this.#leave(number, "ended");
       begun.ended(end.status);
       this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
     });
@@ -279,7 +292,7 @@ export class Monitor {
       try {
         await recording.output(call.bytes);
       } catch (error) {
-        this.#programs.get(call.program)?.signal("SIGHUP"); // whatever the front makes of the answer
+        this.#programs.get(call.program)?.hangUp(); // whatever the front makes of the answer
         throw error;
       }
     } else if (call.kind === "resize") recording.resize(call.columns, call.rows);
@@ -300,9 +313,14 @@ export class Monitor {
     }
   }
 
-  #requireRoom(): void {
-    if (this.#programs.size >= MAX_PROGRAMS)
-      throw new SealttyError("limit-exceeded", "Too many programs run");
+  /** The front's word, that nobody holds its outputs, does not give back the place of a program that runs. */
+  #leave(program: number, what: "over" | "ended"): void {
+    const place = this.#places.get(program);
+    if (place === undefined) return;
+    place[what] = true;
+    if (!place.over || !place.ended) return;
+    this.#places.delete(program);
+    place.release();
   }
 
   /** @throws SealttyError `user-refused` where nobody has signed in with this user and key, or no more. */

@@ -25,6 +25,8 @@ export interface Launch {
   readonly account?: Account;
   /** A session is opened for the account first. */
   readonly pam?: Pam;
+  /** Those that a client may send; absent: any. */
+  readonly signals?: readonly NodeJS.Signals[];
 }
 
 /** PAM is to be had here (pam.ts). */
@@ -112,7 +114,7 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
     const { uid, gid } = account;
     return ownLaunch(launch, command, { uid, gid });
   }
-  const { env, variables } = forRootsEyes(launch);
+  const { env, variables } = forRootsEyes(launch, pam !== undefined);
   // The home directory may be there only once PAM has opened the session; it is entered as the user then.
   const cwd = pam === undefined ? directoryOf(launch) : "/";
   const directory = directoryToEnter(launch, pam === undefined ? cwd : launch.directory);
@@ -151,15 +153,19 @@ function byPam({ file }: Pam, { name, uid, gid }: Account, directory: string): C
 /**
  * What becomes the user still runs as root, so it must not see variables of the user's choice (LD_PRELOAD, …): they go by
  * other names until it is the user. Not as arguments of env(1), where every user of the machine could read their values.
+ * Where PAM's modules run meanwhile, nothing has its name but a PATH of root's: sealtty-session sets the rest afterwards.
  */
-function forRootsEyes({ environment, wished = {} }: Launch): {
+function forRootsEyes(
+  { environment, wished = {} }: Launch,
+  modules: boolean,
+): {
   readonly env: Record<string, string>;
   readonly variables: readonly string[];
 } {
-  const env: Record<string, string> = {};
+  const env: Record<string, string> = modules ? { PATH: PATH_FOR_MODULES } : {};
   const later: Record<string, string> = { ...wished };
   for (const [name, value] of Object.entries(environment)) {
-    if (OWN_VARIABLES.test(name)) env[name] = value;
+    if (OWN_VARIABLES.test(name)) env[modules ? `${UNTIL_OPENED}${name}` : name] = value;
     else later[name] ??= value;
   }
   const variables = Object.keys(later).filter((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
@@ -168,6 +174,10 @@ function forRootsEyes({ environment, wished = {} }: Launch): {
 }
 
 const OWN_VARIABLES = /^(?:PATH|HOME|USER|LOGNAME|SHELL|TERM|LANG)$/;
+const PATH_FOR_MODULES = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** In front of a variable of sealttyd's own until PAM has opened the session, and may have another value for it. */
+const UNTIL_OPENED = "SEALTTY_OWN_";
 
 /** In front of a variable's name while a program of root's holds it. */
 const UNTIL_USER = "SEALTTY_SET_";

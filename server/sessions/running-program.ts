@@ -8,6 +8,7 @@ import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
 import { findProgram, type Launch, prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
+import { UserSignals } from "./user-signals.ts";
 
 export interface ProgramEnd {
   readonly status: ExitStatus;
@@ -18,11 +19,23 @@ export interface ProgramEnd {
 export interface RunningProgram {
   /** Of the program itself; never rejects. Others may still hold its outputs open. */
   readonly ended: Promise<ProgramEnd>;
-  /** To the foreground group of its terminal, or without one to all of its processes. @throws SealttyError `api-misuse`. */
+  /**
+   * A client's word: to the foreground group of its terminal, or without one to all of its processes; of these to those that the
+   * program's user could signal. A name that the launch does not allow is ignored. @throws SealttyError `api-misuse`.
+   */
   signal(name: string): void;
   /** Nobody holds its outputs open any more: its processes' numbers may be others' from now on. */
   forget(): void;
 }
+
+/** One that this process started. */
+export interface StartedProgram extends RunningProgram {
+  /** Sealttyd's own word, SIGHUP with all its rights: nobody of the foreground group, or of its processes, is spared. */
+  hangUp(): void;
+}
+
+/** Those that reach what is not the user's yet, and is to become it: they end it. */
+const ENDS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL"];
 
 /** As shells have it. */
 const STATUS_NOT_FOUND = 127;
@@ -39,7 +52,7 @@ export function findSetsid(): string {
 }
 
 /** @param slave - the terminal's descriptor; it stays the caller's. @throws SealttyError `device-unavailable`, `api-misuse`. */
-export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
+export function runOnTerminal(launch: Launch, slave: number): StartedProgram {
   const setsid = findSetsid();
   const { command, options } = prepareLaunch(launch);
   // setsid must not find itself the leader of a group already (`detached`): it would fork, and the pid be another's.
@@ -50,18 +63,24 @@ export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
   const { pid } = child;
   const end = endOf(child);
   let gone = false;
+  const target = (): number | undefined => {
+    if (pid === undefined || gone) return undefined;
+    const group = foregroundGroup(pid);
+    // The terminal remembers the number of a group that has ended: others may have it by now.
+    const lives = group !== undefined && hasMember(group, ({ session }) => session === pid);
+    return lives ? -group : pid;
+  };
+  const whoCameIn = ownerWatch(slave, pid);
+  const starting = launch.account === undefined ? [] : [[setsid, "-c", "--", ...command], command];
   return {
     ended: end.then((ended) => {
       gone = true;
       return ended;
     }),
-    signal(name) {
-      if (!isSignalName(name)) throw unknownSignal(name);
-      if (pid === undefined || gone) return;
-      const group = foregroundGroup(pid);
-      // The terminal remembers the number of a group that has ended: others may have it by now.
-      const lives = group !== undefined && hasMember(group, ({ session }) => session === pid);
-      if (!lives || !signalQuietly(-group, name)) signalQuietly(pid, name);
+    signal: clientSignals(launch, { pid, starting, target, uid: () => launch.account?.uid ?? whoCameIn() }),
+    hangUp() {
+      const hungUp = target();
+      if (hungUp !== undefined) signalQuietly(hungUp, "SIGHUP");
     },
     forget() {},
   };
@@ -71,7 +90,7 @@ export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
 export function runOnStreams(
   launch: Launch,
   stdio: StdioOptions,
-): { readonly child: ChildProcess; readonly program: RunningProgram } {
+): { readonly child: ChildProcess; readonly program: StartedProgram } {
   const { command, options } = prepareLaunch(launch);
   const [file, ...args] = command;
   // Detached: a session of its own, so that signals reach all of it.
@@ -80,23 +99,100 @@ export function runOnStreams(
   const uid = launch.account?.uid ?? process.getuid?.();
   let leads = true;
   let forgotten = false;
-  const program: RunningProgram = {
+  const target = (): number | undefined => {
+    if (pid === undefined || forgotten) return undefined;
+    // Once the leader is gone, its number may be another's: it is not as long as somebody of the group lives, but who
+    // holds the outputs open may have left the group.
+    return leads || isOrphaned(pid, uid) ? -pid : undefined;
+  };
+  const program: StartedProgram = {
     ended: endOf(child).then((end) => {
       leads = false;
       return end;
     }),
-    signal(name) {
-      if (!isSignalName(name)) throw unknownSignal(name);
-      if (pid === undefined || forgotten) return;
-      // Once the leader is gone, its number may be another's: it is not as long as somebody of the group lives, but who
-      // holds the outputs open may have left the group.
-      if (leads || isOrphaned(pid, uid)) signalQuietly(-pid, name);
+    signal: clientSignals(launch, { pid, starting: [command], target, uid: () => launch.account?.uid }),
+    hangUp() {
+      const group = target();
+      if (group !== undefined) signalQuietly(group, "SIGHUP");
     },
     forget() {
       forgotten = true;
     },
   };
   return { child, program };
+}
+
+interface ClientSignals {
+  readonly pid: number | undefined;
+  /** Command lines that the process has, one after the other, until it is the user's; none where it does not become one. */
+  readonly starting: readonly (readonly string[])[];
+  /** A process, or as a negative number a group; undefined: nobody is there. */
+  readonly target: () => number | undefined;
+  /** The program's user; undefined: sealttyd's own. */
+  readonly uid: () => number | undefined;
+}
+
+/** @returns RunningProgram's `signal`. */
+function clientSignals(
+  { signals }: Launch,
+  { pid, starting, target, uid }: ClientSignals,
+): (name: string) => void {
+  const own = process.getuid?.();
+  const asUser = new UserSignals();
+  return (name) => {
+    if (!isSignalName(name)) throw unknownSignal(name);
+    if (signals !== undefined && !signals.includes(name)) return;
+    const to = uid();
+    if (to !== undefined && to !== own) {
+      asUser.send(name, () => {
+        const there = target();
+        if (there === undefined || pid === undefined) return undefined;
+        if (!isStarting(pid, starting, own)) return { pid: there, uid: to };
+        // Root's until it has become the user, so the user cannot signal it; but a client that leaves now must not leave it behind.
+        if (ENDS.includes(name)) signalQuietly(pid, name);
+        return undefined;
+      });
+      return;
+    }
+    const there = target();
+    if (there !== undefined) signalQuietly(there, name);
+  };
+}
+
+/**
+ * Whether this process of ours still is what becomes the user (setsid, setpriv, sealtty-session), by its user and its command line: a
+ * program of root's that the user started by sudo has another one.
+ */
+function isStarting(pid: number, lines: readonly (readonly string[])[], own: number | undefined): boolean {
+  try {
+    const [, real] = /^Uid:\t(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
+    if (Number(real) !== own) return false;
+    const line = fs.readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    return lines.some((words) => line === words.map((word) => `${word}\0`).join(""));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * login(1) gives the terminal to whoever has logged in: so it is known whose programs a client without a key may signal.
+ * @param leader - holds the terminal: a name of /dev/pts is not another's as long as it does.
+ * @returns a question: undefined as long as it belongs to whom it belonged to.
+ */
+function ownerWatch(terminal: number, leader: number | undefined): () => number | undefined {
+  let name: string;
+  let before: number;
+  try {
+    name = fs.readlinkSync(`/proc/self/fd/${terminal}`);
+    before = fs.fstatSync(terminal).uid;
+  } catch {
+    return () => undefined;
+  }
+  return () => {
+    if (leader === undefined || foregroundGroup(leader) === undefined) return undefined;
+    const owner = fs.statSync(name, { throwIfNoEntry: false })?.uid;
+    return owner === before ? undefined : owner;
+  };
 }
 
 function endOf(child: ChildProcess): Promise<ProgramEnd> {

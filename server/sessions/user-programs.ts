@@ -18,6 +18,9 @@ import { startOnPty } from "./pty-process.ts";
 /** How to print: variables that change nothing else of what a program does, so that any client may set them. */
 const HOW_TO_PRINT = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
 
+/** What ends a program in order is all that a client may tell one that it did not choose. */
+const SIGNALS_OF_FORCED = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
+
 /** Linux takes no longer variable (MAX_ARG_STRLEN), its name included. */
 const MAX_ORIGINAL_COMMAND = 128 * 1024 - 32;
 
@@ -85,6 +88,7 @@ export function planPrograms(
       directory: account.home,
       ...(enter === undefined ? {} : { enter }),
       ...asUser(account, pam),
+      ...(forced === undefined ? {} : { signals: SIGNALS_OF_FORCED }),
     };
     const shell = users.shell ?? [account.shell, "-l"];
     const asked = request.command.length > 0 ? request.command : shell;

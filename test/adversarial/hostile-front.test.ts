@@ -18,7 +18,7 @@ import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts"
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import { Audit } from "../../server/audit/audit.ts";
 import { Programs } from "../../server/audit/programs.ts";
-import type { RecordingConfig } from "../../server/config.ts";
+import { MAX_PROGRAMS, type RecordingConfig } from "../../server/config.ts";
 import { createLog } from "../../server/log.ts";
 import { remoteSink } from "../../server/monitor/front.ts";
 import { Link } from "../../server/monitor/link.ts";
@@ -46,6 +46,7 @@ import {
 } from "../../server/monitor/operations.ts";
 import type { OwnPrivileged } from "../../server/privileged.ts";
 import { Recordings } from "../../server/recording/recordings.ts";
+import { ProgramShares, shareOwner } from "../../server/sessions/program-shares.ts";
 import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
 import { UNRESTRICTED, type UserRestrictions } from "../../protocol/user-auth/restrictions.ts";
 import { readCast } from "../support/read-cast.ts";
@@ -55,6 +56,7 @@ const seed = testSeed();
 const UID = process.getuid?.() ?? 0;
 const KEY = new Uint8Array(32).fill(7);
 const LOGIN: ProgramRequest = { kind: "login", term: "xterm", columns: 80, rows: 24 };
+const SHELL: ProgramRequest = { ...LOGIN, kind: "shell", command: [], environment: {} };
 const EXEC: ProgramRequest = { kind: "exec", command: ["true"], environment: {} };
 /** As the monitor names its first sign-in. */
 const alice: NamedUser = { name: "alice", ticket: 1 };
@@ -71,6 +73,7 @@ function monitorWith(
   front = UID,
   restrictions: UserRestrictions = UNRESTRICTED,
   recording?: RecordingConfig,
+  maxPrograms = MAX_PROGRAMS,
 ) {
   let granted = restrictions;
   const log: string[] = [];
@@ -102,9 +105,11 @@ function monitorWith(
     close: async () => {},
     say: () => {},
     witnesses,
+    shares: new ProgramShares(maxPrograms, MAX_PROGRAMS),
     async plan(user, request) {
       planned.push({ user, request });
-      const launch = { command: ["true"], environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
+      const command = request.kind === "shell" ? ["sleep", "1000"] : ["true"];
+      const launch = { command, environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
       return request.kind === "exec" ? { launch } : { launch, terminal: { columns: 80, rows: 24 } };
     },
   };
@@ -350,6 +355,66 @@ describe("programs", () => {
   });
 });
 
+describe("places for programs", () => {
+  test("one user's share is used up: nobody else's is, and it is not given back while they run, whatever the front says", async () => {
+    const { start, authorize, monitor, told, log } = monitorWith(() => true, UID, UNRESTRICTED, undefined, 2);
+    await authorize();
+    const terminals = Array.from({ length: 4 }, () => loadPtyAddon().open(80, 24));
+    const at = (i: number): string => terminals[i]?.pty ?? "";
+    const full = { code: "limit-exceeded" };
+    try {
+      const { program } = readStarted(await start(alice, SHELL, at(0)));
+      const both = await Promise.allSettled([start(alice, SHELL, at(1)), start(alice, SHELL, at(2))]);
+      expect(both.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+      await expect(start(alice, SHELL, at(2))).rejects.toMatchObject(full);
+      expect(log.at(-1)).toMatch(/program-refused .*why=limit-exceeded/);
+      const login: NamedUser = { name: "" };
+      await start(login, LOGIN, at(3)); // has another share
+      while (told.length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
+      await expect(start(alice, SHELL, "/dev/null")).rejects.toMatchObject(full);
+      monitor.signal(program, "SIGKILL");
+      while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+      // What could not be started takes no place.
+      for (let i = 0; i < 3; i++)
+        await expect(start(alice, SHELL, "/dev/null")).rejects.toMatchObject({ code: "peer-misbehaved" });
+      const again = readStarted(await start(alice, SHELL, at(3))).program;
+      monitor.forget(again);
+      await expect(start(alice, SHELL, at(0))).rejects.toMatchObject(full);
+    } finally {
+      monitor.hangUpAll();
+      for (const { master, slave } of terminals) {
+        fs.closeSync(master);
+        fs.closeSync(slave);
+      }
+    }
+  });
+
+  test("a user's is of the user's number, and all logins without a key have one", async () => {
+    const launch = { command: ["x"], environment: {}, directory: "/" };
+    const account = { name: "x", uid: 7, gid: 7, home: "/", shell: "/bin/sh" };
+    const keyed = (name: string): AuthenticatedUser => ({
+      name,
+      method: "ssh-key",
+      key: KEY,
+      restrictions: UNRESTRICTED,
+    });
+    expect(await shareOwner(keyed("x"), { ...launch, account })).toBe("uid 7");
+    expect(await shareOwner(keyed("root"), launch)).toBe("uid 0"); // the service ssh
+    for (const name of ["root", "x", ""])
+      expect(await shareOwner({ name, method: "none" }, launch)).toBe("login");
+    const shares = new ProgramShares(2, 3);
+    const leave = shares.take("a");
+    shares.take("a");
+    expect(() => shares.take("a")).toThrow(/of this user's/);
+    shares.take("b");
+    expect(() => shares.take("c")).toThrow(/Too many programs run/);
+    leave();
+    leave(); // once
+    shares.take("c");
+    expect(() => shares.take("a")).toThrow(/Too many programs run/);
+  });
+});
+
 describe("what is written down", () => {
   test("who signed in, what was refused them, and what began: in the monitor's own words", async () => {
     const { start, authorize, log, monitor } = monitorWith(() => true);
@@ -376,6 +441,7 @@ describe("what is written down", () => {
       notice: true,
       required: false,
       maxMib: 1,
+      userMib: 10,
       totalMib: 10,
     });
     const { master, slave, pty } = loadPtyAddon().open(80, 24);

@@ -119,7 +119,15 @@ async function open(
   const { passkeyOrigins = ["http://localhost:*"] } = own;
   const silent = (): void => undefined;
   const judge = userKeys(
-    { authorizedKeys, login: undefined, shell: undefined, passkeyOrigins, names: "any", pam: "off" },
+    {
+      authorizedKeys,
+      login: undefined,
+      shell: undefined,
+      passkeyOrigins,
+      names: "any",
+      pam: "off",
+      maxPrograms: 512,
+    },
     undefined,
     {
       error: silent,

@@ -445,6 +445,25 @@ describe("--batch", () => {
     expect(keyless.errors()).toContain("bad-config: No SSH key");
     expect(keyless.connects).toEqual([]);
   });
+  test.each([
+    ["said once", [], 1],
+    ["not with -q", ["-q"], 0],
+  ] as const)("a certificate beside the key that has expired is left out: %s", async (_, options, times) => {
+    const cli = fakeCli({
+      loadIdentity(file, how) {
+        how?.certificateSkipped?.("k-cert.pub: this certificate expired at 2021-01-01T00:00:00.000Z");
+        const sign = () => Promise.resolve(Uint8Array.of(2));
+        return Promise.resolve({ publicKey: Uint8Array.of(1), source: file ?? "default", sign });
+      },
+    });
+    const done = run(["connect", "tcp:h:1", "--policy", policy(), "-i", "k", ...options], cli.services);
+    await vi.waitFor(() => expect(cli.requests).toHaveLength(1));
+    cli.channel.finish({ kind: "exited", status: 0 });
+    expect(await done).toBe(0);
+    const said =
+      "sealtty: warning: k-cert.pub: this certificate expired at 2021-01-01T00:00:00.000Z; the key is tried without it";
+    expect(cli.errors().split(said).length - 1).toBe(times);
+  });
   test.each([false, true])("on a changed guest nobody is asked (batch: %s)", async (batch) => {
     const cli = fakeCli();
     cli.stdin.isTTY = true;

@@ -42,6 +42,7 @@ test("the example that is shipped is right", async () => {
       shell: undefined,
       passkeyOrigins: ["http://localhost:*"],
       pam: "auto",
+      maxPrograms: 512,
     },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
@@ -64,6 +65,7 @@ test("audit and recordings: off unless the file says so; what is not understood 
     notice: true,
     required: false,
     maxMib: 64,
+    userMib: 512,
     totalMib: 1024,
   });
   const some = `${all}[recording]\ndirectory="/rec"\nusers=["root"]\nservices=["shell"]\nnotice=false\nrequired=true\nmax_mib=1\ntotal_mib=2`;
@@ -74,11 +76,22 @@ test("audit and recordings: off unless the file says so; what is not understood 
     notice: false,
     required: true,
     maxMib: 1,
+    userMib: 1,
     totalMib: 2,
   });
+  expect(parse(`${pipe}${evidence}${users}\nmax_programs=3`).users.maxPrograms).toBe(3);
+  expect(() => parse(`${pipe}${evidence}${users}\nmax_programs=5000`)).toThrow(/from 1 to 4096/);
   for (const [lines, words] of [
     ["[audit]\nrequired=true", '[audit]: "file" is missing'],
     ['[audit]\nfile="audit.jsonl"', '"file" must be an absolute path'],
+    [
+      '[recording]\ndirectory="/r"\nuser_mib=2000',
+      '"user_mib" is more than all recordings may have together',
+    ],
+    [
+      '[recording]\ndirectory="/r"\nmax_mib=600',
+      '"max_mib" is more than one user may have (user_mib, 512 here)',
+    ],
     ["[recording]\nnotice=true", '[recording]: "directory" is missing'],
     ['[recording]\ndirectory="/r"\nservices=["exec"]', '"services" must be a list of "login" and "shell"'],
     ['[recording]\ndirectory="/r"\nusers=["a/b"]', '"users" must be a list of names of users'],

@@ -449,6 +449,175 @@ test("exec: a signal reaches the whole group and shows in the status", async () 
   expect(() => process.signal("SIGNIFICANT")).toThrow(/Unknown signal/);
 });
 
+/** A copy of setpriv that makes root of whoever runs it, as sudo does of those it knows. */
+function likeSudo(): string {
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-sudo-")), "sudo");
+  fs.chmodSync(path.dirname(file), 0o755);
+  fs.copyFileSync("/usr/bin/setpriv", file);
+  fs.chmodSync(file, 0o4755);
+  return file;
+}
+/** A shell's script for a process of root's, in the group of whoever runs it: it says what was sent it. */
+const rootsOwn = (file: string) =>
+  `${file} --reuid=0 --regid=0 --clear-groups sh -c '` +
+  [
+    'trap "got=told" TERM INT HUP USR1',
+    'trap "echo root=$(id -u) heard=\\${got:-nothing}." USR2',
+    'echo "pid=$$."; while :; do sleep 0.02; done',
+  ].join("; ") +
+  "'";
+async function nobody(): Promise<Account> {
+  const account = await findAccount("nobody");
+  if (account === undefined) throw new Error("no such user");
+  return account;
+}
+
+if (isRoot) {
+  test.each(["SIGTERM", "SIGHUP", "SIGUSR1"])(
+    "exec: a client's %s reaches the user's processes, and none of the group that has become root's",
+    async (name) => {
+      const file = likeSudo();
+      const process = exec(
+        [
+          "sh",
+          "-c",
+          `trap 'echo user-heard' TERM HUP USR1; ${rootsOwn(file)} & wait; while :; do sleep 0.02; done`,
+        ],
+        await nobody(),
+      );
+      const root = await firstNumber(process.stdout);
+      try {
+        expect(fs.readFileSync(`/proc/${root}/status`, "utf8")).toMatch(/^Uid:\t0\t/m);
+        process.signal(name);
+        await until(process, "user-heard");
+        globalThis.process.kill(root, "SIGUSR2");
+        expect(await until(process, "heard=")).toContain("root=0 heard=nothing.");
+        process.signal("SIGKILL"); // the shell ends, root's process holds its output
+        while (fs.readFileSync(`/proc/${root}/stat`, "utf8").split(" ")[3] !== "1")
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        expect(isThere(root)).toBe(true);
+      } finally {
+        globalThis.process.kill(root, "SIGKILL");
+        fs.rmSync(path.dirname(file), { recursive: true });
+      }
+      expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
+    },
+  );
+
+  test("pty: nor do they on a terminal; sealttyd's own hang-up does", async () => {
+    const file = likeSudo();
+    const account = await nobody();
+    const { loadPtyAddon } = await import("../../server/sessions/pty-addon.ts");
+    const { giveTerminal } = await import("../../server/sessions/pty-process.ts");
+    const { runOnTerminal } = await import("../../server/sessions/running-program.ts");
+    const { master, slave } = loadPtyAddon().open(80, 24);
+    try {
+      giveTerminal(slave, account);
+      const at = path.join(path.dirname(file), "said");
+      fs.writeFileSync(at, "", { mode: 0o666 });
+      fs.chmodSync(at, 0o666);
+      const command = [
+        "sh",
+        "-c",
+        `trap 'echo user-heard' TERM; { ${rootsOwn(file)} & } ; while :; do sleep 0.02; done`,
+      ];
+      const launch = {
+        command: ["sh", "-c", 'exec >"$1"; shift; exec "$@"', "sh", at, ...command],
+        environment,
+        directory: "/",
+        account,
+      };
+      const program = runOnTerminal(launch, slave);
+      const said = async (what: RegExp): Promise<string> => {
+        for (;;) {
+          const found = what.exec(fs.readFileSync(at, "utf8"));
+          if (found !== null) return found[1] ?? "";
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+      };
+      const root = Number(await said(/pid=(\d+)\./));
+      program.signal("SIGTERM");
+      await said(/(user-heard)/);
+      globalThis.process.kill(root, "SIGUSR2");
+      expect(await said(/heard=(\w+)\./)).toBe("nothing");
+      program.hangUp();
+      expect((await program.ended).status).toEqual({ kind: "signalled", signal: "SIGHUP" });
+      globalThis.process.kill(root, "SIGUSR2");
+      await said(/heard=(told)\./);
+      globalThis.process.kill(root, "SIGKILL");
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+      fs.rmSync(path.dirname(file), { recursive: true });
+    }
+  });
+
+  test("pty: of a login they are those of who has logged in, to whom it gave the terminal", async () => {
+    const account = await nobody();
+    const become = `setpriv --reuid=${account.uid} --regid=${account.gid} --clear-groups`;
+    const script = [
+      'trap "echo login-heard" TERM',
+      "echo before; read line",
+      `chown ${account.uid} "$(tty)"`,
+      `${become} sh -c 'trap "echo user-heard" TERM; echo in; while :; do sleep 0.02; done'`,
+      "while :; do sleep 0.02; done",
+    ].join("\n");
+    const process = await sh(`stty -echo; ${script}`);
+    await until(process, "before");
+    process.signal("SIGTERM");
+    await process.write(Buffer.from("\n"));
+    expect(await until(process, "in\r\n")).toContain("login-heard"); // nobody else's yet
+    process.signal("SIGTERM");
+    await until(process, "user-heard");
+    process.signal("SIGKILL");
+    // Only now the shell of root's takes the traps that it holds: none.
+    expect(await until(process, "Killed")).not.toContain("login-heard");
+    process.hangUp();
+  });
+
+  test("a flood of a client's signals is one process at a time, and each name once", async () => {
+    const process = exec(
+      ["sh", "-c", 'trap "echo heard" USR1; echo up; while :; do sleep 0.02; done'],
+      await nobody(),
+    );
+    await until(process, "up");
+    const count = () =>
+      Number(
+        execFileSync("sh", ["-c", "ps -eo args= | grep -c '^/[^ ]*sh -c kill -s' || true"], {
+          encoding: "utf8",
+        }),
+      );
+    for (let i = 0; i < 2000; i++) for (const name of ["SIGUSR1", "SIGCONT"]) process.signal(name);
+    expect(count()).toBeLessThanOrEqual(1);
+    await until(process, "heard");
+    expect(count()).toBeLessThanOrEqual(1);
+    process.signal("SIGKILL");
+    await Promise.all([all(process.stdout), all(process.stderr)]);
+    expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
+  });
+}
+
+test("of a program that its user did not choose, a client may send the signals that end it in order", async () => {
+  const process = startExec({
+    command: [
+      "sh",
+      "-c",
+      'trap "echo heard=$got" INT; trap "got=usr1" USR1; echo up; while :; do sleep 0.02; done',
+    ],
+    environment,
+    directory: "/",
+    signals: ["SIGHUP", "SIGINT", "SIGTERM"],
+  });
+  running.push(process);
+  await until(process, "up");
+  for (const name of ["SIGKILL", "SIGSTOP", "SIGQUIT", "SIGUSR1", "SIGALRM"]) process.signal(name);
+  expect(() => process.signal("SIGNIFICANT")).toThrow(/Unknown signal/);
+  process.signal("SIGINT");
+  expect(await until(process, "heard")).toContain("heard=\n");
+  process.signal("SIGTERM");
+  expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGTERM" });
+});
+
 test("exec: a missing program is 127, one that may not run is 126", async () => {
   const missing = exec(["no-such\u001b[31m-program"]);
   expect((await all(missing.stderr)).toString()).toBe("sealttyd: no-such\\x1b[31m-program: not found\n");

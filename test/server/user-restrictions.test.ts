@@ -168,6 +168,7 @@ test("a forced command runs by the user's shell, in place of anything asked for,
     shell: ["/bin/false"],
     passkeyOrigins: [],
     pam: "auto",
+    maxPrograms: 512,
   };
   const { reach } = world({ startProcess: startPlanned(planPrograms(users, undefined)) });
   const command = 'printf "%s|%s|%s" forced "${SSH_ORIGINAL_COMMAND-none}" "$LANG"';
