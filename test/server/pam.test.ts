@@ -255,9 +255,9 @@ describe.runIf(canMakePamWorld).each([
       `account required pam_permit.so\nsession required pam_exec.so quiet ${world.path("slow")}\n`,
     );
     try {
-      const left = exec("--run-timeout", "1", "--", "touch", ran); // SIGTERM, and then SIGKILL
+      const left = exec("--run-timeout", "5", "--", "touch", ran); // SIGTERM, and then SIGKILL
       const starting = await until(
-        () => existsSync(busy) && Number(readFileSync(busy, "utf8")),
+        () => existsSync(busy) && (Number(readFileSync(busy, "utf8")) || undefined),
         "PAM opens the session",
       );
       expect(readFileSync(`/proc/${starting}/status`, "latin1")).toMatch(/^Uid:\t0\t0\t0\t/m);
@@ -329,7 +329,7 @@ describe.runIf(canMakePamWorld).each([
   });
 
   test("of a forced command a client may not send any signal but those that end it in order", async () => {
-    const forced = as("mary", "exec", forcedKeyFile, ["-n", "--run-timeout", "1", "--", "stay"]);
+    const forced = as("mary", "exec", forcedKeyFile, ["-n", "--run-timeout", "5", "--", "stay"]);
     // SIGTERM it takes; SIGKILL, 5 s later, does not reach it: it lives until its client has gone, and hears of that.
     expect(await forced.ended()).toBe(255);
     const said = world.path("home/heard");
