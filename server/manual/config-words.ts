@@ -96,6 +96,11 @@ export const CONFIG_WORDS: readonly TableWords[] = [
         '"auto", "required" or "off"',
         "whether users' programs get a session of PAM's: where it is there, or else sealttyd does not start, or never. Default \"auto\"",
       ),
+      key(
+        "max_programs",
+        "1 to 4096",
+        "of one user's that run at a time, and of all logins without a key together; 4096 of all. Default 512",
+      ),
     ],
   },
   {
@@ -177,6 +182,11 @@ export const CONFIG_WORDS: readonly TableWords[] = [
       key("notice", "true or false", "whether users are told. Default true"),
       key("required", "true or false", "what cannot be recorded is not started. Default false"),
       key("max_mib", "1 to 65536", "of each recording. Default 64"),
+      key(
+        "user_mib",
+        "1 to 1048576",
+        "of one user's together, and of those of all logins without a key. Default: half of total_mib",
+      ),
       key("total_mib", "1 to 1048576", "of all together. Default 1024"),
     ],
   },

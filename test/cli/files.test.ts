@@ -155,11 +155,11 @@ describe("what is told", () => {
   });
   test("a pattern that a guest did not expand: what to do instead; any other name, and this machine's: nothing of that", () => {
     const { cli, report: told } = report();
-    told.trouble("not-found", Buffer.from("logs/*.log"), "in the guest");
-    told.trouble("not-found", Buffer.from("x.log"), "in the guest");
-    told.trouble("no-permission", Buffer.from("*"), "in the guest");
-    told.trouble("not-found", Buffer.from("*.log"), "");
-    told.end(false, undefined);
+    told.trouble(trouble("not-found", Buffer.from("logs/*.log"), "in the guest"));
+    told.trouble(trouble("not-found", Buffer.from("x.log"), "in the guest"));
+    told.trouble(trouble("no-permission", Buffer.from("*"), "in the guest"));
+    told.trouble(trouble("not-found", Buffer.from("*.log"), "here"));
+    told.end(undefined);
     const [first, ...others] = cli.errors().trimEnd().split("\n");
     expect(first).toMatch(
       /^sealtty: in the guest: logs\/\*\.log: there is no such file or directory; a guest expands no patterns: .*-r/,
