@@ -14,6 +14,7 @@ import {
   startPageServer,
 } from "../../cli/local-page-server.ts";
 import { type PageFile, readPageFiles } from "../../cli/page-files.ts";
+import { PageMemory } from "../../cli/page-memory.ts";
 import { bridgePipe } from "../../cli/pipe-bridge.ts";
 import type { Identity } from "../../cli/services.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
@@ -73,6 +74,7 @@ async function open(
     guest?: Partial<PageGuest>;
     services?: Partial<GuestServices>;
     identity?: Identity;
+    memory?: PageMemory;
     carry?: Parameters<typeof memoryPipes>[0];
     clock?: Clock;
     /** Awaited before each dial. */
@@ -98,6 +100,7 @@ async function open(
     port: 0,
     files,
     identity: own.identity,
+    ...(own.memory === undefined ? {} : { memory: own.memory }),
     guest: {
       address: "unix:/run/guest.sock",
       directUrl: undefined,
@@ -277,12 +280,11 @@ test("the line lost while the user's key signs: said, and the user is let in onc
 });
 
 test("an answer that comes after the guest closed: connected anew by itself", async () => {
-  await page.addInitScript(() => {
-    const values = [{ name: "evidence.type", words: "Kind of evidence", value: "tpm", scope: "lasting" }];
-    const seen = { identity: "db-primary", address: "unix:/run/guest.sock", at: 1_700_000_000_000, values };
-    localStorage.setItem("sealtty.seen.v1", JSON.stringify([seen]));
-  });
-  const { guest, lines } = await open({ clock: fastClock(20) }); // the guest's two minutes are 6 s
+  const values = [{ name: "evidence.type", words: "Kind of evidence", value: "tpm", scope: "lasting" }];
+  const seen = { identity: "db-primary", address: "unix:/run/guest.sock", at: 1_700_000_000_000, values };
+  const memory = new PageMemory(undefined); // the command's, of an earlier page
+  memory.remember("sealtty.seen.v1", JSON.stringify([seen]));
+  const { guest, lines } = await open({ clock: fastClock(20), memory }); // the guest's two minutes are 6 s
   await page.waitForSelector("dialog[open]", { timeout: 30_000 });
   const before = lines.length;
   await expect.poll(() => guest.endpoint.connectionCount, { timeout: 40_000 }).toBe(0);
@@ -291,6 +293,7 @@ test("an answer that comes after the guest closed: connected anew by itself", as
   expect(lines.length).toBeGreaterThan(before);
   expect(await page.locator("dialog").count()).toBe(0);
   expect(await page.locator("#trust-panel").textContent()).toContain("as you expected");
+  expect(memory.items["sealtty.seen.v1"]).toContain("simulated"); // what the next page compares with
 });
 
 test("what the host sees has nothing of what was typed", async () => {
