@@ -3,18 +3,24 @@
 import type { Channel } from "../protocol/session/channel-api.ts";
 import type { Surroundings } from "./services.ts";
 
+/** Stopping and starting a stream for each chunk costs as much as the chunk. Bytes; the channel holds more itself. */
+const MAX_WAITING = 256 * 1024;
+
 /** All of it into the channel's, then its end. @returns what stops it. */
 export function feed(channel: Channel, services: Pick<Surroundings, "stdin">): () => void {
   const { stdin } = services;
   let stopped = false;
   let sending = Promise.resolve();
+  let waiting = 0; // bytes that the channel has not taken
   const onData = (chunk: Uint8Array): void => {
-    stdin.pause();
+    waiting += chunk.length;
+    if (waiting >= MAX_WAITING) stdin.pause();
     sending = sending
       .then(() => channel.write(chunk))
       .then(
         () => {
-          if (!stopped) stdin.resume();
+          waiting -= chunk.length;
+          if (!stopped && waiting < MAX_WAITING) stdin.resume();
         },
         () => undefined, // channel.exit tells
       );
