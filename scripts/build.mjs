@@ -35,7 +35,7 @@ const companions = {
   sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-connect"],
 };
 
-/** For guests with older kernels, and for PAM: a machine without a compiler is told, and builds the rest. */
+/** For guests with older kernels, for PAM and the sandbox: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {
   const names = nativeHelpers.join(", ");
   if (process.platform === "linux" && (await hasCompiler())) {
@@ -58,16 +58,22 @@ export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin"
 
 /** Manual page and completions, where a package's files of their kind lie below share/. */
 const shared = {
-  "man/man1/sealtty.1": ["man"],
-  "bash-completion/completions/sealtty": ["completion", "bash"],
-  "zsh/site-functions/_sealtty": ["completion", "zsh"],
-  "fish/vendor_completions.d/sealtty.fish": ["completion", "fish"],
+  sealtty: {
+    "man/man1/sealtty.1": ["man"],
+    "bash-completion/completions/sealtty": ["completion", "bash"],
+    "zsh/site-functions/_sealtty": ["completion", "zsh"],
+    "fish/vendor_completions.d/sealtty.fish": ["completion", "fish"],
+  },
+  sealttyd: {
+    "man/man8/sealttyd.8": ["man", "8"],
+    "man/man5/sealttyd.toml.5": ["man", "5"],
+  },
 };
 
-/** What `sealtty` says of itself, from the table of its commands, for those who install it. */
-async function writeShared() {
-  for (const [name, args] of Object.entries(shared)) {
-    const text = await mustRun(process.execPath, [path.join(projectRoot, "dist/bin/sealtty.js"), ...args]);
+/** What a program says of itself, from the tables that it goes by, for those who install it. */
+async function writeShared(program) {
+  for (const [name, args] of Object.entries(shared[program])) {
+    const text = await mustRun(process.execPath, [path.join(projectRoot, `dist/bin/${program}.js`), ...args]);
     await replaceFile(path.join(projectRoot, "dist/share", name), (unfinished) =>
       writeFileSync(unfinished, text),
     );
@@ -113,7 +119,7 @@ export async function build(names = Object.keys(parts)) {
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();
   }
-  if (wanted.includes("sealtty")) await writeShared();
+  for (const program of Object.keys(shared)) if (wanted.includes(program)) await writeShared(program);
 }
 
 if (isMain(import.meta)) {

@@ -55,6 +55,10 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     const found = await findPam(users.pam, nodeClock);
     if (typeof found === "string") missing.push(`${found}: sealttyd would not start without PAM`);
   }
+  if (config.daemon.sandbox && user !== "root" && findNativeProgram("sealtty-confine") === undefined)
+    missing.push(
+      "sealtty-confine is missing beside sealttyd.js: the half that talks to the host gets no sandbox",
+    );
   if (filesProgram() === undefined)
     missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");
   if (config.forward.allow && connectProgram() === undefined)

@@ -124,6 +124,8 @@ export interface RecordingConfig {
 export interface DaemonConfig {
   /** Whom the half becomes that talks to the host, where sealttyd is started by root; "root": nothing is split. */
   readonly user: string;
+  /** Whether that half is confined as far as the kernel can, besides having no rights. */
+  readonly sandbox: boolean;
 }
 
 export interface ServerConfig {
@@ -150,7 +152,10 @@ export async function readServerConfig(file: string): Promise<ServerConfig> {
     const code = errorCode(cause) ?? "unknown error";
     const [why, next] =
       code === "ENOENT"
-        ? [code, "Write one (see packaging/sealttyd.example.toml), or name another with --config."]
+        ? [
+            code,
+            "Have `sealttyd setup` write one (sealttyd.toml(5) has every key), or name another with --config.",
+          ]
         : code === "EISDIR"
           ? ["it is a directory", "Name the file in it with --config."]
           : [code, "Check that sealttyd may read it."];
@@ -229,11 +234,14 @@ function forwardOf(table: Table): ForwardConfig {
   };
 }
 
-const DEFAULT_DAEMON: DaemonConfig = { user: "sealtty" };
+const DEFAULT_DAEMON: DaemonConfig = { user: "sealtty", sandbox: true };
 
 function daemonOf(table: Table): DaemonConfig {
-  table.allow("user");
-  return { user: table.text("user") };
+  table.allow("user", "sandbox");
+  return {
+    user: table.has("user") ? table.text("user") : DEFAULT_DAEMON.user,
+    sandbox: table.flag("sandbox") ?? DEFAULT_DAEMON.sandbox,
+  };
 }
 
 /** 4 MiB hold some 50,000 lines; a day lets people go home. */

@@ -1,32 +1,21 @@
 // sealttyd: the in-guest console server. Reads the command line and the configuration, serves until told to stop.
 
-import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
+import { runDoctor } from "./doctor/command.ts";
 import { openEvidence } from "./evidence/open.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
 import { runFront } from "./monitor/front.ts";
 import { FRONT_OPTION } from "./monitor/names.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
+import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
+import { SERVE, givenOptions, usageText } from "./options.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
+import { setupCommand } from "./setup/command.ts";
 import { VERSION } from "../node/version.ts";
-
-const USAGE = `Usage: sealttyd [--config FILE] [--check [--probe]] [-v]
-
-The encrypted guest console's server, to be run in the guest.
-
-  --config FILE   configuration (default ${DEFAULT_CONFIG_FILE})
-  --check         only check the configuration: exit status 0 good, 1 not; says as well what it names and is not here
-  --probe         with --check: really ask this machine for evidence, once; exit status 1 where it gives none
-  -v, --verbose   log more
-  --version       print the version
-  --help          print this
-
-Exit status: 0 stopped by a signal, 2 usage, 255 it could not start or go on (the log says why).
-`;
 
 const EXIT_GOOD = 0;
 const EXIT_CHECK_FAILED = 1;
@@ -37,10 +26,17 @@ const STOP_TIMEOUT_MS = 1800;
 
 async function main(args: readonly string[]): Promise<number> {
   if (args.length === 1 && args[0] === FRONT_OPTION) return await runFront();
+  const [command, ...rest] = args;
+  if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));
+  if (command === "man") return printManual(rest);
+  if (command === "doctor") {
+    const out = (text: string) => void process.stdout.write(text);
+    return runDoctor(rest, { out, err: (text) => void process.stderr.write(text) });
+  }
   const options = parse(args);
   if (options === undefined) return EXIT_USAGE;
   if (options.help) {
-    process.stdout.write(USAGE);
+    process.stdout.write(usageText(SERVE));
     return EXIT_GOOD;
   }
   if (options.version) {
@@ -112,23 +108,32 @@ interface Options {
 
 function parse(args: readonly string[]): Options | undefined {
   try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        config: { type: "string", default: DEFAULT_CONFIG_FILE },
-        check: { type: "boolean", default: false },
-        probe: { type: "boolean", default: false },
-        verbose: { type: "boolean", short: "v", default: false },
-        version: { type: "boolean", default: false },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    });
-    if (values.probe && !values.check) throw new Error("--probe goes with --check");
-    return values;
+    const given = givenOptions(SERVE, args);
+    if (given.has("probe") && !given.has("check")) throw new Error("--probe goes with --check");
+    return {
+      config: given.text("config") ?? DEFAULT_CONFIG_FILE,
+      check: given.has("check"),
+      probe: given.has("probe"),
+      verbose: given.has("verbose"),
+      version: given.has("version"),
+      help: given.has("help"),
+    };
   } catch (error) {
-    process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${USAGE}`);
+    process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${usageText(SERVE)}`);
     return undefined;
   }
+}
+
+/** sealttyd(8), or with "5" sealttyd.toml(5). */
+function printManual(args: readonly string[]): number {
+  const [section = "8", ...extra] = args;
+  const known = MANUAL_SECTIONS.find((each) => each === section);
+  if (known === undefined || extra.length > 0) {
+    process.stderr.write("sealttyd: man takes 8 or 5: sealttyd man | man -l -\n");
+    return EXIT_USAGE;
+  }
+  process.stdout.write(daemonManual(known, VERSION));
+  return EXIT_GOOD;
 }
 
 /** Resolves with the first signal's name; a second one ends the process at once. */

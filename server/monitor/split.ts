@@ -22,6 +22,7 @@ import { loadPtyAddon } from "../sessions/pty-addon.ts";
 import { FRONT_OPTION, LINK_FD } from "./names.ts";
 import type { FrontSettings } from "./front.ts";
 import { relayFrontLog } from "./front-log.ts";
+import { sandboxFor } from "./sandbox.ts";
 import { Link } from "./link.ts";
 import { Monitor } from "./monitor.ts";
 import { FRONT_NOTICES, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
@@ -65,7 +66,12 @@ export async function serveSplit(
       mayForward: privileged.startHelper !== undefined,
       logLevel,
     };
-    const child = startFront(front);
+    const sandbox = config.daemon.sandbox
+      ? sandboxFor({ pipe, inet: settings.mayForward, programs: frontPrograms() })
+      : "the configuration says so";
+    if (typeof sandbox === "string")
+      log.info("the half that talks to the host gets no sandbox", { why: sandbox });
+    const child = startFront(front, typeof sandbox === "string" ? [] : sandbox);
     const exited = new Promise<void>((resolve) => {
       child.once("exit", () => resolve());
       child.once("error", () => resolve());
@@ -153,8 +159,12 @@ export async function serveSplit(
   }
 }
 
-function startFront(front: Account): ChildProcess {
-  const program = [process.execPath, ...process.execArgv, process.argv[1] ?? "", FRONT_OPTION];
+const frontPrograms = (): string[] => [process.execPath, process.argv[1] ?? ""];
+
+/** @param sandbox - what becomes the program, once it has lost its rights. */
+function startFront(front: Account, sandbox: readonly string[]): ChildProcess {
+  const [node = "", script = ""] = frontPrograms();
+  const program = [...sandbox, node, ...process.execArgv, script, FRONT_OPTION];
   const environment: Record<string, string> = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
   for (const name of ["SEALTTY_PTY_ADDON", "LANG"]) {
     const value = process.env[name];
@@ -256,7 +266,7 @@ function couldNotStart(why: SealttyError, front: Account): SealttyError {
   const file = process.argv[1] ?? "sealttyd";
   return new SealttyError(
     "device-unavailable",
-    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}.`,
+    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}, in its sandbox, too ([daemon] sandbox = false does without).`,
   );
 }
 

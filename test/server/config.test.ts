@@ -27,7 +27,7 @@ function errorOf(text: string): SealttyError {
 test("the example that is shipped is right", async () => {
   const config = await readServerConfig(new URL("packaging/sealttyd.example.toml", root).pathname);
   expect(config).toEqual({
-    daemon: { user: "sealtty" },
+    daemon: { user: "sealtty", sandbox: true },
     pipe: { type: "virtio", name: "sealtty.0" },
     evidence: {
       type: "tpm",
@@ -284,7 +284,7 @@ test("a file that is not there says what to do", async () => {
   await expect(readServerConfig("/nonexistent/c.toml")).rejects.toMatchObject({
     code: "bad-config",
     message:
-      "Cannot read /nonexistent/c.toml: ENOENT. Write one (see packaging/sealttyd.example.toml), or name another with --config.",
+      "Cannot read /nonexistent/c.toml: ENOENT. Have `sealttyd setup` write one (sealttyd.toml(5) has every key), or name another with --config.",
   });
 });
 

@@ -1,0 +1,193 @@
+// A directory looked at as if it were the root of a system: a running one's "/", or an image's. No link leads out of it,
+// nothing that is no regular file is opened, and what cannot be looked at is remembered rather than taken for absent.
+
+import fs from "node:fs";
+import path from "node:path";
+import { SealttyError } from "../../protocol/errors.ts";
+import { errorCode } from "../../node/socket-pipe.ts";
+
+const { O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
+const MAX_FILE = 4 * 1024 * 1024;
+const MAX_ENTRIES = 65_536;
+const MAX_LINKS = 40;
+const PERMISSIONS = 0o7777;
+
+/** What errors of these codes say is that there is nothing; a process may be gone in between (ESRCH). */
+const ABSENT = new Set(["ENOENT", "ENOTDIR", "ESRCH"]);
+
+export interface FileFacts {
+  readonly kind: "file" | "directory" | "device" | "other";
+  /** Permissions, with set-user-id, set-group-id and sticky bit. */
+  readonly mode: number;
+  readonly uid: number;
+}
+
+/** Something that could not be looked at. */
+export interface Blind {
+  readonly where: string;
+  readonly reason: string;
+}
+
+export class Tree {
+  readonly #root: string;
+  readonly #blind = new Map<string, string>();
+  /** Many checks ask for the same; one look sees one state of it. */
+  readonly #texts = new Map<string, string | undefined>();
+  readonly #lists = new Map<string, readonly string[]>();
+
+  /** @param root - a directory. @throws SealttyError `bad-config` where it is none. */
+  constructor(root: string) {
+    try {
+      this.#root = fs.realpathSync(root);
+      if (!fs.statSync(this.#root).isDirectory()) throw new Error("not a directory");
+    } catch (cause) {
+      throw new SealttyError("bad-config", `--root: ${errorCode(cause) ?? "it is not a directory"}`, {
+        cause,
+      });
+    }
+  }
+
+  get blind(): readonly Blind[] {
+    return [...this.#blind].map(([where, reason]) => ({ where, reason }));
+  }
+
+  /** For what a caller found out to be hidden by itself. */
+  noteBlind(where: string, reason: string): void {
+    this.#blind.set(where, reason);
+  }
+
+  /** One line in the place of many. */
+  mergeBlind(isOne: (where: string) => boolean, where: string): void {
+    for (const [each, reason] of this.#blind) {
+      if (!isOne(each)) continue;
+      this.#blind.delete(each);
+      this.#blind.set(where, reason);
+    }
+  }
+
+  /** @returns the text of a regular file (links followed), each byte that is no UTF-8 replaced; undefined where there is none. */
+  read(file: string): string | undefined {
+    if (!this.#texts.has(file))
+      this.#texts.set(
+        file,
+        this.#look(file, () => readRegular(this.locate(file)).toString("utf8")),
+      );
+    return this.#texts.get(file);
+  }
+
+  /** @returns the names in a directory, in order; none where there is no directory. */
+  list(directory: string): readonly string[] {
+    const known = this.#lists.get(directory);
+    if (known !== undefined) return known;
+    const names = this.#look(directory, () => fs.readdirSync(this.locate(directory))) ?? [];
+    if (names.length > MAX_ENTRIES) this.noteBlind(directory, `more than ${MAX_ENTRIES} entries`);
+    const sorted = names.slice(0, MAX_ENTRIES).sort();
+    this.#lists.set(directory, sorted);
+    return sorted;
+  }
+
+  /** @returns where a link points, as it says; undefined where there is no link. */
+  link(file: string): string | undefined {
+    return this.#look(file, () => {
+      const at = this.locate(file, false);
+      return fs.lstatSync(at).isSymbolicLink() ? fs.readlinkSync(at) : undefined;
+    });
+  }
+
+  /** Of what is there, links followed. */
+  facts(file: string): FileFacts | undefined {
+    return this.#look(file, () => {
+      const stats = fs.lstatSync(this.locate(file)); // located, so no link any more
+      const kind = stats.isFile()
+        ? "file"
+        : stats.isDirectory()
+          ? "directory"
+          : stats.isCharacterDevice() || stats.isBlockDevice()
+            ? "device"
+            : "other";
+      return { kind, mode: stats.mode & PERMISSIONS, uid: stats.uid } as const;
+    });
+  }
+
+  exists(file: string): boolean {
+    return this.facts(file) !== undefined;
+  }
+
+  /** Also of a link that leads nowhere, as those to /dev/null do in an image. */
+  isThere(file: string): boolean {
+    return this.#look(file, () => fs.lstatSync(this.locate(file, false))) !== undefined;
+  }
+
+  /**
+   * @param file - absolute, as in the system that is looked at. @param followLast - whether a link in the last place is followed.
+   * @returns the same place for this process, with no link on the way. @throws Error with `code` ELOOP, or Node's own.
+   */
+  locate(file: string, followLast = true): string {
+    const ways = partsOf(file);
+    let here: string[] = [];
+    for (let links = 0; ; ) {
+      const name = ways.shift();
+      if (name === undefined) return path.join(this.#root, ...here);
+      if (name === "..") {
+        here.pop();
+        continue;
+      }
+      const at = path.join(this.#root, ...here, name);
+      const target = followLast || ways.length > 0 ? linkAt(at) : undefined;
+      if (target === undefined) {
+        here.push(name);
+        continue;
+      }
+      if (++links > MAX_LINKS) throw Object.assign(new Error("too many links"), { code: "ELOOP" });
+      if (target.startsWith("/")) here = [];
+      ways.unshift(...partsOf(target));
+    }
+  }
+
+  #look<T>(file: string, look: () => T): T | undefined {
+    try {
+      return look();
+    } catch (error) {
+      const code = errorCode(error);
+      if (code !== undefined && ABSENT.has(code)) return undefined;
+      this.noteBlind(file, code ?? (error instanceof Error ? error.message : "unknown error"));
+      return undefined;
+    }
+  }
+}
+
+/** @param at - no link. @throws Error: Node's own, or one that says what is wrong. */
+export function readRegular(at: string): Buffer {
+  const fd = fs.openSync(at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  try {
+    const stats = fs.fstatSync(fd);
+    if (!stats.isFile()) throw new Error("not a regular file");
+    const parts: Buffer[] = [];
+    // Its size is a hint: /proc says of its files that they are empty.
+    const chunk = Math.min(MAX_FILE, Math.max(stats.size + 1, 4096));
+    for (let length = 0; ; ) {
+      const part = Buffer.alloc(chunk);
+      const count = fs.readSync(fd, part, 0, part.length, null);
+      if (count === 0) return Buffer.concat(parts);
+      length += count;
+      if (length > MAX_FILE) throw new Error(`more than ${MAX_FILE} bytes`);
+      parts.push(part.subarray(0, count));
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function partsOf(file: string): string[] {
+  return file.split("/").filter((part) => part !== "" && part !== ".");
+}
+
+function linkAt(at: string): string | undefined {
+  try {
+    return fs.lstatSync(at).isSymbolicLink() ? fs.readlinkSync(at) : undefined;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code !== undefined && ABSENT.has(code)) return undefined; // whoever uses the place finds out
+    throw error;
+  }
+}

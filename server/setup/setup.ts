@@ -1,0 +1,253 @@
+// `sealttyd setup`: a configuration for what is there, and the unit enabled; `--remove` takes exactly that back.
+// docs/install.md; docs/decisions/0023-packages.md says why it enables units by itself.
+
+import path from "node:path";
+import { DEFAULT_CONFIG_FILE, type PipeConfig, parseServerConfig } from "../config.ts";
+import { escapeText } from "../log.ts";
+import { findAccount } from "../sessions/account.ts";
+import {
+  type Machine,
+  type RealEvidence,
+  SetupRefused,
+  USUAL_PORT,
+  findEvidence,
+  findPort,
+  wordsOf,
+} from "./choose.ts";
+import { KEYS_FILE } from "./places.ts";
+import { type Change, NOTHING_DONE, type SetupRecord, Tree, digestOf } from "./tree.ts";
+
+export interface SetupWishes {
+  /** Directory of the machine's files. */
+  readonly root: string;
+  /** Whether they are those of the machine that this runs on: nobody asks or starts anything on another one. */
+  readonly here: boolean;
+  readonly evidence: RealEvidence | undefined;
+  readonly pipe: PipeConfig | undefined;
+  readonly dryRun: boolean;
+}
+
+export interface SetupSurroundings {
+  readonly machine: Machine;
+  /** Undefined: systemd does not run here. @returns whether it succeeded. */
+  readonly systemctl: ((...args: readonly string[]) => Promise<boolean>) | undefined;
+  /** What the configuration names and is not here, a sentence each. */
+  missing(file: string): Promise<readonly string[]>;
+}
+
+const UNIT = "sealttyd.service";
+const OWN_UNITS = "/etc/systemd/system";
+const UNIT_DIRECTORIES = [
+  OWN_UNITS,
+  "/usr/local/lib/systemd/system",
+  "/usr/lib/systemd/system",
+  "/lib/systemd/system",
+];
+const SYSUSERS = "/usr/lib/sysusers.d/sealttyd.conf";
+const FRONT_USER = "sealtty";
+const LOGIN = "/bin/login";
+
+/** @returns what was done, a line each. @throws SetupRefused: then nothing was. */
+export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Promise<string[]> {
+  const tree = new Tree(wishes.root);
+  const { here } = wishes;
+  const before = tree.record() ?? NOTHING_DONE;
+  const unit = findUnit(tree);
+  await requireFrontUser(tree, here);
+  const { text, words } = await configuration(wishes, around, tree, before);
+  const changes: Change[] = [];
+  if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
+    changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
+  for (const target of unit.wantedBy) {
+    const link = `${OWN_UNITS}/${target}.wants/${UNIT}`;
+    if (!tree.has(link)) changes.push({ kind: "link", path: link, target: unit.file });
+  }
+  const systemctl = here ? around.systemctl : undefined;
+  const running = systemctl !== undefined && (await systemctl("is-active", "--quiet", UNIT));
+  const starts = systemctl !== undefined && !running;
+  const would = wishes.dryRun ? "would have " : "";
+  const said = changes.map((change) =>
+    change.kind === "file"
+      ? `${would}written: ${change.path}`
+      : `${would}linked: ${change.path} -> ${change.target}`,
+  );
+  said.push(...words);
+  if (changes.length === 0) said.push("already set up: no file is changed");
+  if (starts) said.push(`${would}started: ${UNIT}`);
+  if (running && changes.some(({ kind }) => kind === "file"))
+    said.push(
+      `${UNIT} runs on with its former configuration: systemctl restart ${UNIT} ends its sessions and starts it anew`,
+    );
+  if (here && systemctl === undefined) said.push("systemd does not run here: it starts with the next boot");
+  if (wishes.dryRun) return said;
+  if (changes.length > 0 || starts) tree.apply(changes, before, before.started || starts);
+  if (here)
+    for (const what of await around.missing(DEFAULT_CONFIG_FILE)) said.push(`on this machine, now: ${what}`);
+  if (starts) {
+    await systemctl("daemon-reload");
+    if (!(await systemctl("start", UNIT)))
+      throw new Error(`systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
+  }
+  return said;
+}
+
+export interface TakenAway {
+  readonly said: readonly string[];
+  /** Something was edited since, and is left. */
+  readonly left: boolean;
+}
+
+/** @throws SetupRefused where there is nothing to undo. */
+export async function takeAway(
+  wishes: Pick<SetupWishes, "root" | "here" | "dryRun">,
+  around: Pick<SetupSurroundings, "systemctl">,
+): Promise<TakenAway> {
+  const tree = new Tree(wishes.root);
+  const record = tree.record();
+  if (record === undefined) throw new SetupRefused("setup has done nothing here: there is nothing to undo");
+  const systemctl = wishes.here ? around.systemctl : undefined;
+  const would = wishes.dryRun ? "would have " : "";
+  const said: string[] = [];
+  if (record.started && systemctl !== undefined) {
+    said.push(`${would}stopped: ${UNIT}`);
+    if (!wishes.dryRun) await systemctl("stop", UNIT); // one that does not run is as good
+  }
+  const edited: string[] = [];
+  for (const each of record.made) {
+    if (each.kind === "directory" || !tree.has(each.path)) continue;
+    if (tree.isAsMade(each)) said.push(`${would}removed: ${each.path}`);
+    else edited.push(each.path);
+  }
+  if (!wishes.dryRun) {
+    tree.takeBack(record);
+    if (systemctl !== undefined) await systemctl("daemon-reload");
+  }
+  said.push(...edited.map((file) => `left as it is, because it was changed since: ${file}`));
+  return { said, left: edited.length > 0 };
+}
+
+interface Unit {
+  readonly file: string;
+  readonly wantedBy: readonly string[];
+}
+
+/** @throws SetupRefused. */
+function findUnit(tree: Tree): Unit {
+  for (const directory of UNIT_DIRECTORIES) {
+    const file = path.join(directory, UNIT);
+    if (!tree.has(file)) continue;
+    const text = tree.linkTarget(file) === "/dev/null" ? undefined : tree.read(file);
+    if (text === undefined || text === "")
+      throw new SetupRefused(`${UNIT} is masked: systemctl unmask ${UNIT} first, if it is to run here`);
+    const wantedBy = [...text.matchAll(/^WantedBy=(.*)$/gm)]
+      .flatMap(([, names = ""]) => names.split(/\s+/))
+      .filter((name) => /^[\w@:-][\w@:.-]*\.target$/.test(name));
+    if (wantedBy.length === 0)
+      throw new SetupRefused(`${file} says in no line WantedBy= when it is to start: nothing to enable`);
+    return { file, wantedBy };
+  }
+  throw new SetupRefused(
+    `There is no ${UNIT} in ${UNIT_DIRECTORIES.join(", ")}: install the package, or packaging/systemd/${UNIT}`,
+  );
+}
+
+/** @throws SetupRefused: sealttyd would not start. */
+async function requireFrontUser(tree: Tree, here: boolean): Promise<void> {
+  if ((await findAccount(FRONT_USER, tree.at("/etc/passwd"))) !== undefined) return;
+  if (!here && tree.has(SYSUSERS)) return; // systemd makes it when the image boots
+  throw new SetupRefused(
+    `There is no user ${FRONT_USER}, whom the half becomes that talks to the host: ` +
+      `systemd-sysusers ${SYSUSERS}, or useradd --system --shell /usr/sbin/nologin ${FRONT_USER}`,
+  );
+}
+
+/** @returns no text where an owner's file stays. @throws SetupRefused. */
+async function configuration(
+  wishes: SetupWishes,
+  around: SetupSurroundings,
+  tree: Tree,
+  before: SetupRecord,
+): Promise<{ readonly text: string | undefined; readonly words: readonly string[] }> {
+  const there = tree.read(DEFAULT_CONFIG_FILE);
+  if (there !== undefined && !isOfSetup(there, before)) {
+    if (wishes.evidence !== undefined || wishes.pipe !== undefined)
+      throw new SetupRefused(
+        `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
+      );
+    try {
+      parseServerConfig(there, DEFAULT_CONFIG_FILE);
+    } catch (cause) {
+      throw new SetupRefused(
+        `${cause instanceof Error ? cause.message : "unknown error"} It is yours, and is not overwritten.`,
+        { cause },
+      );
+    }
+    return { text: undefined, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`] };
+  }
+  const { here } = wishes;
+  if (!here && wishes.evidence === undefined)
+    throw new SetupRefused(
+      "Of another machine's files it cannot be found out what that machine will have: name it with --evidence",
+    );
+  const pipe = wishes.pipe ?? (here ? findPort(around.machine) : USUAL_PIPE);
+  const evidence = wishes.evidence ?? (await findEvidence(around.machine));
+  const login = tree.has(LOGIN) ? LOGIN : undefined;
+  const armour = pipe.type === "tty" && pipe.armourOnly ? ", in printable lines" : "";
+  return {
+    text: configurationText(pipe, evidence, login),
+    words: [
+      `evidence: "${evidence}": ${wordsOf(evidence)}`,
+      `console: ${pipe.type === "virtio" ? `virtio port "${escapeText(pipe.name)}"` : `${escapeText(pipe.type === "tty" ? pipe.device : pipe.path)}${armour}`}`,
+      ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
+      `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
+    ],
+  };
+}
+
+const USUAL_PIPE: PipeConfig = { type: "virtio", name: USUAL_PORT };
+
+function isOfSetup(text: string, { made }: SetupRecord): boolean {
+  return made.some(
+    (each) => each.kind === "file" && each.path === DEFAULT_CONFIG_FILE && each.sha256 === digestOf(text),
+  );
+}
+
+/**
+ * Keys come from a file of this machine's that only root writes, never from where a host can have put some by cloud-init,
+ * such as /root/.ssh.
+ */
+export function configurationText(
+  pipe: PipeConfig,
+  evidence: RealEvidence,
+  login: string | undefined,
+): string {
+  const lines = [
+    "# Written by `sealttyd setup`. `sealttyd setup --remove` takes it away, and leaves it once somebody changed it.",
+    "# sealttyd.toml(5) has every key that can stand here.",
+    "",
+    "[pipe]",
+    `type = "${pipe.type}"`,
+    ...pipeLines(pipe),
+    "",
+    "[evidence]",
+    `type = "${evidence}"`,
+    "",
+    "[users]",
+    `authorized_keys = "${KEYS_FILE}"`,
+    'names = ["root"]',
+    ...(login === undefined ? [] : [`login = ["${login}"]`]),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function pipeLines(pipe: PipeConfig): string[] {
+  // A JSON string is a TOML string.
+  switch (pipe.type) {
+    case "virtio":
+      return [`name = ${JSON.stringify(pipe.name)}`];
+    case "tty":
+      return [`device = ${JSON.stringify(pipe.device)}`, ...(pipe.armourOnly ? ["armour_only = true"] : [])];
+    case "unix":
+      return [`path = ${JSON.stringify(pipe.path)}`];
+  }
+}

@@ -1,0 +1,471 @@
+// `sealttyd setup` in temporary trees: what it writes, what it refuses, and that --remove leaves what was there before.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import * as fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { DEFAULT_CONFIG_FILE, parseServerConfig } from "../../server/config.ts";
+import {
+  type Machine,
+  type RealEvidence,
+  SetupRefused,
+  findEvidence,
+  findPort,
+} from "../../server/setup/choose.ts";
+import { RECORD_FILE } from "../../server/setup/places.ts";
+import {
+  type SetupSurroundings,
+  type SetupWishes,
+  configurationText,
+  setUp,
+  takeAway,
+} from "../../server/setup/setup.ts";
+import { treeOf, writeTree } from "../support/tree.ts";
+
+const project = path.resolve(import.meta.dirname, "../..");
+const UNIT = fs.readFileSync(path.join(project, "packaging/systemd/sealttyd.service"), "utf8");
+const LINKS = ["sysinit", "rescue", "emergency"].map(
+  (target) => `/etc/systemd/system/${target}.target.wants/sealttyd.service`,
+);
+const BARE = {
+  "usr/lib/systemd/system/sealttyd.service": UNIT,
+  "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nsealtty:x:990:990::/:/usr/sbin/nologin\n",
+  "bin/login": "",
+};
+
+let root: string;
+beforeEach(() => {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-setup-"));
+});
+afterEach(() => fs.rmSync(root, { recursive: true }));
+
+const at = (file: string): string => path.join(root, file);
+const read = (file: string): string => fs.readFileSync(at(file), "utf8");
+
+function machine(
+  devices: Readonly<Record<string, readonly RealEvidence[]>>,
+  ports: readonly string[] = ["sealtty.0"],
+) {
+  const asked: string[] = [];
+  const made: Machine = {
+    exists: (device) => device in devices,
+    ports: () => ports,
+    async probe(type) {
+      asked.push(type);
+      if (!Object.values(devices).some((types) => types.includes(type)))
+        throw new Error(`no ${type}\u001b[2J`);
+    },
+  };
+  return { ...made, asked };
+}
+
+const SNP = { "/dev/sev-guest": ["sev-snp"], "/dev/tpmrm0": ["tpm"] } as const;
+
+function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
+  return { root, here: true, evidence: undefined, pipe: undefined, dryRun: false, ...more };
+}
+
+function surroundings(of: Machine = machine(SNP), active = false) {
+  const calls: string[] = [];
+  let running = active;
+  const around: SetupSurroundings = {
+    machine: of,
+    async systemctl(...args) {
+      calls.push(args.join(" "));
+      if (args[0] === "is-active") return running;
+      if (args[0] === "start") running = true;
+      if (args[0] === "stop") running = false;
+      return true;
+    },
+    missing: async () => ["there is no coffee"],
+  };
+  return { around, calls };
+}
+
+async function refusalOf(work: Promise<unknown>): Promise<string> {
+  const before = treeOf(root);
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(SetupRefused);
+  expect(treeOf(root)).toEqual(before);
+  return (error as SetupRefused).message;
+}
+
+describe("what is found", () => {
+  test.each<[string, Readonly<Record<string, readonly RealEvidence[]>>, RealEvidence, readonly string[]]>([
+    ["SEV-SNP before the TPM beside it", SNP, "sev-snp", ["sev-snp"]],
+    ["TDX", { "/dev/tdx_guest": ["tdx"] }, "tdx", ["tdx"]],
+    ["Azure's report in the TPM", { "/dev/tpmrm0": ["azure", "tpm"] }, "azure", ["azure"]],
+    ["a TPM", { "/dev/tpmrm0": ["tpm"] }, "tpm", ["azure", "tpm"]],
+  ])("%s", async (_, devices, type, asked) => {
+    const found = machine(devices);
+    expect(await findEvidence(found)).toBe(type);
+    expect(found.asked).toEqual(asked);
+  });
+
+  test("a processor that does not answer is not passed over for a TPM that does", async () => {
+    const found = machine({ "/dev/sev-guest": [], "/dev/tpmrm0": ["tpm"] });
+    const message = await refusalOf(findEvidence(found));
+    expect(message).toContain(
+      '/dev/sev-guest is there, but no evidence of type "sev-snp" can be had: no sev-snp\\x1b[2J.',
+    );
+    expect(found.asked).toEqual(["sev-snp"]);
+  });
+
+  test("nothing", async () => {
+    expect(await refusalOf(findEvidence(machine({})))).toMatch(
+      /nothing to prove .*\/dev\/sev-guest.*--evidence/,
+    );
+  });
+
+  test.each([
+    [["org.qemu.guest_agent.0", "sealtty.0", "sealtty.1"], "sealtty.0"],
+    [["sealtty-console"], "sealtty-console"],
+    [["other", "sealtty"], "sealtty"],
+  ])("of the ports %j it is %s", (ports, name) => {
+    expect(findPort(machine({}, ports))).toEqual({ type: "virtio", name });
+  });
+
+  test.each([
+    [[], /\(in \/sys\/class\/virtio-ports: none\)\. Have the host add -device virtserialport.*--port.*--tty/],
+    [["org.qemu.guest_agent.0", "sealttyish\n"], /"org.qemu.guest_agent.0", "sealttyish\\x0a"/],
+    [["sealtty.1", "sealtty.2"], /several.*"sealtty.1", "sealtty.2".*--port/],
+  ])("of the ports %j none is taken", async (ports, message) => {
+    expect(await refusalOf((async () => findPort(machine({}, ports)))())).toMatch(message);
+  });
+});
+
+describe("what is written", () => {
+  test("is what sealttyd takes, whatever the port is called", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }), (name) => {
+        const text = configurationText({ type: "virtio", name }, "tdx", "/bin/login");
+        let config: ReturnType<typeof parseServerConfig>;
+        try {
+          config = parseServerConfig(text, "made");
+        } catch {
+          expect(name).toMatch(/\p{Cc}/u); // refused, as in a file of an owner's
+          return;
+        }
+        expect(config.pipe).toEqual({ type: "virtio", name });
+        expect(config.evidence.type).toBe("tdx");
+        expect(config.users).toMatchObject({
+          authorizedKeys: "/etc/sealtty/authorized_keys",
+          names: ["root"],
+          login: ["/bin/login"],
+        });
+      }),
+    );
+  });
+
+  test("is read back for a terminal device, and without a login program", () => {
+    const text = configurationText({ type: "tty", device: "/dev/hvc0", armourOnly: true }, "tpm", undefined);
+    const { pipe, users } = parseServerConfig(text, "made");
+    expect(pipe).toEqual({ type: "tty", device: "/dev/hvc0", armourOnly: true });
+    expect(users.login).toBeUndefined();
+  });
+});
+
+describe("set up and taken back", () => {
+  const configuration = (type: RealEvidence): string =>
+    configurationText({ type: "virtio", name: "sealtty.0" }, type, "/bin/login");
+
+  test.each<[string, Readonly<Record<string, string>>, readonly string[]]>([
+    ["a bare machine", {}, []],
+    [
+      "keys, and units of others' that are enabled",
+      {
+        "etc/sealtty/authorized_keys": "ssh-ed25519 AAAA me\n",
+        "etc/systemd/system/sysinit.target.wants/other.service": "",
+        "var/lib/dpkg/status": "",
+      },
+      [],
+    ],
+    ["a unit that its owner enabled in part", {}, [LINKS[0] ?? ""]],
+  ])("%s: the tree is what it was", async (_, files, enabled) => {
+    writeTree(root, { ...BARE, ...files });
+    for (const link of enabled) {
+      fs.mkdirSync(path.dirname(at(link)), { recursive: true });
+      fs.symlinkSync("/usr/lib/systemd/system/sealttyd.service", at(link));
+    }
+    const before = treeOf(root);
+    const { around, calls } = surroundings();
+    const said = await setUp(wishes(), around);
+    expect(read(DEFAULT_CONFIG_FILE)).toBe(configuration("sev-snp"));
+    expect(fs.statSync(at(DEFAULT_CONFIG_FILE)).mode & 0o777).toBe(0o644);
+    for (const link of LINKS)
+      expect(fs.readlinkSync(at(link))).toBe("/usr/lib/systemd/system/sealttyd.service");
+    expect(said).toContain(`written: ${DEFAULT_CONFIG_FILE}`);
+    expect(said.filter((line) => line.startsWith("linked: ")).length).toBe(3 - enabled.length);
+    expect(said).toContain("on this machine, now: there is no coffee");
+    expect(calls).toEqual(["is-active --quiet sealttyd.service", "daemon-reload", "start sealttyd.service"]);
+
+    calls.length = 0;
+    const { said: undone, left } = await takeAway(wishes(), around);
+    expect(left).toBe(false);
+    expect(undone).toContain(`removed: ${DEFAULT_CONFIG_FILE}`);
+    expect(calls).toEqual(["stop sealttyd.service", "daemon-reload"]);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("a dry run says the same and changes nothing", async () => {
+    writeTree(root, BARE);
+    const before = treeOf(root);
+    const { around, calls } = surroundings();
+    const would = await setUp(wishes({ dryRun: true }), around);
+    expect(treeOf(root)).toEqual(before);
+    expect(calls).toEqual(["is-active --quiet sealttyd.service"]);
+    const did = await setUp(wishes(), around);
+    expect(would.map((line) => line.replace(/^would have /, ""))).toEqual(
+      did.filter((line) => !line.startsWith("on this machine")),
+    );
+    const set = treeOf(root);
+    expect((await takeAway(wishes({ dryRun: true }), around)).said).toContain(
+      `would have removed: ${DEFAULT_CONFIG_FILE}`,
+    );
+    expect(treeOf(root)).toEqual(set);
+  });
+
+  test("twice is as once", async () => {
+    writeTree(root, BARE);
+    const before = treeOf(root);
+    const { around, calls } = surroundings();
+    await setUp(wishes(), around);
+    const once = treeOf(root);
+    calls.length = 0;
+    expect(await setUp(wishes(), around)).toContain("already set up: no file is changed");
+    expect(treeOf(root)).toEqual(once);
+    expect(calls).toEqual(["is-active --quiet sealttyd.service"]);
+    await takeAway(wishes(), around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("on other hardware its own file is written anew, and still taken back", async () => {
+    writeTree(root, BARE);
+    const before = treeOf(root);
+    await setUp(wishes(), surroundings().around);
+    const { around } = surroundings(machine({ "/dev/tdx_guest": ["tdx"] }), true);
+    const said = await setUp(wishes(), around);
+    expect(read(DEFAULT_CONFIG_FILE)).toBe(configuration("tdx"));
+    expect(said.join("\n")).toContain("runs on with its former configuration");
+    await takeAway(wishes(), around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("what its owner edited is neither overwritten nor removed", async () => {
+    writeTree(root, BARE);
+    const { around } = surroundings();
+    await setUp(wishes(), around);
+    const edited = `${read(DEFAULT_CONFIG_FILE)}[forward]\nallow = true\n`;
+    fs.writeFileSync(at(DEFAULT_CONFIG_FILE), edited);
+    expect(await setUp(wishes(), around)).toContain(`kept: ${DEFAULT_CONFIG_FILE} is yours`);
+    expect(read(DEFAULT_CONFIG_FILE)).toBe(edited);
+    expect(await refusalOf(setUp(wishes({ evidence: "tpm" }), around))).toContain(
+      "is yours: it is not overwritten",
+    );
+
+    const { said, left } = await takeAway(wishes(), around);
+    expect(left).toBe(true);
+    expect(said).toContain(`left as it is, because it was changed since: ${DEFAULT_CONFIG_FILE}`);
+    expect(read(DEFAULT_CONFIG_FILE)).toBe(edited);
+    for (const link of LINKS) expect(fs.existsSync(path.dirname(at(link)))).toBe(false);
+    expect(await refusalOf(takeAway(wishes(), around))).toContain("nothing to undo");
+  });
+
+  test("an owner's configuration that is wrong is told, and nothing is enabled for it", async () => {
+    writeTree(root, { ...BARE, "etc/sealtty/sealttyd.toml": "[pipe]\n" });
+    expect(await refusalOf(setUp(wishes(), surroundings().around))).toMatch(
+      /"type" is missing.*not overwritten/,
+    );
+  });
+
+  test("a start that fails says so, and is undone like any other", async () => {
+    writeTree(root, BARE);
+    const before = treeOf(root);
+    const { around } = surroundings();
+    const systemctl = async (verb: string): Promise<boolean> => verb !== "start" && verb !== "is-active";
+    await expect(setUp(wishes(), { ...around, systemctl })).rejects.toThrow(
+      /systemctl status sealttyd.service says why/,
+    );
+    await takeAway(wishes(), around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("cut short after the record was written, it is undone all the same", async () => {
+    writeTree(root, BARE);
+    const before = treeOf(root);
+    const { around } = surroundings();
+    await setUp(wishes(), around);
+    fs.rmSync(at(LINKS[1] ?? ""));
+    fs.rmSync(at(DEFAULT_CONFIG_FILE));
+    expect((await takeAway(wishes(), around)).left).toBe(false);
+    expect(treeOf(root)).toEqual(before);
+  });
+});
+
+describe("refused, and nothing is changed", () => {
+  const refused = (
+    files: Readonly<Record<string, string>>,
+    more: Partial<SetupWishes> = {},
+  ): Promise<string> => {
+    writeTree(root, files);
+    return refusalOf(setUp(wishes(more), surroundings().around));
+  };
+
+  test("where there is no unit", async () => {
+    expect(await refused({ "etc/passwd": BARE["etc/passwd"] })).toContain("There is no sealttyd.service");
+  });
+
+  test("where the unit is masked", async () => {
+    writeTree(root, BARE);
+    fs.mkdirSync(at("etc/systemd/system"), { recursive: true });
+    fs.symlinkSync("/dev/null", at("etc/systemd/system/sealttyd.service"));
+    expect(await refused({})).toContain("masked");
+  });
+
+  test("where there is no user for the front; an image may have it made at its first boot", async () => {
+    const { "etc/passwd": _, ...others } = BARE;
+    const files = { ...others, "usr/lib/sysusers.d/sealttyd.conf": "u sealtty -\n" };
+    expect(await refused(files)).toContain("There is no user sealtty");
+    expect(await setUp(wishes({ here: false, evidence: "tdx" }), surroundings().around)).toContain(
+      `written: ${DEFAULT_CONFIG_FILE}`,
+    );
+  });
+
+  test("another machine's files without --evidence: nobody can ask that machine", async () => {
+    expect(await refused(BARE, { here: false })).toContain("--evidence");
+  });
+
+  test("an image whose directory leads into this machine", async () => {
+    const outside = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-outside-"));
+    try {
+      writeTree(root, BARE);
+      fs.symlinkSync(outside, at("etc/sealtty"));
+      expect(await refused({}, { here: false, evidence: "tdx" })).toContain("leads out of");
+      expect(fs.readdirSync(outside)).toEqual([]);
+    } finally {
+      fs.rmSync(outside, { recursive: true });
+    }
+  });
+
+  test.each([
+    "",
+    "[]",
+    '{"version":2,"made":[],"started":false}',
+    '{"version":1,"made":[{"kind":"file","path":"/etc/../../etc/passwd","sha256":""}],"started":false}',
+    '{"version":1,"made":[{"kind":"device","path":"/x"}],"started":false}',
+  ])("a record that setup did not write: %s", async (text) => {
+    writeTree(root, { ...BARE, [RECORD_FILE]: text });
+    const { around } = surroundings();
+    expect(await refusalOf(setUp(wishes(), around))).toContain(`${RECORD_FILE} is not as setup writes it`);
+    expect(await refusalOf(takeAway(wishes(), around))).toContain(`${RECORD_FILE} is not as setup writes it`);
+  });
+});
+
+describe("the program", () => {
+  const sealttyd = path.join(project, "dist/bin/sealttyd.js");
+  const run = (...args: readonly string[]) =>
+    spawnSync(process.execPath, [sealttyd, "setup", ...args], { encoding: "utf8" });
+
+  test("sets an image up and takes it back; asks nothing", () => {
+    writeTree(root, BARE);
+    const before = treeOf(root);
+    const set = run("--root", root, "--evidence", "sev-snp", "--port", "console.7");
+    expect(set).toMatchObject({ status: 0, stderr: "" });
+    expect(set.stdout).toContain('console: virtio port "console.7"');
+    const check = execFileSync(process.execPath, [sealttyd, "--check", "--config", at(DEFAULT_CONFIG_FILE)], {
+      encoding: "utf8",
+    });
+    expect(check).toContain(`${at(DEFAULT_CONFIG_FILE)}: good\n`);
+    expect(run("--root", root, "--remove")).toMatchObject({ status: 0, stderr: "" });
+    expect(treeOf(root)).toEqual(before);
+    expect(run("--root", root, "--remove")).toMatchObject({
+      status: 1,
+      stdout: "",
+      stderr: "sealttyd setup: setup has done nothing here: there is nothing to undo\n",
+    });
+  });
+
+  test.each([
+    [["--evidence", "simulated"], "--evidence takes one of sev-snp, tdx, azure, tpm"],
+    [["--port", "a", "--tty", "/dev/hvc0"], "exclude each other"],
+    [["--tty", "hvc0"], "absolute path"],
+    [["--remove", "--port", "a"], "--remove undoes what was done"],
+    [["here"], "Unexpected argument"],
+  ])("usage: %j", (args, message) => {
+    const { status, stdout, stderr } = run("--root", root, ...args);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain("Usage: sealttyd setup [--evidence TYPE]");
+    expect(treeOf(root)).toEqual([]);
+  });
+});
+
+const SYSTEMCTL = "/usr/bin/systemctl";
+const canPretend = process.getuid?.() === 0 && fs.existsSync(SYSTEMCTL);
+if (!canPretend)
+  test("NOT RUN: only root may put other files in this machine's place, and there must be a systemctl", () => {
+    expect(canPretend).toBe(false);
+  });
+
+/**
+ * In a mount namespace of its own: the tree's /etc and /var in place of this machine's, a /run where systemd seems to run,
+ * and a systemctl that writes down what it is asked.
+ */
+describe.runIf(canPretend)("the program, on the machine that it runs on", () => {
+  const sealttyd = path.join(project, "dist/bin/sealttyd.js");
+  const SCRIPT =
+    'for each in etc var; do mount --bind "$0/$each" "/$each" || exit 99; done; mount --bind "$0/systemctl" /usr/bin/systemctl && mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@"';
+
+  function run(...args: readonly string[]) {
+    return spawnSync(
+      "unshare",
+      ["-m", "sh", "-c", SCRIPT, root, process.execPath, sealttyd, "setup", ...args],
+      {
+        encoding: "utf8",
+        env: { PATH: process.env["PATH"] },
+      },
+    );
+  }
+  const calls = (): string[] => {
+    const told = read("calls").trim().split("\n");
+    fs.rmSync(at("calls"));
+    return told;
+  };
+
+  test("has systemd start it, and stop it again; the files are as before", () => {
+    const { "usr/lib/systemd/system/sealttyd.service": unit, "etc/passwd": passwd } = BARE;
+    writeTree(root, {
+      "etc/passwd": passwd,
+      "etc/systemd/system/sealttyd.service": unit,
+      "var/lib/dpkg/status": "",
+      systemctl: `#!/bin/sh\necho "$*" >>${at("calls")}\n[ "$1" != is-active ]\n`,
+    });
+    fs.chmodSync(at("systemctl"), 0o755);
+    const before = treeOf(root);
+
+    const nothing = run();
+    expect([nothing.status, nothing.stdout]).toEqual([1, ""]); // a machine that runs tests has no port for it
+    expect(nothing.stderr).toMatch(/^sealttyd setup: There is no virtio port for it/);
+    expect(treeOf(root)).toEqual(before);
+
+    const set = run("--evidence", "tpm", "--port", "no-such-port");
+    expect([set.status, set.stderr]).toEqual([0, ""]);
+    expect(set.stdout).toContain("started: sealttyd.service\n");
+    expect(set.stdout).toContain('on this machine, now: there is no virtio port named "no-such-port"');
+    expect(calls()).toEqual([
+      "is-active --quiet sealttyd.service",
+      "daemon-reload",
+      "start sealttyd.service",
+    ]);
+    expect(fs.readlinkSync(at(LINKS[0] ?? ""))).toBe("/etc/systemd/system/sealttyd.service");
+
+    expect(run("--remove")).toMatchObject({ status: 0, stderr: "" });
+    expect(calls()).toEqual(["stop sealttyd.service", "daemon-reload"]);
+    expect(treeOf(root)).toEqual(before);
+  });
+});
