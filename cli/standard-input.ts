@@ -3,15 +3,21 @@
 import type { Writable } from "node:stream";
 import type { Surroundings } from "./services.ts";
 
+/** Stopping and starting a stream for each chunk costs as much as the chunk. Bytes; the other end holds more itself. */
+const MAX_WAITING = 256 * 1024;
+
 /** All of it into the other's, then its end. @returns what stops it. */
 export function feed(to: Writable, services: Pick<Surroundings, "stdin">): () => void {
   const { stdin } = services;
   let stopped = false;
+  let waiting = 0; // bytes that the other has not taken
   const onData = (chunk: Uint8Array): void => {
     if (!to.writable) return; // its end is told elsewhere, and may come any time
-    stdin.pause();
+    waiting += chunk.length;
+    if (waiting >= MAX_WAITING) stdin.pause();
     to.write(chunk, (error) => {
-      if (!stopped && (error === null || error === undefined)) stdin.resume();
+      waiting -= chunk.length;
+      if (!stopped && waiting < MAX_WAITING && (error === null || error === undefined)) stdin.resume();
     });
   };
   // The end may come while the last bytes still wait for room.

@@ -11,13 +11,18 @@ export const MAX_BODY_TO_GUEST = 4000;
 /** Body of a frame sent towards the client: 16 KiB of stream data with its headers and tag. */
 export const MAX_BODY_TO_CLIENT = 16_500;
 /** The same over a pipe that has shown itself quick (docs/protocol.md §5.5): most of what a packet costs, it costs whatever its length. */
-export const LONG_BODY_TO_GUEST = 16_500;
+export const LONG_BODY_TO_GUEST = 65_800;
 /** 64 KiB of stream data with its headers and tag. */
 export const LONG_BODY_TO_CLIENT = 65_800;
+
+/** Longer bodies go as they are, behind a frame that says how long they are (§2.5): only such as a quick pipe may have. */
+export const RAW_ABOVE = 16_500;
 
 /** In flight towards the guest (QEMU 7.2's websocket drops silently above it). */
 export const MAX_FLIGHT_TO_GUEST_BYTES = 64 * 1024;
 export const MAX_FLIGHT_TO_GUEST_FRAMES = 64;
+/** The same over a pipe that has shown itself quick: a socket, which loses nothing. */
+export const LONG_FLIGHT_TO_GUEST_BYTES = 512 * 1024;
 /** Of a flight towards the guest, ms: a slow pipe's queue stands before each keystroke. */
 export const MAX_QUEUE_TO_GUEST_MS = 200;
 /** In flight towards the client. */
@@ -110,6 +115,9 @@ export const MAX_SERVICE_NAME = 32;
 export const CONTROL_STREAM_WINDOW = 128 * 1024;
 export const OUTPUT_STREAM_WINDOW = 512 * 1024;
 export const INPUT_STREAM_WINDOW = 64 * 1024;
+/** Credit of a program that takes its input as it comes, and how many of a connection may have it at once. */
+export const WIDE_INPUT_WINDOW = 512 * 1024;
+export const MAX_WIDE_INPUTS = 4;
 /** Pieces a receiver keeps above a gap in one stream; what is beyond stays unacknowledged and comes again. */
 export const MAX_STREAM_PIECES = 1024;
 /** Bytes that a client holds in one stream, unsent or unacknowledged; `write` waits above it. */

@@ -1,9 +1,11 @@
 // Frames out of a hostile byte stream: COBS and armour both decoded at once, everything else is host noise.
 
+import { copyInto } from "../bytes.ts";
 import { MAX_ARMOUR_LINE, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../limits.ts";
 import { isArmourCharacter, ARMOUR_MARK, readArmourLine } from "./armour.ts";
 import { cobsDecode, cobsDecodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
+import { FRAME_PACKET, frameHead, readRaw } from "./frame-body.ts";
 import type { FrameEncoding } from "./frame-encoder.ts";
 
 export interface DecodedFrame {
@@ -49,7 +51,7 @@ function beginsMark(piece: Uint8Array, at: number): boolean {
 
 export class FrameDecoder {
   // Bytes since the last 0x00, or since the last armoured line: a COBS body under way, or noise.
-  readonly #segment = new Uint8Array(MAX_SEGMENT);
+  #segment = new Uint8Array(MAX_SEGMENT);
   #length = 0;
   #overflowed = false; // the segment under way is too long for a frame: it is noise up to its next zero
   readonly #line = new Uint8Array(MAX_ARMOUR_LINE + 1);
@@ -63,6 +65,8 @@ export class FrameDecoder {
   readonly #lends: boolean;
   #decoded = new Uint8Array(0); // what this call decoded so far, where bodies are lent
   #decodedLength = 0;
+  #raw: { readonly id: number; readonly length: number } | undefined; // a raw body is under way: its bytes gather in the segment
+  #spare: Uint8Array<ArrayBuffer> | undefined; // a segment, while the other one is lent
 
   /**
    * @param checksum - CRC-32; native where the runtime has it. @param bodies - "lends": those of binary frames are there until
@@ -78,13 +82,18 @@ export class FrameDecoder {
     return this.#noiseBytes;
   }
 
-  /** Takes one chunk of the stream. Never throws; holds at most two bounded buffers between calls. */
+  /** Takes one chunk of the stream, which may be lent on. Never throws; holds a few bounded buffers between calls. */
   push(chunk: Uint8Array): Decoded {
     this.#frames = [];
     this.#noiseLength = 0;
     this.#decodedLength = 0;
     let at = 0;
+    if (this.#raw !== undefined && this.#beginsAnew(chunk)) this.#endRaw();
     while (at < chunk.length) {
+      if (this.#raw !== undefined) {
+        at = this.#takeRaw(this.#raw, chunk, at);
+        continue;
+      }
       const zero = chunk.indexOf(0, at);
       // The usual case: the zero that begins a frame, right behind the one that ended another.
       if (zero === at && this.#length === 0 && !this.#overflowed) {
@@ -100,8 +109,8 @@ export class FrameDecoder {
           ? this.#checkedBody(piece)
           : undefined;
       if (whole !== undefined) {
-        this.#frames.push({ body: whole, encoding: "binary" });
         this.#lineLength = 0;
+        this.#found(whole);
       } else {
         this.#takePiece(piece);
         if (zero >= 0) this.#endSegment();
@@ -167,7 +176,7 @@ export class FrameDecoder {
       this.#overflowed = true;
       return;
     }
-    this.#segment.set(bytes, this.#length);
+    copyInto(this.#segment, this.#length, bytes);
     this.#length += bytes.length;
   }
 
@@ -175,12 +184,69 @@ export class FrameDecoder {
     const segment = this.#segment.subarray(0, this.#length);
     if (!this.#overflowed && segment.length > 0) {
       const body = this.#checkedBody(segment);
-      if (body !== undefined) this.#frames.push({ body, encoding: "binary" });
+      if (body !== undefined) this.#found(body);
       else this.#addNoise(segment);
     }
     this.#length = 0;
     this.#overflowed = false;
     this.#lineLength = 0;
+  }
+
+  #found(body: Uint8Array): void {
+    const length = readRaw(body);
+    if (length === undefined) this.#frames.push({ body, encoding: "binary" });
+    else this.#raw = { id: frameHead(body)?.id ?? 0, length };
+  }
+
+  /**
+   * The rest of a raw body may never come: its sender was cut off, and another one speaks. A read that begins with a whole frame
+   * shows it. That sealed bytes look so has a chance of 2^-40.
+   */
+  #beginsAnew(chunk: Uint8Array): boolean {
+    const first = chunk[0] === LF ? 1 : 0;
+    if (chunk.length - first >= ARMOUR_MARK.length && beginsMark(chunk, first)) return true;
+    if (chunk[0] !== 0) return false;
+    const end = chunk.indexOf(0, 1);
+    return end > 1 && this.#checkedBody(chunk.subarray(1, end)) !== undefined;
+  }
+
+  /** @returns the index behind what it took. */
+  #takeRaw(
+    { id, length }: { readonly id: number; readonly length: number },
+    chunk: Uint8Array,
+    from: number,
+  ): number {
+    const to = Math.min(chunk.length, from + length - this.#length);
+    const piece = chunk.subarray(from, to);
+    if (piece.length === length) {
+      this.#endRaw();
+      this.#foundRaw(id, this.#lends ? piece : new Uint8Array(piece));
+      return to;
+    }
+    copyInto(this.#segment, this.#length, piece);
+    this.#length += piece.length;
+    if (this.#length < length) return to;
+    const body = this.#segment.subarray(0, length);
+    this.#endRaw();
+    if (this.#lends) {
+      // The next one may begin in this call; a third one cannot: that begins where the second one, a whole one, ended.
+      const lent = this.#segment;
+      this.#segment = this.#spare ?? new Uint8Array(MAX_SEGMENT);
+      this.#spare = lent;
+      this.#foundRaw(id, body);
+    } else this.#foundRaw(id, new Uint8Array(body));
+    return to;
+  }
+
+  #endRaw(): void {
+    this.#raw = undefined;
+    this.#length = 0;
+  }
+
+  /** It has no checksum, and needs none where it is what was announced: a packet, which is sealed. */
+  #foundRaw(id: number, body: Uint8Array): void {
+    const head = frameHead(body);
+    if (head?.type === FRAME_PACKET && head.id === id) this.#frames.push({ body, encoding: "binary" });
   }
 
   #addNoise(bytes: Uint8Array): void {

@@ -1,6 +1,7 @@
 // A channel as the guest sees it: a program's output into a stream under credit, a stream's bytes into the program.
 
 import { concat } from "../bytes.ts";
+import { INPUT_STREAM_WINDOW, MAX_WIDE_INPUTS, WIDE_INPUT_WINDOW } from "../limits.ts";
 import type { Reassembly } from "../streams/reassembly.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
@@ -13,6 +14,24 @@ const MAX_WRITE = 32 * 1024;
 /** Output waits in the program, not here, above this many bytes not yet sent. */
 const MAX_UNSENT = 64 * 1024;
 
+/** Channels of a connection whose input has the wide window. What waits for programs that stop reading must stay little. */
+export class WideInputs {
+  readonly #channels = new Set<number>();
+
+  /** @returns whether it is one of them; a place that was free is taken. */
+  admit(channel: number): boolean {
+    if (this.#channels.size < MAX_WIDE_INPUTS) this.#channels.add(channel);
+    return this.#channels.has(channel);
+  }
+
+  leave(channel: number): void {
+    this.#channels.delete(channel);
+  }
+}
+
+/** A program that took so many bytes of input takes it as it comes. */
+const WIDEN_AFTER = 4 * INPUT_STREAM_WINDOW;
+
 export class GuestChannel {
   readonly #process: GuestProcess;
   readonly #connection: StreamConnection;
@@ -21,12 +40,17 @@ export class GuestChannel {
   #discarding = false; // hung up: output is read to its end and thrown away
   #silent = false; // the connection is over: nothing may be sent
   #changed: (() => void)[] = [];
+  readonly #mayWiden: () => boolean;
+  #taken = 0; // of input, by the program
 
+  /** @param mayWiden - whether there is room for a long input here; asked until there is. */
   constructor(
     process: GuestProcess,
     connection: StreamConnection,
     streams: { inOut: Stream; error: Stream },
+    mayWiden: () => boolean,
   ) {
+    this.#mayWiden = mayWiden;
     this.#process = process;
     this.#connection = connection;
     this.#inOut = streams.inOut;
@@ -91,6 +115,8 @@ export class GuestChannel {
       const chunk = gather(receive);
       if (chunk !== undefined) {
         await this.#process.write(chunk);
+        this.#taken += chunk.length;
+        if (this.#taken >= WIDEN_AFTER && this.#mayWiden()) receive.widen(WIDE_INPUT_WINDOW);
         if (receive.consume(chunk.length)) {
           this.#inOut.windowDue = true;
           this.#connection.onWork();

@@ -79,6 +79,10 @@ export class StreamConnection {
       packetsRefused: this.#opener.refused,
     };
   }
+  /** Bytes a second that the pipe has shown to carry; 0: unknown. */
+  get deliveryRate(): number {
+    return this.#recovery.deliveryRate;
+  }
   /** When the last authentic packet came. */
   get lastHeard(): number {
     return this.#lastHeard;
@@ -233,6 +237,7 @@ export class StreamConnection {
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, usualBody, now);
     const maxBody = this.#bodyWithin(usualBody, longBody);
+    this.#recovery.widen(maxBody > usualBody);
     this.#rekeyByAge(now);
     const contents: Content[] = [];
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.

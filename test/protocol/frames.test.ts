@@ -9,6 +9,7 @@ import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import {
   encodeBinaryFrameInto,
   encodeFrame,
+  encodeRawFrameInto,
   type FrameEncoding,
   MAX_BINARY_FRAME,
 } from "../../protocol/frames/frame-encoder.ts";
@@ -156,6 +157,111 @@ test("FrameDecoder that lends its bodies finds the same frames, however many one
     }),
     { numRuns: 20 },
   );
+});
+
+/** A PACKET's body, as long as it says. */
+const packetOf = (length: number, fill = 0): Uint8Array =>
+  Uint8Array.from({ length }, (_, at) => (at < 5 ? [0x15, 1, 2, 3, 4][at] : (at * 31 + fill) >> 3) ?? 0);
+const raw = (body: Uint8Array): Uint8Array => {
+  const target = new Uint8Array(MAX_BINARY_FRAME);
+  return target.subarray(0, encodeRawFrameInto(target, 0, body, crc32));
+};
+const inHex = (body: Uint8Array): string => Buffer.from(body).toString("hex");
+
+test("a body as it is stands behind a RAW frame with its id and length (docs/protocol.md §2.5)", () => {
+  const body = packetOf(20_000);
+  const announced = encodeFrame(Buffer.from("1b0102030400004e20", "hex"), "binary");
+  expect(inHex(raw(body))).toBe(inHex(concat(announced, body)));
+});
+
+test("bodies as they are, binary frames and lines come back in order, whatever the chunks, lent and given", () => {
+  const part = fc.tuple(
+    fc.constantFrom("raw", "binary", "armour"),
+    fc.integer({ min: 25, max: 70_000 }),
+    fc.nat({ max: 255 }),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(part, { minLength: 1, maxLength: 6 }),
+      fc.integer({ min: 700, max: 200_000 }),
+      (all, cut) => {
+        const bodies = all.map(([how, length, fill]) =>
+          packetOf(Math.min(length, how === "armour" ? MAX_ARMOUR_BODY : MAX_FRAME_BODY), fill),
+        );
+        const stream = concat(
+          ...bodies.map((body, i) =>
+            all[i]?.[0] === "raw"
+              ? raw(body)
+              : encodeFrame(body, all[i]?.[0] === "armour" ? "armour" : "binary"),
+          ),
+        );
+        const [lending, giving] = [new FrameDecoder(crc32, "lends"), new FrameDecoder(crc32)];
+        const lent: string[] = [];
+        const given: Uint8Array[] = [];
+        for (let at = 0; at < stream.length; at += cut) {
+          const chunk = Buffer.from(stream.subarray(at, at + cut)); // of its own, and overwritten below
+          for (const { body } of lending.push(chunk).frames) lent.push(inHex(body));
+          given.push(...giving.push(chunk).frames.map(({ body }) => body));
+          chunk.fill(0);
+        }
+        const expected = bodies.map(inHex);
+        expect(lent.length).toBe(expected.length);
+        lent.forEach((body, i) => expect(body === expected[i]).toBe(true));
+        given.forEach((body, i) => expect(inHex(body) === expected[i]).toBe(true));
+        expect(given.length).toBe(expected.length);
+        expect([lending.noiseBytes, giving.noiseBytes]).toEqual([0, 0]);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test.each(["binary", "armour"] as const)(
+  "a body whose rest never comes is given up where a read begins with a frame (%s)",
+  (encoding) => {
+    for (const missing of [1, 100, 29_999]) {
+      const decoder = new FrameDecoder(crc32, "lends");
+      const body = packetOf(30_000);
+      const sent = raw(body);
+      expect(decoder.push(sent.subarray(0, sent.length - missing)).frames).toEqual([]);
+      const hello = encodeFrame(Uint8Array.of(0x11, 9, 9, 9, 9), encoding);
+      const { frames, noise } = decoder.push(hello);
+      expect(frames.map((frame) => [...frame.body])).toEqual([[0x11, 9, 9, 9, 9]]);
+      expect(noise.length).toBe(0);
+      expect(decoder.push(sent).frames.map((frame) => inHex(frame.body))).toEqual([inHex(body)]);
+    }
+  },
+);
+
+test("a frame in the same read as a body's torn end is swallowed at most until the length is full", () => {
+  const decoder = new FrameDecoder();
+  const sent = raw(packetOf(30_000));
+  const small = encodeFrame(Uint8Array.of(1, 2, 3, 4, 5), "binary");
+  decoder.push(concat(sent.subarray(0, 29_000), small)); // 1016 bytes are still awaited
+  const filler = new Uint8Array(1100).fill(7);
+  expect(decoder.push(filler).frames.length).toBeLessThanOrEqual(1); // a packet that will not open
+  expect(decoder.push(concat(Uint8Array.of(0), small)).frames.map(({ body }) => [...body])).toEqual([
+    [1, 2, 3, 4, 5],
+  ]);
+});
+
+test("only a PACKET of the announced id is taken as it is, and no impossible length", () => {
+  const foreign = packetOf(20_000);
+  foreign[4] = 5;
+  const handshake = packetOf(20_000);
+  handshake[0] = 0x13;
+  for (const body of [foreign, handshake]) {
+    const decoder = new FrameDecoder();
+    const announced = encodeFrame(Buffer.from("1b0102030400004e20", "hex"), "binary");
+    expect(decoder.push(concat(announced, body)).frames).toEqual([]);
+    expect(decoder.push(encodeFrame(Uint8Array.of(8), "binary")).frames.length).toBe(1);
+  }
+  for (const length of ["00000018", "000101d1", "ffffffff"]) {
+    const decoder = new FrameDecoder();
+    decoder.push(encodeFrame(Buffer.from(`1b01020304${length}`, "hex"), "binary"));
+    const two = concat(encodeFrame(Uint8Array.of(8), "binary"), encodeFrame(Uint8Array.of(9), "armour"));
+    expect(decoder.push(two).frames.map(({ body }) => [...body])).toEqual([[8], [9]]);
+  }
 });
 
 test("an armoured line is found wherever it stands in other bytes, and however it is cut", () => {
