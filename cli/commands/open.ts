@@ -64,6 +64,10 @@ export const openCommand: Command = {
     const lastPort = new PagePort(address.text, services);
     const before = asked === undefined ? await lastPort.recall() : undefined;
     const { identity, others } = await keysFor(input, services);
+    if (input.has("localhost") && identityNamed(input))
+      reporter.warn(
+        "sealtty: the page at localhost never signs with the key that you named: leave --localhost out for that",
+      );
     const memory = await PageMemory.of(policy.name, address.text, services);
     const opens = !input.has("no-open");
     const options: PageServerOptions = {
@@ -112,9 +116,13 @@ export const openCommand: Command = {
 /** Where the user was last, unless the command line says; a key that was named just now signs in the fresh page alone. */
 export function startOf(input: Input, memory: Pick<PageMemory, "lastPage">): PageKind {
   if (input.has("localhost")) return "kept";
+  return identityNamed(input) ? "fresh" : (memory.lastPage ?? "fresh");
+}
+
+/** On the command line itself, not in guests.toml. */
+function identityNamed(input: Input): boolean {
   const said = input.said ?? input;
-  const named = said.text("identity") !== undefined || said.text("certificate") !== undefined;
-  return named ? "fresh" : (memory.lastPage ?? "fresh");
+  return said.text("identity") !== undefined || said.text("certificate") !== undefined;
 }
 
 /** The key that the user named, with which the page signs in; and all others that it may offer. */
@@ -181,7 +189,9 @@ export async function startSomewhere(
       });
       if (offset > 0) {
         reporter.say(
-          `sealtty: port ${options.port} is taken; on port ${server.port} the browser has nothing of what it keeps for that one, its keys neither`,
+          options.startAt === "kept"
+            ? `sealtty: port ${options.port} is taken; on port ${server.port} the browser has nothing of what it keeps for that one, its keys neither`
+            : `sealtty: port ${options.port} is taken; the page is on port ${server.port}`,
         );
       }
       return server;
