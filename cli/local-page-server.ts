@@ -326,7 +326,6 @@ class LocalPageServer implements PageServer {
         const entry = this.#entries.find((each) => each.page === page && each.token.use(token));
         if (entry === undefined) return undefined;
         this.#entries.splice(this.#entries.indexOf(entry), 1);
-        this.#memory.cameTo(page);
         return page === "fresh" ? (socket) => this.#serveFresh(socket) : (socket) => this.#serveKept(socket);
       }
       case "/pipe":

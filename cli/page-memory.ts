@@ -1,11 +1,10 @@
 // What the fresh page finds again, though its address is another one each time: what it saw of the guest, how its user signed in. No
-// secrets. And at which page the user was last. A memory aid; trouble with it is none.
+// secrets. A memory aid; trouble with it is none.
 
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { pageMemoryDirectory } from "./directories.ts";
-import type { PageKind } from "./loopback-guard.ts";
 import type { Services } from "./services.ts";
 
 const VERSION = 1;
@@ -17,7 +16,6 @@ const MAX_FILE = 1024 * 1024;
 export class PageMemory {
   readonly #file: string | undefined;
   readonly #items = new Map<string, string>();
-  #lastPage: PageKind | undefined;
   #written: Promise<void> = Promise.resolve();
 
   /** @param file - undefined: for this run only. */
@@ -42,10 +40,6 @@ export class PageMemory {
     return Object.fromEntries(this.#items);
   }
 
-  get lastPage(): PageKind | undefined {
-    return this.#lastPage;
-  }
-
   /** Resolves once what was remembered is in the file, or cannot be. */
   get written(): Promise<void> {
     return this.#written;
@@ -59,16 +53,10 @@ export class PageMemory {
     this.#save();
   }
 
-  cameTo(page: PageKind): void {
-    if (page === this.#lastPage) return;
-    this.#lastPage = page;
-    this.#save();
-  }
-
   #save(): void {
     const file = this.#file;
     if (file === undefined) return;
-    const text = `${JSON.stringify({ version: VERSION, lastPage: this.#lastPage, items: this.items })}\n`;
+    const text = `${JSON.stringify({ version: VERSION, items: this.items })}\n`;
     this.#written = this.#written.then(() => write(file, text)).catch(() => undefined);
   }
 
@@ -82,9 +70,8 @@ export class PageMemory {
       return;
     }
     if (typeof stored !== "object" || stored === null) return;
-    const { version, lastPage, items } = stored as Record<string, unknown>;
+    const { version, items } = stored as Record<string, unknown>;
     if (version !== VERSION || typeof items !== "object" || items === null) return;
-    if (lastPage === "fresh" || lastPage === "kept") this.#lastPage = lastPage;
     for (const [name, value] of Object.entries(items).slice(0, MAX_ITEMS)) {
       if (name.length <= MAX_NAME && typeof value === "string" && value.length <= MAX_VALUE)
         this.#items.set(name, value);

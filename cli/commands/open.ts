@@ -18,7 +18,6 @@ import { readPageFiles } from "../page-files.ts";
 import { jsonLine, printable } from "../printable.ts";
 import { PageMemory } from "../page-memory.ts";
 import { PagePort } from "../page-port.ts";
-import type { PageKind } from "../loopback-guard.ts";
 import { encodingOf, obfuscationOf } from "../option-values.ts";
 import { readIdentity, readPolicy, sayingSkipped, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
@@ -84,7 +83,7 @@ export const openCommand: Command = {
         obfuscate: obfuscationOf(input, "adaptive"),
         collateral: collateralAsText(await ownerCollateral(input, services)),
       },
-      startAt: startOf(input, memory),
+      startAt: input.has("localhost") ? "kept" : "fresh",
       memory,
       identity,
       otherIdentities: others,
@@ -112,12 +111,6 @@ export const openCommand: Command = {
     }
   },
 };
-
-/** Where the user was last, unless the command line says; a key that was named just now signs in the fresh page alone. */
-export function startOf(input: Input, memory: Pick<PageMemory, "lastPage">): PageKind {
-  if (input.has("localhost")) return "kept";
-  return identityNamed(input) ? "fresh" : (memory.lastPage ?? "fresh");
-}
 
 /** On the command line itself, not in guests.toml. */
 function identityNamed(input: Input): boolean {

@@ -209,7 +209,7 @@ static int confine_calls(int inet) {
   if (inet) {
     answer_if_equal(AF_INET, SECCOMP_RET_ALLOW);
     answer_if_equal(AF_INET6, SECCOMP_RET_ALLOW);
-    step(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 2); /* getaddrinfo asks which addresses there are: protocol 0 */
+    step(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 3); /* getaddrinfo asks which addresses there are: protocol 0 */
     load(argument(2));
     answer_if_equal(0, SECCOMP_RET_ALLOW);
   }

@@ -26,7 +26,10 @@ const MIB = 1024 * 1024;
 const NAME_TRIES = 8;
 const RANDOM_BYTES = 6;
 /** `fileName()`'s: whose recording it is. Anything else in the directory is nobody's, and counts for all. */
-const FILE_NAME = /^\d{8}T\d{6}Z-(?<who>[A-Za-z0-9_-]+)-\d+(?:\.[0-9a-f]+)?\.cast$/;
+const FILE_NAME = /^\d{8}T\d{6}Z-(?<who>[A-Za-z0-9_=-]+)-\d+(?:\.[0-9a-f]+)?\.cast$/;
+
+/** Of logins without a key: no user's name becomes this. */
+const WITHOUT_KEY = "=login";
 
 export interface RecordingsOptions {
   readonly config: RecordingConfig | undefined;
@@ -75,7 +78,7 @@ export class Recordings {
     try {
       usableDirectory(config.directory);
       const who = user.method === "none" ? "login" : user.name;
-      const owner = who.replaceAll(/[^A-Za-z0-9_-]/g, "_");
+      const owner = user.method === "none" ? WITHOUT_KEY : inFileName(user.name);
       this.#requireRoom(config, owner);
       const startedAt = wallTime();
       const { fd, name } = createFile(config.directory, `${fileTime(startedAt)}-${owner}-${program}`);
@@ -181,4 +184,11 @@ function createFile(directory: string, begin: string): { readonly fd: number; re
 /** "20261126T141500Z": of a time in ms. */
 function fileTime(time: number): string {
   return new Date(time).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+}
+
+/** Two names never become the same: what a file's name should not have stands as its bytes in hexadecimal, `=2e`. */
+function inFileName(user: string): string {
+  return user.replaceAll(/[^A-Za-z0-9_-]/gu, (character) =>
+    Array.from(Buffer.from(character), (byte) => `=${byte.toString(16).padStart(2, "0")}`).join(""),
+  );
 }

@@ -1,5 +1,5 @@
 // The whole way with the programs that ship: sealttyd, `sealtty open` and its two pages; a passkey lets its owner into a shell, and
-// again once `sealtty open` was started anew, which comes back to the page and port that has it.
+// again once `sealtty open` was started anew, whose kept page is at the same port.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -47,8 +47,8 @@ test("the user's own key and a passkey made in the page open a shell of sealttyd
   const port = await freePort();
   await new PagePort(address, { environment: { XDG_STATE_HOME: home } }).remember(port);
   const env = { HOME: home, XDG_STATE_HOME: home, SSH_AUTH_SOCK: "" };
-  const openCommand = async (): Promise<string> => {
-    const args = ["open", address, "--policy", guest.policyFile, "--simulated", "--no-open"];
+  const openCommand = async (...more: readonly string[]): Promise<string> => {
+    const args = ["open", address, "--policy", guest.policyFile, "--simulated", "--no-open", ...more];
     command = startCli([...args, "-l", os.userInfo().username], { env });
     const [, url] = await command.waitFor(/Open: (http:\/\/\S*localhost:\d+\/#\S+)/);
     return url as string;
@@ -109,8 +109,8 @@ test("the user's own key and a passkey made in the page open a shell of sealttyd
 
   await page.goto("about:blank");
   await command?.stop();
-  const again = await openCommand();
-  expect(new URL(again).host).toBe(`localhost:${port}`); // where it was last
+  const again = await openCommand("--localhost");
+  expect(new URL(again).host).toBe(`localhost:${port}`);
   await page.goto(again);
   await press("Use your passkey");
   await runs("echo sum=$((40+3))", "sum=43");

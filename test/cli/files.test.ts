@@ -13,7 +13,7 @@ import type { CopyTrouble, CopyTroubleCode } from "../../cli/api/types.ts";
 import { TROUBLE_WORDS } from "../../node/files/trouble.ts";
 import { Reporter } from "../../cli/report.ts";
 import { createHash } from "node:crypto";
-import { PassThrough } from "node:stream";
+import { PassThrough, Writable } from "node:stream";
 import { FilesDecoder } from "../../protocol/files/decoder.ts";
 import { encodeFilesMessage, type FilesMessage } from "../../protocol/files/messages.ts";
 import { fakeCli } from "./fake-cli.ts";
@@ -192,12 +192,12 @@ describe("what is told", () => {
 describe("standard output as a target", () => {
   const time = { seconds: 0, nanoseconds: 0 };
   const root: FilesMessage = { type: "root", index: 0 };
-  const file = (size?: number): FilesMessage => ({
+  const file = (size?: number, sparse = false): FilesMessage => ({
     type: "file",
     name: new Uint8Array(0),
     attributes: { mode: 0, accessed: time, modified: time },
     size,
-    sparse: false,
+    sparse,
     asks: false,
   });
   const data = (text: string): FilesMessage => ({ type: "data", bytes: Buffer.from(text) });
@@ -216,7 +216,7 @@ describe("standard output as a target", () => {
   test("gets the content, holes as zeros", async () => {
     const { sink, out } = await take(
       root,
-      file(9),
+      file(9, true),
       data("abc"),
       { type: "hole", length: 6 },
       end(`abc${"\0".repeat(6)}`),
@@ -244,8 +244,33 @@ describe("standard output as a target", () => {
     ],
     ["an end in the middle", [root, file(), data("x"), { type: "done" }], /in the middle/],
     ["data of no file", [root, data("x")], /data of no file/],
+    [
+      "a hole where none was announced",
+      [root, file(9), { type: "hole", length: 6 }],
+      /a hole in a file that has none/,
+    ],
   ] as [string, FilesMessage[], RegExp][])("refuses %s", async (_, messages, words) => {
     await expect(take(...messages)).rejects.toThrow(words);
+  });
+  test("gets nothing more once the copy was ended, however long a hole the guest announced", async () => {
+    const sink: WritableSink = new WritableSink(
+      new Writable({
+        highWaterMark: 1,
+        write(chunk: Buffer, _, done) {
+          taken += chunk.length;
+          if (taken >= 1024 * 1024) sink.abort();
+          setImmediate(done);
+        },
+      }),
+      Buffer.from("x"),
+      {},
+    );
+    let taken = 0;
+    for (const message of [root, file(undefined, true)]) await sink.take(message);
+    await expect(sink.take({ type: "hole", length: 2 ** 40 })).rejects.toThrow(
+      "was ended before it was whole",
+    );
+    expect(taken).toBe(1024 * 1024);
   });
 });
 

@@ -4,8 +4,6 @@ import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:
 import os from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { openCommand, startOf } from "../../cli/commands/open.ts";
-import { parseInput } from "../../cli/options.ts";
 import { PageMemory } from "../../cli/page-memory.ts";
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), "sealtty-memory-"));
@@ -14,20 +12,18 @@ const directory = path.join(scratch, "sealtty", "page-memory");
 const of = (identity: string, address = "tcp:a:1", state = scratch) =>
   PageMemory.of(identity, address, { environment: { XDG_STATE_HOME: state } });
 
-test("is kept for each guest, the page where its user was last with it", async () => {
+test("is kept for each guest", async () => {
   const memory = await of("db1");
-  expect([memory.items, memory.lastPage]).toEqual([{}, undefined]);
+  expect(memory.items).toEqual({});
   memory.remember("seen", "1");
   memory.remember("seen", "2");
   memory.remember("__proto__", "3");
-  memory.cameTo("kept");
   await memory.written;
   const again = await of("db1");
   expect(Object.entries(again.items)).toEqual([
     ["seen", "2"],
     ["__proto__", "3"],
   ]);
-  expect(again.lastPage).toBe("kept");
   expect((await of("db2")).items).toEqual({});
   expect((await of("db1", "tcp:b:1")).items).toEqual({});
   const files = readdirSync(directory);
@@ -49,9 +45,9 @@ test.each([
   "",
   "{",
   "null",
-  '{"version":2,"lastPage":"kept","items":{"a":"b"}}',
-  '{"version":1,"lastPage":"kept"}',
-  '{"version":1,"lastPage":"other","items":{"a":1}}',
+  '{"version":2,"items":{"a":"b"}}',
+  '{"version":1}',
+  '{"version":1,"items":{"a":1}}',
   `{"version":1,"items":{"a":"${"x".repeat(1024 * 1024)}"}}`,
 ])("a file that says %.60j says nothing", async (text) => {
   const memory = await of("db3");
@@ -59,7 +55,7 @@ test.each([
   await memory.written;
   for (const file of readdirSync(directory)) writeFileSync(path.join(directory, file), text);
   const again = await of("db3");
-  expect([again.items, again.lastPage]).toEqual([{}, undefined]);
+  expect(again.items).toEqual({});
 });
 
 test("without a home, or where nothing can be written, it is for this run, and nothing fails", async () => {
@@ -71,24 +67,4 @@ test("without a home, or where nothing can be written, it is for this run, and n
     await memory.written;
     expect(memory.items).toEqual({ seen: "1" });
   }
-});
-
-test.each([
-  [[], undefined, "fresh"],
-  [[], "fresh", "fresh"],
-  [[], "kept", "kept"],
-  [["--localhost"], undefined, "kept"],
-  [["--localhost"], "fresh", "kept"],
-  [["-i", "key"], "kept", "fresh"], // it signs nowhere else
-  [["--certificate", "cert"], "kept", "fresh"],
-  [["--localhost", "-i", "key"], "fresh", "kept"],
-] as const)("open %j, last at the %s page: the link leads to the %s one", (options, lastPage, page) => {
-  expect(startOf(parseInput(openCommand, ["tcp:a:1", ...options]), { lastPage })).toBe(page);
-});
-
-test("a key that guests.toml names leaves the user at the page where they were", () => {
-  const said = parseInput(openCommand, ["db1"]);
-  const settled = parseInput(openCommand, ["tcp:a:1", "-i", "key"]);
-  expect(startOf({ ...settled, said }, { lastPage: "kept" })).toBe("kept");
-  expect(startOf({ ...settled, said }, { lastPage: undefined })).toBe("fresh");
 });

@@ -66,8 +66,8 @@ describe("which sessions", () => {
     expect(only.open({ ...asked, user: nobody, service: "login", program: 4 })).toBeUndefined();
     recordings.close();
     expect(fs.readdirSync(directory).sort()).toEqual([
+      "20260615T141500Z-=login-2.cast",
       "20260615T141500Z-alice-1.cast",
-      "20260615T141500Z-login-2.cast",
     ]);
   });
 
@@ -124,6 +124,22 @@ describe("room", () => {
     recordings.close();
   });
 
+  test("each name its own: of first.last, first_last and a user called login nobody uses up another's", () => {
+    const { recordings } = recordingsWith({ maxMib: 1, userMib: 1, totalMib: 8 });
+    for (const [index, name] of ["first.last", "first_last", "first=2elast", "login"].entries())
+      expect(recordings.open(of(name, index))).toBeDefined();
+    expect(recordings.open(login(7))).toBeDefined();
+    expect(recordings.open(of("first.last", 8))).toBeUndefined();
+    expect(fs.readdirSync(directory).sort()).toEqual([
+      "20260615T141500Z-=login-7.cast",
+      "20260615T141500Z-first=2elast-0.cast",
+      "20260615T141500Z-first=3d2elast-2.cast",
+      "20260615T141500Z-first_last-1.cast",
+      "20260615T141500Z-login-3.cast",
+    ]);
+    recordings.close();
+  });
+
   test.each([
     ["those that are being written", false],
     ["those that are kept", true],
@@ -131,7 +147,7 @@ describe("room", () => {
     const { recordings } = recordingsWith({ required: true, maxMib: 1, userMib: 2, totalMib: 6 });
     const full = { code: "device-unavailable" };
     if (kept) {
-      const file = path.join(directory, "20250615T141500Z-login-7.0123456789ab.cast");
+      const file = path.join(directory, "20250615T141500Z-=login-7.0123456789ab.cast");
       fs.writeFileSync(file, "");
       fs.truncateSync(file, 2 * 1024 * 1024);
     } else for (const program of [1, 2]) expect(recordings.open(login(program))).toBeDefined();
@@ -147,7 +163,7 @@ describe("room", () => {
   test("without a size, too: nobody has more than half of the files", () => {
     const { recordings } = recordingsWith({ maxMib: 1, userMib: 500, totalMib: 1000 });
     for (let i = 0; i < 10_000; i++)
-      fs.writeFileSync(path.join(directory, `20250615T141500Z-login-${i}.cast`), "");
+      fs.writeFileSync(path.join(directory, `20250615T141500Z-=login-${i}.cast`), "");
     expect(recordings.open(login(1))).toBeUndefined();
     expect(recordings.open(of("alice", 2))).toBeDefined();
     recordings.close();

@@ -49,6 +49,8 @@ attempt("opens a terminal", () => { fs.closeSync(fs.openSync("/dev/ptmx", "r+"))
 attempt("runs a program of the system", () => spawnSync("/bin/true").status);
 attempt("runs one beside", () => spawnSync(beside + "/program").error?.code ?? "done");
 attempt("makes a namespace", () => spawnSync("unshare", ["-U", "true"]).status === 0 ? "done" : "refused");
+for (const [name, family, protocol] of [["vsock", 40, 0], ["packet", 17, 0], ["crypto", 38, 0], ["netlink of audit", 16, 9], ["bluetooth", 31, 1]])
+  attempt("opens " + name, () => spawnSync("perl", ["-e", "socket(S, shift, 3, shift) and print 'done' or print $!+0", String(family), String(protocol)]).stdout.toString());
 attempt("becomes another user", () => { process.setgid(12345); });
 const listen = (name, at) => new Promise((resolve) => {
   const server = net.createServer();
@@ -125,6 +127,15 @@ if (!hasLandlock)
     expect(hasLandlock).toBe(false);
   });
 
+/** EAFNOSUPPORT: the filter's answer, and the kernel's where it lacks the family. */
+const NO_FAMILIES = {
+  "opens vsock": "97",
+  "opens packet": "97",
+  "opens crypto": "97",
+  "opens netlink of audit": "97",
+  "opens bluetooth": "97",
+};
+
 describe("whatever the kernel is", () => {
   test("no core files, no new privileges, a filter, no namespaces, no other users, no addresses", () => {
     const { found } = tried();
@@ -135,6 +146,7 @@ describe("whatever the kernel is", () => {
       "makes a namespace": "refused",
       "becomes another user": "EPERM",
       "listens on a port": "EAFNOSUPPORT",
+      ...NO_FAMILIES,
     });
   });
 
@@ -151,6 +163,7 @@ describe("whatever the kernel is", () => {
 
   test("--inet: ports and names as well, and nothing else", () => {
     const without = tried().found;
+    expect(without).toMatchObject(NO_FAMILIES);
     expect(tried("--inet").found).toEqual({
       ...without,
       "listens on a port": "done",

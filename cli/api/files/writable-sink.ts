@@ -17,6 +17,8 @@ export class WritableSink {
   readonly counts = { files: 0, directories: 0, links: 0, bytes: 0, failed: 0 };
   #state: "root" | "file" | "content" | "over" | "done" = "root";
   #size: number | undefined;
+  #sparse = false;
+  #aborted = false;
   readonly #shown: Buffer;
 
   /** @param shown - what the file is called, for people. */
@@ -40,10 +42,12 @@ export class WritableSink {
       case "file":
         this.#goOn("file", "content");
         this.#size = message.size;
+        this.#sparse = message.sparse;
         return this.#events.entry?.(this.#shown, message.size);
       case "data":
         return await this.#write(message.bytes);
       case "hole":
+        if (!this.#sparse) throw misbehaved("sent a hole in a file that has none");
         for (let left = message.length; left > 0; left -= ZEROS.length)
           await this.#write(ZEROS.subarray(0, Math.min(ZEROS.length, left)));
         return;
@@ -74,7 +78,10 @@ export class WritableSink {
     }
   }
 
-  abort(): void {}
+  /** Nothing more is written, though a hole may be longer than anybody waits. */
+  abort(): void {
+    this.#aborted = true;
+  }
 
   #goOn(from: "root" | "file" | "content", to: "file" | "content" | "over"): void {
     if (this.#state !== from) throw misbehaved("sent what was not asked for");
@@ -91,6 +98,7 @@ export class WritableSink {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
+    if (this.#aborted) throw new SealttyError("device-unavailable", "The copy was ended before it was whole");
     if (this.#state !== "content") throw misbehaved("sent data of no file");
     const after = this.counts.bytes + bytes.length;
     if (this.#size !== undefined && after > this.#size)
