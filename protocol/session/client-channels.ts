@@ -16,7 +16,7 @@ import { notAttachedError, notOpenedError } from "./client-words.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { OPEN_OK, type SessionMessage, channelStreams } from "./messages.ts";
-import { checkRequest } from "./open-request.ts";
+import { checkRequest, isTerminalRequest } from "./open-request.ts";
 import {
   type AttachRequest,
   CLIENT_ID_LENGTH,
@@ -172,7 +172,10 @@ export class ClientChannels {
       streams.inOut.abandoned = true;
       streams.error.abandoned = true;
     };
-    const mayWiden = (): boolean => this.#wide.admit(number);
+    const message = request(number);
+    // Not to terminals: all of it would come before what answers a Ctrl-C.
+    const wide = message.type === "open" && !isTerminalRequest(message.request);
+    const mayWiden = (): boolean => wide && this.#wide.admit(number);
     const channel = new ClientChannel(
       number,
       streams,
@@ -184,7 +187,6 @@ export class ClientChannels {
     );
     this.#open.set(number, channel);
     const opening = waiter<AttachedPlace | undefined>();
-    const message = request(number);
     this.#openings.set(number, {
       ...opening,
       kind: message.type === "open" ? message.request.kind : undefined,

@@ -38,6 +38,7 @@ import {
   type SessionMessage,
   channelStreams,
 } from "./messages.ts";
+import { isTerminalRequest } from "./open-request.ts";
 import { WidePlaces } from "./wide-places.ts";
 
 /** A client that lives pings every 15 s; one that was silent for three times that holds no session's program back. */
@@ -184,7 +185,8 @@ export class GuestChannels {
       return answer(process.code);
     }
     if (this.#owner.ending()) return await abandon(process);
-    const open = new GuestChannel(process, this.#connection, streams, () => this.#wide.admit(channel));
+    const mayWiden = (): boolean => !isTerminalRequest(request) && this.#wide.admit(channel);
+    const open = new GuestChannel(process, this.#connection, streams, mayWiden);
     this.#open.set(channel, open);
     answer(OPEN_OK);
     await open.run(channel, this.#messages);
