@@ -56,7 +56,16 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 export function isZero(bytes: Uint8Array): boolean {
   let any = 0;
-  for (const byte of bytes) any |= byte;
+  let at = 0;
+  // Four at a time, but for what stands before and behind: it looks at each packet's padding.
+  const before = (4 - (bytes.byteOffset % 4)) % 4;
+  if (bytes.length >= before + 4) {
+    for (; at < before; at++) any |= bytes[at] as number;
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >>> 2);
+    for (let i = 0; i < words.length; i++) any |= words[i] as number;
+    at += 4 * words.length;
+  }
+  for (; at < bytes.length; at++) any |= bytes[at] as number;
   return any === 0;
 }
 

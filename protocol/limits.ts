@@ -115,9 +115,11 @@ export const MAX_SERVICE_NAME = 32;
 export const CONTROL_STREAM_WINDOW = 128 * 1024;
 export const OUTPUT_STREAM_WINDOW = 512 * 1024;
 export const INPUT_STREAM_WINDOW = 64 * 1024;
-/** Credit of a program that takes its input as it comes, and how many of a connection may have it at once. */
+/** Credit of a program that takes its input as it comes, and of who reads a program's output so. */
 export const WIDE_INPUT_WINDOW = 512 * 1024;
-export const MAX_WIDE_INPUTS = 4;
+export const WIDE_OUTPUT_WINDOW = 2 * 1024 * 1024;
+/** How many channels of a connection have that much at once. */
+export const MAX_WIDE_CHANNELS = 4;
 /** Pieces a receiver keeps above a gap in one stream; what is beyond stays unacknowledged and comes again. */
 export const MAX_STREAM_PIECES = 1024;
 /** Bytes that a client holds in one stream, unsent or unacknowledged; `write` waits above it. */

@@ -5,7 +5,7 @@
 import { frameHead } from "../protocol/frames/frame-body.ts";
 import { type DecodedFrame, FrameDecoder } from "../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../protocol/frames/frame-encoder.ts";
-import { LONG_BODY_TO_GUEST, MAX_ARMOUR_BODY } from "../protocol/limits.ts";
+import { MAX_ARMOUR_BODY, RAW_ABOVE } from "../protocol/limits.ts";
 import { GuestSocket, type GuestTarget } from "./guest-socket.ts";
 import {
   CLIENT_QUEUE_HIGH,
@@ -133,7 +133,7 @@ export class GuestRoute {
     if (client.noise > MAX_CLIENT_NOISE) return this.#cut(client, "sends no frames");
     for (const frame of frames) {
       const head = frameHead(frame.body);
-      const encoded = head && reencoded(frame, LONG_BODY_TO_GUEST);
+      const encoded = head && reencoded(frame, RAW_ABOVE);
       if (head === undefined || encoded === undefined || !this.#guest.connected) {
         this.counters.dropped++;
         continue;

@@ -1,7 +1,7 @@
 // A channel as the guest sees it: a program's output into a stream under credit, a stream's bytes into the program.
 
 import { concat } from "../bytes.ts";
-import { INPUT_STREAM_WINDOW, MAX_WIDE_INPUTS, WIDE_INPUT_WINDOW } from "../limits.ts";
+import { INPUT_STREAM_WINDOW, WIDE_INPUT_WINDOW } from "../limits.ts";
 import type { Reassembly } from "../streams/reassembly.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
@@ -13,21 +13,6 @@ import type { SignalName } from "./messages.ts";
 const MAX_WRITE = 32 * 1024;
 /** Output waits in the program, not here, above this many bytes not yet sent. */
 const MAX_UNSENT = 64 * 1024;
-
-/** Channels of a connection whose input has the wide window. What waits for programs that stop reading must stay little. */
-export class WideInputs {
-  readonly #channels = new Set<number>();
-
-  /** @returns whether it is one of them; a place that was free is taken. */
-  admit(channel: number): boolean {
-    if (this.#channels.size < MAX_WIDE_INPUTS) this.#channels.add(channel);
-    return this.#channels.has(channel);
-  }
-
-  leave(channel: number): void {
-    this.#channels.delete(channel);
-  }
-}
 
 /** A program that took so many bytes of input takes it as it comes. */
 const WIDEN_AFTER = 4 * INPUT_STREAM_WINDOW;

@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { copyInto, isZero } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { PACKET_HEADER_LENGTH } from "../../protocol/frames/frame-body.ts";
 import { MAX_ACK_RANGES, PACKETS_PER_GENERATION, REPLAY_WINDOW } from "../../protocol/limits.ts";
@@ -262,6 +263,24 @@ test("Recovery: a probe never goes beyond the hard limits", () => {
   send(4, 200);
   send(5, 90);
   expect(recovery.room).toBe(0);
+});
+
+test("copyInto() is set(), and isZero() finds a single bit, at every alignment", () => {
+  const part = fc.tuple(fc.nat({ max: 9000 }), fc.nat({ max: 70 }), fc.nat({ max: 70 }));
+  fc.assert(
+    fc.property(part, ([length, from, at]) => {
+      const source = Uint8Array.from({ length: from + length }, (_, i) => (i * 7) >> 1).subarray(from);
+      const [ours, theirs] = [new Uint8Array(length + 100), new Uint8Array(length + 100)];
+      copyInto(ours, at, source);
+      theirs.set(source, at);
+      expect(Buffer.compare(ours, theirs)).toBe(0);
+      const zeros = new Uint8Array(from + length).subarray(from);
+      expect(isZero(zeros)).toBe(true);
+      if (length === 0) return;
+      zeros[(at * 131) % length] = 1 << (at % 8);
+      expect(isZero(zeros)).toBe(false);
+    }),
+  );
 });
 
 test("Recovery: a wide flight grows beyond the usual one, and is no larger than that once it is narrow again", () => {

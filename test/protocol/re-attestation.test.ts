@@ -299,7 +299,15 @@ function bareSession(gate = new Gate()) {
   const windows = { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW };
   const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
   const connection = { onWork: () => {} } as unknown as StreamConnection;
-  const channel = new ClientChannel(1, streams, {} as MessageStream, connection, gate, () => {});
+  const channel = new ClientChannel(
+    1,
+    streams,
+    {} as MessageStream,
+    connection,
+    gate,
+    () => {},
+    () => false,
+  );
   const name = { id: new Uint8Array(16), secret: undefined };
   const session = new ClientSession(channel, {
     session: name,

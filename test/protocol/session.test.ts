@@ -17,8 +17,9 @@ import {
 import { ClientConnection } from "../../protocol/session/client-connection.ts";
 import type { SessionMessage } from "../../protocol/session/messages.ts";
 import { connect } from "../../protocol/session/connect.ts";
-import { GuestChannel, WideInputs } from "../../protocol/session/guest-channel.ts";
+import { GuestChannel } from "../../protocol/session/guest-channel.ts";
 import type { MessageStream } from "../../protocol/session/message-stream.ts";
+import { WidePlaces } from "../../protocol/session/wide-places.ts";
 import { Stream } from "../../protocol/streams/stream.ts";
 import type { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { fastClock } from "../support/clocks.ts";
@@ -161,8 +162,8 @@ test("a program that takes its input has more credit for it, once there is room"
   expect(receive.limit - at).toBe(WIDE_INPUT_WINDOW);
 });
 
-test("four inputs of a connection are wide at a time", () => {
-  const wide = new WideInputs();
+test("four channels of a connection are wide at a time", () => {
+  const wide = new WidePlaces();
   expect([1, 2, 3, 4, 5, 3].map((channel) => wide.admit(channel))).toEqual([
     true,
     true,
