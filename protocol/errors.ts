@@ -39,6 +39,11 @@ export interface FailedCheck extends Omit<Refusal, "others"> {
   readonly problem: string;
 }
 
+/** What was thrown, which may be anything, as an error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
 /**
  * Codes are stable and safe to log. A peer only ever sees a fixed close code (protocol/session/messages.ts);
  * `message` and `cause` stay local.

@@ -5,6 +5,7 @@ import type { ConnectionState } from "../../protocol/session/api.ts";
 import { machine } from "../machine.ts";
 import { DEFAULT_TIMEOUT_MS } from "../option-values.ts";
 import type { Machine } from "../services.ts";
+import { CONNECT_OPTIONS, requireOptions } from "./misuse.ts";
 import { attest, logIn, openGuest, readPolicyFile } from "./reaching.ts";
 import type { ConnectOptions, Guest } from "./types.ts";
 
@@ -50,21 +51,9 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
   }
 }
 
-const OPTIONS: Readonly<Record<keyof ConnectOptions, true>> = {
-  guest: true,
-  policy: true,
-  user: true,
-  identity: true,
-  simulated: true,
-  collateral: true,
-  timeout: true,
-  encoding: true,
-  obfuscate: true,
-  onState: true,
-};
-
-/** From JavaScript anything may come: a misspelt option that is left out in silence may be the one that mattered. */
+/** From JavaScript anything may come. */
 function checkedOptions(options: ConnectOptions): ConnectOptions {
+  requireOptions("connect()", options, CONNECT_OPTIONS);
   for (const name of ["guest", "policy"] as const) {
     if (options[name] === undefined || options[name] === "")
       throw new SealttyError(
@@ -72,11 +61,5 @@ function checkedOptions(options: ConnectOptions): ConnectOptions {
         `connect() needs ${name}; it was ${JSON.stringify(options[name])}`,
       );
   }
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
-  if (unknown !== undefined)
-    throw new SealttyError(
-      "api-misuse",
-      `connect() has no option "${unknown}": ${Object.keys(OPTIONS).join(", ")}`,
-    );
   return options;
 }

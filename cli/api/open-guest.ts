@@ -3,7 +3,7 @@
 import type { Writable } from "node:stream";
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
 import type { Clock } from "../../protocol/clock.ts";
-import { SealttyError } from "../../protocol/errors.ts";
+import { asError, SealttyError } from "../../protocol/errors.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
 import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
@@ -11,6 +11,16 @@ import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { ChangeWatch } from "./change-watch.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
+import {
+  COPY_OPTIONS,
+  EXEC_OPTIONS,
+  FORWARD_OPTIONS,
+  isObject,
+  misuse,
+  requireOptions,
+  SHELL_OPTIONS,
+  STREAM_OPTIONS,
+} from "./misuse.ts";
 import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "./places.ts";
 import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
 import { duplexOf } from "./remote-stream.ts";
@@ -76,43 +86,43 @@ export class OpenGuest implements Guest {
 
   async exec(command: readonly string[], own: ExecOptions = {}): Promise<RemoteProcess> {
     requireWords(command);
+    requireOptions("exec()", own, EXEC_OPTIONS);
     own.signal?.throwIfAborted();
     const channel = await this.channels.openChannel({ kind: "exec", command, ...placeOf(own) });
     return remoteProcess(channel, own, this.owner);
   }
 
-  async shell({
-    columns,
-    rows,
-    term = "xterm-256color",
-    command = [],
-    ...own
-  }: ShellOptions): Promise<RemoteTerminal> {
+  async shell(options: ShellOptions): Promise<RemoteTerminal> {
+    requireOptions("shell()", options, SHELL_OPTIONS);
+    const { columns, rows, term = "xterm-256color", command = [], ...own } = options;
+    if (command.length !== 0) requireWords(command);
     own.signal?.throwIfAborted();
     const request = { kind: "shell", command, term, columns, rows, ...placeOf(own) } as const;
     return remoteTerminal(await this.channels.openChannel(request), own, this.owner);
   }
 
-  put(
+  async put(
     sources: string | readonly string[] | AsyncIterable<Uint8Array>,
     target: string,
     options: CopyOptions = {},
   ): Promise<CopyResult> {
-    const from: CopySource =
-      typeof sources === "string" || isList(sources)
-        ? { kind: "here", paths: listOf(sources) }
-        : { kind: "stream", stream: sources };
-    return this.#copy(from, { kind: "guest", path: target }, options, { to: this });
+    const from: CopySource = isPaths(sources)
+      ? { kind: "here", paths: listOf(sources) }
+      : { kind: "stream", stream: requireStream(sources), called: "the stream that was to be copied" };
+    return await this.#copy("put()", from, { kind: "guest", path: target }, options, { to: this });
   }
 
-  get(
+  async get(
     sources: string | readonly string[],
     target: string | Writable,
     options: CopyOptions = {},
   ): Promise<CopyResult> {
+    const from = { kind: "guest", paths: requirePaths(sources) } as const;
     const to: CopyTarget =
-      typeof target === "string" ? { kind: "here", path: target } : { kind: "stream", stream: target };
-    return this.#copy({ kind: "guest", paths: listOf(sources) }, to, options, { from: this });
+      typeof target === "string"
+        ? { kind: "here", path: target }
+        : { kind: "stream", stream: requireWritable(target) };
+    return await this.#copy("get()", from, to, options, { from: this });
   }
 
   async copyTo(
@@ -124,14 +134,13 @@ export class OpenGuest implements Guest {
     if (!(other instanceof OpenGuest))
       throw new SealttyError("api-misuse", "copyTo() copies to a guest that connect() gave");
     const to = { kind: "guest", path: target } as const;
-    return await this.#copy({ kind: "guest", paths: listOf(sources) }, to, options, {
-      from: this,
-      to: other,
-    });
+    const from = { kind: "guest", paths: requirePaths(sources) } as const;
+    return await this.#copy("copyTo()", from, to, options, { from: this, to: other });
   }
 
   async openStream(to: StreamDestination, options: StreamOptions = {}): Promise<RemoteStream> {
     const target = streamPlaceOf(to);
+    requireOptions("openStream()", options, STREAM_OPTIONS);
     options.signal?.throwIfAborted();
     const channel = await this.channels.openChannel({ kind: "stream", target });
     return duplexOf(channel, target, options, this.owner);
@@ -142,7 +151,9 @@ export class OpenGuest implements Guest {
     to: Destination | "socks",
     options: ForwardOptions = {},
   ): Promise<Forward> {
-    return await this.#forwards().local(listenPlaceOf(listen), peerOrSocks(to), options);
+    const [place, peer] = [listenPlaceOf(listen), peerOrSocks(to)];
+    requireOptions("forwardLocal()", options, FORWARD_OPTIONS);
+    return await this.#forwards().local(place, peer, options);
   }
 
   async forwardRemote(
@@ -150,7 +161,9 @@ export class OpenGuest implements Guest {
     to: Destination | "socks",
     options: ForwardOptions = {},
   ): Promise<Forward> {
-    return await this.#forwards().remote(this, listenPlaceOf(listen), peerOrSocks(to), options);
+    const [place, peer] = [listenPlaceOf(listen), peerOrSocks(to)];
+    requireOptions("forwardRemote()", options, FORWARD_OPTIONS);
+    return await this.#forwards().remote(this, place, peer, options);
   }
 
   reattest(): Promise<void> {
@@ -173,11 +186,13 @@ export class OpenGuest implements Guest {
   }
 
   async #copy(
+    call: string,
     from: CopySource,
     to: CopyTarget,
     options: CopyOptions,
     guests: { readonly from?: OpenGuest; readonly to?: OpenGuest },
   ): Promise<CopyResult> {
+    requireOptions(call, options, COPY_OPTIONS);
     options.signal?.throwIfAborted();
     const copying = new Copying(from, to, options);
     copying.check();
@@ -210,15 +225,41 @@ function requireWords(command: unknown): void {
 }
 
 function placeOf({ env = {}, cwd }: Pick<ExecOptions | ShellOptions, "env" | "cwd">) {
+  // Without what it was: there may be secrets in it.
+  if (!isObject(env) || Object.values(env).some((value) => typeof value !== "string"))
+    throw new SealttyError("api-misuse", 'env is an object whose values are texts, as in { LC_ALL: "C" }');
+  if (cwd !== undefined && typeof cwd !== "string")
+    throw misuse("cwd is the path of a directory of the guest", cwd);
   return { environment: env, ...(cwd === undefined ? {} : { directory: cwd }) };
 }
 
-function isList(sources: readonly string[] | AsyncIterable<Uint8Array>): sources is readonly string[] {
-  return Array.isArray(sources);
+type Paths = string | readonly string[];
+
+function isPaths(sources: Paths | AsyncIterable<Uint8Array>): sources is Paths {
+  return typeof sources === "string" || Array.isArray(sources);
+}
+
+function requirePaths(sources: Paths): readonly string[] {
+  if (isPaths(sources)) return listOf(sources);
+  throw misuse("What is copied is a path, or a list of paths", sources);
+}
+
+function requireStream(sources: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  // Bytes themselves can be iterated as well, and give numbers.
+  if (
+    isObject(sources) &&
+    !ArrayBuffer.isView(sources) &&
+    (Symbol.asyncIterator in sources || Symbol.iterator in sources)
+  )
+    return sources;
+  throw misuse("What is copied is a path, a list of paths, or a stream of bytes", sources);
+}
+
+function requireWritable(target: Writable): Writable {
+  if (isObject(target) && typeof target.write === "function") return target;
+  throw misuse("What is copied goes to a path, or into a stream (Writable)", target);
 }
 
 function listOf(sources: string | readonly string[]): readonly string[] {
   return typeof sources === "string" ? [sources] : sources;
 }
-
-const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));

@@ -7,7 +7,7 @@ import { placeWords, type StreamPlace } from "../../protocol/forward/target.ts";
 import type { Channel, ExitStatus } from "../../protocol/session/channel-api.ts";
 import { exitOf } from "../exit-status.ts";
 import type { Owner } from "./remote-program.ts";
-import { failingBehind, READ_AHEAD, told } from "./streams.ts";
+import { failingBehind, ignored, READ_AHEAD } from "./streams.ts";
 import type { RemoteStream, StreamOptions } from "./types.ts";
 
 /**
@@ -97,7 +97,7 @@ export function duplexOf(
       done(error);
     },
   });
-  stream.on("error", told);
+  stream.on("error", ignored);
   const failBehind = failingBehind(stream);
   ended.then(
     () => {

@@ -56,7 +56,7 @@ export function readableOf(
       done(error);
     },
   });
-  readable.on("error", told);
+  readable.on("error", ignored);
   const failBehind = failingBehind(readable);
   return { readable, discard, fail };
 }
@@ -105,9 +105,9 @@ export function writableOf(
       done(error);
     },
   });
-  writable.on("error", told);
+  writable.on("error", ignored);
   return writable;
 }
 
 /** Who does not listen to a stream learns it from the program's `exit`: an error that nobody took must not end the process. */
-export function told(): void {}
+export function ignored(): void {}

@@ -60,12 +60,13 @@ export interface Guest {
    * `limit-exceeded` with 64 open at once.
    */
   exec(command: readonly string[], options?: ExecOptions): Promise<RemoteProcess>;
-  /** Starts the user's shell, or a program, on a terminal. @throws SealttyError as `exec`. */
+  /** Starts the user's shell, or a program, on a terminal. @throws SealttyError as `exec`; `api-misuse` on a size that none has. */
   shell(options: ShellOptions): Promise<RemoteTerminal>;
   /**
    * Copies files and trees of this machine to the guest; or bytes, which become one file.
    * @param sources - paths; several go into a directory. @param target - a path in the guest, relative to the user's home.
    * @throws SealttyError `device-unavailable` or `program-failed` where something was not copied, unless `onTrouble` takes that.
+   * `device-unavailable`, with its own message, where a stream that is to be copied fails.
    */
   put(
     sources: string | readonly string[] | AsyncIterable<Uint8Array>,
@@ -128,6 +129,7 @@ export interface ExecOptions extends Place {
 export interface ShellOptions extends Place {
   /** A program with arguments on the terminal; default: the user's shell. */
   readonly command?: readonly string[];
+  /** 1 to 10,000, as rows. */
   readonly columns: number;
   readonly rows: number;
   /** Default "xterm-256color". */
@@ -182,6 +184,7 @@ export interface RemoteProcess extends Running {
 export interface RemoteTerminal extends Running {
   readonly input: Writable;
   readonly output: Readable;
+  /** @throws SealttyError `api-misuse` on a size that no terminal has; nothing is sent then. */
   resize(columns: number, rows: number): void;
 }
 

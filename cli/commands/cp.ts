@@ -143,20 +143,21 @@ class CopyCommand {
 
   async run(): Promise<number> {
     let result: CopyResult | undefined;
-    let copying: Copying | undefined;
-    const told = new AbortController();
+    const ending = new AbortController();
     try {
       const interrupted = this.#interrupted();
       const { source, target } = this.#ends();
-      const began = new Copying(source, target, {
+      const copying = new Copying(source, target, {
         ...this.#plan.options,
         ...this.#report.options,
-        signal: told.signal,
+        signal: ending.signal,
       });
-      this.#offs.push(this.#services.onExit(() => began.abort()));
-      copying = began;
-      if (!began.check()) return EXIT_SOME_FAILED; // what is wrong here is said before a guest is bothered
-      const copied = this.#copy(began);
+      this.#offs.push(
+        this.#services.onExit(() => copying.abort()),
+        () => copying.abort(),
+      );
+      if (!copying.check()) return EXIT_SOME_FAILED; // what is wrong here is said before a guest is bothered
+      const copied = this.#copy(copying);
       copied.catch(() => undefined); // an interruption may come first
       const outcome = await Promise.race([copied, interrupted]);
       if (typeof outcome === "number") return outcome;
@@ -170,8 +171,7 @@ class CopyCommand {
       throw error;
     } finally {
       this.#report.end(result);
-      told.abort();
-      copying?.abort();
+      ending.abort();
       for (const off of this.#offs) off();
       for (const { explain, attested } of this.#reached) {
         explain.end();
@@ -188,7 +188,7 @@ class CopyCommand {
     return {
       source:
         first === undefined || first.kind === "stdio"
-          ? { kind: "stream", stream: stdin }
+          ? { kind: "stream", stream: stdin, called: "the standard input" }
           : { kind: first.kind === "guest" ? "guest" : "here", paths },
       target:
         target.kind === "stdio"

@@ -1,7 +1,7 @@
 // `sealtty exec --master`: the same as over a connection of its own, over the one that is kept. Light: where somebody keeps one
 // already, this is all that is loaded.
 
-import { SealttyError } from "../../protocol/errors.ts";
+import { asError, SealttyError } from "../../protocol/errors.ts";
 import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
 import { type Owner, remoteProcess } from "../api/remote-program.ts";
 import type { ExecOptions } from "../api/types.ts";
@@ -96,7 +96,7 @@ function ownerOf({ clock }: Surroundings): Owner {
   return {
     clock,
     onChanged: () => () => undefined,
-    explain: (error) => (error instanceof Error ? error : new Error(String(error))),
+    explain: asError,
   };
 }
 

@@ -8,6 +8,7 @@ import type { Channel, ExitStatus, ReceiveStream } from "./channel-api.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { SIGNALS } from "./messages.ts";
+import { checkSize } from "./open-request.ts";
 
 /** Who read so many bytes of an output reads it as it comes. */
 const WIDEN_AFTER = 4 * OUTPUT_STREAM_WINDOW;
@@ -143,6 +144,7 @@ export class ClientChannel implements Channel {
   }
 
   resize(columns: number, rows: number): void {
+    checkSize(columns, rows);
     this.#whenOpen(() => this.#messages.send({ type: "resize", channel: this.#number, columns, rows }));
   }
 

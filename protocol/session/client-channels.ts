@@ -16,7 +16,7 @@ import { notAttachedError, notOpenedError } from "./client-words.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { OPEN_OK, type SessionMessage, channelStreams } from "./messages.ts";
-import { checkRequest, isTerminalRequest } from "./open-request.ts";
+import { checkRequest, checkSize, isTerminalRequest } from "./open-request.ts";
 import {
   type AttachRequest,
   CLIENT_ID_LENGTH,
@@ -95,6 +95,7 @@ export class ClientChannels {
   }
 
   async attach(request: AttachRequest): Promise<SessionChannel> {
+    checkSize(request.columns, request.rows);
     await this.#owner.gate.opened();
     const { session, mode, columns, rows, screenLines } = request;
     this.#owner.open(); // before anything is taken over

@@ -18,6 +18,7 @@ import type { ChannelRequest } from "./channel-api.ts";
 /** By their numbers. */
 const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const TERM_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]*$/;
 
 export function isVariableName(name: string): boolean {
   return VARIABLE_NAME.test(name) && name.length <= MAX_TERM_NAME;
@@ -27,9 +28,10 @@ export const VARIABLE_NAME_WORDS = `an environment variable's name has letters, 
 
 /**
  * What the guest would refuse, said here, before anything goes out, and in words.
- * @throws SealttyError `bad-config`, a sentence for a person.
+ * @throws SealttyError `bad-config`, a sentence for a person; `api-misuse` on a size that no terminal has.
  */
 export function checkRequest(request: ChannelRequest): void {
+  if (isTerminalRequest(request)) checkTerminal(request);
   if (request.kind === "login" || request.kind === "stream" || request.kind === "files") return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
@@ -38,6 +40,32 @@ export function checkRequest(request: ChannelRequest): void {
   if (utf8(directory).length > MAX_DIRECTORY)
     refuse(`the directory's name is too long: at most ${MAX_DIRECTORY} bytes`);
   if (directory.includes("\0")) refuse("the directory's name holds a NUL, which none has");
+}
+
+/** @throws SealttyError `api-misuse`: the guest would end the whole connection over it. From JavaScript anything may come. */
+export function checkSize(columns: number, rows: number): void {
+  if (isSide(columns) && isSide(rows)) return;
+  throw new SealttyError(
+    "api-misuse",
+    `A terminal has 1 to ${MAX_TERMINAL_SIDE} columns and rows, and not ${String(columns)} by ${String(rows)}`,
+  );
+}
+
+function isSide(side: number): boolean {
+  return Number.isInteger(side) && side >= 1 && side <= MAX_TERMINAL_SIDE;
+}
+
+function checkTerminal({ term, columns, rows }: Extract<ChannelRequest, { kind: "login" | "shell" }>): void {
+  checkSize(columns, rows);
+  if (!isTermName(term))
+    refuse(
+      `a terminal's name, as xterm-256color, has letters, digits and . _ + -, one of the former first, and at most ${MAX_TERM_NAME} of them`,
+    );
+}
+
+/** From JavaScript anything may come. */
+function isTermName(term: unknown): boolean {
+  return typeof term === "string" && term.length <= MAX_TERM_NAME && TERM_NAME.test(term);
 }
 
 function checkCommand(command: readonly string[]): void {
@@ -109,7 +137,7 @@ export function readChannel(reader: Reader): number {
 
 export function readSide(reader: Reader): number {
   const side = reader.u16();
-  if (side < 1 || side > MAX_TERMINAL_SIDE) reader.fail("has an impossible terminal size");
+  if (!isSide(side)) reader.fail("has an impossible terminal size");
   return side;
 }
 
@@ -120,7 +148,7 @@ export function readOpen(reader: Reader): ChannelRequest {
   if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";
-  if (onPty && !/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(term)) reader.fail("has a malformed terminal name");
+  if (onPty && !isTermName(term)) reader.fail("has a malformed terminal name");
   const columns = onPty ? readSide(reader) : reader.u16();
   const rows = onPty ? readSide(reader) : reader.u16();
   const command: string[] = [];

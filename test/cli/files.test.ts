@@ -10,7 +10,7 @@ import { duration, progressLine, size } from "../../cli/files/progress.ts";
 import { jsonPath, shownPath } from "../../cli/files/shown-path.ts";
 import { WritableSink } from "../../cli/api/files/writable-sink.ts";
 import type { CopyTrouble, CopyTroubleCode } from "../../cli/api/types.ts";
-import { TROUBLE_WORDS } from "../../node/files/trouble.ts";
+import { troubleWords } from "../../node/files/trouble.ts";
 import { Reporter } from "../../cli/report.ts";
 import { createHash } from "node:crypto";
 import { PassThrough, Writable } from "node:stream";
@@ -135,7 +135,7 @@ const RESULT = {
 } as const;
 
 function trouble(code: CopyTroubleCode, path: Uint8Array, where: CopyTrouble["where"]): CopyTrouble {
-  return { code, path, words: TROUBLE_WORDS[code], where };
+  return { code, path, words: troubleWords(code, "source"), where };
 }
 
 describe("what is told", () => {

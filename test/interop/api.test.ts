@@ -112,6 +112,98 @@ test.runIf(hasOpenssh)("a line in place of words is refused with the way to run 
   });
 });
 
+test("connect() without an object is said", async () => {
+  for (const wrong of [undefined, null, "unix:/x"])
+    await expect(connectFrom(machine, wrong as unknown as ConnectOptions)).rejects.toMatchObject({
+      code: "api-misuse",
+      message: expect.stringContaining("connect() takes its options as an object: guest, policy,") as string,
+    });
+});
+
+test.runIf(hasOpenssh)(
+  "whatever JavaScript may hand over is refused with a sentence, and the connection lives on",
+  () =>
+    withGuest(async (connected) => {
+      // As from JavaScript, where no type is in the way.
+      const call = (name: keyof Guest, ...args: readonly unknown[]): Promise<unknown> =>
+        (connected[name] as unknown as (...args: readonly unknown[]) => Promise<unknown>).apply(connected, [
+          ...args,
+        ]);
+      const place = { path: "/x" };
+      const sizes = [undefined, null, 0, -1, NaN, 1.5, "80", 10_001, 65_616];
+      const wrong: readonly (readonly [string, keyof Guest, ...unknown[]])[] = [
+        ['no option "cdw": env, cwd,', "exec", ["true"], { cdw: "/" }],
+        ["exec() takes its options as an object", "exec", ["true"], "/"],
+        ["env is an object", "exec", ["true"], { env: null }],
+        ["env is an object", "exec", ["true"], { env: { A: 1 } }],
+        ["cwd is the path", "exec", ["true"], { cwd: 1 }],
+        ["shell() takes its options as an object", "shell"],
+        ['no option "colums"', "shell", { colums: 80, rows: 24 }],
+        ["A command is a list of words", "shell", { columns: 80, rows: 24, command: "ls -l" }],
+        ...sizes.map((columns) => ["A terminal has 1 to 10000", "shell", { columns, rows: 24 }] as const),
+        ...sizes.map((rows) => ["A terminal has 1 to 10000", "shell", { columns: 80, rows }] as const),
+        ["a stream of bytes; it was undefined", "put"],
+        ["a stream of bytes; it was <Buffer", "put", Buffer.from("x"), "/x"],
+        ["a path is text", "put", "/x"],
+        ["a path is text", "put", ["/x", undefined], "/x"],
+        ['put() has no option "recusive": recursive,', "put", "/x", "/y", { recusive: true }],
+        ["a list of paths; it was undefined", "get"],
+        ["into a stream (Writable); it was undefined", "get", "/x"],
+        ["get() has no option", "get", "/x", "/y", { recusive: true }],
+        ["copyTo() copies to a guest", "copyTo"],
+        ["a list of paths; it was undefined", "copyTo", connected],
+        ["a path is text", "copyTo", connected, "/x"],
+        ["copyTo() has no option", "copyTo", connected, "/x", "/y", { recusive: true }],
+        ["A destination is { host, port }", "openStream"],
+        ["it was 'h:80'", "openStream", "h:80"],
+        ["A destination is { host, port }", "openStream", null],
+        ["A destination is { host, port }", "openStream", { path: undefined }],
+        ["A destination is { host, port }", "openStream", { port: 80 }],
+        ["A service is a word", "openStream", { service: 1 }],
+        [
+          'openStream() has no option "onStdErr": signal, onStderr',
+          "openStream",
+          place,
+          { onStdErr: () => {} },
+        ],
+        ["Listened is on { host, port }", "forwardLocal"],
+        ["it was 8080", "forwardLocal", 8080, place],
+        ["Listened is on { host, port }", "forwardLocal", { host: 1, port: 0 }, place],
+        ["A destination is { host, port }", "forwardLocal", { port: 0 }],
+        ["forwardLocal() has no option", "forwardLocal", { port: 0 }, place, { onfailed: () => {} }],
+        ["Listened is on { host, port }", "forwardRemote", { path: 1 }, place],
+        ["A destination is { host, port }", "forwardRemote", { port: 0 }, "sokcs"],
+        ["forwardRemote() has no option", "forwardRemote", { port: 0 }, place, { onfailed: () => {} }],
+      ];
+      for (const [words, name, ...args] of wrong) {
+        const outcome = await call(name, ...args).catch((error: unknown) => error);
+        expect(outcome, `${name}: ${words}`).toMatchObject({
+          name: "SealttyError",
+          code: "api-misuse",
+          message: expect.stringContaining(words) as string,
+        });
+      }
+      // What is optional is left out by undefined as well.
+      const terminal = await connected.shell({
+        columns: 80,
+        rows: 24,
+        ...({ term: undefined, command: undefined, env: undefined, cwd: undefined } as object),
+        command: ["sh", "-c", "read line; stty size"],
+      });
+      for (const side of sizes) {
+        const misused = expect.objectContaining({ code: "api-misuse" }) as Error;
+        expect(() => terminal.resize(side as number, 24)).toThrow(misused);
+        expect(() => terminal.resize(80, side as number)).toThrow(misused);
+      }
+      terminal.resize(100, 30);
+      terminal.input.write("\n");
+      let printed = "";
+      for await (const bytes of terminal.output) printed += String(bytes);
+      expect(printed).toContain("30 100");
+      expect(await terminal.exit).toEqual({ status: 0 });
+    }),
+);
+
 test("docs/api.md has an example for each thing that is printed here", () => {
   expect(examples).toHaveLength(PRINTED.length);
 });
@@ -387,6 +479,25 @@ if (hasOpenssh)
           ["not-found", "here"],
           ["is-directory", "here"],
         ]);
+        await expect(connected.put(here("tree"), there)).rejects.toThrow(
+          `${here("tree")}: is a directory: -r (recursive) copies it`,
+        );
+        await expect(connected.get(there, here("good"))).rejects.toThrow(
+          `${there}: is a directory: -r (recursive) copies it`,
+        );
+        const failing = Readable.from(
+          (async function* () {
+            yield await Promise.resolve(Buffer.from("half"));
+            throw new Error("the database went away");
+          })(),
+        );
+        await expect(connected.put(failing, `${there}/half`)).rejects.toMatchObject({
+          code: "device-unavailable",
+          message: "Cannot read the stream that was to be copied: the database went away",
+        });
+        await expect(connected.put(Readable.from([Buffer.from("x")]), there)).rejects.toThrow(
+          `${there}: is a directory, and takes no file's place`,
+        );
         const none: CopyTrouble[] = [];
         expect(
           await connected.get(`${there}/good`, here("no/such/directory"), {

@@ -258,9 +258,9 @@ describe("one clear sentence, the right status, and nothing half-written", () =>
       [[`:${at("none")}`, at("x")], `in the guest: ${at("none")}: there is no such file or directory`],
       [[at("a"), `:${at("none")}/x`], `in the guest: ${at("none")}/x: there is no such file or directory`],
       [[`:${at("a")}`, `${at("none")}/x`], `${at("none")}/x: there is no such file or directory`],
-      [[directory, `:${at("x")}`], `${directory}: is a directory, which goes with -r`],
-      [[`:${directory}`, at("x")], `in the guest: ${directory}: is a directory, which goes with -r`],
-      [["-", `:${directory}`], `in the guest: ${directory}: is a directory`],
+      [[directory, `:${at("x")}`], `${directory}: is a directory: -r (recursive) copies it`],
+      [[`:${directory}`, at("x")], `in the guest: ${directory}: is a directory: -r (recursive) copies it`],
+      [["-", `:${directory}`], `in the guest: ${directory}: is a directory, and takes no file's place`],
     ] as const) {
       const { status, stderr } = await cp(...args);
       expect(errorLines(stderr), stderr).toHaveLength(1);

@@ -217,9 +217,27 @@ describe("a copy is the same", () => {
       yield Buffer.from("one ");
       yield Buffer.alloc(200_000, "x");
     })();
-    await source.run([{ stream }]);
+    await source.run([{ stream, called: "a stream" }]);
     expect(fs.statSync(at("to", "s")).size).toBe(200_004);
     expect(sink.done).toBe(true);
+  });
+  test("of a stream that fails, or gives no bytes: said by its name, in the words of what it failed with", async () => {
+    async function failing(part: unknown): Promise<unknown> {
+      const stream = (async function* () {
+        yield part as Uint8Array;
+        throw new Error("the database went away");
+      })();
+      const source = new FilesSource(SOURCE, async () => {});
+      return await source.run([{ stream, called: "a stream" }]).catch((error: unknown) => error);
+    }
+    expect(await failing(Buffer.from("one"))).toMatchObject({
+      code: "device-unavailable",
+      message: "Cannot read a stream: the database went away",
+    });
+    expect(await failing("text")).toMatchObject({
+      code: "api-misuse",
+      message: "a stream gives something else than bytes (Uint8Array)",
+    });
   });
 });
 

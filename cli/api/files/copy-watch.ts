@@ -2,7 +2,7 @@
 
 import type { FilesTotal } from "../../../node/files/count.ts";
 import type { FilesEvents } from "../../../node/files/source.ts";
-import { TROUBLE_WORDS } from "../../../node/files/trouble.ts";
+import { type CopyEnd, troubleWords } from "../../../node/files/trouble.ts";
 import type { TroubleName } from "../../../protocol/files/messages.ts";
 import type { CopyOptions, CopyTrouble } from "../types.ts";
 
@@ -37,12 +37,14 @@ export class CopyWatch {
   }
 
   /** For the end that sees the content here. */
-  readonly events: FilesEvents = {
-    entry: (path) => this.entry(path),
-    progress: (bytes) => this.add(bytes),
-    file: (path, bytes, digest) => this.file(path, bytes, digest),
-    trouble: (trouble, path) => this.trouble(trouble.code, path, "here"),
-  };
+  events(end: CopyEnd): FilesEvents {
+    return {
+      entry: (path) => this.entry(path),
+      progress: (bytes) => this.add(bytes),
+      file: (path, bytes, digest) => this.file(path, bytes, digest),
+      trouble: (trouble, path) => this.trouble(trouble.code, path, end, "here"),
+    };
+  }
 
   entry(path: Uint8Array): void {
     this.#path = path;
@@ -63,8 +65,8 @@ export class CopyWatch {
     if (total !== undefined) this.#options.onTotal?.({ files: total.files, bytes: total.bytes });
   }
 
-  trouble(code: TroubleName, path: Uint8Array, where: CopyTrouble["where"]): void {
-    const trouble = { path, code, words: TROUBLE_WORDS[code], where };
+  trouble(code: TroubleName, path: Uint8Array, end: CopyEnd, where: CopyTrouble["where"]): void {
+    const trouble = { path, code, words: troubleWords(code, end), where };
     this.#failed++;
     this.#first ??= trouble;
     this.#options.onTrouble?.(trouble);

@@ -2,9 +2,9 @@
 
 import { FilesSource, type SourceRoot } from "../../../node/files/source.ts";
 import type { SinkCounts } from "../../../node/files/sink.ts";
+import type { CopyEnd } from "../../../node/files/trouble.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
 import { type FilesMessage, mayBeLink } from "../../../protocol/files/messages.ts";
-import type { CopyTrouble } from "../types.ts";
 import type { CopyWatch } from "./copy-watch.ts";
 import type { FilesChannel } from "./files-channel.ts";
 
@@ -37,7 +37,7 @@ export async function upload(
         if (message.type === "finished") finished = message;
         else source.receive(message);
         if (message.type !== "trouble") continue;
-        watch.trouble(message.code, message.path, "in the guest");
+        watch.trouble(message.code, message.path, "target", "in the guest");
         gaveUp ||= message.fatal;
       }
     }
@@ -65,7 +65,7 @@ export async function download(
     for (const message of messages) {
       if (message.type === "total") watch.expect(message);
       if (message.type === "trouble") {
-        watch.trouble(message.code, message.path, "in the guest");
+        watch.trouble(message.code, message.path, "source", "in the guest");
         gaveUp ||= message.fatal;
       }
       if (gaveUp) break receiving;
@@ -93,8 +93,8 @@ export async function relay(
   let finished: Finished | undefined;
   let gaveUp = false;
   let sent = false;
-  const told = (message: FilesMessage & { readonly type: "trouble" }, where: CopyTrouble["where"]): void => {
-    watch.trouble(message.code, message.path, where);
+  const tell = (message: FilesMessage & { readonly type: "trouble" }, end: CopyEnd): void => {
+    watch.trouble(message.code, message.path, end, `in the ${end}'s guest`);
     gaveUp ||= message.fatal;
   };
   await to.link.put(to.start);
@@ -103,7 +103,7 @@ export async function relay(
   const forth = (async () => {
     for await (const { bytes, messages } of from.link.pieces()) {
       for (const message of messages) {
-        if (message.type === "trouble") told(message, "in the source's guest");
+        if (message.type === "trouble") tell(message, "source");
         // Before the target's guest has any of it: its end may be an older one, which would not ask.
         if (message.type === "link" && !mayBeLink(links, recursive, message.name.length === 0))
           throw misbehaved("reads sent a link, and none was asked for");
@@ -119,7 +119,7 @@ export async function relay(
     for await (const { messages } of to.link.pieces()) {
       for (const message of messages) {
         if (message.type === "finished") finished = message;
-        else if (message.type === "trouble") told(message, "in the target's guest");
+        else if (message.type === "trouble") tell(message, "target");
         else if (message.type === "from") along.answered(message.offset);
         else if (message.type !== "offer") throw misbehaved("writes sent what only the other one sends");
         if (message.type !== "finished") await from.link.put(message);

@@ -14,6 +14,7 @@ import { MAX_FILES_NAME, MAX_FILES_PATH, MAX_FILES_ROOTS } from "../../../protoc
 import { shownPath } from "../../files/shown-path.ts";
 import { printable } from "../../printable.ts";
 import type { OpenGuest } from "../open-guest.ts";
+import { shown } from "../misuse.ts";
 import type { CopyOptions, CopyResult } from "../types.ts";
 import { CopyWatch } from "./copy-watch.ts";
 import { download, type LocalSink, relay, upload } from "./copy.ts";
@@ -22,8 +23,8 @@ import { WritableSink } from "./writable-sink.ts";
 
 export type CopySource =
   | { readonly kind: "here" | "guest"; readonly paths: readonly string[] }
-  /** One file without a name. */
-  | { readonly kind: "stream"; readonly stream: AsyncIterable<Uint8Array> };
+  /** One file without a name. `called`: for people, where it fails. */
+  | { readonly kind: "stream"; readonly stream: AsyncIterable<Uint8Array>; readonly called: string };
 
 export type CopyTarget =
   | { readonly kind: "here" | "guest"; readonly path: string }
@@ -137,7 +138,7 @@ export class Copying {
         return false;
       } catch (error) {
         const trouble = troubleOf(error);
-        if (here.length === 1) this.#watch.trouble(trouble.code, path, "here"); // of several the copy itself tells
+        if (here.length === 1) this.#watch.trouble(trouble.code, path, "source", "here"); // of several the copy itself tells
         return true;
       }
     });
@@ -148,21 +149,21 @@ export class Copying {
     const to = this.#to;
     if (to.kind === "guest") return true;
     if (to.kind === "stream") {
-      const [shown = ""] = this.#from.kind === "stream" ? [] : this.#from.paths;
-      this.#sink = new WritableSink(to.stream, Buffer.from(shown), this.#watch.events);
+      const [named = ""] = this.#from.kind === "stream" ? [] : this.#from.paths;
+      this.#sink = new WritableSink(to.stream, Buffer.from(named), this.#watch.events("target"));
       return true;
     }
     const target = Buffer.from(to.path);
     const sink = new FilesSink(
       { ...this.#flags, links: this.#rule, target, names: this.#names },
       (bytes) => this.#answer(bytes),
-      this.#watch.events,
+      this.#watch.events("target"),
     );
     try {
       sink.open();
     } catch (error) {
       if (!(error instanceof FileTrouble)) throw error;
-      this.#watch.trouble(error.code, target, "here");
+      this.#watch.trouble(error.code, target, "target", "here");
       return false;
     }
     this.#sink = sink;
@@ -198,10 +199,9 @@ export class Copying {
       throw new SealttyError("api-misuse", "A copy without a guest, or one that was not looked at");
     const link = await this.#open(to);
     const here = this.#here();
-    const roots: SourceRoot[] =
-      this.#from.kind === "stream" ? [{ stream: this.#from.stream }] : here.map((path) => ({ path }));
+    const roots: SourceRoot[] = this.#from.kind === "stream" ? [this.#from] : here.map((path) => ({ path }));
     if (watch.wantsTotal && here.length > 0) watch.expect(countFiles(here, flags.recursive));
-    this.#source = new FilesSource({ ...this.#flags, links }, link.send, watch.events);
+    this.#source = new FilesSource({ ...this.#flags, links }, link.send, watch.events("source"));
     return await upload(link, this.#source, roots, write, watch);
   }
 
@@ -236,13 +236,11 @@ export function rootName(path: string): string {
 /** From JavaScript anything may come. @throws SealttyError `api-misuse`. */
 function requireSense(from: CopySource, to: CopyTarget, { recursive, follow }: CopyOptions): void {
   const paths = [...(from.kind === "stream" ? [] : from.paths), ...(to.kind === "stream" ? [] : [to.path])];
-  const wrong = paths.find(
-    (path) => typeof path !== "string" || path.includes("\0") || Buffer.byteLength(path) > MAX_FILES_PATH,
-  );
-  if (wrong !== undefined)
-    throw misuse(
-      `a path is text without NUL, of ${MAX_FILES_PATH} bytes at most, and not ${JSON.stringify(wrong)}`,
-    );
+  for (const path of paths) {
+    if (typeof path === "string" && !path.includes("\0") && Buffer.byteLength(path) <= MAX_FILES_PATH)
+      continue;
+    throw misuse(`a path is text without NUL, of ${MAX_FILES_PATH} bytes at most, and not ${shown(path)}`);
+  }
   if (from.kind === "stream") return;
   if (from.paths.length === 0) throw misuse("no source was named");
   if (from.paths.length > MAX_FILES_ROOTS)

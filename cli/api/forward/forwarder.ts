@@ -5,7 +5,7 @@ import { Places } from "../../../node/places.ts";
 import { PullReader } from "../../../node/pull-reader.ts";
 import { errorCode } from "../../../node/socket-pipe.ts";
 import { breakOff, connectTo, type Listening, listenOn, listenOnPath } from "../../../node/sockets.ts";
-import { SealttyError } from "../../../protocol/errors.ts";
+import { asError, SealttyError } from "../../../protocol/errors.ts";
 import type { SocksOutcome } from "../../../protocol/forward/socks.ts";
 import { type ListenPlace, type StreamPlace, placeWords } from "../../../protocol/forward/target.ts";
 import type { Channel } from "../../../protocol/session/channel-api.ts";
@@ -255,8 +255,6 @@ async function connectHere(forward: OneForward, to: PeerPlace): Promise<Socket> 
     });
   }
 }
-
-const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
 function outcomeOf(error: unknown): SocksOutcome {
   if (!(error instanceof SealttyError)) return "failed";
