@@ -1,4 +1,4 @@
-// The options of sealttyd and of `sealttyd setup`: one table for each, which is what is parsed, printed by --help, and in sealttyd(8).
+// The options of sealttyd, `sealttyd setup` and `sealttyd doctor`: one table for each, which is what is parsed, printed by --help, and in sealttyd(8).
 
 import { parseArgs } from "node:util";
 import { DEFAULT_CONFIG_FILE } from "./config.ts";
@@ -161,6 +161,13 @@ export function givenOptions<C extends DaemonCommand>(command: C, args: readonly
       return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
     },
   };
+}
+
+/** @returns what `--root` names, by default "/". @throws Error: an empty one would mean the current directory. */
+export function rootOf(given: Given<"root">): string {
+  const root = given.text("root") ?? "/";
+  if (root === "") throw new Error("--root takes a directory");
+  return root;
 }
 
 const WIDTH = 112;

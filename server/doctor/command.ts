@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import { escapeText } from "../log.ts";
-import { DOCTOR, givenOptions, usageText } from "../options.ts";
+import { DOCTOR, givenOptions, rootOf, usageText } from "../options.ts";
 import { type Finding, SEVERITIES, type Severity } from "./check.ts";
 import { CHECKS } from "./checks.ts";
 import { hasWayIn } from "./checks/own.ts";
@@ -81,7 +81,7 @@ function optionsOf(args: readonly string[]): Options {
       throw new Error(`--accept ${id}: there is no such check (--list)`);
   }
   const options = {
-    root: given.text("root") ?? "/",
+    root: rootOf(given),
     threshold,
     accept,
     fix: given.has("fix"),
@@ -111,7 +111,8 @@ function openTree(root: string): Tree {
 
 /** @param changes - that were made before, or would have been. */
 function look(tree: Tree, options: Options, output: Output, changes: readonly Change[]): number {
-  const findings = examine(tree);
+  const system = new System(tree);
+  const findings = examine(system);
   for (const finding of findings) output.finding(finding, options.accept.has(finding.check.id));
   for (const blind of tree.blind) output.blind(blind);
   const counted = findings.filter((finding) => counts(finding, options));
@@ -124,14 +125,14 @@ function look(tree: Tree, options: Options, output: Output, changes: readonly Ch
     findings: findings.length,
     counted: counted.length,
     blind: tree.blind.length,
+    commandLines: system.commandLines.length,
     threshold: options.threshold,
     status,
   });
   return status;
 }
 
-function examine(tree: Tree): Finding[] {
-  const system = new System(tree);
+function examine(system: System): Finding[] {
   return CHECKS.flatMap((check) => {
     const found = check.look(system);
     return found === undefined ? [] : [{ check, ...found }];
@@ -145,7 +146,7 @@ function counts({ check }: Finding, { accept, threshold }: Options): boolean {
 /** Changes, and then looks with fresh eyes: what it says at the end is what is left. */
 function fix(tree: Tree, options: Options, output: Output): number {
   const system = new System(tree);
-  const wanted = examine(tree).filter(
+  const wanted = examine(system).filter(
     ({ check, fix }) => !options.accept.has(check.id) && fix.edits.length > 0,
   );
   const edits = wanted.flatMap((finding) => {

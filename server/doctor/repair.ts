@@ -6,7 +6,8 @@ import path from "node:path";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Edit } from "./check.ts";
-import { type Tree, readRegular } from "./tree.ts";
+import { readRegular } from "../rooted-path.ts";
+import type { Tree } from "./tree.ts";
 
 const { O_CREAT, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = fs.constants;
 /** Of the tree that was changed, so that an image takes its own undoing along. */

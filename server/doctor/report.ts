@@ -15,6 +15,8 @@ export interface Summary {
   /** Neither accepted nor below the threshold. */
   readonly counted: number;
   readonly blind: number;
+  /** Of the kernel's that were found; 0: checks of its words had nothing to look at. */
+  readonly commandLines: number;
   readonly threshold: string;
   readonly status: number;
 }
@@ -77,11 +79,15 @@ export function textOutput(out: (text: string) => void): Output {
       if (commands.length > 0) out("\n");
     },
     nothingToUndo: () => out("There is nothing to undo.\n"),
-    end({ checks, findings, counted, blind, threshold }) {
+    end({ checks, findings, counted, blind, commandLines, threshold }) {
       const rest =
         counted === findings
           ? ""
           : `, ${counted} of them count (from ${threshold} on, without those accepted)`;
+      if (commandLines === 0)
+        out(
+          "No command line of the kernel is to be found here: what whoever boots it puts there is not checked.\n",
+        );
       out(`${checks} checks, ${findings} findings${rest}, ${blind} not looked at.\n`);
     },
   };

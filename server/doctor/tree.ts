@@ -2,18 +2,12 @@
 // nothing that is no regular file is opened, and what cannot be looked at is remembered rather than taken for absent.
 
 import fs from "node:fs";
-import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
+import { locateBelow, readRegular, realRoot, saysAbsent } from "../rooted-path.ts";
 
-const { O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
-const MAX_FILE = 4 * 1024 * 1024;
 const MAX_ENTRIES = 65_536;
-const MAX_LINKS = 40;
 const PERMISSIONS = 0o7777;
-
-/** What errors of these codes say is that there is nothing; a process may be gone in between (ESRCH). */
-const ABSENT = new Set(["ENOENT", "ENOTDIR", "ESRCH"]);
 
 export interface FileFacts {
   readonly kind: "file" | "directory" | "device" | "other";
@@ -38,13 +32,16 @@ export class Tree {
   /** @param root - a directory. @throws SealttyError `bad-config` where it is none. */
   constructor(root: string) {
     try {
-      this.#root = fs.realpathSync(root);
-      if (!fs.statSync(this.#root).isDirectory()) throw new Error("not a directory");
+      this.#root = realRoot(root);
     } catch (cause) {
-      throw new SealttyError("bad-config", `--root: ${errorCode(cause) ?? "it is not a directory"}`, {
-        cause,
-      });
+      const why = cause instanceof Error ? cause.message : "unknown error";
+      throw new SealttyError("bad-config", why, { cause });
     }
+  }
+
+  /** Where it really is; "/": the running system. */
+  get root(): string {
+    return this.#root;
   }
 
   get blind(): readonly Blind[] {
@@ -123,71 +120,16 @@ export class Tree {
    * @returns the same place for this process, with no link on the way. @throws Error with `code` ELOOP, or Node's own.
    */
   locate(file: string, followLast = true): string {
-    const ways = partsOf(file);
-    let here: string[] = [];
-    for (let links = 0; ; ) {
-      const name = ways.shift();
-      if (name === undefined) return path.join(this.#root, ...here);
-      if (name === "..") {
-        here.pop();
-        continue;
-      }
-      const at = path.join(this.#root, ...here, name);
-      const target = followLast || ways.length > 0 ? linkAt(at) : undefined;
-      if (target === undefined) {
-        here.push(name);
-        continue;
-      }
-      if (++links > MAX_LINKS) throw Object.assign(new Error("too many links"), { code: "ELOOP" });
-      if (target.startsWith("/")) here = [];
-      ways.unshift(...partsOf(target));
-    }
+    return locateBelow(this.#root, file, followLast);
   }
 
   #look<T>(file: string, look: () => T): T | undefined {
     try {
       return look();
     } catch (error) {
-      const code = errorCode(error);
-      if (code !== undefined && ABSENT.has(code)) return undefined;
-      this.noteBlind(file, code ?? (error instanceof Error ? error.message : "unknown error"));
+      if (saysAbsent(error)) return undefined;
+      this.noteBlind(file, errorCode(error) ?? (error instanceof Error ? error.message : "unknown error"));
       return undefined;
     }
-  }
-}
-
-/** @param at - no link. @throws Error: Node's own, or one that says what is wrong. */
-export function readRegular(at: string): Buffer {
-  const fd = fs.openSync(at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-  try {
-    const stats = fs.fstatSync(fd);
-    if (!stats.isFile()) throw new Error("not a regular file");
-    const parts: Buffer[] = [];
-    // Its size is a hint: /proc says of its files that they are empty.
-    const chunk = Math.min(MAX_FILE, Math.max(stats.size + 1, 4096));
-    for (let length = 0; ; ) {
-      const part = Buffer.alloc(chunk);
-      const count = fs.readSync(fd, part, 0, part.length, null);
-      if (count === 0) return Buffer.concat(parts);
-      length += count;
-      if (length > MAX_FILE) throw new Error(`more than ${MAX_FILE} bytes`);
-      parts.push(part.subarray(0, count));
-    }
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-function partsOf(file: string): string[] {
-  return file.split("/").filter((part) => part !== "" && part !== ".");
-}
-
-function linkAt(at: string): string | undefined {
-  try {
-    return fs.lstatSync(at).isSymbolicLink() ? fs.readlinkSync(at) : undefined;
-  } catch (error) {
-    const code = errorCode(error);
-    if (code !== undefined && ABSENT.has(code)) return undefined; // whoever uses the place finds out
-    throw error;
   }
 }

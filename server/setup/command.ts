@@ -3,15 +3,24 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { errorCode } from "../../node/socket-pipe.ts";
 import { missingHere } from "../check.ts";
 import { type PipeConfig, parseServerConfig, readServerConfig } from "../config.ts";
 import { openEvidence } from "../evidence/open.ts";
-import type { Log } from "../log.ts";
-import { SETUP, givenOptions, usageText } from "../options.ts";
+import { type Log, escapeText } from "../log.ts";
+import { SETUP, givenOptions, rootOf, usageText } from "../options.ts";
+import { saysForbidden } from "../rooted-path.ts";
 import { findProgram } from "../sessions/launch.ts";
 import { virtioPortNames } from "../pipes/virtio-port.ts";
 import { EVIDENCE_TYPES, type Machine, type RealEvidence, SetupRefused, isRealEvidence } from "./choose.ts";
-import { type SetupSurroundings, type SetupWishes, configurationText, setUp, takeAway } from "./setup.ts";
+import {
+  SetupFailed,
+  type SetupSurroundings,
+  type SetupWishes,
+  configurationText,
+  setUp,
+  takeAway,
+} from "./setup.ts";
 
 const EXIT_GOOD = 0;
 const EXIT_REFUSED = 1;
@@ -39,10 +48,19 @@ export async function setupCommand(args: readonly string[], log: Log): Promise<n
     const { said, left } = await takeAway(wishes, around);
     return print(said, left ? EXIT_REFUSED : EXIT_GOOD);
   } catch (error) {
-    const message = error instanceof Error ? error.message : "unknown error";
-    process.stderr.write(`sealttyd setup: ${message}\n`);
+    if (error instanceof SetupFailed) print(error.said, EXIT_FAILED);
+    process.stderr.write(`sealttyd setup: ${wordsOf(error)}\n`);
     return error instanceof SetupRefused ? EXIT_REFUSED : EXIT_FAILED;
   }
+}
+
+function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return "unknown error";
+  const code = errorCode(error);
+  const file = "path" in error && typeof error.path === "string" ? escapeText(error.path) : undefined;
+  if (code === undefined || file === undefined) return error.message;
+  if (saysForbidden(error)) return `${file} may not be read or changed: run it as root`;
+  return `${file} cannot be read or changed: ${code}`;
 }
 
 function print(lines: readonly string[], status: number): number {
@@ -57,13 +75,14 @@ function wishesOf(args: readonly string[]): Wishes {
   if (evidence !== undefined && !isRealEvidence(evidence))
     throw new Error(`--evidence takes one of ${EVIDENCE_TYPES.join(", ")}`);
   const remove = given.has("remove");
-  const pipe = pipeOf(given.text("port"), given.text("tty"));
+  const root = path.resolve(rootOf(given));
+  const here = root === "/";
+  const pipe = pipeOf(given.text("port"), given.text("tty"), here);
   if (remove && (evidence !== undefined || pipe !== undefined))
     throw new Error("--remove undoes what was done, whatever it was: it goes with --root and --dry-run only");
-  const root = path.resolve(given.text("root") ?? "/");
   return {
     root,
-    here: root === "/",
+    here,
     evidence,
     pipe,
     dryRun: given.has("dry-run"),
@@ -72,13 +91,14 @@ function wishesOf(args: readonly string[]): Wishes {
   };
 }
 
-function pipeOf(port: string | undefined, tty: string | undefined): PipeConfig | undefined {
+/** @param here - whether the device is this machine's. Of another one's nobody knows, and printable lines pass everywhere. */
+function pipeOf(port: string | undefined, tty: string | undefined, here: boolean): PipeConfig | undefined {
   if (port !== undefined && tty !== undefined) throw new Error("--port and --tty exclude each other");
   const pipe: PipeConfig | undefined =
     port !== undefined
       ? { type: "virtio", name: port }
       : tty !== undefined
-        ? { type: "tty", device: tty, armourOnly: isKernelConsole(tty) }
+        ? { type: "tty", device: tty, armourOnly: !here || isKernelConsole(tty) }
         : undefined;
   // By the configuration's own rules, so that nothing is written that it would refuse.
   if (pipe !== undefined) parseServerConfig(configurationText(pipe, "tpm", undefined), "options");
@@ -106,6 +126,7 @@ function thisMachine(log: Log): SetupSurroundings {
   };
   return {
     machine,
+    isRoot: process.geteuid?.() === 0,
     systemctl:
       systemctl === undefined ? undefined : async (...args) => (await runQuietly(systemctl, args)) === 0,
     missing: async (file) => missingHere(await readServerConfig(file)),

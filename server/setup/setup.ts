@@ -4,7 +4,8 @@
 import path from "node:path";
 import { DEFAULT_CONFIG_FILE, type PipeConfig, parseServerConfig } from "../config.ts";
 import { escapeText } from "../log.ts";
-import { findAccount } from "../sessions/account.ts";
+import { rootOption } from "../rooted-path.ts";
+import { accountIn } from "../sessions/account.ts";
 import {
   type Machine,
   type RealEvidence,
@@ -15,7 +16,7 @@ import {
   wordsOf,
 } from "./choose.ts";
 import { KEYS_FILE } from "./places.ts";
-import { type Change, NOTHING_DONE, type SetupRecord, Tree, digestOf } from "./tree.ts";
+import { type Change, NOTHING_DONE, type SetupRecord, Tree } from "./tree.ts";
 
 export interface SetupWishes {
   /** Directory of the machine's files. */
@@ -29,10 +30,24 @@ export interface SetupWishes {
 
 export interface SetupSurroundings {
   readonly machine: Machine;
+  /** Whether this process may change the machine that it runs on. */
+  readonly isRoot: boolean;
   /** Undefined: systemd does not run here. @returns whether it succeeded. */
   readonly systemctl: ((...args: readonly string[]) => Promise<boolean>) | undefined;
   /** What the configuration names and is not here, a sentence each. */
   missing(file: string): Promise<readonly string[]>;
+}
+
+/** It failed on the way: what was done by then is recorded. */
+export class SetupFailed extends Error {
+  override readonly name = "SetupFailed";
+  /** A line each. */
+  readonly said: readonly string[];
+
+  constructor(said: readonly string[], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.said = said;
+  }
 }
 
 const UNIT = "sealttyd.service";
@@ -47,13 +62,14 @@ const SYSUSERS = "/usr/lib/sysusers.d/sealttyd.conf";
 const FRONT_USER = "sealtty";
 const LOGIN = "/bin/login";
 
-/** @returns what was done, a line each. @throws SetupRefused: then nothing was. */
+/** @returns what was done, a line each. @throws SetupRefused: then nothing was. SetupFailed: then not all was. */
 export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Promise<string[]> {
   const tree = new Tree(wishes.root);
   const { here } = wishes;
+  requireRights(wishes, around);
   const before = tree.record() ?? NOTHING_DONE;
   const unit = findUnit(tree);
-  await requireFrontUser(tree, here);
+  requireFrontUser(tree, here);
   const { text, words } = await configuration(wishes, around, tree, before);
   const changes: Change[] = [];
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
@@ -65,6 +81,7 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const systemctl = here ? around.systemctl : undefined;
   const running = systemctl !== undefined && (await systemctl("is-active", "--quiet", UNIT));
   const starts = systemctl !== undefined && !running;
+  if (changes.length > 0) tree.requirePlaces(changes);
   const would = wishes.dryRun ? "would have " : "";
   const said = changes.map((change) =>
     change.kind === "file"
@@ -73,22 +90,21 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   );
   said.push(...words);
   if (changes.length === 0) said.push("already set up: no file is changed");
-  if (starts) said.push(`${would}started: ${UNIT}`);
   if (running && changes.some(({ kind }) => kind === "file"))
     said.push(
       `${UNIT} runs on with its former configuration: systemctl restart ${UNIT} ends its sessions and starts it anew`,
     );
   if (here && systemctl === undefined) said.push("systemd does not run here: it starts with the next boot");
-  if (wishes.dryRun) return said;
+  const started = `${would}started: ${UNIT}`;
+  if (wishes.dryRun) return starts ? [...said, started] : said;
   if (changes.length > 0 || starts) tree.apply(changes, before, before.started || starts);
   if (here)
     for (const what of await around.missing(DEFAULT_CONFIG_FILE)) said.push(`on this machine, now: ${what}`);
-  if (starts) {
-    await systemctl("daemon-reload");
-    if (!(await systemctl("start", UNIT)))
-      throw new Error(`systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
-  }
-  return said;
+  if (!starts) return said;
+  await systemctl("daemon-reload");
+  if (!(await systemctl("start", UNIT)))
+    throw new SetupFailed(said, `systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
+  return [...said, started];
 }
 
 export interface TakenAway {
@@ -97,14 +113,15 @@ export interface TakenAway {
   readonly left: boolean;
 }
 
-/** @throws SetupRefused where there is nothing to undo. */
+/** @throws SetupRefused: then nothing was taken away. */
 export async function takeAway(
   wishes: Pick<SetupWishes, "root" | "here" | "dryRun">,
-  around: Pick<SetupSurroundings, "systemctl">,
+  around: Pick<SetupSurroundings, "systemctl" | "isRoot">,
 ): Promise<TakenAway> {
   const tree = new Tree(wishes.root);
   const record = tree.record();
-  if (record === undefined) throw new SetupRefused("setup has done nothing here: there is nothing to undo");
+  if (record === undefined) return { said: ["nothing to undo: it was so already"], left: false };
+  requireRights(wishes, around);
   const systemctl = wishes.here ? around.systemctl : undefined;
   const would = wishes.dryRun ? "would have " : "";
   const said: string[] = [];
@@ -112,18 +129,22 @@ export async function takeAway(
     said.push(`${would}stopped: ${UNIT}`);
     if (!wishes.dryRun) await systemctl("stop", UNIT); // one that does not run is as good
   }
-  const edited: string[] = [];
-  for (const each of record.made) {
-    if (each.kind === "directory" || !tree.has(each.path)) continue;
-    if (tree.isAsMade(each)) said.push(`${would}removed: ${each.path}`);
-    else edited.push(each.path);
-  }
-  if (!wishes.dryRun) {
-    tree.takeBack(record);
-    if (systemctl !== undefined) await systemctl("daemon-reload");
-  }
-  said.push(...edited.map((file) => `left as it is, because it was changed since: ${file}`));
-  return { said, left: edited.length > 0 };
+  const { removed, stays } = tree.takeBack(record, wishes.dryRun);
+  if (!wishes.dryRun && systemctl !== undefined) await systemctl("daemon-reload");
+  said.push(
+    ...removed.map((file) => `${would}removed: ${file}`),
+    ...stays.map((file) => `left as it is, because it was changed since: ${file}`),
+  );
+  return { said, left: stays.length > 0 };
+}
+
+/** @throws SetupRefused. */
+function requireRights(
+  { here, dryRun }: Pick<SetupWishes, "here" | "dryRun">,
+  { isRoot }: Pick<SetupSurroundings, "isRoot">,
+): void {
+  if (here && !dryRun && !isRoot)
+    throw new SetupRefused("Only root may change this machine's files: run it as root");
 }
 
 interface Unit {
@@ -136,8 +157,10 @@ function findUnit(tree: Tree): Unit {
   for (const directory of UNIT_DIRECTORIES) {
     const file = path.join(directory, UNIT);
     if (!tree.has(file)) continue;
-    const text = tree.linkTarget(file) === "/dev/null" ? undefined : tree.read(file);
-    if (text === undefined || text === "")
+    const text = tree.leadsTo(file, "/dev/null") ? "" : tree.read(file);
+    if (text === undefined)
+      throw new SetupRefused(`${file} is a link that leads nowhere in ${escapeText(tree.root)}`);
+    if (text === "")
       throw new SetupRefused(`${UNIT} is masked: systemctl unmask ${UNIT} first, if it is to run here`);
     const wantedBy = [...text.matchAll(/^WantedBy=(.*)$/gm)]
       .flatMap(([, names = ""]) => names.split(/\s+/))
@@ -152,12 +175,13 @@ function findUnit(tree: Tree): Unit {
 }
 
 /** @throws SetupRefused: sealttyd would not start. */
-async function requireFrontUser(tree: Tree, here: boolean): Promise<void> {
-  if ((await findAccount(FRONT_USER, tree.at("/etc/passwd"))) !== undefined) return;
+function requireFrontUser(tree: Tree, here: boolean): void {
+  if (accountIn(tree.read("/etc/passwd") ?? "", FRONT_USER) !== undefined) return;
   if (!here && tree.has(SYSUSERS)) return; // systemd makes it when the image boots
+  const root = here ? "" : `${rootOption(tree.root)} `;
   throw new SetupRefused(
     `There is no user ${FRONT_USER}, whom the half becomes that talks to the host: ` +
-      `systemd-sysusers ${SYSUSERS}, or useradd --system --shell /usr/sbin/nologin ${FRONT_USER}`,
+      `systemd-sysusers ${root}${path.basename(SYSUSERS)}, or useradd ${root}--system --shell /usr/sbin/nologin ${FRONT_USER}`,
   );
 }
 
@@ -169,7 +193,9 @@ async function configuration(
   before: SetupRecord,
 ): Promise<{ readonly text: string | undefined; readonly words: readonly string[] }> {
   const there = tree.read(DEFAULT_CONFIG_FILE);
-  if (there !== undefined && !isOfSetup(there, before)) {
+  if (there === undefined && tree.has(DEFAULT_CONFIG_FILE))
+    throw new SetupRefused(`${DEFAULT_CONFIG_FILE} is a link that leads nowhere in ${escapeText(tree.root)}`);
+  if (there !== undefined && !isOfSetup(tree, before)) {
     if (wishes.evidence !== undefined || wishes.pipe !== undefined)
       throw new SetupRefused(
         `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
@@ -206,9 +232,9 @@ async function configuration(
 
 const USUAL_PIPE: PipeConfig = { type: "virtio", name: USUAL_PORT };
 
-function isOfSetup(text: string, { made }: SetupRecord): boolean {
+function isOfSetup(tree: Tree, { made }: SetupRecord): boolean {
   return made.some(
-    (each) => each.kind === "file" && each.path === DEFAULT_CONFIG_FILE && each.sha256 === digestOf(text),
+    (each) => each.kind === "file" && each.path === DEFAULT_CONFIG_FILE && tree.isAsMade(each),
   );
 }
 

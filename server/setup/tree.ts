@@ -6,6 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
+import { locateBelow, readRegular, realRoot, saysAbsent } from "../rooted-path.ts";
 import { SetupRefused } from "./choose.ts";
 import { RECORD_FILE } from "./places.ts";
 
@@ -22,6 +23,12 @@ export interface SetupRecord {
   readonly started: boolean;
 }
 
+export interface TakenBack {
+  readonly removed: readonly string[];
+  /** Not any more what setup made. */
+  readonly stays: readonly string[];
+}
+
 export const NOTHING_DONE: SetupRecord = { made: [], started: false };
 
 /** Files to write and links to make; paths as the machine has them whose tree it is. */
@@ -36,53 +43,44 @@ const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
 
 export class Tree {
-  readonly #root: string;
-  readonly #realRoot: string;
+  /** "/", or the real path of the directory that another machine's files are in. */
+  readonly root: string;
 
-  /** @param root - "/", or the directory that another machine's files are in. @throws SetupRefused. */
+  /** @throws SetupRefused where `root` is no directory. */
   constructor(root: string) {
-    this.#root = root;
     try {
-      this.#realRoot = fs.realpathSync(root);
+      this.root = realRoot(root);
     } catch (cause) {
-      throw new SetupRefused(`There is no directory ${escapeText(root)}`, { cause });
+      throw new SetupRefused(cause instanceof Error ? cause.message : "unknown error", { cause });
     }
   }
 
-  /**
-   * Where the file is on this machine. A link of an image may lead out of it, into this machine's own files.
-   * @throws SetupRefused then.
-   */
-  at(file: string): string {
-    const place = path.join(this.#root, file);
-    let above = file === "/" ? place : path.dirname(place);
-    while (!fs.existsSync(above)) above = path.dirname(above);
-    const real = fs.realpathSync(above);
-    const inside = this.#realRoot === "/" || real === this.#realRoot || real.startsWith(`${this.#realRoot}/`);
-    if (inside) return place;
-    throw new SetupRefused(`${escapeText(file)} leads out of ${escapeText(this.#root)}`);
-  }
-
-  /** @returns undefined where it is not there. */
+  /** @returns the text of a regular file, links followed; undefined where it is not there. @throws SetupRefused. */
   read(file: string): string | undefined {
+    const place = this.#at(file);
     try {
-      return fs.readFileSync(this.at(file), "utf8");
+      return readRegular(place).toString("utf8");
     } catch (error) {
-      if (errorCode(error) === "ENOENT") return undefined;
-      throw error;
+      if (saysAbsent(error)) return undefined;
+      if (errorCode(error) !== undefined) throw error;
+      const why = error instanceof Error ? error.message : "unknown error";
+      throw new SetupRefused(`${file} cannot be read: ${why}`, { cause: error });
     }
   }
 
   /** A link that leads nowhere is there, too. */
   has(file: string): boolean {
-    return fs.lstatSync(this.at(file), { throwIfNoEntry: false }) !== undefined;
+    return this.#stats(file) !== undefined;
   }
 
   /** @returns undefined where it is no symbolic link. */
   linkTarget(file: string): string | undefined {
-    const place = this.at(file);
-    const found = fs.lstatSync(place, { throwIfNoEntry: false });
-    return found?.isSymbolicLink() === true ? fs.readlinkSync(place) : undefined;
+    return this.#stats(file)?.isSymbolicLink() === true ? fs.readlinkSync(this.#at(file, false)) : undefined;
+  }
+
+  /** Whether both are one place in the end, be something there or not. */
+  leadsTo(file: string, target: string): boolean {
+    return this.#at(file) === this.#at(target);
   }
 
   /** @throws SetupRefused for one that setup cannot have written. */
@@ -91,12 +89,85 @@ export class Tree {
     return text === undefined ? undefined : parseRecord(text);
   }
 
-  /** Everything that `changes` bring with them, in order: directories that are not there, and the record's own. */
-  additions(changes: readonly Change[]): Made[] {
+  /** @param before - what an earlier setup did, whose files may be replaced. */
+  apply(changes: readonly Change[], before: SetupRecord, started: boolean): void {
+    const added = this.#additions(changes);
+    const replaced = new Set(added.map((each) => each.path));
+    const made = [...before.made.filter((each) => !replaced.has(each.path)), ...added];
+    for (const each of added) if (each.kind === "directory") this.#makeDirectory(each.path);
+    // First, so that a setup that is cut short can be taken back.
+    this.#write(RECORD_FILE, `${JSON.stringify({ version: RECORD_VERSION, made, started }, null, 2)}\n`);
+    for (const change of changes) {
+      if (change.kind === "file") this.#write(change.path, change.text);
+      else fs.symlinkSync(change.target, this.#at(change.path, false));
+    }
+  }
+
+  /** Looks where everything would go. @throws SetupRefused where it cannot. */
+  requirePlaces(changes: readonly Change[]): void {
+    this.#additions(changes);
+  }
+
+  /** @param dryRun - only says it. */
+  takeBack({ made }: SetupRecord, dryRun: boolean): TakenBack {
+    const removed: string[] = [];
+    const stays: string[] = [];
+    for (const each of made.toReversed()) {
+      if (each.kind === "directory" || !this.has(each.path)) continue;
+      if (!this.isAsMade(each)) {
+        stays.push(each.path);
+        continue;
+      }
+      if (!dryRun) fs.unlinkSync(this.#at(each.path, false));
+      removed.push(each.path);
+    }
+    if (dryRun) return { removed, stays };
+    fs.unlinkSync(this.#at(RECORD_FILE, false));
+    for (const each of made.toReversed()) if (each.kind === "directory") this.#removeEmpty(each.path);
+    return { removed, stays };
+  }
+
+  isAsMade(each: Exclude<Made, { readonly kind: "directory" }>): boolean {
+    if (each.kind === "link") return this.linkTarget(each.path) === each.target;
+    return this.#stats(each.path)?.isFile() === true && digestOf(this.read(each.path) ?? "") === each.sha256;
+  }
+
+  /**
+   * Where the file is on this machine, with the links that the other one would follow, and so never outside of its files.
+   * @throws SetupRefused for links in a ring.
+   */
+  #at(file: string, followLast = true): string {
+    try {
+      return locateBelow(this.root, file, followLast);
+    } catch (cause) {
+      if (errorCode(cause) !== "ELOOP") throw cause;
+      throw new SetupRefused(`${file} is behind links that lead round in a ring, or too many`, { cause });
+    }
+  }
+
+  #stats(file: string): fs.Stats | undefined {
+    return statsAt(this.#at(file, false));
+  }
+
+  /** @returns false where there is nothing. @throws SetupRefused where there is something else. */
+  #isDirectory(directory: string): boolean {
+    const found = statsAt(this.#at(directory));
+    if (found?.isDirectory() === true) return true;
+    if (found !== undefined) throw new SetupRefused(`${directory} is in the way: it is no directory`);
+    if (this.has(directory))
+      throw new SetupRefused(`${directory} is a link that leads nowhere in ${escapeText(this.root)}`);
+    return false;
+  }
+
+  /**
+   * Everything that `changes` bring with them, in order: directories that are not there, and the record's own.
+   * @throws SetupRefused where a directory's place is taken.
+   */
+  #additions(changes: readonly Change[]): Made[] {
     const directories = new Set<string>();
     for (const file of [RECORD_FILE, ...changes.map((change) => change.path)]) {
       const missing: string[] = [];
-      for (let above = path.dirname(file); !fs.existsSync(this.at(above)); above = path.dirname(above))
+      for (let above = path.dirname(file); !this.#isDirectory(above); above = path.dirname(above))
         missing.unshift(above);
       for (const each of missing) directories.add(each);
     }
@@ -110,56 +181,16 @@ export class Tree {
     ];
   }
 
-  /** @param before - what an earlier setup did, whose files may be replaced. */
-  apply(changes: readonly Change[], before: SetupRecord, started: boolean): void {
-    const added = this.additions(changes);
-    const replaced = new Set(added.map((each) => each.path));
-    const made = [...before.made.filter((each) => !replaced.has(each.path)), ...added];
-    for (const each of added) if (each.kind === "directory") this.#makeDirectory(each.path);
-    // First, so that a setup that is cut short can be taken back.
-    this.#write(RECORD_FILE, `${JSON.stringify({ version: RECORD_VERSION, made, started }, null, 2)}\n`);
-    for (const change of changes) {
-      if (change.kind === "file") this.#write(change.path, change.text);
-      else fs.symlinkSync(change.target, this.at(change.path));
-    }
-  }
-
-  /** @returns what stays, because it is not any more what setup made. */
-  takeBack({ made }: SetupRecord): string[] {
-    const stays: string[] = [];
-    for (const each of made.toReversed()) {
-      if (each.kind === "directory" || !this.has(each.path)) continue;
-      if (this.isAsMade(each)) fs.unlinkSync(this.at(each.path));
-      else stays.push(each.path);
-    }
-    fs.unlinkSync(this.at(RECORD_FILE));
-    for (const each of made.toReversed()) if (each.kind === "directory") this.#removeEmpty(each.path);
-    return stays;
-  }
-
-  isAsMade(each: Made): boolean {
-    switch (each.kind) {
-      case "directory":
-        return true;
-      case "link":
-        return this.linkTarget(each.path) === each.target;
-      case "file":
-        return (
-          this.linkTarget(each.path) === undefined && digestOf(this.read(each.path) ?? "") === each.sha256
-        );
-    }
-  }
-
   #makeDirectory(directory: string): void {
     const mode = directory === path.dirname(RECORD_FILE) ? PRIVATE_MODE : DIRECTORY_MODE;
-    const place = this.at(directory);
+    const place = this.#at(directory, false);
     fs.mkdirSync(place);
     fs.chmodSync(place, mode); // whatever the umask is
   }
 
   /** Whole or not at all: a guest may be cut off at any time. */
   #write(file: string, text: string): void {
-    const place = this.at(file);
+    const place = this.#at(file, false);
     const unfinished = `${place}.${randomBytes(6).toString("hex")}`;
     const fd = fs.openSync(unfinished, "wx", FILE_MODE);
     try {
@@ -179,11 +210,21 @@ export class Tree {
 
   #removeEmpty(directory: string): void {
     try {
-      fs.rmdirSync(this.at(directory));
+      fs.rmdirSync(this.#at(directory, false));
     } catch (error) {
-      // somebody else's files are in it, or it is gone
-      if (!["ENOTEMPTY", "EEXIST", "ENOENT"].includes(errorCode(error) ?? "")) throw error;
+      // somebody else's files are in it, or it is gone, or a link now
+      if (!["ENOTEMPTY", "EEXIST", "ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "")) throw error;
     }
+  }
+}
+
+/** @param at - where it is on this machine; a link there is what is looked at. */
+function statsAt(at: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(at);
+  } catch (error) {
+    if (saysAbsent(error)) return undefined;
+    throw error;
   }
 }
 

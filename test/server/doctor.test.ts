@@ -12,6 +12,7 @@ import { runDoctor } from "../../server/doctor/command.ts";
 import { JOURNAL } from "../../server/doctor/repair.ts";
 import { commandWords } from "../../server/doctor/system.ts";
 import { Tree } from "../../server/doctor/tree.ts";
+import { rootOption } from "../../server/rooted-path.ts";
 import { DOCTOR, usageText } from "../../server/options.ts";
 import { eventProblem, eventsOf } from "../support/json-events.ts";
 import { CLEAN, type Files, GOOD_CONFIG, GOOD_WORDS, plant, snapshot } from "./support/planted-tree.ts";
@@ -1084,12 +1085,33 @@ describe("exit status and options", () => {
     [["--dry-run"], "goes with"],
     [["--lock-out"], "goes with --fix"],
     [["more"], "Unexpected argument"],
-    [["--root", "/nowhere/at/all"], "ENOENT"],
+    [["--root", "/nowhere/at/all"], "sealttyd doctor: There is no directory /nowhere/at/all\n"],
+    [["--root", "/dev/null/x"], "sealttyd doctor: There is no directory /dev/null/x\n"],
+    [["--root", "/dev/null"], "sealttyd doctor: /dev/null is not a directory\n"],
+    [["--root", ""], "--root takes a directory"],
     [["--root", "/proc/self/fd"], "it has no directory etc"],
   ])("%j is a usage error", (args, words) => {
     const said = doctor(...args);
     expect(said).toMatchObject({ status: 2, out: "" });
     expect(said.err).toContain(words);
+  });
+
+  test("where no command line of the kernel is to be found, the end says so", () => {
+    const ends = () => [doctor().out, eventsIn(doctor("--json")).at(-1)?.["commandLines"]];
+    expect(ends()).toEqual([expect.not.stringContaining("No command line"), 1]);
+    plant(root, { "/proc": null });
+    expect(ends()).toEqual([
+      expect.stringMatching(/^No command line of the kernel is .* not checked\.$/m),
+      0,
+    ]);
+  });
+
+  test("of an image without a configuration it names `sealttyd setup`, for that image", () => {
+    const byHand = () => findings().find(({ id }) => id === "sealttyd-off")?.byHand;
+    plant(root, { "/etc/sealtty/sealttyd.toml": null, [`${units}/sealttyd.service`]: null });
+    expect(byHand()).toEqual([`sealttyd setup --root ${root} --evidence TYPE`]);
+    const odd = `${root}/it's; an image`;
+    expect(rootOption(odd)).toBe(`--root '${root}/it'\\''s; an image'`);
   });
 
   test("--list and --help; this machine can be looked at", () => {

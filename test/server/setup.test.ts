@@ -19,6 +19,7 @@ import {
   type SetupSurroundings,
   type SetupWishes,
   configurationText,
+  SetupFailed,
   setUp,
   takeAway,
 } from "../../server/setup/setup.ts";
@@ -61,6 +62,7 @@ function machine(
   return { ...made, asked };
 }
 
+const NOTHING_TO_UNDO = { said: ["nothing to undo: it was so already"], left: false };
 const SNP = { "/dev/sev-guest": ["sev-snp"], "/dev/tpmrm0": ["tpm"] } as const;
 
 function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
@@ -72,6 +74,7 @@ function surroundings(of: Machine = machine(SNP), active = false) {
   let running = active;
   const around: SetupSurroundings = {
     machine: of,
+    isRoot: true,
     async systemctl(...args) {
       calls.push(args.join(" "));
       if (args[0] === "is-active") return running;
@@ -273,7 +276,7 @@ describe("set up and taken back", () => {
     expect(said).toContain(`left as it is, because it was changed since: ${DEFAULT_CONFIG_FILE}`);
     expect(read(DEFAULT_CONFIG_FILE)).toBe(edited);
     for (const link of LINKS) expect(fs.existsSync(path.dirname(at(link)))).toBe(false);
-    expect(await refusalOf(takeAway(wishes(), around))).toContain("nothing to undo");
+    expect(await takeAway(wishes(), around)).toEqual(NOTHING_TO_UNDO);
   });
 
   test("an owner's configuration that is wrong is told, and nothing is enabled for it", async () => {
@@ -283,14 +286,16 @@ describe("set up and taken back", () => {
     );
   });
 
-  test("a start that fails says so, and is undone like any other", async () => {
+  test("a start that fails says so, with what was written, and is undone like any other", async () => {
     writeTree(root, BARE);
     const before = treeOf(root);
     const { around } = surroundings();
     const systemctl = async (verb: string): Promise<boolean> => verb !== "start" && verb !== "is-active";
-    await expect(setUp(wishes(), { ...around, systemctl })).rejects.toThrow(
-      /systemctl status sealttyd.service says why/,
-    );
+    const error = await setUp(wishes(), { ...around, systemctl }).catch((reason: unknown) => reason);
+    if (!(error instanceof SetupFailed)) throw error;
+    expect(error.message).toContain("systemctl status sealttyd.service says why");
+    expect(error.said).toContain(`written: ${DEFAULT_CONFIG_FILE}`);
+    expect(error.said.filter((line) => line.startsWith("started"))).toEqual([]);
     await takeAway(wishes(), around);
     expect(treeOf(root)).toEqual(before);
   });
@@ -327,12 +332,59 @@ describe("refused, and nothing is changed", () => {
     expect(await refused({})).toContain("masked");
   });
 
+  test("where the unit is a link that leads nowhere", async () => {
+    const { "usr/lib/systemd/system/sealttyd.service": _, ...others } = BARE;
+    writeTree(root, others);
+    fs.mkdirSync(at("etc/systemd/system"), { recursive: true });
+    fs.symlinkSync("/opt/sealttyd.service", at("etc/systemd/system/sealttyd.service"));
+    expect(await refused({})).toContain(
+      "/etc/systemd/system/sealttyd.service is a link that leads nowhere in ",
+    );
+  });
+
+  test("where who runs it is not root; a dry run is anybody's, and an image may be its maker's", async () => {
+    writeTree(root, BARE);
+    const around = { ...surroundings().around, isRoot: false };
+    expect(await refusalOf(setUp(wishes(), around))).toContain("run it as root");
+    const before = treeOf(root);
+    await setUp(wishes({ dryRun: true }), around);
+    expect(treeOf(root)).toEqual(before);
+    await setUp(wishes({ here: false, evidence: "tpm" }), around);
+    expect(await refusalOf(takeAway(wishes(), around))).toContain("run it as root");
+    await takeAway(wishes({ here: false }), around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("where there is no directory to look into, or no place for what it would write", async () => {
+    writeTree(root, { ...BARE, "var/lib": "a file" });
+    const { around } = surroundings();
+    for (const dryRun of [true, false])
+      expect(await refusalOf(setUp(wishes({ dryRun }), around))).toBe(
+        "/var/lib is in the way: it is no directory",
+      );
+    expect(await refusalOf(setUp(wishes({ root: at("nothing") }), around))).toBe(
+      `There is no directory ${at("nothing")}`,
+    );
+    expect(await refusalOf(takeAway(wishes({ root: at("var/lib") }), around))).toBe(
+      `${at("var/lib")} is not a directory`,
+    );
+  });
+
   test("where there is no user for the front; an image may have it made at its first boot", async () => {
     const { "etc/passwd": _, ...others } = BARE;
     const files = { ...others, "usr/lib/sysusers.d/sealttyd.conf": "u sealtty -\n" };
-    expect(await refused(files)).toContain("There is no user sealtty");
+    expect(await refused(files)).toMatch(
+      /There is no user sealtty,.*: systemd-sysusers sealttyd.conf, or useradd --system --shell/,
+    );
     expect(await setUp(wishes({ here: false, evidence: "tdx" }), surroundings().around)).toContain(
       `written: ${DEFAULT_CONFIG_FILE}`,
+    );
+  });
+
+  test("where an image has no user for the front: what to do is said for the image", async () => {
+    const { "etc/passwd": _, ...others } = BARE;
+    expect(await refused(others, { here: false, evidence: "tdx" })).toContain(
+      `: systemd-sysusers --root ${root} sealttyd.conf, or useradd --root ${root} --system --shell`,
     );
   });
 
@@ -340,16 +392,77 @@ describe("refused, and nothing is changed", () => {
     expect(await refused(BARE, { here: false })).toContain("--evidence");
   });
 
-  test("an image whose directory leads into this machine", async () => {
-    const outside = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-outside-"));
-    try {
+  describe("or done inside, where an image has links", () => {
+    let outside: string;
+    beforeEach(() => {
+      outside = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-outside-"));
       writeTree(root, BARE);
+    });
+    afterEach(() => fs.rmSync(outside, { recursive: true }));
+    const image = { here: false, evidence: "tdx" } as const;
+
+    test("a directory that is only on this machine is no place to write to", async () => {
       fs.symlinkSync(outside, at("etc/sealtty"));
-      expect(await refused({}, { here: false, evidence: "tdx" })).toContain("leads out of");
+      for (const dryRun of [true, false])
+        expect(await refused({}, { ...image, dryRun })).toContain(
+          "/etc/sealtty is a link that leads nowhere in ",
+        );
       expect(fs.readdirSync(outside)).toEqual([]);
-    } finally {
-      fs.rmSync(outside, { recursive: true });
-    }
+    });
+
+    test("what this machine has at the end of a link is not read", async () => {
+      const line = "sealtty:x:990:990::/:/usr/sbin/nologin\n";
+      writeTree(outside, { passwd: line, "sealttyd.toml": "[pipe]\n", "sealttyd.service": UNIT });
+      const links = {
+        "etc/passwd": "passwd",
+        "etc/sealtty/sealttyd.toml": "sealttyd.toml",
+        "usr/lib/systemd/system/sealttyd.service": "sealttyd.service",
+      };
+      for (const [file, name] of Object.entries(links)) {
+        for (const up of ["", "../".repeat(40)]) {
+          fs.rmSync(at(file), { force: true });
+          fs.mkdirSync(path.dirname(at(file)), { recursive: true });
+          fs.symlinkSync(`${up}${path.join(outside, name).slice(up === "" ? 0 : 1)}`, at(file));
+          expect(await refused({}, image)).toMatch(
+            name === "passwd" ? /no user sealtty/ : /leads nowhere in/,
+          );
+        }
+        fs.rmSync(at(file));
+        writeTree(root, name === "sealttyd.toml" ? {} : BARE);
+      }
+    });
+
+    test("absolute links mean the image's own files, and the tree comes back as it was", async () => {
+      for (const directory of ["data", "etc/systemd/system"])
+        fs.mkdirSync(at(directory), { recursive: true });
+      fs.mkdirSync(at("opt"));
+      fs.renameSync(at("usr/lib/systemd/system/sealttyd.service"), at("opt/sealttyd.service"));
+      fs.renameSync(at("etc/passwd"), at("opt/passwd"));
+      fs.symlinkSync("/opt/sealttyd.service", at("etc/systemd/system/sealttyd.service"));
+      fs.symlinkSync("/opt/passwd", at("etc/passwd"));
+      fs.symlinkSync("/data", at("etc/sealtty"));
+      const before = treeOf(root);
+      const { around } = surroundings();
+      expect(await setUp(wishes(image), around)).toContain(`written: ${DEFAULT_CONFIG_FILE}`);
+      expect(fs.readdirSync(at("data"))).toEqual(["sealttyd.toml"]);
+      expect((await takeAway(wishes(image), around)).left).toBe(false);
+      expect(treeOf(root)).toEqual(before);
+    });
+
+    test("links in a ring are said", async () => {
+      fs.rmSync(at("etc/passwd"));
+      fs.symlinkSync("passwd", at("etc/passwd"));
+      expect(await refused({}, image)).toContain("/etc/passwd is behind links that lead round in a ring");
+    });
+
+    test("a FIFO where a file belongs is not waited for", async () => {
+      fs.rmSync(at("etc/passwd"));
+      execFileSync("mkfifo", [at("etc/passwd")]);
+      // Not by `refused`, which looks into every file.
+      await expect(setUp(wishes(image), surroundings().around)).rejects.toThrow(
+        "/etc/passwd cannot be read: not a regular file",
+      );
+    });
   });
 
   test.each([
@@ -384,11 +497,48 @@ describe("the program", () => {
     expect(run("--root", root, "--remove")).toMatchObject({ status: 0, stderr: "" });
     expect(treeOf(root)).toEqual(before);
     expect(run("--root", root, "--remove")).toMatchObject({
-      status: 1,
-      stdout: "",
-      stderr: "sealttyd setup: setup has done nothing here: there is nothing to undo\n",
+      status: 0,
+      stdout: "nothing to undo: it was so already\n",
+      stderr: "",
     });
   });
+
+  test("an image's terminal device may be its kernel's console: printable lines only", () => {
+    writeTree(root, BARE);
+    expect(run("--root", root, "--evidence", "tpm", "--tty", "/dev/no-console-here").status).toBe(0);
+    const { pipe } = parseServerConfig(read(DEFAULT_CONFIG_FILE), "made");
+    expect(pipe).toEqual({ type: "tty", device: "/dev/no-console-here", armourOnly: true });
+  });
+
+  test.each([
+    ["nothing", "There is no directory "],
+    ["bin/login", "/bin/login is not a directory\n"],
+  ])("--root with %s is refused in a sentence", (name, words) => {
+    writeTree(root, BARE);
+    const { status, stdout, stderr } = run("--root", at(name), "--evidence", "tpm");
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(/^sealttyd setup: [^\n]*\n$/);
+    expect(stderr).toContain(words);
+  });
+
+  if (process.getuid?.() === 0)
+    test("without the right to write there, it says to run it as root", () => {
+      writeTree(root, BARE);
+      for (const file of ["", "var", "etc"]) {
+        fs.mkdirSync(at(file), { recursive: true });
+        fs.chownSync(at(file), 65534, 65534);
+        fs.chmodSync(at(file), 0o755);
+      }
+      // The root user without its capabilities may still read the program, wherever that is.
+      const args = ["--bounding-set=-all", "--inh-caps=-all", process.execPath, sealttyd, "setup"];
+      const { status, stdout, stderr } = spawnSync(
+        "setpriv",
+        [...args, "--root", root, "--evidence", "tpm"],
+        { encoding: "utf8" },
+      );
+      expect([status, stdout]).toEqual([255, ""]);
+      expect(stderr).toBe(`sealttyd setup: ${at("var/lib")} may not be read or changed: run it as root\n`);
+    });
 
   test.each([
     [["--evidence", "simulated"], "--evidence takes one of sev-snp, tdx, azure, tpm"],
@@ -396,6 +546,8 @@ describe("the program", () => {
     [["--tty", "hvc0"], "absolute path"],
     [["--remove", "--port", "a"], "--remove undoes what was done"],
     [["here"], "Unexpected argument"],
+    [["--root", ""], "--root takes a directory"],
+    [["--remove", "--root="], "--root takes a directory"],
   ])("usage: %j", (args, message) => {
     const { status, stdout, stderr } = run("--root", root, ...args);
     expect([status, stdout]).toEqual([2, ""]);

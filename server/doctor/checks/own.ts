@@ -3,6 +3,7 @@
 import { SealttyError } from "../../../protocol/errors.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, parseServerConfig } from "../../config.ts";
 import { type Check, type Evidence, found } from "../check.ts";
+import { rootOption } from "../../rooted-path.ts";
 import type { System } from "../system.ts";
 
 const SERVICE = "sealttyd.service";
@@ -37,6 +38,11 @@ export function hasWayIn(system: System, where: "console" | "recovery"): boolean
   );
 }
 
+/** Writes the configuration and enables the service. Nobody can ask an image what will vouch for it. */
+function setupFor({ tree: { root } }: System): string {
+  return root === "/" ? "sealttyd setup" : `sealttyd setup ${rootOption(root)} --evidence TYPE`;
+}
+
 const off: Check = {
   id: "sealttyd-off",
   severity: "medium",
@@ -45,14 +51,15 @@ const off: Check = {
   repair: "hand",
   look(system) {
     const evidence: Evidence[] = [];
-    if (!system.exists(DEFAULT_CONFIG_FILE))
-      evidence.push({ where: DEFAULT_CONFIG_FILE, found: "is not there" });
-    if (!system.units.startable(SERVICE)) evidence.push({ where: SERVICE, found: "is not there, or masked" });
+    const isConfigured = system.exists(DEFAULT_CONFIG_FILE);
+    const isInstalled = system.units.startable(SERVICE);
+    if (!isConfigured) evidence.push({ where: DEFAULT_CONFIG_FILE, found: "is not there" });
+    if (!isInstalled) evidence.push({ where: SERVICE, found: "is not there, or masked" });
     else if (system.units.wanted(SERVICE).length === 0)
       evidence.push({ where: SERVICE, found: "nothing wants it" });
     return found(evidence, {
       words: "Install and enable it.",
-      byHand: ["sealttyd --check", `systemctl enable ${SERVICE}`],
+      byHand: isConfigured ? ["sealttyd --check", `systemctl enable ${SERVICE}`] : [setupFor(system)],
     });
   },
 };
