@@ -50,10 +50,12 @@ const MAX_GRANTS = 4096;
 /** Likewise, of quotes until it is known what was sent around them, and of what was sent until somebody signs in on it. */
 const MAX_QUOTES = 64;
 const MAX_ATTESTED = 1024;
-/** Of the front's, for all programs together: each may cost a look at every process, and one of the user's that sends it. */
-const SIGNALS_PER_SECOND = 100;
-/** All channels of many connections, which end together. */
-const SIGNALS_AT_ONCE = 1000;
+/** Of one share's programs together (shareOwner): each may cost a look at every process, and one of the user's that sends it. */
+const SIGNALS_PER_SECOND = 50;
+/** Of hang-ups more may come, where many connections end together: these are not dropped. */
+const SIGNALS_AT_ONCE = 100;
+/** Shares of which is known how many signals they may send; that which sent none for longest goes. */
+const MAX_SENDERS = 1024;
 /** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
 const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
@@ -80,13 +82,14 @@ export class Monitor {
   readonly #quotes = new Set<string>(); // SHA-256, hex; oldest first
   readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
   #nextTicket = 1;
-  readonly #programs = new Map<number, StartedProgram>();
+  readonly #programs = new Map<number, { readonly program: StartedProgram; readonly owner: string }>();
   /** Places of programs, each given back once the program has ended and nobody holds its outputs. */
   readonly #places = new Map<number, { over: boolean; ended: boolean; release(): void }>();
   readonly #recordings = new Map<number, Recording>();
   readonly #offers = new Map<string, Offer>();
   readonly #evidence = new Mutex();
-  readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_AT_ONCE);
+  /** By the share's owner; in order of use. */
+  readonly #signals = new Map<string, TokenBucket>();
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -145,9 +148,19 @@ export class Monitor {
     }
   }
 
-  /** For a program that is gone, or where too many come: nothing. */
+  /** For a program that is gone: nothing; where too many come of one share: hang-ups alone. */
   signal(program: number, name: string): void {
-    if (this.#signals.take(nodeClock.now())) this.#programs.get(program)?.signal(name);
+    const running = this.#programs.get(program);
+    running?.program.signal(name, () => this.#mayCost(running.owner));
+  }
+
+  #mayCost(owner: string): boolean {
+    const bucket = this.#signals.get(owner) ?? new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_AT_ONCE);
+    this.#signals.delete(owner);
+    this.#signals.set(owner, bucket);
+    const [oldest] = this.#signals.keys();
+    if (this.#signals.size > MAX_SENDERS && oldest !== undefined) this.#signals.delete(oldest);
+    return bucket.take(nodeClock.now());
   }
 
   signedOff(ticket: number): void {
@@ -155,14 +168,14 @@ export class Monitor {
   }
 
   forget(program: number): void {
-    this.#programs.get(program)?.forget();
+    this.#programs.get(program)?.program.forget();
     this.#programs.delete(program);
     this.#leave(program, "over");
   }
 
   /** The front is gone, and with it every terminal; programs without one are told in the same way. */
   hangUpAll(): void {
-    for (const program of this.#programs.values()) program.hangUp();
+    for (const { program } of this.#programs.values()) program.hangUp();
     this.#programs.clear();
     for (const offer of this.#offers.values()) offer.withdraw();
   }
@@ -242,7 +255,8 @@ export class Monitor {
     };
     try {
       this.#refuseFront(launch);
-      release = shares.take(await shareOwner(user, launch));
+      const owner = await shareOwner(user, launch);
+      release = shares.take(owner);
       const started =
         terminal === undefined
           ? await this.#onStreams(path, (stdio) =>
@@ -254,7 +268,7 @@ export class Monitor {
                 return runOnTerminal(launch, slave);
               }),
             );
-      return this.#keep(started, terminal !== undefined, release);
+      return this.#keep(started, { owner, untilEnd: terminal !== undefined, release });
     } catch (error) {
       release();
       if (begun === undefined) programs.refused(user, service, error);
@@ -263,14 +277,12 @@ export class Monitor {
     }
   }
 
-  /** @param untilEnd - nobody will say that its outputs were closed. */
   #keep(
     [begun, program]: readonly [Begun, StartedProgram],
-    untilEnd: boolean,
-    release: () => void,
+    { owner, untilEnd, release }: Place,
   ): StartedAnswer {
     const { program: number, recording } = begun;
-    this.#programs.set(number, program);
+    this.#programs.set(number, { program, owner });
     this.#places.set(number, { over: untilEnd, ended: false, release });
     if (recording !== undefined) this.#recordings.set(number, recording);
     void program.ended.then((end) => {
@@ -292,7 +304,7 @@ export class Monitor {
       try {
         await recording.output(call.bytes);
       } catch (error) {
-        this.#programs.get(call.program)?.hangUp(); // whatever the front makes of the answer
+        this.#programs.get(call.program)?.program.hangUp(); // whatever the front makes of the answer
         throw error;
       }
     } else if (call.kind === "resize") recording.resize(call.columns, call.rows);
@@ -371,6 +383,14 @@ export class Monitor {
     this.#offers.set(path, offer);
     return utf8(path);
   }
+}
+
+interface Place {
+  /** As `shareOwner` says it. */
+  readonly owner: string;
+  /** Nobody will say that its outputs were closed. */
+  readonly untilEnd: boolean;
+  readonly release: () => void;
 }
 
 type ThreeSockets = readonly [net.Socket, net.Socket, net.Socket];

@@ -191,6 +191,7 @@ function startFront(front: Account, sandbox: readonly string[]): ChildProcess {
     cwd: "/",
     env: environment,
     detached: true, // Ctrl-C at a terminal is the monitor's to hear
+    // Whoever has this user already could stop the child before it is the program, and with it this start: nobody should.
     ...(setpriv === undefined ? { uid: front.uid, gid: front.gid } : {}),
   });
 }

@@ -4,6 +4,10 @@
 //                  Of its environment the program gets SEALTTY_OWN_NAME as NAME, PAM's over that, and SEALTTY_SET_NAME as it is.
 //                  Status 126 where PAM refuses, with its words on stderr; 126 and 127 of a program that cannot be started.
 //   sealtty-session account SERVICE USER     may the user in? status 0, or 126 and PAM's words on stderr
+//   sealtty-session become USER UID GID PROGRAM [ARGUMENT…]     the user with its groups, without PAM; its environment is the program's
+//                  Status 126 where it cannot become the user; 126 and 127 of a program that cannot be started.
+//   sealtty-session signal UID GID PID SIGNAL     one process of that user's and group's sends it. UID: not root's. PID: negative for a group,
+//                  and none of 0, 1, -1. SIGNAL: a number. Status 0; 1 where kill(2) refuses; 126 where it cannot become the user
 //   sealtty-session probe                    status 0; 1 and what is not there on stderr; 2 where something else is wrong with it
 //   --help, or no argument                   a line for people
 // This process stays what was started: it becomes the program, so status, signals, process group and terminal are the
@@ -322,6 +326,36 @@ static int number(const char *text, unsigned *value) {
   return 0;
 }
 
+/** Without PAM: what setpriv does, where there is none. */
+static int become_only(char **argv) {
+  const char *user = argv[2];
+  unsigned uid, gid;
+  if (number(argv[3], &uid) != 0 || number(argv[4], &gid) != 0) return refuse(user, "no number of a user or group");
+  close_others();
+  if (initgroups(user, gid) != 0) return refuse(user, strerror(errno));
+  const int status = become(user, uid, gid);
+  if (status != 0) return status;
+  environ = inherited;
+  execvp(argv[5], argv + 5);
+  return not_started(argv[5], errno);
+}
+
+/**
+ * As the user, so that the kernel says whom it reaches. Becoming one is done here and not before: whoever starts this
+ * process waits until it is this program, and whom the user stops before that would let nobody go on.
+ */
+static int send_signal(char **argv) {
+  const int group = argv[4][0] == '-';
+  unsigned uid, gid, target, signal;
+  if (number(argv[2], &uid) != 0 || number(argv[3], &gid) != 0 || number(argv[4] + group, &target) != 0 ||
+      number(argv[5], &signal) != 0 || uid == 0 || target < 2 || target > INT32_MAX || signal < 1 || signal >= NSIG)
+    return STATUS_NOT_STARTED;
+  if (setgroups(0, NULL) != 0) return STATUS_NOT_STARTED;
+  if (become("a signal", uid, gid) != 0) return STATUS_NOT_STARTED;
+  const pid_t to = group ? -(pid_t)target : (pid_t)target;
+  return kill(to, (int)signal) == 0 ? 0 : 1;
+}
+
 static int open_and_become(int argc, char **argv) {
   const char *service = argv[2], *user = argv[3], *directory = argv[6];
   unsigned uid, gid;
@@ -387,7 +421,8 @@ static int probe(void) {
 }
 
 static int usage(FILE *to, int status) {
-  fputs("usage: sealtty-session open SERVICE USER UID GID DIRECTORY PROGRAM [ARGUMENT...] | account SERVICE USER | probe\n", to);
+  fputs("usage: sealtty-session open SERVICE USER UID GID DIRECTORY PROGRAM [ARGUMENT...] | account SERVICE USER |"
+        " become USER UID GID PROGRAM [ARGUMENT...] | signal UID GID PID SIGNAL | probe\n", to);
   return status;
 }
 
@@ -396,6 +431,8 @@ int main(int argc, char **argv) {
   if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return usage(stdout, 0);
   if (argc >= 8 && strcmp(argv[1], "open") == 0) return open_and_become(argc, argv);
   if (argc == 4 && strcmp(argv[1], "account") == 0) return account_only(argv[2], argv[3]);
+  if (argc >= 6 && strcmp(argv[1], "become") == 0) return become_only(argv);
+  if (argc == 6 && strcmp(argv[1], "signal") == 0) return send_signal(argv);
   if (argc == 2 && strcmp(argv[1], "probe") == 0) return probe();
   return usage(stderr, STATUS_NOT_STARTED);
 }

@@ -8,6 +8,7 @@ import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
+import { findNativeProgram } from "../native-program.ts";
 import type { Account } from "./account.ts";
 
 export interface Launch {
@@ -95,10 +96,11 @@ export function findProgram(name: string): string | undefined {
 
 export interface PreparedLaunch {
   readonly command: readonly [string, ...string[]];
-  readonly options: Pick<SpawnOptions, "env" | "cwd" | "uid" | "gid">;
+  /** Never `uid`: Node's child is the user's before it is the program, and a user who stops it then stops the event loop. */
+  readonly options: Pick<SpawnOptions, "env" | "cwd">;
 }
 
-/** @throws SealttyError `api-misuse` on an empty command, or a NUL in it; `device-unavailable` where a shell is needed and missing. */
+/** @throws SealttyError `api-misuse` on an empty command, or a NUL in it; `device-unavailable` where a program that it needs is missing. */
 export function prepareLaunch(launch: Launch): PreparedLaunch {
   const [program, ...args] = launch.command;
   if (program === undefined || program === "" || launch.command.some((part) => part.includes("\0"))) {
@@ -107,13 +109,8 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
   const { account, pam } = launch;
   const command = [program, ...args] as const;
   if (account === undefined || (pam === undefined && account.uid === process.getuid?.()))
-    return ownLaunch(launch, command, {});
-  const becomeUser = pam === undefined ? bySetpriv(account) : byPam(pam, account, launch.directory);
-  if (becomeUser === undefined) {
-    // Without supplementary groups: libuv drops them all.
-    const { uid, gid } = account;
-    return ownLaunch(launch, command, { uid, gid });
-  }
+    return ownLaunch(launch, command);
+  const becomeUser = pam === undefined ? withoutPam(account) : byPam(pam, account, launch.directory);
   const { env, variables } = forRootsEyes(launch, pam !== undefined);
   // The home directory may be there only once PAM has opened the session; it is entered as the user then.
   const cwd = pam === undefined ? directoryOf(launch) : "/";
@@ -126,24 +123,26 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
 
 type Command = readonly [string, ...string[]];
 
-/** By Node itself: as sealttyd's own user, or one without groups. */
-function ownLaunch(
-  launch: Launch,
-  command: Command,
-  ids: { readonly uid?: number; readonly gid?: number },
-): PreparedLaunch {
+/** As sealttyd's own user. */
+function ownLaunch(launch: Launch, command: Command): PreparedLaunch {
   const cwd = directoryOf(launch);
   const directory = directoryToEnter(launch, cwd);
   return {
     command: throughShell(command, { directory, variables: [] }),
-    options: { env: { ...launch.environment, ...launch.wished }, cwd, ...ids },
+    options: { env: { ...launch.environment, ...launch.wished }, cwd },
   };
 }
 
-function bySetpriv({ uid, gid }: Account): Command | undefined {
+/** @throws SealttyError `device-unavailable` where nothing is there that does it. */
+function withoutPam({ name, uid, gid }: Account): Command {
   const setpriv = setprivOfUtilLinux();
-  if (setpriv === undefined) return undefined;
-  return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--"];
+  if (setpriv !== undefined) return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--"];
+  const session = findNativeProgram("sealtty-session");
+  if (session !== undefined) return [session, "become", name, String(uid), String(gid)];
+  throw new SealttyError(
+    "device-unavailable",
+    "Nothing here becomes another user. Install setpriv (util-linux), or put sealtty-session beside sealttyd.js.",
+  );
 }
 
 function byPam({ file }: Pam, { name, uid, gid }: Account, directory: string): Command {

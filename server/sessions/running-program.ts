@@ -5,6 +5,7 @@ import type { ChildProcess, StdioOptions } from "node:child_process";
 import fs from "node:fs";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
+import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
 import { findProgram, type Launch, prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
@@ -30,12 +31,20 @@ export interface RunningProgram {
 
 /** One that this process started. */
 export interface StartedProgram extends RunningProgram {
+  /**
+   * @param mayCost - asked once the launch allows the name, and only where none of these waits to be sent already; where it
+   * says no, a SIGHUP is sent somewhat later, one for all that came meanwhile, and another one is dropped.
+   */
+  signal(name: string, mayCost?: () => boolean): void;
   /** Sealttyd's own word, SIGHUP with all its rights: nobody of the foreground group, or of its processes, is spared. */
   hangUp(): void;
 }
 
 /** Those that reach what is not the user's yet, and is to become it: they end it. */
 const ENDS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL"];
+
+/** After which a hang-up goes out whatever it costs. */
+const LATE_MS = 1000;
 
 /** As shells have it. */
 const STATUS_NOT_FOUND = 127;
@@ -132,16 +141,15 @@ interface ClientSignals {
   readonly uid: () => number | undefined;
 }
 
-/** @returns RunningProgram's `signal`. */
+/** @returns StartedProgram's `signal`. */
 function clientSignals(
   { signals }: Launch,
   { pid, starting, target, uid }: ClientSignals,
-): (name: string) => void {
+): StartedProgram["signal"] {
   const own = process.getuid?.();
   const asUser = new UserSignals();
-  return (name) => {
-    if (!isSignalName(name)) throw unknownSignal(name);
-    if (signals !== undefined && !signals.includes(name)) return;
+  let isLate = false;
+  const send = (name: NodeJS.Signals): void => {
     const to = uid();
     if (to !== undefined && to !== own) {
       asUser.send(name, () => {
@@ -156,6 +164,18 @@ function clientSignals(
     }
     const there = target();
     if (there !== undefined) signalQuietly(there, name);
+  };
+  return (name, mayCost = () => true) => {
+    if (!isSignalName(name)) throw unknownSignal(name);
+    if (signals !== undefined && !signals.includes(name)) return;
+    if (asUser.isWaiting(name) || (name === "SIGHUP" && isLate)) return;
+    if (mayCost()) return send(name);
+    if (name !== "SIGHUP") return;
+    isLate = true;
+    nodeClock.after(LATE_MS, () => {
+      isLate = false;
+      send(name);
+    });
   };
 }
 
@@ -225,13 +245,7 @@ function isOrphaned(group: number, uid: number | undefined): boolean {
 
 /** @returns whether anybody in the group is as `is` wants it; false where /proc does not say. */
 function hasMember(group: number, is: (member: Member) => boolean): boolean {
-  let names: string[];
-  try {
-    names = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  } catch {
-    return false;
-  }
-  return names.some((name) => {
+  const isMember = (name: string): boolean => {
     try {
       const [, , pgrp, session] = statOf(Number(name));
       return (
@@ -240,7 +254,15 @@ function hasMember(group: number, is: (member: Member) => boolean): boolean {
     } catch {
       return false; // ended meanwhile
     }
-  });
+  };
+  if (isMember(String(group))) return true; // its leader, mostly: no need to look at every process
+  let names: string[];
+  try {
+    names = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  } catch {
+    return false;
+  }
+  return names.some(isMember);
 }
 
 /** Fields of proc_pid_stat(5) after the name in parentheses: state, ppid, pgrp, session, tty_nr, tpgid, … */

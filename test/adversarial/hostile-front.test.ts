@@ -502,7 +502,43 @@ test("a recorded terminal that is resized thousands of times at once: one call a
   expect(calls).toHaveLength(3);
 });
 
-test("signals: so many a second for all programs, whatever the front sends", async () => {
+test("signals: one share's flood, or one of programs that are not there, leaves the others' their own", async () => {
+  const { monitor, start, authorize, told } = monitorWith(() => true);
+  await authorize();
+  const terminals = Array.from({ length: 3 }, () => loadPtyAddon().open(80, 24));
+  const at = (i: number): string => terminals[i]?.pty ?? "";
+  const flood = (program: number): void => {
+    const spy = vi.spyOn(process, "kill").mockReturnValue(true);
+    for (let i = 0; i < 5000; i++) monitor.signal(program, "SIGCONT");
+    spy.mockRestore();
+  };
+  const endOf = async (program: number): Promise<number> => {
+    const isIts = (notice: { readonly body: Uint8Array }): boolean =>
+      readEnded(notice.body).program === program;
+    while (!told.some(isIts)) await new Promise((resolve) => setTimeout(resolve, 10));
+    return program;
+  };
+  try {
+    flood(readStarted(await start({ name: "" }, LOGIN, at(0))).program);
+    const { program } = readStarted(await start(alice, SHELL, at(1)));
+    flood(4_000_000_000);
+    monitor.signal(program, "SIGTERM");
+    expect(await endOf(program)).toBe(program);
+    // Nor does it drown the share's own hang-ups.
+    const next = readStarted(await start(alice, SHELL, at(2))).program;
+    flood(next);
+    monitor.signal(next, "SIGHUP");
+    expect(await endOf(next)).toBe(next);
+  } finally {
+    monitor.hangUpAll();
+    for (const { master, slave } of terminals) {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  }
+});
+
+test("signals: so many a second for the programs of a share, whatever the front sends", async () => {
   const { monitor, start } = monitorWith(() => true);
   const { master, slave, pty } = loadPtyAddon().open(80, 24);
   let looked = 0;

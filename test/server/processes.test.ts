@@ -583,9 +583,13 @@ if (isRoot) {
     await until(process, "up");
     const count = () =>
       Number(
-        execFileSync("sh", ["-c", "ps -eo args= | grep -c '^/[^ ]*sh -c kill -s' || true"], {
-          encoding: "utf8",
-        }),
+        execFileSync(
+          "sh",
+          ["-c", "ps -eo args= | grep -cE '^/[^ ]*(sh -c kill -s|sealtty-session signal)' || true"],
+          {
+            encoding: "utf8",
+          },
+        ),
       );
     for (let i = 0; i < 2000; i++) for (const name of ["SIGUSR1", "SIGCONT"]) process.signal(name);
     expect(count()).toBeLessThanOrEqual(1);
@@ -596,6 +600,29 @@ if (isRoot) {
     expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
   });
 }
+
+test("what a signal may cost is asked of those that the launch allows, and a hang-up goes out in any case", async () => {
+  const { runOnStreams } = await import("../../server/sessions/running-program.ts");
+  const launch = {
+    command: ["sleep", "1000"],
+    environment,
+    directory: "/",
+    signals: ["SIGHUP", "SIGCONT"],
+  } as const;
+  const { program } = runOnStreams(launch, "ignore");
+  let asked = 0;
+  const no = (): boolean => {
+    asked++;
+    return false;
+  };
+  for (let i = 0; i < 10; i++) program.signal("SIGKILL", no);
+  expect(asked).toBe(0);
+  program.signal("SIGCONT", no);
+  expect(asked).toBe(1);
+  for (let i = 0; i < 10; i++) program.signal("SIGHUP", no);
+  expect(asked).toBe(2); // the others are the one that waits
+  expect((await program.ended).status).toEqual({ kind: "signalled", signal: "SIGHUP" });
+});
 
 test("of a program that its user did not choose, a client may send the signals that end it in order", async () => {
   const process = startExec({
