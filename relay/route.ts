@@ -128,7 +128,7 @@ export class GuestRoute {
 
   #fromClient(client: Client, chunk: Uint8Array): void {
     if (!this.#clients.has(client)) return;
-    const { frames, noise } = client.decoder.push(chunk);
+    const { frames, noise } = client.decoder.push(chunk, performance.now());
     client.noise = frames.length > 0 ? 0 : client.noise + noise.length;
     if (client.noise > MAX_CLIENT_NOISE) return this.#cut(client, "sends no frames");
     for (const frame of frames) {
@@ -174,7 +174,7 @@ export class GuestRoute {
   }
 
   #fromGuest(chunk: Uint8Array): void {
-    const { frames, noise } = this.#decoder.push(chunk);
+    const { frames, noise } = this.#decoder.push(chunk, performance.now());
     this.counters.noiseFromGuest += noise.length; // kernel messages, getty: nobody's business here
     for (const frame of frames) {
       const head = frameHead(frame.body);

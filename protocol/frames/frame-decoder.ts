@@ -21,6 +21,8 @@ export interface Decoded {
 const MAX_SEGMENT = maxCobsLength(MAX_FRAME_BODY + 4);
 /** What one read of a socket brings, and what was left of a frame before it. */
 const LENT_BLOCK = 64 * 1024 + MAX_SEGMENT;
+/** A raw body of which nothing came for so long is given up, ms: its sender had it whole when it began. */
+const RAW_SILENCE = 500;
 const NOTHING = new Uint8Array(0);
 const TILDE = ARMOUR_MARK[0] as number;
 const LF = 0x0a;
@@ -63,6 +65,8 @@ export class FrameDecoder {
   #noiseBytes = 0;
   readonly #checksum: (bytes: Uint8Array) => number;
   readonly #lends: boolean;
+  readonly #takesRaw: boolean;
+  #heardAt = 0; // when the latest chunk came
   #decoded = new Uint8Array(0); // what this call decoded so far, where bodies are lent
   #decodedLength = 0;
   #raw: { readonly id: number; readonly length: number } | undefined; // a raw body is under way: its bytes gather in the segment
@@ -70,11 +74,17 @@ export class FrameDecoder {
 
   /**
    * @param checksum - CRC-32; native where the runtime has it. @param bodies - "lends": those of binary frames are there until
-   * the next `push`, which spares their reader most of what it allocates.
+   * the next `push`, which spares their reader most of what it allocates. @param takesRaw - false where binary frames are not
+   * taken: nothing that one of them announces is either.
    */
-  constructor(checksum: (bytes: Uint8Array) => number = crc32, bodies: "gives" | "lends" = "gives") {
+  constructor(
+    checksum: (bytes: Uint8Array) => number = crc32,
+    bodies: "gives" | "lends" = "gives",
+    takesRaw = true,
+  ) {
     this.#checksum = checksum;
     this.#lends = bodies === "lends";
+    this.#takesRaw = takesRaw;
   }
 
   /** Noise seen since the start, bytes. */
@@ -82,13 +92,18 @@ export class FrameDecoder {
     return this.#noiseBytes;
   }
 
-  /** Takes one chunk of the stream, which may be lent on. Never throws; holds a few bounded buffers between calls. */
-  push(chunk: Uint8Array): Decoded {
+  /**
+   * Takes one chunk of the stream, which may be lent on. Never throws; holds a few bounded buffers between calls.
+   * @param now - ms, of a clock that goes on; without one as if no time went by.
+   */
+  push(chunk: Uint8Array, now = 0): Decoded {
     this.#frames = [];
     this.#noiseLength = 0;
     this.#decodedLength = 0;
     let at = 0;
-    if (this.#raw !== undefined && this.#beginsAnew(chunk)) this.#endRaw();
+    if (this.#raw !== undefined && (now - this.#heardAt >= RAW_SILENCE || this.#beginsAnew(chunk)))
+      this.#endRaw();
+    this.#heardAt = now;
     while (at < chunk.length) {
       if (this.#raw !== undefined) {
         at = this.#takeRaw(this.#raw, chunk, at);
@@ -193,14 +208,14 @@ export class FrameDecoder {
   }
 
   #found(body: Uint8Array): void {
-    const length = readRaw(body);
+    const length = this.#takesRaw ? readRaw(body) : undefined;
     if (length === undefined) this.#frames.push({ body, encoding: "binary" });
     else this.#raw = { id: frameHead(body)?.id ?? 0, length };
   }
 
   /**
    * The rest of a raw body may never come: its sender was cut off, and another one speaks. A read that begins with a whole frame
-   * shows it. That sealed bytes look so has a chance of 2^-40.
+   * shows it (that sealed bytes look so has a chance of 2^-40), and so does silence, where reads are shorter than frames.
    */
   #beginsAnew(chunk: Uint8Array): boolean {
     const first = chunk[0] === LF ? 1 : 0;

@@ -137,7 +137,9 @@ export class Recovery {
   /** Bytes that another packet may have, 0 when the flight is full. */
   get room(): number {
     if (this.#probes > 0 && this.#sent.size < this.#limits.frames) {
-      const probe = Math.min(MIN_BYTES, this.#mostBytes - this.#flightBytes);
+      // What is out may be a wide flight's, though the first loss has taken the wide one away.
+      const { bytes, longBytes = bytes } = this.#limits;
+      const probe = Math.min(MIN_BYTES, longBytes - this.#flightBytes);
       return Math.max(0, probe, this.#allowedBytes - this.#flightBytes);
     }
     if (this.#sent.size >= this.#allowedFrames) return 0;

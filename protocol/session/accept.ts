@@ -132,12 +132,13 @@ export class GuestEndpoint {
     traits: { readonly armourOnly: boolean } = { armourOnly: false },
   ): Promise<void> {
     const port = new Port(pipe, this.#options.clock, this.#options.suite.crc32);
-    const decoder = new FrameDecoder(this.#options.suite.crc32, "lends");
+    const { clock, suite } = this.#options;
+    const decoder = new FrameDecoder(suite.crc32, "lends", !traits.armourOnly);
     this.#pumps.add(port.pump);
     try {
       for await (const chunk of pipe.incoming) {
         if (this.#stopped) break;
-        for (const { body, encoding } of decoder.push(chunk).frames) {
+        for (const { body, encoding } of decoder.push(chunk, clock.now()).frames) {
           // Binary bytes on a kernel console could be a SysRq: neither taken nor, so, ever answered in kind.
           if (encoding === "armour" || !traits.armourOnly) this.#onFrame(body, encoding, port);
         }

@@ -176,7 +176,7 @@ export class ClientChannels {
     const message = request(number);
     // Not to terminals: all of it would come before what answers a Ctrl-C.
     const wide = message.type === "open" && !isTerminalRequest(message.request);
-    const mayWiden = (): boolean => wide && this.#wide.admit(number);
+    const mayWiden = (): boolean => wide && this.#open.has(number) && this.#wide.admit(number);
     const channel = new ClientChannel(
       number,
       streams,

@@ -185,7 +185,8 @@ export class GuestChannels {
       return answer(process.code);
     }
     if (this.#owner.ending()) return await abandon(process);
-    const mayWiden = (): boolean => !isTerminalRequest(request) && this.#wide.admit(channel);
+    const mayWiden = (): boolean =>
+      !isTerminalRequest(request) && this.#open.has(channel) && this.#wide.admit(channel);
     const open = new GuestChannel(process, this.#connection, streams, mayWiden);
     this.#open.set(channel, open);
     answer(OPEN_OK);

@@ -43,6 +43,9 @@ export interface StartedProgram extends RunningProgram {
 /** Those that reach what is not the user's yet, and is to become it: they end it. */
 const ENDS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL"];
 
+/** What is root's, as some logins are for as long as the session lasts, would hold its place for good. */
+const STOPS = ["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"];
+
 /** After which a hang-up goes out whatever it costs. */
 const LATE_MS = 1000;
 
@@ -89,7 +92,7 @@ export function runOnTerminal(launch: Launch, slave: number): StartedProgram {
     signal: clientSignals(launch, { pid, starting, target, uid: () => launch.account?.uid ?? whoCameIn() }),
     hangUp() {
       const hungUp = target();
-      if (hungUp !== undefined) signalQuietly(hungUp, "SIGHUP");
+      if (hungUp !== undefined) hangUpOf(hungUp);
     },
     forget() {},
   };
@@ -122,7 +125,7 @@ export function runOnStreams(
     signal: clientSignals(launch, { pid, starting: [command], target, uid: () => launch.account?.uid }),
     hangUp() {
       const group = target();
-      if (group !== undefined) signalQuietly(group, "SIGHUP");
+      if (group !== undefined) hangUpOf(group);
     },
     forget() {
       forgotten = true;
@@ -162,6 +165,7 @@ function clientSignals(
       });
       return;
     }
+    if (to === undefined && own === 0 && STOPS.includes(name)) return;
     const there = target();
     if (there !== undefined) signalQuietly(there, name);
   };
@@ -177,6 +181,12 @@ function clientSignals(
       send(name);
     });
   };
+}
+
+/** As the kernel does with a terminal that is gone: who is stopped would not hear it. */
+function hangUpOf(target: number): void {
+  signalQuietly(target, "SIGHUP");
+  signalQuietly(target, "SIGCONT");
 }
 
 /**

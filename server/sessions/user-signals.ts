@@ -77,12 +77,15 @@ function senders(
   return found;
 }
 
-/** By the first that can be started (sealtty-session needs a libc); never rejects. Without one: as where it reaches nobody. */
+/** By the first that can be started, and become the user (sealtty-session needs a libc); never rejects. Without one: as where it reaches nobody. */
 async function sendAs(target: SignalTarget, name: NodeJS.Signals): Promise<void> {
   for (const command of senders(target, name)) if (await runToEnd(command)) return;
 }
 
-/** @returns whether it could be started. */
+/** What both end with where they cannot do their part, in place of saying whether the signal reached anybody. */
+const CANNOT = 126;
+
+/** @returns whether it could be started, and did its part. */
 function runToEnd([file, ...args]: readonly [string, ...string[]]): Promise<boolean> {
   return new Promise((resolve) => {
     let child: ChildProcess;
@@ -98,9 +101,9 @@ function runToEnd([file, ...args]: readonly [string, ...string[]]): Promise<bool
     }
     const { pid } = child;
     const stopWaiting = nodeClock.after(TIMEOUT_MS, () => child.kill("SIGKILL"));
-    child.once("exit", () => {
+    child.once("exit", (status) => {
       stopWaiting();
-      resolve(true);
+      resolve(status !== CANNOT);
     });
     child.on("error", () => {
       if (pid !== undefined) return; // a signal that could not be sent

@@ -14,6 +14,9 @@ import {
   MAX_BINARY_FRAME,
 } from "../../protocol/frames/frame-encoder.ts";
 import { MAX_ARMOUR_BODY, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../../protocol/limits.ts";
+import { seeded, testSeed } from "../support/seeded.ts";
+
+const seed = testSeed();
 
 const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength });
 const cobsEncode = (source: Uint8Array): Uint8Array => {
@@ -232,6 +235,54 @@ test.each(["binary", "armour"] as const)(
     }
   },
 );
+
+test(`forged and torn bodies among all else: lent as given, nothing held, and after a silence every frame comes, byte by byte (seed ${seed})`, () => {
+  const random = seeded(seed);
+  for (let round = 0; round < 40; round++) {
+    const parts: Uint8Array[] = [];
+    for (let i = 0; i < 12; i++) {
+      const body = packetOf(25 + random.below(MAX_FRAME_BODY - 25), random.below(256));
+      const kind = random.below(6);
+      if (kind === 0) parts.push(raw(body));
+      else if (kind === 1) parts.push(raw(body).subarray(0, random.below(body.length)));
+      else if (kind === 2) parts.push(encodeFrame(body, "binary"));
+      else if (kind === 3) parts.push(encodeFrame(body.subarray(0, MAX_ARMOUR_BODY), "armour"));
+      else if (kind === 4) parts.push(random.bytes(random.below(2000)));
+      else parts.push(encodeFrame(concat(Uint8Array.of(0x1b), random.bytes(8)), "binary")); // any id, any length
+    }
+    const stream = concat(...parts);
+    const [lending, giving] = [new FrameDecoder(crc32, "lends"), new FrameDecoder(crc32)];
+    for (let at = 0; at < stream.length; ) {
+      const cut = 1 + random.below(random.chance(0.5) ? 20 : 70_000);
+      const chunk = Buffer.from(stream.subarray(at, at + cut));
+      const lent = lending.push(chunk, round).frames.map(({ body }) => inHex(body));
+      const given = giving.push(chunk, round).frames;
+      expect(given.length).toBe(lent.length);
+      given.forEach(({ body }, i) => expect(inHex(body) === lent[i]).toBe(true));
+      for (const { body } of given) expect(body.length).toBeLessThanOrEqual(MAX_FRAME_BODY);
+      at += cut;
+    }
+    const announced = encodeFrame(Buffer.from("1b010203040000ea60", "hex"), "binary");
+    let now = 1000;
+    for (const encoding of ["binary", "armour"] as const) {
+      const honest = encodeFrame(Uint8Array.of(0x11, 9, 9, 9, 9), encoding);
+      now += 1000;
+      for (const decoder of [lending, giving]) {
+        decoder.push(concat(Uint8Array.of(0), announced, random.bytes(5)), now);
+        const found = [...honest].flatMap((byte) => decoder.push(Uint8Array.of(byte), now + 500).frames);
+        expect(found.map(({ body }) => [...body])).toEqual([[0x11, 9, 9, 9, 9]]);
+      }
+    }
+  }
+});
+
+test("who takes no binary frames is told nothing by one", () => {
+  const decoder = new FrameDecoder(crc32, "lends", false);
+  const line = encodeFrame(Uint8Array.of(0x11, 9, 9, 9, 9), "armour");
+  const announced = encodeFrame(Buffer.from("1b010203040000ea60", "hex"), "binary");
+  const { frames } = decoder.push(concat(announced, Uint8Array.of(0x0a), line));
+  expect(frames.map(({ encoding }) => encoding)).toEqual(["binary", "armour"]);
+});
 
 test("a frame in the same read as a body's torn end is swallowed at most until the length is full", () => {
   const decoder = new FrameDecoder();

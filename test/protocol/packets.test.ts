@@ -300,6 +300,21 @@ test("Recovery: a wide flight grows beyond the usual one, and is no larger than 
   expect(recovery.room).toBe(64 * 1024);
 });
 
+test("Recovery: a wide flight that was lost whole is asked for after one timeout, though the loss makes it narrow", () => {
+  const recovery = new Recovery({ bytes: 64 * 1024, frames: 128, longBytes: 512 * 1024 });
+  recovery.widen(true);
+  let number = 0;
+  for (; number < 200; number++) {
+    recovery.onSent(number, 4000, [{ kind: "ping" }], number);
+    recovery.onAck([{ first: 0, last: number }], number + 1);
+  }
+  for (; recovery.room >= 4096; number++) recovery.onSent(number, 4096, [{ kind: "ping" }], 1000);
+  expect(recovery.inFlight).toBeGreaterThan(100);
+  recovery.onTimeout(5000);
+  recovery.widen(false);
+  expect(recovery.room).toBeGreaterThanOrEqual(512); // what a packet with content needs
+});
+
 test("Recovery: the rate that was shown is that of what arrived, and a loss or a new pipe forgets it", () => {
   const recovery = new Recovery({ bytes: 64 * 1024, frames: 64 });
   for (let number = 0; number < 8; number++) recovery.onSent(number, 1000, [{ kind: "ping" }], 0);
