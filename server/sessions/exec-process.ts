@@ -80,6 +80,7 @@ export class ExecProcess implements GuestProcess {
 
   hangUp(): void {
     this.#program.signal("SIGHUP");
+    this.#program.signal("SIGCONT"); // who is stopped would not hear it
     this.#stdin?.destroy();
     for (const output of this.#outputs) output.discard();
   }

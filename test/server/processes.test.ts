@@ -79,7 +79,7 @@ test("pty: a fast exit after 1 MB loses nothing, 50 times", async () => {
     expect(output.subarray(-4).toString()).toBe("xEND");
     expect(await process.exit).toEqual({ kind: "exited", status: 3 });
   }
-}, 60_000);
+});
 
 test("pty: the last word of many short programs at once is heard", async () => {
   await Promise.all(
@@ -644,6 +644,23 @@ test("of a program that its user did not choose, a client may send the signals t
   process.signal("SIGTERM");
   expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGTERM" });
 });
+
+test("exec: a program that is stopped hears that it is hung up", async () => {
+  const process = exec(["sh", "-c", "echo $$ up; kill -STOP $$; echo never"]);
+  const pid = Number.parseInt(await until(process, "up"), 10);
+  const stopped = (): boolean => / T /.test(fs.readFileSync(`/proc/${pid}/stat`, "latin1"));
+  while (!stopped()) await new Promise((resolve) => setTimeout(resolve, 5));
+  process.hangUp();
+  expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGHUP" });
+});
+
+if (isRoot)
+  test("pty: a login that is still root's is not stopped by its client", async () => {
+    const process = await sh('trap "echo heard" USR1; echo up; while :; do sleep 0.02; done');
+    await until(process, "up");
+    for (const name of ["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1"]) process.signal(name);
+    await until(process, "heard");
+  });
 
 test("exec: a missing program is 127, one that may not run is 126", async () => {
   const missing = exec(["no-such\u001b[31m-program"]);
