@@ -31,7 +31,7 @@ import {
 } from "./lib/run.mjs";
 import { refreshPackageLists } from "./packages.mjs";
 
-const BASE_FORMAT = 3; // raise it when baseEntries changes what it puts in
+const BASE_FORMAT = 4; // raise it when baseEntries changes what it puts in
 const KERNEL_META_PACKAGE = "linux-image-cloud-amd64";
 const MODULES = ["virtio_pci", "virtio_console", "tpm_crb", "tpm_tis", "qemu_fw_cfg"];
 export const defaultPassword = "sealtty-test-password";
@@ -129,16 +129,22 @@ async function moduleEntries(kernelDirectory) {
 
 const addonFile = path.join(projectRoot, "node_modules/@lydell/node-pty-linux-x64/pty.node");
 
-/** What is large and seldom changes: Node, its libraries, busybox and the modules. */
+/** util-linux's, essential in Debian: becomes another user, which busybox's cannot. */
+const SETPRIV = "/usr/bin/setpriv";
+
+/** What is large and seldom changes: Node, setpriv, their libraries, busybox and the modules. */
 async function baseEntries(kernelDirectory, node, busybox) {
-  const libraries = new Set([...(await librariesOf(node)), ...(await librariesOf(addonFile))]);
+  const libraries = new Set();
+  for (const file of [node, addonFile, SETPRIV])
+    for (const library of await librariesOf(file)) libraries.add(library);
   const applets = (await mustRun(busybox, ["--list"]))
     .trim()
     .split("\n")
-    .filter((name) => name !== "busybox");
+    .filter((name) => name !== "busybox" && name !== "setpriv");
   return {
     "/bin/busybox": { data: readFileSync(busybox), mode: 0o755 },
     ...Object.fromEntries(applets.map((name) => [`/bin/${name}`, { link: "/bin/busybox" }])),
+    "/bin/setpriv": { data: readFileSync(SETPRIV), mode: 0o755 },
     "/usr/bin/node": { data: readFileSync(node), mode: 0o755 },
     ...Object.fromEntries([...libraries].map((file) => [file, { data: readFileSync(file), mode: 0o755 }])),
     "/usr/bin/env": { link: "/bin/busybox" },
@@ -173,7 +179,7 @@ export async function buildGuestImage({ refreshKernel = false } = {}) {
   const node = realpathSync(process.execPath);
   const busybox = busyboxFile();
   const hash = createHash("sha256").update(JSON.stringify([BASE_FORMAT, chosen, MODULES, process.version]));
-  for (const file of [node, busybox, addonFile]) {
+  for (const file of [node, busybox, addonFile, SETPRIV]) {
     const { size, mtimeMs } = statSync(file);
     hash.update(JSON.stringify([file, size, mtimeMs]));
   }
