@@ -4,8 +4,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { fromHex, toHex } from "../protocol/bytes.ts";
-import { SESSION_SECRET_LENGTH, type SessionName } from "../protocol/session/session-api.ts";
+import type { SessionName } from "./api/types.ts";
 import { sessionsDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
 
@@ -15,6 +14,7 @@ const MAX_FILE = 1024;
 const MAX_KEPT = 256;
 /** SHA-256 of the guest's key, and the session's id. */
 const NAME = /^([0-9a-f]{64})\.([0-9a-f]{32})\.json$/;
+const SECRET = /^[0-9a-f]{64}$/;
 
 interface Stored {
   /** Milliseconds since 1970, UTC, or later than any that was there before: an order, no time. */
@@ -34,19 +34,16 @@ export class SessionStore {
   readonly #guest: string;
   readonly #wallTime: () => number;
 
-  /** @param guestKey - the verified guest's static key. */
-  constructor(guestKey: Uint8Array, services: Pick<Services, "environment" | "wallTime">) {
+  /** @param guestKey - hex, the verified guest's. */
+  constructor(guestKey: string, services: Pick<Services, "environment" | "wallTime">) {
     this.directory = sessionsDirectory(services.environment);
-    this.#guest = createHash("sha256").update(guestKey).digest("hex");
+    this.#guest = createHash("sha256").update(guestKey, "hex").digest("hex");
     this.#wallTime = () => services.wallTime();
   }
 
   /** Oldest first; none where nothing can be read. */
   async all(): Promise<SessionName[]> {
-    return (await this.#mine()).map(({ id, secret }) => ({
-      id: fromHex(id),
-      secret: secret === null ? undefined : fromHex(secret),
-    }));
+    return (await this.#mine()).map(({ id, secret }) => (secret === null ? { id } : { id, secret }));
   }
 
   /** As the newest. @returns whether it could be kept: trouble with the file is no trouble for the connection. */
@@ -57,7 +54,7 @@ export class SessionStore {
     try {
       const newest = (await this.#mine()).at(-1)?.at ?? 0;
       const at = Math.max(this.#wallTime(), newest + 1);
-      const stored = { version: VERSION, at, secret: secret === undefined ? null : toHex(secret) };
+      const stored = { version: VERSION, at, secret: secret ?? null };
       await mkdir(this.directory, { recursive: true, mode: 0o700 });
       await writeFile(fresh, `${JSON.stringify(stored)}\n`, { mode: 0o600, flag: "wx" });
       await rename(fresh, file); // whole or not at all
@@ -74,8 +71,8 @@ export class SessionStore {
     await rm(path.join(this.directory, this.#fileOf(id)), { force: true }).catch(() => undefined);
   }
 
-  #fileOf(id: Uint8Array): string {
-    return `${this.#guest}.${toHex(id)}.json`;
+  #fileOf(id: string): string {
+    return `${this.#guest}.${id}.json`;
   }
 
   /** Oldest first. */
@@ -120,5 +117,5 @@ async function readStored(file: string): Promise<Stored | undefined> {
 }
 
 function isSecret(value: unknown): value is string {
-  return typeof value === "string" && value.length === 2 * SESSION_SECRET_LENGTH && /^[0-9a-f]+$/.test(value);
+  return typeof value === "string" && SECRET.test(value);
 }

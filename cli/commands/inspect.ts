@@ -138,7 +138,7 @@ async function ask(
   }
   const address = parseAddress(guest);
   const made = await connectOptions(input, address, nameFrom(target), services, reporter);
-  const { explain, watch: _watch, ...options } = made;
+  const { explain, ...options } = made;
   try {
     return await services.inspectGuest(options);
   } finally {

@@ -57,7 +57,6 @@ async function verifiedKeys(
   try {
     return { keys: hostKeysOf(reached.attested), policyName: policy.name };
   } finally {
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    await reached.end();
   }
 }
