@@ -1,12 +1,13 @@
 // Which sessions this user opened, so that another command can come back to them. Of one opened without a key the secret
 // is in there: whoever can read the file can attach, as with a private key.
 
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import type { SessionName } from "./api/types.ts";
 import { sessionsDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
+import { keepOwnFile } from "./whole-file.ts";
 
 const VERSION = 1;
 const MAX_FILE = 1024;
@@ -50,16 +51,12 @@ export class SessionStore {
   async remember({ id, secret }: SessionName): Promise<boolean> {
     if (this.directory === undefined) return false;
     const file = path.join(this.directory, this.#fileOf(id));
-    const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
     try {
       const newest = (await this.#mine()).at(-1)?.at ?? 0;
       const at = Math.max(this.#wallTime(), newest + 1);
       const stored = { version: VERSION, at, secret: secret ?? null };
-      await mkdir(this.directory, { recursive: true, mode: 0o700 });
-      await writeFile(fresh, `${JSON.stringify(stored)}\n`, { mode: 0o600, flag: "wx" });
-      await rename(fresh, file); // whole or not at all
+      await keepOwnFile(file, `${JSON.stringify(stored)}\n`);
     } catch {
-      await rm(fresh, { force: true }).catch(() => undefined);
       return false;
     }
     await this.#forgetOldest(this.directory).catch(() => undefined);
