@@ -127,7 +127,8 @@ export interface Reached extends Reachable {
 
 /**
  * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
- * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
+ * @param needs.key - take a default key where none was named. @param needs.login - false: nobody is logged in, and no key is
+ * read, nor asked for its passphrase. @param needs.verdict - false: the caller tells the claims.
  * @param needs.talk - hears of states and of evidence in place of the reporter.
  */
 export async function reach(
@@ -137,6 +138,7 @@ export async function reach(
   reporter: Reporter,
   needs: {
     readonly key?: boolean;
+    readonly login?: boolean;
     readonly verdict?: boolean;
     readonly shaping?: ShapingProfile;
     readonly talk?: Talk;
@@ -145,7 +147,8 @@ export async function reach(
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
   const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
-  const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
+  const login = needs.login ?? true;
+  const identity = login ? await readIdentity(input, services, needs.key ?? false) : undefined; // a missing key is said before the guest is bothered
   const talk = needs.talk ?? reporter;
   const { settings, listeners, explain, watch } = settingsOf(input, address, policy.name, services, talk);
   try {

@@ -130,7 +130,10 @@ async function ask(
   reporter: Reporter,
 ): Promise<Inspected> {
   if (judges(input, target)) {
-    const { attested, explain } = await reach(guest, input, services, reporter, { verdict: false });
+    const { attested, explain } = await reach(guest, input, services, reporter, {
+      verdict: false,
+      login: false,
+    });
     const { verified, evidence, context } = attested;
     explain.end();
     await attested.close();
