@@ -1,6 +1,9 @@
 // The API's terminals, kept sessions and changed guests, against a whole guest in memory. test/interop/api.test.ts has the rest.
 
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import type { Readable } from "node:stream";
 import { describe, expect, test, vi } from "vitest";
 import { connectFrom } from "../../cli/api/index.ts";
@@ -13,6 +16,8 @@ import type {
   SessionName,
   Viewers,
 } from "../../cli/api/types.ts";
+import { run } from "../../cli/program.ts";
+import type { Services } from "../../cli/services.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
@@ -65,7 +70,7 @@ function world({
   const own = { keysAllowed: true, verifyUserKey: acceptAnyKey, collectEvidence: machine.collect };
   const limits = { ...SESSION_LIMITS, ringBytes };
   const guest = testGuest(clock, own, makeProcess, nodeSuite, limits, startScreenThread);
-  const from = fakeCli({
+  const way: Partial<Services> = {
     clock,
     connect,
     dial: () => {
@@ -73,7 +78,8 @@ function world({
       void guest.endpoint.servePipe(pair.guest).catch(() => {});
       return Promise.resolve(pair.client);
     },
-  }).services;
+  };
+  const from = fakeCli(way).services;
   const reach = (more: Partial<ConnectOptions> = {}): Promise<Guest> =>
     connectFrom(from, {
       guest: "tcp:h:1",
@@ -82,7 +88,7 @@ function world({
       timeout: 600_000,
       ...more,
     });
-  return { guest, machine, reach };
+  return { guest, machine, reach, way };
 }
 
 /** Reads until it ends with that. */
@@ -357,6 +363,36 @@ describe("a guest that is another one", () => {
     await expect(kept.exit).rejects.toEqual(refusal("evidence-refused"));
     await connected.closed;
   });
+});
+
+test("connect asks a person over this: nothing is shown or sent until ~G, and what is typed meanwhile never", async () => {
+  const { guest, machine, way } = world({ clock: fastClock(10) });
+  const home = mkdtempSync(path.join(tmpdir(), "sealtty-api-test-"));
+  const policy = path.join(home, "policy.toml");
+  writeFileSync(policy, POLICY_TEXT);
+  const cli = fakeCli({ ...way, environment: { TERM: "xterm", HOME: home } });
+  cli.stdin.isTTY = true;
+  const args = ["connect", "tcp:h:1", "--policy", policy, "--simulated", "--timeout", "600", "--keep"];
+  const done = run(args, cli.services);
+  await waitFor(() => expect(cli.stdin.rawModes).toEqual([true]));
+  cli.stdin.write("before\r");
+  await waitFor(() => expect(cli.out()).toContain("before\r"));
+  machine.change();
+  cli.stdin.write("~A");
+  await waitFor(() => expect(cli.errors()).toContain("FROZEN"));
+  expect(cli.errors()).toContain("Enter ~G goes on");
+  guest.processes[0]?.print(utf8("secret prompt: "));
+  cli.stdin.write("password\r");
+  await new Promise((resolve) => setTimeout(resolve, 100)); // to show that nothing happens
+  expect(cli.out()).not.toContain("prompt");
+  cli.stdin.write("~Gls"); // right behind it: this is typed at the guest as it is now
+  await waitFor(() => expect(cli.out()).toContain("secret prompt: ls"));
+  expect(cli.errors()).toContain("going on with the guest as it is now");
+  expect(Buffer.concat(guest.processes[0]?.input ?? []).toString()).toBe("before\rls");
+  cli.stdin.write("\r~d");
+  expect(await done).toBe(0);
+  expect(guest.processes[0]?.events).toEqual([]);
+  rmSync(home, { recursive: true });
 });
 
 test("a terminal's program may run for so long: SIGTERM, and then its end is not its own", async () => {
