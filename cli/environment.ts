@@ -1,7 +1,6 @@
 // What of this machine's environment the guest's programs see: how to print, and what the user names; and where they start.
 
 import { SealttyError } from "../protocol/errors.ts";
-import type { ProgramPlace } from "../protocol/session/channel-api.ts";
 import { isVariableName, VARIABLE_NAME_WORDS } from "../protocol/session/open-request.ts";
 import type { Input, OptionSpec } from "./options.ts";
 import { printable } from "./printable.ts";
@@ -19,6 +18,13 @@ export const PLACE_OPTIONS = [
   },
   { name: "cwd", value: "DIR", help: "start it in this directory of the guest; default: the user's home" },
 ] as const satisfies readonly OptionSpec[];
+
+/** Where a program starts, and what it knows. */
+export interface ProgramPlace {
+  readonly environment: Readonly<Record<string, string>>;
+  /** Absent: the user's home. */
+  readonly directory?: string;
+}
 
 /** @throws SealttyError `bad-config`. */
 export function placeOf(

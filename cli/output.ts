@@ -3,29 +3,13 @@
 import type { Readable, Writable } from "node:stream";
 import { PullReader } from "../node/pull-reader.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import type { ReceiveStream } from "../protocol/session/channel-api.ts";
 
 /** Nobody reads our output any more: as with SIGPIPE. */
 export class OutputClosed extends Error {
   override readonly name = "OutputClosed";
 }
 
-/** Gives credit back only for what the stream took. @throws OutputClosed, SealttyError where the connection ended first. */
-export async function pump(
-  from: ReceiveStream,
-  to: Writable,
-  watch?: (chunk: Uint8Array) => void,
-): Promise<void> {
-  for (;;) {
-    const chunk = await from.read();
-    if (chunk === undefined) return;
-    watch?.(chunk);
-    await writeTo(to, chunk);
-    from.consumed(chunk.length);
-  }
-}
-
-/** The same from a stream of Node's. It is not ended, nor destroyed. @throws also what `from` fails with. */
+/** `from` is not ended, nor destroyed. @throws OutputClosed, and what `from` fails with. */
 export async function pour(from: Readable, to: Writable): Promise<void> {
   const reader = new PullReader(from);
   for (let chunk = await reader.read(); chunk !== undefined; chunk = await reader.read())

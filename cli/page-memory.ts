@@ -2,10 +2,11 @@
 // secrets. A memory aid; trouble with it is none.
 
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { pageMemoryDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
+import { keepOwnFile } from "./whole-file.ts";
 
 const VERSION = 1;
 const MAX_ITEMS = 8;
@@ -57,7 +58,7 @@ export class PageMemory {
     const file = this.#file;
     if (file === undefined) return;
     const text = `${JSON.stringify({ version: VERSION, items: this.items })}\n`;
-    this.#written = this.#written.then(() => write(file, text)).catch(() => undefined);
+    this.#written = this.#written.then(() => keepOwnFile(file, text)).catch(() => undefined);
   }
 
   async #read(): Promise<void> {
@@ -77,12 +78,4 @@ export class PageMemory {
         this.#items.set(name, value);
     }
   }
-}
-
-/** Whole or not at all: two commands may write at once. */
-async function write(file: string, text: string): Promise<void> {
-  const fresh = `${file}.${process.pid}.new`;
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-  await writeFile(fresh, text, { mode: 0o600 });
-  await rename(fresh, file);
 }

@@ -3,7 +3,6 @@
 import type { RawData, WebSocket } from "ws";
 import { equalBytes } from "../protocol/bytes.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import type { UserAuthFields } from "../protocol/session/api.ts";
 import { decodeBase64 } from "../protocol/user-auth/base64.ts";
 import { printable } from "./printable.ts";
 import type { Identity } from "./services.ts";
@@ -76,7 +75,7 @@ function signer(
 interface SignRequest {
   readonly type: "sign";
   readonly id: number;
-  readonly fields: UserAuthFields;
+  readonly fields: Parameters<Identity["sign"]>[0];
   readonly publicKey: Uint8Array | undefined;
 }
 

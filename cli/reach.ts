@@ -4,12 +4,6 @@ import type { Policy } from "../protocol/attestation/policy.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ShapingProfile } from "../protocol/packets/shaping.ts";
-import type {
-  AttestationEvent,
-  ConnectionState,
-  ConnectOptions,
-  Guest as ProtocolGuest,
-} from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
 import {
@@ -24,6 +18,7 @@ import {
   readPolicyFile,
 } from "./api/reaching.ts";
 import type { OpenGuest } from "./api/open-guest.ts";
+import type { ConnectionState, EvidenceEvent, GuestChange } from "./api/types.ts";
 import { keepersOf } from "./master/place.ts";
 import { namedGuest } from "./named-guest.ts";
 import { encodingOf, timeoutOf } from "./option-values.ts";
@@ -73,10 +68,7 @@ export function userOf(input: Input, services: Services): string {
   return input.text("login") ?? services.localUser;
 }
 
-export type ReachOptions = Omit<ConnectOptions, "policy"> & {
-  readonly explain: Explainer;
-  readonly watch: AttestationWatch;
-};
+export type ReachOptions = Awaited<ReturnType<typeof guestOptions>> & { readonly explain: Explainer };
 
 /** Everything of ConnectOptions but the policy: for who connects by itself, as `inspect` does. */
 export async function connectOptions(
@@ -86,8 +78,8 @@ export async function connectOptions(
   services: Services,
   reporter: Talk,
 ): Promise<ReachOptions> {
-  const { settings, listeners, ...tell } = settingsOf(input, address, identity, services, reporter);
-  return { ...(await guestOptions(settings, listeners, services)), ...tell };
+  const { settings, listeners, explain } = settingsOf(input, address, identity, services, reporter);
+  return { ...(await guestOptions(settings, listeners, services)), explain };
 }
 
 function settingsOf(
@@ -110,7 +102,8 @@ function settingsOf(
   const listeners = {
     onState: (state: ConnectionState) => explain.state(state),
     onHostNoise: (noise: Uint8Array) => explain.noise(noise),
-    onAttestation: (event: AttestationEvent) => watch.event(event),
+    onEvidence: (event: EvidenceEvent) => watch.event(event),
+    onChanged: (change: GuestChange) => watch.changed(change),
   };
   return { settings, listeners, explain, watch };
 }
@@ -128,11 +121,14 @@ export interface Reached extends Reachable {
   readonly clock: Clock;
   /** The user is in: from now on this is how the guest was seen before. */
   keepLook(): Promise<void>;
+  /** The command is over: nothing more is said, and the connection ends. Never rejects. */
+  end(): Promise<void>;
 }
 
 /**
  * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
- * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
+ * @param needs.key - take a default key where none was named. @param needs.login - false: nobody is logged in, and no key is
+ * read, nor asked for its passphrase. @param needs.verdict - false: the caller tells the claims.
  * @param needs.talk - hears of states and of evidence in place of the reporter.
  */
 export async function reach(
@@ -142,6 +138,7 @@ export async function reach(
   reporter: Reporter,
   needs: {
     readonly key?: boolean;
+    readonly login?: boolean;
     readonly verdict?: boolean;
     readonly shaping?: ShapingProfile;
     readonly talk?: Talk;
@@ -150,7 +147,8 @@ export async function reach(
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
   const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
-  const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
+  const login = needs.login ?? true;
+  const identity = login ? await readIdentity(input, services, needs.key ?? false) : undefined; // a missing key is said before the guest is bothered
   const talk = needs.talk ?? reporter;
   const { settings, listeners, explain, watch } = settingsOf(input, address, policy.name, services, talk);
   try {
@@ -176,6 +174,10 @@ export async function reach(
       watch,
       clock: services.clock,
       keepLook: () => keepLook(policy.name, address.text, claims, services),
+      async end() {
+        explain.end();
+        await attested.close().catch(() => undefined);
+      },
     };
   } finally {
     explain.settled();
@@ -195,15 +197,10 @@ async function withKeeper(error: unknown, guest: string, { environment }: Servic
 
 /** The user is in, and what the command opens is the API's. */
 export async function enter(reached: Reached): Promise<OpenGuest> {
-  return openGuest(reached, await authenticate(reached), reached.clock);
-}
-
-/** For terminals and kept sessions, which ask a person what to do about a guest that changed, and are not the API's. */
-export async function authenticate(reached: Reached): Promise<ProtocolGuest> {
   const { attested, user, identity, explain } = reached;
   const guest = await logIn(attested, user, identity, (words) => explain.say(words));
   await reached.keepLook();
-  return guest;
+  return openGuest(reached, guest, reached.clock);
 }
 
 /** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */
@@ -267,7 +264,7 @@ export class Explainer {
 function wordsFor(state: ConnectionState): string | undefined {
   switch (state.phase) {
     case "dialing":
-      return state.attempt > 1 ? `opening the pipe (attempt ${state.attempt})…` : "opening the pipe…";
+      return (state.attempt ?? 1) > 1 ? `opening the pipe (attempt ${state.attempt})…` : "opening the pipe…";
     case "waiting-for-guest":
       return "the pipe is open; waiting for sealttyd in the guest to answer…";
     case "handshaking":

@@ -27,7 +27,8 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
     typeof named === "string"
       ? await readPolicyFile(named, address, from)
       : { policy: from.parsePolicy(named.text) };
-  const identity = await from.loadIdentity(options.identity, { silent: true });
+  const identity =
+    options.identity === false ? undefined : await from.loadIdentity(options.identity, { silent: true });
   const reached = await attest(
     {
       guest: address,
@@ -39,7 +40,14 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
       encoding: options.encoding ?? "auto",
       shaping: options.obfuscate ?? "off",
     },
-    { onState: (state: ConnectionState) => options.onState?.(state) },
+    {
+      onState: (state: ConnectionState) => options.onState?.(state),
+      onEvidence: (event) => options.onEvidence?.(event),
+      // Absent is not the same as one that says nothing.
+      ...(options.onChanged === undefined
+        ? {}
+        : { onChanged: (change) => options.onChanged?.(change) ?? false }),
+    },
     from,
   );
   try {

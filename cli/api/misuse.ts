@@ -3,10 +3,12 @@
 import { inspect } from "node:util";
 import { SealttyError } from "../../protocol/errors.ts";
 import type {
+  AttachOptions,
   ConnectOptions,
   CopyOptions,
   ExecOptions,
   ForwardOptions,
+  KeepOptions,
   ShellOptions,
   StreamOptions,
 } from "./types.ts";
@@ -25,6 +27,8 @@ export const CONNECT_OPTIONS: Names<ConnectOptions> = {
   encoding: true,
   obfuscate: true,
   onState: true,
+  onEvidence: true,
+  onChanged: true,
 };
 
 export const EXEC_OPTIONS: Names<ExecOptions> = {
@@ -35,15 +39,28 @@ export const EXEC_OPTIONS: Names<ExecOptions> = {
   timeout: true,
 };
 
-export const SHELL_OPTIONS: Names<ShellOptions> = {
+const ON_TERMINAL = {
   columns: true,
   rows: true,
   term: true,
   command: true,
+  login: true,
   env: true,
   cwd: true,
-  signal: true,
+} as const;
+
+export const SHELL_OPTIONS: Names<ShellOptions> = { ...ON_TERMINAL, signal: true, timeout: true };
+
+const ATTACHMENT = { screenLines: true, onMark: true, onViewers: true } as const;
+
+export const KEEP_OPTIONS: Names<KeepOptions> = {
+  ...ON_TERMINAL,
+  ...ATTACHMENT,
+  sizing: true,
+  idleSeconds: true,
 };
+
+export const ATTACH_OPTIONS: Names<AttachOptions> = { columns: true, rows: true, mode: true, ...ATTACHMENT };
 
 export const COPY_OPTIONS: Names<CopyOptions> = {
   recursive: true,

@@ -6,16 +6,28 @@ import type { Clock } from "../../protocol/clock.ts";
 import { asError, SealttyError } from "../../protocol/errors.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { ChangeWatch } from "./change-watch.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
 import {
+  keptTerminal,
+  modeOf,
+  proofsOf,
+  requireAttachment,
+  requireKeeping,
+  sessionOf,
+  summaryOf,
+} from "./kept-terminal.ts";
+import {
+  ATTACH_OPTIONS,
   COPY_OPTIONS,
   EXEC_OPTIONS,
   FORWARD_OPTIONS,
   isObject,
+  KEEP_OPTIONS,
   misuse,
   requireOptions,
   SHELL_OPTIONS,
@@ -25,6 +37,7 @@ import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "./places.ts";
 import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
 import { duplexOf } from "./remote-stream.ts";
 import type {
+  AttachOptions,
   CopyOptions,
   CopyResult,
   Destination,
@@ -32,10 +45,14 @@ import type {
   Forward,
   ForwardOptions,
   Guest,
+  KeepOptions,
+  KeptTerminal,
   ListenAddress,
   RemoteProcess,
   RemoteStream,
   RemoteTerminal,
+  SessionName,
+  SessionSummary,
   ShellOptions,
   StreamDestination,
   StreamOptions,
@@ -49,6 +66,8 @@ export interface ChannelSource {
 
 export interface Connection {
   readonly guest: ProtocolGuest;
+  /** Hex. */
+  readonly key: string;
   readonly clock: Clock;
   readonly change: ChangeWatch;
   /** Ends it. Never rejects. */
@@ -68,6 +87,10 @@ export class OpenGuest implements Guest {
     const { guest, change, clock } = connection;
     this.closed = guest.closed;
     change.watch(() => void this.close());
+    change.entered(() => {
+      guest.goOn();
+      return guest.verified.claims;
+    });
     this.owner = {
       clock,
       onChanged: (fail) => change.watch(fail),
@@ -84,6 +107,10 @@ export class OpenGuest implements Guest {
     return this.#connection.guest.verified.claims;
   }
 
+  get key(): string {
+    return this.#connection.key;
+  }
+
   async exec(command: readonly string[], own: ExecOptions = {}): Promise<RemoteProcess> {
     requireWords(command);
     requireOptions("exec()", own, EXEC_OPTIONS);
@@ -94,11 +121,49 @@ export class OpenGuest implements Guest {
 
   async shell(options: ShellOptions): Promise<RemoteTerminal> {
     requireOptions("shell()", options, SHELL_OPTIONS);
-    const { columns, rows, term = "xterm-256color", command = [], ...own } = options;
-    if (command.length !== 0) requireWords(command);
-    own.signal?.throwIfAborted();
-    const request = { kind: "shell", command, term, columns, rows, ...placeOf(own) } as const;
-    return remoteTerminal(await this.channels.openChannel(request), own, this.owner);
+    const request = terminalRequest(options);
+    options.signal?.throwIfAborted();
+    return remoteTerminal(await this.channels.openChannel(request), options, this.owner);
+  }
+
+  async keepShell(options: KeepOptions): Promise<KeptTerminal> {
+    requireOptions("keepShell()", options, KEEP_OPTIONS);
+    const request = terminalRequest(options);
+    requireAttachment(options);
+    requireKeeping(options);
+    const { sizing = "smallest", idleSeconds, screenLines } = options;
+    const opening = this.#connection.guest.openSession({
+      request,
+      sizing,
+      ...(idleSeconds === undefined ? {} : { idleSeconds }),
+      ...(screenLines === undefined ? {} : { screenLines }),
+    });
+    return keptTerminal(await this.#explained(opening), options, this.owner);
+  }
+
+  async attach(name: SessionName, options: AttachOptions): Promise<KeptTerminal> {
+    const session = sessionOf(name);
+    requireOptions("attach()", options, ATTACH_OPTIONS);
+    requireAttachment(options);
+    const { columns, rows, screenLines } = options;
+    const opening = this.#connection.guest.attach({
+      session,
+      mode: modeOf(options),
+      from: 0,
+      columns,
+      rows,
+      ...(screenLines === undefined ? {} : { screenLines }),
+    });
+    return keptTerminal(await this.#explained(opening), options, this.owner);
+  }
+
+  async listSessions(known: readonly SessionName[] = []): Promise<readonly SessionSummary[]> {
+    const listed = await this.#explained(this.#connection.guest.listSessions(proofsOf(known)));
+    return listed.map(summaryOf);
+  }
+
+  async endSession(session: SessionName): Promise<boolean> {
+    return await this.#explained(this.#connection.guest.killSession(sessionOf(session)));
   }
 
   async put(
@@ -224,7 +289,21 @@ function requireWords(command: unknown): void {
   );
 }
 
-function placeOf({ env = {}, cwd }: Pick<ExecOptions | ShellOptions, "env" | "cwd">) {
+/** @throws SealttyError `api-misuse`. */
+function terminalRequest(options: ShellOptions | KeepOptions): TerminalRequest {
+  const { columns, rows, term = "xterm-256color", login = false, command = [], env, cwd } = options;
+  const screen = { term, columns, rows };
+  if (typeof login !== "boolean") throw misuse("login is true or false", login);
+  if (login) {
+    if (options.command !== undefined || env !== undefined || cwd !== undefined)
+      throw new SealttyError("api-misuse", "The guest's login program takes no command, env or cwd");
+    return { kind: "login", ...screen };
+  }
+  if (command.length !== 0) requireWords(command);
+  return { kind: "shell", command, ...screen, ...placeOf(options) };
+}
+
+function placeOf({ env = {}, cwd }: Pick<ExecOptions, "env" | "cwd">) {
   // Without what it was: there may be secrets in it.
   if (!isObject(env) || Object.values(env).some((value) => typeof value !== "string"))
     throw new SealttyError("api-misuse", 'env is an object whose values are texts, as in { LC_ALL: "C" }');

@@ -2,7 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import type { Policy } from "../../protocol/attestation/policy.ts";
-import { utf8 } from "../../protocol/bytes.ts";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
@@ -13,6 +13,7 @@ import { collateralOf } from "../owner-collateral.ts";
 import type { Identity, Machine } from "../services.ts";
 import { ChangeWatch } from "./change-watch.ts";
 import { OpenGuest } from "./open-guest.ts";
+import type { EvidenceEvent, GuestChange } from "./types.ts";
 
 const MAX_POLICY_FILE = 1024 * 1024;
 
@@ -74,18 +75,24 @@ export interface GuestSettings {
   readonly encoding: ConnectOptions["encoding"];
 }
 
-export type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise" | "onAttestation">;
+export type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise"> & {
+  /** Once the user is in. */
+  onEvidence?(event: EvidenceEvent): void;
+  /** A guest that is another one: nobody answers for it where this is absent. */
+  readonly onChanged?: (change: GuestChange) => boolean | Promise<boolean>;
+};
 
 /** Everything of ConnectOptions but the policy. @throws SealttyError `bad-config`. */
 export async function guestOptions(
   { guest, collateral, ...settings }: GuestSettings,
-  listeners: Listeners,
+  { onState, onHostNoise }: Pick<Listeners, "onState" | "onHostNoise">,
   machine: Machine,
 ): Promise<Omit<ConnectOptions, "policy">> {
   const address = parseAddress(guest);
   return {
     ...settings,
-    ...listeners,
+    ...(onState === undefined ? {} : { onState }),
+    ...(onHostNoise === undefined ? {} : { onHostNoise }),
     dial: () => machine.dial(address),
     suite: machine.suite,
     signatures: machine.signatures,
@@ -109,13 +116,18 @@ export async function attest(
   machine: Machine,
 ): Promise<Reachable> {
   const { policy, shaping, ...rest } = settings;
-  const change = new ChangeWatch();
+  const change = new ChangeWatch({
+    ...(listeners.onChanged === undefined ? {} : { onChanged: listeners.onChanged }),
+    onAccepted: (claims) => listeners.onEvidence?.({ kind: "accepted", claims }),
+  });
   const options = await guestOptions(rest, listeners, machine);
   const attested = await machine.connect({
     ...options,
     onAttestation(event) {
-      listeners.onAttestation?.(event);
-      change.event(event);
+      if (event.kind === "changed") return change.event(event);
+      listeners.onEvidence?.(
+        event.kind === "renewed" ? { kind: event.kind, claims: event.verified.claims } : event,
+      );
     },
     policy,
     ...(shaping === undefined ? {} : { shaping }),
@@ -123,9 +135,10 @@ export async function attest(
   return { attested, change };
 }
 
-/** @param guest - whose user is in. From now on a guest that is another one ends the connection: nobody is asked. */
+/** @param guest - whose user is in. */
 export function openGuest({ attested, change }: Reachable, guest: Guest, clock: Clock): OpenGuest {
-  return new OpenGuest({ guest, clock, change, close: () => attested.close().catch(() => undefined) });
+  const key = toHex(attested.context.guestStatic);
+  return new OpenGuest({ guest, key, clock, change, close: () => attested.close().catch(() => undefined) });
 }
 
 /** The guest hears so many on one connection, and answers each refusal a second late. */

@@ -6,10 +6,10 @@ import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { SIGNALS } from "../../protocol/session/messages.ts";
-import { exitOf } from "../exit-status.ts";
-import { RunLimit } from "../run-limit.ts";
-import { readableOf, writableOf } from "./streams.ts";
-import type { ExecOptions, Exit, RemoteProcess, RemoteTerminal, SignalName } from "./types.ts";
+import { exitOf } from "./exit.ts";
+import { RunLimit } from "./run-limit.ts";
+import { readableOf, TERMINAL_AHEAD, writableOf } from "./streams.ts";
+import type { ExecOptions, Exit, RemoteProcess, RemoteTerminal, ShellOptions, SignalName } from "./types.ts";
 
 const MAX_COLLECTED = 64 * 1024 * 1024;
 
@@ -69,11 +69,11 @@ export function remoteProcess(channel: Channel, options: ExecOptions, owner: Own
 
 export function remoteTerminal(
   channel: Channel,
-  options: Pick<ExecOptions, "signal">,
+  options: Pick<ShellOptions, "signal" | "timeout">,
   owner: Owner,
 ): RemoteTerminal {
   const explain = (error: unknown): Error => owner.explain(error);
-  const output = readableOf(channel.stdout, explain, () => hangUp());
+  const output = readableOf(channel.stdout, explain, () => hangUp(), TERMINAL_AHEAD);
   const hangUp = (): void => {
     channel.hangUp();
     output.discard();
@@ -91,8 +91,11 @@ export function remoteTerminal(
   };
 }
 
-/** @param end - hangs it up, and ends its streams with the error. @returns how it ends; and `fail`, for an end that is not the program's. */
-function endOf(
+/**
+ * @param end - hangs it up where it does not outlive this, and ends its streams with the error.
+ * @returns how it ends; and `fail`, for an end that is not the program's.
+ */
+export function endOf(
   channel: Channel,
   { signal, timeout }: Pick<ExecOptions, "signal" | "timeout">,
   owner: Owner,

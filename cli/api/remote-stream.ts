@@ -5,7 +5,7 @@ import { callbackify } from "node:util";
 import { SealttyError } from "../../protocol/errors.ts";
 import { placeWords, type StreamPlace } from "../../protocol/forward/target.ts";
 import type { Channel, ExitStatus } from "../../protocol/session/channel-api.ts";
-import { exitOf } from "../exit-status.ts";
+import { exitOf } from "./exit.ts";
 import type { Owner } from "./remote-program.ts";
 import { failingBehind, ignored, READ_AHEAD } from "./streams.ts";
 import type { RemoteStream, StreamOptions } from "./types.ts";

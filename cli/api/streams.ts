@@ -6,12 +6,15 @@ import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.
 
 /** What one stream holds for its reader, beyond which it takes no more. */
 export const READ_AHEAD = 64 * 1024;
+/** A terminal's: a chunk. What lies here comes before what answers a Ctrl-C, and before a gap that a slow reader makes. */
+export const TERMINAL_AHEAD = 1;
 
 /** @param explain - makes the error that the reader sees. @param onLeft - the reader destroyed it before its end. */
 export function readableOf(
   from: ReceiveStream,
   explain: (error: unknown) => Error,
   onLeft: () => void,
+  ahead = READ_AHEAD,
 ): { readonly readable: Readable; discard(): void; fail(error: Error): void } {
   let ended = false;
   let pulling = false;
@@ -46,7 +49,7 @@ export function readableOf(
     readable.destroy(error);
   };
   const readable: Readable = new Readable({
-    highWaterMark: READ_AHEAD,
+    highWaterMark: ahead,
     read: () => void pull(),
     destroy(error, done) {
       if (!ended) {

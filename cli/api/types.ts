@@ -10,8 +10,11 @@ export interface ConnectOptions {
   readonly policy: string | { readonly text: string };
   /** User in the guest; default: the local user's name. */
   readonly user?: string;
-  /** File of an SSH key, or of its public half where ssh-agent holds it; default: the agent's keys, then those in ~/.ssh. */
-  readonly identity?: string;
+  /**
+   * File of an SSH key, or of its public half where ssh-agent holds it; default: the agent's keys, then those in ~/.ssh.
+   * `false`: without a key, for which a guest opens nothing but its login program.
+   */
+  readonly identity?: string | false;
   /** Accept simulated evidence, which proves nothing, where the policy names it. */
   readonly simulated?: boolean;
   /** Directory of certificates, CRLs and TCB info of your own, beside what the guest sends. */
@@ -23,6 +26,14 @@ export interface ConnectOptions {
   readonly obfuscate?: "strict" | "adaptive" | "off";
   /** Told of every step, and of a connection that is lost and back. */
   onState?(state: ConnectionState): void;
+  /** Told what came of asking for evidence again, once the user is in. */
+  onEvidence?(event: EvidenceEvent): void;
+  /**
+   * Asked once the guest is another one. Until it is answered nothing is sent, and nothing more is received. `true`: the
+   * change is the owner's own, and all goes on. Anything else, a failure, and no hook at all end the connection with
+   * `evidence-refused`.
+   */
+  onChanged?(change: GuestChange): boolean | Promise<boolean>;
 }
 
 export interface ConnectionState {
@@ -35,8 +46,38 @@ export interface ConnectionState {
     | "attested"
     | "reconnecting"
     | "closed";
+  /** With "dialing": 1 is the first. */
+  readonly attempt?: number;
   /** With "reconnecting" and "closed". */
   readonly reason?: string;
+}
+
+export type EvidenceEvent =
+  /** "renewed": the same guest, and the policy is met. "accepted": it is another one, and `onChanged` said yes. */
+  | { readonly kind: "renewed" | "accepted"; readonly claims: Claims }
+  /** None came this time. As many in a row as the policy allows count as a change. */
+  | { readonly kind: "unavailable"; readonly reason: string; readonly inARow: number };
+
+/** A guest that is not any more what it was. */
+export interface GuestChange {
+  /** For people. */
+  readonly reason: string;
+  /** What is different; empty where its evidence was refused, or none came. */
+  readonly changes: readonly ChangedValue[];
+  /** Where its evidence was refused. */
+  readonly refusal: Refusal | undefined;
+}
+
+export interface ChangedValue {
+  /** Stable, e.g. `tpm.pcr7`. */
+  readonly name: string;
+  /** The same for people. */
+  readonly words: string;
+  /** Undefined: there was none. */
+  readonly before: string | undefined;
+  readonly after: string | undefined;
+  /** "boot": another one at each start of the guest. */
+  readonly scope: "boot" | "lasting";
 }
 
 /** What the evidence says, checked; the same as `sealtty inspect --json` prints. */
@@ -52,8 +93,10 @@ export interface Claims {
 
 /** A guest whose evidence met the policy, and a user who is in. */
 export interface Guest {
-  /** Of the newest evidence. */
+  /** Of the newest evidence that counts. */
   readonly claims: Claims;
+  /** The key that the evidence is bound to, hex: the guest draws one at each start, and its sessions last as long. */
+  readonly key: string;
   /**
    * Starts a program without a terminal; no shell interprets the words. Resolves once the guest started it.
    * @throws SealttyError `bad-config` where the command is too long or malformed, `user-refused`, `program-failed`,
@@ -62,6 +105,19 @@ export interface Guest {
   exec(command: readonly string[], options?: ExecOptions): Promise<RemoteProcess>;
   /** Starts the user's shell, or a program, on a terminal. @throws SealttyError as `exec`; `api-misuse` on a size that none has. */
   shell(options: ShellOptions): Promise<RemoteTerminal>;
+  /**
+   * The same, and it lives on without this connection: in a session that `attach` comes back to. @throws SealttyError as `shell`.
+   */
+  keepShell(options: KeepOptions): Promise<KeptTerminal>;
+  /** @throws SealttyError `session-gone` where it ended, or is not this user's; `limit-exceeded`, `api-misuse`. */
+  attach(session: SessionName, options: AttachOptions): Promise<KeptTerminal>;
+  /**
+   * This user's sessions. @param known - without a key: those of which the secret is known, and no others are listed. Of more
+   * than 16 the last count.
+   */
+  listSessions(known?: readonly SessionName[]): Promise<readonly SessionSummary[]>;
+  /** Hangs its program up, whoever is attached. @returns false where there is no such session of this user's. */
+  endSession(session: SessionName): Promise<boolean>;
   /**
    * Copies files and trees of this machine to the guest; or bytes, which become one file.
    * @param sources - paths; several go into a directory. @param target - a path in the guest, relative to the user's home.
@@ -115,25 +171,111 @@ interface Place {
   readonly env?: Readonly<Record<string, string>>;
   /** Directory of the guest; relative to the user's home, which is the default. */
   readonly cwd?: string;
-  /** Hangs the program up; `exit` rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
 }
 
-export interface ExecOptions extends Place {
-  /** Its standard input: empty by default, these bytes, or `true` to write to `stdin` yourself. */
-  readonly stdin?: true | string | Uint8Array | AsyncIterable<string | Uint8Array>;
+interface Bounded {
+  /** Hangs the program up; `exit` rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
   /** Ms that it may run: then SIGTERM, 5 s later SIGKILL, and `exit` rejects with the code `timeout`. */
   readonly timeout?: number;
 }
 
-export interface ShellOptions extends Place {
-  /** A program with arguments on the terminal; default: the user's shell. */
-  readonly command?: readonly string[];
+export interface ExecOptions extends Place, Bounded {
+  /** Its standard input: empty by default, these bytes, or `true` to write to `stdin` yourself. */
+  readonly stdin?: true | string | Uint8Array | AsyncIterable<string | Uint8Array>;
+}
+
+interface Size {
   /** 1 to 10,000, as rows. */
   readonly columns: number;
   readonly rows: number;
+}
+
+interface OnTerminal extends Place, Size {
+  /** A program with arguments on the terminal; default: the user's shell. */
+  readonly command?: readonly string[];
+  /** The guest's own login program, which asks who is there; not with `command`, `env` or `cwd`, which it decides itself. */
+  readonly login?: boolean;
   /** Default "xterm-256color". */
   readonly term?: string;
+}
+
+export interface ShellOptions extends OnTerminal, Bounded {}
+
+interface Attachment {
+  /**
+   * Where output is gone, the screen comes in its place, with at most so many lines above it, 10,000 at most: for who shows
+   * it on a terminal. Default: nothing comes in its place.
+   */
+  readonly screenLines?: number;
+  /** Told of a place in `output`, before the bytes behind it can be read. */
+  onMark?(mark: OutputMark): void;
+  /** Told who is attached, and the size that the terminal has with them: at the beginning, and at each change. */
+  onViewers?(viewers: Viewers): void;
+}
+
+export interface KeepOptions extends OnTerminal, Attachment {
+  /** Where several are attached: the size of the smallest that may type (the default), or of who typed or resized last. */
+  readonly sizing?: "smallest" | "latest";
+  /** Whole seconds without anybody attached until it is hung up; the guest's own limit by default, and at most. */
+  readonly idleSeconds?: number;
+}
+
+export interface AttachOptions extends Size, Attachment {
+  /** "read-only": looks on, and types nothing. Default "read-write". */
+  readonly mode?: "read-write" | "read-only";
+}
+
+/** What it takes to come back to a session. */
+export interface SessionName {
+  /** 32 hex digits, and no secret. */
+  readonly id: string;
+  /** 64 hex digits, of a session that was opened without a key: whoever has it may attach. */
+  readonly secret?: string | undefined;
+}
+
+export interface SessionSummary extends Size {
+  readonly id: string;
+  /** False: what is left is its output, for who comes back. */
+  readonly running: boolean;
+  readonly ageSeconds: number;
+  /** Since something was last typed or printed. */
+  readonly idleSeconds: number;
+  /** How many are attached. */
+  readonly viewers: number;
+  /** What runs. Of the guest's making: to be shown escaped. */
+  readonly title: string;
+}
+
+/** `at`: so many bytes of `output` come before it. */
+export type OutputMark =
+  /** So many bytes are gone: the session printed more than it keeps. */
+  | { readonly kind: "gap"; readonly at: number; readonly lost: number }
+  /** From here on it is new: a terminal must not answer again what programs asked it before. */
+  | { readonly kind: "new"; readonly at: number }
+  /** A screen comes, in place of output that is gone: for a terminal of its size that was reset. */
+  | ({ readonly kind: "screen"; readonly at: number } & ScreenInfo);
+
+export interface ScreenInfo extends Size {
+  /** Offsets in all that the session printed: what the screen was made from (0 unless some of it was lost), and up to where. */
+  readonly begin: number;
+  readonly end: number;
+  /** Lines above the screen, and those that were too much. */
+  readonly lines: number;
+  readonly cut: number;
+}
+
+export interface Viewers extends Size {
+  readonly viewers: readonly Viewer[];
+}
+
+export interface Viewer {
+  /** Tells attachments of one session apart; the newest has the highest. */
+  readonly epoch: number;
+  readonly mode: "read-write" | "read-only";
+  /** This one. */
+  readonly own: boolean;
+  readonly user: string;
 }
 
 export type SignalName =
@@ -187,6 +329,34 @@ export interface RemoteTerminal extends Running {
   /** @throws SealttyError `api-misuse` on a size that no terminal has; nothing is sent then. */
   resize(columns: number, rows: number): void;
 }
+
+/**
+ * A terminal that lives on without this connection. `exit` rejects where this attachment ended first; destroying `output`
+ * detaches. `hangUp` ends the program, and from a read-only attachment only detaches.
+ */
+export interface KeptTerminal extends RemoteTerminal {
+  /** With its secret only where it was opened here without a key, or came with one. */
+  readonly session: SessionName;
+  readonly mode: "read-write" | "read-only";
+  /** Bytes of output that are gone from its beginning. */
+  readonly lost: number;
+  /** What was printed before this attachment comes first; a mark says where it ends. */
+  readonly replays: boolean;
+  /** It is not known whether what was typed last, before this attachment, reached the program. */
+  readonly inputUnsure: boolean;
+  /**
+   * Leaves once the program took all input that was accepted; it runs on, and `output` ends. Resolves once the guest said so.
+   * Whoever cannot wait closes the connection.
+   */
+  detach(): Promise<void>;
+  /** Resolves after all output before it was delivered. Rejects as `exit`, but where it was detached. */
+  readonly ended: Promise<SessionEnd>;
+}
+
+export type SessionEnd =
+  | { readonly kind: "exit"; readonly exit: Exit }
+  /** "elsewhere": this very client attached again. */
+  | { readonly kind: "detached"; readonly by: "request" | "elsewhere" };
 
 export interface CopyOptions {
   /** Directories, too, with all that is in them; otherwise one is a trouble. */

@@ -173,10 +173,7 @@ class CopyCommand {
       this.#report.end(result);
       ending.abort();
       for (const off of this.#offs) off();
-      for (const { explain, attested } of this.#reached) {
-        explain.end();
-        await attested.close().catch(() => undefined);
-      }
+      for (const reached of this.#reached) await reached.end();
     }
   }
 

@@ -15,7 +15,7 @@ import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { newSshKey } from "../ssh-key-file.ts";
-import { announce, ended, portOf, startSomewhere } from "./open.ts";
+import { announce, ended, portOf, startSomewhere, warnOfSimulated } from "./open.ts";
 
 const INSTANCE = "demo";
 const START_MS = 15_000;
@@ -85,8 +85,9 @@ export const demoCommand: Command = {
         reporter,
       );
       try {
-        reporter.warn(
-          "sealtty: SIMULATED EVIDENCE: this demonstration shows how it works and proves nothing.",
+        warnOfSimulated(
+          "SIMULATED EVIDENCE: this demonstration shows how it works and proves nothing.",
+          reporter,
         );
         await announce(server.url, opens, services, reporter);
         const options = `--simulated --policy ${quoted(made.policy)}`;

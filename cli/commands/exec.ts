@@ -17,27 +17,26 @@ export const execCommand: Command = {
     const reporter = new Reporter(services, input);
     if (input.has("master")) return execOverMaster(plan, input, services, reporter, startMaster);
     const { guest: guestName, request, runFor } = plan;
-    if (plan.terminal) return terminalCommand(guestName, request, input, services, runFor);
+    const { command, environment: env, directory: cwd } = request;
+    const place = {
+      env,
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(runFor === undefined ? {} : { timeout: runFor }),
+    };
+    if (plan.terminal) return terminalCommand(guestName, { command, ...place }, input, services);
     const reached = await reach(guestName, input, services, reporter, {
       key: true,
       shaping: obfuscationOf(input, "off"),
     });
     try {
       const guest = await enter(reached);
-      const { command, environment: env, directory: cwd } = request;
-      const program = await guest.exec(command, {
-        env,
-        ...(cwd === undefined ? {} : { cwd }),
-        ...(plan.withInput ? { stdin: true } : {}),
-        ...(runFor === undefined ? {} : { timeout: runFor }),
-      });
+      const program = await guest.exec(command, { ...place, ...(plan.withInput ? { stdin: true } : {}) });
       const status = await runExec(program, services, reporter);
       hintAtShell(status, command[0] ?? "", reporter);
       if (reporter.verbosity > 0) reporter.warnings(guest.claims);
       return status;
     } finally {
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   },
 };

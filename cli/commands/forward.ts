@@ -127,15 +127,12 @@ async function runConnection(session: ForwardSession): Promise<void> {
     }
     holder.hold(guest);
     await session.listenHere();
-    const changed = reached.watch.frozen.then((error): never => {
-      throw error;
-    });
+    const changed = new Promise<never>((_, reject) => void reached.change.watch(reject));
     await Promise.race([told, guest.closed, changed]);
   } finally {
     holder.hold(undefined);
     for (const forward of there) forward.close();
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    await reached.end();
   }
 }
 

@@ -105,7 +105,7 @@ async function keep(guestName: string, input: Input, services: Services): Promis
       const why = await Promise.race([
         server.done,
         ended,
-        reached.watch.frozen,
+        new Promise<SealttyError>((resolve) => void reached.change.watch(resolve)),
         guest.closed.then(
           (reason) => new SealttyError("transport-lost", `The connection is over: ${reason}`),
         ),
@@ -114,8 +114,7 @@ async function keep(guestName: string, input: Input, services: Services): Promis
       own.say(`sealtty: ended (${why})`);
       return 0;
     } finally {
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   } catch (error) {
     await server.fail(error);

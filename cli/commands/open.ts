@@ -98,7 +98,7 @@ export const openCommand: Command = {
         ),
     };
     if (input.has("simulated"))
-      reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
+      warnOfSimulated("SIMULATED EVIDENCE is accepted: it proves nothing about the machine", reporter);
     const server = await startSomewhere(options, asked === undefined, reporter);
     try {
       if (asked === undefined && before === undefined) await lastPort.remember(server.port);
@@ -195,6 +195,12 @@ export async function startSomewhere(
       if (!taken || !anyNear || offset + 1 >= PORTS_TRIED) throw error;
     }
   }
+}
+
+/** To whoever reads along, a script included: the page's own bar is seen by nobody else. */
+export function warnOfSimulated(warning: string, reporter: Reporter): void {
+  reporter.event("simulated", { warning });
+  reporter.warn(`sealtty: ${warning}`);
 }
 
 export async function announce(

@@ -59,8 +59,7 @@ export const proxyCommand: Command = {
       return await runProxy(stream, said, services, reporter);
     } finally {
       takeBack();
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   },
 };

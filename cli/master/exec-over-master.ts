@@ -2,8 +2,7 @@
 // already, this is all that is loaded.
 
 import { asError, SealttyError } from "../../protocol/errors.ts";
-import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
-import { type Owner, remoteProcess } from "../api/remote-program.ts";
+import { type Owner, remoteProcess, remoteTerminal } from "../api/remote-program.ts";
 import type { ExecOptions } from "../api/types.ts";
 import { AttestationWatch } from "../attestation-watch.ts";
 import { terminalName } from "../environment.ts";
@@ -12,11 +11,10 @@ import { timeoutOf } from "../option-values.ts";
 import type { Input } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import type { Reporter } from "../report.ts";
-import { RunLimit } from "../run-limit.ts";
 import { hintAtShell, runExec } from "../run-program.ts";
 import type { Surroundings } from "../services.ts";
 import { escapeOption, runTerminal } from "../terminal-session.ts";
-import { MasterLink, type Opened } from "./master-link.ts";
+import { MasterLink, type Opened, type Request } from "./master-link.ts";
 import { type MasterPlace, masterPlace } from "./place.ts";
 
 type Start = (
@@ -72,7 +70,7 @@ async function runOver(
     const { claims, policy } = await open(link, requestOf(plan, terminal, services), input, services);
     reporter.verified(claims, policy);
     if (terminal !== undefined) {
-      const status = await overTerminal(link, plan, terminal, { claims, policy }, input, services, reporter);
+      const status = await overTerminal(link, plan, terminal, input, services, reporter);
       reporter.warnings(claims);
       return status;
     }
@@ -100,11 +98,7 @@ function ownerOf({ clock }: Surroundings): Owner {
   };
 }
 
-function requestOf(
-  plan: ExecPlan,
-  terminal: RawTerminal | undefined,
-  services: Surroundings,
-): ChannelRequest {
+function requestOf(plan: ExecPlan, terminal: RawTerminal | undefined, services: Surroundings): Request {
   if (terminal === undefined) return plan.request;
   return { ...plan.request, kind: "shell", term: terminalName(services.environment), ...terminal.size };
 }
@@ -112,7 +106,7 @@ function requestOf(
 /** The kept connection may be lost just now, and would be tried for ten minutes: a command has not that much time to start. */
 async function open(
   link: MasterLink,
-  request: ChannelRequest,
+  request: Request,
   input: Input,
   services: Surroundings,
 ): Promise<Opened> {
@@ -135,29 +129,20 @@ async function open(
   }
 }
 
-async function overTerminal(
+function overTerminal(
   link: MasterLink,
-  plan: ExecPlan,
+  { runFor }: ExecPlan,
   terminal: RawTerminal,
-  { claims }: Opened,
   input: Input,
   services: Surroundings,
   reporter: Reporter,
 ): Promise<number> {
-  const limit = plan.runFor === undefined ? undefined : new RunLimit(link, services.clock, plan.runFor);
-  const guest = {
-    verified: { claims },
-    frozen: false, // of the master, which ends us then
-    goOn: () => undefined,
-    reattest: () => Promise.resolve(link.attest()),
+  const options = runFor === undefined ? {} : { timeout: runFor };
+  const program = remoteTerminal(link, options, ownerOf(services));
+  // What evidence shows is the master's to judge, which ends us then.
+  const attestation = {
+    watch: new AttestationWatch(reporter),
+    askAgain: () => Promise.resolve(link.attest()),
   };
-  const attestation = { guest, watch: new AttestationWatch(reporter) };
-  const running = runTerminal(link, terminal, escapeOption(input), services, reporter, { attestation });
-  try {
-    const status = await Promise.race([running, ...(limit === undefined ? [] : [limit.givenUp])]);
-    if (limit?.error !== undefined) throw limit.error;
-    return status;
-  } finally {
-    limit?.stop();
-  }
+  return runTerminal(program, terminal, escapeOption(input), services, reporter, { attestation });
 }

@@ -60,39 +60,42 @@ function importDirections() {
   return complaints;
 }
 
-/** What a connection does for these, it does through cli/api: the commands, and what they alone stand on. */
-const overTheApi =
-  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master)|run-program|standard-input|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
-const notOverTheApi = [
-  /["'][^"']*\/protocol\/session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)\.ts["']/,
-  /["'][^"']*\/node\/(?:files\/[a-z-]+|sockets|places)\.ts["']/,
-];
-/** For all of cli/ but cli/api: terminals and kept sessions, which ask a person, are the command line's own; so is `inspect`. */
+/** What a connection is made of, and what comes of it: cli/api has it for all the rest of cli/. */
+const connectionParts =
+  /["'][^"']*\/protocol\/(?:session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)|streams\/[a-z-]+|handshake\/[a-z-]+|packets\/(?!shaping\.)[a-z-]+|frames\/(?!frame-body\.)[a-z-]+)\.ts["']/;
+/** Files beside cli/api that have to know parts of one, and why. */
+export const besideWithReason = {
+  "cli/machine.ts": "names the function that connects, for cli/api",
+  "cli/services.ts": "its type, and that of looking at a guest without a policy",
+  "cli/main.ts": "looking at a guest without a policy: inspect alone does it, and logs in nowhere",
+  "cli/commands/inspect.ts": "the same",
+  "cli/master/master-link.ts":
+    "is a channel itself, over the socket of who keeps the connection; cli/api makes the program of it",
+};
+/** In none of them, and nowhere else but in cli/api. */
 const ownWays = [
-  { what: /\.openChannel\(/, by: ["cli/commands/connect.ts"] },
-  { what: /\.(?:openSession|attach)\(/, by: ["cli/kept-session.ts"] },
-  { what: /\bauthenticate\(/, by: ["cli/reach.ts", "cli/commands/connect.ts", "cli/commands/sessions.ts"] },
-  {
-    what: /\binspectGuest\(/,
-    by: ["cli/services.ts", "cli/commands/inspect.ts"],
-  },
-  {
-    what: /\/protocol\/session\/connect\.ts["']/,
-    by: ["cli/machine.ts", "cli/main.ts", "cli/services.ts", "cli/commands/inspect.ts"],
-  },
+  { what: /\.(?:openChannel|openSession|killSession)\(/, by: [] },
+  { what: /\bauthenticate\(/, by: [] },
+  { what: /\binspectGuest\(/, by: ["cli/services.ts", "cli/commands/inspect.ts"] },
 ];
+/** What the guest and this machine do for a copy or a forward is cli/api's as well. */
+const ownEnds =
+  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master|connect|sessions)|run-program|standard-input|terminal-session|kept-session|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
+const endParts = /["'][^"']*\/node\/(?:files\/[a-z-]+|sockets|places)\.ts["']/;
 
 /** @param {string} name @param {string} text - of a file. @returns {string[]} */
 export function besideTheApi(name, text) {
   if (topOf(name) !== "cli" || name.startsWith("cli/api/")) return [];
-  const complaints = ownWays
-    .filter(({ what, by }) => what.test(text) && !by.includes(name))
-    .map(({ what }) => `${name}: ${what.exec(text)?.[0]} goes beside cli/api`);
-  if (!overTheApi.test(name)) return complaints;
-  const beside = notOverTheApi.flatMap((what) => what.exec(text)?.[0] ?? []);
+  const beside = [];
+  if (!Object.hasOwn(besideWithReason, name)) beside.push(connectionParts);
+  if (ownEnds.test(name)) beside.push(endParts);
   return [
-    ...complaints,
-    ...beside.map((what) => `${name} imports ${what}: what it needs of that is in cli/api`),
+    ...ownWays
+      .filter(({ what, by }) => what.test(text) && !by.includes(name))
+      .map(({ what }) => `${name}: ${what.exec(text)?.[0]} goes beside cli/api`),
+    ...beside
+      .flatMap((what) => what.exec(text)?.[0] ?? [])
+      .map((what) => `${name} imports ${what}: what it needs of that is in cli/api`),
   ];
 }
 

@@ -159,6 +159,7 @@ describe("MasterServer", () => {
         channels.push(channel);
         return Promise.resolve(channel);
       }),
+      key: "",
       clock,
       change: new ChangeWatch(),
       close: () => Promise.resolve(),

@@ -1,6 +1,6 @@
 // The commands from the outside: arguments and streams in, output and exit status out.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -438,6 +438,20 @@ describe("open", () => {
       expect(cli.out()).toBe("");
     },
   );
+  test("--json --simulated: a script is told as well that nothing is proven, before the link", async () => {
+    mkdirSync(path.join(directory, "page"));
+    writeFileSync(path.join(directory, "page/index.html"), "<!doctype html>");
+    const cli = fakeCli({ programDirectory: path.join(directory, "bin"), environment: { HOME: directory } });
+    const args = ["open", "tcp:h:1", "--policy", policy, "--simulated", "--json", "--no-open", "--port", "0"];
+    const done = run(args, cli.services);
+    await vi.waitFor(() => expect(cli.out()).toContain('"event":"open"'), { timeout: 30_000 });
+    expect(JSON.parse(cli.errors())).toEqual({
+      event: "simulated",
+      warning: expect.stringContaining("proves nothing") as string,
+    });
+    cli.signal("SIGTERM");
+    expect(await done).toBe(0);
+  });
 });
 
 describe("connect", () => {

@@ -35,7 +35,7 @@ let scratch: ReturnType<typeof makeScratch>;
 let guest: RunningGuest;
 let consumer: string;
 let web: Server; // the guest's: it is this machine
-let options: ConnectOptions;
+let options: ConnectOptions & { readonly identity: string };
 const user = os.userInfo().username;
 
 beforeAll(async () => {
@@ -91,10 +91,12 @@ const PRINTED: readonly RegExp[] = [
   /^0 [0-9a-f]{64}\n$/,
   /^a\nb\n\nas it comes\n\{ status: 137, signal: 'SIGKILL' \}\ntrue timeout\n$/,
   /^true 5\n$/,
+  /^\{ kind: 'detached', by: 'request' \}\ntrue true 0\ntrue true true \{ status: 0 \}\n$/,
   /^100 host42\n$/,
   /^1 1 9\n11\n[0-9a-f]{64} 9 <p>Hello\n\nprogram-failed true\n$/,
   /^HTTP\/1\.1 200 OK\n$/,
   /^200 from the guest\n\ntrue\n$/,
+  /^renewed\n$/,
 ];
 
 test("what is no option, no guest or no list of words is said, and nothing is connected to", async () => {
@@ -245,6 +247,12 @@ export async function main(): Promise<Exit> {
   const copied: CopyResult = await guest.put(["a", "b"], "c", { onFile: ({ sha256 }) => console.log(sha256) });
   // @ts-expect-error no such rule
   await guest.get("a", "b", { follow: "sometimes" });
+  const kept = await guest.keepShell({ columns: 80, rows: 24, onMark: (mark) => console.log(mark.kind === "gap" && mark.lost) });
+  // @ts-expect-error a kept session has no signal
+  await guest.keepShell({ columns: 80, rows: 24, signal: AbortSignal.timeout(1) });
+  const again = await guest.attach(JSON.parse(JSON.stringify(kept.session)), { columns: 80, rows: 24, mode: "read-only" });
+  const ended = await again.ended;
+  if (ended.kind === "exit") return ended.exit;
   const stream = await guest.openStream({ path: "/run/x" });
   stream.pipe(process.stdin ?? stream);
   const forward: Forward = await guest.forwardRemote({ port: 0 }, "socks");
