@@ -127,6 +127,15 @@ function whole(): RawFrameVector[] {
       ],
       [packet(body(16_501)), packet(body(20_000, 2))],
     ),
+    vector(
+      "a read that holds the end of one body and the beginning of the next",
+      [
+        [announced(16_501), ...body(9000)],
+        [rest(9000, 16_501), announced(20_000), ...body(15_000, 2)],
+        [rest(15_000, 20_000)],
+      ],
+      [packet(body(16_501)), packet(body(20_000, 2))],
+    ),
   ];
 }
 
