@@ -50,11 +50,18 @@ export function rootOption(root: string): string {
 /**
  * @param root - a directory's real path. @param file - absolute, as in the system below it.
  * @param followLast - whether a link in the last place is followed.
+ * @param onPlace - called for each place on the way, "/" and links themselves among them, as the system below it names them.
  * @returns the same place for this process, with no link on the way. @throws Error with `code` ELOOP, or Node's own.
  */
-export function locateBelow(root: string, file: string, followLast = true): string {
+export function locateBelow(
+  root: string,
+  file: string,
+  followLast = true,
+  onPlace: (place: string) => void = () => {},
+): string {
   const ways = partsOf(file);
   let here: string[] = [];
+  onPlace("/");
   for (let links = 0; ; ) {
     const name = ways.shift();
     if (name === undefined) return path.join(root, ...here);
@@ -63,6 +70,7 @@ export function locateBelow(root: string, file: string, followLast = true): stri
       continue;
     }
     const at = path.join(root, ...here, name);
+    onPlace(path.join("/", ...here, name));
     const target = followLast || ways.length > 0 ? linkAt(at) : undefined;
     if (target === undefined) {
       here.push(name);

@@ -4,7 +4,6 @@
 
 import { createHash } from "node:crypto";
 import fs from "node:fs";
-import type { Stats } from "node:fs";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import {
@@ -18,15 +17,13 @@ import { setTimes } from "./attributes.ts";
 import { Directory } from "./directory.ts";
 import { putLink } from "./link.ts";
 import { Outbox, type SendBytes } from "./outbox.ts";
-import { createPart, isNameOf, leavePart, type Offered, type PartFile, resumablePart } from "./part-file.ts";
+import { appendBytes, finishPart, hashHole, keepFinished } from "./part-content.ts";
+import { createPart, leavePart, type Offered, type PartFile, resumablePart } from "./part-file.ts";
 import type { FilesEvents } from "./source.ts";
 import { openTarget, replaceable, shownBelow, type TargetOptions } from "./target.ts";
-import { FileTrouble, troubleOf } from "./trouble.ts";
+import { FileTrouble, misbehaved, troubleOf } from "./trouble.ts";
 
-const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 const SET_GROUP_ID = 0o2000;
-const ZEROS = Buffer.alloc(64 * 1024);
-const YIELD_EVERY = 16 * 1024 * 1024;
 
 export interface SinkOptions extends TargetOptions {
   readonly recursive: boolean;
@@ -365,16 +362,14 @@ export class FilesSink {
     if (same && offered.finished) {
       this.#receiving = undefined;
       this.#leave(part, true);
-      await this.#guard(receiving.shown, receiving.number, () =>
-        this.#keepFinished(part, receiving.attributes),
-      );
+      await this.#guard(receiving.shown, receiving.number, () => {
+        if (this.#options.preserve) keepFinished(part, receiving.attributes);
+      });
       this.counts.files++;
-      this.counts.bytes += offered.length;
-      this.#events.progress?.(offered.length);
+      this.#came(offered.length);
       await this.#out.put({ type: "from", offset: undefined });
     } else if (same) {
-      this.#events.progress?.(offered.length);
-      this.counts.bytes += offered.length;
+      this.#came(offered.length);
       await this.#out.put({ type: "from", offset: offered.length });
     } else {
       if (!offered.finished) fs.ftruncateSync(part.fd, 0);
@@ -384,71 +379,34 @@ export class FilesSink {
     await this.#out.flush();
   }
 
-  /** It was there already; with `preserve` its mode and times are made right. */
-  #keepFinished({ directory, name }: PartFile, attributes: FileAttributes): void {
-    if (!this.#options.preserve) return;
-    const fd = fs.openSync(directory.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    try {
-      fs.fchmodSync(fd, attributes.mode);
-      setTimes(fd, attributes);
-    } finally {
-      fs.closeSync(fd);
-    }
-  }
-
   #write({ part, size }: Receiving, bytes: Uint8Array): void {
     if (part === undefined) return;
-    requireRoom(part, bytes.length, size);
-    part.hash.update(bytes);
-    for (let at = 0; at < bytes.length; )
-      at += fs.writeSync(part.fd, bytes, at, bytes.length - at, part.length + at);
-    part.length += bytes.length;
-    part.written = part.length;
-    this.counts.bytes += bytes.length;
-    this.#events.progress?.(bytes.length);
+    appendBytes(part, bytes, size);
+    this.#came(bytes.length);
   }
 
-  /** A hole of any length is a few bytes of the source's: hashing it must hold nobody up. */
   async #hashHole({ part, size }: Receiving, length: number): Promise<void> {
-    if (part === undefined) return;
-    requireRoom(part, length, size);
-    for (let at = 0; at < length; at += ZEROS.length) {
-      part.hash.update(ZEROS.subarray(0, Math.min(ZEROS.length, length - at)));
-      if (at % YIELD_EVERY !== 0) continue;
-      await new Promise((resolve) => setImmediate(resolve));
-      if (this.#state !== "running") return;
-    }
+    if (part !== undefined) await hashHole(part, length, size, () => this.#state === "running");
   }
 
   #hole({ part }: Receiving, length: number): void {
     if (part === undefined || this.#state !== "running") return;
     part.length += length;
-    this.counts.bytes += length;
-    this.#events.progress?.(length);
+    this.#came(length);
+  }
+
+  #came(bytes: number): void {
+    this.counts.bytes += bytes;
+    this.#events.progress?.(bytes);
   }
 
   #end({ part, attributes, shown }: Receiving, digest: Uint8Array): void {
     if (part === undefined) return;
-    const { directory, name, fd, before } = part;
-    if (part.written < part.length || fs.fstatSync(fd).size !== part.length)
-      fs.ftruncateSync(fd, part.length);
-    const own = part.hash.digest();
-    if (!equalBytes(own, digest)) throw new FileTrouble("wrong-digest");
-    if (before?.isFile() === true && process.geteuid?.() === 0) fs.fchownSync(fd, before.uid, before.gid); // as if written in place
-    fs.fchmodSync(fd, this.#finalMode(before, attributes));
-    if (this.#options.preserve) setTimes(fd, attributes);
-    const at = directory.at(part.partName);
-    if (!isNameOf(at, fd)) throw new FileTrouble("busy");
-    fs.renameSync(at, directory.at(name));
-    fs.closeSync(fd);
+    const { preserve } = this.#options;
+    const own = finishPart(part, digest, { attributes, preserve, umask: this.#umask });
     this.#receiving = undefined;
     this.counts.files++;
     this.#events.file?.(shown, part.length, own);
-  }
-
-  #finalMode(before: Stats | undefined, { mode }: FileAttributes): number {
-    if (this.#options.preserve) return mode;
-    return before?.isFile() === true ? before.mode & 0o777 : mode & ~this.#umask;
   }
 
   /** @param always - remove it even where it could be gone on with. */
@@ -463,13 +421,3 @@ export class FilesSink {
 
 const EMPTY = Buffer.alloc(0);
 const SLASH = Buffer.from("/");
-
-/** @throws SealttyError where more comes than was announced. */
-function requireRoom({ length }: PartFile, more: number, size: number | undefined): void {
-  if (size !== undefined && length + more > size) throw misbehaved("sent more of a file than it announced");
-  if (length + more > Number.MAX_SAFE_INTEGER) throw new FileTrouble("too-large");
-}
-
-function misbehaved(problem: string): SealttyError {
-  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
-}

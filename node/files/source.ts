@@ -10,7 +10,7 @@ import { MAX_FILES_DATA, MAX_FILES_DEPTH, MAX_FILES_LINK } from "../../protocol/
 import { attributesOf } from "./attributes.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { Outbox, type SendBytes } from "./outbox.ts";
-import { FileTrouble, troubleOf } from "./trouble.ts";
+import { FileTrouble, misbehaved, troubleOf } from "./trouble.ts";
 
 const { O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 /** Files below it are sent again from their begin: to ask would take longer. */
@@ -413,8 +413,4 @@ function holeAt(bytes: Buffer, from: number): number {
 
 function joined(above: Buffer, name: Buffer): Buffer {
   return Buffer.concat([above, Buffer.from(above.at(-1) === 0x2f ? "" : "/"), name]);
-}
-
-function misbehaved(problem: string): SealttyError {
-  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
 }

@@ -1,5 +1,6 @@
 // What goes wrong with one file, as a code for the other end and words for people.
 
+import { SealttyError } from "../../protocol/errors.ts";
 import type { TroubleName } from "../../protocol/files/messages.ts";
 import { errorCode } from "../socket-pipe.ts";
 
@@ -81,3 +82,8 @@ const WORDS: Readonly<Record<Exclude<TroubleName, "is-directory">, string>> = {
   busy: "somebody else put something in its place meanwhile",
   "too-large": "is larger than a file may be there",
 };
+
+/** The other end of the copy did what none of its kind does. @param problem - goes on from "The other end of the copy". */
+export function misbehaved(problem: string): SealttyError {
+  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
+}

@@ -10,7 +10,7 @@ const MAX_ENTRIES = 65_536;
 const PERMISSIONS = 0o7777;
 
 export interface FileFacts {
-  readonly kind: "file" | "directory" | "device" | "other";
+  readonly kind: "file" | "directory" | "device" | "link" | "other";
   /** Permissions, with set-user-id, set-group-id and sticky bit. */
   readonly mode: number;
   readonly uid: number;
@@ -91,19 +91,31 @@ export class Tree {
     });
   }
 
-  /** Of what is there, links followed. */
-  facts(file: string): FileFacts | undefined {
+  /** Of what is there. @param followLast - whether a link in the last place is followed. */
+  facts(file: string, followLast = true): FileFacts | undefined {
     return this.#look(file, () => {
-      const stats = fs.lstatSync(this.locate(file)); // located, so no link any more
+      const stats = fs.lstatSync(this.locate(file, followLast)); // located: a link only where none is followed
       const kind = stats.isFile()
         ? "file"
         : stats.isDirectory()
           ? "directory"
           : stats.isCharacterDevice() || stats.isBlockDevice()
             ? "device"
-            : "other";
+            : stats.isSymbolicLink()
+              ? "link"
+              : "other";
       return { kind, mode: stats.mode & PERMISSIONS, uid: stats.uid } as const;
     });
+  }
+
+  /**
+   * All that decides what is at a path: the directories on the way to it, each link there, the directories on the way to where
+   * that leads, and at last what is there, whether it exists or not. @returns paths without a link but perhaps in their last place.
+   */
+  wayTo(file: string): readonly string[] {
+    const places = new Set<string>();
+    this.#look(file, () => locateBelow(this.#root, file, true, (place) => places.add(place)));
+    return [...places];
   }
 
   exists(file: string): boolean {

@@ -3,7 +3,6 @@
 // whose keys have signed in since the start: nothing else. (OpenSSH calls this part the monitor, too.)
 
 import fs from "node:fs";
-import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
@@ -12,7 +11,6 @@ import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { mayListen, mayOpen } from "../../protocol/forward/permission.ts";
-import { TokenBucket } from "../../protocol/session/token-bucket.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
@@ -44,25 +42,19 @@ import {
   type StartedAnswer,
   startedBody,
 } from "./operations.ts";
+import { ownSignals, type SignalSender, SignalShares } from "./signal-shares.ts";
+import { StreamOffers, type ThreeSockets } from "./stream-offers.ts";
 
 /** Sign-ins that may be remembered, which last as long as their connections; the one that was used longest ago goes. */
 const MAX_GRANTS = 4096;
 /** Likewise, of quotes until it is known what was sent around them, and of what was sent until somebody signs in on it. */
 const MAX_QUOTES = 64;
 const MAX_ATTESTED = 1024;
-/** Of one share's programs together (shareOwner): each may cost a look at every process, and one of the user's that sends it. */
-const SIGNALS_PER_SECOND = 50;
-/** Of hang-ups more may come, where many connections end together: these are not dropped. */
-const SIGNALS_AT_ONCE = 100;
-/** Shares of which is known how many signals they may send; that which sent none for longest goes. */
-const MAX_SENDERS = 1024;
 /** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
 const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
 /** Linux: major numbers of the slaves of ptys (devices.txt). */
 const PTY_MAJORS = { first: 136, last: 143 } as const;
-const OFFER_LASTS_MS = 20_000;
-const MAX_OFFERS = 256;
 
 export interface MonitorOptions {
   readonly privileged: OwnPrivileged;
@@ -82,17 +74,17 @@ export class Monitor {
   readonly #quotes = new Set<string>(); // SHA-256, hex; oldest first
   readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
   #nextTicket = 1;
-  readonly #programs = new Map<number, { readonly program: StartedProgram; readonly owner: string }>();
+  readonly #programs = new Map<number, { readonly program: StartedProgram; readonly sender: SignalSender }>();
   /** Places of programs, each given back once the program has ended and nobody holds its outputs. */
   readonly #places = new Map<number, { over: boolean; ended: boolean; release(): void }>();
   readonly #recordings = new Map<number, Recording>();
-  readonly #offers = new Map<string, Offer>();
+  readonly #offers: StreamOffers;
   readonly #evidence = new Mutex();
-  /** By the share's owner; in order of use. */
-  readonly #signals = new Map<string, TokenBucket>();
+  readonly #signals = new SignalShares(nodeClock);
 
   constructor(options: MonitorOptions) {
     this.#options = options;
+    this.#offers = new StreamOffers(options.directory, options.front);
   }
 
   /** @throws SealttyError: its code and words go to the front's log. */
@@ -111,7 +103,7 @@ export class Monitor {
         return new Uint8Array(0);
       case OPERATIONS.streams:
         requireEmpty(body);
-        return await this.#offerStreams();
+        return utf8(await this.#offers.make());
       case OPERATIONS.prepareAux:
         requireEmpty(body);
         return await this.#evidence.run(async () => encodeAux(await provider.prepareAux()));
@@ -151,16 +143,7 @@ export class Monitor {
   /** For a program that is gone: nothing; where too many come of one share: hang-ups alone. */
   signal(program: number, name: string): void {
     const running = this.#programs.get(program);
-    running?.program.signal(name, () => this.#mayCost(running.owner));
-  }
-
-  #mayCost(owner: string): boolean {
-    const bucket = this.#signals.get(owner) ?? new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_AT_ONCE);
-    this.#signals.delete(owner);
-    this.#signals.set(owner, bucket);
-    const [oldest] = this.#signals.keys();
-    if (this.#signals.size > MAX_SENDERS && oldest !== undefined) this.#signals.delete(oldest);
-    return bucket.take(nodeClock.now());
+    running?.program.signal(name, () => this.#signals.mayCost(running.sender));
   }
 
   signedOff(ticket: number): void {
@@ -177,7 +160,7 @@ export class Monitor {
   hangUpAll(): void {
     for (const { program } of this.#programs.values()) program.hangUp();
     this.#programs.clear();
-    for (const offer of this.#offers.values()) offer.withdraw();
+    this.#offers.withdrawAll();
   }
 
   async #authorize(body: Uint8Array): Promise<Uint8Array> {
@@ -268,7 +251,8 @@ export class Monitor {
                 return runOnTerminal(launch, slave);
               }),
             );
-      return this.#keep(started, { owner, untilEnd: terminal !== undefined, release });
+      const sender = { owner, own: user.method === "none" ? ownSignals() : undefined };
+      return this.#keep(started, { sender, untilEnd: terminal !== undefined, release });
     } catch (error) {
       release();
       if (begun === undefined) programs.refused(user, service, error);
@@ -279,10 +263,10 @@ export class Monitor {
 
   #keep(
     [begun, program]: readonly [Begun, StartedProgram],
-    { owner, untilEnd, release }: Place,
+    { sender, untilEnd, release }: Place,
   ): StartedAnswer {
     const { program: number, recording } = begun;
-    this.#programs.set(number, { program, owner });
+    this.#programs.set(number, { program, sender });
     this.#places.set(number, { over: untilEnd, ended: false, release });
     if (recording !== undefined) this.#recordings.set(number, recording);
     void program.ended.then((end) => {
@@ -361,86 +345,21 @@ export class Monitor {
   }
 
   async #onStreams<T>(path: string, start: (stdio: ThreeSockets) => T): Promise<T> {
-    const offer = this.#offers.get(path);
+    const offer = this.#offers.take(path);
     if (offer === undefined) throw notItsOwn("socket");
-    this.#offers.delete(path);
     try {
       return start(await offer.sockets);
     } finally {
       offer.withdraw(); // the program has its own by now
     }
   }
-
-  /**
-   * The monitor listens and the front connects, never the other way: a name of the front's could lead to a socket where
-   * root's word counts.
-   */
-  async #offerStreams(): Promise<Uint8Array> {
-    if (this.#offers.size >= MAX_OFFERS) throw new SealttyError("limit-exceeded", "Too many programs begin");
-    const { directory, front } = this.#options;
-    const path = `${directory}/${toHex(nodeSuite.randomBytes(12))}`;
-    const offer = await listenForStreams(path, front, () => this.#offers.delete(path));
-    this.#offers.set(path, offer);
-    return utf8(path);
-  }
 }
 
 interface Place {
-  /** As `shareOwner` says it. */
-  readonly owner: string;
+  readonly sender: SignalSender;
   /** Nobody will say that its outputs were closed. */
   readonly untilEnd: boolean;
   readonly release: () => void;
-}
-
-type ThreeSockets = readonly [net.Socket, net.Socket, net.Socket];
-
-interface Offer {
-  /** @throws SealttyError where they did not come in time. */
-  readonly sockets: Promise<ThreeSockets>;
-  /** Closes whatever is left of it. */
-  withdraw(): void;
-}
-
-async function listenForStreams(
-  path: string,
-  front: Pick<Account, "uid">,
-  onWithdrawn: () => void,
-): Promise<Offer> {
-  const sockets: net.Socket[] = [];
-  // Paused: what comes early is the program's to read.
-  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
-  let refuse: (error: SealttyError) => void = () => {};
-  const come = new Promise<ThreeSockets>((resolve, reject) => {
-    refuse = reject;
-    server.on("connection", (socket) => {
-      socket.on("error", () => {});
-      sockets.push(socket);
-      const [stdin, stdout, stderr] = sockets;
-      if (stdin === undefined || stdout === undefined || stderr === undefined) return;
-      server.close(); // removes the file
-      resolve([stdin, stdout, stderr]);
-    });
-  });
-  come.catch(() => {}); // nobody may ever ask
-  const withdraw = (): void => {
-    stopWaiting();
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    refuse(new SealttyError("device-unavailable", "A program's streams did not come in time"));
-    onWithdrawn();
-  };
-  const stopWaiting = nodeClock.after(OFFER_LASTS_MS, withdraw);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => {
-      withdraw();
-      reject(new SealttyError("device-unavailable", "Cannot listen for a program's streams", { cause }));
-    });
-    server.listen({ path }, resolve);
-  });
-  fs.chmodSync(path, 0o600);
-  fs.chownSync(path, front.uid, fs.statSync(path).gid); // the directory is root's: nobody else can have put it there
-  return { sockets: come, withdraw };
 }
 
 type SignedIn = Extract<AuthenticatedUser, { method: "ssh-key" }>;

@@ -58,6 +58,8 @@ const KEY = new Uint8Array(32).fill(7);
 const LOGIN: ProgramRequest = { kind: "login", term: "xterm", columns: 80, rows: 24 };
 const SHELL: ProgramRequest = { ...LOGIN, kind: "shell", command: [], environment: {} };
 const EXEC: ProgramRequest = { kind: "exec", command: ["true"], environment: {} };
+/** Nobody's key, and a login program that does not end by itself. */
+const STAYS: NamedUser = { name: "stays" };
 /** As the monitor names its first sign-in. */
 const alice: NamedUser = { name: "alice", ticket: 1 };
 
@@ -108,7 +110,8 @@ function monitorWith(
     shares: new ProgramShares(maxPrograms, MAX_PROGRAMS),
     async plan(user, request) {
       planned.push({ user, request });
-      const command = request.kind === "shell" ? ["sleep", "1000"] : ["true"];
+      const stays = request.kind === "shell" || user.name === STAYS.name;
+      const command = stays ? ["sleep", "1000"] : ["true"];
       const launch = { command, environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
       return request.kind === "exec" ? { launch } : { launch, terminal: { columns: 80, rows: 24 } };
     },
@@ -529,6 +532,34 @@ test("signals: one share's flood, or one of programs that are not there, leaves 
     flood(next);
     monitor.signal(next, "SIGHUP");
     expect(await endOf(next)).toBe(next);
+  } finally {
+    monitor.hangUpAll();
+    for (const { master, slave } of terminals) {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  }
+});
+
+test("signals: one login without a key drowns no other login's, which have the same share, and all together are bounded", async () => {
+  const { monitor, start, told } = monitorWith(() => true);
+  const terminals = Array.from({ length: 3 }, () => loadPtyAddon().open(80, 24));
+  let looked = 0;
+  try {
+    const [loud, quiet, late] = await Promise.all(
+      terminals.map(async ({ pty }) => readStarted(await start(STAYS, LOGIN, pty)).program),
+    );
+    const spy = vi.spyOn(process, "kill").mockImplementation(() => {
+      looked++;
+      return true;
+    });
+    for (let i = 0; i < 5000; i++) monitor.signal(loud ?? 0, "SIGCONT");
+    spy.mockRestore();
+    expect(looked).toBeLessThan(2000);
+    for (const program of [quiet, late]) monitor.signal(program ?? 0, "SIGTERM");
+    const ended = () => new Set(told.map(({ body }) => readEnded(body).program));
+    while (ended().size < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(ended()).toEqual(new Set([quiet, late]));
   } finally {
     monitor.hangUpAll();
     for (const { master, slave } of terminals) {

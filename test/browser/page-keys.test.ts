@@ -35,9 +35,9 @@ import {
   tellIfOpensshIsAbsent,
 } from "../support/openssh.ts";
 import { echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
+import { pageGuest } from "./page-guest.ts";
 import { buildPage } from "./page-server.ts";
 
-const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
 const USER = os.userInfo().username;
 const SHOTS = path.join(import.meta.dirname, "../../test-results/browser");
 const WAIT = { timeout: 30_000 };
@@ -158,16 +158,7 @@ async function open(
     identity: undefined,
     startAt: own.startAt ?? "kept",
     ...own.identities,
-    guest: {
-      address: "unix:/run/guest.sock",
-      directUrl: undefined,
-      policyText: POLICY,
-      simulated: true,
-      user: USER,
-      identity: "db-primary",
-      encoding: "auto",
-      obfuscate: "adaptive",
-    },
+    guest: pageGuest({ user: USER }),
     dial: async () => {
       const line = memoryPipes();
       void guest.endpoint.servePipe(line.guest).catch(() => undefined);

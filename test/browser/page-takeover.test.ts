@@ -18,9 +18,9 @@ import { launchBrowser, type TestBrowser } from "../support/browser.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { acceptAnyKey, echoProcess, SESSION_LIMITS, testGuest } from "../support/session.ts";
+import { pageGuest } from "./page-guest.ts";
 import { buildPage } from "./page-server.ts";
 
-const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
 const SHOTS = path.join(import.meta.dirname, "../../test-results/browser");
 const WAIT = { timeout: 60_000 };
 
@@ -117,16 +117,7 @@ test("a service worker of an earlier program on the same port gets no signature 
     files,
     identity,
     onFreshAsked: (url) => links.push(url),
-    guest: {
-      address: "unix:/run/guest.sock",
-      directUrl: undefined,
-      policyText: POLICY,
-      simulated: true,
-      user: "operator",
-      identity: "db-primary",
-      encoding: "auto",
-      obfuscate: "adaptive",
-    },
+    guest: pageGuest(),
     dial: async () => {
       const line = memoryPipes();
       void guest.endpoint.servePipe(line.guest).catch(() => undefined);

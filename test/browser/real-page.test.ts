@@ -32,10 +32,16 @@ import {
 } from "../support/browser.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
-import { acceptAnyKey, echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
+import {
+  acceptAnyKey,
+  echoProcess,
+  SESSION_LIMITS,
+  SIMULATED_POLICY_TEXT,
+  testGuest,
+  type TestGuest,
+} from "../support/session.ts";
+import { pageGuest } from "./page-guest.ts";
 import { buildPage } from "./page-server.ts";
-
-const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
 
 let directory: string;
 let files: ReadonlyMap<string, PageFile>;
@@ -101,17 +107,7 @@ async function open(
     files,
     identity: own.identity,
     ...(own.memory === undefined ? {} : { memory: own.memory }),
-    guest: {
-      address: "unix:/run/guest.sock",
-      directUrl: undefined,
-      policyText: POLICY,
-      simulated: true,
-      user: "operator",
-      identity: "db-primary",
-      encoding: "auto",
-      obfuscate: "adaptive",
-      ...own.guest,
-    },
+    guest: pageGuest(own.guest),
     dial: async () => {
       await own.mayDial?.();
       const line = memoryPipes((chunk, deliver, direction) => {
@@ -213,7 +209,7 @@ test("a key of the user signs through the local server, and a refusal says so", 
 
 test("evidence that does not meet the policy: refused, no terminal, no channel", async () => {
   const { guest } = await open({
-    guest: { policyText: POLICY.replace('instance = "test"', 'instance = "another"') },
+    guest: { policyText: SIMULATED_POLICY_TEXT.replace('instance = "test"', 'instance = "another"') },
   });
   await inState("refused");
   expect(await page.locator(".comparison").textContent()).toContain("another");

@@ -15,7 +15,8 @@ import { Reporter } from "../../cli/report.ts";
 import { createHash } from "node:crypto";
 import { PassThrough, Writable } from "node:stream";
 import { FilesDecoder } from "../../protocol/files/decoder.ts";
-import { encodeFilesMessage, type FilesMessage } from "../../protocol/files/messages.ts";
+import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { encodeFilesMessage } from "../../protocol/files/messages-codec.ts";
 import { fakeCli } from "./fake-cli.ts";
 
 const guest = (address: string, path: string, user?: string) => ({

@@ -13,7 +13,8 @@ import { FilesSource, RESUME_FROM, type SourceOptions } from "../../node/files/s
 import type { FileTrouble } from "../../node/files/trouble.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { FilesDecoder } from "../../protocol/files/decoder.ts";
-import { encodeFilesMessage, type FilesMessage } from "../../protocol/files/messages.ts";
+import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { encodeFilesMessage } from "../../protocol/files/messages-codec.ts";
 import { MAX_FILES_DEPTH } from "../../protocol/limits.ts";
 import { seeded, testSeed } from "../support/seeded.ts";
 

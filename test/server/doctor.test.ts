@@ -528,6 +528,24 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   "sealttyd-files": [
     { files: { "/etc/sealtty/authorized_keys": { text: "", mode: 0o664 } }, evidence: "mode 0664" },
     {
+      name: "that a link leads to",
+      files: {
+        "/etc/sealtty/authorized_keys": { link: "../../srv/keys/owner" },
+        "/srv/keys/owner": { text: "", mode: 0o666 },
+      },
+      evidence: "mode 0666",
+    },
+    {
+      name: "behind a link of another user's",
+      asRoot: true,
+      files: {
+        "/etc/sealtty/authorized_keys": { link: "/srv/keys", uid: 12_345 },
+        "/srv/keys": { text: "", mode: 0o644 },
+      },
+      evidence: "a link, belongs to user 12345",
+      byHand: { "/etc/sealtty/authorized_keys": "" },
+    },
+    {
       name: "of another user",
       asRoot: true,
       files: { "/etc/sealtty/authorized_keys": { text: "", mode: 0o644, uid: 12_345 } },
@@ -952,6 +970,36 @@ describe("an image is not trusted", () => {
     } finally {
       fs.rmSync(outside, { recursive: true });
     }
+  });
+
+  test("who logs in is judged where links lead, inside of the image, and on all the way there", () => {
+    plant(root, {
+      "/etc/sealtty/authorized_keys": { link: "/var/keys/owner" },
+      "/var/keys": { link: "../../../../srv/a/b" }, // not above the image
+      "/srv/a/b/owner": { link: "../../c/real" },
+      "/srv/c/real": "",
+    });
+    expect(ids()).toEqual([]);
+    const places = ["/srv/a", "/srv/a/b", "/srv/c", "/srv/c/real", "/var", "/srv"];
+    for (const place of places) {
+      const at = path.join(root, place);
+      const { mode } = fs.statSync(at);
+      fs.chmodSync(at, mode | 0o002);
+      expect(findings().map(({ id, evidence, edits }) => [id, evidence[0]?.where, edits[0]?.path])).toEqual([
+        ["sealttyd-files", place, place],
+      ]);
+      expect(doctor("--fix").status).toBe(0);
+      expect(fs.statSync(at).mode).toBe(mode);
+      expect(doctor("--undo").status).toBe(0);
+      fs.chmodSync(at, mode);
+    }
+    // Where nothing is yet, whoever could make it is found.
+    plant(root, { "/srv/c/real": null });
+    expect(ids()).toEqual([]);
+    fs.chmodSync(path.join(root, "srv/c"), 0o777);
+    expect(findings()[0]?.evidence).toEqual([{ where: "/srv/c", found: "mode 0777" }]);
+    plant(root, { "/srv/c/real": { link: "real" } });
+    expect(doctor().out).toContain("not looked at: /etc/sealtty/authorized_keys: ELOOP");
   });
 
   test("links in a ring, a FIFO and a directory where files belong: said, not followed, and not good", () => {

@@ -17,8 +17,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { missingHere } from "../../server/check.ts";
 import { parseServerConfig } from "../../server/config.ts";
 import { type SandboxNeeds, sandboxFor } from "../../server/monitor/sandbox.ts";
-import { startCli } from "../support/cli.ts";
-import { makeScratch, sshKeygen } from "../support/openssh.ts";
+import { type KeyHolder, keyHolder } from "../support/key-holder.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
 
 const confine = path.resolve(import.meta.dirname, "../../dist/bin/sealtty-confine");
@@ -266,24 +265,18 @@ if (!isRoot)
   });
 
 describe.runIf(isRoot)("a sealttyd in two halves", () => {
-  const scratch = makeScratch();
-  const keyFile = scratch.path("key");
-  let home: string;
+  let holder: KeyHolder;
   beforeAll(() => {
-    sshKeygen(keyFile);
-    home = mkdtempSync(path.join(os.tmpdir(), "sealtty-home-"));
+    holder = keyHolder();
   });
-  afterAll(() => {
-    scratch.remove();
-    rmSync(home, { recursive: true });
-  });
+  afterAll(() => holder.remove());
 
   async function withGuest(
     more: readonly string[],
     work: (guest: RunningGuest) => Promise<void>,
   ): Promise<void> {
     const guest = await startSealttyd({
-      authorizedKeys: readFileSync(`${keyFile}.pub`, "utf8"),
+      authorizedKeys: holder.publicKey,
       daemonUser: "nobody",
       more,
     });
@@ -310,16 +303,10 @@ describe.runIf(isRoot)("a sealttyd in two halves", () => {
         const outside = seccompOf(process.pid);
         expect(seccompOf(frontOf(guest))).toBe("2");
         expect(seccompOf(guest.child.pid)).toBe(outside);
-        const own = ["--policy", guest.policyFile, "--simulated", "-l", "root", "-i", keyFile];
-        const address = `unix:${guest.socket}`;
-        const env = { HOME: home };
-        const exec = startCli(
-          ["exec", address, ...own, "-n", "--", "grep", "^Seccomp:", "/proc/self/status"],
-          { env },
-        );
+        const exec = holder.cli(guest, "exec", "-n", "--", "grep", "^Seccomp:", "/proc/self/status");
         expect(await exec.ended()).toBe(0);
         expect(exec.stdout()).toBe(`Seccomp:\t${outside}\n`);
-        const proxy = startCli(["proxy", address, ...own, `localhost:${port}`], { env });
+        const proxy = holder.cli(guest, "proxy", `localhost:${port}`);
         proxy.child.stdin.end("through the sandbox");
         expect(await proxy.ended()).toBe(0);
         expect(proxy.stdout()).toBe("through the sandbox");

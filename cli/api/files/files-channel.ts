@@ -2,7 +2,8 @@
 
 import { SealttyError } from "../../../protocol/errors.ts";
 import { FilesDecoder } from "../../../protocol/files/decoder.ts";
-import { type FilesMessage, encodeFilesMessage } from "../../../protocol/files/messages.ts";
+import type { FilesMessage } from "../../../protocol/files/messages.ts";
+import { encodeFilesMessage } from "../../../protocol/files/messages-codec.ts";
 import type { Channel } from "../../../protocol/session/channel-api.ts";
 import { escapeBytes } from "../../printable.ts";
 

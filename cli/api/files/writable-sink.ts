@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import type { Writable } from "node:stream";
+import { misbehaved } from "../../../node/files/trouble.ts";
 import { equalBytes } from "../../../protocol/bytes.ts";
 import { SealttyError } from "../../../protocol/errors.ts";
 import type { FilesMessage } from "../../../protocol/files/messages.ts";
@@ -108,8 +109,4 @@ export class WritableSink {
     this.counts.bytes = after;
     this.#events.progress?.(bytes.length);
   }
-}
-
-function misbehaved(problem: string): SealttyError {
-  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
 }

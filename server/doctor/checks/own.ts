@@ -160,17 +160,11 @@ const onConsole: Check = {
 const OTHERS_WRITE = 0o022;
 const STICKY = 0o1000;
 
-/** The file and each directory above it. */
-function wayTo(file: string): string[] {
-  const parts = file.split("/").filter((part) => part !== "");
-  return ["/", ...parts.map((_, i) => `/${parts.slice(0, i + 1).join("/")}`)];
-}
-
 const files: Check = {
   id: "sealttyd-files",
   severity: "critical",
   title: "Others than root may change who logs in",
-  why: "Whoever writes sealttyd's configuration, the keys or a directory above them decides who is let in.",
+  why: "Whoever writes sealttyd's configuration, the keys, a directory above them or a link on the way decides who is let in.",
   repair: "part",
   look(system) {
     const config = configOf(system);
@@ -179,25 +173,29 @@ const files: Check = {
     const named = [DEFAULT_CONFIG_FILE, keys?.replace(/\/[^/]*%u.*$/, ""), instanceKey].filter(
       (file) => file !== undefined,
     );
-    const places = new Set(named.flatMap(wayTo));
+    const places = new Set(named.flatMap((file) => system.tree.wayTo(file)));
     const open: { where: string; found: string; mode: number }[] = [];
     const foreign: { where: string; found: string }[] = [];
     for (const where of places) {
-      const facts = system.tree.facts(where);
+      const facts = system.tree.facts(where, false);
       if (facts === undefined) continue;
       const shared = facts.kind === "directory" && (facts.mode & STICKY) !== 0;
-      if ((facts.mode & OTHERS_WRITE) !== 0 && !shared)
+      // A link has no permissions; whose it is counts, since where others may write too (/tmp) its owner can change it.
+      if ((facts.mode & OTHERS_WRITE) !== 0 && !shared && facts.kind !== "link")
         open.push({ where, found: `mode ${facts.mode.toString(8).padStart(4, "0")}`, mode: facts.mode });
       // An image may be made without root: then its files are its maker's until it is packed.
       if (facts.uid !== 0 && facts.uid !== process.geteuid?.())
-        foreign.push({ where, found: `belongs to user ${facts.uid}` });
+        foreign.push({
+          where,
+          found: `${facts.kind === "link" ? "a link, " : ""}belongs to user ${facts.uid}`,
+        });
     }
     return found(
       [...open, ...foreign].map(({ where, found }) => ({ where, found })),
       {
         words: "Root's own, and nobody else's to write.",
         edits: open.map(({ where, mode }) => ({ kind: "mode", path: where, mode: mode & ~OTHERS_WRITE })),
-        byHand: foreign.length > 0 ? ["chown root: each of these"] : [],
+        byHand: foreign.length > 0 ? ["chown -h root: each of these"] : [],
       },
     );
   },

@@ -7,7 +7,7 @@ import path from "node:path";
 export type Planted =
   | string
   | null
-  | { readonly link: string }
+  | { readonly link: string /** For root only. */; readonly uid?: number }
   | { readonly text: string; readonly mode: number /** For root only. */; readonly uid?: number };
 export type Files = Readonly<Record<string, Planted>>;
 
@@ -73,8 +73,10 @@ export function plant(root: string, files: Files): void {
     if (name.endsWith("/")) continue;
     fs.rmSync(at, { force: true });
     if (typeof what === "string") fs.writeFileSync(at, what);
-    else if ("link" in what) fs.symlinkSync(what.link, at);
-    else {
+    else if ("link" in what) {
+      fs.symlinkSync(what.link, at);
+      if (what.uid !== undefined) fs.lchownSync(at, what.uid, what.uid);
+    } else {
       fs.writeFileSync(at, what.text);
       fs.chmodSync(at, what.mode);
       if (what.uid !== undefined) fs.chownSync(at, what.uid, what.uid);
