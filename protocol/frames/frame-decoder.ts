@@ -5,7 +5,7 @@ import { MAX_ARMOUR_LINE, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../limits.ts";
 import { isArmourCharacter, ARMOUR_MARK, readArmourLine } from "./armour.ts";
 import { cobsDecode, cobsDecodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
-import { FRAME_PACKET, frameHead, readRaw } from "./frame-body.ts";
+import { FRAME_PACKET, FRAME_RAW, frameHead, readRaw } from "./frame-body.ts";
 import type { FrameEncoding } from "./frame-encoder.ts";
 
 export interface DecodedFrame {
@@ -170,7 +170,7 @@ export class FrameDecoder {
       if (byte === LF || byte === CR) {
         const body = this.#bodyUnderCrc(readArmourLine(this.#line.subarray(0, position)));
         if (body !== undefined) {
-          this.#frames.push({ body, encoding: "armour" });
+          this.#give(body, "armour");
           if (!this.#overflowed) this.#length -= position; // the line itself is no noise
           if (this.#length > 0) this.#addNoise(this.#segment.subarray(0, this.#length));
           this.#length = 0;
@@ -209,8 +209,16 @@ export class FrameDecoder {
 
   #found(body: Uint8Array): void {
     const length = this.#takesRaw ? readRaw(body) : undefined;
-    if (length === undefined) this.#frames.push({ body, encoding: "binary" });
+    if (length === undefined) this.#give(body, "binary");
     else this.#raw = { id: frameHead(body)?.id ?? 0, length };
+  }
+
+  /**
+   * RAW is between encoder and decoder, and goes no further: a relay that passed on one that announces nothing to it could have
+   * one client's frame swallow another client's, in a guest that has other bounds.
+   */
+  #give(body: Uint8Array, encoding: FrameEncoding): void {
+    if (body[0] !== FRAME_RAW) this.#frames.push({ body, encoding });
   }
 
   /**

@@ -2,12 +2,16 @@
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { fromHex } from "../../protocol/bytes.ts";
+import { concat, fromHex, toHex } from "../../protocol/bytes.ts";
+import { crc32 } from "../../protocol/frames/crc32.ts";
+import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
+import { encodeRawFrameInto, MAX_BINARY_FRAME } from "../../protocol/frames/frame-encoder.ts";
 import { keyTypeOf } from "../../protocol/user-auth/ssh-wire.ts";
 import { USER_AUTH_NAMESPACE } from "../../protocol/user-auth/user-auth-message.ts";
 import { hasOpenssh, makeScratch, sshKeygenAccepts } from "../support/openssh.ts";
 import { attempt } from "../support/user-attempt.ts";
 import { vectorFiles } from "../vectors/generate.ts";
+import { bytesOf, rawFrameVectors } from "../vectors/raw-frames.ts";
 
 test.each(Object.keys(vectorFiles))("test/vectors/%s is what test/vectors/generate.ts makes", (file) => {
   const committed: unknown = JSON.parse(readFileSync(new URL(`../vectors/${file}`, import.meta.url), "utf8"));
@@ -51,3 +55,31 @@ test("the keys of test/vectors/user-keys.json let their user in, and ssh-keygen 
   }
   scratch.remove();
 });
+
+const rawCases = rawFrameVectors().cases;
+
+test.each(rawCases)("raw-frames.json, $name: our decoder gives these frames, lent and given", (vector) => {
+  const expected = vector.frames.map(({ encoding, body }) => `${encoding} ${toHex(bytesOf(body))}`);
+  for (const bodies of ["lends", "gives"] as const) {
+    const decoder = new FrameDecoder(crc32, bodies, !vector.armourOnly);
+    const found = vector.reads.flatMap(({ at, bytes }) =>
+      decoder
+        .push(bytesOf(bytes), at)
+        .frames.filter(({ encoding }) => encoding === "armour" || !vector.armourOnly)
+        .map(({ encoding, body }) => `${encoding} ${toHex(body)}`),
+    );
+    expect(found.length).toBe(expected.length);
+    found.forEach((frame, i) => expect(frame === expected[i], `${bodies}, frame ${i}`).toBe(true));
+  }
+});
+
+test.each(rawCases.filter(({ name }) => /^(?:25|16501|66000) bytes|^delimiters/.test(name)))(
+  "raw-frames.json, $name: our encoder writes this read",
+  ({ reads, frames }) => {
+    const target = new Uint8Array(MAX_BINARY_FRAME);
+    const written = concat(
+      ...frames.map(({ body }) => target.subarray(0, encodeRawFrameInto(target, 0, bytesOf(body), crc32))),
+    );
+    expect(toHex(written) === toHex(bytesOf(reads[0]?.bytes ?? []))).toBe(true);
+  },
+);

@@ -7,6 +7,7 @@ import { startInitiator } from "../../protocol/handshake/initiator.ts";
 import { PROTOCOL_NAME } from "../../protocol/handshake/messages.ts";
 import { respond } from "../../protocol/handshake/responder.ts";
 import { packetVectors } from "./packets.ts";
+import { rawFrameVectors } from "./raw-frames.ts";
 import { userKeyVectors } from "./user-keys.ts";
 
 /** Refuses to be random: a vector that needs it is no vector. */
@@ -90,5 +91,6 @@ function nxhfs(): NxhfsVectors {
 export const vectorFiles: Readonly<Record<string, () => unknown>> = {
   "nxhfs.json": nxhfs,
   "packets.json": () => packetVectors(suite, seed),
+  "raw-frames.json": rawFrameVectors,
   "user-keys.json": () => userKeyVectors(suite, seed),
 };
