@@ -1,7 +1,7 @@
 // Every MAX_ of the protocol: what a peer or a host may make us hold, parse or send. docs/protocol.md §9.
 
 /** Body of a frame on an 8-bit clean pipe (header, content; without CRC and COBS). */
-export const MAX_FRAME_BODY = 66_000;
+export const MAX_FRAME_BODY = 264_000;
 /** An armoured line, without its line ends. */
 export const MAX_ARMOUR_LINE = 1024;
 /** Frame body that still fits one armoured line: (1024 - 11) characters of base64url less the CRC, rounded down. */
@@ -11,9 +11,9 @@ export const MAX_BODY_TO_GUEST = 4000;
 /** Body of a frame sent towards the client: 16 KiB of stream data with its headers and tag. */
 export const MAX_BODY_TO_CLIENT = 16_500;
 /** The same over a pipe that has shown itself quick (docs/protocol.md §5.5): most of what a packet costs, it costs whatever its length. */
-export const LONG_BODY_TO_GUEST = 65_800;
-/** 64 KiB of stream data with its headers and tag. */
-export const LONG_BODY_TO_CLIENT = 65_800;
+export const LONG_BODY_TO_GUEST = 131_336;
+/** 256 KiB of stream data with their headers and tag. */
+export const LONG_BODY_TO_CLIENT = 262_408;
 
 /** Longer bodies go as they are, behind a frame that says how long they are (§2.5): only such as a quick pipe may have. */
 export const RAW_ABOVE = 16_500;

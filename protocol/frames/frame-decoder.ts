@@ -19,6 +19,8 @@ export interface Decoded {
 }
 
 const MAX_SEGMENT = maxCobsLength(MAX_FRAME_BODY + 4);
+/** What most pipes ever need: a frame of the usual length. */
+const SHORT_SEGMENT = 20 * 1024;
 /** What one read of a socket brings, and what was left of a frame before it. */
 const LENT_BLOCK = 64 * 1024 + MAX_SEGMENT;
 /** A raw body of which nothing came for so long is given up, ms: its sender had it whole when it began. */
@@ -53,7 +55,7 @@ function beginsMark(piece: Uint8Array, at: number): boolean {
 
 export class FrameDecoder {
   // Bytes since the last 0x00, or since the last armoured line: a COBS body under way, or noise.
-  #segment = new Uint8Array(MAX_SEGMENT);
+  #segment = new Uint8Array(0); // SHORT_SEGMENT, then MAX_SEGMENT bytes: whole frames of a chunk need none
   #length = 0;
   #overflowed = false; // the segment under way is too long for a frame: it is noise up to its next zero
   readonly #line = new Uint8Array(MAX_ARMOUR_LINE + 1);
@@ -191,8 +193,19 @@ export class FrameDecoder {
       this.#overflowed = true;
       return;
     }
+    this.#gather(bytes);
+  }
+
+  /** Two lengths, whatever the stream states and sends. */
+  #gather(bytes: Uint8Array): void {
+    const length = this.#length + bytes.length;
+    if (length > this.#segment.length) {
+      const longer = new Uint8Array(length > SHORT_SEGMENT ? MAX_SEGMENT : SHORT_SEGMENT);
+      copyInto(longer, 0, this.#segment.subarray(0, this.#length));
+      this.#segment = longer;
+    }
     copyInto(this.#segment, this.#length, bytes);
-    this.#length += bytes.length;
+    this.#length = length;
   }
 
   #endSegment(): void {
@@ -246,15 +259,14 @@ export class FrameDecoder {
       this.#foundRaw(id, this.#lends ? piece : new Uint8Array(piece));
       return to;
     }
-    copyInto(this.#segment, this.#length, piece);
-    this.#length += piece.length;
+    this.#gather(piece);
     if (this.#length < length) return to;
     const body = this.#segment.subarray(0, length);
     this.#endRaw();
     if (this.#lends) {
       // The next one may begin in this call; a third one cannot: that begins where the second one, a whole one, ended.
       const lent = this.#segment;
-      this.#segment = this.#spare ?? new Uint8Array(MAX_SEGMENT);
+      this.#segment = this.#spare ?? new Uint8Array(0);
       this.#spare = lent;
       this.#foundRaw(id, body);
     } else this.#foundRaw(id, new Uint8Array(body));

@@ -11,10 +11,11 @@ import type { SignalName } from "./messages.ts";
 
 /** Input goes to the program in pieces of about this. */
 const MAX_WRITE = 32 * 1024;
-/** Output waits in the program, not here, above this many bytes not yet sent. */
+/** Output waits in the program, not here, above this many bytes not yet sent; and the same for a flood. */
 const MAX_UNSENT = 64 * 1024;
+const MAX_WIDE_UNSENT = 256 * 1024;
 
-/** A program that took so many bytes of input takes it as it comes. */
+/** A program that took so many bytes of input takes it as it comes; one that gave so many of output is a flood. */
 const WIDEN_AFTER = 4 * INPUT_STREAM_WINDOW;
 
 export class GuestChannel {
@@ -28,7 +29,7 @@ export class GuestChannel {
   readonly #mayWiden: () => boolean;
   #taken = 0; // of input, by the program
 
-  /** @param mayWiden - whether there is room for a long input here; asked until there is. */
+  /** @param mayWiden - whether there is room for a flood here; asked until there is. */
   constructor(
     process: GuestProcess,
     connection: StreamConnection,
@@ -82,8 +83,13 @@ export class GuestChannel {
   }
 
   async #carryOutput(from: ProcessOutput, to: Stream): Promise<void> {
+    let unsent = MAX_UNSENT;
     for (;;) {
-      while (this.#connection.isFull(to, MAX_UNSENT) && !this.#discarding) await this.#change();
+      if (unsent === MAX_UNSENT && to.send.written >= WIDEN_AFTER && this.#mayWiden()) {
+        unsent = MAX_WIDE_UNSENT;
+        from.widen?.();
+      }
+      while (this.#connection.isFull(to, unsent) && !this.#discarding) await this.#change();
       const chunk = await from.read();
       if (chunk === undefined) break;
       if (this.#discarding) continue; // read on, so that the program ends

@@ -85,7 +85,7 @@ const delimiters: readonly Piece[] = [
     Uint8Array.of(0x0a, 0x0d),
   ),
   announced(25),
-  announced(66_000),
+  announced(264_000),
   "00",
 ];
 
@@ -99,9 +99,9 @@ export function rawFrameVectors(): { readonly source: string; readonly cases: re
 function whole(): RawFrameVector[] {
   const both = [...body(16_501), announced(20_000), ...body(20_000, 2)];
   return [
-    ...[25, 16_501, 66_000].map((length) =>
+    ...[25, 16_501, 264_000].map((length) =>
       vector(
-        `${length} bytes${length === 25 ? ": the least that a decoder takes" : length === 66_000 ? ": the most" : ": the least that a sender sends so"}`,
+        `${length} bytes${length === 25 ? ": the least that a decoder takes" : length === 264_000 ? ": the most" : ": the least that a sender sends so"}`,
         [[announced(length), ...body(length)]],
         [packet(body(length))],
       ),
@@ -201,7 +201,7 @@ function forged(): RawFrameVector[] {
   const place = lengthFlipped.indexOf(0xe8); // of 0x000003e8
   lengthFlipped[place] = 0xe9;
   return [
-    ...[0, 24, 66_001, 0x8000_0000, 0xffff_ffff].map((length) =>
+    ...[0, 24, 264_001, 0x8000_0000, 0xffff_ffff].map((length) =>
       vector(
         `RAW with length ${length} announces nothing`,
         [[announced(length), small("binary"), small("armour")]],
