@@ -16,15 +16,22 @@ import {
 import type { ChannelRequest } from "./channel-api.ts";
 
 /** By their numbers. */
-const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
+const KINDS = ["login", "shell", "exec", "stream", "files", "prompts"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+type BareRequest = Extract<ChannelRequest, { kind: "files" | "prompts" }>;
+
+/** Whether it is its kind, and nothing else. */
+function isBare(request: ChannelRequest): request is BareRequest {
+  return request.kind === "files" || request.kind === "prompts";
+}
 
 /**
  * What the guest would refuse, said here, before anything goes out, and in words.
  * @throws SealttyError `bad-config`, a sentence for a person.
  */
 export function checkRequest(request: ChannelRequest): void {
-  if (request.kind === "login" || request.kind === "stream" || request.kind === "files") return;
+  if (request.kind === "login" || request.kind === "stream" || isBare(request)) return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
   checkCommand(command);
@@ -80,7 +87,7 @@ export function isTerminalRequest(
 
 export function openBody(request: ChannelRequest): Uint8Array {
   const kind = u8(KINDS.indexOf(request.kind));
-  if (request.kind === "files") return kind;
+  if (isBare(request)) return kind;
   if (request.kind === "stream") return concat(kind, targetBody(request.target));
   const terminal = !isTerminalRequest(request) ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
@@ -114,7 +121,7 @@ export function readSide(reader: Reader): number {
 export function readOpen(reader: Reader): ChannelRequest {
   const kind = KINDS[reader.u8()];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
-  if (kind === "files") return { kind };
+  if (kind === "files" || kind === "prompts") return { kind };
   if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";

@@ -2,7 +2,7 @@
 // docs/install.md; docs/decisions/0023-packages.md says why it enables units by itself.
 
 import path from "node:path";
-import { DEFAULT_CONFIG_FILE, type PipeConfig, parseServerConfig } from "../config.ts";
+import { DEFAULT_CONFIG_FILE, type EvidenceConfig, type PipeConfig, parseServerConfig } from "../config.ts";
 import { escapeText } from "../log.ts";
 import { findAccount } from "../sessions/account.ts";
 import {
@@ -14,7 +14,7 @@ import {
   findPort,
   wordsOf,
 } from "./choose.ts";
-import { KEYS_FILE } from "./places.ts";
+import { EARLY_CONFIG_FILE, KEYS_FILE } from "./places.ts";
 import { type Change, NOTHING_DONE, type SetupRecord, Tree, digestOf } from "./tree.ts";
 
 export interface SetupWishes {
@@ -25,6 +25,8 @@ export interface SetupWishes {
   readonly evidence: RealEvidence | undefined;
   readonly pipe: PipeConfig | undefined;
   readonly dryRun: boolean;
+  /** For the initramfs, too. */
+  readonly early: boolean;
 }
 
 export interface SetupSurroundings {
@@ -54,10 +56,12 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const before = tree.record() ?? NOTHING_DONE;
   const unit = findUnit(tree);
   await requireFrontUser(tree, here);
-  const { text, words } = await configuration(wishes, around, tree, before);
+  const { text, early, words } = await configuration(wishes, around, tree, before);
   const changes: Change[] = [];
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
+  if (early !== undefined && tree.read(EARLY_CONFIG_FILE) !== early)
+    changes.push({ kind: "file", path: EARLY_CONFIG_FILE, text: early });
   for (const target of unit.wantedBy) {
     const link = `${OWN_UNITS}/${target}.wants/${UNIT}`;
     if (!tree.has(link)) changes.push({ kind: "link", path: link, target: unit.file });
@@ -161,15 +165,22 @@ async function requireFrontUser(tree: Tree, here: boolean): Promise<void> {
   );
 }
 
+interface Configuration {
+  readonly text: string | undefined;
+  /** Of the initramfs; undefined: none is wished for, or the owner's stays. */
+  readonly early: string | undefined;
+  readonly words: readonly string[];
+}
+
 /** @returns no text where an owner's file stays. @throws SetupRefused. */
 async function configuration(
   wishes: SetupWishes,
   around: SetupSurroundings,
   tree: Tree,
   before: SetupRecord,
-): Promise<{ readonly text: string | undefined; readonly words: readonly string[] }> {
+): Promise<Configuration> {
   const there = tree.read(DEFAULT_CONFIG_FILE);
-  if (there !== undefined && !isOfSetup(there, before)) {
+  if (there !== undefined && !isOfSetup(DEFAULT_CONFIG_FILE, there, before)) {
     if (wishes.evidence !== undefined || wishes.pipe !== undefined)
       throw new SetupRefused(
         `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
@@ -182,7 +193,9 @@ async function configuration(
         { cause },
       );
     }
-    return { text: undefined, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`] };
+    const own = parseServerConfig(there, DEFAULT_CONFIG_FILE);
+    const { early, words } = earlyConfiguration(wishes, tree, before, own.pipe, own.evidence.type);
+    return { text: undefined, early, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`, ...words] };
   }
   const { here } = wishes;
   if (!here && wishes.evidence === undefined)
@@ -193,23 +206,49 @@ async function configuration(
   const evidence = wishes.evidence ?? (await findEvidence(around.machine));
   const login = tree.has(LOGIN) ? LOGIN : undefined;
   const armour = pipe.type === "tty" && pipe.armourOnly ? ", in printable lines" : "";
+  const forEarly = earlyConfiguration(wishes, tree, before, pipe, evidence);
   return {
     text: configurationText(pipe, evidence, login),
+    early: forEarly.early,
     words: [
       `evidence: "${evidence}": ${wordsOf(evidence)}`,
       `console: ${pipe.type === "virtio" ? `virtio port "${escapeText(pipe.name)}"` : `${escapeText(pipe.type === "tty" ? pipe.device : pipe.path)}${armour}`}`,
       ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
       `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
+      ...forEarly.words,
+    ],
+  };
+}
+
+/** @throws SetupRefused where the owner's own pipe or evidence cannot be had so early. */
+function earlyConfiguration(
+  wishes: SetupWishes,
+  tree: Tree,
+  before: SetupRecord,
+  pipe: PipeConfig,
+  evidence: EvidenceConfig["type"],
+): Pick<Configuration, "early" | "words"> {
+  if (!wishes.early) return { early: undefined, words: [] };
+  const there = tree.read(EARLY_CONFIG_FILE);
+  if (there !== undefined && !isOfSetup(EARLY_CONFIG_FILE, there, before))
+    return { early: undefined, words: [`kept: ${EARLY_CONFIG_FILE} is yours`] };
+  if (evidence === "simulated" || pipe.type === "unix")
+    throw new SetupRefused(
+      `${DEFAULT_CONFIG_FILE} has simulated evidence or a unix socket, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself`,
+    );
+  return {
+    early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
+    words: [
+      "in the initramfs: the same console, for root by the same keys, to unlock disks and for a shell",
+      "the next update-initramfs -u (or dracut -f) puts it in, after each change of keys as well",
     ],
   };
 }
 
 const USUAL_PIPE: PipeConfig = { type: "virtio", name: USUAL_PORT };
 
-function isOfSetup(text: string, { made }: SetupRecord): boolean {
-  return made.some(
-    (each) => each.kind === "file" && each.path === DEFAULT_CONFIG_FILE && each.sha256 === digestOf(text),
-  );
+function isOfSetup(file: string, text: string, { made }: SetupRecord): boolean {
+  return made.some((each) => each.kind === "file" && each.path === file && each.sha256 === digestOf(text));
 }
 
 /**

@@ -64,7 +64,7 @@ function machine(
 const SNP = { "/dev/sev-guest": ["sev-snp"], "/dev/tpmrm0": ["tpm"] } as const;
 
 function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
-  return { root, here: true, evidence: undefined, pipe: undefined, dryRun: false, ...more };
+  return { root, here: true, evidence: undefined, pipe: undefined, dryRun: false, early: false, ...more };
 }
 
 function surroundings(of: Machine = machine(SNP), active = false) {
