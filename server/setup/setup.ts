@@ -78,7 +78,7 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   said.push(...words);
   if (changes.length === 0) said.push("already set up: no file is changed");
   if (starts) said.push(`${would}started: ${UNIT}`);
-  if (running && changes.some(({ kind }) => kind === "file"))
+  if (running && changes.some((change) => change.path === DEFAULT_CONFIG_FILE))
     said.push(
       `${UNIT} runs on with its former configuration: systemctl restart ${UNIT} ends its sessions and starts it anew`,
     );
@@ -240,7 +240,7 @@ function earlyConfiguration(
     early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
     words: [
       "in the initramfs: the same console, for root by the same keys, to unlock disks and for a shell",
-      "the next update-initramfs -u (or dracut -f) puts it in, after each change of keys as well",
+      "the next update-initramfs -u puts it in, after each change of keys as well",
     ],
   };
 }
