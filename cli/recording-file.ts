@@ -39,7 +39,6 @@ export class RecordingFile {
   }
 
   begin(header: Omit<CastHeader, "startedAt">): void {
-    if (this.#encoder !== undefined) return this.resize(header.columns, header.rows); // the terminal after another one
     this.#encoder = new AsciicastEncoder(this.#services.clock.now());
     this.#write(this.#encoder.header({ ...header, startedAt: this.#services.wallTime() }));
   }

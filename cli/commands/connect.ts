@@ -25,7 +25,7 @@ import {
   usage,
 } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
-import { obfuscationOf, timeoutOf } from "../option-values.ts";
+import { obfuscationOf } from "../option-values.ts";
 import { RecordingFile } from "../recording-file.ts";
 import { authenticate, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
@@ -33,8 +33,6 @@ import { RunLimit } from "../run-limit.ts";
 import type { Services } from "../services.ts";
 import { SessionStore } from "../session-store.ts";
 import { escapeOption, gapWords, runTerminal } from "../terminal-session.ts";
-
-const SYSTEM_STARTS_WITHIN_MS = 180_000;
 
 export const connectCommand: Command = {
   name: "connect",
@@ -81,40 +79,10 @@ export async function terminalCommand(
   const recordTo = input.text("record");
   const recording = recordTo === undefined ? undefined : new RecordingFile(recordTo, services, reporter);
   try {
-    for (let settings = input; ; settings = patient(input)) {
-      try {
-        return await recordedCommand(guestName, program, settings, services, { reporter, recording, runFor });
-      } catch (error) {
-        if (!goesOn(error, program.command, input, services)) throw error;
-        reporter.event("handed-over", {});
-        reporter.say(
-          "sealtty: the guest goes on from its initramfs to the system on its disk: connecting again, which checks it anew…",
-        );
-      }
-    }
+    return await recordedCommand(guestName, program, input, services, { reporter, recording, runFor });
   } finally {
     recording?.close();
   }
-}
-
-/**
- * Whether a terminal of the guest's initramfs is followed by one of its system. A command is not started twice, and what a script
- * sends is not for whoever reads next.
- */
-function goesOn(error: unknown, command: readonly string[], input: Input, { stdin }: Services): boolean {
-  return (
-    error instanceof SealttyError &&
-    error.code === "handed-over" &&
-    command.length === 0 &&
-    input.text("attach") === undefined &&
-    stdin.isTTY === true
-  );
-}
-
-/** A system takes its time until it has a console. */
-function patient(input: Input): Input {
-  const timeout = String(Math.max(timeoutOf(input), SYSTEM_STARTS_WITHIN_MS) / 1000);
-  return { ...input, text: (name) => (name === "timeout" ? timeout : input.text(name)) };
 }
 
 async function recordedCommand(
@@ -197,8 +165,7 @@ async function recordedCommand(
     } catch (error) {
       if (error instanceof SealttyError && error.code === "transport-lost")
         reporter.say(`sealtty: the session runs on in the guest; ${comeBack}`);
-      if (error instanceof SealttyError && ["session-gone", "handed-over"].includes(error.code))
-        await store.forget(channel.session);
+      if (error instanceof SealttyError && error.code === "session-gone") await store.forget(channel.session);
       throw error;
     }
     if (exited) await store.forget(channel.session);

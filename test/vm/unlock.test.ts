@@ -1,5 +1,5 @@
-// A whole Debian with an encrypted root: from its initramfs, by `sealtty unlock` over virtio-serial, to its login prompt. The terminal
-// that was opened early goes on into the system, and the passphrase is nowhere in what the host saw.
+// A whole Debian with an encrypted root: from its initramfs, by `sealtty unlock` over virtio-serial, to the system on
+// the disk. The passphrase is nowhere in what the host saw.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -18,7 +18,6 @@ const { buildDebianGuest, diskPassphrase } = (await import(`${project}/scripts/d
 };
 const SEALTTY = path.join(project, "dist/bin/sealtty.js");
 const WRONG = "canary-wrong-Passphrase";
-const PASSWORD = "sealtty-test-password";
 /** An emulated machine that mounts a disk and starts systemd, on a machine that does other things as well. */
 const SYSTEM_TIMEOUT = 300_000;
 
@@ -76,7 +75,7 @@ async function onTerminal(args: readonly string[]) {
     for (;;) {
       const chunk = await terminal.stdout.read();
       if (chunk === undefined) break;
-      shown += Buffer.from(chunk).toString();
+      shown += Buffer.from(chunk).toString().replaceAll("\r", ""); // two terminals, so one or two for each line
       for (const wake of waiting) wake();
     }
   })();
@@ -88,7 +87,6 @@ async function onTerminal(args: readonly string[]) {
   return {
     shown: () => shown,
     type: (text: string) => terminal.write(Buffer.from(text)),
-    hangUp: () => terminal.hangUp(),
     exit: terminal.exit,
     /** In what comes from now on, or came since `from`. */
     async shows(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
@@ -112,7 +110,7 @@ async function onTerminal(args: readonly string[]) {
 }
 
 test(
-  "from the initramfs to the login prompt",
+  "asked in the initramfs, refused, opened, and the system takes over",
   async () => {
     const refused = await cli("unlock", [address(), ...withKey(), "--passphrase-file", "-"], `${WRONG}\n`);
     expect(refused.stderr).toMatch(/the guest asks: Please unlock disk root_crypt\n.*refused: /);
@@ -125,7 +123,7 @@ test(
     const early = await onTerminal(withKey());
     await early.shows(/# /);
     await early.type("echo early-$((6*7)); ls -d /conf; cat /proc/1/comm\r");
-    await early.shows(/early-42\r\n\/conf\r\ninit\r\n/);
+    await early.shows(/early-42\n\/conf\ninit\n/);
 
     const opened = await cli(
       "unlock",
@@ -135,32 +133,17 @@ test(
     expect(opened.stderr).toMatch(/"event":"prompt-answered","number":\d+,"outcome":"opened"/);
     expect(opened.status).toBe(0);
 
-    await early.shows(/the guest goes on from its initramfs to the system on its disk/);
-    const from = early.shown().length;
-    await early.shows(/root@sealtty-debian:.*# /, from);
-    await early.type("echo system-$((6*7)); cat /proc/1/comm; grep -c ' / ' /proc/mounts; ls /run/sealtty\r");
-    await early.shows(/system-42\r\nsystemd\r\n1\r\nearly\.log\r\n/, from);
-    await early.type("exit\r");
-    expect(await early.exit).toEqual({ kind: "exited", status: 0 });
-
-    const login = await onTerminal(options());
-    await login.shows(/login: /);
-    await login.type("root\r");
-    await login.shows(/assword: /);
-    await login.type(`${PASSWORD}\r`);
-    await login.shows(/# /);
-    await login.type("echo pam-$((6*7))-$XDG_SESSION_TYPE; exit\r");
-    await login.shows(/pam-42-/);
-    expect(await login.exit).toEqual({ kind: "exited", status: 0 });
+    await early.shows(/handed-over: The guest's early sealttyd, of its initramfs, ended/);
+    expect(await early.exit).toEqual({ kind: "exited", status: 255 });
   },
   4 * SYSTEM_TIMEOUT,
 );
 
-test("neither passphrase nor password nor output is in anything that the host saw", () => {
+test("neither passphrase nor output is in anything that the host saw", () => {
   const captured = tap.captured();
   expect(captured.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000);
   const texts = [vm.serialLog(), vm.swtpmLog(), relayLog].map((text) => Buffer.from(text));
   expect(vm.serialLog()).toContain("Please unlock disk"); // it is the one that the host has
-  for (const secret of [diskPassphrase, WRONG, PASSWORD, "early-42", "system-42", "pam-42"])
+  for (const secret of [diskPassphrase, WRONG, "early-42"])
     expect(findSecret([...captured, ...texts], secret)).toEqual([]);
 });
