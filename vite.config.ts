@@ -10,6 +10,7 @@ const programs: Record<string, string> = {
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts",
   "sealttyd-files": "server/files/main.ts",
+  "sealttyd-prompts": "server/prompts/main.ts",
   "sealttyd-connect": "server/streams/user-socket.ts",
   "sealtty-relay": "relay/main.ts",
 };

@@ -20,6 +20,7 @@ import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
+import { unlockCommand } from "./commands/unlock.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
 import { settled } from "./named-guest.ts";
@@ -39,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   configSshCommand,
   knownHostsCommand,
   sessionsCommand,
+  unlockCommand,
   inspectCommand,
   verifyCommand,
   policyCommand,
@@ -50,7 +52,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["unlock", "provision"];
+const LATER = ["provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {

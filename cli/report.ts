@@ -200,6 +200,7 @@ export function exitStatusOf(error: unknown, exits: "ssh-like" | "inspect-like")
     case "peer-misbehaved":
     case "program-failed":
     case "session-gone":
+    case "handed-over":
     case "user-refused":
     case "guest-silent":
     case "version-unknown":

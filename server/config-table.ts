@@ -92,6 +92,13 @@ export class Table {
     return this.#list(key, isUserName, "names of users", '["root"]');
   }
 
+  /** Of keys, as `ssh-keygen -l` prints them. */
+  fingerprints(key: string): readonly string[] {
+    const isFingerprint = (part: string) => /^SHA256:[A-Za-z0-9+/]{43}$/.test(part);
+    const what = "fingerprints of keys (ssh-keygen -lf FILE)";
+    return this.#list(key, isFingerprint, what, '["SHA256:…"]', MAX_USERS);
+  }
+
   someOf<const T extends string>(key: string, choices: readonly T[]): readonly T[] {
     const list = choices.map((choice) => `"${choice}"`).join(" and ");
     const isChoice = (part: string) => choices.some((choice) => choice === part);

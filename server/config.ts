@@ -97,6 +97,14 @@ export interface ForwardConfig {
   readonly gateway: boolean;
 }
 
+/** `[unlock]`: who may see what passphrases are asked for, and answer. */
+export interface UnlockConfig {
+  /** Users who signed in with a key; none: nobody may. */
+  readonly users: readonly string[];
+  /** Fingerprints of their keys that may, "SHA256:…"; undefined: any of them. */
+  readonly keys: readonly string[] | undefined;
+}
+
 /** `[audit]`: what is written down besides the log. */
 export interface AuditConfig {
   /** Lines of JSON; undefined: there are the log's lines only. */
@@ -143,6 +151,7 @@ export interface ServerConfig {
   readonly instance: InstanceConfig;
   readonly sessions: SessionsConfig;
   readonly forward: ForwardConfig;
+  readonly unlock: UnlockConfig;
   readonly audit: AuditConfig;
   /** Undefined: nothing is recorded. */
   readonly recording: RecordingConfig | undefined;
@@ -186,7 +195,18 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward", "daemon", "audit", "recording");
+  root.allow(
+    "pipe",
+    "evidence",
+    "users",
+    "instance",
+    "sessions",
+    "forward",
+    "unlock",
+    "daemon",
+    "audit",
+    "recording",
+  );
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -197,10 +217,21 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       : usersOf(root.table("users", "It says who may log in."), byDocument);
   const sessions = root.has("sessions") ? sessionsOf(root.table("sessions", "")) : DEFAULT_SESSIONS;
   const forward = root.has("forward") ? forwardOf(root.table("forward", "")) : NO_FORWARDING;
+  const unlock = root.has("unlock") ? unlockOf(root.table("unlock", "")) : NOBODY_UNLOCKS;
   const daemon = root.has("daemon") ? daemonOf(root.table("daemon", "")) : DEFAULT_DAEMON;
   const audit = root.has("audit") ? auditOf(root.table("audit", "")) : NO_AUDIT_FILE;
   const recording = root.has("recording") ? recordingOf(root.table("recording", "")) : undefined;
-  return { daemon, pipe, evidence, users, instance, sessions, forward, audit, recording };
+  return { daemon, pipe, evidence, users, instance, sessions, forward, unlock, audit, recording };
+}
+
+export const NOBODY_UNLOCKS: UnlockConfig = { users: [], keys: undefined };
+
+function unlockOf(table: Table): UnlockConfig {
+  table.allow("users", "keys");
+  return {
+    users: table.namedUsers("users"),
+    keys: table.has("keys") ? table.fingerprints("keys") : undefined,
+  };
 }
 
 const NO_AUDIT_FILE: AuditConfig = { file: undefined, required: false };

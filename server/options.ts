@@ -25,7 +25,12 @@ export interface DaemonCommand {
 const HELP: DaemonOption = { name: "help", short: "h", help: "print this" };
 
 export const SERVE = {
-  usage: ["[--config FILE] [--check [--probe]] [-v]", "setup [--help] …", "doctor [--help] …", "man [8|5]"],
+  usage: [
+    "[--config FILE] [--check [--probe | --initramfs]] [-v]",
+    "setup [--help] …",
+    "doctor [--help] …",
+    "man [8|5]",
+  ],
   summary: "The encrypted guest console's server, to be run in the guest.",
   options: [
     { name: "config", value: "FILE", help: `configuration (default ${DEFAULT_CONFIG_FILE})` },
@@ -36,6 +41,14 @@ export const SERVE = {
     {
       name: "probe",
       help: "with --check: really ask this machine for evidence, once; exit status 1 where it gives none",
+    },
+    {
+      name: "initramfs",
+      help: "with --check: whether it will do in an initramfs; prints what goes into one, a line each: program PATH or file PATH",
+    },
+    {
+      name: "hand-over",
+      help: "when stopped, tell clients to connect again: another sealttyd of this guest takes over (in an initramfs)",
     },
     { name: "verbose", short: "v", help: "log more" },
     { name: "version", help: "print the version" },
@@ -50,7 +63,7 @@ export const SERVE = {
 
 export const SETUP = {
   usage: [
-    "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--root DIR] [--dry-run]",
+    "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--initramfs] [--root DIR] [--dry-run]",
     "setup --remove [--root DIR] [--dry-run]",
   ],
   summary:
@@ -72,6 +85,10 @@ export const SETUP = {
       name: "root",
       value: "DIR",
       help: "another machine's files, such as an image that is being made: nothing is asked or started, and --evidence is needed",
+    },
+    {
+      name: "initramfs",
+      help: "a configuration for the initramfs, too, to unlock the root disk; update-initramfs then puts it in",
     },
     { name: "remove", help: "undoes what setup did, and nothing else" },
     { name: "dry-run", short: "n", help: "only says what would be done" },

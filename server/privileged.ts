@@ -116,7 +116,7 @@ async function openAudited(
     const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
     const document = believed?.document;
     const pam = await openPam(config.users.pam, log, nodeClock);
-    const plan = planPrograms(config.users, document, pam);
+    const plan = planPrograms(config.users, document, pam, config.unlock);
     const planHelper = planHelpers(config.forward, document, pam);
     const shares = new ProgramShares(config.users.maxPrograms, MAX_PROGRAMS);
     // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.

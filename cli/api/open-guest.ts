@@ -22,6 +22,7 @@ import {
   STREAM_OPTIONS,
 } from "./misuse.ts";
 import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "./places.ts";
+import { PromptsChannel } from "./prompts-channel.ts";
 import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
 import { duplexOf } from "./remote-stream.ts";
 import type {
@@ -164,6 +165,11 @@ export class OpenGuest implements Guest {
     const [place, peer] = [listenPlaceOf(listen), peerOrSocks(to)];
     requireOptions("forwardRemote()", options, FORWARD_OPTIONS);
     return await this.#forwards().remote(this, place, peer, options);
+  }
+
+  /** What the guest asks for while it boots. For the command line alone: a person stands behind it, or a file of a person's. */
+  async openPrompts(): Promise<PromptsChannel> {
+    return new PromptsChannel(await this.channels.openChannel({ kind: "prompts" }), this.owner);
   }
 
   reattest(): Promise<void> {

@@ -316,6 +316,7 @@ export type SealttyErrorCode =
   | "user-refused"
   | "program-failed"
   | "session-gone"
+  | "handed-over"
   | "guest-silent"
   | "version-unknown"
   | "decrypt-failed"

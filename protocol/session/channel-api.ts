@@ -31,7 +31,8 @@ export type ChannelRequest =
       readonly kind: "stream"; // a connection to somewhere in the guest: exit status 0 where it ended in order
       readonly target: StreamTarget;
     }
-  | { readonly kind: "files" }; // the guest's program that copies files: protocol/files/messages.ts
+  | { readonly kind: "files" } // the guest's program that copies files: protocol/files/messages.ts
+  | { readonly kind: "prompts" }; // the one that hands over questions for passphrases: protocol/prompts/messages.ts
 
 /** Those that start a program for the user. */
 export type ProgramRequest = Exclude<ChannelRequest, { kind: "stream" }>;

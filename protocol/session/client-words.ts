@@ -202,6 +202,11 @@ const AFTER_CLOSE: Readonly<Record<string, string>> = {
 /** @param reason - the name of the guest's close code. */
 export function closedError(reason: string): SealttyError {
   if (reason === "state-rolled-back") return rolledBackError("guest");
+  if (reason === "handed-over")
+    return new SealttyError(
+      "handed-over",
+      "The guest's early sealttyd, of its initramfs, ended, and another one takes over: connect again, which checks the guest anew.",
+    );
   const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
   return new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`);
 }

@@ -165,6 +165,15 @@ export const CONFIG_WORDS: readonly TableWords[] = [
     ],
   },
   {
+    table: "unlock",
+    words:
+      "Who may see what passphrases are asked for, by an initramfs's cryptsetup or through systemd, and answer. Without this table nobody may.",
+    keys: [
+      key("users", '["root"]', "users who sign in with a key; required"),
+      key("keys", '["SHA256:…"]', "only with one of these keys, as ssh-keygen -l prints them. Default: any"),
+    ],
+  },
+  {
     table: "audit",
     words: "What happened, besides the log.",
     keys: [

@@ -78,7 +78,7 @@ function wishesOf(args: readonly string[]): Wishes {
   const root = path.resolve(rootOf(given));
   const here = root === "/";
   const pipe = pipeOf(given.text("port"), given.text("tty"), here);
-  if (remove && (evidence !== undefined || pipe !== undefined))
+  if (remove && (evidence !== undefined || pipe !== undefined || given.has("initramfs")))
     throw new Error("--remove undoes what was done, whatever it was: it goes with --root and --dry-run only");
   return {
     root,
@@ -86,6 +86,7 @@ function wishesOf(args: readonly string[]): Wishes {
     evidence,
     pipe,
     dryRun: given.has("dry-run"),
+    early: given.has("initramfs"),
     remove,
     help: given.has("help"),
   };

@@ -258,6 +258,7 @@ describe("programs", () => {
     await forced.authorize();
     const refused = { code: "user-refused" };
     await expect(forced.start(alice, { kind: "files" }, `${directory}/x`)).rejects.toMatchObject(refused);
+    await expect(forced.start(alice, { kind: "prompts" }, `${directory}/x`)).rejects.toMatchObject(refused);
     await expect(forced.start(alice, LOGIN, "/dev/pts/0")).rejects.toMatchObject(refused);
     const connect = { kind: "connect", socket: "/run/x" } as const;
     const body = helperBody({ user: alice, helper: connect, path: `${directory}/x` });

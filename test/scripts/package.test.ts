@@ -67,9 +67,12 @@ describe("the package", () => {
       ]
         .map((name) => `-rw-r--r-- root/root ${name}`)
         .concat(
-          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-connect.js sev-guest-report tdx-report sealtty-session sealtty-confine"
+          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-prompts.js sealttyd-connect.js sev-guest-report tdx-report sealtty-session sealtty-confine"
             .split(" ")
             .map((name) => `-rwxr-xr-x root/root usr/lib/sealtty/${name}`),
+          "hooks/sealtty scripts/init-bottom/sealtty scripts/init-premount/sealtty"
+            .split(" ")
+            .map((name) => `-rwxr-xr-x root/root usr/share/initramfs-tools/${name}`),
           "lrwxrwxrwx root/root usr/bin/sealttyd -> ../lib/sealtty/sealttyd.js",
         )
         .toSorted(),
@@ -125,6 +128,9 @@ describe("the package", () => {
         .status,
     ).toBe(0);
     for (const script of ["postinst", "prerm", "postrm"]) run("sh", "-n", at(`control/${script}`));
+    expect(fs.readFileSync(at("control/triggers"), "utf8")).toBe("activate-noawait update-initramfs\n");
+    for (const name of ["hooks", "scripts/init-premount", "scripts/init-bottom"])
+      run("sh", "-n", path.join(unpacked, "usr/share/initramfs-tools", name, "sealtty"));
   });
 
   test("has the licences of all that its programs are made of", () => {
