@@ -11,6 +11,7 @@ const programs: Record<string, string> = {
   "sealttyd-screen": "server/screen/worker.ts",
   "sealttyd-files": "server/files/main.ts",
   "sealttyd-connect": "server/streams/user-socket.ts",
+  "sealttyd-service": "server/services/main.ts",
   "sealtty-relay": "relay/main.ts",
 };
 const root = import.meta.dirname;

@@ -13,13 +13,16 @@ import { forwardCommand } from "./commands/forward.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
 import { knownHostsCommand } from "./commands/known-hosts.ts";
+import { logCommand } from "./commands/log.ts";
 import { manCommand } from "./commands/man.ts";
 import { masterCommand } from "./commands/master.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { provisionCommand } from "./commands/provision.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
+import { sysrqCommand } from "./commands/sysrq.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
 import { settled } from "./named-guest.ts";
@@ -39,6 +42,9 @@ export const COMMANDS: readonly Command[] = [
   configSshCommand,
   knownHostsCommand,
   sessionsCommand,
+  logCommand,
+  sysrqCommand,
+  provisionCommand,
   inspectCommand,
   verifyCommand,
   policyCommand,
@@ -50,7 +56,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
 ];
 /** Promised for later versions; said so instead of "unknown". */
-const LATER = ["unlock", "provision"];
+const LATER = ["unlock"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {

@@ -39,7 +39,13 @@ import { optionsAreFine } from "./lib/usage.mjs";
 
 const NAME = "sealttyd";
 const LIBRARY = "usr/lib/sealtty";
-const SCRIPTS = ["sealttyd.js", "sealttyd-screen.js", "sealttyd-files.js", "sealttyd-connect.js"];
+const SCRIPTS = [
+  "sealttyd.js",
+  "sealttyd-screen.js",
+  "sealttyd-files.js",
+  "sealttyd-connect.js",
+  "sealttyd-service.js",
+];
 const UNITS = ["sealttyd.service", "sealttyd@.service"];
 /** What a package manager does not replace once somebody changed it. */
 const CONFIGURATION = {

@@ -8,6 +8,7 @@ import type { InstanceDocument } from "../protocol/attestation/instance/document
 import type { Evidence, EvidenceProvider } from "../protocol/attestation/evidence.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
+import type { ProgramRequest } from "../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
 import { Audit } from "./audit/audit.ts";
 import type { CarrierEvent } from "./audit/events.ts";
@@ -114,7 +115,7 @@ async function openAudited(
     const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
     const document = believed?.document;
     const pam = await openPam(config.users.pam, log, nodeClock);
-    const plan = planPrograms(config.users, document, pam);
+    const plan = planPrograms(config.users, document, pam, config);
     const planHelper = planHelpers(config.forward, document, pam);
     // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
     const mayForward = config.forward.allow && document?.agent.shell !== false;
@@ -131,7 +132,7 @@ async function openAudited(
       ),
       plan,
       async startProcess(user, request) {
-        const { kind: service } = request;
+        const service = auditName(request);
         const planned = await plan(user, request).catch((error: unknown) => {
           programs.refused(user, service, error);
           throw error;
@@ -181,7 +182,14 @@ async function startBegun(begun: Begun, start: () => Promise<GuestProcess>): Pro
   }
 }
 
-/** As the audit names it. */
+/** As the audit names it: of a service its own name, and the key of SysRq. */
+export function auditName(request: ProgramRequest): string {
+  if (request.kind !== "service") return request.kind;
+  const { service } = request;
+  return service.name === "sysrq" ? `sysrq-${service.key}` : service.name;
+}
+
+/** Likewise. */
 export function helperService({ kind }: HelperRequest): string {
   return kind === "ssh" ? kind : `forward-${kind}`;
 }

@@ -14,9 +14,10 @@ import {
   MAX_TERMINAL_SIDE,
 } from "../limits.ts";
 import type { ChannelRequest } from "./channel-api.ts";
+import { readService, serviceBody } from "./service-request.ts";
 
 /** By their numbers. */
-const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
+const KINDS = ["login", "shell", "exec", "stream", "files", "service"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
@@ -24,7 +25,7 @@ const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
  * @throws SealttyError `bad-config`, a sentence for a person.
  */
 export function checkRequest(request: ChannelRequest): void {
-  if (request.kind === "login" || request.kind === "stream" || request.kind === "files") return;
+  if (!("command" in request)) return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
   checkCommand(command);
@@ -81,6 +82,7 @@ export function isTerminalRequest(
 export function openBody(request: ChannelRequest): Uint8Array {
   const kind = u8(KINDS.indexOf(request.kind));
   if (request.kind === "files") return kind;
+  if (request.kind === "service") return concat(kind, serviceBody(request.service));
   if (request.kind === "stream") return concat(kind, targetBody(request.target));
   const terminal = !isTerminalRequest(request) ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
@@ -115,6 +117,7 @@ export function readOpen(reader: Reader): ChannelRequest {
   const kind = KINDS[reader.u8()];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
   if (kind === "files") return { kind };
+  if (kind === "service") return { kind, service: readService(reader) };
   if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";

@@ -8,6 +8,7 @@ import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
 import { commandLine } from "../../protocol/user-auth/restrictions.ts";
 import type { UsersConfig } from "../config.ts";
+import { type ServiceSettings, serviceLaunch } from "../services/plan.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
 import { filesProgram } from "./files-program.ts";
@@ -55,11 +56,13 @@ export async function startPlan({ launch, terminal }: PlannedProgram): Promise<G
 /**
  * @param document - the believed instance document: what it does not allow is refused.
  * @param pam - absent: users' programs get no session of PAM's. login(1) has its own in any case.
+ * @param services - absent: there are none.
  */
 export function planPrograms(
   users: UsersConfig,
   document: InstanceDocument | undefined,
   pam?: Pam,
+  services?: ServiceSettings,
 ): PlanProgram {
   const login = loginProgram(users, document);
   return async (user, request) => {
@@ -75,6 +78,10 @@ export function planPrograms(
       return { launch: { command: login, environment, directory: "/" }, terminal: { columns, rows } };
     }
     if (request.kind === "files") return { launch: await filesLaunch(user, document, pam) };
+    if (request.kind === "service") {
+      if (services === undefined) throw new SealttyError("user-refused", "There are no services here");
+      return { launch: serviceLaunch(user, request.service, services, document) };
+    }
     const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
     // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
     if (forced !== undefined) requireUnchanged(request, "A key with a forced command may not set");
@@ -138,7 +145,7 @@ function originalCommand(words: readonly string[]): Readonly<Record<string, stri
   return { SSH_ORIGINAL_COMMAND: line };
 }
 
-type ProgramOfUser = Exclude<ProgramRequest, { kind: "login" | "files" }>;
+type ProgramOfUser = Extract<ProgramRequest, { kind: "shell" | "exec" }>;
 
 function requireAllowed(document: InstanceDocument, request: ProgramOfUser): void {
   const { command } = request;

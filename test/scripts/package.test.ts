@@ -67,7 +67,7 @@ describe("the package", () => {
       ]
         .map((name) => `-rw-r--r-- root/root ${name}`)
         .concat(
-          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-connect.js sev-guest-report tdx-report sealtty-session sealtty-confine"
+          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-connect.js sealttyd-service.js sev-guest-report tdx-report sealtty-session sealtty-confine"
             .split(" ")
             .map((name) => `-rwxr-xr-x root/root usr/lib/sealtty/${name}`),
           "lrwxrwxrwx root/root usr/bin/sealttyd -> ../lib/sealtty/sealttyd.js",

@@ -48,6 +48,8 @@ test("the example that is shipped is right", async () => {
     forward: { allow: true, ssh: undefined, gateway: false },
     audit: { file: undefined, required: false },
     recording: undefined,
+    services: { kernelLog: [], sysrq: [], sysrqKeys: [] },
+    provision: undefined,
   });
 });
 
