@@ -17,6 +17,7 @@ export const packageGroups = {
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
   hosts: ["websockify", "openssl"],
+  debian: ["mmdebstrap"],
   shells: ["zsh", "fish", "mandoc"],
   formal: ["spin", "gcc", "libc6-dev"],
 };

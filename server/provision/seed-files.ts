@@ -84,6 +84,11 @@ export function isProvisioned({ directory, state }: Pick<SeedPlaces, "directory"
   }
 }
 
+/** Whether there was one, wherever it is now. @throws as isProvisioned(). */
+export function hasHadSeed(state: string): boolean {
+  return readState(state) !== undefined;
+}
+
 /** Without an instance-id cloud-init takes no seed; a new one for each user-data, so that it is carried out. */
 function ownMetaData({ userData }: Seed): Uint8Array {
   const id = createHash("sha256").update(userData).digest("hex").slice(0, 16);

@@ -58,7 +58,7 @@ function wishesOf(args: readonly string[]): Wishes {
     throw new Error(`--evidence takes one of ${EVIDENCE_TYPES.join(", ")}`);
   const remove = given.has("remove");
   const pipe = pipeOf(given.text("port"), given.text("tty"));
-  if (remove && (evidence !== undefined || pipe !== undefined))
+  if (remove && (evidence !== undefined || pipe !== undefined || given.has("provision")))
     throw new Error("--remove undoes what was done, whatever it was: it goes with --root and --dry-run only");
   const root = path.resolve(given.text("root") ?? "/");
   return {
@@ -66,6 +66,7 @@ function wishesOf(args: readonly string[]): Wishes {
     here: root === "/",
     evidence,
     pipe,
+    provision: given.has("provision"),
     dryRun: given.has("dry-run"),
     remove,
     help: given.has("help"),

@@ -4,6 +4,7 @@
 import path from "node:path";
 import { DEFAULT_CONFIG_FILE, type PipeConfig, parseServerConfig } from "../config.ts";
 import { escapeText } from "../log.ts";
+import { CLOUD_INIT_FILES, WAIT_UNIT } from "../provision/cloud-init.ts";
 import { findAccount } from "../sessions/account.ts";
 import {
   type Machine,
@@ -24,6 +25,8 @@ export interface SetupWishes {
   readonly here: boolean;
   readonly evidence: RealEvidence | undefined;
   readonly pipe: PipeConfig | undefined;
+  /** Have the first boot wait for the owner's seed; what an earlier setup did of it stays in any case. */
+  readonly provision: boolean;
   readonly dryRun: boolean;
 }
 
@@ -54,8 +57,9 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const before = tree.record() ?? NOTHING_DONE;
   const unit = findUnit(tree);
   await requireFrontUser(tree, here);
-  const { text, words } = await configuration(wishes, around, tree, before);
-  const changes: Change[] = [];
+  const provision = wishes.provision || before.made.some((each) => each.path === PROVISION_LINK);
+  const { text, words } = await configuration({ ...wishes, provision }, around, tree, before);
+  const changes: Change[] = provision ? provisionChanges(tree, before) : [];
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
   for (const target of unit.wantedBy) {
@@ -89,6 +93,34 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
       throw new Error(`systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
   }
   return said;
+}
+
+const PROVISION_LINK = `${OWN_UNITS}/sysinit.target.wants/${WAIT_UNIT}`;
+
+/** @throws SetupRefused where somebody else's file would be written over. */
+function provisionChanges(tree: Tree, before: SetupRecord): Change[] {
+  const unit = UNIT_DIRECTORIES.map((directory) => path.join(directory, WAIT_UNIT)).find((file) =>
+    tree.has(file),
+  );
+  if (unit === undefined)
+    throw new SetupRefused(
+      `There is no ${WAIT_UNIT}: install the package, or packaging/systemd/${WAIT_UNIT}`,
+    );
+  const changes: Change[] = [];
+  for (const [file, text] of CLOUD_INIT_FILES) {
+    const there = tree.read(file);
+    if (there === text) continue;
+    const own = before.made.some(
+      (each) => each.kind === "file" && each.path === file && each.sha256 === digestOf(there ?? ""),
+    );
+    if (there !== undefined && !own)
+      throw new SetupRefused(
+        `${file} is yours, and says something else than what keeps cloud-init to your seed`,
+      );
+    changes.push({ kind: "file", path: file, text });
+  }
+  if (!tree.has(PROVISION_LINK)) changes.push({ kind: "link", path: PROVISION_LINK, target: unit });
+  return changes;
 }
 
 export interface TakenAway {
@@ -174,14 +206,19 @@ async function configuration(
       throw new SetupRefused(
         `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
       );
+    let provided: boolean;
     try {
-      parseServerConfig(there, DEFAULT_CONFIG_FILE);
+      provided = parseServerConfig(there, DEFAULT_CONFIG_FILE).provision !== undefined;
     } catch (cause) {
       throw new SetupRefused(
         `${cause instanceof Error ? cause.message : "unknown error"} It is yours, and is not overwritten.`,
         { cause },
       );
     }
+    if (wishes.provision && !provided)
+      throw new SetupRefused(
+        `${DEFAULT_CONFIG_FILE} is yours, and has no [provision]: add it, with users = ["…"], so that a seed is taken from somebody`,
+      );
     return { text: undefined, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`] };
   }
   const { here } = wishes;
@@ -194,11 +231,14 @@ async function configuration(
   const login = tree.has(LOGIN) ? LOGIN : undefined;
   const armour = pipe.type === "tty" && pipe.armourOnly ? ", in printable lines" : "";
   return {
-    text: configurationText(pipe, evidence, login),
+    text: configurationText(pipe, evidence, login, wishes.provision),
     words: [
       `evidence: "${evidence}": ${wordsOf(evidence)}`,
       `console: ${pipe.type === "virtio" ? `virtio port "${escapeText(pipe.name)}"` : `${escapeText(pipe.type === "tty" ? pipe.device : pipe.path)}${armour}`}`,
       ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
+      ...(wishes.provision
+        ? ["first boot: waits for sealtty provision, by root's keys; cloud-init takes no other seed"]
+        : []),
       `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
     ],
   };
@@ -220,6 +260,7 @@ export function configurationText(
   pipe: PipeConfig,
   evidence: RealEvidence,
   login: string | undefined,
+  provision = false,
 ): string {
   const lines = [
     "# Written by `sealttyd setup`. `sealttyd setup --remove` takes it away, and leaves it once somebody changed it.",
@@ -236,6 +277,7 @@ export function configurationText(
     `authorized_keys = "${KEYS_FILE}"`,
     'names = ["root"]',
     ...(login === undefined ? [] : [`login = ["${login}"]`]),
+    ...(provision ? ["", "[provision]", 'users = ["root"]'] : []),
   ];
   return `${lines.join("\n")}\n`;
 }
