@@ -44,6 +44,7 @@ export function provisionOnce(seed: Seed, { directory, state, again }: SeedPlace
       "meta-data": seed.metaData ?? ownMetaData(seed),
       "network-config": seed.networkConfig,
     };
+    requireSeedsPlace(directory);
     const parent = path.dirname(directory);
     fs.mkdirSync(parent, { recursive: true, mode: 0o755 });
     const unfinished = `${directory}.${randomBytes(6).toString("hex")}.new`;
@@ -149,6 +150,21 @@ function readRegular(directory: string, name: string): Uint8Array {
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/** What gives way is a seed, and never, by a slip in the configuration, /etc. @throws SealttyError `bad-config`. */
+function requireSeedsPlace(directory: string): void {
+  try {
+    const names = fs.readdirSync(directory);
+    if (names.every((name) => name === "vendor-data" || FILES.some((each) => each === name))) return;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return;
+    if (errorCode(error) !== "ENOTDIR") throw error;
+  }
+  throw new SealttyError(
+    "bad-config",
+    "where the seed is to be there is something that is none: see [provision] directory",
+  );
 }
 
 /** What was there (an image's own seed, or an earlier one) gives way. */

@@ -67,10 +67,14 @@ beforeAll(async () => {
   sshKeygen(key);
   sshKeygen(forced);
   writeFileSync(userData, SECRET);
+  const passwd = readFileSync("/etc/passwd", "utf8");
+  writeFileSync(scratch.path("passwd"), `${passwd.trimEnd()}\nalice:x:12345:12345::/:/bin/sh\n`);
   const publicHalf = (file: string): string => readFileSync(`${file}.pub`, "utf8");
   guest = await startSealttyd({
     authorizedKeys: `${publicHalf(key)}command="id" ${publicHalf(forced)}`,
     daemonUser: isRoot ? "nobody" : "root",
+    pam: "off",
+    ...(isRoot ? { passwd: scratch.path("passwd") } : {}),
     more: [
       "[audit]",
       `file = ${JSON.stringify(audit)}`,
@@ -110,7 +114,7 @@ if (isRoot)
   describe("who may have a service", () => {
     test("a user whom the configuration does not name has none", async () => {
       for (const args of [["log"], ["sysrq", "h"], ["provision", "--user-data", userData]])
-        expect(await refused(cli(args, { as: "daemon" }))).toContain(
+        expect(await refused(cli(args, { as: "alice" }))).toContain(
           "user-refused: The guest does not do this",
         );
       expect(existsSync(seed)).toBe(false);

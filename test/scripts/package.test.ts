@@ -57,7 +57,9 @@ describe("the package", () => {
     expect(files.toSorted()).toEqual(
       [
         ..."etc/pam.d/sealtty etc/sealtty/sealttyd.example.toml usr/lib/sealtty/pty.node".split(" "),
-        ..."sealttyd.service sealttyd@.service".split(" ").map((unit) => `usr/lib/systemd/system/${unit}`),
+        ..."sealtty-provision.service sealttyd.service sealttyd@.service"
+          .split(" ")
+          .map((unit) => `usr/lib/systemd/system/${unit}`),
         ..."usr/lib/sysusers.d/sealttyd.conf usr/lib/tmpfiles.d/sealttyd.conf".split(" "),
         ..."changelog.Debian.gz changelog.gz copyright"
           .split(" ")

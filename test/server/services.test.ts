@@ -201,14 +201,19 @@ describe("a seed", () => {
   });
 
   test("that could not be written leaves what was there, and no state", () => {
-    fs.mkdirSync(path.dirname(directory), { recursive: true });
-    fs.writeFileSync(directory, "a file is in the way"); // and gives way like a directory
-    provisionOnce({ userData: utf8("#!a") }, places());
-    expect(isProvisioned(places())).toBe(true);
+    fs.mkdirSync(directory, { recursive: true });
+    fs.writeFileSync(path.join(directory, "passwd"), "of a directory that is no seed's");
+    expect(() => provisionOnce({ userData: utf8("#!a") }, places())).toThrow("something that is none");
+    expect(inDirectory("passwd")).toContain("no seed's");
+    fs.rmSync(directory, { recursive: true });
+    fs.writeFileSync(directory, "a file");
+    expect(() => provisionOnce({ userData: utf8("#!a") }, places())).toThrow("something that is none");
+    expect(fs.readFileSync(directory, "utf8")).toBe("a file");
+    expect(fs.existsSync(state)).toBe(false);
     const parent = scratch.path(`file-${round}`);
     fs.writeFileSync(parent, "");
     const other = { directory: path.join(parent, "nocloud"), state: `${state}-other`, again: false };
-    expect(() => provisionOnce({ userData: utf8("#!a") }, other)).toThrow(/EEXIST|ENOTDIR/);
+    expect(() => provisionOnce({ userData: utf8("#!a") }, other)).toThrow("something that is none");
     expect(fs.existsSync(other.state)).toBe(false);
     expect(fs.existsSync(`${other.state}.lock`)).toBe(false);
   });
