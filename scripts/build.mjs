@@ -27,13 +27,14 @@ export const parts = {
   "sealttyd-files": "server/files/main.ts", // started by it, as the user
   "sealttyd-prompts": "server/prompts/main.ts", // started by it, as itself
   "sealttyd-connect": "server/streams/user-socket.ts", // as well
+  "sealttyd-service": "server/services/main.ts", // started by it, as root
   "sealtty-relay": "relay/main.ts",
 };
 
 /** Files that a program is nothing without. */
 const companions = {
   sealtty: ["sealtty-main"],
-  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-prompts", "sealttyd-connect"],
+  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-prompts", "sealttyd-connect", "sealttyd-service"],
 };
 
 /** For guests with older kernels, for PAM and the sandbox: a machine without a compiler is told, and builds the rest. */

@@ -107,6 +107,7 @@ async function demo(directory, password, rest, stop) {
     "sealttyd-files",
     "sealttyd-prompts",
     "sealttyd-connect",
+    "sealttyd-service",
   ].map((name) => `dist/bin/${name}.js`);
   const inputs = [...programs, "scripts/guest/init.sh", "scripts/guest-image.mjs", firmwareFile];
   for (const file of inputs) hash.update(readFileSync(path.resolve(projectRoot, file)));

@@ -264,6 +264,9 @@ async function guestEntries({
     "/usr/lib/sealtty/sealttyd-connect.js": {
       data: readFileSync(besideSealttyd(sealttyd, "sealttyd-connect.js")),
     },
+    "/usr/lib/sealtty/sealttyd-service.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-service.js")),
+    },
     "/usr/lib/sealtty/package.json": { data: '{"type":"module"}\n' },
     "/usr/lib/sealtty/pty.node": { data: readFileSync(addonFile), mode: 0o755 },
     "/etc/sealtty/virtio.toml": { data: daemonConfig('type = "virtio"\nname = "sealtty.0"\n', evidence) },

@@ -45,8 +45,9 @@ const SCRIPTS = [
   "sealttyd-files.js",
   "sealttyd-prompts.js",
   "sealttyd-connect.js",
+  "sealttyd-service.js",
 ];
-const UNITS = ["sealttyd.service", "sealttyd@.service"];
+const UNITS = ["sealttyd.service", "sealttyd@.service", "sealtty-provision.service"];
 /** What a package manager does not replace once somebody changed it. */
 const CONFIGURATION = {
   "etc/pam.d/sealtty": "pam.d/sealtty",

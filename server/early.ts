@@ -9,7 +9,13 @@ import { findNativeProgram } from "./native-program.ts";
 import { findProgram, setprivOfUtilLinux } from "./sessions/launch.ts";
 
 /** Beside sealttyd.js; those that this machine has not are left out, and --check says what they were for. */
-const OWN_FILES = ["sealttyd-screen.js", "sealttyd-files.js", "sealttyd-prompts.js", "sealttyd-connect.js"];
+const OWN_FILES = [
+  "sealttyd-screen.js",
+  "sealttyd-files.js",
+  "sealttyd-prompts.js",
+  "sealttyd-connect.js",
+  "sealttyd-service.js",
+];
 const OWN_NATIVE = ["sealtty-confine", "sev-guest-report", "tdx-report"] as const;
 const REPLY = "/lib/systemd/systemd-reply-password";
 
@@ -44,7 +50,15 @@ export function earlyFiles(config: ServerConfig): EarlyFiles {
   };
 }
 
-function refuseLaterThings({ pipe, users, instance, audit, recording, daemon }: ServerConfig): void {
+function refuseLaterThings({
+  pipe,
+  users,
+  instance,
+  audit,
+  recording,
+  provision,
+  daemon,
+}: ServerConfig): void {
   if (pipe.type === "unix")
     refuse('[pipe] type = "unix" is for a guest that runs; an initramfs has a device');
   if (instance.key !== undefined)
@@ -58,6 +72,7 @@ function refuseLaterThings({ pipe, users, instance, audit, recording, daemon }: 
   if (audit.file !== undefined)
     refuse("[audit] file would be gone with the initramfs; its log is kept in /run");
   if (recording !== undefined) refuse("[recording] would be gone with the initramfs");
+  if (provision !== undefined) refuse("[provision] is for the system: its disk is not there yet");
   if (daemon.user !== "root" && !fs.existsSync("/etc/passwd")) refuse("there is no /etc/passwd");
 }
 

@@ -13,6 +13,7 @@ import { FRONT_OPTION } from "./monitor/names.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
 import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
 import { SERVE, givenOptions, usageText } from "./options.ts";
+import { provisionWait } from "./provision/wait.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
 import { setupCommand } from "./setup/command.ts";
@@ -32,6 +33,7 @@ async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
   if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));
   if (command === "man") return printManual(rest);
+  if (command === "provision-wait") return await provisionWait(rest);
   if (command === "doctor") {
     const out = (text: string) => void process.stdout.write(text);
     return runDoctor(rest, { out, err: (text) => void process.stderr.write(text) });

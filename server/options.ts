@@ -29,6 +29,7 @@ export const SERVE = {
     "[--config FILE] [--check [--probe | --initramfs]] [-v]",
     "setup [--help] …",
     "doctor [--help] …",
+    "provision-wait",
     "man [8|5]",
   ],
   summary: "The encrypted guest console's server, to be run in the guest.",
@@ -64,6 +65,7 @@ export const SERVE = {
 export const SETUP = {
   usage: [
     "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--initramfs] [--root DIR] [--dry-run]",
+    "setup --provision …",
     "setup --remove [--root DIR] [--dry-run]",
   ],
   summary:
@@ -81,6 +83,10 @@ export const SETUP = {
       help: "virtio port that the host carries the console by; without it sealtty.0, or the only one whose name begins with sealtty",
     },
     { name: "tty", value: "DEVICE", help: "a terminal device in place of a port, such as /dev/hvc0" },
+    {
+      name: "provision",
+      help: "have the first boot wait for `sealtty provision`, and cloud-init take that seed and no other (docs/provision.md)",
+    },
     {
       name: "root",
       value: "DIR",
@@ -141,6 +147,21 @@ export const DOCTOR = {
   exits: [
     ["0", "nothing that counts was found"],
     ["1", "something was, or could not be looked at or mended"],
+    ["2", "usage"],
+  ],
+} as const satisfies DaemonCommand;
+
+export const PROVISION_WAIT = {
+  usage: ["provision-wait [--config FILE]"],
+  summary:
+    "Holds cloud-init back until the owner's seed is there, and lets it run only then. systemd starts it (sealtty-provision.service), where setup --provision had it do so.",
+  options: [{ name: "config", value: "FILE", help: `configuration (default ${DEFAULT_CONFIG_FILE})` }, HELP],
+  exits: [
+    ["0", "cloud-init may run"],
+    [
+      "1",
+      "it stays off for this boot: no seed came in time, or it could not be trusted (the log says which)",
+    ],
     ["2", "usage"],
   ],
 } as const satisfies DaemonCommand;

@@ -6,6 +6,7 @@ import type { Clock } from "../../protocol/clock.ts";
 import { asError, SealttyError } from "../../protocol/errors.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { ServiceRequest } from "../../protocol/session/service-request.ts";
 import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { ChangeWatch } from "./change-watch.ts";
@@ -170,6 +171,15 @@ export class OpenGuest implements Guest {
   /** What the guest asks for while it boots. For the command line alone: a person stands behind it, or a file of a person's. */
   async openPrompts(): Promise<PromptsChannel> {
     return new PromptsChannel(await this.channels.openChannel({ kind: "prompts" }), this.owner);
+  }
+
+  /** What takes root's rights, as a program with its own end. For the command line alone, so far. */
+  async service(
+    service: ServiceRequest,
+    own: Pick<ExecOptions, "stdin" | "signal"> = {},
+  ): Promise<RemoteProcess> {
+    own.signal?.throwIfAborted();
+    return remoteProcess(await this.channels.openChannel({ kind: "service", service }), own, this.owner);
   }
 
   reattest(): Promise<void> {

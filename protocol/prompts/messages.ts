@@ -39,19 +39,19 @@ export type PromptsMessage =
   /** Client → guest; the next one not before its outcome. */
   | { readonly type: "answer"; readonly number: number; readonly passphrase: Uint8Array };
 
-const TYPES = { pending: 1, outcome: 2, answer: 3 } as const;
+export const PROMPTS_TYPES = { pending: 1, outcome: 2, answer: 3 } as const;
 const FLAG_ECHO = 1;
 const HEAD = 4;
 const LONGEST = {
-  [TYPES.pending]: 1 + MAX_PROMPTS * (4 + 1 + 1 + 2 + MAX_PROMPT_NAME + 2 + MAX_PROMPT_MESSAGE),
-  [TYPES.outcome]: 5,
-  [TYPES.answer]: 4 + 2 + MAX_PROMPT_ANSWER,
+  [PROMPTS_TYPES.pending]: 1 + MAX_PROMPTS * (4 + 1 + 1 + 2 + MAX_PROMPT_NAME + 2 + MAX_PROMPT_MESSAGE),
+  [PROMPTS_TYPES.outcome]: 5,
+  [PROMPTS_TYPES.answer]: 4 + 2 + MAX_PROMPT_ANSWER,
 } as const;
 
 /** @throws SealttyError `api-misuse` on what no receiver takes. */
 export function encodePromptsMessage(message: PromptsMessage): Uint8Array {
   const body = bodyOf(message);
-  return concat(u8(TYPES[message.type]), u8(body.length >>> 16), u16(body.length & 0xffff), body);
+  return concat(u8(PROMPTS_TYPES[message.type]), u8(body.length >>> 16), u16(body.length & 0xffff), body);
 }
 
 function bodyOf(message: PromptsMessage): Uint8Array {
@@ -90,7 +90,7 @@ function readBody(type: number, body: Uint8Array): PromptsMessage {
 }
 
 function readMessage(type: number, reader: Reader): PromptsMessage {
-  if (type === TYPES.pending) {
+  if (type === PROMPTS_TYPES.pending) {
     const count = reader.u8();
     if (count > MAX_PROMPTS) reader.fail("lists too many");
     const prompts: Prompt[] = [];
@@ -99,7 +99,7 @@ function readMessage(type: number, reader: Reader): PromptsMessage {
     return { type: "pending", prompts };
   }
   const number = readNumber(reader);
-  if (type === TYPES.outcome) {
+  if (type === PROMPTS_TYPES.outcome) {
     const outcome = PROMPT_OUTCOMES[reader.u8()];
     if (outcome === undefined) reader.fail("has an unknown outcome");
     return { type: "outcome", number, outcome };
@@ -136,7 +136,9 @@ export class PromptsDecoder {
 
   /** @param from - whose messages these are. */
   constructor(from: "guest" | "client") {
-    this.#types = new Set(from === "guest" ? [TYPES.pending, TYPES.outcome] : [TYPES.answer]);
+    this.#types = new Set(
+      from === "guest" ? [PROMPTS_TYPES.pending, PROMPTS_TYPES.outcome] : [PROMPTS_TYPES.answer],
+    );
   }
 
   /** @throws SealttyError `peer-misbehaved`; the decoder is of no use then. */

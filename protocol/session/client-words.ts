@@ -84,6 +84,7 @@ export function userRefusedError(auth: UserAuth, code: number): SealttyError {
 /** @param code - of the guest's OPENED message, not 0. @param kind - of what was to be opened. */
 export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): SealttyError {
   if (kind === "stream" && code !== OPEN_TOO_MANY) return notConnectedError(code);
+  if (kind === "service" && code !== OPEN_TOO_MANY) return NO_SERVICE();
   if (code === OPEN_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
@@ -101,6 +102,12 @@ export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): Sea
     "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
   );
 }
+
+const NO_SERVICE = (): SealttyError =>
+  new SealttyError(
+    "user-refused",
+    "The guest does not do this for this user. Its owner names in sealttyd.toml who may have it: [services] kernel_log, or sysrq with sysrq_keys, or [provision] users. A key with a forced command, or an instance document that lists commands, has no services. The guest's own log says which (journalctl -u sealttyd, in the guest).",
+  );
 
 const NO_FORWARDING =
   "Its owner allows it by [forward] allow = true in sealttyd.toml, for users with a key; the key's own options or the instance document may forbid it";

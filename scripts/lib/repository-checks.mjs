@@ -62,7 +62,7 @@ function importDirections() {
 
 /** What a connection does for these, it does through cli/api: the commands, and what they alone stand on. */
 const overTheApi =
-  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master|unlock)|run-program|standard-input|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
+  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master|unlock|log|sysrq|provision)|run-program|service-program|standard-input|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
 const notOverTheApi = [
   /["'][^"']*\/protocol\/session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)\.ts["']/,
   /["'][^"']*\/node\/(?:files\/[a-z-]+|sockets|places)\.ts["']/,

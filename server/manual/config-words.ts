@@ -199,4 +199,31 @@ export const CONFIG_WORDS: readonly TableWords[] = [
       key("total_mib", "1 to 1048576", "of all together. Default 1024"),
     ],
   },
+  {
+    table: "services",
+    words:
+      "What takes root's rights, for users with a key and no forced command, by name. What is not named is nobody's.",
+    keys: [
+      key("kernel_log", '["NAME", …]', "who may read the kernel's log (sealtty log)"),
+      key("sysrq", '["NAME", …]', "who may press SysRq keys (sealtty sysrq); goes with sysrq_keys"),
+      key("sysrq_keys", '["s", "u", "b", …]', "which, one lower-case letter or digit each"),
+    ],
+  },
+  {
+    table: "provision",
+    words:
+      "A seed for cloud-init, handed over by sealtty provision; sealttyd setup --provision has the boot wait for it, and cloud-init take no other. Without this table none is taken.",
+    keys: [
+      key("users", '["NAME", …]', "who may hand it over, with a key and no forced command; required"),
+      key("directory", '"/…"', 'what becomes the seed. Default "/var/lib/cloud/seed/nocloud"'),
+      key("state", '"/…"', 'file that remembers it. Default "/var/lib/sealtty/provisioned"'),
+      key("again", "true or false", "whether another seed may take its place later. Default false"),
+      key("wait_seconds", "0 to 86400", "how long a boot without a seed waits for it. Default 600"),
+      key(
+        "at_timeout",
+        '"go-on" or "power-off"',
+        'what the machine does then; cloud-init stays off in either case. Default "go-on"',
+      ),
+    ],
+  },
 ];

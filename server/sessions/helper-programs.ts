@@ -10,6 +10,9 @@ export const filesProgram = (): string | undefined => besideSealttyd("sealttyd-f
 /** Hands over questions for passphrases. @returns undefined where it is missing. */
 export const promptsProgram = (): string | undefined => besideSealttyd("sealttyd-prompts.js");
 
+/** Does what takes root's rights. @returns undefined where it is missing. */
+export const serviceProgram = (): string | undefined => besideSealttyd("sealttyd-service.js");
+
 /** Beside the program; where this is not bundled, where `npm run build` puts it. */
 function besideSealttyd(name: string): string | undefined {
   const own = path.dirname(fileURLToPath(import.meta.url));

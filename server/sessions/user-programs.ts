@@ -8,7 +8,8 @@ import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
 import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import { commandLine } from "../../protocol/user-auth/restrictions.ts";
-import { NOBODY_UNLOCKS, type UnlockConfig, type UsersConfig } from "../config.ts";
+import { NOBODY_UNLOCKS, NO_SERVICES, type UnlockConfig, type UsersConfig } from "../config.ts";
+import { type ServiceSettings, serviceLaunch } from "../services/plan.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
 import { filesProgram, promptsProgram } from "./helper-programs.ts";
@@ -56,16 +57,26 @@ export async function startPlan({ launch, terminal }: PlannedProgram): Promise<G
   return terminal === undefined ? startExec(launch) : await startOnPty({ ...launch, ...terminal });
 }
 
+/** What the configuration says of them. */
+export interface OwnPrograms extends ServiceSettings {
+  readonly unlock: UnlockConfig;
+}
+const NONE_OF_ITS_OWN: OwnPrograms = {
+  unlock: NOBODY_UNLOCKS,
+  services: NO_SERVICES,
+  provision: undefined,
+};
+
 /**
  * @param document - the believed instance document: what it does not allow is refused.
  * @param pam - absent: users' programs get no session of PAM's. login(1) has its own in any case.
- * @param unlock - who may answer questions for passphrases; absent: nobody.
+ * @param own - who may have what sealttyd's own programs do with its own rights; absent: nobody.
  */
 export function planPrograms(
   users: UsersConfig,
   document: InstanceDocument | undefined,
   pam?: Pam,
-  unlock: UnlockConfig = NOBODY_UNLOCKS,
+  own: OwnPrograms = NONE_OF_ITS_OWN,
 ): PlanProgram {
   const login = loginProgram(users, document);
   return async (user, request) => {
@@ -81,7 +92,8 @@ export function planPrograms(
       return { launch: { command: login, environment, directory: "/" }, terminal: { columns, rows } };
     }
     if (request.kind === "files") return { launch: await filesLaunch(user, document, pam) };
-    if (request.kind === "prompts") return { launch: await promptsLaunch(user, document, unlock) };
+    if (request.kind === "prompts") return { launch: await promptsLaunch(user, document, own.unlock) };
+    if (request.kind === "service") return { launch: serviceLaunch(user, request.service, own, document) };
     const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
     // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
     if (forced !== undefined) requireUnchanged(request, "A key with a forced command may not set");
@@ -171,7 +183,7 @@ function originalCommand(words: readonly string[]): Readonly<Record<string, stri
   return { SSH_ORIGINAL_COMMAND: line };
 }
 
-type ProgramOfUser = Exclude<ProgramRequest, { kind: "login" | "files" | "prompts" }>;
+type ProgramOfUser = Extract<ProgramRequest, { kind: "shell" | "exec" }>;
 
 function requireAllowed(document: InstanceDocument, request: ProgramOfUser): void {
   const { command } = request;

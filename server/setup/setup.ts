@@ -10,6 +10,7 @@ import {
   parseServerConfig,
 } from "../config.ts";
 import { escapeText } from "../log.ts";
+import { CLOUD_INIT_FILES, WAIT_UNIT } from "../provision/cloud-init.ts";
 import { rootOption } from "../rooted-path.ts";
 import { accountIn } from "../sessions/account.ts";
 import {
@@ -31,6 +32,8 @@ export interface SetupWishes {
   readonly here: boolean;
   readonly evidence: RealEvidence | undefined;
   readonly pipe: PipeConfig | undefined;
+  /** Have the first boot wait for the owner's seed; what an earlier setup did of it stays in any case. */
+  readonly provision: boolean;
   readonly dryRun: boolean;
   /** For the initramfs, too. */
   readonly early: boolean;
@@ -78,8 +81,9 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const before = tree.record() ?? NOTHING_DONE;
   const unit = findUnit(tree);
   requireFrontUser(tree, here);
-  const { text, early, words } = await configuration(wishes, around, tree, before);
-  const changes: Change[] = [];
+  const provision = wishes.provision || before.made.some((each) => each.path === PROVISION_LINK);
+  const { text, early, words } = await configuration({ ...wishes, provision }, around, tree, before);
+  const changes: Change[] = provision ? provisionChanges(tree, before) : [];
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
   if (early !== undefined && tree.read(EARLY_CONFIG_FILE) !== early)
@@ -115,6 +119,31 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   if (!(await systemctl("start", UNIT)))
     throw new SetupFailed(said, `systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
   return [...said, started];
+}
+
+const PROVISION_LINK = `${OWN_UNITS}/sysinit.target.wants/${WAIT_UNIT}`;
+
+/** @throws SetupRefused where somebody else's file would be written over. */
+function provisionChanges(tree: Tree, before: SetupRecord): Change[] {
+  const unit = UNIT_DIRECTORIES.map((directory) => path.join(directory, WAIT_UNIT)).find((file) =>
+    tree.has(file),
+  );
+  if (unit === undefined)
+    throw new SetupRefused(
+      `There is no ${WAIT_UNIT}: install the package, or packaging/systemd/${WAIT_UNIT}`,
+    );
+  const changes: Change[] = [];
+  for (const [file, text] of CLOUD_INIT_FILES) {
+    const there = readOrAbsent(tree, file);
+    if (there === text) continue;
+    if (there !== undefined && !isOfSetup(file, tree, before))
+      throw new SetupRefused(
+        `${file} is yours, and says something else than what keeps cloud-init to your seed`,
+      );
+    changes.push({ kind: "file", path: file, text });
+  }
+  if (!tree.has(PROVISION_LINK)) changes.push({ kind: "link", path: PROVISION_LINK, target: unit });
+  return changes;
 }
 
 export interface TakenAway {
@@ -224,6 +253,10 @@ async function configuration(
         { cause },
       );
     }
+    if (wishes.provision && own.provision === undefined)
+      throw new SetupRefused(
+        `${DEFAULT_CONFIG_FILE} is yours, and has no [provision]: add it, with users = ["…"], so that a seed is taken from somebody`,
+      );
     const { early, words } = earlyConfiguration(wishes, tree, before, own.pipe, own.evidence.type);
     return { text: undefined, early, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`, ...words] };
   }
@@ -238,12 +271,15 @@ async function configuration(
   const armour = pipe.type === "tty" && pipe.armourOnly ? ", in printable lines" : "";
   const forEarly = earlyConfiguration(wishes, tree, before, pipe, evidence);
   return {
-    text: configurationText(pipe, evidence, login),
+    text: configurationText(pipe, evidence, login, wishes.provision),
     early: forEarly.early,
     words: [
       `evidence: "${evidence}": ${wordsOf(evidence)}`,
       `console: ${pipe.type === "virtio" ? `virtio port "${escapeText(pipe.name)}"` : `${escapeText(pipe.type === "tty" ? pipe.device : pipe.path)}${armour}`}`,
       ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
+      ...(wishes.provision
+        ? ["first boot: waits for sealtty provision, by root's keys; cloud-init takes no other seed"]
+        : []),
       `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
       ...forEarly.words,
     ],
@@ -297,6 +333,7 @@ export function configurationText(
   pipe: PipeConfig,
   evidence: RealEvidence,
   login: string | undefined,
+  provision = false,
 ): string {
   const lines = [
     "# Written by `sealttyd setup`. `sealttyd setup --remove` takes it away, and leaves it once somebody changed it.",
@@ -313,6 +350,7 @@ export function configurationText(
     `authorized_keys = "${KEYS_FILE}"`,
     'names = ["root"]',
     ...(login === undefined ? [] : [`login = ["${login}"]`]),
+    ...(provision ? ["", "[provision]", 'users = ["root"]'] : []),
   ];
   return `${lines.join("\n")}\n`;
 }

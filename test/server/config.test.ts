@@ -50,6 +50,8 @@ test("the example that is shipped is right", async () => {
     unlock: { users: [], keys: undefined },
     audit: { file: undefined, required: false },
     recording: undefined,
+    services: { kernelLog: [], sysrq: [], sysrqKeys: [] },
+    provision: undefined,
   });
 });
 

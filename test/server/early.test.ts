@@ -41,6 +41,7 @@ test("lists this Node, our programs and the files that it names, nothing twice",
     `program ${bin}/pty.node`,
     `file ${sealttyd}`,
     `file ${bin}/sealttyd-prompts.js`,
+    `file ${bin}/sealttyd-service.js`,
     `file ${scratch}/keys`,
     `file ${scratch}/collateral/below/a.crl`,
   ])
@@ -54,6 +55,11 @@ test.each<[string, (all: string) => string, RegExp]>([
   ["PAM", (all) => `${all}pam = "required"\n`, /has no PAM/],
   ["other users", (all) => all.replace('["root"]', '["root", "alice"]'), /alice.*no user but root/],
   ["an audit file", (all) => `${all}[audit]\nfile = "/var/log/a"\n`, /\[audit\] file would be gone/],
+  [
+    "a seed for cloud-init",
+    (all) => `${all}[provision]\nusers = ["root"]\n`,
+    /\[provision\] is for the system/,
+  ],
   ["recordings", (all) => `${all}[recording]\ndirectory = "/rec"\n`, /\[recording\] would be gone/],
   [
     "a socket",

@@ -11,7 +11,7 @@ import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts"
 import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { parseInstanceDocument } from "../../protocol/attestation/instance/document.ts";
-import type { UnlockConfig } from "../../server/config.ts";
+import { NO_SERVICES, type UnlockConfig } from "../../server/config.ts";
 import { PromptsService } from "../../server/prompts/service.ts";
 import {
   openVolumes,
@@ -284,7 +284,7 @@ describe("who gets the program", () => {
       users,
       document === undefined ? undefined : parseInstanceDocument(utf8(document)),
       undefined,
-      unlock,
+      unlock === undefined ? undefined : { unlock, services: NO_SERVICES, provision: undefined },
     )(who, { kind: "prompts" });
   const refused = expect.objectContaining({ code: "user-refused" });
 

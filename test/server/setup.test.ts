@@ -14,6 +14,7 @@ import {
   findEvidence,
   findPort,
 } from "../../server/setup/choose.ts";
+import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
 import {
   type SetupSurroundings,
@@ -66,7 +67,16 @@ const NOTHING_TO_UNDO = { said: ["nothing to undo: it was so already"], left: fa
 const SNP = { "/dev/sev-guest": ["sev-snp"], "/dev/tpmrm0": ["tpm"] } as const;
 
 function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
-  return { root, here: true, evidence: undefined, pipe: undefined, dryRun: false, early: false, ...more };
+  return {
+    root,
+    here: true,
+    evidence: undefined,
+    pipe: undefined,
+    provision: false,
+    dryRun: false,
+    early: false,
+    ...more,
+  };
 }
 
 function surroundings(of: Machine = machine(SNP), active = false) {
@@ -658,6 +668,59 @@ describe.runIf(canPretend)("the program, on the machine that it runs on", () => 
 
     expect(run("--remove")).toMatchObject({ status: 0, stderr: "" });
     expect(calls()).toEqual(["stop sealttyd.service", "daemon-reload"]);
+    expect(treeOf(root)).toEqual(before);
+  });
+});
+
+describe("setup --provision", () => {
+  const WAIT = {
+    "usr/lib/systemd/system/sealtty-provision.service": fs.readFileSync(
+      path.join(project, "packaging/systemd/sealtty-provision.service"),
+      "utf8",
+    ),
+  };
+  const wished = wishes({ here: false, evidence: "sev-snp", provision: true });
+
+  test("writes what keeps cloud-init to the owner's seed, is undone whole, and is not forgotten by a later setup", async () => {
+    writeTree(root, { ...BARE, ...WAIT });
+    const before = treeOf(root);
+    await setUp({ ...wished, root }, surroundings().around);
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "test").provision).toMatchObject({
+      users: ["root"],
+      again: false,
+    });
+    for (const [file, text] of CLOUD_INIT_FILES) expect(read(file)).toBe(text);
+    expect(fs.readlinkSync(at("/etc/systemd/system/sysinit.target.wants/sealtty-provision.service"))).toBe(
+      "/usr/lib/systemd/system/sealtty-provision.service",
+    );
+    const after = treeOf(root);
+    await setUp({ ...wished, root, provision: false }, surroundings().around);
+    expect(treeOf(root)).toEqual(after);
+    await takeAway({ root, here: false, dryRun: false }, surroundings().around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test.each([
+    ["without its unit", {}, "no sealtty-provision.service"],
+    [
+      "over a file of the owner's",
+      { ...WAIT, "etc/cloud/ds-identify.cfg": "datasource: Ec2\n" },
+      "ds-identify.cfg is yours",
+    ],
+    [
+      "beside a configuration of the owner's that has nobody to take a seed from",
+      {
+        ...WAIT,
+        "etc/sealtty/sealttyd.toml": configurationText({ type: "virtio", name: "s" }, "tpm", "/bin/login"),
+      },
+      "has no [provision]",
+    ],
+  ])("is refused %s, and nothing is changed", async (_, files, words) => {
+    writeTree(root, { ...BARE, ...files });
+    const before = treeOf(root);
+    const asked =
+      "etc/sealtty/sealttyd.toml" in files ? { ...wished, root, evidence: undefined } : { ...wished, root };
+    await expect(setUp(asked, surroundings().around)).rejects.toThrow(words);
     expect(treeOf(root)).toEqual(before);
   });
 });
