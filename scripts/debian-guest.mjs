@@ -11,10 +11,10 @@ import { isMain, mustRun, projectRoot, runScript, ScriptError, secondsSince } fr
 import { packageDeb } from "./package-deb.mjs";
 import { ensurePackages, refreshPackageLists } from "./packages.mjs";
 
-const FORMAT = 1; // raise it when what is done here changes
+const FORMAT = 2; // raise it when what is done here changes
 const SUITE = "bookworm";
 const PACKAGES =
-  "systemd systemd-sysv udev dbus login passwd kmod procps zstd busybox linux-image-cloud-amd64 initramfs-tools cryptsetup-initramfs libpam-runtime libpam-modules libpam-systemd".split(
+  "systemd systemd-sysv udev dbus login passwd kmod procps zstd busybox linux-image-cloud-amd64 initramfs-tools cryptsetup-initramfs libpam-runtime libpam-modules libpam-systemd cloud-init".split(
     " ",
   );
 const SECTOR = 4096;
@@ -62,6 +62,27 @@ async function baseArchive() {
     await mustRun("zstd", ["-q", "-3", "--rm", path.join(unfinished, "base.tar")]);
   });
   return path.join(directory, "base.tar.zst");
+}
+
+/**
+ * The same Debian as a directory, without anything of ours: for tests of programs of its, which no disk has to be booted for.
+ * @returns {Promise<string>} it, which several may read at once, and none writes into.
+ */
+export async function debianRoot() {
+  requireRoot();
+  await ensurePackages(["debian"]);
+  const base = await baseArchive();
+  const name = path.basename(path.dirname(base)).replace("base", "root");
+  const directory = await cachedDirectory(`debian/${name}`, async (unfinished) => {
+    const root = path.join(unfinished, "root"); // whose mode is the archive's, and not that of a scratch directory
+    fs.mkdirSync(root);
+    await mustRun("tar", ["-C", root, "--zstd", "-xpf", base]);
+  });
+  return path.join(directory, "root");
+}
+
+function requireRoot() {
+  if (process.getuid?.() !== 0) throw new ScriptError("A whole Debian is made as root (mmdebstrap, chroot)");
 }
 
 /** In the root that is being made, with the file systems that programs expect, which are gone when it ends. */
@@ -156,7 +177,7 @@ function ownDigest(options) {
  *   a snapshot. identity: an SSH key that root has in the initramfs and on the disk. append: for the kernel's command line.
  */
 export async function buildDebianGuest({ withSealtty = true } = {}) {
-  if (process.getuid?.() !== 0) throw new ScriptError("A whole Debian is made as root (mmdebstrap, chroot)");
+  requireRoot();
   await ensurePackages(["debian", "native"]);
   const base = await baseArchive();
   const key = ownDigest([path.basename(path.dirname(base)), withSealtty]);
@@ -203,6 +224,7 @@ async function fillRoot(root, authorizedKeys, withSealtty) {
     // Nothing of the machine that makes it, which has other disks than the one that boots.
     "etc/initramfs-tools/modules": { data: "virtio_blk\ndm_crypt\nxts\naes_generic\nsha256_generic\next4\n" },
     "etc/initramfs-tools/update-initramfs.conf": { data: "update_initramfs=yes\nbackup_initramfs=no\n" },
+    "etc/cloud/cloud-init.disabled": { data: "" }, // the disk's: no test of it needs minutes of an emulated machine
     "etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
   });
   const shadow = path.join(root, "etc/shadow");

@@ -5,7 +5,12 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { cloudInitRoot } from "../../scripts/lib/cloud-init-root.mjs";
+
+const { debianRoot } = (await import(
+  path.resolve(import.meta.dirname, "../../scripts/debian-guest.mjs")
+)) as {
+  readonly debianRoot: () => Promise<string>;
+};
 
 /** What cloud-init is given, besides what its packages bring. */
 export interface Boot {
@@ -61,7 +66,7 @@ const STAGES =
 
 /** @returns what it left behind. @throws where the root cannot be made, or entered. */
 export async function bootCloudInit(boot: Boot): Promise<Booted> {
-  const root = await cloudInitRoot();
+  const root = await debianRoot();
   const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-cloud-init-"));
   const at = (name: string): string => path.join(scratch, name);
   try {

@@ -1,2 +1,0 @@
-/** A root of Debian's with its real cloud-init, to be read only. For root, with mmdebstrap. */
-export function cloudInitRoot(): Promise<string>;
