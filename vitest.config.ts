@@ -8,6 +8,7 @@ const alone = [
   "test/browser/**/*.test.ts",
   ...[
     "bad-input",
+    "cloud-init",
     "end-of-input",
     "flow",
     "forward",

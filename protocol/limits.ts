@@ -136,6 +136,19 @@ export const MAX_FILES_DATA = 64 * 1024;
 /** Directories below each other: each holds a descriptor at both ends. */
 export const MAX_FILES_DEPTH = 256;
 
+/** Questions for a passphrase: at a time, bytes of what one is called and says, and of an answer (as cryptsetup's own prompt). */
+export const MAX_PROMPTS = 16;
+export const MAX_PROMPT_NAME = 128;
+export const MAX_PROMPT_MESSAGE = 256;
+export const MAX_PROMPT_ANSWER = 512;
+
+/** The kernel's log: a record as /dev/kmsg has it (CONSOLE_EXT_LOG_MAX of newer kernels is 2 KiB, of older ones 8). */
+export const MAX_KERNEL_RECORD = 8 * 1024;
+/** Provisioning: bytes of each of the three documents. */
+export const MAX_USER_DATA = 1024 * 1024;
+export const MAX_META_DATA = 64 * 1024;
+export const MAX_NETWORK_CONFIG = 256 * 1024;
+
 /** Keys: packets under one key generation (docs/protocol.md §5.3), packets of a connection. */
 export const PACKETS_PER_GENERATION = 2 ** 20;
 export const MAX_PACKETS = 2 ** 48;

@@ -1,6 +1,6 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
-//   sealtty brings sealtty-main along, sealttyd sealttyd-screen, sealttyd-files and sealttyd-connect
+//   sealtty brings sealtty-main along, sealttyd its own helpers
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -25,14 +25,16 @@ export const parts = {
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealttyd-files": "server/files/main.ts", // started by it, as the user
+  "sealttyd-prompts": "server/prompts/main.ts", // started by it, as itself
   "sealttyd-connect": "server/streams/user-socket.ts", // as well
+  "sealttyd-service": "server/services/main.ts", // started by it, as root
   "sealtty-relay": "relay/main.ts",
 };
 
 /** Files that a program is nothing without. */
 const companions = {
   sealtty: ["sealtty-main"],
-  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-connect"],
+  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-prompts", "sealttyd-connect", "sealttyd-service"],
 };
 
 /** For guests with older kernels, for PAM and the sandbox: a machine without a compiler is told, and builds the rest. */

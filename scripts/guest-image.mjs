@@ -37,7 +37,7 @@ const MODULES = ["virtio_pci", "virtio_console", "tpm_crb", "tpm_tis", "qemu_fw_
 export const defaultPassword = "sealtty-test-password";
 
 /** Makes a directory under .cache appear complete or not at all: two test runs may want it at once. */
-async function cachedDirectory(name, make) {
+export async function cachedDirectory(name, make) {
   const target = path.join(cacheDirectory, name);
   if (existsSync(target)) return target;
   mkdirSync(path.dirname(target), { recursive: true });
@@ -215,7 +215,7 @@ async function buildGuestPrograms() {
   return path.join(directory, "programs.cpio.zst");
 }
 
-async function shadowHash(password) {
+export async function shadowHash(password) {
   // A fixed salt: the same image twice has the same measurement. It guards a test password.
   const args = ["mkpasswd", "-m", "sha512", "-S", "sealttytest", "-P", "0"];
   return (await mustRun(busyboxFile(), args, { input: `${password}\n` })).trim();
@@ -258,8 +258,14 @@ async function guestEntries({
     "/usr/lib/sealtty/sealttyd-files.js": {
       data: readFileSync(besideSealttyd(sealttyd, "sealttyd-files.js")),
     },
+    "/usr/lib/sealtty/sealttyd-prompts.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-prompts.js")),
+    },
     "/usr/lib/sealtty/sealttyd-connect.js": {
       data: readFileSync(besideSealttyd(sealttyd, "sealttyd-connect.js")),
+    },
+    "/usr/lib/sealtty/sealttyd-service.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-service.js")),
     },
     "/usr/lib/sealtty/package.json": { data: '{"type":"module"}\n' },
     "/usr/lib/sealtty/pty.node": { data: readFileSync(addonFile), mode: 0o755 },

@@ -39,12 +39,25 @@ import { optionsAreFine } from "./lib/usage.mjs";
 
 const NAME = "sealttyd";
 const LIBRARY = "usr/lib/sealtty";
-const SCRIPTS = ["sealttyd.js", "sealttyd-screen.js", "sealttyd-files.js", "sealttyd-connect.js"];
-const UNITS = ["sealttyd.service", "sealttyd@.service"];
+const SCRIPTS = [
+  "sealttyd.js",
+  "sealttyd-screen.js",
+  "sealttyd-files.js",
+  "sealttyd-prompts.js",
+  "sealttyd-connect.js",
+  "sealttyd-service.js",
+];
+const UNITS = ["sealttyd.service", "sealttyd@.service", "sealtty-provision.service"];
 /** What a package manager does not replace once somebody changed it. */
 const CONFIGURATION = {
   "etc/pam.d/sealtty": "pam.d/sealtty",
   "etc/sealtty/sealttyd.example.toml": "sealttyd.example.toml",
+};
+/** By their places; each does nothing without /etc/sealtty/initramfs.toml. */
+const EARLY = {
+  "usr/share/initramfs-tools/hooks/sealtty": "initramfs-tools/hooks/sealtty",
+  "usr/share/initramfs-tools/scripts/init-premount/sealtty": "initramfs-tools/scripts/init-premount/sealtty",
+  "usr/share/initramfs-tools/scripts/init-bottom/sealtty": "initramfs-tools/scripts/init-bottom/sealtty",
 };
 const MAINTAINER_SCRIPTS = ["postinst", "postrm", "prerm"];
 /** Debian's names of Node's. */
@@ -234,7 +247,7 @@ class Staging {
 }
 
 /**
- * @param {{ dist?: string, output?: string, withNode?: boolean, node?: string, epoch?: number }} [options] - dist: with bin and
+ * @param {{ dist?: string, output?: string, withNode?: boolean, node?: string, epoch?: number, compression?: "xz" | "none" }} [options] - dist: with bin and
  *   share of a build. node: where the machine has it, unless it comes with the package.
  * @returns {Promise<string>} the package's file.
  */
@@ -244,6 +257,7 @@ export async function packageDeb({
   withNode = false,
   node = withNode ? `/${LIBRARY}/node` : "/usr/bin/node",
   epoch,
+  compression = "xz",
 } = {}) {
   const architecture = ARCHITECTURES[process.arch];
   if (process.platform !== "linux" || architecture === undefined)
@@ -282,6 +296,8 @@ export async function packageDeb({
       staging.write(`usr/lib/systemd/system/${unit}`, fromProject(`packaging/systemd/${unit}`));
     for (const kind of ["sysusers.d", "tmpfiles.d"])
       staging.write(`usr/lib/${kind}/sealttyd.conf`, fromProject(`packaging/${kind}/sealttyd.conf`));
+    for (const [name, source] of Object.entries(EARLY))
+      staging.write(name, fromProject(`packaging/${source}`), 0o755);
     for (const [name, source] of Object.entries(CONFIGURATION))
       staging.write(name, fromProject(`packaging/${source}`));
     for (const page of ["man8/sealttyd.8", "man5/sealttyd.toml.5"])
@@ -311,6 +327,8 @@ export async function packageDeb({
         .map((name) => `/${name}\n`)
         .join(""),
     );
+    // A new version is to be in the initramfs, too, where an old one is. dpkg knows nobody of that name where there is none.
+    staging.write("DEBIAN/triggers", "activate-noawait update-initramfs\n");
     staging.write("DEBIAN/md5sums", sums.join(""));
     for (const script of MAINTAINER_SCRIPTS)
       staging.write(`DEBIAN/${script}`, fromProject(`packaging/deb/${script}`), 0o755);
@@ -318,10 +336,14 @@ export async function packageDeb({
 
     const file = path.join(output, `${NAME}_${version}_${architecture}.deb`);
     await replaceFile(file, (unfinished) =>
-      mustRun("dpkg-deb", ["--root-owner-group", "-Zxz", "--build", staging.directory, unfinished], {
-        // One thread: several divide what is compressed by their number.
-        env: { ...process.env, SOURCE_DATE_EPOCH: String(time), DPKG_DEB_THREADS_MAX: "1" },
-      }),
+      mustRun(
+        "dpkg-deb",
+        ["--root-owner-group", `-Z${compression}`, "--build", staging.directory, unfinished],
+        {
+          // One thread: several divide what is compressed by their number.
+          env: { ...process.env, SOURCE_DATE_EPOCH: String(time), DPKG_DEB_THREADS_MAX: "1" },
+        },
+      ),
     );
     return file;
   } finally {

@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { build } from "./build.mjs";
+import { buildDebianGuest, debianRoot } from "./debian-guest.mjs";
 import { buildGuestImage } from "./guest-image.mjs";
 import { ensureNodeModules, runTool } from "./lib/install.mjs";
 import { ScriptError, secondsSince } from "./lib/run.mjs";
@@ -25,9 +26,12 @@ async function prepare() {
     "formal",
     "hosts",
     "shells",
+    "debian",
   ]);
   await build();
   await buildGuestImage();
+  await buildDebianGuest();
+  await debianRoot();
   process.stdout.write(`prepared in ${secondsSince(start)}\n`);
 }
 

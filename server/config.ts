@@ -97,6 +97,14 @@ export interface ForwardConfig {
   readonly gateway: boolean;
 }
 
+/** `[unlock]`: who may see what passphrases are asked for, and answer. */
+export interface UnlockConfig {
+  /** Users who signed in with a key; none: nobody may. */
+  readonly users: readonly string[];
+  /** Fingerprints of their keys that may, "SHA256:…"; undefined: any of them. */
+  readonly keys: readonly string[] | undefined;
+}
+
 /** `[audit]`: what is written down besides the log. */
 export interface AuditConfig {
   /** Lines of JSON; undefined: there are the log's lines only. */
@@ -127,6 +135,31 @@ export interface RecordingConfig {
   readonly totalMib: number;
 }
 
+/** `[services]`: what takes root's rights, by names of users with a key. */
+export interface ServicesConfig {
+  /** Who may read the kernel's log. */
+  readonly kernelLog: readonly string[];
+  /** Who may have SysRq keys pressed, and which. */
+  readonly sysrq: readonly string[];
+  readonly sysrqKeys: readonly string[];
+}
+
+export const AT_TIMEOUT = ["go-on", "power-off"] as const;
+
+/** `[provision]`: a seed for cloud-init, handed over through the console. */
+export interface ProvisionConfig {
+  readonly users: readonly string[];
+  /** Becomes cloud-init's seed. */
+  readonly directory: string;
+  /** File that remembers that the machine has its seed. */
+  readonly state: string;
+  readonly again: boolean;
+  /** How long a boot waits for the seed. */
+  readonly waitSeconds: number;
+  /** What comes then; cloud-init stays off in either case. */
+  readonly atTimeout: (typeof AT_TIMEOUT)[number];
+}
+
 /** Who does what. */
 export interface DaemonConfig {
   /** Whom the half becomes that talks to the host, where sealttyd is started by root; "root": nothing is split. */
@@ -143,9 +176,13 @@ export interface ServerConfig {
   readonly instance: InstanceConfig;
   readonly sessions: SessionsConfig;
   readonly forward: ForwardConfig;
+  readonly unlock: UnlockConfig;
   readonly audit: AuditConfig;
   /** Undefined: nothing is recorded. */
   readonly recording: RecordingConfig | undefined;
+  readonly services: ServicesConfig;
+  /** Undefined: no seed is taken. */
+  readonly provision: ProvisionConfig | undefined;
 }
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
@@ -171,6 +208,21 @@ export async function readServerConfig(file: string): Promise<ServerConfig> {
   return parseServerConfig(text, file);
 }
 
+const TABLES = [
+  "pipe",
+  "evidence",
+  "users",
+  "instance",
+  "sessions",
+  "forward",
+  "unlock",
+  "daemon",
+  "audit",
+  "recording",
+  "services",
+  "provision",
+] as const;
+
 /** @param where - the file's name, for errors. @throws SealttyError `bad-config`. */
 export function parseServerConfig(text: string, where: string): ServerConfig {
   const place = escapeText(where);
@@ -186,7 +238,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward", "daemon", "audit", "recording");
+  root.allow(...TABLES);
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -200,7 +252,67 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
   const daemon = root.has("daemon") ? daemonOf(root.table("daemon", "")) : DEFAULT_DAEMON;
   const audit = root.has("audit") ? auditOf(root.table("audit", "")) : NO_AUDIT_FILE;
   const recording = root.has("recording") ? recordingOf(root.table("recording", "")) : undefined;
-  return { daemon, pipe, evidence, users, instance, sessions, forward, audit, recording };
+  const unlock = root.has("unlock") ? unlockOf(root.table("unlock", "")) : NOBODY_UNLOCKS;
+  const services = root.has("services") ? servicesOf(root.table("services", "")) : NO_SERVICES;
+  const provision = root.has("provision") ? provisionOf(root.table("provision", "")) : undefined;
+  return {
+    daemon,
+    pipe,
+    evidence,
+    users,
+    instance,
+    sessions,
+    forward,
+    unlock,
+    audit,
+    recording,
+    services,
+    provision,
+  };
+}
+
+export const NOBODY_UNLOCKS: UnlockConfig = { users: [], keys: undefined };
+
+function unlockOf(table: Table): UnlockConfig {
+  table.allow("users", "keys");
+  return {
+    users: table.namedUsers("users"),
+    keys: table.has("keys") ? table.fingerprints("keys") : undefined,
+  };
+}
+
+export const NO_SERVICES: ServicesConfig = { kernelLog: [], sysrq: [], sysrqKeys: [] };
+
+function servicesOf(table: Table): ServicesConfig {
+  table.allow("kernel_log", "sysrq", "sysrq_keys");
+  const sysrq = table.has("sysrq") ? table.namedUsers("sysrq") : [];
+  if (table.has("sysrq") !== table.has("sysrq_keys"))
+    table.fail(
+      '"sysrq" and "sysrq_keys" go together: who may have keys pressed, and which',
+      'For example sysrq = ["root"] and sysrq_keys = ["s", "u", "b"].',
+    );
+  return {
+    kernelLog: table.has("kernel_log") ? table.namedUsers("kernel_log") : [],
+    sysrq,
+    sysrqKeys: table.has("sysrq_keys") ? table.sysrqKeys("sysrq_keys") : [],
+  };
+}
+
+/** Where cloud-init's NoCloud looks for a seed of the machine's own. */
+export const SEED_DIRECTORY = "/var/lib/cloud/seed/nocloud";
+export const PROVISION_STATE = "/var/lib/sealtty/provisioned";
+const DAY_IN_SECONDS = 24 * 60 * 60;
+
+function provisionOf(table: Table): ProvisionConfig {
+  table.allow("users", "directory", "state", "again", "wait_seconds", "at_timeout");
+  return {
+    users: table.namedUsers("users"),
+    directory: table.has("directory") ? table.path("directory") : SEED_DIRECTORY,
+    state: table.has("state") ? table.path("state") : PROVISION_STATE,
+    again: table.flag("again") ?? false,
+    waitSeconds: table.whole("wait_seconds", 0, DAY_IN_SECONDS) ?? 600,
+    atTimeout: table.has("at_timeout") ? table.oneOf("at_timeout", AT_TIMEOUT) : "go-on",
+  };
 }
 
 const NO_AUDIT_FILE: AuditConfig = { file: undefined, required: false };

@@ -4,6 +4,7 @@ import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
 import { runDoctor } from "./doctor/command.ts";
+import { earlyFiles, earlyLines } from "./early.ts";
 import { openEvidence } from "./evidence/open.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
@@ -12,6 +13,7 @@ import { FRONT_OPTION } from "./monitor/names.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
 import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
 import { SERVE, givenOptions, usageText } from "./options.ts";
+import { provisionWait } from "./provision/wait.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
 import { setupCommand } from "./setup/command.ts";
@@ -31,6 +33,7 @@ async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
   if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));
   if (command === "man") return printManual(rest);
+  if (command === "provision-wait") return await provisionWait(rest);
   if (command === "doctor") {
     const out = (text: string) => void process.stdout.write(text);
     return runDoctor(rest, { out, err: (text) => void process.stderr.write(text) });
@@ -48,6 +51,10 @@ async function main(args: readonly string[]): Promise<number> {
   const log = createLog({ level: options.verbose ? "debug" : "info" });
   try {
     const config = await readServerConfig(options.config);
+    if (options.check && options.initramfs) {
+      process.stdout.write(earlyLines(earlyFiles(config)));
+      return EXIT_GOOD;
+    }
     if (options.check) {
       process.stdout.write(`${options.config}: good\n`);
       for (const missing of await missingHere(config)) {
@@ -57,7 +64,7 @@ async function main(args: readonly string[]): Promise<number> {
       return EXIT_GOOD;
     }
     const stopped = stopSignal();
-    const server = await start(config, log, options.verbose ? "debug" : "info");
+    const server = await start(config, log, options.verbose ? "debug" : "info", options.handOver);
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
     const why = await Promise.race([stopped, server.pipeLost]);
     if (typeof why === "string") log.info("sealttyd stops", { signal: why });
@@ -71,12 +78,17 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not. */
-async function start(config: ServerConfig, log: Log, level: LogLevel): Promise<RunningServer> {
+async function start(
+  config: ServerConfig,
+  log: Log,
+  level: LogLevel,
+  handsOver: boolean,
+): Promise<RunningServer> {
   const { user } = config.daemon;
-  if (process.getuid?.() !== 0) return await serve(config, log);
+  if (process.getuid?.() !== 0) return await serve(config, log, handsOver);
   if (user === "root") {
     log.warn('[daemon] user = "root": the process that the host talks to has all rights');
-    return await serve(config, log);
+    return await serve(config, log, handsOver);
   }
   const account = await findAccount(user);
   if (account === undefined) throw noDaemonUser(user);
@@ -85,7 +97,7 @@ async function start(config: ServerConfig, log: Log, level: LogLevel): Promise<R
       "bad-config",
       `The user "${escapeText(user)}" of [daemon] is root by another name`,
     );
-  return await serveSplit(config, account, log, level);
+  return await serveSplit(config, account, log, level, handsOver);
 }
 
 /** Beside a running sealttyd, too: each asks on its own. @throws SealttyError `evidence-unavailable`, `bad-config`. */
@@ -103,6 +115,8 @@ interface Options {
   readonly config: string;
   readonly check: boolean;
   readonly probe: boolean;
+  readonly initramfs: boolean;
+  readonly handOver: boolean;
   readonly verbose: boolean;
   readonly version: boolean;
   readonly help: boolean;
@@ -111,11 +125,16 @@ interface Options {
 function parse(args: readonly string[]): Options | undefined {
   try {
     const given = givenOptions(SERVE, args);
-    if (given.has("probe") && !given.has("check")) throw new Error("--probe goes with --check");
+    for (const name of ["probe", "initramfs"] as const)
+      if (given.has(name) && !given.has("check")) throw new Error(`--${name} goes with --check`);
+    if (given.has("probe") && given.has("initramfs"))
+      throw new Error("--probe and --initramfs exclude each other");
     return {
       config: given.text("config") ?? DEFAULT_CONFIG_FILE,
       check: given.has("check"),
       probe: given.has("probe"),
+      initramfs: given.has("initramfs"),
+      handOver: given.has("hand-over"),
       verbose: given.has("verbose"),
       version: given.has("version"),
       help: given.has("help"),

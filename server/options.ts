@@ -25,7 +25,13 @@ export interface DaemonCommand {
 const HELP: DaemonOption = { name: "help", short: "h", help: "print this" };
 
 export const SERVE = {
-  usage: ["[--config FILE] [--check [--probe]] [-v]", "setup [--help] …", "doctor [--help] …", "man [8|5]"],
+  usage: [
+    "[--config FILE] [--check [--probe | --initramfs]] [-v]",
+    "setup [--help] …",
+    "doctor [--help] …",
+    "provision-wait",
+    "man [8|5]",
+  ],
   summary: "The encrypted guest console's server, to be run in the guest.",
   options: [
     { name: "config", value: "FILE", help: `configuration (default ${DEFAULT_CONFIG_FILE})` },
@@ -36,6 +42,14 @@ export const SERVE = {
     {
       name: "probe",
       help: "with --check: really ask this machine for evidence, once; exit status 1 where it gives none",
+    },
+    {
+      name: "initramfs",
+      help: "with --check: whether it will do in an initramfs; prints what goes into one, a line each: program PATH or file PATH",
+    },
+    {
+      name: "hand-over",
+      help: "when stopped, tell clients to connect again: another sealttyd of this guest takes over (in an initramfs)",
     },
     { name: "verbose", short: "v", help: "log more" },
     { name: "version", help: "print the version" },
@@ -50,7 +64,8 @@ export const SERVE = {
 
 export const SETUP = {
   usage: [
-    "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--root DIR] [--dry-run]",
+    "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--initramfs] [--root DIR] [--dry-run]",
+    "setup --provision …",
     "setup --remove [--root DIR] [--dry-run]",
   ],
   summary:
@@ -69,9 +84,17 @@ export const SETUP = {
     },
     { name: "tty", value: "DEVICE", help: "a terminal device in place of a port, such as /dev/hvc0" },
     {
+      name: "provision",
+      help: "have the first boot wait for `sealtty provision`, and cloud-init take that seed and no other (docs/provision.md)",
+    },
+    {
       name: "root",
       value: "DIR",
       help: "another machine's files, such as an image that is being made: nothing is asked or started, and --evidence is needed",
+    },
+    {
+      name: "initramfs",
+      help: "a configuration for the initramfs, too, to unlock the root disk; update-initramfs then puts it in",
     },
     { name: "remove", help: "undoes what setup did, and nothing else" },
     { name: "dry-run", short: "n", help: "only says what would be done" },
@@ -124,6 +147,21 @@ export const DOCTOR = {
   exits: [
     ["0", "nothing that counts was found"],
     ["1", "something was, or could not be looked at or mended"],
+    ["2", "usage"],
+  ],
+} as const satisfies DaemonCommand;
+
+export const PROVISION_WAIT = {
+  usage: ["provision-wait [--config FILE]"],
+  summary:
+    "Holds cloud-init back until the owner's seed is there, and lets it run only then. systemd starts it (sealtty-provision.service), where setup --provision had it do so.",
+  options: [{ name: "config", value: "FILE", help: `configuration (default ${DEFAULT_CONFIG_FILE})` }, HELP],
+  exits: [
+    ["0", "cloud-init may run"],
+    [
+      "1",
+      "it stays off for this boot: no seed came in time, or it could not be trusted (the log says which)",
+    ],
     ["2", "usage"],
   ],
 } as const satisfies DaemonCommand;

@@ -8,6 +8,7 @@ import type { InstanceDocument } from "../protocol/attestation/instance/document
 import type { Evidence, EvidenceProvider } from "../protocol/attestation/evidence.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
+import type { ProgramRequest } from "../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
 import { Audit } from "./audit/audit.ts";
 import type { CarrierEvent } from "./audit/events.ts";
@@ -116,7 +117,7 @@ async function openAudited(
     const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
     const document = believed?.document;
     const pam = await openPam(config.users.pam, log, nodeClock);
-    const plan = planPrograms(config.users, document, pam);
+    const plan = planPrograms(config.users, document, pam, config);
     const planHelper = planHelpers(config.forward, document, pam);
     const shares = new ProgramShares(config.users.maxPrograms, MAX_PROGRAMS);
     // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
@@ -134,7 +135,7 @@ async function openAudited(
       ),
       plan,
       async startProcess(user, request) {
-        const { kind: service } = request;
+        const service = auditName(request);
         const planned = await plan(user, request).catch((error: unknown) => {
           programs.refused(user, service, error);
           throw error;
@@ -211,7 +212,14 @@ async function startBegun(
   }
 }
 
-/** As the audit names it. */
+/** As the audit names it: of a service its own name, and the key of SysRq. */
+export function auditName(request: ProgramRequest): string {
+  if (request.kind !== "service") return request.kind;
+  const { service } = request;
+  return service.name === "sysrq" ? `sysrq-${service.key}` : service.name;
+}
+
+/** Likewise. */
 export function helperService({ kind }: HelperRequest): string {
   return kind === "ssh" ? kind : `forward-${kind}`;
 }

@@ -6,6 +6,7 @@ import type { Clock } from "../../protocol/clock.ts";
 import { asError, SealttyError } from "../../protocol/errors.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { ServiceRequest } from "../../protocol/session/service-request.ts";
 import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
@@ -34,6 +35,7 @@ import {
   STREAM_OPTIONS,
 } from "./misuse.ts";
 import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "./places.ts";
+import { PromptsChannel } from "./prompts-channel.ts";
 import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
 import { duplexOf } from "./remote-stream.ts";
 import type {
@@ -229,6 +231,20 @@ export class OpenGuest implements Guest {
     const [place, peer] = [listenPlaceOf(listen), peerOrSocks(to)];
     requireOptions("forwardRemote()", options, FORWARD_OPTIONS);
     return await this.#forwards().remote(this, place, peer, options);
+  }
+
+  /** What the guest asks for while it boots. For the command line alone: a person stands behind it, or a file of a person's. */
+  async openPrompts(): Promise<PromptsChannel> {
+    return new PromptsChannel(await this.channels.openChannel({ kind: "prompts" }), this.owner);
+  }
+
+  /** What takes root's rights, as a program with its own end. For the command line alone, so far. */
+  async service(
+    service: ServiceRequest,
+    own: Pick<ExecOptions, "stdin" | "signal"> = {},
+  ): Promise<RemoteProcess> {
+    own.signal?.throwIfAborted();
+    return remoteProcess(await this.channels.openChannel({ kind: "service", service }), own, this.owner);
   }
 
   reattest(): Promise<void> {

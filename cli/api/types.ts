@@ -486,6 +486,7 @@ export type SealttyErrorCode =
   | "user-refused"
   | "program-failed"
   | "session-gone"
+  | "handed-over"
   | "guest-silent"
   | "version-unknown"
   | "decrypt-failed"

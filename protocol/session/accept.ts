@@ -157,9 +157,9 @@ export class GuestEndpoint {
   }
 
   /** Tells every client, hangs up every program. The CLOSE frames leave as far as the pipes take them at once. */
-  async stop(): Promise<void> {
+  async stop(why: "shutting-down" | "handed-over" = "shutting-down"): Promise<void> {
     this.#stopped = true;
-    for (const connection of this.#all()) connection.close("shutting-down");
+    for (const connection of this.#all()) connection.close(why);
     await new Promise<void>((resolve) => this.#options.clock.after(100, resolve));
     for (const connection of this.#all()) connection.destroy();
     for (const pump of this.#pumps) pump.stop();

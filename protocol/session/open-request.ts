@@ -14,9 +14,10 @@ import {
   MAX_TERMINAL_SIDE,
 } from "../limits.ts";
 import type { ChannelRequest } from "./channel-api.ts";
+import { readService, serviceBody } from "./service-request.ts";
 
 /** By their numbers. */
-const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
+const KINDS = ["login", "shell", "exec", "stream", "files", "prompts", "service"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const TERM_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]*$/;
 
@@ -26,13 +27,20 @@ export function isVariableName(name: string): boolean {
 /** For a person. */
 export const VARIABLE_NAME_WORDS = `an environment variable's name has letters, digits and _, no digit first, and at most ${MAX_TERM_NAME} of them`;
 
+type BareRequest = Extract<ChannelRequest, { kind: "files" | "prompts" }>;
+
+/** Whether it is its kind, and nothing else. */
+function isBare(request: ChannelRequest): request is BareRequest {
+  return request.kind === "files" || request.kind === "prompts";
+}
+
 /**
  * What the guest would refuse, said here, before anything goes out, and in words.
  * @throws SealttyError `bad-config`, a sentence for a person; `api-misuse` on a size that no terminal has.
  */
 export function checkRequest(request: ChannelRequest): void {
   if (isTerminalRequest(request)) checkTerminal(request);
-  if (request.kind === "login" || request.kind === "stream" || request.kind === "files") return;
+  if (!("command" in request)) return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
   checkCommand(command);
@@ -110,7 +118,8 @@ export function isTerminalRequest(
 
 export function openBody(request: ChannelRequest): Uint8Array {
   const kind = u8(KINDS.indexOf(request.kind));
-  if (request.kind === "files") return kind;
+  if (isBare(request)) return kind;
+  if (request.kind === "service") return concat(kind, serviceBody(request.service));
   if (request.kind === "stream") return concat(kind, targetBody(request.target));
   const terminal = !isTerminalRequest(request) ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
@@ -144,7 +153,8 @@ export function readSide(reader: Reader): number {
 export function readOpen(reader: Reader): ChannelRequest {
   const kind = KINDS[reader.u8()];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
-  if (kind === "files") return { kind };
+  if (kind === "files" || kind === "prompts") return { kind };
+  if (kind === "service") return { kind, service: readService(reader) };
   if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";

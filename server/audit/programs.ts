@@ -27,7 +27,7 @@ export interface ProgramsOptions {
 /** What is about to be started. */
 export interface Asked {
   readonly user: AuthenticatedUser;
-  /** "login", "shell", "exec", "files"; "ssh", or a helper of forwarding. */
+  /** "login", "shell", "exec", "files"; a service (auditName); "ssh", or a helper of forwarding. */
   readonly service: string;
   readonly launch: Launch;
   /** Absent: three streams. */

@@ -165,6 +165,15 @@ export const CONFIG_WORDS: readonly TableWords[] = [
     ],
   },
   {
+    table: "unlock",
+    words:
+      "Who may see what passphrases are asked for, by an initramfs's cryptsetup or through systemd, and answer. Without this table nobody may.",
+    keys: [
+      key("users", '["root"]', "users who sign in with a key; required"),
+      key("keys", '["SHA256:…"]', "only with one of these keys, as ssh-keygen -l prints them. Default: any"),
+    ],
+  },
+  {
     table: "audit",
     words: "What happened, besides the log.",
     keys: [
@@ -188,6 +197,33 @@ export const CONFIG_WORDS: readonly TableWords[] = [
         "of one user's together, and of those of all logins without a key. Default: half of total_mib",
       ),
       key("total_mib", "1 to 1048576", "of all together. Default 1024"),
+    ],
+  },
+  {
+    table: "services",
+    words:
+      "What takes root's rights, for users with a key and no forced command, by name. What is not named is nobody's.",
+    keys: [
+      key("kernel_log", '["NAME", …]', "who may read the kernel's log (sealtty log)"),
+      key("sysrq", '["NAME", …]', "who may press SysRq keys (sealtty sysrq); goes with sysrq_keys"),
+      key("sysrq_keys", '["s", "u", "b", …]', "which, one lower-case letter or digit each"),
+    ],
+  },
+  {
+    table: "provision",
+    words:
+      "A seed for cloud-init, handed over by sealtty provision; sealttyd setup --provision has the boot wait for it, and cloud-init take no other. Without this table none is taken.",
+    keys: [
+      key("users", '["NAME", …]', "who may hand it over, with a key and no forced command; required"),
+      key("directory", '"/…"', 'what becomes the seed. Default "/var/lib/cloud/seed/nocloud"'),
+      key("state", '"/…"', 'file that remembers it. Default "/var/lib/sealtty/provisioned"'),
+      key("again", "true or false", "whether another seed may take its place later. Default false"),
+      key("wait_seconds", "0 to 86400", "how long a boot without a seed waits for it. Default 600"),
+      key(
+        "at_timeout",
+        '"go-on" or "power-off"',
+        'what the machine does then; cloud-init stays off in either case. Default "go-on"',
+      ),
     ],
   },
 ];

@@ -2,7 +2,7 @@
 
 import { DEFAULT_CONFIG_FILE } from "../config.ts";
 import { bold, escaped, italic, paragraph, sentence, tagged, text } from "../../node/roff.ts";
-import { type DaemonCommand, type DaemonOption, DOCTOR, SERVE, SETUP } from "../options.ts";
+import { type DaemonCommand, type DaemonOption, DOCTOR, PROVISION_WAIT, SERVE, SETUP } from "../options.ts";
 import { KEYS_FILE, RECORD_FILE } from "../setup/places.ts";
 import { CONFIG_WORDS } from "./config-words.ts";
 
@@ -41,11 +41,13 @@ function programPage(version: string): string[] {
     ".SH NAME",
     "sealttyd \\- encrypted guest console of a confidential VM",
     ".SH SYNOPSIS",
-    ...[...SERVE.usage.slice(0, 1), ...SETUP.usage, ...DOCTOR.usage, "man [8|5]"].flatMap((usage, index) => [
-      ...(index === 0 ? [] : [".br"]),
-      bold("sealttyd"),
-      ...text(usage),
-    ]),
+    ...[
+      ...SERVE.usage.slice(0, 1),
+      ...SETUP.usage,
+      ...DOCTOR.usage,
+      ...PROVISION_WAIT.usage,
+      "man [8|5]",
+    ].flatMap((usage, index) => [...(index === 0 ? [] : [".br"]), bold("sealttyd"), ...text(usage)]),
     ".SH DESCRIPTION",
     ...text(
       "The console of a virtual machine ends in its host. sealttyd runs in the guest and serves a console that the host can carry " +
@@ -55,6 +57,7 @@ function programPage(version: string): string[] {
     ...commandSection("OPTIONS", SERVE),
     ...commandSection("SETUP", SETUP),
     ...commandSection("DOCTOR", DOCTOR),
+    ...commandSection("PROVISION-WAIT", PROVISION_WAIT),
     ".SH FILES",
     ...tagged(FILES),
     ".SH ENVIRONMENT",

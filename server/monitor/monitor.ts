@@ -16,7 +16,7 @@ import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts"
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
 import type { Asked, Begun } from "../audit/programs.ts";
-import { helperService, type OwnPrivileged } from "../privileged.ts";
+import { auditName, helperService, type OwnPrivileged } from "../privileged.ts";
 import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
@@ -186,10 +186,11 @@ export class Monitor {
   }
 
   async #start({ user: named, request, path }: StartCall): Promise<StartedAnswer> {
-    const { kind: service } = request;
+    const service = auditName(request);
     const user = this.#userFor(named, service);
     const { launch, terminal } = await this.#watched(user, service, async () => {
-      const allowed = user.method === "none" ? service === "login" : allowsKind(user.restrictions, service);
+      const { kind } = request;
+      const allowed = user.method === "none" ? kind === "login" : allowsKind(user.restrictions, kind);
       if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
       return await this.#options.privileged.plan(user, request);
     });

@@ -38,6 +38,7 @@ export async function serveSplit(
   front: Account,
   log: Log,
   logLevel: LogLevel,
+  handsOver = false,
 ): Promise<RunningServer> {
   loadPtyAddon(); // the front needs it: say so now, where it is missing
   const privileged = await openPrivileged(config, log, "monitor");
@@ -57,7 +58,7 @@ export async function serveSplit(
     undo.push(() => removeEmpty(directory));
     const pipe = await pipeForFront(config.pipe, front, directory, undo);
     const settings: FrontSettings = {
-      ...consoleSettings(config),
+      ...consoleSettings(config, handsOver),
       pipe,
       evidence: privileged.provider.type,
       sick: privileged.sick,

@@ -78,14 +78,19 @@ function wishesOf(args: readonly string[]): Wishes {
   const root = path.resolve(rootOf(given));
   const here = root === "/";
   const pipe = pipeOf(given.text("port"), given.text("tty"), here);
-  if (remove && (evidence !== undefined || pipe !== undefined))
+  if (
+    remove &&
+    (evidence !== undefined || pipe !== undefined || given.has("initramfs") || given.has("provision"))
+  )
     throw new Error("--remove undoes what was done, whatever it was: it goes with --root and --dry-run only");
   return {
     root,
     here,
     evidence,
     pipe,
+    provision: given.has("provision"),
     dryRun: given.has("dry-run"),
+    early: given.has("initramfs"),
     remove,
     help: given.has("help"),
   };

@@ -2,8 +2,15 @@
 // docs/install.md; docs/decisions/0023-packages.md says why it enables units by itself.
 
 import path from "node:path";
-import { DEFAULT_CONFIG_FILE, type PipeConfig, parseServerConfig } from "../config.ts";
+import {
+  DEFAULT_CONFIG_FILE,
+  type EvidenceConfig,
+  type PipeConfig,
+  type ServerConfig,
+  parseServerConfig,
+} from "../config.ts";
 import { escapeText } from "../log.ts";
+import { CLOUD_INIT_FILES, WAIT_UNIT } from "../provision/cloud-init.ts";
 import { rootOption } from "../rooted-path.ts";
 import { accountIn } from "../sessions/account.ts";
 import {
@@ -15,7 +22,7 @@ import {
   findPort,
   wordsOf,
 } from "./choose.ts";
-import { KEYS_FILE } from "./places.ts";
+import { EARLY_CONFIG_FILE, KEYS_FILE } from "./places.ts";
 import { type Change, NOTHING_DONE, type SetupRecord, Tree } from "./tree.ts";
 
 export interface SetupWishes {
@@ -25,7 +32,11 @@ export interface SetupWishes {
   readonly here: boolean;
   readonly evidence: RealEvidence | undefined;
   readonly pipe: PipeConfig | undefined;
+  /** Have the first boot wait for the owner's seed; what an earlier setup did of it stays in any case. */
+  readonly provision: boolean;
   readonly dryRun: boolean;
+  /** For the initramfs, too. */
+  readonly early: boolean;
 }
 
 export interface SetupSurroundings {
@@ -70,10 +81,13 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const before = tree.record() ?? NOTHING_DONE;
   const unit = findUnit(tree);
   requireFrontUser(tree, here);
-  const { text, words } = await configuration(wishes, around, tree, before);
-  const changes: Change[] = [];
+  const provision = wishes.provision || before.made.some((each) => each.path === PROVISION_LINK);
+  const { text, early, words } = await configuration({ ...wishes, provision }, around, tree, before);
+  const changes: Change[] = provision ? provisionChanges(tree, before) : [];
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
+  if (early !== undefined && tree.read(EARLY_CONFIG_FILE) !== early)
+    changes.push({ kind: "file", path: EARLY_CONFIG_FILE, text: early });
   for (const target of unit.wantedBy) {
     const link = `${OWN_UNITS}/${target}.wants/${UNIT}`;
     if (!tree.has(link)) changes.push({ kind: "link", path: link, target: unit.file });
@@ -90,7 +104,7 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   );
   said.push(...words);
   if (changes.length === 0) said.push("already set up: no file is changed");
-  if (running && changes.some(({ kind }) => kind === "file"))
+  if (running && changes.some((change) => change.path === DEFAULT_CONFIG_FILE))
     said.push(
       `${UNIT} runs on with its former configuration: systemctl restart ${UNIT} ends its sessions and starts it anew`,
     );
@@ -105,6 +119,31 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   if (!(await systemctl("start", UNIT)))
     throw new SetupFailed(said, `systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
   return [...said, started];
+}
+
+const PROVISION_LINK = `${OWN_UNITS}/sysinit.target.wants/${WAIT_UNIT}`;
+
+/** @throws SetupRefused where somebody else's file would be written over. */
+function provisionChanges(tree: Tree, before: SetupRecord): Change[] {
+  const unit = UNIT_DIRECTORIES.map((directory) => path.join(directory, WAIT_UNIT)).find((file) =>
+    tree.has(file),
+  );
+  if (unit === undefined)
+    throw new SetupRefused(
+      `There is no ${WAIT_UNIT}: install the package, or packaging/systemd/${WAIT_UNIT}`,
+    );
+  const changes: Change[] = [];
+  for (const [file, text] of CLOUD_INIT_FILES) {
+    const there = readOrAbsent(tree, file);
+    if (there === text) continue;
+    if (there !== undefined && !isOfSetup(file, tree, before))
+      throw new SetupRefused(
+        `${file} is yours, and says something else than what keeps cloud-init to your seed`,
+      );
+    changes.push({ kind: "file", path: file, text });
+  }
+  if (!tree.has(PROVISION_LINK)) changes.push({ kind: "link", path: PROVISION_LINK, target: unit });
+  return changes;
 }
 
 export interface TakenAway {
@@ -185,30 +224,41 @@ function requireFrontUser(tree: Tree, here: boolean): void {
   );
 }
 
+interface Configuration {
+  readonly text: string | undefined;
+  /** Of the initramfs; undefined: none is wished for, or the owner's stays. */
+  readonly early: string | undefined;
+  readonly words: readonly string[];
+}
+
 /** @returns no text where an owner's file stays. @throws SetupRefused. */
 async function configuration(
   wishes: SetupWishes,
   around: SetupSurroundings,
   tree: Tree,
   before: SetupRecord,
-): Promise<{ readonly text: string | undefined; readonly words: readonly string[] }> {
-  const there = tree.read(DEFAULT_CONFIG_FILE);
-  if (there === undefined && tree.has(DEFAULT_CONFIG_FILE))
-    throw new SetupRefused(`${DEFAULT_CONFIG_FILE} is a link that leads nowhere in ${escapeText(tree.root)}`);
-  if (there !== undefined && !isOfSetup(tree, before)) {
+): Promise<Configuration> {
+  const there = readOrAbsent(tree, DEFAULT_CONFIG_FILE);
+  if (there !== undefined && !isOfSetup(DEFAULT_CONFIG_FILE, tree, before)) {
     if (wishes.evidence !== undefined || wishes.pipe !== undefined)
       throw new SetupRefused(
         `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
       );
+    let own: ServerConfig;
     try {
-      parseServerConfig(there, DEFAULT_CONFIG_FILE);
+      own = parseServerConfig(there, DEFAULT_CONFIG_FILE);
     } catch (cause) {
       throw new SetupRefused(
         `${cause instanceof Error ? cause.message : "unknown error"} It is yours, and is not overwritten.`,
         { cause },
       );
     }
-    return { text: undefined, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`] };
+    if (wishes.provision && own.provision === undefined)
+      throw new SetupRefused(
+        `${DEFAULT_CONFIG_FILE} is yours, and has no [provision]: add it, with users = ["…"], so that a seed is taken from somebody`,
+      );
+    const { early, words } = earlyConfiguration(wishes, tree, before, own.pipe, own.evidence.type);
+    return { text: undefined, early, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`, ...words] };
   }
   const { here } = wishes;
   if (!here && wishes.evidence === undefined)
@@ -219,23 +269,60 @@ async function configuration(
   const evidence = wishes.evidence ?? (await findEvidence(around.machine));
   const login = tree.has(LOGIN) ? LOGIN : undefined;
   const armour = pipe.type === "tty" && pipe.armourOnly ? ", in printable lines" : "";
+  const forEarly = earlyConfiguration(wishes, tree, before, pipe, evidence);
   return {
-    text: configurationText(pipe, evidence, login),
+    text: configurationText(pipe, evidence, login, wishes.provision),
+    early: forEarly.early,
     words: [
       `evidence: "${evidence}": ${wordsOf(evidence)}`,
       `console: ${pipe.type === "virtio" ? `virtio port "${escapeText(pipe.name)}"` : `${escapeText(pipe.type === "tty" ? pipe.device : pipe.path)}${armour}`}`,
       ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
+      ...(wishes.provision
+        ? ["first boot: waits for sealtty provision, by root's keys; cloud-init takes no other seed"]
+        : []),
       `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
+      ...forEarly.words,
+    ],
+  };
+}
+
+/** @throws SetupRefused where the owner's own pipe or evidence cannot be had so early. */
+function earlyConfiguration(
+  wishes: SetupWishes,
+  tree: Tree,
+  before: SetupRecord,
+  pipe: PipeConfig,
+  evidence: EvidenceConfig["type"],
+): Pick<Configuration, "early" | "words"> {
+  if (!wishes.early) return { early: undefined, words: [] };
+  const there = readOrAbsent(tree, EARLY_CONFIG_FILE);
+  if (there !== undefined && !isOfSetup(EARLY_CONFIG_FILE, tree, before))
+    return { early: undefined, words: [`kept: ${EARLY_CONFIG_FILE} is yours`] };
+  if (evidence === "simulated" || pipe.type === "unix")
+    throw new SetupRefused(
+      `${DEFAULT_CONFIG_FILE} has simulated evidence or a unix socket, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself`,
+    );
+  return {
+    early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
+    words: [
+      "in the initramfs: the same console, for root by the same keys, to unlock disks and for a shell",
+      "the next update-initramfs -u puts it in, after each change of keys as well",
     ],
   };
 }
 
 const USUAL_PIPE: PipeConfig = { type: "virtio", name: USUAL_PORT };
 
-function isOfSetup(tree: Tree, { made }: SetupRecord): boolean {
-  return made.some(
-    (each) => each.kind === "file" && each.path === DEFAULT_CONFIG_FILE && tree.isAsMade(each),
-  );
+function isOfSetup(file: string, tree: Tree, { made }: SetupRecord): boolean {
+  return made.some((each) => each.kind === "file" && each.path === file && tree.isAsMade(each));
+}
+
+/** @throws SetupRefused for a link that leads nowhere: writing would put something in its place. */
+function readOrAbsent(tree: Tree, file: string): string | undefined {
+  const text = tree.read(file);
+  if (text === undefined && tree.has(file))
+    throw new SetupRefused(`${file} is a link that leads nowhere in ${escapeText(tree.root)}`);
+  return text;
 }
 
 /**
@@ -246,6 +333,7 @@ export function configurationText(
   pipe: PipeConfig,
   evidence: RealEvidence,
   login: string | undefined,
+  provision = false,
 ): string {
   const lines = [
     "# Written by `sealttyd setup`. `sealttyd setup --remove` takes it away, and leaves it once somebody changed it.",
@@ -262,6 +350,7 @@ export function configurationText(
     `authorized_keys = "${KEYS_FILE}"`,
     'names = ["root"]',
     ...(login === undefined ? [] : [`login = ["${login}"]`]),
+    ...(provision ? ["", "[provision]", 'users = ["root"]'] : []),
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -16,6 +16,7 @@ import { concat, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
+import type { ServiceRequest } from "../../protocol/session/service-request.ts";
 import { Audit } from "../../server/audit/audit.ts";
 import { Programs } from "../../server/audit/programs.ts";
 import { MAX_PROGRAMS, type RecordingConfig } from "../../server/config.ts";
@@ -58,6 +59,11 @@ const KEY = new Uint8Array(32).fill(7);
 const LOGIN: ProgramRequest = { kind: "login", term: "xterm", columns: 80, rows: 24 };
 const SHELL: ProgramRequest = { ...LOGIN, kind: "shell", command: [], environment: {} };
 const EXEC: ProgramRequest = { kind: "exec", command: ["true"], environment: {} };
+const SERVICE_REQUESTS: readonly ServiceRequest[] = [
+  { name: "kernel-log", follow: true },
+  { name: "sysrq", key: "b" },
+  { name: "provision" },
+];
 /** Nobody's key, and a login program that does not end by itself. */
 const STAYS: NamedUser = { name: "stays" };
 /** As the monitor names its first sign-in. */
@@ -261,6 +267,12 @@ describe("programs", () => {
     await forced.authorize();
     const refused = { code: "user-refused" };
     await expect(forced.start(alice, { kind: "files" }, `${directory}/x`)).rejects.toMatchObject(refused);
+    await expect(forced.start(alice, { kind: "prompts" }, `${directory}/x`)).rejects.toMatchObject(refused);
+    for (const service of SERVICE_REQUESTS) {
+      const request = { kind: "service", service } as const;
+      await expect(forced.start(alice, request, `${directory}/x`)).rejects.toMatchObject(refused);
+      await expect(forced.start({ name: "root" }, request, `${directory}/x`)).rejects.toMatchObject(refused);
+    }
     await expect(forced.start(alice, LOGIN, "/dev/pts/0")).rejects.toMatchObject(refused);
     const connect = { kind: "connect", socket: "/run/x" } as const;
     const body = helperBody({ user: alice, helper: connect, path: `${directory}/x` });
@@ -618,6 +630,10 @@ test("bytes that are no operation are errors of the front's, and nothing else", 
 test("each operation survives its own encoding", () => {
   const call = { user: alice, request: EXEC, path: "/run/x/y" };
   expect(readStart(startBody(call))).toEqual(call);
+  for (const service of SERVICE_REQUESTS) {
+    const asked = { ...call, request: { kind: "service", service } as const };
+    expect(readStart(startBody(asked))).toEqual(asked);
+  }
   const fetch = {
     user: alice,
     helper: { kind: "fetch", socket: "/run/s", number: 7 },

@@ -57,7 +57,9 @@ describe("the package", () => {
     expect(files.toSorted()).toEqual(
       [
         ..."etc/pam.d/sealtty etc/sealtty/sealttyd.example.toml usr/lib/sealtty/pty.node".split(" "),
-        ..."sealttyd.service sealttyd@.service".split(" ").map((unit) => `usr/lib/systemd/system/${unit}`),
+        ..."sealtty-provision.service sealttyd.service sealttyd@.service"
+          .split(" ")
+          .map((unit) => `usr/lib/systemd/system/${unit}`),
         ..."usr/lib/sysusers.d/sealttyd.conf usr/lib/tmpfiles.d/sealttyd.conf".split(" "),
         ..."changelog.Debian.gz changelog.gz copyright"
           .split(" ")
@@ -67,9 +69,12 @@ describe("the package", () => {
       ]
         .map((name) => `-rw-r--r-- root/root ${name}`)
         .concat(
-          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-connect.js sev-guest-report tdx-report sealtty-session sealtty-confine"
+          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-prompts.js sealttyd-connect.js sealttyd-service.js sev-guest-report tdx-report sealtty-session sealtty-confine"
             .split(" ")
             .map((name) => `-rwxr-xr-x root/root usr/lib/sealtty/${name}`),
+          "hooks/sealtty scripts/init-bottom/sealtty scripts/init-premount/sealtty"
+            .split(" ")
+            .map((name) => `-rwxr-xr-x root/root usr/share/initramfs-tools/${name}`),
           "lrwxrwxrwx root/root usr/bin/sealttyd -> ../lib/sealtty/sealttyd.js",
         )
         .toSorted(),
@@ -125,6 +130,9 @@ describe("the package", () => {
         .status,
     ).toBe(0);
     for (const script of ["postinst", "prerm", "postrm"]) run("sh", "-n", at(`control/${script}`));
+    expect(fs.readFileSync(at("control/triggers"), "utf8")).toBe("activate-noawait update-initramfs\n");
+    for (const name of ["hooks", "scripts/init-premount", "scripts/init-bottom"])
+      run("sh", "-n", path.join(unpacked, "usr/share/initramfs-tools", name, "sealtty"));
   });
 
   test("has the licences of all that its programs are made of", () => {

@@ -13,9 +13,9 @@ const { besideTheApi, besideWithReason, repositoryChecks } = (await import(
   repositoryChecks: Record<string, () => string[]>;
 };
 const commands = [
-  ...["exec", "cp", "proxy", "forward", "master", "connect", "sessions"].map(
-    (name) => `cli/commands/${name}.ts`,
-  ),
+  ..."exec cp proxy forward master connect sessions unlock log sysrq provision"
+    .split(" ")
+    .map((name) => `cli/commands/${name}.ts`),
   "cli/terminal-session.ts",
   "cli/kept-session.ts",
 ];

@@ -47,9 +47,29 @@ test("the example that is shipped is right", async () => {
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
     forward: { allow: true, ssh: undefined, gateway: false },
+    unlock: { users: [], keys: undefined },
     audit: { file: undefined, required: false },
     recording: undefined,
+    services: { kernelLog: [], sysrq: [], sysrqKeys: [] },
+    provision: undefined,
   });
+});
+
+test("nobody unlocks unless the file says who; what is no user and no fingerprint is refused", () => {
+  const all = `${pipe}${evidence}${users}`;
+  const print = `SHA256:${"a".repeat(43)}`;
+  expect(parse(all).unlock).toEqual({ users: [], keys: undefined });
+  expect(parse(`${all}[unlock]\nusers=["root"]`).unlock).toEqual({ users: ["root"], keys: undefined });
+  expect(parse(`${all}[unlock]\nusers=["root"]\nkeys=["${print}"]`).unlock.keys).toEqual([print]);
+  for (const [table, words] of [
+    ["", /"users" is missing/],
+    ["users=[]", /"users" must be a list of names/],
+    ['users=["*"]', /"users" must be a list of names/],
+    ['users=["root"]\nkeys=[]', /"keys" must be a list of fingerprints/],
+    ['users=["root"]\nkeys=["MD5:00"]', /"keys" must be a list of fingerprints/],
+    ['users=["root"]\nkey=["x"]', /Did you mean "keys"/],
+  ] as const)
+    expect(errorOf(`${all}[unlock]\n${table}`).message).toMatch(words);
 });
 
 test("audit and recordings: off unless the file says so; what is not understood is refused", () => {

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
 import { runDoctor } from "../../server/doctor/command.ts";
 import { JOURNAL } from "../../server/doctor/repair.ts";
@@ -350,6 +351,23 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       evidence: "datasource_list: NoCloud, None",
     },
     {
+      name: "that should wait for the owner's seed, and one of its services does not",
+      files: {
+        "/etc/cloud/cloud.cfg": "",
+        ...Object.fromEntries([...CLOUD_INIT_FILES].filter(([file]) => !file.includes("/cloud-final."))),
+      },
+      evidence: "datasource_list: NoCloud",
+    },
+    {
+      name: "that should take the owner's seed alone, and a later file says another thing",
+      files: {
+        "/etc/cloud/cloud.cfg": "",
+        ...Object.fromEntries(CLOUD_INIT_FILES),
+        "/etc/cloud/cloud.cfg.d/zz.cfg": "datasource: {NoCloud: {fs_label: cidata}}\n",
+      },
+      evidence: "datasource_list: NoCloud",
+    },
+    {
       name: "by the command line",
       files: {
         ...words("ds=nocloud;s=http://192.0.2.1/"),
@@ -374,6 +392,15 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   "cloud-init-applied": [
+    {
+      name: "beside one of the owner's",
+      files: {
+        "/var/lib/cloud/instance/datasource":
+          "DataSourceNoCloud: DataSourceNoCloud [seed=dmi,/var/lib/cloud/seed/nocloud][dsmode=net]\n",
+      },
+      evidence: "seed=dmi",
+      byHand: { "/var/lib/cloud": null },
+    },
     {
       files: {
         "/var/lib/cloud/instance/datasource":
@@ -691,6 +718,17 @@ describe("what is good is not found", () => {
       },
     ],
     ["cloud-init without a source", { "/etc/cloud/cloud.cfg": "datasource_list: [ None ]\n" }],
+    [
+      "cloud-init that waits for the owner's seed, whatever the command line says",
+      {
+        ...words("ds=nocloud;s=http://192.0.2.1/"),
+        "/etc/cloud/cloud.cfg": "datasource_list: [ Ec2 ]\n",
+        "/etc/cloud/cloud.cfg.d/90.cfg": "datasource_list: [ Ec2 ]\n",
+        ...Object.fromEntries(CLOUD_INIT_FILES),
+        "/var/lib/cloud/instance/datasource":
+          "DataSourceNoCloud: DataSourceNoCloud [seed=/var/lib/cloud/seed/nocloud,ds_config_seedfrom,/var/lib/cloud/seed/nocloud/][dsmode=net]\n",
+      },
+    ],
     ["cloud-init, switched off", { "/etc/cloud/cloud.cfg": "", "/etc/cloud/cloud-init.disabled": "" }],
     [
       "cloud-init with a seed of the owner's",

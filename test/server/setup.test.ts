@@ -14,7 +14,8 @@ import {
   findEvidence,
   findPort,
 } from "../../server/setup/choose.ts";
-import { RECORD_FILE } from "../../server/setup/places.ts";
+import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
+import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
 import {
   type SetupSurroundings,
   type SetupWishes,
@@ -66,7 +67,16 @@ const NOTHING_TO_UNDO = { said: ["nothing to undo: it was so already"], left: fa
 const SNP = { "/dev/sev-guest": ["sev-snp"], "/dev/tpmrm0": ["tpm"] } as const;
 
 function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
-  return { root, here: true, evidence: undefined, pipe: undefined, dryRun: false, ...more };
+  return {
+    root,
+    here: true,
+    evidence: undefined,
+    pipe: undefined,
+    provision: false,
+    dryRun: false,
+    early: false,
+    ...more,
+  };
 }
 
 function surroundings(of: Machine = machine(SNP), active = false) {
@@ -231,6 +241,46 @@ describe("set up and taken back", () => {
       `would have removed: ${DEFAULT_CONFIG_FILE}`,
     );
     expect(treeOf(root)).toEqual(set);
+  });
+
+  test("for an initramfs: a configuration that will do there, and taken back with the rest", async () => {
+    writeTree(root, { ...BARE, "etc/sealtty/authorized_keys": "ssh-ed25519 AAAA me\n" });
+    const before = treeOf(root);
+    const { around } = surroundings();
+    const said = await setUp(wishes({ early: true }), around);
+    expect(said).toContain(`written: ${EARLY_CONFIG_FILE}`);
+    expect(said.join("\n")).toMatch(/update-initramfs -u/);
+    const { pipe, evidence, users, unlock } = parseServerConfig(read(EARLY_CONFIG_FILE), "made");
+    expect({ pipe, type: evidence.type }).toEqual({
+      pipe: { type: "virtio", name: "sealtty.0" },
+      type: "sev-snp",
+    });
+    expect(users).toMatchObject({ login: undefined, names: ["root"], shell: ["/bin/sh", "-l"] });
+    expect(unlock).toEqual({ users: ["root"], keys: undefined });
+    await takeAway(wishes(), around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("for an initramfs, later: beside an owner's configuration, with its pipe; a running service is not asked for", async () => {
+    const own = configurationText({ type: "virtio", name: "other" }, "tpm", undefined);
+    writeTree(root, { ...BARE, "etc/sealtty/sealttyd.toml": `${own}# mine\n` });
+    const said = await setUp(wishes({ early: true }), surroundings(machine(SNP), true).around);
+    expect(said).toContain(`kept: ${DEFAULT_CONFIG_FILE} is yours`);
+    expect(said.join("\n")).not.toMatch(/former configuration/);
+    const { pipe, evidence } = parseServerConfig(read(EARLY_CONFIG_FILE), "made");
+    expect({ pipe, type: evidence.type }).toEqual({ pipe: { type: "virtio", name: "other" }, type: "tpm" });
+    fs.appendFileSync(at(EARLY_CONFIG_FILE), "# mine, too\n");
+    expect(await setUp(wishes({ early: true }), surroundings().around)).toContain(
+      `kept: ${EARLY_CONFIG_FILE} is yours`,
+    );
+  });
+
+  test("for an initramfs, with evidence or a console that none has: refused", async () => {
+    const own = configurationText({ type: "unix", path: "/run/s" }, "tpm", undefined);
+    writeTree(root, { ...BARE, "etc/sealtty/sealttyd.toml": own });
+    expect(await refusalOf(setUp(wishes({ early: true }), surroundings().around))).toMatch(
+      /which no initramfs has/,
+    );
   });
 
   test("twice is as once", async () => {
@@ -618,6 +668,59 @@ describe.runIf(canPretend)("the program, on the machine that it runs on", () => 
 
     expect(run("--remove")).toMatchObject({ status: 0, stderr: "" });
     expect(calls()).toEqual(["stop sealttyd.service", "daemon-reload"]);
+    expect(treeOf(root)).toEqual(before);
+  });
+});
+
+describe("setup --provision", () => {
+  const WAIT = {
+    "usr/lib/systemd/system/sealtty-provision.service": fs.readFileSync(
+      path.join(project, "packaging/systemd/sealtty-provision.service"),
+      "utf8",
+    ),
+  };
+  const wished = wishes({ here: false, evidence: "sev-snp", provision: true });
+
+  test("writes what keeps cloud-init to the owner's seed, is undone whole, and is not forgotten by a later setup", async () => {
+    writeTree(root, { ...BARE, ...WAIT });
+    const before = treeOf(root);
+    await setUp({ ...wished, root }, surroundings().around);
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "test").provision).toMatchObject({
+      users: ["root"],
+      again: false,
+    });
+    for (const [file, text] of CLOUD_INIT_FILES) expect(read(file)).toBe(text);
+    expect(fs.readlinkSync(at("/etc/systemd/system/sysinit.target.wants/sealtty-provision.service"))).toBe(
+      "/usr/lib/systemd/system/sealtty-provision.service",
+    );
+    const after = treeOf(root);
+    await setUp({ ...wished, root, provision: false }, surroundings().around);
+    expect(treeOf(root)).toEqual(after);
+    await takeAway({ root, here: false, dryRun: false }, surroundings().around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test.each([
+    ["without its unit", {}, "no sealtty-provision.service"],
+    [
+      "over a file of the owner's",
+      { ...WAIT, "etc/cloud/ds-identify.cfg": "datasource: Ec2\n" },
+      "ds-identify.cfg is yours",
+    ],
+    [
+      "beside a configuration of the owner's that has nobody to take a seed from",
+      {
+        ...WAIT,
+        "etc/sealtty/sealttyd.toml": configurationText({ type: "virtio", name: "s" }, "tpm", "/bin/login"),
+      },
+      "has no [provision]",
+    ],
+  ])("is refused %s, and nothing is changed", async (_, files, words) => {
+    writeTree(root, { ...BARE, ...files });
+    const before = treeOf(root);
+    const asked =
+      "etc/sealtty/sealttyd.toml" in files ? { ...wished, root, evidence: undefined } : { ...wished, root };
+    await expect(setUp(asked, surroundings().around)).rejects.toThrow(words);
     expect(treeOf(root)).toEqual(before);
   });
 });

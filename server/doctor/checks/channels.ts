@@ -2,6 +2,7 @@
 
 import { type Check, type Evidence, found, plainWords } from "../check.ts";
 import type { System } from "../system.ts";
+import { CLOUD_INIT_FILES, IDENTIFY_FILE, PINS_FILE } from "../../provision/cloud-init.ts";
 import { OWN_UNITS } from "../units.ts";
 import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./command-line.ts";
 import { DROP_IN, RELOAD, dropIn, masksOf, stopsOf } from "./consoles.ts";
@@ -103,6 +104,7 @@ const cloudInit: Check = {
     if (everyLineHas(system, /^cloud-init=disabled$/)) return undefined;
     const services = system.units.names(/^cloud-init(?:-local|-main)?\.service$/);
     if (services.length > 0 && services.every((name) => system.units.masked(name))) return undefined;
+    if (takesOwnersSeedAlone(system)) return undefined;
     const list = datasources(system);
     const fromHost = list === undefined || list.names.some((name) => name !== "None");
     const words = wordsLike(system, CLOUD_WORDS);
@@ -119,12 +121,26 @@ const cloudInit: Check = {
         ]
       : [];
     return found([...sources, ...words], {
-      words: "Have it take nothing from outside: a seed of yours comes from within.",
+      words:
+        "Have it take nothing from outside. A seed of yours comes from within, or through the console: sealttyd setup --provision.",
       edits: fromHost ? [dropIn(`${CLOUD}.d/${DROP_IN}.cfg`, "datasource_list: [ None ]\n")] : [],
       byHand: words.length > 0 ? changeCommandLine(system, { remove: words }) : [],
     });
   },
 };
+
+/** As `sealttyd setup --provision` has it, to the letter: each of its services waits, and its datasource has one place to look. */
+function takesOwnersSeedAlone(system: System): boolean {
+  const files = [...CLOUD_INIT_FILES].filter(([file]) => file !== IDENTIFY_FILE);
+  if (!files.every(([file, text]) => system.read(file) === text)) return false;
+  // What comes behind it by name would count more.
+  const last = system
+    .list(`${CLOUD}.d`)
+    .filter((name) => name.endsWith(".cfg"))
+    .sort()
+    .at(-1);
+  return `${CLOUD}.d/${last}` === PINS_FILE;
+}
 
 /** What lies ready at this moment. */
 function offeredSeeds(system: System): Evidence[] {
@@ -145,14 +161,24 @@ const cloudInitApplied: Check = {
   look(system) {
     const where = "/var/lib/cloud/instance/datasource";
     const source = system.value(where) ?? "";
-    const own =
-      source === "" || /^DataSourceNone\b/.test(source) || source.includes("seed=/var/lib/cloud/seed/");
+    const own = source === "" || /^DataSourceNone\b/.test(source) || isOwnSeed(source);
     return found(own ? [] : [{ where, found: source }], {
       words: "Make the system anew from an image that takes none.",
       byHand: ["cloud-init clean --logs, in the image, before it is measured and started"],
     });
   },
 };
+
+/** Every place that a seed came from, as NoCloud lists them, is a file of this machine's. */
+function isOwnSeed(source: string): boolean {
+  const places = /\[seed=([^\]]+)\]/.exec(source)?.[1]?.split(",") ?? [];
+  return (
+    places.length > 0 &&
+    places.every(
+      (place) => place === "ds_config_seedfrom" || /^\/(?:var\/lib\/cloud\/seed|run)\//.test(place),
+    )
+  );
+}
 
 interface Agent {
   readonly units: readonly string[];

@@ -1,0 +1,196 @@
+// `sealtty log`: the guest's kernel log since power-on, and as it comes.
+
+import { SealttyError } from "../../protocol/errors.ts";
+import { KernelLogDecoder, type KernelLogMessage } from "../../protocol/kernel-log/messages.ts";
+import {
+  LEVELS,
+  type KernelRecord,
+  type Level,
+  parseKernelRecord,
+} from "../../protocol/kernel-log/record.ts";
+import type { RemoteProcess } from "../api/types.ts";
+import { type Clocks, KernelLogLines, wallTimeOf } from "../kernel-log-lines.ts";
+import { type Command, type Input, KEYED_OPTIONS, onlyGuest } from "../options.ts";
+import { writeTo } from "../output.ts";
+import { jsonLine } from "../printable.ts";
+import { Reporter, useColour } from "../report.ts";
+import { complaintOf, serviceFailed, useService } from "../service-program.ts";
+import type { Services, TerminalOutput } from "../services.ts";
+
+const USUAL_LATEST = 100;
+const MAX_LATEST = 100_000;
+
+export const logCommand: Command = {
+  name: "log",
+  summary: "the guest's kernel log, since power-on and live",
+  operands: "GUEST",
+  options: [
+    ...KEYED_OPTIONS,
+    { name: "follow", short: "f", help: "go on with what comes, until Ctrl-C" },
+    { name: "since-boot", help: "all since power-on that the kernel still has" },
+    {
+      name: "lines",
+      short: "n",
+      value: "N",
+      help: `the latest N records of what there is (default ${USUAL_LATEST}; 0 with -f: only what is new)`,
+    },
+    {
+      name: "level",
+      value: "LEVEL",
+      help: `only records as urgent as this or more: ${LEVELS.join(", ")}`,
+      values: LEVELS,
+    },
+  ],
+  notes: [
+    "For users whom [services] kernel_log in the guest's sealttyd.toml names, with a key.",
+    "Times are the guest's, in this machine's time zone. What could move the cursor is shown as U+FFFD; --json has it as \\uXXXX.",
+    "The kernel keeps a ring: what it wrote over is gone, and said to be.",
+    "Exit status: 0, 128+n for signal n, or 255 for sealtty's errors.",
+  ],
+  exits: "ssh-like",
+  async run(input, services) {
+    const guestName = onlyGuest(logCommand, input);
+    const wishes = wishesOf(input);
+    const reporter = new Reporter(services, input);
+    const service = { name: "kernel-log", follow: wishes.follow } as const;
+    return await useService(guestName, service, { input, services, reporter }, (program) =>
+      show(program, wishes, services, reporter),
+    );
+  },
+};
+
+interface Wishes {
+  readonly follow: boolean;
+  /** Of what is there at first, at most; undefined: all. */
+  readonly latest: number | undefined;
+  readonly level: Level;
+}
+
+function wishesOf(input: Input): Wishes {
+  const lines = input.text("lines");
+  const sinceBoot = input.has("since-boot");
+  if (sinceBoot && lines !== undefined)
+    throw new SealttyError("bad-config", "--since-boot and --lines exclude each other");
+  if (lines !== undefined && (!/^\d{1,6}$/.test(lines) || Number(lines) > MAX_LATEST))
+    throw new SealttyError("bad-config", `--lines takes a number from 0 to ${MAX_LATEST}`);
+  const said = input.text("level") ?? "debug";
+  const level = LEVELS.find((each) => each === said);
+  if (level === undefined) throw new SealttyError("bad-config", `--level takes one of ${LEVELS.join(", ")}`);
+  const latest = sinceBoot ? undefined : Number(lines ?? USUAL_LATEST);
+  return { follow: input.has("follow"), latest, level };
+}
+
+async function show(
+  program: RemoteProcess,
+  wishes: Wishes,
+  services: Services,
+  reporter: Reporter,
+): Promise<number> {
+  const complaint = complaintOf(program);
+  const decoder = new KernelLogDecoder();
+  const printer = new Printer(wishes, services, reporter);
+  for await (const piece of program.stdout as AsyncIterable<Buffer>)
+    for (const message of decoder.push(piece)) await printer.take(message);
+  const whole = decoder.end();
+  const exit = await program.exit;
+  if (whole && exit.status === 0) return 0;
+  throw serviceFailed("The guest could not read its kernel's log", exit, await complaint);
+}
+
+/** What stands in the place of records that were not there any more. */
+type Entry = KernelRecord | { readonly lost: number; readonly atStart: boolean };
+
+export class Printer {
+  readonly #wishes: Wishes;
+  readonly #stdout: TerminalOutput;
+  readonly #reporter: Reporter;
+  readonly #colour: boolean;
+  #clocks: Clocks = { uptime: 0, wall: 0 };
+  #lines: KernelLogLines | undefined;
+  /** The latest of what was there at first; undefined once it was shown. */
+  #waiting: Entry[] | undefined = [];
+  /** Number of the next record where none is lost. */
+  #next = 0;
+  #any = false;
+
+  constructor(wishes: Wishes, services: Pick<Services, "stdout" | "environment">, reporter: Reporter) {
+    this.#wishes = wishes;
+    this.#stdout = services.stdout;
+    this.#reporter = reporter;
+    this.#colour = useColour(services.stdout, services.environment);
+  }
+
+  /** Resolves once it can take more. @throws OutputClosed; SealttyError `peer-misbehaved`. */
+  async take(message: KernelLogMessage): Promise<void> {
+    switch (message.type) {
+      case "clock":
+        this.#clocks = message;
+        this.#lines = new KernelLogLines(message, this.#colour);
+        return;
+      case "record":
+        for (const entry of this.#entriesOf(parseKernelRecord(message.bytes))) await this.#put(entry);
+        return;
+      case "lost":
+        return; // how many, the next record's number tells
+      case "caught-up": {
+        const { latest } = this.#wishes;
+        const waiting = latestOf(this.#waiting ?? [], latest ?? 0);
+        this.#waiting = undefined;
+        for (const entry of waiting) await this.#print(entry);
+        return;
+      }
+    }
+  }
+
+  #entriesOf(record: KernelRecord): Entry[] {
+    const lost = record.number - this.#next;
+    if (lost < 0)
+      throw new SealttyError("peer-misbehaved", "Records of the kernel's log came in a wrong order");
+    const atStart = !this.#any;
+    this.#any = true;
+    this.#next = record.number + 1;
+    const shown = LEVELS.indexOf(record.level) <= LEVELS.indexOf(this.#wishes.level);
+    return [...(lost > 0 ? [{ lost, atStart }] : []), ...(shown ? [record] : [])];
+  }
+
+  async #put(entry: Entry): Promise<void> {
+    const { latest } = this.#wishes;
+    if (this.#waiting === undefined || latest === undefined) return await this.#print(entry);
+    this.#waiting.push(entry);
+    // Twice as many, then half of them: not the whole list moved for each.
+    if (this.#waiting.length > 2 * latest + 16) this.#waiting = latestOf(this.#waiting, latest);
+  }
+
+  async #print(entry: Entry): Promise<void> {
+    if ("lost" in entry) {
+      this.#reporter.event("records-lost", { count: entry.lost, atStart: entry.atStart });
+      const words = entry.atStart
+        ? `the oldest ${entry.lost} records since power-on are gone: the kernel wrote over them`
+        : `${entry.lost} records are lost here: the kernel wrote over them before they were read`;
+      if (!this.#reporter.json) this.#reporter.problem(`sealtty: ${words}`);
+      return;
+    }
+    const line = this.#reporter.json ? this.#json(entry) : (this.#lines?.of(entry) ?? "");
+    await writeTo(this.#stdout, Buffer.from(line));
+  }
+
+  #json(record: KernelRecord): string {
+    const { number, time, level, facility, continues, text, fields } = record;
+    return `${jsonLine({
+      event: "kernel-record",
+      number,
+      time,
+      wall: new Date(wallTimeOf(record, this.#clocks)).toISOString(),
+      level,
+      facility,
+      continues,
+      text,
+      fields: fields.map(([name, value]) => ({ name, value })),
+    })}\n`;
+  }
+}
+
+/** What was lost before the first of them is not of interest. */
+function latestOf(entries: readonly Entry[], count: number): Entry[] {
+  return count === 0 ? [] : entries.slice(-count);
+}
