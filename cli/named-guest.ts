@@ -102,12 +102,6 @@ function unknown(guest: string, file: GuestsFile, input: Input, services: Around
     names.length === 0
       ? `${path.basename(where(input, services))} names no guest: write [guests.${guest}] into ${where(input, services)}`
       : `${where(input, services)} has ${some}`;
-  const [, user, name] = /^([^@]+)@(.+)$/.exec(guest) ?? [];
-  if (user !== undefined)
-    return new SealttyError(
-      "bad-config",
-      `there is no guest "${guest}"; the user goes with -l: -l ${user} ${name}`,
-    );
   return new SealttyError(
     "bad-config",
     `there is no guest "${guest}"; ${known}. An address has a colon, as in ws://HOST:PORT/ (sealtty help)`,
