@@ -56,6 +56,9 @@ export function parseAddress(text: string): GuestAddress {
   if (text.startsWith("incus:")) return parseIncus(text);
   const later = LATER.find((scheme) => text.toLowerCase().startsWith(scheme));
   if (later !== undefined) throw refused(text, `is not in this version ("${later}" addresses come later)`);
+  const [, user, guest] = /^([^@:/\s]+)@([^@\s]+)$/.exec(text) ?? [];
+  if (user !== undefined)
+    throw refused(text, `is no guest address: the user goes with -l, as in -l ${user} ${guest}`);
   throw refused(text, "is no guest address");
 }
 

@@ -48,7 +48,7 @@ export const cpCommand: Command = {
     "  NAME:PATH, [ADDRESS]:PATH (quoted, for zsh), or :PATH with --guest ADDRESS; a user goes before: USER@NAME:PATH.",
     "PATH is relative to the user's home, and begins there with ~/ as well. Patterns are not expanded in a guest.",
     "A key is needed. Several sources go into a directory that is there. Files appear under their names once whole.",
-    "Exit status: 0 all is copied, 1 something is not (each said on standard error), 255 for sealtty's errors.",
+    "Exit status: 0 all is copied, 1 something is not (each said on standard error), 128+n where signal n ended it, 255 for sealtty's errors.",
   ],
   exits: "ssh-like",
   async run(input, services) {

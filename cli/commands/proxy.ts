@@ -75,7 +75,10 @@ function placeOf(text: string): StreamPlace {
   const place =
     peerPlace(text) ?? (isServiceName(text) ? ({ kind: "service", name: text } as const) : undefined);
   if (place !== undefined) return place;
-  throw usage(proxyCommand, `${JSON.stringify(text)} is neither HOST:PORT nor unix:PATH nor ssh`);
+  throw usage(
+    proxyCommand,
+    `${JSON.stringify(text)} is neither HOST:PORT nor unix:PATH (or a path from the root) nor ssh`,
+  );
 }
 
 async function runProxy(

@@ -26,18 +26,18 @@ export const sessionsCommand: Command = {
   async run(input, services) {
     const guestName = onlyGuest(sessionsCommand, input);
     const reporter = new Reporter(services, input);
+    const victim = input.text("kill");
+    if (victim !== undefined && victim !== "last" && !/^[0-9a-f]{4,32}$/.test(victim))
+      throw new SealttyError("bad-config", "--kill takes last, or 4 to 32 hex digits of a session's id");
     const reached = await reach(guestName, input, services, reporter);
     try {
       const guest = await enter(reached);
       const store = new SessionStore(guest.key, services);
-      const victim = input.text("kill");
       if (victim === undefined) {
         const sessions = await listSessions(guest, store);
         await print(services.stdout, reporter.json ? jsonLines(sessions) : table(sessions));
         return 0;
       }
-      if (victim !== "last" && !/^[0-9a-f]{4,32}$/.test(victim))
-        throw new SealttyError("bad-config", "--kill takes last, or 4 to 32 hex digits of a session's id");
       const { session, summary } = await findListed(guest, victim, store);
       if (!(await guest.endSession(session)))
         throw new SealttyError("session-gone", "the session ended by itself just now");

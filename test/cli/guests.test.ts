@@ -315,6 +315,10 @@ describe("a name in place of GUEST", () => {
     const cli = cliWith(GUESTS);
     expect(await run(["connect", "db2"], cli.services)).toBe(255);
     expect(cli.errors()).toMatch(/there is no guest "db2"; .*guests\.toml has db1\. An address has a colon/);
+    expect(await run(["connect", "root@db1"], cli.services)).toBe(255);
+    expect(cli.errors()).toContain(
+      '"root@db1" is no guest address: the user goes with -l, as in -l root db1',
+    );
     expect(cli.connects).toEqual([]);
     const none = cliWith("");
     expect(await run(["inspect", "db2"], none.services)).toBe(2);

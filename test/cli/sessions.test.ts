@@ -414,7 +414,7 @@ describe("what is remembered", () => {
 
 describe("sessions", () => {
   test("lists what runs on, by its id; kills by the beginning of one", async () => {
-    const { guest, start } = world();
+    const { guest, pipes, start } = world();
     const none = start("sessions");
     expect(await none.done).toBe(0);
     expect(none.out()).toBe("no sessions\n");
@@ -427,6 +427,11 @@ describe("sessions", () => {
     const json = start("sessions", "--json");
     expect(await json.done).toBe(0);
     expect(JSON.parse(json.out())).toMatchObject({ running: true, viewers: 1, title: "login" });
+    const before = pipes.length;
+    const unlike = start("sessions", "--kill", "zz");
+    expect(await unlike.done).toBe(255);
+    expect(unlike.errors()).toContain("4 to 32 hex digits");
+    expect(pipes.length).toBe(before); // nobody was asked
     const wrong = start("sessions", "--kill", "ffff0000ffff");
     expect(await wrong.done).toBe(255);
     expect(wrong.errors()).toContain("session-gone");

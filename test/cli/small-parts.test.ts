@@ -125,6 +125,7 @@ describe("parseAddress()", () => {
     ["unix:", "names no socket"],
     ["tty:ttyS0", "full path"],
     ["db1", "no guest address"],
+    ["root@db1", "the user goes with -l, as in -l root db1"],
     ["", "no guest address"],
     ["http://h/", "no guest address"],
     ["unix:/a\x1b[2J", "do not print"],

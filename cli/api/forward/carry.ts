@@ -51,7 +51,9 @@ export async function carry(
     const exit = await channel.exit;
     if (exit.kind === "exited" && exit.status === 0) {
       // Nobody is left at the other side: a program that keeps its own direction open speaks to nobody.
+      if (socket.closed) return true;
       const timer = setTimeout(() => socket.destroy(), linger);
+      timer.unref(); // the socket keeps a program alive, this must not
       socket.once("close", () => clearTimeout(timer));
       return true;
     }
