@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DetachKeys } from "../../cli/escape-keys.ts";
-import { comeBackCommand, parseDetachKeys } from "../../cli/kept-session.ts";
+import { comeBackCommand, parseDetachKeys, SessionNews } from "../../cli/kept-session.ts";
 import { run } from "../../cli/program.ts";
 import { RecordingFile } from "../../cli/recording-file.ts";
 import { ReplayAnswers } from "../../cli/replay-answers.ts";
@@ -309,6 +309,19 @@ test("comeBackCommand() says again how the guest was reached, each word as a she
   expect(comeBackCommand("tcp:h:1", "0123abcd", { ...everything, said: input, alias: "db1" })).toBe(
     command.replace("tcp:h:1", "db1"),
   );
+});
+
+test("a guest that tells of gaps without end, and prints nothing, takes no memory", () => {
+  const { marks, listeners } = new SessionNews();
+  for (let n = 0; n < 1000; n++) listeners.onMark?.({ kind: "gap", at: 7, lost: 2 });
+  listeners.onMark?.({ kind: "new", at: 7 });
+  for (const at of [7, 8, 8]) listeners.onMark?.({ kind: "gap", at, lost: 3 });
+  expect(marks).toEqual([
+    { kind: "gap", at: 7, lost: 2000 },
+    { kind: "new", at: 7 },
+    { kind: "gap", at: 7, lost: 3 },
+    { kind: "gap", at: 8, lost: 6 },
+  ]);
 });
 
 describe("what is remembered", () => {
