@@ -46,7 +46,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
       // Absent is not the same as one that says nothing.
       ...(options.onChanged === undefined
         ? {}
-        : { onChanged: (change) => options.onChanged?.(change) ?? false }),
+        : { onChanged: options.onChanged.bind(options) }),
     },
     from,
   );
@@ -55,7 +55,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
     return openGuest(reached, guest, from.clock);
   } catch (error) {
     await reached.attested.close().catch(() => undefined);
-    throw error;
+    throw reached.change.error ?? error; // a hook that failed closes it, too
   }
 }
 

@@ -5,6 +5,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_SCREEN_LINES, MAX_SESSIONS } from "../../protocol/limits.ts";
 import type { ReceiveStream } from "../../protocol/session/channel-api.ts";
 import * as inside from "../../protocol/session/session-api.ts";
+import { callHook, hookError } from "./hooks.ts";
 import { isObject, misuse } from "./misuse.ts";
 import { endOf, type Owner } from "./remote-program.ts";
 import { ignored, readableOf, TERMINAL_AHEAD, writableOf } from "./streams.ts";
@@ -16,6 +17,7 @@ import type {
   SessionEnd,
   SessionName,
   SessionSummary,
+  Viewers,
 } from "./types.ts";
 
 /** Of `KeepOptions` and `AttachOptions` what both have. */
@@ -27,21 +29,33 @@ export function keptTerminal(
   owner: Owner,
 ): KeptTerminal {
   const explain = (error: unknown): Error => owner.explain(error);
+  let broken: SealttyError | undefined; // a hook is: this attachment ends, its session does not, and nobody else's does
+  const tell = (name: string, hook: () => unknown): void => {
+    if (broken !== undefined) return;
+    callHook(hook, (cause) => {
+      if (broken !== undefined) return;
+      broken = hookError(name, cause);
+      fail(broken);
+      void detach().catch(ignored);
+    });
+  };
   const { mode, lost, inputUnsure } = channel;
   const replays = channel.nextOffset < channel.replayEnd;
   const detach = (): Promise<void> => channel.detach();
-  channel.onViewers = (viewers) => onViewers?.(viewers);
-  if (channel.viewers !== undefined) onViewers?.(channel.viewers);
   const output = readableOf(
-    markedOutput(channel, (mark) => onMark?.(mark)),
+    markedOutput(channel, (mark) => tell("onMark", () => onMark?.(mark))),
     explain,
     () => void detach().catch(ignored),
     TERMINAL_AHEAD,
   );
-  const exit = endOf(channel, {}, owner, (error) => output.fail(error)).exit;
+  const { exit, fail } = endOf(channel, {}, owner, (error) => output.fail(error));
+  const tellViewers = (viewers: Viewers): void => tell("onViewers", () => onViewers?.(viewers));
+  channel.onViewers = tellViewers;
+  if (channel.viewers !== undefined) tellViewers(channel.viewers);
   const ended = exit.then(
     (how): SessionEnd => ({ kind: "exit", exit: how }),
     async (error: unknown): Promise<SessionEnd> => {
+      if (broken !== undefined) throw broken;
       const end = await channel.ended.catch(() => undefined);
       if (end?.kind !== "detached") throw error;
       return { kind: "detached", by: end.by === "request" ? "request" : "elsewhere" };

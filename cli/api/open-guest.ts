@@ -248,12 +248,20 @@ export class OpenGuest implements Guest {
   }
 
   reattest(): Promise<void> {
-    return this.#explained(this.#connection.guest.reattest());
+    return this.#explained(this.#reattest());
   }
 
   async close(): Promise<void> {
     this.#end();
     await this.#connection.close();
+  }
+
+  async #reattest(): Promise<void> {
+    const { guest, change } = this.#connection;
+    await guest.reattest();
+    const { question } = change;
+    if (question !== undefined) await Promise.race([question, guest.closed]);
+    if (this.#over) throw connectionOver();
   }
 
   #end(): void {
@@ -262,7 +270,7 @@ export class OpenGuest implements Guest {
   }
 
   #forwards(): Forwarder {
-    if (this.#over) throw this.owner.explain(new SealttyError("transport-lost", "The connection is over"));
+    if (this.#over) throw this.owner.explain(connectionOver());
     return (this.#forwarder ??= new Forwarder(() => Promise.resolve(this)));
   }
 
@@ -294,6 +302,10 @@ export class OpenGuest implements Guest {
       off();
     }
   }
+}
+
+function connectionOver(): SealttyError {
+  return new SealttyError("transport-lost", "The connection is over");
 }
 
 function requireWords(command: unknown): void {

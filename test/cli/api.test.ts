@@ -24,6 +24,7 @@ import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
@@ -41,8 +42,11 @@ const refusal = (code: string): object => expect.objectContaining({ name: "Sealt
 /** A simulated machine: with another key it is another one. */
 class Machine {
   secretKey = nodeSuite.randomBytes(32);
+  /** It can collect no evidence. */
+  sick = false;
 
   readonly collect: GuestServices["collectEvidence"] = ({ makeBinder }) => {
+    if (this.sick) return Promise.reject(new SealttyError("evidence-unavailable", "sick"));
     const { secretKey } = this;
     const publicKey = nodeSuite.ed25519PublicKey(secretKey);
     const aux = encodeAux(simulatedParts({ publicKey, instance: "test" }));
@@ -333,7 +337,11 @@ describe("a guest that is another one", () => {
     expect(events.map(({ kind }) => kind)).toEqual(["renewed"]);
     const { instance } = connected.claims;
     machine.change();
-    await connected.reattest();
+    let settled = false;
+    const asking = connected.reattest().finally(() => {
+      settled = true;
+    });
+    await waitFor(() => expect(changes).toHaveLength(1));
     expect(changes).toMatchObject([
       { reason: expect.stringMatching(/./) as string, changes: [{ name: "simulated.key", scope: "boot" }] },
     ]);
@@ -345,10 +353,12 @@ describe("a guest that is another one", () => {
       () => undefined,
     );
     await new Promise((resolve) => setTimeout(resolve, 100)); // to show that nothing happens
-    expect(opened).toBe(false);
+    expect([opened, settled]).toEqual([false, false]);
     expect(guest.processes).toHaveLength(1);
     expect(guest.processes[0]?.input).toEqual([]);
     answer(true);
+    await asking;
+    expect(events.at(-1)?.kind).toBe("accepted");
     expect(await readTo(kept.output, ".")).toBe("typed meanwhile.");
     (await opening).hangUp();
     expect(events.map(({ kind }) => kind)).toEqual(["renewed", "accepted"]);
@@ -357,11 +367,141 @@ describe("a guest that is another one", () => {
     await connected.reattest();
     expect(events.at(-1)?.kind).toBe("renewed");
     machine.change();
-    await connected.reattest();
-    expect(changes).toHaveLength(2);
+    const again = connected.reattest();
+    again.catch(() => undefined);
+    await waitFor(() => expect(changes).toHaveLength(2));
+    const besides = connected.reattest(); // while it stands
     answer(false);
+    for (const each of [again, besides]) await expect(each).rejects.toEqual(refusal("evidence-refused"));
     await expect(kept.exit).rejects.toEqual(refusal("evidence-refused"));
     await connected.closed;
+    await expect(connected.reattest()).rejects.toEqual(refusal("evidence-refused"));
+  });
+
+  test("a yes counts where nobody listens for evidence, and a connection that is closed meanwhile ends the wait", async () => {
+    const { machine, reach } = world({ clock: fastClock(10) });
+    let answer: (meant: boolean) => void = () => {};
+    let asked = 0;
+    const connected = await reach({
+      onChanged: () =>
+        new Promise((resolve) => {
+          asked++;
+          answer = resolve;
+        }),
+    });
+    machine.change();
+    const asking = connected.reattest();
+    await waitFor(() => expect(asked).toBe(1));
+    answer(true);
+    await asking;
+    (await connected.exec(["true"])).hangUp();
+    machine.change();
+    const waiting = connected.reattest();
+    waiting.catch(() => undefined);
+    await waitFor(() => expect(asked).toBe(2));
+    await connected.close();
+    await expect(waiting).rejects.toEqual(refusal("transport-lost"));
+  });
+});
+
+describe("a hook that fails", () => {
+  const broken = (): never => {
+    throw new Error("broken");
+  };
+  const later = async (): Promise<void> => {
+    await Promise.resolve();
+    broken();
+  };
+  const failed: object = expect.objectContaining({
+    code: "api-misuse",
+    cause: expect.objectContaining({ message: "broken" }) as Error,
+  }) as object;
+
+  test.each([
+    ["at once", broken],
+    ["later", later],
+  ])("onEvidence, %s: the connection ends with it, also where the guest is silent", async (_, hook) => {
+    for (const silent of [false, true]) {
+      const { machine, reach } = world({ clock: fastClock(10) });
+      const changes: GuestChange[] = [];
+      const connected = await reach({
+        onEvidence: () => hook(),
+        onChanged: (change) => changes.push(change) > 0,
+      });
+      const terminal = await connected.shell(SIZE);
+      const kept = await connected.keepShell(SIZE);
+      machine.sick = silent;
+      await expect(connected.reattest()).rejects.toEqual(failed);
+      for (const each of [terminal.exit, kept.exit, kept.ended]) await expect(each).rejects.toEqual(failed);
+      await connected.closed;
+      await expect(connected.exec(["true"])).rejects.toEqual(failed);
+      expect(changes).toEqual([]);
+    }
+  });
+
+  test("onEvidence that is told of a yes: the connection ends with it", async () => {
+    const { machine, reach } = world({ clock: fastClock(10) });
+    const connected = await reach({
+      onEvidence: ({ kind }) => kind === "accepted" && broken(),
+      onChanged: () => true,
+    });
+    const kept = await connected.keepShell(SIZE);
+    machine.change();
+    await expect(connected.reattest()).rejects.toEqual(failed);
+    await expect(kept.exit).rejects.toEqual(failed);
+    await connected.closed;
+  });
+
+  test.each([
+    ["dialing", broken],
+    ["appraising", broken],
+    ["attested", broken],
+    ["attested", later],
+  ])("onState, told of %s: nothing is connected", async (at, hook) => {
+    const { guest, reach } = world();
+    const phases: string[] = [];
+    const connecting = reach({
+      onState({ phase }) {
+        phases.push(phase);
+        return phase === at ? hook() : undefined;
+      },
+    });
+    await expect(connecting).rejects.toEqual(failed);
+    await waitFor(() => expect(phases.at(-1)).toBe("closed"));
+    expect(guest.processes).toHaveLength(0);
+  });
+
+  test("onState, told of the end: nothing is left to end, and what ended it is told", async () => {
+    const { reach } = world();
+    const connected = await reach({ onState: ({ phase }) => phase === "closed" && broken() });
+    const terminal = await connected.shell(SIZE);
+    await connected.close();
+    await expect(terminal.exit).rejects.toEqual(refusal("transport-lost"));
+  });
+
+  test.each([
+    ["onViewers", broken],
+    ["onViewers", later],
+    ["onMark", broken],
+    ["onMark", later],
+  ])("%s: its attachment ends with it, its session runs on, and there is a handle of it", async (name, hook) => {
+    const { guest, reach } = world();
+    const connected = await reach();
+    const other = await connected.keepShell(SIZE);
+    other.input.write("old ");
+    expect(await readTo(other.output, "old ")).toBe("old ");
+    const opened =
+      name === "onViewers"
+        ? await connected.keepShell({ ...SIZE, onViewers: () => hook() })
+        : await connected.attach(other.session, { ...SIZE, onMark: () => hook() });
+    opened.output.resume();
+    await expect(opened.exit).rejects.toEqual(failed);
+    await expect(opened.ended).rejects.toEqual(failed);
+    const again = await connected.attach(opened.session, SIZE);
+    again.input.write("on.");
+    expect((await readTo(again.output, "on.")).endsWith("on.")).toBe(true);
+    expect(guest.processes.map(({ events }) => events)).toEqual(guest.processes.map(() => []));
+    await connected.close();
   });
 });
 
