@@ -161,14 +161,18 @@ describe("kept sessions", () => {
     await expect(guest.shell(SIZE)).rejects.toEqual(refusal("user-refused"));
     const kept = await guest.keepShell({ ...SIZE, login: true });
     const { session } = kept;
-    expect(session.secret).toMatch(/^[0-9a-f]{64}$/);
+    expect(session).toEqual({
+      id: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+      secret: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+      guest: guest.key,
+    });
     const other = await reach({ identity: false });
     expect(other.key).toBe(guest.key);
     expect(await other.listSessions()).toEqual([]);
     // More than a question holds, and those without a secret among them: the last count.
     const many: SessionName[] = Array.from({ length: 40 }, (_, n) => ({
       id: String(n).padStart(32, "0"),
-      ...(n % 2 === 0 ? {} : { secret: "0".repeat(64) }),
+      ...(n % 2 === 0 ? {} : { secret: "0".repeat(64), guest: guest.key }),
     }));
     expect(await other.listSessions([...many, session])).toMatchObject([{ id: session.id, title: "login" }]);
     const wrong = { ...session, secret: "0".repeat(64) };
@@ -180,6 +184,41 @@ describe("kept sessions", () => {
     expect(await kept.exit).toMatchObject({ signal: "SIGHUP" });
     expect(await again.exit).toMatchObject({ signal: "SIGHUP" });
     await guest.close();
+    await other.close();
+  });
+
+  test("a secret goes to the guest that drew it, and to none other that meets the same policy", async () => {
+    const drew = world();
+    const first = await drew.reach({ identity: false });
+    const { session } = await first.keepShell({ ...SIZE, login: true });
+    const { guest, reach } = world();
+    const heard: string[] = [];
+    const { list, attach, kill } = guest.sessions;
+    guest.sessions.list = (user, named) => {
+      heard.push(`list of ${named.length}`);
+      return list.call(guest.sessions, user, named);
+    };
+    guest.sessions.attach = (...args) => {
+      heard.push("attach");
+      return attach.call(guest.sessions, ...args);
+    };
+    guest.sessions.kill = (...args) => {
+      heard.push("kill");
+      return kill.call(guest.sessions, ...args);
+    };
+    const other = await reach({ identity: false });
+    const { guest: _, ...nobodys } = session;
+    await expect(other.attach(session, SIZE)).rejects.toEqual(refusal("session-gone"));
+    await expect(other.endSession(session)).rejects.toEqual(refusal("session-gone"));
+    for (const connected of [first, other]) {
+      await expect(connected.attach(nobodys, SIZE)).rejects.toEqual(refusal("api-misuse"));
+      await expect(connected.endSession(nobodys)).rejects.toEqual(refusal("api-misuse"));
+    }
+    expect(await other.listSessions([session, nobodys])).toEqual([]);
+    expect(heard).toEqual(["list of 0"]);
+    expect(await first.listSessions([nobodys])).toEqual([]);
+    expect(await first.listSessions([nobodys, session])).toMatchObject([{ id: session.id }]);
+    await first.close();
     await other.close();
   });
 
@@ -575,12 +614,27 @@ test("what no call can mean is refused with a sentence, says no secret, and noth
     ["A session is { id }", () => attach({ id: "0" })],
     ["A session is { id }", () => attach({ id: `${"0".repeat(31)}G` })],
     ["A session is { id }", () => attach({ id, secret: "feed" })],
+    ["A session is { id }", () => attach({ id, secret: "feed", guest: connected.key })],
+    ["A session is { id }", () => attach({ id, guest: "feed" })],
     ["A session is { id }", () => connected.endSession({ id: 7 as never })],
     ["A session is { id }", () => connected.listSessions([{ id, secret: "feed" }])],
     ["Known sessions are a list", () => connected.listSessions({ id } as never)],
     ['attach() has no option "command"', () => attach({ id }, { command: ["sh"] })],
     ["A terminal has 1 to 10000", () => attach({ id }, { rows: 10_001 })],
     ["mode is", () => attach({ id }, { mode: "write-only" })],
+    ["sizing is", () => keep({ sizing: null })],
+    ["onMark is a function", () => keep({ onMark: true })],
+    ["onViewers is a function", () => attach({ id }, { onViewers: {} })],
+    ["term is a text", () => keep({ term: 7 })],
+    ["exec(): timeout is a number", () => connected.exec(["ls"], { timeout: "5" as never })],
+    ["exec(): signal is an AbortSignal", () => connected.exec(["ls"], { signal: {} as never })],
+    ["exec(): stdin is true, a text", () => connected.exec(["ls"], { stdin: 7 as never })],
+    ["shell(): timeout is a number", () => connected.shell({ ...SIZE, timeout: 0 })],
+    ["put(): recursive is true or false", () => connected.put("/x", "/y", { recursive: "no" as never })],
+    ["get(): follow is", () => connected.get("/x", "/y", { follow: "sometimes" as never })],
+    ["get(): onProgress is a function", () => connected.get("/x", "/y", { onProgress: 1 as never })],
+    ["onStderr is a function", () => connected.openStream({ path: "/x" }, { onStderr: [] as never })],
+    ["onFailed is a function", () => connected.forwardLocal({ port: 0 }, "socks", { onFailed: "x" as never })],
   ];
   for (const [words, call] of wrong) {
     const error: unknown = await call().catch((thrown: unknown) => thrown);
@@ -589,5 +643,41 @@ test("what no call can mean is refused with a sentence, says no secret, and noth
     expect(String(error)).not.toContain("feed");
   }
   expect(guest.processes).toHaveLength(0);
+  await connected.close();
+});
+
+test("connect() takes no option for another: what is no true or false is no yes to simulated evidence", async () => {
+  const { reach } = world();
+  const wrong: readonly (readonly [string, object])[] = [
+    ["simulated is true or false", { simulated: "false" }],
+    ["simulated is true or false", { simulated: 1 }],
+    ["simulated is true or false", { simulated: null }],
+    ["timeout is a number", { timeout: Number.NaN }],
+    ["timeout is a number", { timeout: Infinity }],
+    ["timeout is a number", { timeout: 0 }],
+    ["timeout is a number", { timeout: "1000" }],
+    ['encoding is "auto", "binary" or "armour"', { encoding: "base64" }],
+    ['obfuscate is "strict", "adaptive" or "off"', { obfuscate: true }],
+    ["identity is the path of a file, or false", { identity: true }],
+    ["user is a text", { user: 0 }],
+    ["collateral is a text", { collateral: ["/x"] }],
+    ["guest is a text", { guest: {} }],
+    ["policy is the path of a file, or { text }", { policy: { file: "feed" } }],
+    ["policy is the path of a file, or { text }", { policy: ["feed"] }],
+    ["onChanged is a function", { onChanged: true }],
+    ["onEvidence is a function", { onEvidence: "log" }],
+    ["onState is a function", { onState: {} }],
+  ];
+  for (const [words, more] of wrong) {
+    let told = 0;
+    const connecting = reach({ onState: () => void told++, ...more });
+    const error: unknown = await connecting.catch((thrown: unknown) => thrown);
+    expect(error, words).toEqual(refusal("api-misuse"));
+    expect(String(error)).toContain(`connect(): ${words}`);
+    expect(String(error)).not.toContain("feed");
+    expect(told).toBe(0);
+  }
+  // Left out.
+  const connected = await reach({ onChanged: undefined, encoding: undefined } as object);
   await connected.close();
 });

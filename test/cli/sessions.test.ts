@@ -540,8 +540,8 @@ describe("small parts", () => {
       expect(await store.remember({ id: idOf(1), secret: hexOf(1, 32) })).toBe(true);
       expect(await store.all()).toEqual([
         { id: idOf(2), secret: undefined },
-        { id: idOf(3), secret: hexOf(3, 32) },
-        { id: idOf(1), secret: hexOf(1, 32) },
+        { id: idOf(3), secret: hexOf(3, 32), guest: hexOf(1, 32) },
+        { id: idOf(1), secret: hexOf(1, 32), guest: hexOf(1, 32) },
       ]);
       await store.forget({ id: idOf(3) });
       expect((await store.all()).map(({ id }) => id)).toEqual([idOf(2), idOf(1)]);
