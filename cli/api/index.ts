@@ -44,9 +44,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
       onState: (state: ConnectionState) => options.onState?.(state),
       onEvidence: (event) => options.onEvidence?.(event),
       // Absent is not the same as one that says nothing.
-      ...(options.onChanged === undefined
-        ? {}
-        : { onChanged: options.onChanged.bind(options) }),
+      ...(options.onChanged === undefined ? {} : { onChanged: options.onChanged.bind(options) }),
     },
     from,
   );

@@ -13,12 +13,7 @@ import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { ChangeWatch } from "./change-watch.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
-import {
-  keptTerminal,
-  proofsOf,
-  sessionOf,
-  summaryOf,
-} from "./kept-terminal.ts";
+import { keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
 import {
   ATTACH_OPTIONS,
   COPY_OPTIONS,

@@ -29,9 +29,9 @@ export interface ConnectOptions {
   /** Told what came of asking for evidence again, once the user is in. If it fails, the connection ends with `api-misuse`. */
   onEvidence?(event: EvidenceEvent): void;
   /**
-   * Asked once the guest is another one. Until it is answered nothing is sent, and nothing more is received. `true`: the
-   * change is the owner's own, and all goes on. Anything else, a failure, and no hook at all end the connection with
-   * `evidence-refused`.
+   * Asked once the guest is another one. Until it is answered nothing is sent, and nothing more is received: one that never
+   * answers leaves the guest frozen. `true`: the change is the owner's own, and all goes on; to a `refusal` it overrules the
+   * policy. Anything else, a failure, and no hook at all end the connection with `evidence-refused`.
    */
   onChanged?(change: GuestChange): boolean | Promise<boolean>;
 }

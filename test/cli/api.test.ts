@@ -193,18 +193,23 @@ describe("kept sessions", () => {
     const { session } = await first.keepShell({ ...SIZE, login: true });
     const { guest, reach } = world();
     const heard: string[] = [];
-    const { list, attach, kill } = guest.sessions;
-    guest.sessions.list = (user, named) => {
+    const { sessions } = guest;
+    const [list, attach, kill] = [
+      sessions.list.bind(sessions),
+      sessions.attach.bind(sessions),
+      sessions.kill.bind(sessions),
+    ];
+    sessions.list = (user, named) => {
       heard.push(`list of ${named.length}`);
-      return list.call(guest.sessions, user, named);
+      return list(user, named);
     };
-    guest.sessions.attach = (...args) => {
+    sessions.attach = (...args) => {
       heard.push("attach");
-      return attach.call(guest.sessions, ...args);
+      return attach(...args);
     };
-    guest.sessions.kill = (...args) => {
+    sessions.kill = (...args) => {
       heard.push("kill");
-      return kill.call(guest.sessions, ...args);
+      return kill(...args);
     };
     const other = await reach({ identity: false });
     const { guest: _, ...nobodys } = session;
@@ -456,7 +461,7 @@ describe("a hook that fails", () => {
     cause: expect.objectContaining({ message: "broken" }) as Error,
   }) as object;
 
-  test.each([
+  test.each<[string, () => unknown]>([
     ["at once", broken],
     ["later", later],
   ])("onEvidence, %s: the connection ends with it, also where the guest is silent", async (_, hook) => {
@@ -491,7 +496,7 @@ describe("a hook that fails", () => {
     await connected.closed;
   });
 
-  test.each([
+  test.each<[string, () => unknown]>([
     ["dialing", broken],
     ["appraising", broken],
     ["attested", broken],
@@ -518,30 +523,33 @@ describe("a hook that fails", () => {
     await expect(terminal.exit).rejects.toEqual(refusal("transport-lost"));
   });
 
-  test.each([
+  test.each<[string, () => unknown]>([
     ["onViewers", broken],
     ["onViewers", later],
     ["onMark", broken],
     ["onMark", later],
-  ])("%s: its attachment ends with it, its session runs on, and there is a handle of it", async (name, hook) => {
-    const { guest, reach } = world();
-    const connected = await reach();
-    const other = await connected.keepShell(SIZE);
-    other.input.write("old ");
-    expect(await readTo(other.output, "old ")).toBe("old ");
-    const opened =
-      name === "onViewers"
-        ? await connected.keepShell({ ...SIZE, onViewers: () => hook() })
-        : await connected.attach(other.session, { ...SIZE, onMark: () => hook() });
-    opened.output.resume();
-    await expect(opened.exit).rejects.toEqual(failed);
-    await expect(opened.ended).rejects.toEqual(failed);
-    const again = await connected.attach(opened.session, SIZE);
-    again.input.write("on.");
-    expect((await readTo(again.output, "on.")).endsWith("on.")).toBe(true);
-    expect(guest.processes.map(({ events }) => events)).toEqual(guest.processes.map(() => []));
-    await connected.close();
-  });
+  ])(
+    "%s: its attachment ends with it, its session runs on, and there is a handle of it",
+    async (name, hook) => {
+      const { guest, reach } = world();
+      const connected = await reach();
+      const other = await connected.keepShell(SIZE);
+      other.input.write("old ");
+      expect(await readTo(other.output, "old ")).toBe("old ");
+      const opened =
+        name === "onViewers"
+          ? await connected.keepShell({ ...SIZE, onViewers: () => hook() })
+          : await connected.attach(other.session, { ...SIZE, onMark: () => hook() });
+      opened.output.resume();
+      await expect(opened.exit).rejects.toEqual(failed);
+      await expect(opened.ended).rejects.toEqual(failed);
+      const again = await connected.attach(opened.session, SIZE);
+      again.input.write("on.");
+      expect((await readTo(again.output, "on.")).endsWith("on.")).toBe(true);
+      expect(guest.processes.map(({ events }) => events)).toEqual(guest.processes.map(() => []));
+      await connected.close();
+    },
+  );
 });
 
 test("connect asks a person over this: nothing is shown or sent until ~G, and what is typed meanwhile never", async () => {
@@ -634,7 +642,10 @@ test("what no call can mean is refused with a sentence, says no secret, and noth
     ["get(): follow is", () => connected.get("/x", "/y", { follow: "sometimes" as never })],
     ["get(): onProgress is a function", () => connected.get("/x", "/y", { onProgress: 1 as never })],
     ["onStderr is a function", () => connected.openStream({ path: "/x" }, { onStderr: [] as never })],
-    ["onFailed is a function", () => connected.forwardLocal({ port: 0 }, "socks", { onFailed: "x" as never })],
+    [
+      "onFailed is a function",
+      () => connected.forwardLocal({ port: 0 }, "socks", { onFailed: "x" as never }),
+    ],
   ];
   for (const [words, call] of wrong) {
     const error: unknown = await call().catch((thrown: unknown) => thrown);
