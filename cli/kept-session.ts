@@ -83,18 +83,26 @@ export function parseDetachKeys(text: string): Uint8Array {
 
 /** What a session tells beside its output, from its opening on: whoever shows it may listen later. */
 export class SessionNews {
-  /** In their order; whoever came to one takes it away. */
+  /** In their order; whoever came to one takes it away. Gaps with no output between them are one, however many are told. */
   readonly marks: OutputMark[] = [];
   #viewers: Viewers | undefined;
   #onViewers: (viewers: Viewers) => void = () => {};
 
   readonly listeners: Pick<AttachOptions, "onMark" | "onViewers"> = {
-    onMark: (mark) => void this.marks.push(mark),
+    onMark: (mark) => this.#mark(mark),
     onViewers: (viewers) => {
       this.#viewers = viewers;
       this.#onViewers(viewers);
     },
   };
+
+  /** A guest that sends gaps and no output is held up by no reader: they must not take memory here. */
+  #mark(mark: OutputMark): void {
+    const last = this.marks.at(-1);
+    if (mark.kind === "gap" && last?.kind === "gap" && last.at === mark.at)
+      this.marks[this.marks.length - 1] = { ...last, lost: last.lost + mark.lost };
+    else this.marks.push(mark);
+  }
 
   /** Who is attached now, unless nobody else is; and at each change. */
   watchViewers(onViewers: (viewers: Viewers) => void): void {

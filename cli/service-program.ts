@@ -49,8 +49,7 @@ export async function useService(
     }
   } finally {
     for (const off of offs) off();
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    await reached.end();
   }
 }
 

@@ -32,23 +32,26 @@ interface Stored {
 export class SessionStore {
   /** Undefined where there is no home. */
   readonly directory: string | undefined;
+  readonly #guestKey: string;
   readonly #guest: string;
   readonly #wallTime: () => number;
 
   /** @param guestKey - hex, the verified guest's. */
   constructor(guestKey: string, services: Pick<Services, "environment" | "wallTime">) {
     this.directory = sessionsDirectory(services.environment);
+    this.#guestKey = guestKey;
     this.#guest = createHash("sha256").update(guestKey, "hex").digest("hex");
     this.#wallTime = () => services.wallTime();
   }
 
   /** Oldest first; none where nothing can be read. */
   async all(): Promise<SessionName[]> {
-    return (await this.#mine()).map(({ id, secret }) => (secret === null ? { id } : { id, secret }));
+    const guest = this.#guestKey;
+    return (await this.#mine()).map(({ id, secret }) => (secret === null ? { id } : { id, secret, guest }));
   }
 
   /** As the newest. @returns whether it could be kept: trouble with the file is no trouble for the connection. */
-  async remember({ id, secret }: SessionName): Promise<boolean> {
+  async remember({ id, secret }: Pick<SessionName, "id" | "secret">): Promise<boolean> {
     if (this.directory === undefined) return false;
     const file = path.join(this.directory, this.#fileOf(id));
     try {

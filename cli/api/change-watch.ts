@@ -3,21 +3,26 @@
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AttestationEvent } from "../../protocol/session/api.ts";
+import { callHook, hookError } from "./hooks.ts";
 import type { GuestChange } from "./types.ts";
+
+/** Says whether a change was meant. */
+export type OnChanged = (change: GuestChange) => boolean | Promise<boolean>;
 
 export interface ChangeListeners {
   /** Absent: nobody says that a change was meant. */
-  readonly onChanged?: (change: GuestChange) => boolean | Promise<boolean>;
+  readonly onChanged?: OnChanged;
   /** It was meant, and the connection goes on. */
   onAccepted?(claims: AppraisedClaims): void;
 }
 
-/** Tells everybody once that the guest is another one. A set, not a promise that all wait for: that would never forget them. */
+/** Tells everybody once that the guest is another one, or that a hook of the program's failed. A set, not a promise that all wait for: that would never forget them. */
 export class ChangeWatch {
   readonly #listeners: ChangeListeners;
   readonly #waiting = new Set<(error: SealttyError) => void>();
   readonly #entered: Promise<() => AppraisedClaims>;
   #enter!: (goOn: () => AppraisedClaims) => void;
+  #question: Promise<void> | undefined;
   #error: SealttyError | undefined;
 
   constructor(listeners: ChangeListeners = {}) {
@@ -29,6 +34,11 @@ export class ChangeWatch {
 
   get error(): SealttyError | undefined {
     return this.#error;
+  }
+
+  /** Resolves once the question that stands is answered, either way; undefined where none stands. */
+  get question(): Promise<void> | undefined {
+    return this.#question;
   }
 
   /** @returns what takes it off again. */
@@ -49,13 +59,19 @@ export class ChangeWatch {
     const change = { reason: event.reason, changes: event.changes, refusal: event.refusal };
     const { onChanged } = this.#listeners;
     if (onChanged === undefined) this.#fail(changedError(change));
-    else void this.#ask(change, onChanged);
+    else
+      this.#question = this.#ask(change, onChanged).finally(() => {
+        this.#question = undefined;
+      });
   }
 
-  async #ask(
-    change: GuestChange,
-    onChanged: (change: GuestChange) => boolean | Promise<boolean>,
-  ): Promise<void> {
+  /** Calls a hook: one that fails ends what a guest that is another one would end. @param name - of its option. */
+  tell(name: string, hook: () => unknown): void {
+    callHook(hook, (cause) => this.#fail(hookError(name, cause)));
+  }
+
+  /** Never rejects. */
+  async #ask(change: GuestChange, onChanged: OnChanged): Promise<void> {
     try {
       const meant: unknown = await onChanged(change);
       if (meant !== true) return this.#fail(changedError(change));
@@ -63,10 +79,13 @@ export class ChangeWatch {
       return this.#fail(changedError(change, cause)); // whoever cannot answer has not said yes
     }
     const goOn = await this.#entered;
-    this.#listeners.onAccepted?.(goOn());
+    if (this.#error !== undefined) return; // a hook failed meanwhile
+    const claims = goOn(); // whether anybody hears of it or not
+    this.tell("onEvidence", () => this.#listeners.onAccepted?.(claims));
   }
 
   #fail(error: SealttyError): void {
+    if (this.#error !== undefined) return;
     this.#error = error;
     for (const fail of this.#waiting) fail(error);
   }

@@ -44,9 +44,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
       onState: (state: ConnectionState) => options.onState?.(state),
       onEvidence: (event) => options.onEvidence?.(event),
       // Absent is not the same as one that says nothing.
-      ...(options.onChanged === undefined
-        ? {}
-        : { onChanged: (change) => options.onChanged?.(change) ?? false }),
+      ...(options.onChanged === undefined ? {} : { onChanged: options.onChanged.bind(options) }),
     },
     from,
   );
@@ -55,7 +53,7 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
     return openGuest(reached, guest, from.clock);
   } catch (error) {
     await reached.attested.close().catch(() => undefined);
-    throw error;
+    throw reached.change.error ?? error; // a hook that failed closes it, too
   }
 }
 

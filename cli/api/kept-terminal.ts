@@ -2,46 +2,62 @@
 
 import { fromHex, toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { MAX_SCREEN_LINES, MAX_SESSIONS } from "../../protocol/limits.ts";
+import { MAX_SESSIONS } from "../../protocol/limits.ts";
 import type { ReceiveStream } from "../../protocol/session/channel-api.ts";
 import * as inside from "../../protocol/session/session-api.ts";
+import { callHook, hookError } from "./hooks.ts";
 import { isObject, misuse } from "./misuse.ts";
 import { endOf, type Owner } from "./remote-program.ts";
 import { ignored, readableOf, TERMINAL_AHEAD, writableOf } from "./streams.ts";
 import type {
   AttachOptions,
-  KeepOptions,
   KeptTerminal,
   OutputMark,
   SessionEnd,
   SessionName,
   SessionSummary,
+  Viewers,
 } from "./types.ts";
 
+const GUEST_KEY_LENGTH = 32;
+
 /** Of `KeepOptions` and `AttachOptions` what both have. */
-export type AttachmentOptions = Pick<AttachOptions, "screenLines" | "onMark" | "onViewers">;
+export type AttachmentOptions = Pick<AttachOptions, "onMark" | "onViewers">;
 
 export function keptTerminal(
   channel: inside.SessionChannel,
   { onMark, onViewers }: AttachmentOptions,
   owner: Owner,
+  guestKey: string,
 ): KeptTerminal {
   const explain = (error: unknown): Error => owner.explain(error);
+  let broken: SealttyError | undefined; // a hook is: this attachment ends, its session does not, and nobody else's does
+  const tell = (name: string, hook: () => unknown): void => {
+    if (broken !== undefined) return;
+    callHook(hook, (cause) => {
+      if (broken !== undefined) return;
+      broken = hookError(name, cause);
+      fail(broken);
+      void detach().catch(ignored);
+    });
+  };
   const { mode, lost, inputUnsure } = channel;
   const replays = channel.nextOffset < channel.replayEnd;
   const detach = (): Promise<void> => channel.detach();
-  channel.onViewers = (viewers) => onViewers?.(viewers);
-  if (channel.viewers !== undefined) onViewers?.(channel.viewers);
   const output = readableOf(
-    markedOutput(channel, (mark) => onMark?.(mark)),
+    markedOutput(channel, (mark) => tell("onMark", () => onMark?.(mark))),
     explain,
     () => void detach().catch(ignored),
     TERMINAL_AHEAD,
   );
-  const exit = endOf(channel, {}, owner, (error) => output.fail(error)).exit;
+  const { exit, fail } = endOf(channel, {}, owner, (error) => output.fail(error));
+  const tellViewers = (viewers: Viewers): void => tell("onViewers", () => onViewers?.(viewers));
+  channel.onViewers = tellViewers;
+  if (channel.viewers !== undefined) tellViewers(channel.viewers);
   const ended = exit.then(
     (how): SessionEnd => ({ kind: "exit", exit: how }),
     async (error: unknown): Promise<SessionEnd> => {
+      if (broken !== undefined) throw broken;
       const end = await channel.ended.catch(() => undefined);
       if (end?.kind !== "detached") throw error;
       return { kind: "detached", by: end.by === "request" ? "request" : "elsewhere" };
@@ -49,7 +65,7 @@ export function keptTerminal(
   );
   ended.catch(ignored); // a caller that never asks is no unhandled rejection
   return {
-    session: nameOf(channel.session),
+    session: nameOf(channel.session, guestKey),
     mode,
     lost,
     replays,
@@ -101,61 +117,62 @@ async function orderlyEnd(channel: inside.SessionChannel): Promise<void> {
   if (end.kind === "detached" && end.by !== "request") await channel.exit;
 }
 
-function nameOf({ id, secret }: inside.SessionName): SessionName {
-  return { id: toHex(id), ...(secret === undefined ? {} : { secret: toHex(secret) }) };
+/** @param guestKey - hex: a secret goes to no other guest, and so has its guest beside it. */
+function nameOf({ id, secret }: inside.SessionName, guestKey: string): SessionName {
+  return { id: toHex(id), ...(secret === undefined ? {} : { secret: toHex(secret), guest: guestKey }) };
 }
 
 export function summaryOf(summary: inside.SessionSummary): SessionSummary {
   return { ...summary, id: toHex(summary.id) };
 }
 
-/** @throws SealttyError `api-misuse`; without what it was: there may be a secret in it. */
-export function sessionOf(name: SessionName): inside.SessionName {
-  if (isObject(name) && isHex(name.id, inside.SESSION_ID_LENGTH) && isSecret(name.secret))
-    return { id: fromHex(name.id), secret: name.secret === undefined ? undefined : fromHex(name.secret) };
+/**
+ * @param guestKey - hex, of the guest that is to hear of it.
+ * @throws SealttyError `api-misuse`, without what it was: there may be a secret in it. `session-gone` where it is another guest's,
+ * of whatever machine, or of an earlier start of this one: that must not hear the secret.
+ */
+export function sessionOf(name: SessionName, guestKey: string): inside.SessionName {
+  const session = parsedName(name);
+  if (session.guest === undefined || session.guest === guestKey) return session;
   throw new SealttyError(
-    "api-misuse",
-    "A session is { id } with 32 hex digits, and { secret } with 64 where it was opened without a key",
+    "session-gone",
+    "The session is another guest's, or this guest was started again since: sessions end with the guest's key",
   );
 }
 
-function isSecret(secret: unknown): boolean {
-  return secret === undefined || isHex(secret, inside.SESSION_SECRET_LENGTH);
+/** With what it says of its guest. @throws SealttyError `api-misuse`. */
+function parsedName(name: SessionName): inside.SessionName & { readonly guest: string | undefined } {
+  if (isObject(name) && isHex(name.id, inside.SESSION_ID_LENGTH)) {
+    const { id, secret, guest } = name;
+    if (secret === undefined && (guest === undefined || isHex(guest, GUEST_KEY_LENGTH)))
+      return { id: fromHex(id), secret: undefined, guest };
+    if (isSecret(secret) && isHex(guest, GUEST_KEY_LENGTH))
+      return { id: fromHex(id), secret: fromHex(secret), guest };
+  }
+  throw new SealttyError(
+    "api-misuse",
+    "A session is { id } with 32 hex digits; opened without a key, also { secret } and { guest } with 64 each, as keepShell() gave them",
+  );
 }
 
-function isHex(text: unknown, bytes: number): boolean {
+function isSecret(secret: unknown): secret is string {
+  return isHex(secret, inside.SESSION_SECRET_LENGTH);
+}
+
+function isHex(text: unknown, bytes: number): text is string {
   return typeof text === "string" && text.length === 2 * bytes && /^[0-9a-f]+$/.test(text);
 }
 
-/** Those that prove anything, and no more than a question holds. @throws SealttyError `api-misuse`. */
-export function proofsOf(known: readonly SessionName[]): inside.SessionName[] {
+/**
+ * Those that prove anything to this guest, and no more than a question holds: of secrets that are another guest's, or nobody
+ * knows whose, it hears nothing. @param guestKey - hex. @throws SealttyError `api-misuse`.
+ */
+export function proofsOf(known: readonly SessionName[], guestKey: string): inside.SessionName[] {
   if (!Array.isArray(known)) throw misuse("Known sessions are a list", typeof known);
-  return known
-    .map(sessionOf)
-    .filter(({ secret }) => secret !== undefined)
+  return (known as readonly SessionName[])
+    .filter((name) => !isObject(name) || name.guest !== undefined || !isSecret(name.secret))
+    .map(parsedName)
+    .filter(({ secret, guest }) => secret !== undefined && guest === guestKey)
+    .map(({ id, secret }) => ({ id, secret }))
     .slice(-MAX_SESSIONS);
-}
-
-/** @throws SealttyError `api-misuse`. */
-export function requireAttachment({ screenLines }: AttachmentOptions): void {
-  if (screenLines !== undefined && !isWhole(screenLines, 0, MAX_SCREEN_LINES))
-    throw misuse(`screenLines is a whole number up to ${MAX_SCREEN_LINES}`, screenLines);
-}
-
-/** @throws SealttyError `api-misuse`. */
-export function requireKeeping({ sizing, idleSeconds }: Pick<KeepOptions, "sizing" | "idleSeconds">): void {
-  if (sizing !== undefined && sizing !== "smallest" && sizing !== "latest")
-    throw misuse('sizing is "smallest" or "latest"', sizing);
-  if (idleSeconds !== undefined && !isWhole(idleSeconds, 1, 0xffff_ffff))
-    throw misuse("idleSeconds is a whole number, at least 1", idleSeconds);
-}
-
-/** @throws SealttyError `api-misuse`. */
-export function modeOf({ mode = "read-write" }: Pick<AttachOptions, "mode">): inside.AttachMode {
-  if (mode === "read-write" || mode === "read-only") return mode;
-  throw misuse('mode is "read-write" or "read-only"', mode);
-}
-
-function isWhole(value: unknown, least: number, most: number): boolean {
-  return typeof value === "number" && Number.isInteger(value) && value >= least && value <= most;
 }

@@ -13,15 +13,7 @@ import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { ChangeWatch } from "./change-watch.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
-import {
-  keptTerminal,
-  modeOf,
-  proofsOf,
-  requireAttachment,
-  requireKeeping,
-  sessionOf,
-  summaryOf,
-} from "./kept-terminal.ts";
+import { keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
 import {
   ATTACH_OPTIONS,
   COPY_OPTIONS,
@@ -131,8 +123,6 @@ export class OpenGuest implements Guest {
   async keepShell(options: KeepOptions): Promise<KeptTerminal> {
     requireOptions("keepShell()", options, KEEP_OPTIONS);
     const request = terminalRequest(options);
-    requireAttachment(options);
-    requireKeeping(options);
     const { sizing = "smallest", idleSeconds, screenLines } = options;
     const opening = this.#connection.guest.openSession({
       request,
@@ -140,32 +130,31 @@ export class OpenGuest implements Guest {
       ...(idleSeconds === undefined ? {} : { idleSeconds }),
       ...(screenLines === undefined ? {} : { screenLines }),
     });
-    return keptTerminal(await this.#explained(opening), options, this.owner);
+    return keptTerminal(await this.#explained(opening), options, this.owner, this.key);
   }
 
   async attach(name: SessionName, options: AttachOptions): Promise<KeptTerminal> {
-    const session = sessionOf(name);
+    const session = sessionOf(name, this.key);
     requireOptions("attach()", options, ATTACH_OPTIONS);
-    requireAttachment(options);
-    const { columns, rows, screenLines } = options;
+    const { columns, rows, screenLines, mode = "read-write" } = options;
     const opening = this.#connection.guest.attach({
       session,
-      mode: modeOf(options),
+      mode,
       from: 0,
       columns,
       rows,
       ...(screenLines === undefined ? {} : { screenLines }),
     });
-    return keptTerminal(await this.#explained(opening), options, this.owner);
+    return keptTerminal(await this.#explained(opening), options, this.owner, this.key);
   }
 
   async listSessions(known: readonly SessionName[] = []): Promise<readonly SessionSummary[]> {
-    const listed = await this.#explained(this.#connection.guest.listSessions(proofsOf(known)));
+    const listed = await this.#explained(this.#connection.guest.listSessions(proofsOf(known, this.key)));
     return listed.map(summaryOf);
   }
 
   async endSession(session: SessionName): Promise<boolean> {
-    return await this.#explained(this.#connection.guest.killSession(sessionOf(session)));
+    return await this.#explained(this.#connection.guest.killSession(sessionOf(session, this.key)));
   }
 
   async put(
@@ -248,12 +237,20 @@ export class OpenGuest implements Guest {
   }
 
   reattest(): Promise<void> {
-    return this.#explained(this.#connection.guest.reattest());
+    return this.#explained(this.#reattest());
   }
 
   async close(): Promise<void> {
     this.#end();
     await this.#connection.close();
+  }
+
+  async #reattest(): Promise<void> {
+    const { guest, change } = this.#connection;
+    await guest.reattest();
+    const { question } = change;
+    if (question !== undefined) await Promise.race([question, guest.closed]);
+    if (this.#over) throw connectionOver();
   }
 
   #end(): void {
@@ -262,7 +259,7 @@ export class OpenGuest implements Guest {
   }
 
   #forwards(): Forwarder {
-    if (this.#over) throw this.owner.explain(new SealttyError("transport-lost", "The connection is over"));
+    if (this.#over) throw this.owner.explain(connectionOver());
     return (this.#forwarder ??= new Forwarder(() => Promise.resolve(this)));
   }
 
@@ -296,6 +293,10 @@ export class OpenGuest implements Guest {
   }
 }
 
+function connectionOver(): SealttyError {
+  return new SealttyError("transport-lost", "The connection is over");
+}
+
 function requireWords(command: unknown): void {
   if (Array.isArray(command) && command.length > 0 && command.every((word) => typeof word === "string"))
     return;
@@ -309,7 +310,6 @@ function requireWords(command: unknown): void {
 function terminalRequest(options: ShellOptions | KeepOptions): TerminalRequest {
   const { columns, rows, term = "xterm-256color", login = false, command = [], env, cwd } = options;
   const screen = { term, columns, rows };
-  if (typeof login !== "boolean") throw misuse("login is true or false", login);
   if (login) {
     if (options.command !== undefined || env !== undefined || cwd !== undefined)
       throw new SealttyError("api-misuse", "The guest's login program takes no command, env or cwd");

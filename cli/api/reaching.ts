@@ -6,14 +6,21 @@ import { toHex, utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
-import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../../protocol/session/api.ts";
+import type {
+  AttestedGuest,
+  ConnectionState,
+  ConnectOptions,
+  Guest,
+  UserAuthFields,
+} from "../../protocol/session/api.ts";
 import { parseAddress } from "../address.ts";
 import { escapeBytes } from "../printable.ts";
 import { collateralOf } from "../owner-collateral.ts";
 import type { Identity, Machine } from "../services.ts";
-import { ChangeWatch } from "./change-watch.ts";
+import { ChangeWatch, type OnChanged } from "./change-watch.ts";
+import { callHook } from "./hooks.ts";
 import { OpenGuest } from "./open-guest.ts";
-import type { EvidenceEvent, GuestChange } from "./types.ts";
+import type { EvidenceEvent } from "./types.ts";
 
 const MAX_POLICY_FILE = 1024 * 1024;
 
@@ -79,7 +86,7 @@ export type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise"> & {
   /** Once the user is in. */
   onEvidence?(event: EvidenceEvent): void;
   /** A guest that is another one: nobody answers for it where this is absent. */
-  readonly onChanged?: (change: GuestChange) => boolean | Promise<boolean>;
+  readonly onChanged?: OnChanged;
 };
 
 /** Everything of ConnectOptions but the policy. @throws SealttyError `bad-config`. */
@@ -109,7 +116,10 @@ export interface Reachable {
   readonly change: ChangeWatch;
 }
 
-/** @throws SealttyError `evidence-refused`, `guest-silent`, `bad-config`, … */
+/**
+ * Whichever listener fails, the connection ends with what it threw.
+ * @throws SealttyError `evidence-refused`, `guest-silent`, `bad-config`, …; `api-misuse` where a listener failed.
+ */
 export async function attest(
   settings: GuestSettings & { readonly policy: Policy; readonly shaping: ShapingProfile | undefined },
   listeners: Listeners,
@@ -120,23 +130,40 @@ export async function attest(
     ...(listeners.onChanged === undefined ? {} : { onChanged: listeners.onChanged }),
     onAccepted: (claims) => listeners.onEvidence?.({ kind: "accepted", claims }),
   });
-  const options = await guestOptions(rest, listeners, machine);
-  const attested = await machine.connect({
+  const onState = (state: ConnectionState): void => {
+    const told = (): void => listeners.onState?.(state);
+    // Nothing is left to end by then: what it ended with is not to be hidden behind this.
+    if (state.phase === "closed") callHook(told, () => undefined);
+    else change.tell("onState", told);
+  };
+  const options = await guestOptions(rest, { ...listeners, onState }, machine);
+  const connecting = machine.connect({
     ...options,
     onAttestation(event) {
       if (event.kind === "changed") return change.event(event);
-      listeners.onEvidence?.(
-        event.kind === "renewed" ? { kind: event.kind, claims: event.verified.claims } : event,
-      );
+      const told: EvidenceEvent =
+        event.kind === "renewed" ? { kind: event.kind, claims: event.verified.claims } : event;
+      change.tell("onEvidence", () => listeners.onEvidence?.(told));
     },
     policy,
     ...(shaping === undefined ? {} : { shaping }),
   });
-  return { attested, change };
+  let off = (): void => {};
+  const failed = new Promise<never>((_, reject) => {
+    off = change.watch(reject);
+  });
+  // Also before the user is in: what is still being attested then is closed once it is.
+  change.watch(() => void connecting.then((late) => late.close()).catch(() => undefined));
+  try {
+    return { attested: await Promise.race([connecting, failed]), change };
+  } finally {
+    off();
+  }
 }
 
-/** @param guest - whose user is in. */
+/** @param guest - whose user is in. @throws SealttyError where a listener failed meanwhile. */
 export function openGuest({ attested, change }: Reachable, guest: Guest, clock: Clock): OpenGuest {
+  if (change.error !== undefined) throw change.error;
   const key = toHex(attested.context.guestStatic);
   return new OpenGuest({ guest, key, clock, change, close: () => attested.close().catch(() => undefined) });
 }

@@ -24,14 +24,14 @@ export interface ConnectOptions {
   readonly encoding?: "auto" | "binary" | "armour";
   /** Hide sizes and times from the host; default "off". */
   readonly obfuscate?: "strict" | "adaptive" | "off";
-  /** Told of every step, and of a connection that is lost and back. */
+  /** Told of every step, and of a connection that is lost and back. If it fails, the connection ends with `api-misuse`. */
   onState?(state: ConnectionState): void;
-  /** Told what came of asking for evidence again, once the user is in. */
+  /** Told what came of asking for evidence again, once the user is in. If it fails, the connection ends with `api-misuse`. */
   onEvidence?(event: EvidenceEvent): void;
   /**
-   * Asked once the guest is another one. Until it is answered nothing is sent, and nothing more is received. `true`: the
-   * change is the owner's own, and all goes on. Anything else, a failure, and no hook at all end the connection with
-   * `evidence-refused`.
+   * Asked once the guest is another one. Until it is answered nothing is sent, and nothing more is received: one that never
+   * answers leaves the guest frozen. `true`: the change is the owner's own, and all goes on; to a `refusal` it overrules the
+   * policy. Anything else, a failure, and no hook at all end the connection with `evidence-refused`.
    */
   onChanged?(change: GuestChange): boolean | Promise<boolean>;
 }
@@ -109,14 +109,17 @@ export interface Guest {
    * The same, and it lives on without this connection: in a session that `attach` comes back to. @throws SealttyError as `shell`.
    */
   keepShell(options: KeepOptions): Promise<KeptTerminal>;
-  /** @throws SealttyError `session-gone` where it ended, or is not this user's; `limit-exceeded`, `api-misuse`. */
+  /** @throws SealttyError `session-gone` where it ended, or is not this user's, or another guest's; `limit-exceeded`, `api-misuse`. */
   attach(session: SessionName, options: AttachOptions): Promise<KeptTerminal>;
   /**
-   * This user's sessions. @param known - without a key: those of which the secret is known, and no others are listed. Of more
-   * than 16 the last count.
+   * This user's sessions. @param known - without a key: those of which the secret is known, and no others are listed. Secrets of
+   * other guests, or without a guest, are left out; of more than 16 the last count.
    */
   listSessions(known?: readonly SessionName[]): Promise<readonly SessionSummary[]>;
-  /** Hangs its program up, whoever is attached. @returns false where there is no such session of this user's. */
+  /**
+   * Hangs its program up, whoever is attached. @returns false where there is no such session of this user's.
+   * @throws SealttyError `session-gone` where it is another guest's.
+   */
   endSession(session: SessionName): Promise<boolean>;
   /**
    * Copies files and trees of this machine to the guest; or bytes, which become one file.
@@ -158,7 +161,12 @@ export interface Guest {
    * @throws SealttyError `user-refused`, `program-failed`, `limit-exceeded`.
    */
   forwardRemote(listen: ListenAddress, to: Destination | "socks", options?: ForwardOptions): Promise<Forward>;
-  /** Asks for evidence now, and not only every so often. A guest that is another one by then ends the connection. */
+  /**
+   * Asks for evidence now, and not only every so often. Resolves once the guest was asked, also where no evidence came:
+   * `onEvidence` tells. A guest that is another one by then is asked about (`onChanged`), and this waits for the answer:
+   * it resolves once the change is accepted. Otherwise the connection ends, and this rejects. @throws SealttyError `evidence-refused`,
+   * `transport-lost`.
+   */
   reattest(): Promise<void>;
   /** Hangs up what still runs, ends copies, streams and forwards, and then the connection. Idempotent. */
   close(): Promise<void>;
@@ -208,9 +216,12 @@ interface Attachment {
    * it on a terminal. Default: nothing comes in its place.
    */
   readonly screenLines?: number;
-  /** Told of a place in `output`, before the bytes behind it can be read. */
+  /** Told of a place in `output`, before the bytes behind it can be read. If it fails, this attachment ends with `api-misuse`. */
   onMark?(mark: OutputMark): void;
-  /** Told who is attached, and the size that the terminal has with them: at the beginning, and at each change. */
+  /**
+   * Told who is attached, and the size that the terminal has with them: at the beginning, and at each change. If it fails, this
+   * attachment ends with `api-misuse`.
+   */
   onViewers?(viewers: Viewers): void;
 }
 
@@ -232,6 +243,8 @@ export interface SessionName {
   readonly id: string;
   /** 64 hex digits, of a session that was opened without a key: whoever has it may attach. */
   readonly secret?: string | undefined;
+  /** With a secret: the `key` of the guest that drew it. No other guest is told of it, whatever policy that meets. */
+  readonly guest?: string | undefined;
 }
 
 export interface SessionSummary extends Size {

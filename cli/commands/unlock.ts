@@ -84,8 +84,7 @@ async function unlock(guestName: string, unlocking: Unlocking): Promise<number> 
       prompts.end();
     }
   } finally {
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    await reached.end();
   }
 }
 

@@ -24,6 +24,7 @@ import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
@@ -41,8 +42,11 @@ const refusal = (code: string): object => expect.objectContaining({ name: "Sealt
 /** A simulated machine: with another key it is another one. */
 class Machine {
   secretKey = nodeSuite.randomBytes(32);
+  /** It can collect no evidence. */
+  sick = false;
 
   readonly collect: GuestServices["collectEvidence"] = ({ makeBinder }) => {
+    if (this.sick) return Promise.reject(new SealttyError("evidence-unavailable", "sick"));
     const { secretKey } = this;
     const publicKey = nodeSuite.ed25519PublicKey(secretKey);
     const aux = encodeAux(simulatedParts({ publicKey, instance: "test" }));
@@ -157,14 +161,18 @@ describe("kept sessions", () => {
     await expect(guest.shell(SIZE)).rejects.toEqual(refusal("user-refused"));
     const kept = await guest.keepShell({ ...SIZE, login: true });
     const { session } = kept;
-    expect(session.secret).toMatch(/^[0-9a-f]{64}$/);
+    expect(session).toEqual({
+      id: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
+      secret: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+      guest: guest.key,
+    });
     const other = await reach({ identity: false });
     expect(other.key).toBe(guest.key);
     expect(await other.listSessions()).toEqual([]);
     // More than a question holds, and those without a secret among them: the last count.
     const many: SessionName[] = Array.from({ length: 40 }, (_, n) => ({
       id: String(n).padStart(32, "0"),
-      ...(n % 2 === 0 ? {} : { secret: "0".repeat(64) }),
+      ...(n % 2 === 0 ? {} : { secret: "0".repeat(64), guest: guest.key }),
     }));
     expect(await other.listSessions([...many, session])).toMatchObject([{ id: session.id, title: "login" }]);
     const wrong = { ...session, secret: "0".repeat(64) };
@@ -176,6 +184,46 @@ describe("kept sessions", () => {
     expect(await kept.exit).toMatchObject({ signal: "SIGHUP" });
     expect(await again.exit).toMatchObject({ signal: "SIGHUP" });
     await guest.close();
+    await other.close();
+  });
+
+  test("a secret goes to the guest that drew it, and to none other that meets the same policy", async () => {
+    const drew = world();
+    const first = await drew.reach({ identity: false });
+    const { session } = await first.keepShell({ ...SIZE, login: true });
+    const { guest, reach } = world();
+    const heard: string[] = [];
+    const { sessions } = guest;
+    const [list, attach, kill] = [
+      sessions.list.bind(sessions),
+      sessions.attach.bind(sessions),
+      sessions.kill.bind(sessions),
+    ];
+    sessions.list = (user, named) => {
+      heard.push(`list of ${named.length}`);
+      return list(user, named);
+    };
+    sessions.attach = (...args) => {
+      heard.push("attach");
+      return attach(...args);
+    };
+    sessions.kill = (...args) => {
+      heard.push("kill");
+      return kill(...args);
+    };
+    const other = await reach({ identity: false });
+    const { guest: _, ...nobodys } = session;
+    await expect(other.attach(session, SIZE)).rejects.toEqual(refusal("session-gone"));
+    await expect(other.endSession(session)).rejects.toEqual(refusal("session-gone"));
+    for (const connected of [first, other]) {
+      await expect(connected.attach(nobodys, SIZE)).rejects.toEqual(refusal("api-misuse"));
+      await expect(connected.endSession(nobodys)).rejects.toEqual(refusal("api-misuse"));
+    }
+    expect(await other.listSessions([session, nobodys])).toEqual([]);
+    expect(heard).toEqual(["list of 0"]);
+    expect(await first.listSessions([nobodys])).toEqual([]);
+    expect(await first.listSessions([nobodys, session])).toMatchObject([{ id: session.id }]);
+    await first.close();
     await other.close();
   });
 
@@ -333,7 +381,11 @@ describe("a guest that is another one", () => {
     expect(events.map(({ kind }) => kind)).toEqual(["renewed"]);
     const { instance } = connected.claims;
     machine.change();
-    await connected.reattest();
+    let settled = false;
+    const asking = connected.reattest().finally(() => {
+      settled = true;
+    });
+    await waitFor(() => expect(changes).toHaveLength(1));
     expect(changes).toMatchObject([
       { reason: expect.stringMatching(/./) as string, changes: [{ name: "simulated.key", scope: "boot" }] },
     ]);
@@ -345,10 +397,12 @@ describe("a guest that is another one", () => {
       () => undefined,
     );
     await new Promise((resolve) => setTimeout(resolve, 100)); // to show that nothing happens
-    expect(opened).toBe(false);
+    expect([opened, settled]).toEqual([false, false]);
     expect(guest.processes).toHaveLength(1);
     expect(guest.processes[0]?.input).toEqual([]);
     answer(true);
+    await asking;
+    expect(events.at(-1)?.kind).toBe("accepted");
     expect(await readTo(kept.output, ".")).toBe("typed meanwhile.");
     (await opening).hangUp();
     expect(events.map(({ kind }) => kind)).toEqual(["renewed", "accepted"]);
@@ -357,12 +411,145 @@ describe("a guest that is another one", () => {
     await connected.reattest();
     expect(events.at(-1)?.kind).toBe("renewed");
     machine.change();
-    await connected.reattest();
-    expect(changes).toHaveLength(2);
+    const again = connected.reattest();
+    again.catch(() => undefined);
+    await waitFor(() => expect(changes).toHaveLength(2));
+    const besides = connected.reattest(); // while it stands
     answer(false);
+    for (const each of [again, besides]) await expect(each).rejects.toEqual(refusal("evidence-refused"));
     await expect(kept.exit).rejects.toEqual(refusal("evidence-refused"));
     await connected.closed;
+    await expect(connected.reattest()).rejects.toEqual(refusal("evidence-refused"));
   });
+
+  test("a yes counts where nobody listens for evidence, and a connection that is closed meanwhile ends the wait", async () => {
+    const { machine, reach } = world({ clock: fastClock(10) });
+    let answer: (meant: boolean) => void = () => {};
+    let asked = 0;
+    const connected = await reach({
+      onChanged: () =>
+        new Promise((resolve) => {
+          asked++;
+          answer = resolve;
+        }),
+    });
+    machine.change();
+    const asking = connected.reattest();
+    await waitFor(() => expect(asked).toBe(1));
+    answer(true);
+    await asking;
+    (await connected.exec(["true"])).hangUp();
+    machine.change();
+    const waiting = connected.reattest();
+    waiting.catch(() => undefined);
+    await waitFor(() => expect(asked).toBe(2));
+    await connected.close();
+    await expect(waiting).rejects.toEqual(refusal("transport-lost"));
+  });
+});
+
+describe("a hook that fails", () => {
+  const broken = (): never => {
+    throw new Error("broken");
+  };
+  const later = async (): Promise<void> => {
+    await Promise.resolve();
+    broken();
+  };
+  const failed: object = expect.objectContaining({
+    code: "api-misuse",
+    cause: expect.objectContaining({ message: "broken" }) as Error,
+  }) as object;
+
+  test.each<[string, () => unknown]>([
+    ["at once", broken],
+    ["later", later],
+  ])("onEvidence, %s: the connection ends with it, also where the guest is silent", async (_, hook) => {
+    for (const silent of [false, true]) {
+      const { machine, reach } = world({ clock: fastClock(10) });
+      const changes: GuestChange[] = [];
+      const connected = await reach({
+        onEvidence: () => hook(),
+        onChanged: (change) => changes.push(change) > 0,
+      });
+      const terminal = await connected.shell(SIZE);
+      const kept = await connected.keepShell(SIZE);
+      machine.sick = silent;
+      await expect(connected.reattest()).rejects.toEqual(failed);
+      for (const each of [terminal.exit, kept.exit, kept.ended]) await expect(each).rejects.toEqual(failed);
+      await connected.closed;
+      await expect(connected.exec(["true"])).rejects.toEqual(failed);
+      expect(changes).toEqual([]);
+    }
+  });
+
+  test("onEvidence that is told of a yes: the connection ends with it", async () => {
+    const { machine, reach } = world({ clock: fastClock(10) });
+    const connected = await reach({
+      onEvidence: ({ kind }) => kind === "accepted" && broken(),
+      onChanged: () => true,
+    });
+    const kept = await connected.keepShell(SIZE);
+    machine.change();
+    await expect(connected.reattest()).rejects.toEqual(failed);
+    await expect(kept.exit).rejects.toEqual(failed);
+    await connected.closed;
+  });
+
+  test.each<[string, () => unknown]>([
+    ["dialing", broken],
+    ["appraising", broken],
+    ["attested", broken],
+    ["attested", later],
+  ])("onState, told of %s: nothing is connected", async (at, hook) => {
+    const { guest, reach } = world();
+    const phases: string[] = [];
+    const connecting = reach({
+      onState({ phase }) {
+        phases.push(phase);
+        return phase === at ? hook() : undefined;
+      },
+    });
+    await expect(connecting).rejects.toEqual(failed);
+    await waitFor(() => expect(phases.at(-1)).toBe("closed"));
+    expect(guest.processes).toHaveLength(0);
+  });
+
+  test("onState, told of the end: nothing is left to end, and what ended it is told", async () => {
+    const { reach } = world();
+    const connected = await reach({ onState: ({ phase }) => phase === "closed" && broken() });
+    const terminal = await connected.shell(SIZE);
+    await connected.close();
+    await expect(terminal.exit).rejects.toEqual(refusal("transport-lost"));
+  });
+
+  test.each<[string, () => unknown]>([
+    ["onViewers", broken],
+    ["onViewers", later],
+    ["onMark", broken],
+    ["onMark", later],
+  ])(
+    "%s: its attachment ends with it, its session runs on, and there is a handle of it",
+    async (name, hook) => {
+      const { guest, reach } = world();
+      const connected = await reach();
+      const other = await connected.keepShell(SIZE);
+      other.input.write("old ");
+      expect(await readTo(other.output, "old ")).toBe("old ");
+      const opened =
+        name === "onViewers"
+          ? await connected.keepShell({ ...SIZE, onViewers: () => hook() })
+          : await connected.attach(other.session, { ...SIZE, onMark: () => hook() });
+      opened.output.resume();
+      await expect(opened.exit).rejects.toEqual(failed);
+      await expect(opened.ended).rejects.toEqual(failed);
+      const again = await connected.attach(opened.session, SIZE);
+      again.input.write("on.");
+      expect((await readTo(again.output, "on.")).endsWith("on.")).toBe(true);
+      expect(guest.processes.map(({ events }) => events)).toEqual(guest.processes.map(() => []));
+      await connected.close();
+    },
+  );
 });
 
 test("connect asks a person over this: nothing is shown or sent until ~G, and what is typed meanwhile never", async () => {
@@ -435,12 +622,30 @@ test("what no call can mean is refused with a sentence, says no secret, and noth
     ["A session is { id }", () => attach({ id: "0" })],
     ["A session is { id }", () => attach({ id: `${"0".repeat(31)}G` })],
     ["A session is { id }", () => attach({ id, secret: "feed" })],
+    ["A session is { id }", () => attach({ id, secret: "feed", guest: connected.key })],
+    ["A session is { id }", () => attach({ id, guest: "feed" })],
     ["A session is { id }", () => connected.endSession({ id: 7 as never })],
     ["A session is { id }", () => connected.listSessions([{ id, secret: "feed" }])],
     ["Known sessions are a list", () => connected.listSessions({ id } as never)],
     ['attach() has no option "command"', () => attach({ id }, { command: ["sh"] })],
     ["A terminal has 1 to 10000", () => attach({ id }, { rows: 10_001 })],
     ["mode is", () => attach({ id }, { mode: "write-only" })],
+    ["sizing is", () => keep({ sizing: null })],
+    ["onMark is a function", () => keep({ onMark: true })],
+    ["onViewers is a function", () => attach({ id }, { onViewers: {} })],
+    ["term is a text", () => keep({ term: 7 })],
+    ["exec(): timeout is a number", () => connected.exec(["ls"], { timeout: "5" as never })],
+    ["exec(): signal is an AbortSignal", () => connected.exec(["ls"], { signal: {} as never })],
+    ["exec(): stdin is true, a text", () => connected.exec(["ls"], { stdin: 7 as never })],
+    ["shell(): timeout is a number", () => connected.shell({ ...SIZE, timeout: 0 })],
+    ["put(): recursive is true or false", () => connected.put("/x", "/y", { recursive: "no" as never })],
+    ["get(): follow is", () => connected.get("/x", "/y", { follow: "sometimes" as never })],
+    ["get(): onProgress is a function", () => connected.get("/x", "/y", { onProgress: 1 as never })],
+    ["onStderr is a function", () => connected.openStream({ path: "/x" }, { onStderr: [] as never })],
+    [
+      "onFailed is a function",
+      () => connected.forwardLocal({ port: 0 }, "socks", { onFailed: "x" as never }),
+    ],
   ];
   for (const [words, call] of wrong) {
     const error: unknown = await call().catch((thrown: unknown) => thrown);
@@ -449,5 +654,41 @@ test("what no call can mean is refused with a sentence, says no secret, and noth
     expect(String(error)).not.toContain("feed");
   }
   expect(guest.processes).toHaveLength(0);
+  await connected.close();
+});
+
+test("connect() takes no option for another: what is no true or false is no yes to simulated evidence", async () => {
+  const { reach } = world();
+  const wrong: readonly (readonly [string, object])[] = [
+    ["simulated is true or false", { simulated: "false" }],
+    ["simulated is true or false", { simulated: 1 }],
+    ["simulated is true or false", { simulated: null }],
+    ["timeout is a number", { timeout: Number.NaN }],
+    ["timeout is a number", { timeout: Infinity }],
+    ["timeout is a number", { timeout: 0 }],
+    ["timeout is a number", { timeout: "1000" }],
+    ['encoding is "auto", "binary" or "armour"', { encoding: "base64" }],
+    ['obfuscate is "strict", "adaptive" or "off"', { obfuscate: true }],
+    ["identity is the path of a file, or false", { identity: true }],
+    ["user is a text", { user: 0 }],
+    ["collateral is a text", { collateral: ["/x"] }],
+    ["guest is a text", { guest: {} }],
+    ["policy is the path of a file, or { text }", { policy: { file: "feed" } }],
+    ["policy is the path of a file, or { text }", { policy: ["feed"] }],
+    ["onChanged is a function", { onChanged: true }],
+    ["onEvidence is a function", { onEvidence: "log" }],
+    ["onState is a function", { onState: {} }],
+  ];
+  for (const [words, more] of wrong) {
+    let told = 0;
+    const connecting = reach({ onState: () => void told++, ...more });
+    const error: unknown = await connecting.catch((thrown: unknown) => thrown);
+    expect(error, words).toEqual(refusal("api-misuse"));
+    expect(String(error)).toContain(`connect(): ${words}`);
+    expect(String(error)).not.toContain("feed");
+    expect(told).toBe(0);
+  }
+  // Left out.
+  const connected = await reach({ onChanged: undefined, encoding: undefined } as object);
   await connected.close();
 });

@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DetachKeys } from "../../cli/escape-keys.ts";
-import { comeBackCommand, parseDetachKeys } from "../../cli/kept-session.ts";
+import { comeBackCommand, parseDetachKeys, SessionNews } from "../../cli/kept-session.ts";
 import { run } from "../../cli/program.ts";
 import { RecordingFile } from "../../cli/recording-file.ts";
 import { ReplayAnswers } from "../../cli/replay-answers.ts";
@@ -311,6 +311,19 @@ test("comeBackCommand() says again how the guest was reached, each word as a she
   );
 });
 
+test("a guest that tells of gaps without end, and prints nothing, takes no memory", () => {
+  const { marks, listeners } = new SessionNews();
+  for (let n = 0; n < 1000; n++) listeners.onMark?.({ kind: "gap", at: 7, lost: 2 });
+  listeners.onMark?.({ kind: "new", at: 7 });
+  for (const at of [7, 8, 8]) listeners.onMark?.({ kind: "gap", at, lost: 3 });
+  expect(marks).toEqual([
+    { kind: "gap", at: 7, lost: 2000 },
+    { kind: "new", at: 7 },
+    { kind: "gap", at: 7, lost: 3 },
+    { kind: "gap", at: 8, lost: 6 },
+  ]);
+});
+
 describe("what is remembered", () => {
   test("a secret goes to the guest that drew it, and to none other that meets the same policy", async () => {
     const one = world();
@@ -532,8 +545,8 @@ describe("small parts", () => {
       expect(await store.remember({ id: idOf(1), secret: hexOf(1, 32) })).toBe(true);
       expect(await store.all()).toEqual([
         { id: idOf(2), secret: undefined },
-        { id: idOf(3), secret: hexOf(3, 32) },
-        { id: idOf(1), secret: hexOf(1, 32) },
+        { id: idOf(3), secret: hexOf(3, 32), guest: hexOf(1, 32) },
+        { id: idOf(1), secret: hexOf(1, 32), guest: hexOf(1, 32) },
       ]);
       await store.forget({ id: idOf(3) });
       expect((await store.all()).map(({ id }) => id)).toEqual([idOf(2), idOf(1)]);

@@ -91,7 +91,7 @@ const PRINTED: readonly RegExp[] = [
   /^0 [0-9a-f]{64}\n$/,
   /^a\nb\n\nas it comes\n\{ status: 137, signal: 'SIGKILL' \}\ntrue timeout\n$/,
   /^true 5\n$/,
-  /^\{ kind: 'detached', by: 'request' \}\ntrue true 0\ntrue true true \{ status: 0 \}\n$/,
+  /^\{ kind: 'detached', by: 'request' \}\ntrue 0\ntrue true true \{ status: 0 \}\n$/,
   /^100 host42\n$/,
   /^1 1 9\n11\n[0-9a-f]{64} 9 <p>Hello\n\nprogram-failed true\n$/,
   /^HTTP\/1\.1 200 OK\n$/,
