@@ -298,6 +298,7 @@ export async function packageDeb({
       staging.write(`usr/lib/${kind}/sealttyd.conf`, fromProject(`packaging/${kind}/sealttyd.conf`));
     for (const [name, source] of Object.entries(EARLY))
       staging.write(name, fromProject(`packaging/${source}`), 0o755);
+    staging.write(`${LIBRARY}/initramfs-volumes.sh`, fromProject("packaging/initramfs-tools/volumes.sh"));
     for (const [name, source] of Object.entries(CONFIGURATION))
       staging.write(name, fromProject(`packaging/${source}`));
     for (const page of ["man8/sealttyd.8", "man5/sealttyd.toml.5"])

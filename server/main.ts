@@ -52,7 +52,7 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     const config = await readServerConfig(options.config);
     if (options.check && options.initramfs) {
-      process.stdout.write(earlyLines(earlyFiles(config)));
+      process.stdout.write(earlyLines(await earlyFiles(config)));
       return EXIT_GOOD;
     }
     if (options.check) {

@@ -45,7 +45,7 @@ export const SERVE = {
     },
     {
       name: "initramfs",
-      help: "with --check: whether it will do in an initramfs; prints what goes into one, a line each: program PATH or file PATH",
+      help: "with --check: whether it will do in an initramfs; prints what goes into one, a line each: program PATH, file PATH or user NAME",
     },
     {
       name: "hand-over",

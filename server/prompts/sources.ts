@@ -25,6 +25,8 @@ const REPLIES = ["/usr/lib/systemd/systemd-reply-password", "/lib/systemd/system
 const MAX_QUESTION_FILE = 16 * 1024;
 const MAX_COMMAND_LINE = 4096;
 const REPLY_TAKES_MS = 10_000;
+/** O_ACCMODE of open(2), which Node does not name. */
+const ACCESS_MODE = 3;
 
 /**
  * askpass reads a FIFO besides the console. Who has it open is looked up among the processes: to open and close it without a
@@ -38,13 +40,9 @@ export function passfifoQuestions(places = { fifo: PASSFIFO, processes: "/proc" 
     return namesIn(places.processes)
       .filter((name) => /^\d{1,10}$/.test(name))
       .flatMap((pid): Question[] => {
-        const descriptors = path.join(places.processes, pid, "fd");
-        const reads = namesIn(descriptors).some((name) => {
-          const opened = statOf(path.join(descriptors, name));
-          return opened !== undefined && opened.ino === fifo.ino && opened.dev === fifo.dev;
-        });
-        if (!reads) return [];
-        const [, message = ""] = commandLineOf(path.join(places.processes, pid));
+        const asker = path.join(places.processes, pid);
+        if (!hasOpenForReading(asker, fifo)) return [];
+        const [, message = ""] = commandLineOf(asker);
         return [
           {
             key: `initramfs ${pid}`,
@@ -53,15 +51,39 @@ export function passfifoQuestions(places = { fifo: PASSFIFO, processes: "/proc" 
             name: "",
             message: message.trim(),
             opensVolume: true,
-            answer: async (passphrase) => writeToFifo(places.fifo, passphrase),
+            // Another who reads it meanwhile may ask something else, and in other words.
+            answer: async (passphrase) =>
+              hasOpenForReading(asker, fifo) && writeToFifo(places.fifo, passphrase, fifo),
           },
         ];
       });
   };
 }
 
-/** @returns false where nobody reads it. */
-function writeToFifo(file: string, bytes: Uint8Array): boolean {
+/** @param asker - a process's directory in /proc. Who has the FIFO open for writing only is one who answers, too. */
+function hasOpenForReading(asker: string, fifo: fs.Stats): boolean {
+  return namesIn(path.join(asker, "fd")).some((name) => {
+    const opened = statOf(path.join(asker, "fd", name));
+    return opened !== undefined && isSameFile(opened, fifo) && readsBy(path.join(asker, "fdinfo", name));
+  });
+}
+
+/** By the flags of open(2), octal: proc(5). */
+function readsBy(information: string): boolean {
+  try {
+    const flags = /^flags:\s*([0-7]{1,16})$/m.exec(fs.readFileSync(information, "utf8"))?.[1];
+    return flags !== undefined && (parseInt(flags, 8) & ACCESS_MODE) !== fs.constants.O_WRONLY;
+  } catch {
+    return false; // closed meanwhile
+  }
+}
+
+function isSameFile(one: fs.Stats, other: fs.Stats): boolean {
+  return one.ino === other.ino && one.dev === other.dev;
+}
+
+/** @param fifo - that it has to be. @returns false where nobody reads it. */
+function writeToFifo(file: string, bytes: Uint8Array, fifo: fs.Stats): boolean {
   const { O_WRONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
   let fd: number;
   try {
@@ -71,7 +93,9 @@ function writeToFifo(file: string, bytes: Uint8Array): boolean {
     throw error;
   }
   try {
-    if (!fs.fstatSync(fd).isFIFO()) throw new Error(`${file} is no FIFO`);
+    const opened = fs.fstatSync(fd);
+    if (!opened.isFIFO()) throw new Error(`${file} is no FIFO`);
+    if (!isSameFile(opened, fifo)) return false; // made anew: for others
     const written = fs.writeSync(fd, bytes); // whole, or not at all: it is shorter than PIPE_BUF
     if (written !== bytes.length) throw new Error("the answer was cut off");
     return true;

@@ -56,7 +56,9 @@ describe("the package", () => {
     ).toBe(true);
     expect(files.toSorted()).toEqual(
       [
-        ..."etc/pam.d/sealtty etc/sealtty/sealttyd.example.toml usr/lib/sealtty/pty.node".split(" "),
+        ..."etc/pam.d/sealtty etc/sealtty/sealttyd.example.toml usr/lib/sealtty/pty.node usr/lib/sealtty/initramfs-volumes.sh".split(
+          " ",
+        ),
         ..."sealtty-provision.service sealttyd.service sealttyd@.service"
           .split(" ")
           .map((unit) => `usr/lib/systemd/system/${unit}`),
@@ -133,6 +135,7 @@ describe("the package", () => {
     expect(fs.readFileSync(at("control/triggers"), "utf8")).toBe("activate-noawait update-initramfs\n");
     for (const name of ["hooks", "scripts/init-premount", "scripts/init-bottom"])
       run("sh", "-n", path.join(unpacked, "usr/share/initramfs-tools", name, "sealtty"));
+    run("sh", "-n", path.join(unpacked, "usr/lib/sealtty/initramfs-volumes.sh"));
   });
 
   test("has the licences of all that its programs are made of", () => {

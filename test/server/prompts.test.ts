@@ -37,8 +37,11 @@ describe("askpass's FIFO", () => {
     fs.writeFileSync(at("proc/1/cmdline"), "init\0");
     fs.symlinkSync("/dev/null", at("proc/1/fd/0"));
   });
-  const askpass = (pid: string, message: string): void => {
+  const READS = "0104000"; // O_RDONLY | O_NONBLOCK | O_LARGEFILE
+  const askpass = (pid: string, message: string, flags = READS): void => {
     fs.mkdirSync(at("proc", pid, "fd"), { recursive: true });
+    fs.mkdirSync(at("proc", pid, "fdinfo"));
+    fs.writeFileSync(at("proc", pid, "fdinfo/4"), `pos:\t0\nflags:\t${flags}\nmnt_id:\t13\n`);
     fs.writeFileSync(at("proc", pid, "cmdline"), `/lib/cryptsetup/askpass\0${message}\0`);
     fs.symlinkSync(places.fifo, at("proc", pid, "fd/4"));
   };
@@ -63,6 +66,39 @@ describe("askpass's FIFO", () => {
     expect(read.toString("utf8", 0, fs.readSync(reader, read))).toBe("pass phrase");
     expect(fs.readSync(reader, read)).toBe(0); // and its end, which is what askpass waits for
     fs.closeSync(reader);
+  });
+
+  test("who writes to it asks nothing, and who reads it no longer gets nothing", async () => {
+    execFileSync("mkfifo", [places.fifo]);
+    askpass("76", "writes", "0100001");
+    askpass("77", "reads");
+    askpass("78", "does both", "0100002");
+    const [question, both, ...others] = passfifoQuestions(places)();
+    expect([question, both, ...others].map((each) => each?.message)).toEqual(["reads", "does both"]);
+    const reader = fs.openSync(places.fifo, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    const read = Buffer.alloc(100);
+    fs.rmSync(at("proc/77/fd/4")); // another reads it meanwhile
+    expect(await question?.answer(utf8("for 77"))).toBe(false);
+    expect(await both?.answer(utf8("for 78"))).toBe(true);
+    expect(read.toString("utf8", 0, fs.readSync(reader, read))).toBe("for 78");
+    fs.writeFileSync(at("proc/78/fdinfo/4"), "flags:\t0100001\n");
+    expect(await both?.answer(utf8("no more"))).toBe(false);
+    fs.rmSync(at("proc/78/fdinfo/4"));
+    expect(await both?.answer(utf8("no more"))).toBe(false);
+    expect(fs.readSync(reader, read)).toBe(0);
+    fs.closeSync(reader);
+  });
+
+  test("of this machine's own processes, those that read it", () => {
+    execFileSync("mkfifo", [places.fifo]);
+    const look = passfifoQuestions({ fifo: places.fifo, processes: "/proc" });
+    expect(look()).toEqual([]);
+    const reader = fs.openSync(places.fifo, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    expect(look().map(({ key }) => key)).toEqual([`initramfs ${process.pid}`]);
+    const writer = fs.openSync(places.fifo, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK);
+    fs.closeSync(reader);
+    expect(look()).toEqual([]);
+    fs.closeSync(writer);
   });
 
   test("a plain file in its place is no question, and is not written to", () => {
