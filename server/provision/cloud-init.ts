@@ -19,6 +19,7 @@ const SERVICES = [
   "cloud-init.service",
   "cloud-config.service",
   "cloud-final.service",
+  "cloud-init-hotplugd.service",
 ] as const;
 
 /**

@@ -135,4 +135,5 @@ test("every service of cloud-init's is behind the wait, and the unit is before e
   const before = /^Before=(cloud-.*)$/m.exec(unit)?.[1]?.split(" ") ?? [];
   const dropIns = [...CLOUD_INIT_FILES.keys()].flatMap((file) => /system\/(.*)\.d\//.exec(file)?.[1] ?? []);
   expect(dropIns.toSorted()).toEqual(before.toSorted());
+  expect(dropIns).toContain("cloud-init-hotplugd.service"); // a device that comes has it take the instance anew
 });
