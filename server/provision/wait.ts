@@ -29,7 +29,7 @@ export interface WaitPlaces {
   /** SMBIOS's, as the kernel shows it. */
   readonly serial: string;
   /** Whether cloud-init has the program that it asks where the kernel shows none. */
-  hasDmidecode(): boolean;
+  readonly hasDmidecode: () => boolean;
 }
 
 const PLACES: WaitPlaces = {

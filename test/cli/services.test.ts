@@ -45,21 +45,24 @@ describe("sysrq", () => {
     expect(cli.auths[0]?.method).toBe("ssh-key");
     expect(cli.errors()).toContain("SysRq s is pressed: sync all file systems");
   });
-  test.each(["b", "c", "o"])("after %s no answer is waited for long, and silence is no success", async (key) => {
-    const clock = new ManualClock();
-    const cli = fakeCli({ clock });
-    const { done, opened } = start(cli, "sysrq", key);
-    await opened;
-    const end = done.then((status) => ["ended", status]);
-    for (let i = 0; i < 200; i++) {
-      clock.advance(100);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    expect(await end).toEqual(["ended", 1]);
-    expect(cli.errors()).toContain(`SysRq ${key}: no answer came within 5 s: not confirmed`);
-    expect(cli.errors()).not.toContain("is pressed");
-    expect(cli.channel.events).toContain("hang-up");
-  });
+  test.each(["b", "c", "o"])(
+    "after %s no answer is waited for long, and silence is no success",
+    async (key) => {
+      const clock = new ManualClock();
+      const cli = fakeCli({ clock });
+      const { done, opened } = start(cli, "sysrq", key);
+      await opened;
+      const end = done.then((status) => ["ended", status]);
+      for (let i = 0; i < 200; i++) {
+        clock.advance(100);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(await end).toEqual(["ended", 1]);
+      expect(cli.errors()).toContain(`SysRq ${key}: no answer came within 5 s: not confirmed`);
+      expect(cli.errors()).not.toContain("is pressed");
+      expect(cli.channel.events).toContain("hang-up");
+    },
+  );
   test("with --json what is not confirmed is an event of its own", async () => {
     const cli = fakeCli();
     const { done, opened } = start(cli, "sysrq", "b", "--json");

@@ -153,11 +153,14 @@ describe("SMBIOS's serial number", () => {
     expect(fs.existsSync(places.runtimeConfig)).toBe(false);
   });
 
-  test.each(["\n", "", "Not Specified\n", `${"1".repeat(255)}\n`])("%j says nothing to it", async (serial) => {
-    shows(serial);
-    expect(await wait()).toBe("may-run");
-    expect(mayRun()).toBe(true);
-  });
+  test.each(["\n", "", "Not Specified\n", `${"1".repeat(255)}\n`])(
+    "%j says nothing to it",
+    async (serial) => {
+      shows(serial);
+      expect(await wait()).toBe("may-run");
+      expect(mayRun()).toBe(true);
+    },
+  );
 
   test("that the kernel does not show is let through only where dmidecode cannot find another", async () => {
     provisionOnce(SEED, config);
