@@ -1,7 +1,9 @@
 // Records of the kernel's log as lines for people, much as `dmesg -H` has them.
 
 import { styleText } from "node:util";
+import { SealttyError } from "../protocol/errors.ts";
 import { LEVELS, type KernelRecord, type Level } from "../protocol/kernel-log/record.ts";
+import { MAX_KERNEL_CLOCK } from "../protocol/limits.ts";
 import { printable } from "./printable.ts";
 
 /** Characters: a record has no more bytes. */
@@ -16,9 +18,14 @@ export interface Clocks {
   readonly wall: number;
 }
 
-/** @returns ms since 1970 UTC. What the guest slept is not in a record's time, so that those before are shown too late by it. */
+/**
+ * What the guest slept is not in a record's time, so that those before are shown too late by it.
+ * @returns ms since 1970 UTC, or before. @throws SealttyError `peer-misbehaved` for a time that no calendar has.
+ */
 export function wallTimeOf({ time }: Pick<KernelRecord, "time">, { uptime, wall }: Clocks): number {
-  return Math.round(wall - (uptime - time) / 1000);
+  const at = Math.round(wall - (uptime - time) / 1000);
+  if (Math.abs(at) <= MAX_KERNEL_CLOCK) return at;
+  throw new SealttyError("peer-misbehaved", "Record of the kernel's log is of a time that no calendar has");
 }
 
 export class KernelLogLines {

@@ -144,6 +144,8 @@ export const MAX_PROMPT_ANSWER = 512;
 
 /** The kernel's log: a record as /dev/kmsg has it (CONSOLE_EXT_LOG_MAX of newer kernels is 2 KiB, of older ones 8). */
 export const MAX_KERNEL_RECORD = 8 * 1024;
+/** Of either clock in the kernel's log, and of a record's time by them: the last moment that ECMAScript's dates have, in ms. */
+export const MAX_KERNEL_CLOCK = 8_640_000_000_000_000;
 /** Provisioning: bytes of each of the three documents. */
 export const MAX_USER_DATA = 1024 * 1024;
 export const MAX_META_DATA = 64 * 1024;

@@ -41,9 +41,12 @@ export class PromptsChannel {
     return this.#complaint === "" ? "" : `: ${this.#complaint}`;
   }
 
-  /** @param ms - how long. @returns false where nothing was asked by then. @throws SealttyError once the channel has ended. */
-  async somethingAsked(ms: number): Promise<boolean> {
-    return await this.#until(() => (this.pending.length > 0 ? true : undefined), ms).then(
+  /**
+   * @param ms - how long. @param which - what counts.
+   * @returns false where nothing of it was asked by then. @throws SealttyError once the channel has ended.
+   */
+  async somethingAsked(ms: number, which: (prompt: Prompt) => boolean = () => true): Promise<boolean> {
+    return await this.#until(() => (this.pending.some(which) ? true : undefined), ms).then(
       (found) => found === true,
     );
   }

@@ -10,6 +10,7 @@ import {
 } from "../../protocol/kernel-log/record.ts";
 import type { RemoteProcess } from "../api/types.ts";
 import { type Clocks, KernelLogLines, wallTimeOf } from "../kernel-log-lines.ts";
+import { LatestRecords, MAX_HELD } from "../latest-records.ts";
 import { type Command, type Input, KEYED_OPTIONS, onlyGuest } from "../options.ts";
 import { writeTo } from "../output.ts";
 import { jsonLine } from "../printable.ts";
@@ -44,6 +45,7 @@ export const logCommand: Command = {
   notes: [
     "For users whom [services] kernel_log in the guest's sealttyd.toml names, with a key.",
     "Times are the guest's, in this machine's time zone. What could move the cursor is shown as U+FFFD; --json has it as \\uXXXX.",
+    `With -n no more than ${MAX_HELD / 1024 / 1024} MiB of records are held: what does not fit is left out, the oldest first, and said to be.`,
     "The kernel keeps a ring: what it wrote over is gone, and said to be.",
     "Exit status: 0, 128+n for signal n, or 255 for sealtty's errors.",
   ],
@@ -98,7 +100,10 @@ async function show(
 }
 
 /** What stands in the place of records that were not there any more. */
-type Entry = KernelRecord | { readonly lost: number; readonly atStart: boolean };
+interface Gap {
+  readonly lost: number;
+  readonly atStart: boolean;
+}
 
 export class Printer {
   readonly #wishes: Wishes;
@@ -107,8 +112,8 @@ export class Printer {
   readonly #colour: boolean;
   #clocks: Clocks = { uptime: 0, wall: 0 };
   #lines: KernelLogLines | undefined;
-  /** The latest of what was there at first; undefined once it was shown. */
-  #waiting: Entry[] | undefined = [];
+  /** The latest of what was there at first, records as they came; undefined where all is shown at once, or once they were. */
+  #waiting: LatestRecords<Uint8Array | Gap> | undefined;
   /** Number of the next record where none is lost. */
   #next = 0;
   #any = false;
@@ -118,6 +123,9 @@ export class Printer {
     this.#stdout = services.stdout;
     this.#reporter = reporter;
     this.#colour = useColour(services.stdout, services.environment);
+    const { latest } = wishes;
+    if (latest !== undefined)
+      this.#waiting = new LatestRecords(latest, (entry) => ("lost" in entry ? 0 : entry.length));
   }
 
   /** Resolves once it can take more. @throws OutputClosed; SealttyError `peer-misbehaved`. */
@@ -128,40 +136,48 @@ export class Printer {
         this.#lines = new KernelLogLines(message, this.#colour);
         return;
       case "record":
-        for (const entry of this.#entriesOf(parseKernelRecord(message.bytes))) await this.#put(entry);
+        await this.#takeRecord(message.bytes);
         return;
       case "lost":
         return; // how many, the next record's number tells
       case "caught-up": {
-        const { latest } = this.#wishes;
-        const waiting = latestOf(this.#waiting ?? [], latest ?? 0);
+        const waiting = this.#waiting;
         this.#waiting = undefined;
-        for (const entry of waiting) await this.#print(entry);
+        if (waiting === undefined) return;
+        if (waiting.tooMany > 0) this.#sayLeftOut(waiting.tooMany);
+        for (const entry of waiting.held())
+          await this.#print("lost" in entry ? entry : parseKernelRecord(entry));
         return;
       }
     }
   }
 
-  #entriesOf(record: KernelRecord): Entry[] {
+  async #takeRecord(bytes: Uint8Array): Promise<void> {
+    const record = parseKernelRecord(bytes);
     const lost = record.number - this.#next;
     if (lost < 0)
       throw new SealttyError("peer-misbehaved", "Records of the kernel's log came in a wrong order");
-    const atStart = !this.#any;
+    const gap = lost > 0 ? { lost, atStart: !this.#any } : undefined;
     this.#any = true;
     this.#next = record.number + 1;
     const shown = LEVELS.indexOf(record.level) <= LEVELS.indexOf(this.#wishes.level);
-    return [...(lost > 0 ? [{ lost, atStart }] : []), ...(shown ? [record] : [])];
+    if (this.#waiting !== undefined) {
+      if (gap !== undefined) this.#waiting.push(gap);
+      if (shown) this.#waiting.push(bytes);
+      return;
+    }
+    if (gap !== undefined) await this.#print(gap);
+    if (shown) await this.#print(record);
   }
 
-  async #put(entry: Entry): Promise<void> {
-    const { latest } = this.#wishes;
-    if (this.#waiting === undefined || latest === undefined) return await this.#print(entry);
-    this.#waiting.push(entry);
-    // Twice as many, then half of them: not the whole list moved for each.
-    if (this.#waiting.length > 2 * latest + 16) this.#waiting = latestOf(this.#waiting, latest);
+  #sayLeftOut(count: number): void {
+    this.#reporter.event("records-left-out", { count });
+    this.#reporter.problem(
+      `sealtty: the oldest ${count} of these records are left out: together they are more than ${MAX_HELD / 1024 / 1024} MiB. --since-boot shows all as they come`,
+    );
   }
 
-  async #print(entry: Entry): Promise<void> {
+  async #print(entry: KernelRecord | Gap): Promise<void> {
     if ("lost" in entry) {
       this.#reporter.event("records-lost", { count: entry.lost, atStart: entry.atStart });
       const words = entry.atStart
@@ -188,9 +204,4 @@ export class Printer {
       fields: fields.map(([name, value]) => ({ name, value })),
     })}\n`;
   }
-}
-
-/** What was lost before the first of them is not of interest. */
-function latestOf(entries: readonly Entry[], count: number): Entry[] {
-  return count === 0 ? [] : entries.slice(-count);
 }

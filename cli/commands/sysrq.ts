@@ -26,6 +26,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
 /** After these nobody is left to answer. */
 const ENDS_IT = /^[bco]$/;
 const ANSWER_WITHIN_MS = 5000;
+const EXIT_NOT_CONFIRMED = 1;
 
 export const sysrqCommand: Command = {
   name: "sysrq",
@@ -35,7 +36,8 @@ export const sysrqCommand: Command = {
   notes: [
     "For users whom [services] sysrq in the guest's sealttyd.toml names, with a key; KEY is one of its sysrq_keys.",
     "s syncs, u makes file systems read-only, b starts anew at once, o powers off, w shows blocked tasks (see: sealtty log).",
-    "Exit status: 0 where the guest pressed it, or 255 for sealtty's errors.",
+    "After b, c and o the machine may be gone before it answers, which a host can pretend: silence is no success.",
+    "Exit status: 0 where the guest said that it pressed it, 1 not confirmed, or 255 for sealtty's errors.",
   ],
   exits: "ssh-like",
   async run(input, services) {
@@ -46,7 +48,12 @@ export const sysrqCommand: Command = {
     const reporter = new Reporter(services, input);
     const service = { name: "sysrq", key } as const;
     return await useService(guestName, service, { input, services, reporter }, async (program) => {
-      await pressed(program, key, services);
+      const why = await pressed(program, key, services);
+      if (why !== undefined) {
+        reporter.event("sysrq-not-confirmed", { key });
+        reporter.problem(`sealtty: SysRq ${key}: ${why}: not confirmed`);
+        return EXIT_NOT_CONFIRMED;
+      }
       reporter.event("sysrq", { key });
       const meaning = MEANINGS[key];
       reporter.say(`sealtty: SysRq ${key} is pressed${meaning === undefined ? "" : `: ${meaning}`}`);
@@ -55,27 +62,28 @@ export const sysrqCommand: Command = {
   },
 };
 
-/** @throws SealttyError `program-failed`, `transport-lost`. */
+/** @returns why nobody knows whether it is. @throws SealttyError `program-failed`, `transport-lost`. */
 async function pressed(
   program: RemoteProcess,
   key: string,
   services: Pick<Services, "clock">,
-): Promise<void> {
+): Promise<string | undefined> {
   const complaint = complaintOf(program);
   program.stdout.resume(); // there is none
   const answer = program.exit.catch((error: unknown) => {
-    // That it is gone is what was asked for.
+    // It may be gone as was asked for, or the host cut the connection.
     if (ENDS_IT.test(key) && error instanceof SealttyError && error.code === "transport-lost")
-      return undefined;
+      return "the connection was lost before an answer";
     throw error;
   });
   const exit = await Promise.race([answer, ...(ENDS_IT.test(key) ? [silence(services)] : [])]);
-  if (exit === undefined || exit.status === 0) return;
+  if (typeof exit === "string") return exit;
+  if (exit.status === 0) return undefined;
   throw serviceFailed("The guest could not press the key", exit, await complaint);
 }
 
-function silence({ clock }: Pick<Services, "clock">): Promise<undefined> {
+function silence({ clock }: Pick<Services, "clock">): Promise<string> {
   return new Promise((resolve) => {
-    clock.after(ANSWER_WITHIN_MS, () => resolve(undefined));
+    clock.after(ANSWER_WITHIN_MS, () => resolve(`no answer came within ${ANSWER_WITHIN_MS / 1000} s`));
   });
 }

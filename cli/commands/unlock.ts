@@ -33,7 +33,7 @@ export const unlockCommand: Command = {
   ],
   notes: [
     "The guest must name your user in [unlock] of its configuration; in an initramfs that is /etc/sealtty/initramfs.toml (docs/unlock.md).",
-    "All that is asked is answered, one after the other. From a file the same passphrase answers each, and a refused one is not tried again.",
+    "All that is asked is answered, one after the other. From a file only what the initramfs or cryptsetup asks for, each with the same passphrase, and a refused one is not tried again; other questions are named and passed over.",
     "Exit status: 0 a volume is open after each answer, 1 refused, not known, or nothing was asked, 255 for sealtty's errors.",
   ],
   exits: "ssh-like",
@@ -72,7 +72,9 @@ async function unlock(guestName: string, unlocking: Unlocking): Promise<number> 
       throw withNextStep(error);
     });
     try {
-      if (!(await prompts.somethingAsked(wait))) {
+      const mayAnswer = unlocking.given === undefined ? () => true : asksForVolume;
+      if (!(await prompts.somethingAsked(wait, mayAnswer))) {
+        for (const prompt of prompts.pending) sayPassedOver(prompt, reporter);
         reporter.say("sealtty: the guest asks for nothing");
         reporter.event("nothing-asked", {});
         return EXIT_NOT_UNLOCKED;
@@ -88,6 +90,17 @@ async function unlock(guestName: string, unlocking: Unlocking): Promise<number> 
   }
 }
 
+/** What a passphrase in a file is for: no other program of the guest's gets it because it asks first. */
+function asksForVolume({ origin, echo, name }: Prompt): boolean {
+  return !echo && (origin === "initramfs" || name.startsWith("cryptsetup:"));
+}
+
+function sayPassedOver(prompt: Prompt, reporter: Reporter): void {
+  const { number, origin, name, message } = prompt;
+  reporter.event("prompt-passed-over", { number, origin, name, message });
+  reporter.problem(`sealtty: not answered from a file, as it is no disk's question: ${wordsOf(prompt)}`);
+}
+
 /** Until nothing is asked any more. */
 async function answerAll(prompts: PromptsChannel, { services, reporter, given }: Unlocking): Promise<number> {
   let status = 0;
@@ -96,6 +109,10 @@ async function answerAll(prompts: PromptsChannel, { services, reporter, given }:
     const prompt = prompts.pending.find(({ number }) => !answered.has(number));
     if (prompt === undefined) return status;
     answered.add(prompt.number);
+    if (given !== undefined && !asksForVolume(prompt)) {
+      sayPassedOver(prompt, reporter);
+      continue;
+    }
     const words = wordsOf(prompt);
     const { number, origin, name, message } = prompt;
     reporter.event("prompt", { number, origin, name, message });

@@ -3,7 +3,7 @@
 
 import { Reader, concat, u64 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
-import { MAX_KERNEL_RECORD } from "../limits.ts";
+import { MAX_KERNEL_CLOCK, MAX_KERNEL_RECORD } from "../limits.ts";
 
 export const KERNEL_LOG_TYPES = { clock: 1, record: 2, lost: 3, "caught-up": 4 } as const;
 
@@ -100,7 +100,7 @@ export class KernelLogDecoder {
   #body(type: number, reader: Reader): KernelLogMessage {
     switch (type) {
       case KERNEL_LOG_TYPES.clock:
-        return { type: "clock", uptime: reader.u64(), wall: reader.u64() };
+        return { type: "clock", uptime: readClock(reader), wall: readClock(reader) };
       case KERNEL_LOG_TYPES.record:
         if (reader.remaining === 0) reader.fail("is an empty record");
         return { type: "record", bytes: reader.rest() };
@@ -112,6 +112,11 @@ export class KernelLogDecoder {
         return reader.fail("is of an unknown type");
     }
   }
+}
+
+function readClock(reader: Reader): number {
+  const value = reader.u64();
+  return value > MAX_KERNEL_CLOCK ? reader.fail("has a clock that no calendar has") : value;
 }
 
 function misbehaved(problem: string): SealttyError {

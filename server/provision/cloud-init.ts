@@ -9,6 +9,8 @@ export const MAY_RUN = "/run/sealtty/cloud-init";
 export const RUNTIME_CONFIG = "/run/cloud-init/cloud.cfg";
 export const PINS_FILE = "/etc/cloud/cloud.cfg.d/99-sealtty.cfg";
 export const IDENTIFY_FILE = "/etc/cloud/ds-identify.cfg";
+/** While it is there cloud-init does not run: its own switch, whatever is in it. */
+export const DISABLED_FILE = "/etc/cloud/cloud-init.disabled";
 export const WAIT_UNIT = "sealtty-provision.service";
 
 /** Every one that is there in some version; a drop-in for one that is not does nothing. */
@@ -19,6 +21,7 @@ const SERVICES = [
   "cloud-init.service",
   "cloud-config.service",
   "cloud-final.service",
+  "cloud-init-hotplugd.service",
 ] as const;
 
 /**
@@ -40,6 +43,11 @@ no_ssh_fingerprints: true
 const IDENTIFY = `# Written by sealttyd: docs/provision.md
 policy: enabled
 datasource: NoCloud
+`;
+
+/** What is left in the place of all these once they are taken away. */
+export const DISABLED = `# Written by sealttyd setup --remove: without what kept it to the owner's seed, cloud-init would take the host's as root.
+# To have cloud-init again, with whatever the host offers it: delete this file. docs/provision.md
 `;
 
 /** A condition is looked at when the unit's turn has come, behind the wait: whatever became of that, without the file nothing runs. */

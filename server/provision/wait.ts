@@ -5,6 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import type { Clock } from "../../protocol/clock.ts";
 import { nodeClock } from "../../node/clock.ts";
+import { errorCode } from "../../node/socket-pipe.ts";
 import { DEFAULT_CONFIG_FILE, type ProvisionConfig, SEED_DIRECTORY, readServerConfig } from "../config.ts";
 import { type Log, createLog } from "../log.ts";
 import { PROVISION_WAIT, givenOptions, usageText } from "../options.ts";
@@ -16,6 +17,8 @@ const EXIT_MAY_RUN = 0;
 const EXIT_STAYS_OFF = 1;
 const EXIT_USAGE = 2;
 const LOOK_AGAIN_MS = 500;
+/** Bytes: real ones have some twenty. */
+const MAX_SERIAL = 256;
 
 /** Where things are; a test's are elsewhere. */
 export interface WaitPlaces {
@@ -23,9 +26,19 @@ export interface WaitPlaces {
   readonly runtimeConfig: string;
   /** Where cloud-init looks, wherever the seed is. */
   readonly seedDirectory: string;
+  /** SMBIOS's, as the kernel shows it. */
+  readonly serial: string;
+  /** Whether cloud-init has the program that it asks where the kernel shows none. */
+  readonly hasDmidecode: () => boolean;
 }
 
-const PLACES: WaitPlaces = { mayRun: MAY_RUN, runtimeConfig: RUNTIME_CONFIG, seedDirectory: SEED_DIRECTORY };
+const PLACES: WaitPlaces = {
+  mayRun: MAY_RUN,
+  runtimeConfig: RUNTIME_CONFIG,
+  seedDirectory: SEED_DIRECTORY,
+  serial: "/sys/class/dmi/id/product_serial",
+  hasDmidecode: () => findProgram("dmidecode") !== undefined,
+};
 
 /** @returns an exit status. */
 export async function provisionWait(args: readonly string[]): Promise<number> {
@@ -63,6 +76,7 @@ export async function waitForSeed(
   { log, clock }: { readonly log: Log; readonly clock: Clock },
 ): Promise<"may-run" | "has-had-it" | "timeout"> {
   fs.rmSync(places.mayRun, { force: true });
+  requireQuietSerial(places);
   const until = clock.now() + waitSeconds * 1000;
   let said = false;
   while (!isProvisioned({ directory, state })) {
@@ -83,6 +97,44 @@ export async function waitForSeed(
   writeAnew(places.mayRun, "", 0o600);
   log.info("cloud-init may run, with the owner's seed");
   return "may-run";
+}
+
+/**
+ * NoCloud merges what the serial number says with the seed, the instance-id among it: another one has all of the seed carried out again.
+ * @throws Error where it speaks to cloud-init, or cannot be judged.
+ */
+function requireQuietSerial({ serial, hasDmidecode }: WaitPlaces): void {
+  const bytes = readSerial(serial);
+  if (bytes === undefined) {
+    if (hasDmidecode())
+      throw new Error("the kernel shows no SMBIOS serial number, and dmidecode, which is here, may find one");
+    return;
+  }
+  if (bytes.length > MAX_SERIAL)
+    throw new Error(`the SMBIOS serial number has more than ${MAX_SERIAL} bytes: it is not judged`);
+  // What is no plain text cloud-init does not take from the kernel, and asks dmidecode.
+  const text = bytes.toString("latin1");
+  if (!/^[\x20-\x7e]*\n?$/.test(text))
+    throw new Error("the SMBIOS serial number is no plain text: it is not judged");
+  if (/ds=nocloud/i.test(text))
+    throw new Error("the SMBIOS serial number, which is the host's, has ds=nocloud for cloud-init");
+}
+
+/** @returns one byte more than is judged, at most; undefined where there is none. @throws the system's error. */
+function readSerial(file: string): Buffer | undefined {
+  let fd: number;
+  try {
+    fd = fs.openSync(file, "r");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    const buffer = Buffer.alloc(MAX_SERIAL + 1);
+    return buffer.subarray(0, fs.readSync(fd, buffer));
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
 /** A seed that is elsewhere is one by a link. @throws Error where another one is in its place. */

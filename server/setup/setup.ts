@@ -10,7 +10,7 @@ import {
   parseServerConfig,
 } from "../config.ts";
 import { escapeText } from "../log.ts";
-import { CLOUD_INIT_FILES, WAIT_UNIT } from "../provision/cloud-init.ts";
+import { CLOUD_INIT_FILES, DISABLED, DISABLED_FILE, WAIT_UNIT } from "../provision/cloud-init.ts";
 import { rootOption } from "../rooted-path.ts";
 import { accountIn } from "../sessions/account.ts";
 import {
@@ -97,13 +97,18 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const starts = systemctl !== undefined && !running;
   if (changes.length > 0) tree.requirePlaces(changes);
   const would = wishes.dryRun ? "would have " : "";
+  const disabled = provision ? readOrAbsent(tree, DISABLED_FILE) : undefined;
+  const isOurs = disabled === DISABLED;
   const said = changes.map((change) =>
     change.kind === "file"
       ? `${would}written: ${change.path}`
       : `${would}linked: ${change.path} -> ${change.target}`,
   );
+  if (isOurs) said.push(`${would}removed: ${DISABLED_FILE}, which an earlier --remove left`);
+  else if (disabled !== undefined)
+    said.push(`${DISABLED_FILE} is yours: while it is there cloud-init does not run, with a seed or without`);
   said.push(...words);
-  if (changes.length === 0) said.push("already set up: no file is changed");
+  if (changes.length === 0 && !isOurs) said.push("already set up: no file is changed");
   if (running && changes.some((change) => change.path === DEFAULT_CONFIG_FILE))
     said.push(
       `${UNIT} runs on with its former configuration: systemctl restart ${UNIT} ends its sessions and starts it anew`,
@@ -112,6 +117,7 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const started = `${would}started: ${UNIT}`;
   if (wishes.dryRun) return starts ? [...said, started] : said;
   if (changes.length > 0 || starts) tree.apply(changes, before, before.started || starts);
+  if (isOurs) tree.remove(DISABLED_FILE); // only now that all is there which keeps cloud-init to the seed
   if (here)
     for (const what of await around.missing(DEFAULT_CONFIG_FILE)) said.push(`on this machine, now: ${what}`);
   if (!starts) return said;
@@ -164,6 +170,10 @@ export async function takeAway(
   const systemctl = wishes.here ? around.systemctl : undefined;
   const would = wishes.dryRun ? "would have " : "";
   const said: string[] = [];
+  const keptToSeed = record.made.some(
+    ({ path: file }) => file === PROVISION_LINK || CLOUD_INIT_FILES.has(file),
+  );
+  if (keptToSeed) said.push(...disableCloudInit(tree, wishes.dryRun));
   if (record.started && systemctl !== undefined) {
     said.push(`${would}stopped: ${UNIT}`);
     if (!wishes.dryRun) await systemctl("stop", UNIT); // one that does not run is as good
@@ -175,6 +185,20 @@ export async function takeAway(
     ...stays.map((file) => `left as it is, because it was changed since: ${file}`),
   );
   return { said, left: stays.length > 0 };
+}
+
+/**
+ * The next boot's cloud-init would take the host's user-data as root: what keeps it from that is there before what kept it
+ * from it until now goes. @returns what is done, a line each. @throws SetupRefused where something else is in its place.
+ */
+function disableCloudInit(tree: Tree, dryRun: boolean): string[] {
+  const there = readOrAbsent(tree, DISABLED_FILE);
+  if (there !== undefined) return [`left as it is: ${DISABLED_FILE}, and so cloud-init stays off`];
+  if (!dryRun) tree.leaveBehind(DISABLED_FILE, DISABLED);
+  return [
+    `${dryRun ? "would have " : ""}written: ${DISABLED_FILE}: cloud-init stays off, which would take what the host offers and run it as root`,
+    `to have cloud-init again, in spite of that: delete ${DISABLED_FILE}`,
+  ];
 }
 
 /** @throws SetupRefused. */

@@ -103,6 +103,19 @@ export class Tree {
     }
   }
 
+  /** Outside of any record: what stays when all else is taken back. @throws SetupRefused where its directory's place is taken. */
+  leaveBehind(file: string, text: string): void {
+    const missing: string[] = [];
+    for (let above = path.dirname(file); !this.#isDirectory(above); above = path.dirname(above))
+      missing.unshift(above);
+    for (const each of missing) this.#makeDirectory(each);
+    this.#write(file, text);
+  }
+
+  remove(file: string): void {
+    fs.unlinkSync(this.#at(file, false));
+  }
+
   /** Looks where everything would go. @throws SetupRefused where it cannot. */
   requirePlaces(changes: readonly Change[]): void {
     this.#additions(changes);

@@ -41,8 +41,10 @@ async function shown(
   wishes: Partial<ConstructorParameters<typeof Printer>[0]>,
   texts: readonly string[],
   json = false,
+  clocks = CLOCKS,
 ): Promise<{ out: string; error: string }> {
-  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const roomy = { highWaterMark: 64 * 1024 * 1024 }; // nobody reads until all was taken
+  const [stdout, stderr] = [new PassThrough(roomy), new PassThrough(roomy)];
   const services = { stdout, stderr, environment: {} };
   const reporter = new Reporter(services, { has: (option) => json && option === "json", count: () => 0 });
   const printer = new Printer(
@@ -50,7 +52,7 @@ async function shown(
     services,
     reporter,
   );
-  await printer.take({ type: "clock", ...CLOCKS });
+  await printer.take({ type: "clock", ...clocks });
   for (const text of texts)
     await printer.take(
       text === "caught-up" || text === "lost" ? { type: text } : { type: "record", bytes: utf8(text) },
@@ -108,6 +110,34 @@ describe("the log", () => {
       fields: [{ name: "SUBSYSTEM", value: "pci" }],
     });
     expect(JSON.parse(error)).toEqual({ event: "records-lost", count: 1, atStart: true });
+  });
+  test("of the latest no more is held than 16 MiB: the oldest go, and that is said", async () => {
+    const long = (number: number): string => `6,${number},${number},-;text ${number} ${"x".repeat(8000)}`;
+    const size = utf8(long(1000)).length;
+    const fit = Math.floor((16 * 1024 * 1024) / size);
+    const many = Array.from({ length: fit + 7 }, (_, i) => long(1000 + i));
+    const wishes = { latest: 5000 };
+    const { out, error } = await shown(wishes, [...many, "caught-up", plain(1000 + many.length)]);
+    const texts = textsOf(out);
+    expect(texts).toHaveLength(fit + 1);
+    expect(texts.at(0)).toBe("text 1007");
+    expect(texts.at(-1)).toBe(`text ${1000 + many.length}`);
+    expect(error).toMatch(/^sealtty: the oldest 8 of these records are left out: .* 16 MiB\./); // and the gap at the start
+    const json = await shown(wishes, [...many, "caught-up"], true);
+    expect(eventProblem(json.error.trim(), "stderr")).toBeUndefined();
+    expect(JSON.parse(json.error)).toEqual({ event: "records-left-out", count: 8 });
+  });
+  test("what was not wished for is not left out", async () => {
+    const many = Array.from({ length: 3000 }, (_, number) => `6,${number},0,-;${"x".repeat(8000)}`);
+    expect((await shown({ latest: 10 }, [...many, "caught-up"])).error).toBe("");
+  });
+  test("a time that no calendar has is not a guest's", async () => {
+    const last = `6,0,${Number.MAX_SAFE_INTEGER},-;x`;
+    for (const json of [true, false])
+      await expect(shown({}, [last], json, { uptime: 0, wall: 8.64e15 })).rejects.toMatchObject({
+        code: "peer-misbehaved",
+      });
+    expect((await shown({}, [last], true, { uptime: 0, wall: 8e15 })).out).toContain('"wall":"+25');
   });
   test("records that go back are not a kernel's", async () => {
     await expect(shown({}, [plain(5), plain(4)])).rejects.toMatchObject({ code: "peer-misbehaved" });

@@ -45,22 +45,43 @@ describe("sysrq", () => {
     expect(cli.auths[0]?.method).toBe("ssh-key");
     expect(cli.errors()).toContain("SysRq s is pressed: sync all file systems");
   });
-  test.each(["b", "c", "o"])("after %s no answer is waited for long", async (key) => {
-    const clock = new ManualClock();
-    const cli = fakeCli({ clock });
-    const { done, opened } = start(cli, "sysrq", key);
+  test.each(["b", "c", "o"])(
+    "after %s no answer is waited for long, and silence is no success",
+    async (key) => {
+      const clock = new ManualClock();
+      const cli = fakeCli({ clock });
+      const { done, opened } = start(cli, "sysrq", key);
+      await opened;
+      const end = done.then((status) => ["ended", status]);
+      for (let i = 0; i < 200; i++) {
+        clock.advance(100);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(await end).toEqual(["ended", 1]);
+      expect(cli.errors()).toContain(`SysRq ${key}: no answer came within 5 s: not confirmed`);
+      expect(cli.errors()).not.toContain("is pressed");
+      expect(cli.channel.events).toContain("hang-up");
+    },
+  );
+  test("with --json what is not confirmed is an event of its own", async () => {
+    const cli = fakeCli();
+    const { done, opened } = start(cli, "sysrq", "b", "--json");
     await opened;
-    const end = done.then((status) => ["ended", status]);
-    for (let i = 0; i < 200; i++) {
-      clock.advance(100);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    expect(await end).toEqual(["ended", 0]);
-    expect(cli.channel.events).toContain("hang-up");
+    cli.channel.lose();
+    expect(await done).toBe(1);
+    expect(cli.errors()).toContain('{"event":"sysrq-not-confirmed","key":"b"}');
+    expect(cli.errors()).not.toContain('"event":"sysrq"');
   });
-  test("a connection that is gone is what b asked for, and nothing that s did", async () => {
+  test("an answer that came after all is one", async () => {
+    const cli = fakeCli();
+    const { done, opened } = start(cli, "sysrq", "b");
+    await opened;
+    cli.channel.finish(EXITED(0));
+    expect(await done).toBe(0);
+  });
+  test("a connection that is gone confirms nothing: b may have ended it, or the host", async () => {
     for (const [key, status] of [
-      ["b", 0],
+      ["b", 1],
       ["s", 255],
     ] as const) {
       const cli = fakeCli();

@@ -102,6 +102,8 @@ if (isRoot)
         mayRun: scratch.path("run/may-run"),
         runtimeConfig: scratch.path("run/cloud.cfg"),
         seedDirectory: config.directory,
+        serial: scratch.path("product_serial"),
+        hasDmidecode: () => false,
       };
       const waiting = waitForSeed(config, places, { log: createLog({ write: () => {} }), clock: nodeClock });
       const userData = scratch.path("user-data");

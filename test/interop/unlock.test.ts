@@ -37,10 +37,10 @@ const unlock = (input: string | undefined, ...args: string[]) =>
     { env: { HOME: scratch } },
   );
 
-/** Asks until it hears the right one. */
-function asks(right: string) {
-  const script = `until [ "$(systemd-ask-password --no-tty --timeout=300 --id=test:unlock "$1")" = "$2" ]; do :; done`;
-  const child = spawn("sh", ["-c", script, "sh", "Question\u0007 of a test", right], { stdio: "ignore" });
+/** Asks until it hears the right one. @param id - a file answers only cryptsetup's questions. */
+function asks(right: string, id = "cryptsetup:test") {
+  const script = `until [ "$(systemd-ask-password --no-tty --timeout=300 --id="$3" "$1")" = "$2" ]; do :; done`;
+  const child = spawn("sh", ["-c", script, "sh", "Question\u0007 of a test", right, id], { stdio: "ignore" });
   const ended = once(child, "close").then(([status]) => status as number | null);
   return { ended, stop: () => child.kill() };
 }
@@ -49,14 +49,16 @@ test("a wrong answer is asked for again, a right one reaches who asked", async (
   const asking = asks("right Passphrase");
   try {
     const wrong = await unlock("wrong\n", "--passphrase-file", "-");
-    expect(wrong.stderr).toMatch(/the guest asks: Question.* of a test \(test:unlock\)\nsealtty: refused: /);
+    expect(wrong.stderr).toMatch(
+      /the guest asks: Question.* of a test \(cryptsetup:test\)\nsealtty: refused: /,
+    );
     expect(wrong.stderr).not.toContain("\u0007");
     expect(wrong.status).toBe(1);
     const file = path.join(scratch, "passphrase");
     fs.writeFileSync(file, "right Passphrase\n");
     const right = await unlock(undefined, "--passphrase-file", file, "--json");
     expect(await asking.ended).toBe(0);
-    expect(right.stderr).toMatch(/"event":"prompt","number":1,"origin":"systemd","name":"test:unlock"/);
+    expect(right.stderr).toMatch(/"event":"prompt","number":1,"origin":"systemd","name":"cryptsetup:test"/);
     // It opens no volume: what became of the answer is who asked's to know.
     expect(right.stderr).toMatch(/"event":"prompt-answered","number":1,"outcome":"unknown"/);
     expect(right.status).toBe(1);
@@ -69,7 +71,7 @@ test("a wrong answer is asked for again, a right one reaches who asked", async (
 test("a person is asked, by SSH_ASKPASS here", async () => {
   const askpass = path.join(scratch, "askpass");
   fs.writeFileSync(askpass, "#!/bin/sh\necho typed by hand\n", { mode: 0o755 });
-  const asking = asks("typed by hand");
+  const asking = asks("typed by hand", "test:unlock");
   try {
     const args = ["unlock", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated"];
     const { stderr } = await runCli([...args, "-l", own, "-i", path.join(scratch, "key")], undefined, {

@@ -112,6 +112,12 @@ describe("the kernel's log", () => {
   ])("%s is refused", (_, wrong: readonly KernelLogMessage[]) => {
     expect(() => new KernelLogDecoder().push(concat(...wrong.map(encodeKernelLog)))).toThrow(misbehaved);
   });
+  test("clocks go as far as a calendar, and a millisecond more is refused", () => {
+    const last = { type: "clock", uptime: 8.64e15, wall: 8.64e15 } as const;
+    expect(new KernelLogDecoder().push(encodeKernelLog(last))).toEqual([last]);
+    for (const wrong of [{ wall: 8.64e15 + 1 }, { uptime: 8.64e15 + 1 }, { wall: Number.MAX_SAFE_INTEGER }])
+      expect(() => new KernelLogDecoder().push(encodeKernelLog({ ...clock, ...wrong }))).toThrow(misbehaved);
+  });
   test("one that ends within a message is not whole; one that ends early says so", () => {
     const decoder = new KernelLogDecoder();
     decoder.push(stream.subarray(0, stream.length - 6));

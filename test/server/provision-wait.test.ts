@@ -36,6 +36,8 @@ beforeEach(() => {
     mayRun: at("run/sealtty/cloud-init"),
     runtimeConfig: at("run/cloud-init/cloud.cfg"),
     seedDirectory: at("cloud/seed/nocloud"),
+    serial: at("product_serial"),
+    hasDmidecode: () => false,
   };
 });
 
@@ -127,6 +129,56 @@ describe("cloud-init stays off", () => {
   });
 });
 
+describe("SMBIOS's serial number", () => {
+  const shows = (bytes: string | Uint8Array): void => {
+    fs.mkdirSync(path.dirname(places.serial), { recursive: true });
+    fs.writeFileSync(places.serial, bytes);
+    provisionOnce(SEED, config);
+    fs.mkdirSync(path.dirname(places.mayRun), { recursive: true });
+    fs.writeFileSync(places.mayRun, ""); // of an earlier run
+  };
+
+  test.each([
+    ["ds=nocloud;i=another-instance\n", "has ds=nocloud"],
+    ["ds=nocloud-net;s=http://192.0.2.1/\n", "has ds=nocloud"],
+    ["VM 1 ci.DS=NoCloud;h=x\n", "has ds=nocloud"],
+    [`${" ".repeat(256)}ds=nocloud;i=x\n`, "more than 256 bytes"],
+    [`${"1".repeat(256)}\n`, "more than 256 bytes"],
+    [Uint8Array.of(0xff, 0xff, 0x0a), "no plain text"],
+    ["1\n2\n", "no plain text"],
+  ])("%j keeps cloud-init off, though the seed is there", async (serial, words) => {
+    shows(serial);
+    await expect(wait()).rejects.toThrow(words);
+    expect(mayRun()).toBe(false);
+    expect(fs.existsSync(places.runtimeConfig)).toBe(false);
+  });
+
+  test.each(["\n", "", "Not Specified\n", `${"1".repeat(255)}\n`])(
+    "%j says nothing to it",
+    async (serial) => {
+      shows(serial);
+      expect(await wait()).toBe("may-run");
+      expect(mayRun()).toBe(true);
+    },
+  );
+
+  test("that the kernel does not show is let through only where dmidecode cannot find another", async () => {
+    provisionOnce(SEED, config);
+    await expect(
+      waitForSeed(config, { ...places, hasDmidecode: () => true }, { log: quiet, clock: new ManualClock() }),
+    ).rejects.toThrow("dmidecode");
+    expect(mayRun()).toBe(false);
+    expect(await wait()).toBe("may-run");
+  });
+
+  test("that cannot be read keeps it off", async () => {
+    provisionOnce(SEED, config);
+    fs.mkdirSync(places.serial, { recursive: true });
+    await expect(wait()).rejects.toThrow("EISDIR");
+    expect(mayRun()).toBe(false);
+  });
+});
+
 test("every service of cloud-init's is behind the wait, and the unit is before every one", () => {
   const unit = fs.readFileSync(
     path.resolve(import.meta.dirname, "../../packaging/systemd/sealtty-provision.service"),
@@ -135,4 +187,5 @@ test("every service of cloud-init's is behind the wait, and the unit is before e
   const before = /^Before=(cloud-.*)$/m.exec(unit)?.[1]?.split(" ") ?? [];
   const dropIns = [...CLOUD_INIT_FILES.keys()].flatMap((file) => /system\/(.*)\.d\//.exec(file)?.[1] ?? []);
   expect(dropIns.toSorted()).toEqual(before.toSorted());
+  expect(dropIns).toContain("cloud-init-hotplugd.service"); // a device that comes has it take the instance anew
 });

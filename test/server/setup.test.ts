@@ -14,7 +14,7 @@ import {
   findEvidence,
   findPort,
 } from "../../server/setup/choose.ts";
-import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
+import { CLOUD_INIT_FILES, DISABLED } from "../../server/provision/cloud-init.ts";
 import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
 import {
   type SetupSurroundings,
@@ -681,7 +681,7 @@ describe("setup --provision", () => {
   };
   const wished = wishes({ here: false, evidence: "sev-snp", provision: true });
 
-  test("writes what keeps cloud-init to the owner's seed, is undone whole, and is not forgotten by a later setup", async () => {
+  test("writes what keeps cloud-init to the owner's seed, is undone but for what keeps cloud-init off, and is not forgotten by a later setup", async () => {
     writeTree(root, { ...BARE, ...WAIT });
     const before = treeOf(root);
     await setUp({ ...wished, root }, surroundings().around);
@@ -697,7 +697,79 @@ describe("setup --provision", () => {
     await setUp({ ...wished, root, provision: false }, surroundings().around);
     expect(treeOf(root)).toEqual(after);
     await takeAway({ root, here: false, dryRun: false }, surroundings().around);
+    expect(fs.readdirSync(at("/etc/cloud"))).toEqual(["cloud-init.disabled"]);
+    fs.rmSync(at("/etc/cloud"), { recursive: true });
     expect(treeOf(root)).toEqual(before);
+  });
+
+  const DISABLED_FILE = "/etc/cloud/cloud-init.disabled";
+  const image = { here: false, dryRun: false };
+
+  test("--remove leaves cloud-init off, before it takes anything away, and says how to have it again", async () => {
+    writeTree(root, { ...BARE, ...WAIT });
+    await setUp({ ...wished, root }, surroundings().around);
+    const after = treeOf(root);
+    const would = await takeAway({ root, ...image, dryRun: true }, surroundings().around);
+    expect(would.said.join("\n")).toContain(`would have written: ${DISABLED_FILE}`);
+    expect(treeOf(root)).toEqual(after);
+    const { said, left } = await takeAway({ root, ...image }, surroundings().around);
+    expect(left).toBe(false);
+    expect(said.findIndex((line) => line.startsWith(`written: ${DISABLED_FILE}`))).toBe(0);
+    expect(said.join("\n")).toContain(`to have cloud-init again, in spite of that: delete ${DISABLED_FILE}`);
+    expect(read(DISABLED_FILE)).toBe(DISABLED);
+    expect(await takeAway({ root, ...image }, surroundings().around)).toEqual(NOTHING_TO_UNDO);
+    expect(read(DISABLED_FILE)).toBe(DISABLED);
+    // Set up again, it is kept to the seed again.
+    const again = await setUp({ ...wished, root }, surroundings().around);
+    expect(again.join("\n")).toContain(`removed: ${DISABLED_FILE}`);
+    expect(fs.existsSync(at(DISABLED_FILE))).toBe(false);
+    for (const [file, text] of CLOUD_INIT_FILES) expect(read(file)).toBe(text);
+  });
+
+  test("somebody else's cloud-init.disabled is theirs, all the way", async () => {
+    writeTree(root, { ...BARE, ...WAIT, "etc/cloud/cloud-init.disabled": "" });
+    const before = treeOf(root);
+    const said = await setUp({ ...wished, root }, surroundings().around);
+    expect(said.join("\n")).toContain(`${DISABLED_FILE} is yours`);
+    await takeAway({ root, ...image }, surroundings().around);
+    expect(treeOf(root)).toEqual(before);
+  });
+
+  test("where it cannot be written nothing is taken away", async () => {
+    writeTree(root, { ...BARE, ...WAIT });
+    await setUp({ ...wished, root }, surroundings().around);
+    fs.symlinkSync("nowhere", at(DISABLED_FILE));
+    expect(await refusalOf(takeAway({ root, ...image }, surroundings().around))).toContain("leads nowhere");
+    fs.unlinkSync(at(DISABLED_FILE));
+    fs.mkdirSync(at(DISABLED_FILE));
+    expect(await refusalOf(takeAway({ root, ...image }, surroundings().around))).toContain(DISABLED_FILE);
+  });
+
+  test("a setup that had nothing to do with cloud-init leaves it alone", async () => {
+    writeTree(root, { ...BARE, "etc/cloud/cloud.cfg": "" });
+    await setUp({ ...wished, root, provision: false }, surroundings().around);
+    await takeAway({ root, ...image }, surroundings().around);
+    expect(fs.readdirSync(at("/etc/cloud"))).toEqual(["cloud.cfg"]);
+  });
+
+  test("the package's removal does the same", async () => {
+    writeTree(root, {
+      ...BARE,
+      ...WAIT,
+      "usr/bin/sealttyd": `#!/bin/sh\nexec '${process.execPath}' '${path.join(project, "dist/bin/sealttyd.js")}' "$@"\n`,
+    });
+    fs.chmodSync(at("/usr/bin/sealttyd"), 0o755);
+    await setUp({ ...wished, root }, surroundings().around);
+    const prerm = (verb: string): string =>
+      execFileSync("sh", [path.join(project, "packaging/deb/prerm"), verb], {
+        encoding: "utf8",
+        env: { ...process.env, DPKG_ROOT: root },
+      });
+    expect(prerm("upgrade")).toBe("");
+    expect(fs.existsSync(at(DISABLED_FILE))).toBe(false);
+    expect(prerm("remove")).toContain(`written: ${DISABLED_FILE}`);
+    expect(read(DISABLED_FILE)).toBe(DISABLED);
+    for (const file of CLOUD_INIT_FILES.keys()) expect(fs.existsSync(at(file)), file).toBe(false);
   });
 
   test.each([

@@ -134,6 +134,8 @@ function kernelLog() {
       "a second clock": late(toHex(head)),
       "a clock that is too short": "0100000400000000",
       "a clock above 2^53": `01000010${"ff".repeat(8)}${"00".repeat(8)}`,
+      "an uptime that no calendar has": "01000010001eb208c2dc00010000000000000000",
+      "a wall clock that no calendar has": "010000100000000000000000001eb208c2dc0001",
       "an empty record": late("02000000"),
       "a record of 8193 bytes": late("02002001"),
       "LOST with a body": late("0300000100"),
