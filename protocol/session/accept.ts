@@ -55,7 +55,8 @@ class Port implements GuestPort {
   readonly #pace: () => "paced" | "usual" | "free";
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
-  readonly #body = new Uint8Array(LONG_BODY_TO_CLIENT); // of one packet, until the pump asks for the next
+  // Of one packet, until the pump asks for the next. Not before there is one: connections that say nothing come by the thousand.
+  #body: Uint8Array | undefined;
 
   constructor(pipe: Pipe, clock: Clock, checksum: (bytes: Uint8Array) => number) {
     this.receipts = new Receipts(clock, () => this.pump.wake());
@@ -85,6 +86,7 @@ class Port implements GuestPort {
     for (const connection of this.#ready) {
       this.#ready.delete(connection);
       if (connection.port !== this) continue; // it moved to another pipe
+      this.#body ??= new Uint8Array(LONG_BODY_TO_CLIENT);
       const body = connection.next(this.#pace(), this.#body);
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
