@@ -1,12 +1,14 @@
-// Two groups, one after the other: what computes, or has a few processes talk, side by side; then what boots VMs, drives
-// browsers, measures or wants both processors, one file at a time. A third one needs a whole Debian, which takes minutes to
+// Two groups, one after the other: what computes, waits, or shows a page its states, three files side by side; then what boots
+// VMs, drives a browser against a guest, measures or wants both processors, one file at a time. A third one needs a whole Debian, which takes minutes to
 // make: `npm run test:debian`.
 
 import { defineConfig } from "vitest/config";
 
 const alone = [
   "test/vm/**/*.test.ts",
-  "test/browser/**/*.test.ts",
+  ...["demo", "page-keys", "page-keys-open", "page-takeover", "real-page", "verify", "web-api"].map(
+    (name) => `test/browser/${name}.test.ts`,
+  ),
   ...[
     "bad-input",
     "end-of-input",
@@ -32,6 +34,7 @@ export default defineConfig({
         test: {
           ...common,
           name: "unit",
+          maxWorkers: 3, // many wait for timers of their programs, or for a browser
           include: ["test/**/*.test.ts"],
           exclude: [...alone, ...debian],
           sequence: { groupOrder: 0 },

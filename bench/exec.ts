@@ -214,7 +214,7 @@ export async function execRows(quick: boolean): Promise<Row[]> {
     await ownMaster(); // starts the keeper
     const table = new Table();
     const length = (quick ? 16 : 256) * 1024 * 1024;
-    const [rounds, times, many] = quick ? [1, 3, 12] : [3, 15, 200];
+    const [rounds, times, many] = quick ? [1, 3, 12] : [3, 15, 60];
     await Promise.all(Array.from({ length: 50 }, viaApi)); // warm
     for (let round = 0; round < rounds; round++) {
       for (const way of ways)

@@ -18,7 +18,7 @@ import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
 import { setupCommand } from "./setup/command.ts";
 import { VERSION } from "../node/version.ts";
-import { keepYoungHeapSmall } from "../node/young-heap.ts";
+import { prepareHeapForFloods } from "../node/heap-for-floods.ts";
 
 const EXIT_GOOD = 0;
 const EXIT_CHECK_FAILED = 1;
@@ -28,7 +28,7 @@ const EXIT_FAILED = 255;
 const STOP_TIMEOUT_MS = 1800;
 
 async function main(args: readonly string[]): Promise<number> {
-  keepYoungHeapSmall();
+  prepareHeapForFloods();
   if (args.length === 1 && args[0] === FRONT_OPTION) return await runFront();
   const [command, ...rest] = args;
   if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));

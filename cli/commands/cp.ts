@@ -36,7 +36,7 @@ export const cpCommand: Command = {
     {
       name: "no-follow",
       short: "P",
-      help: "copy symbolic links as links; default: only those named as SOURCE are followed",
+      help: "copy symbolic links as links; default: only those named as SOURCE are followed (a port is part of the address)",
     },
     {
       name: "resume",

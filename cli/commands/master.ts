@@ -61,10 +61,13 @@ async function ask(guest: string, input: Input, services: Services): Promise<num
       `nobody keeps a connection to ${guest}${all ? "" : " with these options"}; ${next}`,
     );
   }
+  const stop = input.has("stop");
   for (const link of found) {
-    const status = await link.ask(input.has("stop") ? "stop" : "check");
+    const status = await link.ask(stop ? "stop" : "check");
     const { pid, running, idleSeconds } = status;
-    const words = `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}`;
+    const words = stop
+      ? `ended process ${pid}${running === 0 ? "" : `; ${running} that ran over it ${running === 1 ? "was" : "were"} hung up`}`
+      : `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}`;
     await print(
       services.stdout,
       reporter.json ? `${jsonLine({ event: "master", ...status })}\n` : `${words}\n`,

@@ -89,7 +89,7 @@ test.runIf(hasOpenssh)(
     expect(logins()).toBe(before + 1);
     const pid = await pidOfMaster();
     const stopped = await master("--stop");
-    expect(stopped.stdout).toContain(`process ${pid}, 0 running`);
+    expect(stopped.stdout).toBe(`ended process ${pid}\n`);
     await until(() => !alive(pid));
     expect(readdirSync(path.join(runtime, "sealtty"))).toEqual([]);
   },
