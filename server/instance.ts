@@ -28,7 +28,7 @@ import {
   decodeEd25519Signature,
   keyTypeOf,
 } from "../protocol/user-auth/ssh-wire.ts";
-import type { InstanceConfig } from "./config.ts";
+import type { InstanceConfig } from "./config/evidence.ts";
 import type { TpmChannel } from "./evidence/tpm-channel.ts";
 import { pcrExtendCommand } from "./evidence/tpm-commands.ts";
 import { escapeText } from "./log.ts";

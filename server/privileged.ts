@@ -13,7 +13,8 @@ import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-
 import { Audit } from "./audit/audit.ts";
 import type { CarrierEvent } from "./audit/events.ts";
 import { type Asked, type Begun, Programs } from "./audit/programs.ts";
-import { MAX_PROGRAMS, type ServerConfig } from "./config.ts";
+import { MAX_PROGRAMS } from "./config/users.ts";
+import type { ServerConfig } from "./config.ts";
 import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
 import { reasonOf } from "./evidence/unavailable.ts";
 import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";

@@ -7,7 +7,7 @@ import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../protocol/user-auth/authorized-keys.ts";
 import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import { type KeyGrant, type KeyRefusal, verifyUserAuth } from "../protocol/user-auth/verify-user.ts";
-import type { UsersConfig } from "./config.ts";
+import type { UsersConfig } from "./config/users.ts";
 import { readKeysFile } from "./keys-file.ts";
 import type { Log } from "./log.ts";
 import { type Account, findAccount } from "./sessions/account.ts";

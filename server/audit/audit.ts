@@ -4,7 +4,7 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { TokenBucket } from "../../protocol/session/token-bucket.ts";
-import type { AuditConfig } from "../config.ts";
+import type { AuditConfig } from "../config/records.ts";
 import { escapeText, type Log } from "../log.ts";
 import { AuditFile } from "./audit-file.ts";
 import { type CarrierEvent, readCarrierEvent, type TrustedEvent } from "./events.ts";

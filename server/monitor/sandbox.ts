@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import type { PipeConfig } from "../config.ts";
+import type { PipeConfig } from "../config/pipe.ts";
 import { findNativeProgram } from "../native-program.ts";
 
 export interface SandboxNeeds {

@@ -1,7 +1,7 @@
 // What keeps cloud-init (22 to 25) to the owner's seed: files that setup writes once, and one that is written at each boot.
 // docs/provision.md says what each line is against.
 
-import { SEED_DIRECTORY } from "../config.ts";
+import { SEED_DIRECTORY } from "../config/services.ts";
 
 /** There once this boot's cloud-init may run; on a file system that no reboot survives. */
 export const MAY_RUN = "/run/sealtty/cloud-init";

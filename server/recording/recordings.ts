@@ -9,7 +9,7 @@ import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { Audit } from "../audit/audit.ts";
-import type { RecordingConfig } from "../config.ts";
+import type { RecordingConfig } from "../config/records.ts";
 import type { Log } from "../log.ts";
 import type { Launch } from "../sessions/launch.ts";
 import { Recording } from "./recording.ts";

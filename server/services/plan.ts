@@ -5,7 +5,7 @@ import type { InstanceDocument } from "../../protocol/attestation/instance/docum
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ServiceRequest } from "../../protocol/session/service-request.ts";
-import type { ProvisionConfig, ServicesConfig } from "../config.ts";
+import type { ProvisionConfig, ServicesConfig } from "../config/services.ts";
 import { serviceProgram } from "../sessions/helper-programs.ts";
 import type { Launch } from "../sessions/launch.ts";
 

@@ -6,7 +6,7 @@ import { lstatSync } from "node:fs";
 import type { Clock } from "../../protocol/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { PamUse } from "../config.ts";
+import type { PamUse } from "../config/users.ts";
 import { type Log, escapeText } from "../log.ts";
 import { findNativeProgram } from "../native-program.ts";
 import type { VerifyAndSay } from "../user-keys.ts";

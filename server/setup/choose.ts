@@ -1,6 +1,7 @@
 // What `sealttyd setup` finds on a machine: how it proves what it is, and by which port the host carries its console.
 
-import type { EvidenceConfig, PipeConfig } from "../config.ts";
+import type { EvidenceConfig } from "../config/evidence.ts";
+import type { PipeConfig } from "../config/pipe.ts";
 import { SEV_GUEST_DEVICE } from "../evidence/sev-guest.ts";
 import { TPM_DEVICE } from "../evidence/tpm-channel.ts";
 import { escapeText } from "../log.ts";

@@ -2,13 +2,9 @@
 // docs/install.md; docs/decisions/0023-packages.md says why it enables units by itself.
 
 import path from "node:path";
-import {
-  DEFAULT_CONFIG_FILE,
-  type EvidenceConfig,
-  type PipeConfig,
-  type ServerConfig,
-  parseServerConfig,
-} from "../config.ts";
+import { DEFAULT_CONFIG_FILE, type ServerConfig, parseServerConfig } from "../config.ts";
+import type { EvidenceConfig } from "../config/evidence.ts";
+import type { PipeConfig } from "../config/pipe.ts";
 import { escapeText } from "../log.ts";
 import { CLOUD_INIT_FILES, DISABLED, DISABLED_FILE, WAIT_UNIT } from "../provision/cloud-init.ts";
 import { rootOption } from "../rooted-path.ts";

@@ -16,7 +16,7 @@ import type {
   WaitingStream,
 } from "../../protocol/session/guest-streams.ts";
 import { OPEN_FAILED, OPEN_NOT_ALLOWED, OPEN_REFUSED } from "../../protocol/session/messages.ts";
-import type { ForwardConfig } from "../config.ts";
+import type { ForwardConfig } from "../config/sessions.ts";
 import type { Log } from "../log.ts";
 import type { HelperRequest } from "../monitor/operations.ts";
 import { type Account, findAccount } from "../sessions/account.ts";

@@ -10,7 +10,7 @@ import { sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
 import { SoftwareSecurityKey } from "../support/software-security-key.ts";
 import { sshsigOf } from "../support/user-attempt.ts";
-import type { UsersConfig } from "../../server/config.ts";
+import type { UsersConfig } from "../../server/config/users.ts";
 import { userKeys } from "../../server/user-keys.ts";
 
 const FIELDS = {

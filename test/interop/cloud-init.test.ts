@@ -4,7 +4,7 @@
 import fs from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
-import type { ProvisionConfig } from "../../server/config.ts";
+import type { ProvisionConfig } from "../../server/config/services.ts";
 import { createLog } from "../../server/log.ts";
 import { CLOUD_INIT_FILES, PINS, RUNTIME_CONFIG } from "../../server/provision/cloud-init.ts";
 import { waitForSeed } from "../../server/provision/wait.ts";

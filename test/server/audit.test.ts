@@ -13,7 +13,7 @@ import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { Audit } from "../../server/audit/audit.ts";
 import { CARRIER_EVENTS, readCarrierEvent, TRUSTED_EVENTS } from "../../server/audit/events.ts";
 import { Programs } from "../../server/audit/programs.ts";
-import type { AuditConfig } from "../../server/config.ts";
+import type { AuditConfig } from "../../server/config/records.ts";
 import { createLog, relayLine } from "../../server/log.ts";
 import { relayFrontLog } from "../../server/monitor/front-log.ts";
 import { Recordings } from "../../server/recording/recordings.ts";

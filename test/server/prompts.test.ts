@@ -11,7 +11,7 @@ import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts"
 import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { parseInstanceDocument } from "../../protocol/attestation/instance/document.ts";
-import { NO_SERVICES, type UnlockConfig } from "../../server/config.ts";
+import { NO_SERVICES, type UnlockConfig } from "../../server/config/services.ts";
 import { PromptsService } from "../../server/prompts/service.ts";
 import {
   openVolumes,

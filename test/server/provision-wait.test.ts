@@ -4,7 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { utf8 } from "../../protocol/bytes.ts";
-import type { ProvisionConfig } from "../../server/config.ts";
+import type { ProvisionConfig } from "../../server/config/services.ts";
 import { createLog } from "../../server/log.ts";
 import { CLOUD_INIT_FILES, PINS } from "../../server/provision/cloud-init.ts";
 import { provisionOnce } from "../../server/provision/seed-files.ts";

@@ -10,7 +10,7 @@ import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts"
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { Audit } from "../../server/audit/audit.ts";
 import type { CarrierEvent } from "../../server/audit/events.ts";
-import type { RecordingConfig } from "../../server/config.ts";
+import type { RecordingConfig } from "../../server/config/records.ts";
 import { createLog } from "../../server/log.ts";
 import { CarriedProcess } from "../../server/recording/carried-process.ts";
 import { Recording } from "../../server/recording/recording.ts";

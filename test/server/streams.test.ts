@@ -23,7 +23,7 @@ import {
   OPEN_REFUSED,
   OPEN_UNREACHABLE,
 } from "../../protocol/session/messages.ts";
-import type { ForwardConfig } from "../../server/config.ts";
+import type { ForwardConfig } from "../../server/config/sessions.ts";
 import { createLog } from "../../server/log.ts";
 import { planHelpers } from "../../server/privileged.ts";
 import { startExec } from "../../server/sessions/exec-process.ts";

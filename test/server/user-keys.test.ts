@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
-import type { UsersConfig } from "../../server/config.ts";
+import type { UsersConfig } from "../../server/config/users.ts";
 import { readKeysFile } from "../../server/keys-file.ts";
 import { userKeys } from "../../server/user-keys.ts";
 import { SoftwareSecurityKey } from "../support/software-security-key.ts";

@@ -17,7 +17,7 @@ import {
   UNRESTRICTED,
   type UserRestrictions,
 } from "../../protocol/user-auth/restrictions.ts";
-import type { UsersConfig } from "../../server/config.ts";
+import type { UsersConfig } from "../../server/config/users.ts";
 import { planPrograms, startPlanned } from "../../server/sessions/user-programs.ts";
 import { fastClock, ManualClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";

@@ -1,11 +1,11 @@
 // One table of a configuration file, read strictly: each key with its type, each error naming file, table and key.
 
-import { SealttyError } from "../protocol/errors.ts";
-import { isOriginPattern } from "../protocol/user-auth/webauthn.ts";
-import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
-import { isSysrqKey } from "../protocol/session/service-request.ts";
-import { editDistance } from "../protocol/toml-table.ts";
-import { escapeText } from "./log.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { isOriginPattern } from "../../protocol/user-auth/webauthn.ts";
+import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
+import { isSysrqKey } from "../../protocol/session/service-request.ts";
+import { editDistance } from "../../protocol/toml-table.ts";
+import { escapeText } from "../log.ts";
 
 const MAX_NAME = 128;
 const MAX_LIST = 16;
