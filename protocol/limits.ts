@@ -126,6 +126,10 @@ export const MAX_FILES_DATA = 64 * 1024;
 /** Directories below each other: each holds a descriptor at both ends. */
 export const MAX_FILES_DEPTH = 256;
 
+/** Through a VNC console (docs/vnc-modem.md): bytes that came and that nobody has read yet. */
+export const MAX_MODEM_TO_GUEST = 64 * 1024;
+export const MAX_MODEM_TO_CLIENT = 256 * 1024;
+
 /** Keys: packets under one key generation (docs/protocol.md §5.3), packets of a connection. */
 export const PACKETS_PER_GENERATION = 2 ** 20;
 export const MAX_PACKETS = 2 ** 48;
