@@ -56,17 +56,19 @@ const MIN_PATIENCE = 250;
 const MAX_PATIENCE = 4000;
 /** After going back what is still under way is spoiled, too: nothing is made of that for so long, ms. */
 const DEAF = 60;
-/** So often in a row nothing came of it: both ends begin anew. */
-const MAX_ATTEMPTS = 12;
+/** So often in a row nothing came of it, and the guest shows another epoch: both ends begin anew. */
+const MAX_ATTEMPTS = 4;
 /** Where keys are toggled: each so manieth time of these all keys are released. It takes more than a second. */
 const LONG_RESYNC = 3;
 /** Bytes of a frame where frames do not get through. */
 const SHORT_FRAME = 8;
 /** So many symbols without a loss, and nobody else is there any more. */
 const ALONE = 4096;
-/** Symbols without a loss before the pace doubles; four times as many after a loss. */
+/** Symbols without a loss before the pace doubles; four times as many where it was too much, half where it was not. */
 const CLEAN = 64;
-const MAX_CLEAN = 2 ** 16;
+const MAX_CLEAN = 4096;
+/** A loss within so many symbols of a pace says that the pace is too much; later it is likelier something else. */
+const TRIAL = 256;
 
 interface Outbound {
   readonly number: number; // modulo 2^16
@@ -110,6 +112,7 @@ export class ClientModem implements Pipe {
   #ackAt = 0;
   #ackDue: number | undefined; // when it is to be told
   #status: Status | undefined;
+  #displaced = false; // the guest has heard somebody else's RESET
   #full = false; // nothing more is read until somebody takes some of it
 
   // Towards the guest
@@ -126,6 +129,7 @@ export class ClientModem implements Pipe {
   #rung = 0;
   #clean = 0;
   #cleanNeeded = CLEAN;
+  #onTrial = false; // the pace was doubled, and nothing was lost since
   #payload = MAX_UP_PAYLOAD; // of the next new frame: half of it after a loss
   #guarded = false; // each batch ends with an event for somebody else's motion
   #cancelTick: (() => void) | undefined;
@@ -259,8 +263,10 @@ export class ClientModem implements Pipe {
     this.#number = 0;
     this.#spoiled = 0;
     this.#attempts = 0;
+    this.#displaced = false;
     this.#clean = 0;
     this.#cleanNeeded = CLEAN;
+    this.#onTrial = false;
     this.#payload = MAX_UP_PAYLOAD;
     this.#symbols = [];
     this.#done = () => {};
@@ -275,7 +281,9 @@ export class ClientModem implements Pipe {
   #readStatus(picture: Picture, { beacon, view }: Lock): void {
     const bytes = view.bytes(picture, STATUS_ROW, STATUS_BYTES);
     const status = bytes === undefined ? undefined : decodeStatus(bytes, beacon.nonce);
-    if (status === undefined || status.epoch !== this.#epoch) return;
+    if (status === undefined) return;
+    this.#displaced = this.#open && status.epoch !== this.#epoch;
+    if (status.epoch !== this.#epoch) return;
     if (!this.#open) {
       this.#open = true;
       this.#resetDue = false;
@@ -343,20 +351,25 @@ export class ClientModem implements Pipe {
     if (this.#clean >= this.#cleanNeeded && this.#rung + 1 < this.#habits.rungs.length) {
       this.#rung++;
       this.#clean = 0;
+      this.#onTrial = true;
     }
   }
 
   #goBack(): void {
     this.#figures.goneBack++;
     this.#attempts++;
-    if (this.#attempts > MAX_ATTEMPTS) return this.#begin();
+    if (this.#attempts > MAX_ATTEMPTS && this.#displaced) return this.#begin();
     this.#payload = Math.max(SHORT_FRAME, this.#payload / 2);
+    const tooMuch = this.#onTrial && this.#clean < TRIAL;
+    this.#onTrial = false;
     this.#clean = 0;
     if (this.#habits.merges && !this.#guarded) {
       this.#guarded = true; // another viewer is likelier than a pace that has been good before
     } else {
       this.#rung = Math.max(0, this.#rung - 1);
-      this.#cleanNeeded = Math.min(MAX_CLEAN, this.#cleanNeeded * 4);
+      this.#cleanNeeded = tooMuch
+        ? Math.min(MAX_CLEAN, this.#cleanNeeded * 4)
+        : Math.max(CLEAN, this.#cleanNeeded / 2);
     }
     this.#cursor = 0;
     for (const frame of this.#window) frame.sentAt = undefined;

@@ -9,6 +9,7 @@ import { type Device, DEVICES } from "../../protocol/modem/devices.ts";
 import { layoutFor } from "../../protocol/modem/geometry.ts";
 import { ManualClock } from "../support/clocks.ts";
 import { seeded } from "../support/seeded.ts";
+import type { InputTrouble } from "../support/simulated-vnc.ts";
 import { type Link, makeLink, SCREEN, sendAll, Taken, TEXT } from "../support/modem-link.ts";
 
 /** Bytes both ways at once. @returns whether exactly these arrived. */
@@ -76,6 +77,24 @@ describe("heals", () => {
       expect(link.client.figures.goneBack).toBeGreaterThan(0);
     },
   );
+
+  test("the pace goes back with losses, and comes again when they have ended", async () => {
+    const input: InputTrouble = { loses: 0.05 };
+    const link = makeLink({ device: "virtio-tablet", input, seed: 15 });
+    expect(await carries(link, 1000, 0, 300_000)).toBe(true);
+    expect(link.client.figures.pace).toEqual({ batch: 2, every: 16 });
+    input.loses = 0;
+    expect(await carries(link, 6000, 0, 60_000)).toBe(true);
+    expect(link.client.figures.pace).toEqual({ batch: 8, every: 8 });
+  });
+
+  test("a device that takes less than it should: the pace stays below what it loses", async () => {
+    const link = makeLink({ device: "virtio-tablet", input: { room: 6 }, seed: 16 });
+    expect(await carries(link, 20_000, 0, 300_000)).toBe(true);
+    const { goneBack } = link.client.figures;
+    expect(goneBack).toBeGreaterThan(0);
+    expect(goneBack).toBeLessThan(20); // it is tried again, ever more seldom
+  });
 
   test.each(KEYBOARDS)("%s: lost keys, whose state then differs at both ends", async (device) => {
     const link = makeLink({ device, input: { loses: 0.004 }, seed: 21 });
@@ -155,6 +174,23 @@ describe("heals", () => {
     await link.until(() => link.atClient.length === 3 && atGuest.length === 2);
     expect(link.atClient.bytes).toEqual(Uint8Array.of(1, 2, 3));
     expect(atGuest.bytes).toEqual(Uint8Array.of(4, 5));
+  });
+
+  test("a client that was displaced comes back once the other one is gone", async () => {
+    const link = makeLink({ device: "virtio-tablet", seed: 46 });
+    await link.until(() => link.client.open);
+    const rival = new ClientModem({
+      screen: { picture: () => link.display.picture(), listen: () => {} },
+      keys: link.input.clientKeys(),
+      clock: link.clock,
+      epoch: 9,
+    });
+    await link.pass(1000); // its RESET was heard
+    await rival.close();
+    const sent = link.random.bytes(30);
+    await link.client.send(sent); // lost, with the epoch that is no more
+    await link.until(() => !link.client.open);
+    expect(await carries(link, 100, 1000)).toBe(true);
   });
 
   test("ten clients, one after the other", async () => {

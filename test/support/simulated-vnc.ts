@@ -246,8 +246,10 @@ const KEY_ROOM = 341;
 const KEY_DELAY = 10;
 
 export interface InputTrouble {
+  /** Pointer events that the device holds, where they are fewer than usual. */
+  readonly room?: number;
   /** How often an event is lost for no reason. */
-  readonly loses?: number;
+  loses?: number;
 }
 
 /** The host's half and the guest's half of an input device. */
@@ -343,7 +345,7 @@ export class SimulatedInput {
       this.merged++;
       return;
     }
-    if (this.#queue.length >= habits.room) {
+    if (this.#queue.length >= (this.#trouble.room ?? habits.room)) {
       this.lost++;
       return;
     }
