@@ -1,8 +1,8 @@
 // Where on a screen the modem's bytes are: areas, slots, pixel formats. docs/vnc-modem.md §1.
 
 /**
- * How bytes become colours: three in each pixel of 32 bits, two in each of 16 (565), or text cells, whose colours are the
- * console's sixteen: one of them in a cell (a space), or two (a lower half block).
+ * How bytes become colours: three in each pixel of 32 bits, as they are in memory; two in each of 16 (565); or text cells, whose
+ * colours are the console's sixteen: one of them in a cell (a space), or two (a lower half block).
  */
 export type ScreenFormat = "rgb888" | "rgb565" | "cells4" | "cells8";
 

@@ -14,7 +14,7 @@ import {
 export interface Picture {
   readonly width: number;
   readonly height: number;
-  /** `width * height * 3`: red, green, blue of each pixel, row after row. */
+  /** `width * height * 3`: blue, green, red of each pixel, row after row. */
   readonly pixels: Uint8Array;
 }
 
@@ -80,9 +80,9 @@ export class View {
     for (let i = 0; i < into.length; i += 2, from += 3) {
       // The display spread 5, 6 and 5 bits over 8 each: the highest are what was drawn.
       const short =
-        (((pixels[from] as number) >>> 3) << 11) |
+        (((pixels[from + 2] as number) >>> 3) << 11) |
         (((pixels[from + 1] as number) >>> 2) << 5) |
-        ((pixels[from + 2] as number) >>> 3);
+        ((pixels[from] as number) >>> 3);
       into[i] = short >>> 8;
       if (i + 1 < into.length) into[i + 1] = short;
     }

@@ -42,7 +42,7 @@ export function paletteCells(): Uint8Array<ArrayBuffer> {
 
 function wholePixels(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const pixels = new Uint8Array(Math.ceil(bytes.length / 3) * 4);
-  for (let i = 0; i < bytes.length; i++) pixels[((i / 3) | 0) * 4 + 2 - (i % 3)] = bytes[i] as number;
+  for (let i = 0; i < bytes.length; i++) pixels[((i / 3) | 0) * 4 + (i % 3)] = bytes[i] as number;
   return pixels;
 }
 

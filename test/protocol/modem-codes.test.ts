@@ -147,6 +147,20 @@ describe("pixels and cells", () => {
     expect(lookForBeacon({ width: whole.width, height: 400, pixels })).toEqual({ kind: "cut" });
   });
 
+  test("in the guest's memory bytes stand as the document says", () => {
+    const bytes = Uint8Array.of(0xab, 0xcd, 0xef);
+    const of = (format: ScreenSize["format"]) => [...encodeRows({ format, width: 640, height: 480 }, bytes)];
+    expect(of("rgb888")).toEqual([0xab, 0xcd, 0xef, 0]); // blue, green, red, unused
+    expect(of("rgb565")).toEqual([0xcd, 0xab, 0, 0xef]);
+    expect(of("cells8")).toEqual([0xdc, 0xab, 0xdc, 0xcd, 0xdc, 0xef]);
+    expect(of("cells4")).toEqual(
+      [0xa0, 0xb0, 0xc0, 0xd0, 0xe0, 0xf0].flatMap((attribute) => [0x20, attribute]),
+    );
+    expect([...paletteCells()].filter((_, i) => i % 2 === 1)).toEqual(
+      Array.from({ length: 16 }, (_, i) => i * 16),
+    );
+  });
+
   test("screens without room for slots have no layout", () => {
     expect(layoutFor({ format: "rgb888", width: 320, height: 40 })).toBeUndefined();
     expect(layoutFor({ format: "cells8", width: 40, height: 25 })).toBeUndefined();

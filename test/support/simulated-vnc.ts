@@ -176,15 +176,15 @@ export class SimulatedDisplay {
     const into = this.#pixels.subarray(row * this.#pictureWidth * 3);
     for (let x = 0; x < width; x++) {
       if (format === "rgb888") {
-        into[x * 3] = line[x * 4 + 2] as number;
+        into[x * 3] = line[x * 4] as number;
         into[x * 3 + 1] = line[x * 4 + 1] as number;
-        into[x * 3 + 2] = line[x * 4] as number;
+        into[x * 3 + 2] = line[x * 4 + 2] as number;
       } else {
         const short = (line[x * 2] as number) | ((line[x * 2 + 1] as number) << 8);
         const [r, g, b] = [short >>> 11, (short >>> 5) & 63, short & 31];
-        into[x * 3] = (r << 3) | (r >>> 2);
+        into[x * 3 + 2] = (r << 3) | (r >>> 2);
         into[x * 3 + 1] = (g << 2) | (g >>> 4);
-        into[x * 3 + 2] = (b << 3) | (b >>> 2);
+        into[x * 3] = (b << 3) | (b >>> 2);
       }
     }
   }
@@ -199,9 +199,9 @@ export class SimulatedDisplay {
         const colour = y < cellHeight / 2 ? back : front;
         let at = ((row * cellHeight + y) * this.#pictureWidth + column * cellWidth) * 3;
         for (let x = 0; x < cellWidth; x++) {
-          this.#pixels[at++] = colour >>> 16;
-          this.#pixels[at++] = colour >>> 8;
           this.#pixels[at++] = colour;
+          this.#pixels[at++] = colour >>> 8;
+          this.#pixels[at++] = colour >>> 16;
         }
       }
     }
