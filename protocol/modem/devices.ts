@@ -28,7 +28,7 @@ export interface DeviceHabits {
   readonly start: number;
   /** Symbols sent and not yet counted by the guest: beyond it a guest that stands still would lose some. */
   readonly uncounted: number;
-  /** Somebody else's motion may be put onto an event of ours that waits, unless one with other buttons is behind it. */
+  /** Somebody else's motion may be put onto an event of ours that waits; it is taken that one with other buttons behind it keeps it off. */
   readonly merges: boolean;
   /** How long an acknowledgement waits for a frame to go with, ms: where an event is dear. */
   readonly ackDelay: number;
