@@ -32,7 +32,7 @@ export async function dialRfb(place: RfbPlace, options: RfbDialOptions = {}): Pr
   if (place.kind === "unix") return await openRfb(await connectUnixSocket(place.path), common);
   if (place.kind === "web-socket")
     return await openRfb(await connectWebSocket(place.url, place.options), common);
-  const what = `the VNC server at ${JSON.stringify(`${place.host}:${place.port}`)}`;
+  const what = `the VNC server at port ${place.port} of ${JSON.stringify(place.host)}`;
   return await openRfb(await connectTcp(place.host, place.port), {
     ...common,
     startTls: (pipe: Pipe, kind) =>

@@ -123,9 +123,9 @@ describe("opening", () => {
 
   test("what comes behind it is kept, as a copy", () => {
     const bytes = concat(opened(8, 8), utf8("rest"));
-    const { rest } = talk(opening(PLAIN), bytes);
+    const { end } = new Intake(opening(PLAIN)).feed(bytes);
     bytes.fill(0);
-    expect(rest).toBe(toHex(utf8("rest")));
+    expect(end).toEqual({ value: { width: 8, height: 8 }, rest: utf8("rest") });
   });
 
   const challenge = Uint8Array.from({ length: 16 }, (_, i) => i * 11);
@@ -469,10 +469,13 @@ describe("server messages", () => {
     for (let i = 0; i < 32_767; i++) storm.set(two, i * two.length);
     viewer.feed(concat(u8s(0, 0), u16(65_534), storm));
     expect(viewer.screen.pixels.buffer.byteLength).toBe(3);
+    const stores = new Set<ArrayBufferLike>();
     for (let height = 1; height < MAX_RFB_SIDE; height++) {
       viewer.feed(update(desktopSize(1, height), raw(0, height - 1, 1, 1, random.bytes(3))));
       expect(viewer.screen.pixels.buffer.byteLength).toBeLessThan(Math.max(4, 2 * 3 * height));
+      stores.add(viewer.screen.pixels.buffer);
     }
+    expect(stores.size).toBe(1 + Math.log2(MAX_RFB_SIDE)); // doubled each time, not one for each size
     viewer.feed(update(desktopSize(4096, 4096), raw(4095, 4095, 1, 1, u8s(1, 2, 3))));
     expect(viewer.screen.pixels.buffer.byteLength).toBe(3 * MAX_RFB_PIXELS);
     expect([...viewer.screen.row(4095).slice(-3)]).toEqual([1, 2, 3]);
