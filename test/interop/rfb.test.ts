@@ -1,8 +1,16 @@
 // The RFB client against QEMU's own VNC server: unix, web socket and TCP, passwords, TLS; each pixel, and a new size.
 
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { dialRfb, type RfbPlace } from "../../node/rfb.ts";
+import { connectUnixSocket } from "../../node/unix-socket-pipe.ts";
+import type { Pipe } from "../../protocol/pipe.ts";
+import { POKE } from "../../protocol/rfb/client-messages.ts";
 import type { RfbClient, RfbUpdate } from "../../protocol/rfb/rfb-client.ts";
+import { makeCertificate } from "../support/hosts/web-host.ts";
+import { startWebsockify } from "../support/hosts/websockify.ts";
 import { type Picture, type QemuVnc, startQemuVnc, VNC_PASSWORD } from "../support/qemu-vnc.ts";
 
 let qemu: QemuVnc;
@@ -20,13 +28,14 @@ afterAll(async () => {
 class Viewed {
   readonly client: RfbClient;
   readonly updates: RfbUpdate[] = [];
-  readonly #running: Promise<void>;
+  /** Settles once it is over, however that was. */
+  readonly running: Promise<void>;
   #failure: unknown;
   #wake: () => void = () => {};
 
   constructor(client: RfbClient) {
     this.client = client;
-    this.#running = client
+    this.running = client
       .run((update) => {
         this.updates.push(update);
         this.#wake();
@@ -51,7 +60,7 @@ class Viewed {
 
   async end(): Promise<void> {
     await this.client.close();
-    await this.#running;
+    await this.running;
     if (this.#failure !== undefined) throw this.#failure;
   }
 }
@@ -60,6 +69,18 @@ async function view(place: RfbPlace, options = {}): Promise<Viewed> {
   return new Viewed(await dialRfb(place, options));
 }
 const tcp = (port: number): RfbPlace => ({ kind: "tcp", host: "127.0.0.1", port });
+
+async function joinToQemu(pipe: Pipe): Promise<void> {
+  const screen = await connectUnixSocket(qemu.socket);
+  const copy = async (from: Pipe, to: Pipe): Promise<void> => {
+    try {
+      for await (const chunk of from.incoming) await to.send(chunk);
+    } finally {
+      await to.close();
+    }
+  };
+  await Promise.all([copy(pipe, screen), copy(screen, pipe)]);
+}
 
 /** Pixels that differ. */
 function differences({ client: { framebuffer } }: Viewed, picture: Picture): number {
@@ -103,6 +124,27 @@ describe("QEMU's VNC server", () => {
     for (const viewed of viewers) {
       await viewed.until(() => differences(viewed, after) === 0);
       expect(viewed.updates.filter(({ resized }) => resized).length).toBeGreaterThan(1);
+    }
+  });
+
+  test("the same behind websockify, as noVNC reaches it, over TLS", async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-rfb-"));
+    const tls = makeCertificate(directory, "novnc");
+    const proxy = await startWebsockify(joinToQemu, "console-1", tls);
+    try {
+      const options = { ca: readFileSync(tls.certFile) };
+      const url = `wss://${proxy.authority}/?token=console-1`;
+      const viewed = await view({ kind: "web-socket", url, options });
+      const picture = await qemu.screendump();
+      await viewed.until(() => differences(viewed, picture) === 0);
+      expect(proxy.connections()).toBe(1);
+      proxy.cut();
+      await viewed.running; // in order or not: websockify says either
+      clients.splice(clients.indexOf(viewed), 1);
+      await expect(viewed.client.send([POKE])).rejects.toMatchObject({ code: "transport-lost" });
+    } finally {
+      await proxy.stop();
+      rmSync(directory, { recursive: true, force: true });
     }
   });
 
