@@ -20,8 +20,11 @@ beforeAll(async () => {
   qemu = await startQemuVnc();
 });
 afterAll(async () => {
-  await Promise.all(clients.map((viewed) => viewed.end()));
-  await qemu?.stop();
+  try {
+    await Promise.all(clients.map((viewed) => viewed.end()));
+  } finally {
+    await qemu?.stop();
+  }
 });
 
 /** A client that runs, and a way to wait for what it shows. */
