@@ -6,9 +6,17 @@ import { defineConfig } from "vitest/config";
 const alone = [
   "test/vm/**/*.test.ts",
   "test/browser/**/*.test.ts",
-  ...["end-of-input", "flow", "hosts", "sessions", "shaping-statistics", "soak", "terminal-gone"].map(
-    (name) => `test/interop/${name}.test.ts`,
-  ),
+  ...[
+    "bad-input",
+    "end-of-input",
+    "flow",
+    "forward",
+    "hosts",
+    "sessions",
+    "shaping-statistics",
+    "soak",
+    "terminal-gone",
+  ].map((name) => `test/interop/${name}.test.ts`),
   "test/formal/spin.test.ts",
   "test/adversarial/host-floods.test.ts",
 ];

@@ -23,7 +23,9 @@ export async function openTty(path: string): Promise<Pipe> {
     if (!tty.isatty(fd))
       throw unavailable(path, "it is no terminal device", "Name a serial device such as /dev/ttyUSB0.");
     await stty(path);
-    return new SocketPipe(new tty.ReadStream(fd), `tty ${JSON.stringify(path)}`);
+    const pipe = new SocketPipe(new tty.ReadStream(fd), `tty ${JSON.stringify(path)}`);
+    // Not `gathers`: long packets are for a stream between two processes (docs/protocol.md §5.5).
+    return { incoming: pipe.incoming, send: (chunk) => pipe.send(chunk), close: () => pipe.close() };
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -224,7 +224,7 @@ export class MasterLink implements Channel {
       case "said":
         return this.#said(body);
       case "status":
-        return this.#status?.resolve(jsonOf(body) as unknown as Status);
+        return this.#status?.resolve(statusOf(body));
       default:
         throw misbehaved("a frame that only the other side sends");
     }
@@ -269,4 +269,12 @@ function lost(): SealttyError {
     "transport-lost",
     "The process that kept the connection (sealtty master) ended. Run the command again: that opens a new one.",
   );
+}
+
+/** @throws SealttyError `peer-misbehaved`. */
+function statusOf(body: Uint8Array): Status {
+  const { pid, running, idleSeconds } = jsonOf(body);
+  if (typeof pid !== "number" || typeof running !== "number" || typeof idleSeconds !== "number")
+    throw misbehaved("a status that says too little");
+  return { pid, running, idleSeconds };
 }

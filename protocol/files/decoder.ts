@@ -50,7 +50,7 @@ export class FilesDecoder {
   }
 
   #takeHead(messages: FilesMessage[]): void {
-    const [type, high, middle, low] = this.#head as unknown as [number, number, number, number];
+    const [type = 0, high = 0, middle = 0, low = 0] = this.#head; // HEAD bytes: it is full
     const length = (high << 16) | (middle << 8) | low;
     const longest = longestBody(type);
     if (longest === undefined) throw misbehaved("is of an unknown type");

@@ -26,6 +26,7 @@ import {
   KILL_OK,
   KILL_UNKNOWN,
 } from "./session-messages.ts";
+import { TokenBucket } from "./token-bucket.ts";
 import { ViewersNotice } from "./viewers-notice.ts";
 import {
   type CLOSE_CODES,
@@ -40,6 +41,8 @@ import {
 
 /** A client that lives pings every 15 s; one that was silent for three times that holds no session's program back. */
 const LIVE_WITHIN = 45_000;
+/** Of one connection; more are dropped. */
+const SIGNALS_PER_SECOND = 20;
 /** Bytes of answers not taken above which nobody is told of viewers. */
 const MAX_HELD_FOR_VIEWERS = 32 * 1024;
 
@@ -66,6 +69,7 @@ export class GuestChannels {
   readonly #messages: MessageStream;
   readonly #open = new Map<number, GuestChannel | GuestAttachment>();
   readonly #listeners: GuestListeners;
+  readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_PER_SECOND);
   #starting = 0; // whose program is being started
   #newestChannel = 0; // numbers only grow: none is ever used again
 
@@ -123,7 +127,9 @@ export class GuestChannels {
         this.#open.get(message.channel)?.resize(message.columns, message.rows);
         return;
       case "signal":
-        this.#open.get(message.channel)?.signal(message.signal);
+        // Each is work for whoever has rights; nobody who presses keys sends so many.
+        if (this.#signals.take(this.#owner.clock.now()))
+          this.#open.get(message.channel)?.signal(message.signal);
         return;
       case "hang-up":
         this.#open.get(message.channel)?.hangUp();
@@ -175,7 +181,7 @@ export class GuestChannels {
       this.#dropStreams(channel);
       return answer(process.code);
     }
-    if (this.#owner.ending()) return process.hangUp();
+    if (this.#owner.ending()) return await abandon(process);
     const open = new GuestChannel(process, this.#connection, streams);
     this.#open.set(channel, open);
     answer(OPEN_OK);
@@ -325,4 +331,14 @@ export class GuestChannels {
     const why = error instanceof Error ? error.message : "unknown";
     this.#owner.services.log(`could not start a program (${kind}): ${why}`);
   }
+}
+
+/** Nobody takes what it still says: read, so that its end is seen. */
+async function abandon(process: GuestProcess): Promise<void> {
+  process.hangUp();
+  await Promise.all(
+    [process.stdout, process.stderr].map(async (output) => {
+      while ((await output.read()) !== undefined);
+    }),
+  );
 }

@@ -245,14 +245,27 @@ class RemotePrivileged implements Privileged {
 }
 
 /** The monitor writes the recording. */
-function remoteSink(link: Link, program: number): RecordingSink {
+export function remoteSink(link: Pick<Link, "call">, program: number): RecordingSink {
   const call = (what: RecordCall) => link.call(OPERATIONS.record, recordBody(what));
+  let resizing = false;
+  let next: { readonly columns: number; readonly rows: number } | undefined;
   return {
     async output(bytes) {
       await call({ kind: "output", program, bytes });
     },
+    // One at a time: a client may resize as often as it likes, and the newest size is what counts.
     resize(columns, rows) {
-      call({ kind: "resize", program, columns, rows }).catch(() => {});
+      next = { columns, rows };
+      if (resizing) return;
+      resizing = true;
+      void (async () => {
+        while (next !== undefined) {
+          const size = next;
+          next = undefined;
+          await call({ kind: "resize", program, ...size }).catch(() => {});
+        }
+        resizing = false;
+      })();
     },
     outputEnded() {
       call({ kind: "end", program }).catch(() => {});

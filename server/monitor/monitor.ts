@@ -12,6 +12,7 @@ import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { mayListen, mayOpen } from "../../protocol/forward/permission.ts";
+import { TokenBucket } from "../../protocol/session/token-bucket.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
@@ -50,6 +51,8 @@ const MAX_QUOTES = 64;
 const MAX_ATTESTED = 1024;
 /** Programs that run at a time, whoever asked for them. */
 const MAX_PROGRAMS = 4096;
+/** Of the front's, for all programs together: each may cost a look at every process. */
+const SIGNALS_PER_SECOND = 500;
 /** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
 const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
@@ -80,6 +83,7 @@ export class Monitor {
   readonly #recordings = new Map<number, Recording>();
   readonly #offers = new Map<string, Offer>();
   readonly #evidence = new Mutex();
+  readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_PER_SECOND);
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -138,9 +142,9 @@ export class Monitor {
     }
   }
 
-  /** For a program that is gone: nothing. */
+  /** For a program that is gone, or where too many come: nothing. */
   signal(program: number, name: string): void {
-    this.#programs.get(program)?.signal(name);
+    if (this.#signals.take(nodeClock.now())) this.#programs.get(program)?.signal(name);
   }
 
   signedOff(ticket: number): void {

@@ -42,7 +42,14 @@ export async function serveSplit(
   const privileged = await openPrivileged(config, log, "monitor");
   const undo: (() => void | Promise<void>)[] = [() => privileged.close()];
   const cleanUp = async (): Promise<void> => {
-    for (const step of undo.reverse()) await step();
+    for (const step of undo.reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        // What was left lying about must not keep the next step from being done.
+        log.warn("cannot clean up", { cause: errorCode(error) ?? "unknown" });
+      }
+    }
   };
   try {
     const directory = monitorDirectory();
@@ -102,7 +109,13 @@ export async function serveSplit(
           case FRONT_NOTICES.audit:
             return privileged.witnesses.audit.ofFront(body);
           case FRONT_NOTICES.lost:
-            return lost(new SealttyError("transport-lost", escapeText(Buffer.from(body).toString("utf8"))));
+            // Its words behind ours: none of them begins a line of the log.
+            return lost(
+              new SealttyError(
+                "transport-lost",
+                `The half that talks to the host cannot go on: ${escapeText(Buffer.from(body).toString("utf8"))}`,
+              ),
+            );
           default:
             throw new SealttyError("peer-misbehaved", "Unknown notice");
         }

@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { Duplex } from "node:stream";
 import * as fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
@@ -20,6 +20,7 @@ import { Audit } from "../../server/audit/audit.ts";
 import { Programs } from "../../server/audit/programs.ts";
 import type { RecordingConfig } from "../../server/config.ts";
 import { createLog } from "../../server/log.ts";
+import { remoteSink } from "../../server/monitor/front.ts";
 import { Link } from "../../server/monitor/link.ts";
 import { Monitor } from "../../server/monitor/monitor.ts";
 import {
@@ -414,6 +415,47 @@ describe("what is written down", () => {
   });
 });
 
+test("a recorded terminal that is resized thousands of times at once: one call at a time, and the newest size", async () => {
+  const calls: RecordCall[] = [];
+  const answers: (() => void)[] = [];
+  const link = {
+    call: (_operation: number, body: Uint8Array) => {
+      calls.push(readRecord(body));
+      return new Promise<Uint8Array>((resolve) => answers.push(() => resolve(new Uint8Array())));
+    },
+  };
+  const sink = remoteSink(link, 7);
+  for (let i = 1; i <= 5000; i++) sink.resize(i, 24);
+  expect(calls).toHaveLength(1);
+  answers[0]?.();
+  while (calls.length < 2) await new Promise(setImmediate);
+  answers[1]?.();
+  await new Promise(setImmediate);
+  expect(calls.map((call) => call.kind === "resize" && call.columns)).toEqual([1, 5000]);
+  sink.resize(80, 25);
+  expect(calls).toHaveLength(3);
+});
+
+test("signals: so many a second for all programs, whatever the front sends", async () => {
+  const { monitor, start } = monitorWith(() => true);
+  const { master, slave, pty } = loadPtyAddon().open(80, 24);
+  let looked = 0;
+  try {
+    const { program } = readStarted(await start({ name: "" }, LOGIN, pty));
+    const spy = vi.spyOn(process, "kill").mockImplementation(() => {
+      looked++;
+      return true;
+    });
+    for (let i = 0; i < 5000; i++) monitor.signal(program, "SIGCONT");
+    spy.mockRestore();
+    expect(looked).toBeGreaterThan(0);
+    expect(looked).toBeLessThan(2000);
+  } finally {
+    fs.closeSync(master);
+    fs.closeSync(slave);
+  }
+});
+
 test("bytes that are no operation are errors of the front's, and nothing else", async () => {
   const { monitor } = monitorWith(() => false);
   await fc.assert(
@@ -445,7 +487,7 @@ test("each operation survives its own encoding", () => {
   expect(readStart(startBody(call))).toEqual(call);
   const fetch = {
     user: alice,
-    helper: { kind: "fetch", socket: "/tmp/s", number: 7 },
+    helper: { kind: "fetch", socket: "/run/s", number: 7 },
     path: "/run/x",
   } as const;
   expect(readHelper(helperBody(fetch))).toEqual(fetch);

@@ -56,8 +56,8 @@ describe("specifications", () => {
     [":8080:db:5432", tcp("*", 8080), tcp("db", 5432)],
     ["8080:/run/db.sock", tcp("localhost", 8080), unix("/run/db.sock")],
     ["127.0.0.1:8080:/run/db.sock", tcp("127.0.0.1", 8080), unix("/run/db.sock")],
-    ["/tmp/a.sock:db:5432", unix("/tmp/a.sock"), tcp("db", 5432)],
-    ["/tmp/a.sock:/run/db.sock", unix("/tmp/a.sock"), unix("/run/db.sock")],
+    ["/run/a.sock:db:5432", unix("/run/a.sock"), tcp("db", 5432)],
+    ["/run/a.sock:/run/db.sock", unix("/run/a.sock"), unix("/run/db.sock")],
   ] as [string, ListenPlace, ListenPlace][])("-L and -R %s", (text, listen, to) => {
     expect(localSpec(text)).toEqual({ kind: "local", listen, to });
     expect(remoteSpec(text)).toEqual({ kind: "remote", listen, to });
@@ -98,7 +98,7 @@ describe("specifications", () => {
     expect(() => localSpec(text)).toThrow(/-L takes \[BIND:\]PORT:HOST:PORT/);
   });
 
-  test.each(["", "db", "1080:db:1", "/tmp/x", "1080:"])("-D %j is refused", (text) => {
+  test.each(["", "db", "1080:db:1", "/run/x", "1080:"])("-D %j is refused", (text) => {
     expect(() => dynamicSpec(text)).toThrow(/-D takes/);
   });
 

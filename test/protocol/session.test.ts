@@ -58,6 +58,18 @@ test("a session from keys to exit status: what is typed comes back, in order, on
   await session.close();
 });
 
+test("a flood of SIGNAL: some twenty a second reach the program, and what is typed goes on", async () => {
+  const { session, guest } = await open();
+  const channel = await session.openChannel(LOGIN);
+  for (let i = 0; i < 3000; i++) channel.signal("SIGCONT");
+  await channel.write(utf8("hello"));
+  expect(await readBytes(channel, 5)).toEqual(utf8("hello"));
+  const signals = guest.processes[0]?.events.filter((event) => event === "SIGCONT").length ?? 0;
+  expect(signals).toBeGreaterThanOrEqual(20);
+  expect(signals).toBeLessThan(1000);
+  await session.close();
+});
+
 test("10 MB of output arrive whole, and the program is held back by credit", async () => {
   const total = 10 * 1024 * 1024;
   const process = new FakeProcess();

@@ -306,7 +306,7 @@ test("its commands and shell are all that a key may start, and its login flag de
     { ...exec, command: ["/bin/echo"] },
     { ...exec, command: ["/bin/echo", "yes", ""] },
     { ...exec, command: ["/bin/sh", "-c", "/bin/echo yes"] },
-    { ...exec, command: ["/bin/echo", "yes"], environment: { LANG: "C", LD_PRELOAD: "/tmp/mine.so" } },
+    { ...exec, command: ["/bin/echo", "yes"], environment: { LANG: "C", LD_PRELOAD: "/opt/mine.so" } },
     { ...exec, command: ["/bin/echo", "yes"], directory: "/tmp" },
   ]) {
     await expect(start(user, request)).rejects.toThrow("The instance document does not allow");

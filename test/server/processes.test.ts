@@ -1,12 +1,11 @@
 // Programs on a pty and without one, with real ones: nothing lost, nothing blocked, nothing inherited.
 
 import { createHash, randomBytes } from "node:crypto";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { findAccount, sessionEnvironment } from "../../server/sessions/account.ts";
 import type { Account } from "../../server/sessions/account.ts";
@@ -50,29 +49,6 @@ const sh = (script: string) => onPty(["sh", "-c", script]);
 afterEach(() => {
   for (const process of running.splice(0)) process.hangUp();
 });
-
-/** Whether this test may say which number the next process gets: as root, and not in every container. */
-const NEXT_PID = "/proc/sys/kernel/ns_last_pid";
-const canChoosePids = (() => {
-  try {
-    fs.writeFileSync(NEXT_PID, fs.readFileSync(NEXT_PID));
-    return isRoot;
-  } catch {
-    return false;
-  }
-})();
-
-/** A stranger's process under a number that has become free, the leader of a group and of a session. */
-async function strangerAs(pid: number): Promise<ChildProcess> {
-  for (let attempt = 0; attempt < 500; attempt++) {
-    fs.writeFileSync(NEXT_PID, String(pid - 1));
-    const child = spawn("sleep", ["300"], { detached: true, stdio: "ignore" });
-    if (child.pid === pid) return child;
-    child.kill("SIGKILL");
-    await once(child, "exit");
-  }
-  throw new Error(`Nobody got the number ${pid}`);
-}
 
 async function all(output: GuestProcess["stdout"]): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
@@ -514,16 +490,19 @@ test("accounts come from passwd lines that are whole; the environment from nowhe
   expect(sessionEnvironment(ann as Account, undefined)).not.toHaveProperty("SEALTTY_TEST_SECRET");
 });
 
-async function firstNumber(output: GuestProcess["stdout"]): Promise<number> {
+/** The first so many that it says, as "pid=7.". */
+async function numbersOf(output: GuestProcess["stdout"], count: number): Promise<readonly number[]> {
   let text = "";
   for (;;) {
+    const numbers = [...text.matchAll(/pid=(\d+)\./g)].map(([, number]) => Number(number));
+    if (numbers.length >= count) return numbers;
     const chunk = await output.read();
-    if (chunk === undefined) throw new Error(`No number: ${text}`);
+    if (chunk === undefined) throw new Error(`Too few numbers: ${text}`);
     text += Buffer.from(chunk).toString();
-    const [, number] = /pid=(\d+)\./.exec(text) ?? [];
-    if (number !== undefined) return Number(number);
   }
 }
+const firstNumber = async (output: GuestProcess["stdout"]): Promise<number> =>
+  (await numbersOf(output, 1))[0] ?? 0;
 
 const isThere = (pid: number): boolean => fs.existsSync(`/proc/${pid}`);
 const untilGone = async (pid: number): Promise<void> => {
@@ -539,37 +518,35 @@ test("the program has ended, others of its group hold its output: signals still 
   expect(await process.stdout.read()).toBeUndefined();
 });
 
-/** Of those that wait, the lowest number is delivered first: so whoever ends by this one got no HUP, no TERM and no KILL. */
-const LATER_SIGNAL = "SIGVTALRM";
-
-if (canChoosePids) {
-  test("its number is a stranger's by now: who holds the output left the group, and the stranger gets no signal", async () => {
-    const process = exec(
-      ["sh", "-c", "echo pid=$$.; setsid sleep 300 & exit 0"],
-      await findAccount("nobody"),
-    );
-    const pid = await firstNumber(process.stdout);
-
-    await untilGone(pid);
-    const stranger = await strangerAs(pid);
-    const ended = once(stranger, "exit");
-    process.signal("SIGTERM");
-    process.hangUp();
-    stranger.kill(LATER_SIGNAL);
-    expect(await ended).toEqual([null, LATER_SIGNAL]);
-  });
-
-  test("on a terminal, the foreground group's number is a stranger's: the stranger gets no signal", async () => {
-    const script = [
-      'use POSIX; $SIG{TTOU} = $SIG{TERM} = "IGNORE"; $| = 1; my $p = fork();',
-      "if (!$p) { select(undef, undef, undef, 0.3); POSIX::_exit(0) }",
-      'setpgrp($p, $p); POSIX::tcsetpgrp(0, $p); waitpid($p, 0); print "pid=$p.\\n"; sleep 300',
-    ].join("\n");
-    const process = await onPty(["perl", "-e", script]);
-    const stranger = await strangerAs(await firstNumber(process.stdout));
-    const ended = once(stranger, "exit");
-    process.signal("SIGTERM");
-    stranger.kill(LATER_SIGNAL);
-    expect(await ended).toEqual([null, LATER_SIGNAL]);
-  });
+/** What was signalled as long as `during` lasts; nothing is. */
+async function signalled(during: () => void): Promise<readonly number[]> {
+  const kill = vi.spyOn(globalThis.process, "kill").mockReturnValue(true);
+  during();
+  const pids = kill.mock.calls.map(([pid]) => pid);
+  kill.mockRestore();
+  return pids;
 }
+
+// Where nobody of the group is left, its number may be a stranger's by now.
+test("the program has ended, and who holds its output left the group: no signal to the group's number", async () => {
+  const process = exec(["sh", "-c", "echo pid=$$.; setsid sh -c 'echo pid=$$.; exec sleep 300' & exit 0"]);
+  const [pid = 0, holder = 0] = (await numbersOf(process.stdout, 2)).toSorted((a, b) => a - b);
+  await untilGone(pid);
+  expect(await signalled(() => process.signal("SIGTERM"))).toEqual([]);
+  expect(await signalled(() => process.hangUp())).toEqual([]);
+  globalThis.process.kill(holder, "SIGKILL");
+});
+
+test("on a terminal whose foreground group has ended: no signal to the group's number, the program gets it", async () => {
+  const script = [
+    'use POSIX; $SIG{TTOU} = "IGNORE"; $| = 1; my $p = fork();',
+    "if (!$p) { select(undef, undef, undef, 0.3); POSIX::_exit(0) }",
+    'setpgrp($p, $p); POSIX::tcsetpgrp(0, $p); waitpid($p, 0); print "pid=$p.\\n"; sleep 300',
+  ].join("\n");
+  const process = await onPty(["perl", "-e", script]);
+  const group = await firstNumber(process.stdout);
+  const pids = await signalled(() => process.signal("SIGTERM"));
+  expect(pids).toHaveLength(1);
+  expect(pids).not.toContain(-group);
+  expect(pids[0]).toBeGreaterThan(1);
+});

@@ -189,7 +189,7 @@ test("a forced command runs by the user's shell, in place of anything asked for,
   // What would change the meaning of the forced command is refused.
   for (const other of [
     { ...EXEC, environment: { SSH_ORIGINAL_COMMAND: "mine" } },
-    { ...EXEC, environment: { LD_PRELOAD: "/tmp/x.so" } },
+    { ...EXEC, environment: { LD_PRELOAD: "/opt/x.so" } },
     { ...EXEC, directory: "/tmp" },
     { ...SHELL, directory: "/tmp" },
   ])
