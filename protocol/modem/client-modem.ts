@@ -15,7 +15,7 @@ import {
   type Status,
   STATUS_BYTES,
 } from "./blocks.ts";
-import { DEVICES, type DeviceHabits, type Rung } from "./devices.ts";
+import { type Device, DEVICES, type DeviceHabits, type Rung } from "./devices.ts";
 import { BEACON_ROW, isCells, PALETTE_CELLS, slotBytes, STATUS_ROW } from "./geometry.ts";
 import { Incoming, Outgoing } from "./incoming.ts";
 import type { InputEvent, InputStep } from "./input-events.ts";
@@ -29,7 +29,7 @@ export interface ClientScreen {
   /** As it is now; another object, or other `pixels`, where its size has changed. */
   picture(): Picture;
   /** @param seen - to be called after each update. @param lost - the connection to the host is gone. */
-  listen(seen: () => void, lost: () => void): void;
+  listen(seen: () => void, lost: (cause?: unknown) => void): void;
 }
 
 /** What the client presses and points with. */
@@ -44,6 +44,8 @@ export interface ClientModemOptions {
   readonly clock: Clock;
   /** Random, 0 to 65535: what another client has sent before means nothing under it. */
   readonly epoch: number;
+  /** Called each time that the guest has heard us for the first time. */
+  readonly opened?: () => void;
 }
 
 /** Bytes that wait for a frame; who sends more waits. */
@@ -91,6 +93,7 @@ export class ClientModem implements Pipe {
   readonly #screen: ClientScreen;
   readonly #keys: ClientKeys;
   readonly #clock: Clock;
+  readonly #opened: () => void;
   readonly #incoming = new Incoming(() => {
     if (this.#full) this.#readSlots();
   });
@@ -137,15 +140,16 @@ export class ClientModem implements Pipe {
   #ended = false;
   #figures = { sent: 0, goneBack: 0, skipped: 0 };
 
-  constructor({ screen, keys, clock, epoch }: ClientModemOptions) {
+  constructor({ screen, keys, clock, epoch, opened = () => {} }: ClientModemOptions) {
     this.#screen = screen;
     this.#keys = keys;
     this.#clock = clock;
     this.#epoch = epoch & 0xffff;
+    this.#opened = opened;
     this.incoming = this.#incoming.read();
     screen.listen(
       () => this.#see(),
-      () => this.#lost("The connection to the host is gone"),
+      (cause) => this.#lost("The connection to the host is gone", cause),
     );
     this.#see();
   }
@@ -153,6 +157,11 @@ export class ClientModem implements Pipe {
   /** What a person can be told while nothing goes: no beacon, one that is scaled, one of another size than the picture. */
   get sight(): Sight["kind"] {
     return this.#sight;
+  }
+
+  /** What the guest listens to, by its beacon. */
+  get device(): Device | undefined {
+    return this.#lock?.beacon.device;
   }
 
   /** Both ends know of each other. */
@@ -239,6 +248,8 @@ export class ClientModem implements Pipe {
     this.#guarded = false;
     this.#sender = senderFor(this.#habits, picture);
     this.#begin();
+    this.#readStatus(picture, this.#lock); // a picture that stands still is shown once
+    this.#readSlots();
   }
 
   #unlock(): void {
@@ -291,6 +302,7 @@ export class ClientModem implements Pipe {
       this.#next = status.base;
       this.#ackSent = status.base;
       this.#attempts = 0;
+      this.#opened();
     }
     this.#status = status;
     this.#acknowledged(status.expected);

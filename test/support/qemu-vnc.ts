@@ -1,7 +1,7 @@
 // QEMU's own VNC servers, in each way they can be asked to sign in, on a machine without a disk that stands still.
 
 import { spawn } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -38,14 +38,15 @@ interface VncServers {
   readonly server: readonly { readonly service: string; readonly websocket: boolean }[];
 }
 
-/** It dies with us (setpriv), and takes next to no processor: `-S` starts it paused. */
-export async function startQemuVnc(): Promise<QemuVnc> {
+/** It dies with us (setpriv), and takes next to no processor: `-S` starts it paused. @param disk - what it boots from. */
+export async function startQemuVnc(disk?: Uint8Array): Promise<QemuVnc> {
   const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-vnc-"));
   const at = (name: string): string => path.join(directory, name);
   const { certFile, keyFile } = makeCertificate(directory, "vnc");
   copyFileSync(certFile, at("ca-cert.pem"));
   copyFileSync(certFile, at("server-cert.pem"));
   copyFileSync(keyFile, at("server-key.pem"));
+  if (disk !== undefined) writeFileSync(at("disk"), disk);
   const anywhere = "127.0.0.1:0,to=9999"; // the first display that is free
   const child = spawn(
     "setpriv",
@@ -54,6 +55,7 @@ export async function startQemuVnc(): Promise<QemuVnc> {
       ..."-machine pc -accel tcg -m 16 -nodefaults -no-user-config -S -display none -vga std -qmp stdio".split(
         " ",
       ),
+      ...(disk === undefined ? [] : ["-drive", `file=${at("disk")},format=raw,if=ide`]),
       ...["-object", "tls-creds-anon,id=anonymous,endpoint=server"],
       ...[
         "-object",
