@@ -6,9 +6,9 @@ import { isMain, mustRun, projectRoot, replaceFile, run, runScript, ScriptError 
 
 /**
  * For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), TDX guests without measurements in /sys (6.16), and
- * sessions by PAM. The last one loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
+ * sessions by PAM, and consoles on a screen. sealtty-session loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
  */
-export const nativeHelpers = ["sev-guest-report", "tdx-report", "sealtty-session"];
+export const nativeHelpers = ["sev-guest-report", "tdx-report", "sealtty-session", "sealtty-display"];
 const loadsLibraries = new Set(["sealtty-session"]);
 const strict = [
   "-std=c11",

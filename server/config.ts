@@ -9,11 +9,22 @@ import { Table } from "./config-table.ts";
 import { DEFAULT_PCRS } from "./evidence/tpm.ts";
 import { TPM_DEVICE } from "./evidence/tpm-channel.ts";
 import { escapeText } from "./log.ts";
+import { INPUT_KINDS, type InputKind } from "./pipes/framebuffer/find-input.ts";
 
 export type PipeConfig =
   | { readonly type: "virtio"; readonly name: string }
   | { readonly type: "tty"; readonly device: string; readonly armourOnly: boolean }
-  | { readonly type: "unix"; readonly path: string };
+  | { readonly type: "unix"; readonly path: string }
+  | FramebufferConfig;
+
+/** The machine's own screen and keys, which the host shows by VNC. */
+export interface FramebufferConfig {
+  readonly type: "framebuffer";
+  /** Undefined: /dev/fb0, else the text cells of the virtual terminal in front. */
+  readonly screen: string | undefined;
+  /** Undefined: the best that there is. */
+  readonly input: InputKind | undefined;
+}
 
 /** What evidence of every real kind of hardware has. */
 interface HardwareConfig {
@@ -276,7 +287,7 @@ const NO_INSTANCE: InstanceConfig = {
 };
 
 function pipeOf(table: Table): PipeConfig {
-  const type = table.oneOf("type", ["virtio", "tty", "unix"]);
+  const type = table.oneOf("type", ["virtio", "tty", "unix", "framebuffer"]);
   switch (type) {
     case "virtio":
       table.allow("type", "name");
@@ -287,6 +298,13 @@ function pipeOf(table: Table): PipeConfig {
     case "unix":
       table.allow("type", "path");
       return { type, path: table.path("path") };
+    case "framebuffer":
+      table.allow("type", "screen", "input");
+      return {
+        type,
+        screen: table.has("screen") ? table.path("screen") : undefined,
+        input: table.has("input") ? table.oneOf("input", INPUT_KINDS) : undefined,
+      };
   }
 }
 

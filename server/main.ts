@@ -10,11 +10,13 @@ import type { Log, LogLevel } from "./log.ts";
 import { runFront } from "./monitor/front.ts";
 import { FRONT_OPTION } from "./monitor/names.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
+import { giveBackConsole } from "./pipes/framebuffer/console.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
 import { VERSION } from "../node/version.ts";
 
 const USAGE = `Usage: sealttyd [--config FILE] [--check [--probe]] [-v]
+       sealttyd --give-back-console
 
 The encrypted guest console's server, to be run in the guest.
 
@@ -22,6 +24,8 @@ The encrypted guest console's server, to be run in the guest.
   --check         only check the configuration: exit status 0 good, 1 not; says as well what it names and is not here
   --probe         with --check: really ask this machine for evidence, once; exit status 1 where it gives none
   -v, --verbose   log more
+  --give-back-console   gives the screen and keys that a sealttyd took (type = "framebuffer") back to the kernel's console:
+                  for who starts sealttyd, once it has ended, however that was
   --version       print the version
   --help          print this
 
@@ -45,6 +49,10 @@ async function main(args: readonly string[]): Promise<number> {
   }
   if (options.version) {
     process.stdout.write(`sealttyd ${VERSION}\n`);
+    return EXIT_GOOD;
+  }
+  if (options.giveBack) {
+    giveBackConsole();
     return EXIT_GOOD;
   }
   const log = createLog({ level: options.verbose ? "debug" : "info" });
@@ -108,6 +116,7 @@ interface Options {
   readonly verbose: boolean;
   readonly version: boolean;
   readonly help: boolean;
+  readonly giveBack: boolean;
 }
 
 function parse(args: readonly string[]): Options | undefined {
@@ -121,10 +130,11 @@ function parse(args: readonly string[]): Options | undefined {
         verbose: { type: "boolean", short: "v", default: false },
         version: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
+        "give-back-console": { type: "boolean", default: false },
       },
     });
     if (values.probe && !values.check) throw new Error("--probe goes with --check");
-    return values;
+    return { ...values, giveBack: values["give-back-console"] };
   } catch (error) {
     process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${USAGE}`);
     return undefined;

@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 
-export type NativeProgram = "sev-guest-report" | "tdx-report" | "sealtty-session";
+export type NativeProgram = "sev-guest-report" | "tdx-report" | "sealtty-session" | "sealtty-display";
 
 /** Looks at SEALTTY_NATIVE (a directory), beside the program, then in the build. @returns undefined where it is nowhere. */
 export function findNativeProgram(name: NativeProgram): string | undefined {

@@ -11,6 +11,7 @@ import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig, ServerConfig } from "../config.ts";
 import { escapeText, type Log, type LogLevel, relayLine } from "../log.ts";
+import { giveBackConsole, takeConsole } from "../pipes/framebuffer/console.ts";
 import { removeStaleSocket } from "../pipes/unix-listener.ts";
 import { findVirtioDevice } from "../pipes/virtio-port.ts";
 import { openPrivileged } from "../privileged.ts";
@@ -54,6 +55,7 @@ export async function serveSplit(
   try {
     const directory = monitorDirectory();
     undo.push(() => removeEmpty(directory));
+    if (config.pipe.type === "framebuffer") undo.push(() => void giveBackConsole());
     const pipe = await pipeForFront(config.pipe, front, directory, undo);
     const settings: FrontSettings = {
       ...consoleSettings(config),
@@ -246,6 +248,7 @@ async function pipeForFront(
 /** A hot-plugged port comes back as root's: the front asks each time that it opens one. */
 function giveDevice(pipe: PipeConfig, front: Account): void {
   if (pipe.type === "unix") return;
+  if (pipe.type === "framebuffer") return void takeConsole(pipe, front);
   const device = pipe.type === "virtio" ? findVirtioDevice(pipe.name) : fs.realpathSync(pipe.device);
   fs.chownSync(device, front.uid, front.gid);
   fs.chmodSync(device, DEVICE_MODE);

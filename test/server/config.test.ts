@@ -251,7 +251,7 @@ test.each([
   [
     "no type",
     `[pipe]\nname="x"\n${evidence}${users}`,
-    '"type" is missing. It must be one of "virtio", "tty", "unix".',
+    '"type" is missing. It must be one of "virtio", "tty", "unix", "framebuffer".',
   ],
   ["no name", `[pipe]\ntype="virtio"\n${evidence}${users}`, '"name" is missing. Add it below [pipe].'],
   ["relative path", `[pipe]\ntype="unix"\npath="s"\n${evidence}${users}`, '"path" must be an absolute path'],
