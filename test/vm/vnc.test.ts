@@ -46,6 +46,12 @@ const machines: readonly Machine[] = [
     devices: TABLET,
     screen: /"screen":\{"kind":"pixels".*"device":"virtio-tablet","wire":"evdev"/,
   },
+  {
+    name: "VGA text and a PS/2 mouse",
+    firmware: "seabios",
+    devices: [],
+    screen: /"screen":\{"kind":"cells".*"device":"ps2-mouse","wire":"raw"/,
+  },
 ];
 
 const DAEMON = `[pipe]
