@@ -10,7 +10,9 @@ const programs: Record<string, string> = {
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts",
   "sealttyd-files": "server/files/main.ts",
+  "sealttyd-prompts": "server/prompts/main.ts",
   "sealttyd-connect": "server/streams/user-socket.ts",
+  "sealttyd-service": "server/services/main.ts",
   "sealtty-relay": "relay/main.ts",
 };
 const root = import.meta.dirname;

@@ -57,6 +57,9 @@ export function parseAddress(text: string): GuestAddress {
   if (text.startsWith("nova:")) return parseNova(text);
   if (text.startsWith("incus:")) return parseIncus(text);
   if (/^vnc(?:\+|:)/i.test(text)) return parseVnc(text);
+  const [, user, guest] = /^([^@:/\s]+)@([^@\s]+)$/.exec(text) ?? [];
+  if (user !== undefined)
+    throw refused(text, `is no guest address: the user goes with -l, as in -l ${user} ${guest}`);
   throw refused(text, "is no guest address");
 }
 

@@ -1,26 +1,21 @@
 // What re-attestation says during a session, told to the user; a changed guest ends a script, and asks a person.
 
-import type { ClaimedChange } from "../protocol/attestation/changes.ts";
-import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
-import { SealttyError } from "../protocol/errors.ts";
-import type { AttestationEvent } from "../protocol/session/api.ts";
+import type { EvidenceEvent, GuestChange } from "./api/types.ts";
 import { type Talk, changeLines } from "./report.ts";
 
 export class AttestationWatch {
   readonly #reporter: Talk;
-  /** Resolves once, with the reason, when the connection froze and nobody took `onChanged`. */
-  readonly frozen: Promise<SealttyError>;
-  #freeze!: (reason: SealttyError) => void;
   #ask: (() => void) | undefined;
   #asked = false;
+  /** What the person says of a guest that is another one; undefined while there is no question. */
+  #answer: ((meant: boolean) => void) | undefined;
+  #thawed = Promise.resolve();
+  #thaw: () => void = () => {};
   /** Said already. */
   #warnings: readonly string[] = [];
 
   constructor(reporter: Talk) {
     this.#reporter = reporter;
-    this.frozen = new Promise((resolve) => {
-      this.#freeze = resolve;
-    });
   }
 
   /** A person is there to choose: `ask` is called after the change was told, instead of ending the command. */
@@ -34,25 +29,34 @@ export class AttestationWatch {
   }
 
   /** The user was told these claims: only what later ones warn of beyond them is news. */
-  told(claims: Pick<AppraisedClaims, "warnings">): void {
+  told(claims: { readonly warnings: readonly string[] }): void {
     this.#warnings = claims.warnings;
   }
 
-  /** These claims count from now on: says what they warn of and the last ones did not. @returns that. */
-  tell(claims: Pick<AppraisedClaims, "warnings">): readonly string[] {
-    const fresh = claims.warnings.filter((warning) => !this.#warnings.includes(warning));
-    for (const warning of fresh)
-      this.#reporter.warn(`sealtty: warning, new since the last evidence: ${warning}`);
-    this.told(claims);
-    return fresh;
+  /** The person was asked, and has not answered. */
+  get frozen(): boolean {
+    return this.#answer !== undefined;
   }
 
-  event(event: AttestationEvent): void {
+  /** Resolves at once where nothing is frozen, else when it goes on; never where it does not. */
+  get thawed(): Promise<void> {
+    return this.#thawed;
+  }
+
+  /** The person says that the change is their own. @returns false where nothing is frozen. */
+  goOn(): boolean {
+    const answer = this.#answer;
+    this.#answer = undefined;
+    answer?.(true);
+    return answer !== undefined;
+  }
+
+  event(event: EvidenceEvent): void {
     const asked = this.#asked;
     this.#asked = false;
     switch (event.kind) {
       case "renewed":
-        this.#reporter.event("attestation-renewed", { newWarnings: this.tell(event.verified.claims) });
+        this.#reporter.event("attestation-renewed", { newWarnings: this.#tell(event.claims) });
         if (asked)
           this.#reporter.say("sealtty: evidence checked again: the same guest, and your policy is met");
         else this.#reporter.detail("sealtty: evidence checked again, all the same");
@@ -64,37 +68,39 @@ export class AttestationWatch {
             `sealtty: warning: no fresh evidence (${event.inARow} times in a row): ${event.reason}`,
           );
         return;
-      case "changed": {
-        const { reason, changes, refusal } = event;
-        this.#reporter.event("attestation-changed", { reason, changes, refusal });
-        const error = changedError(reason, changes, event.refusal);
-        if (this.#ask === undefined) return this.#freeze(error);
-        this.#reporter.warn(`sealtty: FROZEN: ${reason}`);
-        for (const line of changeLines(changes)) this.#reporter.warn(`  ${line}`);
-        if (refusal !== undefined) {
-          this.#reporter.warn(
-            `  check ${refusal.check}: expected ${refusal.expected}, found ${refusal.found}`,
-          );
-        }
-        this.#ask();
-      }
+      case "accepted":
+        this.#tell(event.claims);
+        this.#reporter.say("sealtty: going on with the guest as it is now");
+        this.#thaw();
     }
   }
-}
 
-/** What ends whatever cannot ask a person. */
-export function changedError(
-  reason: string,
-  changes: readonly ClaimedChange[],
-  refusal: SealttyError["refusal"],
-): SealttyError {
-  const first = changes[0];
-  return new SealttyError("evidence-refused", `${reason}. The session was ended`, {
-    refusal: refusal ?? {
-      check: "re-attestation",
-      expected: first === undefined ? "the same guest" : `${first.words}: ${first.before ?? "absent"}`,
-      found: first === undefined ? "another" : (first.after ?? "absent"),
-      next: "If you restarted or moved the guest yourself, connect again; otherwise find out why it changed first.",
-    },
-  });
+  /** @returns whether the change is meant: nobody's is, where there is no person to ask. */
+  changed({ reason, changes, refusal }: GuestChange): boolean | Promise<boolean> {
+    this.#asked = false;
+    this.#reporter.event("attestation-changed", { reason, changes, refusal });
+    if (this.#ask === undefined) return false;
+    this.#thawed = new Promise((resolve) => {
+      this.#thaw = resolve;
+    });
+    const answered = new Promise<boolean>((resolve) => {
+      this.#answer = resolve;
+    });
+    this.#reporter.warn(`sealtty: FROZEN: ${reason}`);
+    for (const line of changeLines(changes)) this.#reporter.warn(`  ${line}`);
+    if (refusal !== undefined) {
+      this.#reporter.warn(`  check ${refusal.check}: expected ${refusal.expected}, found ${refusal.found}`);
+    }
+    this.#ask();
+    return answered;
+  }
+
+  /** These claims count from now on: says what they warn of and the last ones did not. @returns that. */
+  #tell(claims: { readonly warnings: readonly string[] }): readonly string[] {
+    const fresh = claims.warnings.filter((warning) => !this.#warnings.includes(warning));
+    for (const warning of fresh)
+      this.#reporter.warn(`sealtty: warning, new since the last evidence: ${warning}`);
+    this.told(claims);
+    return fresh;
+  }
 }

@@ -28,6 +28,12 @@ export function pagePortsDirectory(environment: Services["environment"]): string
   return state === undefined ? undefined : path.join(state, "page-ports");
 }
 
+/** What the page remembers of a guest: page-memory.ts. */
+export function pageMemoryDirectory(environment: Services["environment"]): string | undefined {
+  const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));
+  return state === undefined ? undefined : path.join(state, "page-memory");
+}
+
 /** Sessions to come back to. */
 export function sessionsDirectory(environment: Services["environment"]): string | undefined {
   const state = base(environment, "XDG_STATE_HOME", path.join(".local", "state"));

@@ -8,6 +8,9 @@ import { settled } from "./named-guest.ts";
 import { parseInput } from "./options.ts";
 import { Reporter } from "./report.ts";
 import { endWith, surroundings, watchProcess } from "./surroundings.ts";
+import { keepYoungHeapSmall } from "../node/young-heap.ts";
+
+keepYoungHeapSmall();
 
 /** @returns the exit status; undefined where this is not for here. */
 async function overRunningMaster(argv: readonly string[]): Promise<number | undefined> {

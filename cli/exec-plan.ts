@@ -1,9 +1,8 @@
 // What an exec asks for, whichever way it goes: over a connection of its own, or over one that is kept. Light, as the second
 // has to be.
 
-import type { ChannelRequest } from "../protocol/session/channel-api.ts";
 import { checkRequest } from "../protocol/session/open-request.ts";
-import { PLACE_OPTIONS, placeOf } from "./environment.ts";
+import { PLACE_OPTIONS, placeOf, type ProgramPlace } from "./environment.ts";
 import { secondsOf } from "./option-values.ts";
 import {
   KEYED_OPTIONS,
@@ -52,7 +51,7 @@ export const EXEC: Omit<Command, "run"> = {
 
 export interface ExecPlan {
   readonly guest: string;
-  readonly request: Extract<ChannelRequest, { kind: "exec" }>;
+  readonly request: { readonly kind: "exec"; readonly command: readonly string[] } & ProgramPlace;
   readonly terminal: boolean;
   readonly withInput: boolean;
   /** Ms that the program may run. */

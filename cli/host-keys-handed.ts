@@ -4,7 +4,7 @@
 
 import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
-import { mkdir, open, rename, writeFile } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import path from "node:path";
 import { readAtMost } from "../node/bounded-file.ts";
 import type { SshHostKey } from "../protocol/attestation/ssh-host-keys.ts";
@@ -12,6 +12,7 @@ import { decodeBase64 } from "../protocol/user-auth/base64.ts";
 import { keyTypeOf } from "../protocol/user-auth/ssh-wire.ts";
 import { hostKeysDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
+import { keepOwnFile } from "./whole-file.ts";
 
 const VERSION = 1;
 const MAX_FILE = 64 * 1024;
@@ -39,10 +40,7 @@ export async function handHostKeys(
     keys: keys.map(({ blob }) => Buffer.from(blob).toString("base64")),
   };
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const fresh = `${file}.${process.pid}.new`;
-    await writeFile(fresh, JSON.stringify(handed), { mode: 0o600, flag: "wx" });
-    await rename(fresh, file);
+    await keepOwnFile(file, JSON.stringify(handed));
   } catch {
     return () => {}; // known-hosts then asks the guest itself
   }

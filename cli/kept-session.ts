@@ -1,16 +1,18 @@
 // Opening a session that outlives this program, and finding one again: what `connect` and `sessions` share.
 
 import { SealttyError } from "../protocol/errors.ts";
-import { toHex } from "../protocol/bytes.ts";
-import type { Guest } from "../protocol/session/api.ts";
+import { MAX_SCREEN_LINES } from "../protocol/limits.ts";
 import type {
-  AttachMode,
-  SessionChannel,
+  AttachOptions,
+  Guest,
+  KeepOptions as ShellToKeep,
+  KeptTerminal,
+  OutputMark,
   SessionName,
   SessionSummary,
-  Sizing,
-  TerminalRequest,
-} from "../protocol/session/session-api.ts";
+  ShellOptions,
+  Viewers,
+} from "./api/types.ts";
 import type { Input, OptionSpec } from "./options.ts";
 import type { SessionStore } from "./session-store.ts";
 
@@ -37,10 +39,10 @@ export const SESSION_OPTIONS = [
 
 export interface KeepOptions {
   readonly detachKeys: Uint8Array | undefined;
-  readonly sizing: Sizing;
+  readonly sizing: NonNullable<ShellToKeep["sizing"]>;
   /** "last", or the beginning of an id in hex; undefined: a new session. */
   readonly attach: string | undefined;
-  readonly mode: AttachMode;
+  readonly mode: NonNullable<AttachOptions["mode"]>;
 }
 
 /** @returns undefined where the session is to end with its connection. @throws SealttyError `bad-config`. */
@@ -79,24 +81,61 @@ export function parseDetachKeys(text: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** @param screenLines - what the output goes to is a terminal: a screen may come in place of output that is gone. */
+/** What a session tells beside its output, from its opening on: whoever shows it may listen later. */
+export class SessionNews {
+  /** In their order; whoever came to one takes it away. Gaps with no output between them are one, however many are told. */
+  readonly marks: OutputMark[] = [];
+  #viewers: Viewers | undefined;
+  #onViewers: (viewers: Viewers) => void = () => {};
+
+  readonly listeners: Pick<AttachOptions, "onMark" | "onViewers"> = {
+    onMark: (mark) => this.#mark(mark),
+    onViewers: (viewers) => {
+      this.#viewers = viewers;
+      this.#onViewers(viewers);
+    },
+  };
+
+  /** A guest that sends gaps and no output is held up by no reader: they must not take memory here. */
+  #mark(mark: OutputMark): void {
+    const last = this.marks.at(-1);
+    if (mark.kind === "gap" && last?.kind === "gap" && last.at === mark.at)
+      this.marks[this.marks.length - 1] = { ...last, lost: last.lost + mark.lost };
+    else this.marks.push(mark);
+  }
+
+  /** Who is attached now, unless nobody else is; and at each change. */
+  watchViewers(onViewers: (viewers: Viewers) => void): void {
+    this.#onViewers = onViewers;
+    if (this.#viewers !== undefined && this.#viewers.viewers.length > 1) onViewers(this.#viewers);
+  }
+}
+
+export interface Kept {
+  readonly terminal: KeptTerminal;
+  readonly news: SessionNews;
+  readonly remembered: boolean;
+}
+
+/** @param hasScreen - what the output goes to is a terminal: a screen may come in place of output that is gone. */
 export async function openKept(
   guest: Guest,
-  request: TerminalRequest,
+  shell: ShellOptions,
   options: KeepOptions,
   store: SessionStore,
-  screenLines?: number,
-): Promise<{ readonly channel: SessionChannel; readonly remembered: boolean }> {
-  const screen = screenLines === undefined ? {} : { screenLines };
+  hasScreen: boolean,
+): Promise<Kept> {
+  const news = new SessionNews();
+  const attachment = { ...news.listeners, ...(hasScreen ? { screenLines: MAX_SCREEN_LINES } : {}) };
   if (options.attach === undefined) {
-    const channel = await guest.openSession({ request, sizing: options.sizing, ...screen });
-    return { channel, remembered: await store.remember(channel.session) };
+    const terminal = await guest.keepShell({ ...shell, ...attachment, sizing: options.sizing });
+    return { terminal, news, remembered: await store.remember(terminal.session) };
   }
   const session = await findSession(guest, options.attach, store);
-  const { columns, rows } = request;
-  const channel = await guest.attach({ session, mode: options.mode, from: 0, columns, rows, ...screen });
+  const { columns, rows } = shell;
+  const terminal = await guest.attach(session, { ...attachment, mode: options.mode, columns, rows });
   const moved = await store.remember(session); // as the newest
-  return { channel, remembered: moved || session.secret !== undefined }; // a secret came from there
+  return { terminal, news, remembered: moved || session.secret !== undefined }; // a secret came from there
 }
 
 /** What a user loses where a session could not be remembered. */
@@ -152,7 +191,7 @@ function shellWord(word: string): string {
 
 /** All that the guest lets this user see. */
 export async function listSessions(guest: Guest, store: SessionStore): Promise<readonly SessionSummary[]> {
-  return guest.listSessions(proofs(await store.all()));
+  return guest.listSessions(await store.all());
 }
 
 /** @throws SealttyError `session-gone`, `bad-config` where several begin like this. */
@@ -167,19 +206,16 @@ export async function findListed(
   store: SessionStore,
 ): Promise<{ readonly session: SessionName; readonly summary: SessionSummary }> {
   const stored = await store.all();
-  const listed = await guest.listSessions(proofs(stored));
+  const listed = await guest.listSessions(stored);
   const named = (summary: SessionSummary) => ({
-    session: stored.find((each) => toHex(each.id) === toHex(summary.id)) ?? {
-      id: summary.id,
-      secret: undefined,
-    },
+    session: stored.find(({ id }) => id === summary.id) ?? { id: summary.id },
     summary,
   });
   if (wanted === "last") {
     const running = listed.filter((each) => each.running);
-    const byId = new Map(running.map((each) => [toHex(each.id), each]));
-    const remembered = stored.findLast((each) => byId.has(toHex(each.id)));
-    const mine = remembered === undefined ? undefined : byId.get(toHex(remembered.id));
+    const byId = new Map(running.map((each) => [each.id, each]));
+    const remembered = stored.findLast(({ id }) => byId.has(id));
+    const mine = remembered === undefined ? undefined : byId.get(remembered.id);
     const newest = running.reduce<SessionSummary | undefined>(
       (best, each) => (best === undefined || each.ageSeconds <= best.ageSeconds ? each : best),
       undefined,
@@ -191,7 +227,7 @@ export async function findListed(
       "no session of yours runs in this guest; open one with: sealtty connect GUEST --keep",
     );
   }
-  const matching = listed.filter((each) => toHex(each.id).startsWith(wanted));
+  const matching = listed.filter((each) => each.id.startsWith(wanted));
   if (matching.length > 1)
     throw new SealttyError(
       "bad-config",
@@ -208,13 +244,6 @@ export async function findListed(
 }
 
 /** Enough of an id to find it again. */
-export function shortId(id: Uint8Array): string {
-  return toHex(id).slice(0, 12);
+export function shortId(id: string): string {
+  return id.slice(0, 12);
 }
-
-function proofs(stored: readonly SessionName[]): SessionName[] {
-  return stored.filter((each) => each.secret !== undefined).slice(-MAX_PROOFS);
-}
-
-/** A LIST holds no more (docs/protocol.md §9, MAX_SESSIONS); a guest has fewer of them. */
-const MAX_PROOFS = 16;

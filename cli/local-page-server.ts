@@ -1,5 +1,6 @@
 // Serves the page on this machine's loopback, and carries what a browser cannot: pipes, signatures, the demo's host view.
 
+import { randomBytes } from "node:crypto";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -8,15 +9,16 @@ import type { Collateral } from "../protocol/attestation/collateral.ts";
 import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
-import { hostsOf, judgeRequest } from "./loopback-guard.ts";
+import { hostsOf, judgeRequest, type PageKind } from "./loopback-guard.ts";
 import { newToken, OneUseToken, sameToken } from "./one-use-token.ts";
 import type { PageFile } from "./page-files.ts";
+import { PageMemory } from "./page-memory.ts";
 import { servePageSession } from "./page-session.ts";
 import { bridgePipe } from "./pipe-bridge.ts";
 import { printable } from "./printable.ts";
 import type { Identity } from "./services.ts";
 
-/** Fixed: the browser's storage and passkeys belong to an origin, and the port is part of it. */
+/** Fixed: what the browser keeps for the kept page belongs to an origin, and the port is part of it. */
 export const DEFAULT_PAGE_PORT = 8743;
 const FIRST_FRAME_MS = 5000;
 const MAX_WEB_SOCKETS = 16;
@@ -25,6 +27,12 @@ const MAX_IDENTITIES = 16;
 const MAX_STRANGERS = 8;
 const MAX_CONNECTIONS = 128;
 const MAX_CONTROL_FRAME = 16 * 1024;
+/** What the page has remembered comes in one. */
+const MAX_SESSION_FRAME = 512 * 1024;
+/** Of the fresh page's name; in hexadecimal 24 of the 63 characters that a label may have. */
+const LABEL_BYTES = 12;
+/** Links to the fresh page that the kept one had this program say: it may be anybody's. */
+const MAX_FRESH_ASKED = 16;
 const MAX_PIPE_FRAME = 256 * 1024;
 const MAX_HOST_VIEW_WAITING = 1024 * 1024;
 
@@ -41,12 +49,21 @@ export interface PageServerOptions {
   readonly port: number;
   readonly files: ReadonlyMap<string, PageFile>;
   readonly guest: PageGuest;
-  /** The key that the user named. */
+  /** Which page the link opens; default: the fresh one. */
+  readonly startAt?: PageKind;
+  /** The key that the user named. Like the others it signs for the fresh page alone. */
   readonly identity: Identity | undefined;
   /** Further keys that the page's user may choose to sign in with. */
   readonly otherIdentities?: readonly Identity[];
   /** For pipes that a browser cannot open. */
   readonly dial: () => Promise<Pipe>;
+  /** What the fresh page finds again; default: nothing. */
+  readonly memory?: PageMemory;
+  /**
+   * The kept page asks for a link to the fresh one. It is for the user's eyes or browser alone: whatever runs in the kept page
+   * must not have its token, which some program could present as if it were the fresh page.
+   */
+  readonly onFreshAsked?: (url: string) => void;
   /** Registers a listener and returns what takes it off again. */
   readonly hostView?: (listener: (frame: HostViewFrame) => void) => () => void;
   /** A link that was used before, or a wrong token, came: worth telling the user. */
@@ -70,7 +87,7 @@ export interface PageGuest {
 
 export interface PageServer {
   readonly port: number;
-  /** With the one-use token in its fragment. */
+  /** Of the page that it starts at, with the one-use token in its fragment. */
   readonly url: string;
   close(): Promise<void>;
 }
@@ -84,23 +101,32 @@ export async function startPageServer(options: PageServerOptions): Promise<PageS
 
 type Serve = (socket: WebSocket) => void;
 
+interface Entry {
+  readonly page: PageKind;
+  readonly token: OneUseToken;
+}
+
 class LocalPageServer implements PageServer {
   readonly #options: PageServerOptions;
   readonly #listeners: http.Server[] = [];
   readonly #sockets: Readonly<Record<string, WebSocketServer | undefined>>;
-  /** The printed link's; then one for each reload of the page that used it. */
-  readonly #entry: OneUseToken[] = [new OneUseToken()];
+  readonly #memory: PageMemory;
+  readonly #label = randomBytes(LABEL_BYTES).toString("hex");
+  /** The printed link's; then those for a reload of the page, and for the way to the other one. */
+  readonly #entries: Entry[] = [];
   readonly #pipeToken = newToken();
   readonly #hostViewToken = newToken();
-  readonly #firstUrlToken: string;
+  readonly #firstToken: string;
   #port = 0;
+  #freshAsked = 0;
   #strangers = 0;
   #pipe: WebSocket | undefined;
 
   constructor(options: PageServerOptions) {
     this.#options = options;
-    this.#firstUrlToken = this.#entry[0]?.value ?? "";
-    const sockets: Record<string, WebSocketServer> = { "/session": webSocketServer(MAX_CONTROL_FRAME) };
+    this.#memory = options.memory ?? new PageMemory(undefined);
+    this.#firstToken = this.#newEntry(options.startAt ?? "fresh");
+    const sockets: Record<string, WebSocketServer> = { "/session": webSocketServer(MAX_SESSION_FRAME) };
     if (options.guest.directUrl === undefined) sockets["/pipe"] = webSocketServer(MAX_PIPE_FRAME);
     if (options.hostView !== undefined) sockets["/host-view"] = webSocketServer(MAX_CONTROL_FRAME);
     this.#sockets = sockets;
@@ -110,7 +136,32 @@ class LocalPageServer implements PageServer {
     return this.#port;
   }
   get url(): string {
-    return `http://localhost:${this.#port}/#t=${this.#firstUrlToken}`;
+    return this.#link(this.#options.startAt ?? "fresh", this.#firstToken);
+  }
+
+  #link(page: PageKind, token: string): string {
+    const name = page === "fresh" ? `${this.#label}.localhost` : "localhost";
+    return `http://${name}:${this.#port}/#t=${token}`;
+  }
+
+  /** @returns a token that lets this page in once. */
+  #newEntry(page: PageKind): string {
+    const token = new OneUseToken();
+    this.#entries.push({ page, token });
+    if (this.#entries.length > MAX_WEB_SOCKETS) this.#entries.shift();
+    return token.value ?? "";
+  }
+
+  #hosts(page: PageKind): string[] {
+    return hostsOf(page, this.#label, this.#port);
+  }
+
+  get #allHosts(): string[] {
+    return [...this.#hosts("fresh"), ...this.#hosts("kept")];
+  }
+
+  #pageOf({ host = "" }: http.IncomingHttpHeaders): PageKind {
+    return this.#hosts("fresh").includes(host) ? "fresh" : "kept";
   }
 
   async listen(): Promise<void> {
@@ -173,14 +224,14 @@ class LocalPageServer implements PageServer {
       response.writeHead(status, {
         "content-type": type,
         "content-length": Buffer.byteLength(body),
-        ...this.#headers(),
+        ...this.#headers(this.#pageOf(request.headers)),
         ...extra,
       });
       response.end(request.method === "HEAD" ? undefined : body);
     };
     const refuse = (status: number, reason: string, extra?: Record<string, string>): void =>
       send(status, "text/plain; charset=utf-8", `${reason}\n`, { connection: "close", ...extra });
-    const verdict = judgeRequest(request, this.#port, false);
+    const verdict = judgeRequest(request, this.#allHosts, false);
     if (verdict.status !== 200) return refuse(verdict.status, verdict.reason);
     if (request.method !== "GET" && request.method !== "HEAD")
       return refuse(405, "GET only", { allow: "GET, HEAD" });
@@ -190,8 +241,8 @@ class LocalPageServer implements PageServer {
     send(200, file.type, file.body);
   }
 
-  #headers(): Record<string, string> {
-    const sockets = hostsOf(this.#port)
+  #headers(page: PageKind): Record<string, string> {
+    const sockets = this.#hosts(page)
       .filter((host) => !host.startsWith("[")) // CSP has no way to write an IPv6 address; 'self' covers it
       .map((host) => `ws://${host}`);
     const { directUrl } = this.#options.guest;
@@ -225,7 +276,7 @@ class LocalPageServer implements PageServer {
 
   #upgrade(request: http.IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on("error", () => socket.destroy());
-    const verdict = judgeRequest(request, this.#port, true);
+    const verdict = judgeRequest(request, this.#allHosts, true);
     if (verdict.status !== 200) return refuseUpgrade(socket, verdict.status, verdict.reason);
     const path = request.url ?? "";
     const sockets = Object.hasOwn(this.#sockets, path) ? this.#sockets[path] : undefined;
@@ -233,7 +284,8 @@ class LocalPageServer implements PageServer {
     if (this.#strangers >= MAX_STRANGERS || this.#webSockets >= MAX_WEB_SOCKETS) {
       return refuseUpgrade(socket, 503, "too many connections");
     }
-    sockets.handleUpgrade(request, socket, head, (accepted) => this.#expectToken(accepted, path));
+    const page = this.#pageOf(request.headers);
+    sockets.handleUpgrade(request, socket, head, (accepted) => this.#expectToken(accepted, path, page));
   }
 
   get #webSockets(): number {
@@ -243,7 +295,7 @@ class LocalPageServer implements PageServer {
   }
 
   /** Nothing is said to a socket before its first frame was the right token. */
-  #expectToken(socket: WebSocket, path: string): void {
+  #expectToken(socket: WebSocket, path: string, page: PageKind): void {
     socket.on("error", () => socket.terminate());
     this.#strangers++;
     const settle = (): void => {
@@ -254,7 +306,7 @@ class LocalPageServer implements PageServer {
     };
     const onFirst = (data: RawData, isBinary: boolean): void => {
       settle();
-      const serve = isBinary ? undefined : this.#admit(path, (data as Buffer).toString("latin1"));
+      const serve = isBinary ? undefined : this.#admit(path, page, (data as Buffer).toString("latin1"));
       if (serve !== undefined) return serve(socket);
       this.#options.onStranger?.();
       socket.close(1008, "refused");
@@ -268,14 +320,13 @@ class LocalPageServer implements PageServer {
     socket.on("message", onFirst);
   }
 
-  #admit(path: string, token: string): Serve | undefined {
+  #admit(path: string, page: PageKind, token: string): Serve | undefined {
     switch (path) {
       case "/session": {
-        const entry = this.#entry.find((each) => each.use(token));
+        const entry = this.#entries.find((each) => each.page === page && each.token.use(token));
         if (entry === undefined) return undefined;
-        this.#entry.splice(this.#entry.indexOf(entry), 1);
-        return (socket) =>
-          servePageSession(socket, this.#config(), this.#options.guest.user, this.#identities);
+        this.#entries.splice(this.#entries.indexOf(entry), 1);
+        return page === "fresh" ? (socket) => this.#serveFresh(socket) : (socket) => this.#serveKept(socket);
       }
       case "/pipe":
         return sameToken(token, this.#pipeToken) ? (socket) => this.#servePipe(socket) : undefined;
@@ -291,25 +342,48 @@ class LocalPageServer implements PageServer {
     return [...(identity === undefined ? [] : [identity]), ...otherIdentities].slice(0, MAX_IDENTITIES);
   }
 
-  #config(): Record<string, unknown> {
-    const { guest, identity, hostView } = this.#options;
-    const { directUrl, ...told } = guest;
-    const next = new OneUseToken(); // so that the page can be reloaded
-    this.#entry.push(next);
-    if (this.#entry.length > MAX_WEB_SOCKETS) this.#entry.shift();
-    return {
-      ...told,
-      pipe: directUrl === undefined ? { kind: "through-server" } : { kind: "direct", url: directUrl },
-      pipeToken: directUrl === undefined ? this.#pipeToken : null,
+  #serveFresh(socket: WebSocket): void {
+    const { identity } = this.#options;
+    const config = {
+      ...this.#config("fresh"),
       auth: identity === undefined ? "none" : "ssh-key",
       publicKey: identity === undefined ? null : Buffer.from(identity.publicKey).toString("base64"),
       keys: this.#identities.map(({ publicKey, source }) => ({
         publicKey: Buffer.from(publicKey).toString("base64"),
         source: printable(source),
       })),
+      memory: this.#memory.items,
+      keptPage: this.#link("kept", this.#newEntry("kept")),
+    };
+    servePageSession(socket, config, {
+      signing: { user: this.#options.guest.user, identities: this.#identities },
+      remember: (name, value) => this.#memory.remember(name, value),
+    });
+  }
+
+  /** What an earlier program left at this address may run in place of our page: it is told of no key, and none signs. */
+  #serveKept(socket: WebSocket): void {
+    const config = { ...this.#config("kept"), auth: "none", publicKey: null, keys: [], memory: null };
+    servePageSession(socket, config, {
+      askForFresh: () => {
+        if (this.#options.onFreshAsked === undefined || this.#freshAsked >= MAX_FRESH_ASKED) return;
+        this.#freshAsked++;
+        this.#options.onFreshAsked(this.#link("fresh", this.#newEntry("fresh")));
+      },
+    });
+  }
+
+  #config(page: PageKind): Record<string, unknown> {
+    const { guest, hostView } = this.#options;
+    const { directUrl, ...told } = guest;
+    return {
+      ...told,
+      pipe: directUrl === undefined ? { kind: "through-server" } : { kind: "direct", url: directUrl },
+      pipeToken: directUrl === undefined ? this.#pipeToken : null,
+      page,
       hostView: hostView !== undefined,
       hostViewToken: hostView === undefined ? null : this.#hostViewToken,
-      nextToken: next.value,
+      nextToken: this.#newEntry(page), // so that the page can be reloaded
     };
   }
 

@@ -21,13 +21,14 @@ export const machine: Machine = {
   wallTime: () => Date.now(),
   connect,
   parsePolicy,
-  async loadIdentity(identityFile, { certificate, silent = false } = {}) {
+  async loadIdentity(identityFile, { certificate, silent = false, certificateSkipped } = {}) {
     const ask = (file: string): Promise<string | undefined> =>
       askPassphrase(`Passphrase for key '${printable(file)}': `, process.env);
     const [first, ...others] = await loadIdentities({
       ...(identityFile === undefined ? {} : { identityFile }),
       ...(certificate === undefined ? {} : { certificateFile: certificate }),
       ...(silent ? {} : { askPassphrase: ask }),
+      ...(certificateSkipped === undefined ? {} : { certificateSkipped }),
       stillUnlocking: (file) =>
         sayOnTerminal(`The key '${printable(file)}' takes long to unlock; Ctrl-C gives up.`),
     });

@@ -1,12 +1,12 @@
 // sealtty(1) as roff, for man(7): made from the table of commands, so that no option is missing in it.
 
+import { bold, escaped, italic, paragraph, sentence, tagged, text } from "../node/roff.ts";
 import { FORWARD_OPTIONS, SETTINGS } from "./guest-settings.ts";
 import { HOST_SETTINGS } from "./hosts/names.ts";
 import { COMMON_OPTIONS, type Command, OBFUSCATE_OPTION, type OptionSpec } from "./options.ts";
 
 /** Of the last change to the words in this file. */
 const DATE = "2026-11-26";
-const MAX_LINE = 78;
 
 const ADDRESSES = [
   ["ws://HOST:PORT/, wss://HOST/…", "QEMU's web socket, or a relay"],
@@ -137,14 +137,6 @@ function hostVariables(): string {
   return prefixes.join(", ");
 }
 
-function tagged(rows: readonly (readonly [string, string])[]): string[] {
-  return rows.flatMap(([tag, words]) => [".TP", bold(escaped(tag)), ...text(words)]);
-}
-
-function paragraph(words: string): string[] {
-  return [".PP", ...text(words)];
-}
-
 /** A note that goes on in the next one is one with it. */
 function joined(notes: readonly string[]): string[] {
   const whole: string[] = [];
@@ -154,50 +146,4 @@ function joined(notes: readonly string[]): string[] {
     else whole.push(note);
   }
   return whole;
-}
-
-/** Words of the help as a sentence; "snp: …" stays as it is. */
-function sentence(words: string): string {
-  const begin = /^[a-z]+ /.test(words) ? `${words.charAt(0).toUpperCase()}${words.slice(1)}` : words;
-  return begin.endsWith(".") ? begin : `${begin}.`;
-}
-
-function bold(roff: string): string {
-  return `\\fB${roff}\\fR`;
-}
-
-function italic(roff: string): string {
-  return `\\fI${roff}\\fR`;
-}
-
-/** Lines of text, short ones: nothing in them is a request. */
-function text(words: string): string[] {
-  const lines: string[] = [];
-  for (const word of escaped(words).split(" ")) {
-    const last = lines.at(-1);
-    if (last === undefined || last.length + word.length >= MAX_LINE) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines.map((line) => (/^[.\\']/.test(line) ? `\\&${line}` : line));
-}
-
-const SPECIAL: Readonly<Record<string, string>> = {
-  "\\": "\\e",
-  "~": "\\(ti",
-  "^": "\\(ha",
-  "'": "\\(aq",
-  "`": "\\(ga",
-  '"': "\\(dq",
-};
-
-/** roff that prints as `words`. A dash that is part of an option or of a path is a minus, which can be copied. */
-function escaped(words: string): string {
-  return words
-    .replaceAll("\n", " ")
-    .replaceAll(/[\\~^'`"]/g, (special) => SPECIAL[special] ?? "")
-    .replaceAll(
-      /[^\x20-\x7e]/gu,
-      (each) => `\\[u${(each.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}]`,
-    )
-    .replaceAll("-", "\\-");
 }

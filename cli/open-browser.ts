@@ -22,9 +22,23 @@ export function openBrowser(url: string): boolean {
   return true;
 }
 
+const LINK = /^http:\/\/([0-9a-f]+\.)?localhost:\d+\/#t=[A-Za-z0-9_-]+$/;
+const HEAD =
+  '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>sealtty</title>';
+/**
+ * Chrome, Edge and Firefox know that names below localhost are this machine's (RFC 6761 §6.3). Safari asks the network, which may
+ * answer with a machine of its own, and that would be handed the link: it does not follow.
+ */
+const NOT_IN_SAFARI =
+  "This browser may ask the network where the page is. Open the link that sealtty printed in Chrome, Edge or Firefox; or start " +
+  "sealtty open --localhost, where your own keys do not sign.";
+
 /** @param url - of our own making: nothing in it needs escaping, and anything that would is refused. */
 export function redirectPage(url: string): string {
-  if (!/^http:\/\/localhost:\d+\/#t=[A-Za-z0-9_-]+$/.test(url))
-    throw new Error("not a link of the page server");
-  return `<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0;url=${url}"><title>sealtty</title><a href="${url}">Open the console</a>\n`;
+  const link = LINK.exec(url);
+  if (link === null) throw new Error("not a link of the page server");
+  if (link[1] === undefined)
+    return `${HEAD}<meta http-equiv="refresh" content="0;url=${url}"><a href="${url}">Open the console</a>\n`;
+  const follow = `if (navigator.vendor.startsWith("Apple")) document.querySelector("p").hidden = false; else location.replace("${url}");`;
+  return `${HEAD}<p hidden>${NOT_IN_SAFARI}</p><script>${follow}</script>\n`;
 }

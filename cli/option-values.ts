@@ -2,12 +2,12 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { SHAPING_PROFILES, type ShapingProfile } from "../protocol/packets/shaping.ts";
-import type { ConnectOptions } from "../protocol/session/api.ts";
+import type { ConnectOptions } from "./api/types.ts";
 import type { Input } from "./options.ts";
 
 export const DEFAULT_TIMEOUT_MS = 30_000;
 
-export function encodingOf(input: Pick<Input, "text">): ConnectOptions["encoding"] {
+export function encodingOf(input: Pick<Input, "text">): NonNullable<ConnectOptions["encoding"]> {
   const encoding = input.text("encoding") ?? "auto";
   if (encoding === "auto" || encoding === "binary" || encoding === "armour") return encoding;
   throw new SealttyError("bad-config", "--encoding takes auto, binary or armour");

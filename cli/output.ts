@@ -1,31 +1,23 @@
 // A stream of the guest's into one of ours, no faster than it is taken.
 
+import type { Readable, Writable } from "node:stream";
+import { PullReader } from "../node/pull-reader.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import type { ReceiveStream } from "../protocol/session/channel-api.ts";
-import type { TerminalOutput } from "./services.ts";
 
 /** Nobody reads our output any more: as with SIGPIPE. */
 export class OutputClosed extends Error {
   override readonly name = "OutputClosed";
 }
 
-/** Gives credit back only for what the stream took. @throws OutputClosed, SealttyError where the connection ended first. */
-export async function pump(
-  from: ReceiveStream,
-  to: TerminalOutput,
-  watch?: (chunk: Uint8Array) => void,
-): Promise<void> {
-  for (;;) {
-    const chunk = await from.read();
-    if (chunk === undefined) return;
-    watch?.(chunk);
+/** `from` is not ended, nor destroyed. @throws OutputClosed, and what `from` fails with. */
+export async function pour(from: Readable, to: Writable): Promise<void> {
+  const reader = new PullReader(from);
+  for (let chunk = await reader.read(); chunk !== undefined; chunk = await reader.read())
     await writeTo(to, chunk);
-    from.consumed(chunk.length);
-  }
 }
 
 /** Resolves once the stream took it. @throws OutputClosed, SealttyError `device-unavailable`. */
-export function writeTo(to: TerminalOutput, chunk: Uint8Array): Promise<void> {
+export function writeTo(to: Writable, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     if (to.destroyed) return reject(new OutputClosed());
     to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {

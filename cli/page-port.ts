@@ -2,10 +2,11 @@
 // port is part of it: so a guest whose page is opened again comes back to its own. A memory aid; trouble with it is none.
 
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { pagePortsDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
+import { keepOwnFile } from "./whole-file.ts";
 
 const VERSION = 1;
 const MAX_FILE = 256;
@@ -36,11 +37,8 @@ export class PagePort {
 
   async remember(port: number): Promise<void> {
     if (this.#file === undefined) return;
-    const fresh = `${this.#file}.${process.pid}.new`;
     try {
-      await mkdir(path.dirname(this.#file), { recursive: true, mode: 0o700 });
-      await writeFile(fresh, `${JSON.stringify({ version: VERSION, port })}\n`, { mode: 0o600 });
-      await rename(fresh, this.#file); // whole or not at all
+      await keepOwnFile(this.#file, `${JSON.stringify({ version: VERSION, port })}\n`);
     } catch {
       // The next page may be on another port, and says so.
     }

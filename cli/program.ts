@@ -13,13 +13,17 @@ import { forwardCommand } from "./commands/forward.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { instanceCommand } from "./commands/instance.ts";
 import { knownHostsCommand } from "./commands/known-hosts.ts";
+import { logCommand } from "./commands/log.ts";
 import { manCommand } from "./commands/man.ts";
 import { masterCommand } from "./commands/master.ts";
 import { measureCommand } from "./commands/measure.ts";
 import { openCommand } from "./commands/open.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { provisionCommand } from "./commands/provision.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { sessionsCommand } from "./commands/sessions.ts";
+import { sysrqCommand } from "./commands/sysrq.ts";
+import { unlockCommand } from "./commands/unlock.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { helpFor, overview } from "./help.ts";
 import { settled } from "./named-guest.ts";
@@ -39,6 +43,10 @@ export const COMMANDS: readonly Command[] = [
   configSshCommand,
   knownHostsCommand,
   sessionsCommand,
+  unlockCommand,
+  logCommand,
+  sysrqCommand,
+  provisionCommand,
   inspectCommand,
   verifyCommand,
   policyCommand,
@@ -49,8 +57,6 @@ export const COMMANDS: readonly Command[] = [
   manCommand(() => COMMANDS),
   demoCommand,
 ];
-/** Promised for later versions; said so instead of "unknown". */
-const LATER = ["unlock", "provision"];
 
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {
@@ -95,9 +101,7 @@ async function help(name: string | undefined, services: Services): Promise<numbe
 }
 
 function unknown(name: string, args: readonly string[], services: Services): number {
-  const problem = LATER.includes(name)
-    ? `"${name}" is not in this version`
-    : `there is no command ${JSON.stringify(name)}`;
+  const problem = `there is no command ${JSON.stringify(name)}`;
   const known = COMMANDS.filter((command) => !command.hidden).map((command) => command.name);
   const error = new SealttyError(
     "bad-config",

@@ -1,24 +1,30 @@
 // From a command line to an attested guest: policy, address, identity, connection, in this order.
 
 import type { Policy } from "../protocol/attestation/policy.ts";
+import type { Clock } from "../protocol/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { ShapingProfile } from "../protocol/packets/shaping.ts";
-import type {
-  AttestationEvent,
-  AttestedGuest,
-  ConnectionState,
-  ConnectOptions,
-  Guest,
-} from "../protocol/session/api.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
-import { guestOptions, logIn, type PolicyFile, readPolicyFile } from "./guest-options.ts";
+import {
+  attest,
+  guestOptions,
+  type GuestSettings,
+  type Listeners,
+  logIn,
+  openGuest,
+  type PolicyFile,
+  type Reachable,
+  readPolicyFile,
+} from "./api/reaching.ts";
+import type { OpenGuest } from "./api/open-guest.ts";
+import type { ConnectionState, EvidenceEvent, GuestChange } from "./api/types.ts";
 import { keepersOf } from "./master/place.ts";
 import { namedGuest } from "./named-guest.ts";
 import { encodingOf, timeoutOf } from "./option-values.ts";
 import type { Input } from "./options.ts";
 import { escapeBytes } from "./printable.ts";
-import type { Reporter, Talk } from "./report.ts";
+import { Reporter, type Talk } from "./report.ts";
 import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
 
@@ -45,19 +51,26 @@ export async function readIdentity(
   const path = input.text("identity");
   const certificate = input.text("certificate");
   if (path === undefined && certificate === undefined && !required) return undefined;
-  return services.loadIdentity(path, { certificate, silent: input.has("batch") });
+  return services.loadIdentity(path, {
+    certificate,
+    silent: input.has("batch"),
+    certificateSkipped: sayingSkipped(input, services),
+  });
+}
+
+/** Once for each certificate; not with -q. */
+export function sayingSkipped(input: Input, services: Services): (why: string) => void {
+  const reporter = new Reporter(services, input);
+  return (why) => reporter.say(`sealtty: warning: ${why}; the key is tried without it`);
 }
 
 export function userOf(input: Input, services: Services): string {
   return input.text("login") ?? services.localUser;
 }
 
-export type ReachOptions = Omit<ConnectOptions, "policy"> & {
-  readonly explain: Explainer;
-  readonly watch: AttestationWatch;
-};
+export type ReachOptions = Awaited<ReturnType<typeof guestOptions>> & { readonly explain: Explainer };
 
-/** Everything of ConnectOptions but the policy. */
+/** Everything of ConnectOptions but the policy: for who connects by itself, as `inspect` does. */
 export async function connectOptions(
   input: Input,
   address: GuestAddress,
@@ -65,6 +78,17 @@ export async function connectOptions(
   services: Services,
   reporter: Talk,
 ): Promise<ReachOptions> {
+  const { settings, listeners, explain } = settingsOf(input, address, identity, services, reporter);
+  return { ...(await guestOptions(settings, listeners, services)), explain };
+}
+
+function settingsOf(
+  input: Input,
+  address: GuestAddress,
+  identity: string,
+  services: Services,
+  reporter: Talk,
+): { settings: GuestSettings; listeners: Listeners; explain: Explainer; watch: AttestationWatch } {
   const explain = new Explainer(services, reporter);
   const watch = new AttestationWatch(reporter);
   const settings = {
@@ -78,13 +102,13 @@ export async function connectOptions(
   const listeners = {
     onState: (state: ConnectionState) => explain.state(state),
     onHostNoise: (noise: Uint8Array) => explain.noise(noise),
-    onAttestation: (event: AttestationEvent) => watch.event(event),
+    onEvidence: (event: EvidenceEvent) => watch.event(event),
+    onChanged: (change: GuestChange) => watch.changed(change),
   };
-  return { ...(await guestOptions(settings, listeners, services)), explain, watch };
+  return { settings, listeners, explain, watch };
 }
 
-export interface Reached {
-  readonly attested: AttestedGuest;
+export interface Reached extends Reachable {
   readonly policy: Policy;
   /** The policy as its file has it, and the address as it went into the transcript: whom was believed, by what. */
   readonly believed: { readonly address: string; readonly policyText: string };
@@ -94,13 +118,17 @@ export interface Reached {
   readonly explain: Explainer;
   /** Tells the user what re-attestation says. */
   readonly watch: AttestationWatch;
+  readonly clock: Clock;
   /** The user is in: from now on this is how the guest was seen before. */
   keepLook(): Promise<void>;
+  /** The command is over: nothing more is said, and the connection ends. Never rejects. */
+  end(): Promise<void>;
 }
 
 /**
  * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
- * @param needs.key - take a default key where none was named. @param needs.verdict - false: the caller tells the claims.
+ * @param needs.key - take a default key where none was named. @param needs.login - false: nobody is logged in, and no key is
+ * read, nor asked for its passphrase. @param needs.verdict - false: the caller tells the claims.
  * @param needs.talk - hears of states and of evidence in place of the reporter.
  */
 export async function reach(
@@ -110,6 +138,7 @@ export async function reach(
   reporter: Reporter,
   needs: {
     readonly key?: boolean;
+    readonly login?: boolean;
     readonly verdict?: boolean;
     readonly shaping?: ShapingProfile;
     readonly talk?: Talk;
@@ -118,37 +147,37 @@ export async function reach(
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
   const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
-  const identity = await readIdentity(input, services, needs.key ?? false); // a missing key is said before the guest is bothered
-  const { explain, watch, ...options } = await connectOptions(
-    input,
-    address,
-    policy.name,
-    services,
-    needs.talk ?? reporter,
-  );
+  const login = needs.login ?? true;
+  const identity = login ? await readIdentity(input, services, needs.key ?? false) : undefined; // a missing key is said before the guest is bothered
+  const talk = needs.talk ?? reporter;
+  const { settings, listeners, explain, watch } = settingsOf(input, address, policy.name, services, talk);
   try {
-    const attested = await services
-      .connect({
-        ...options,
-        policy,
-        ...(needs.shaping === undefined ? {} : { shaping: needs.shaping }),
-      })
-      .catch(async (error: unknown) => {
-        throw await withKeeper(error, guest, services);
-      });
+    const reachable = await attest(
+      { ...settings, policy, shaping: needs.shaping },
+      listeners,
+      services,
+    ).catch(async (error: unknown) => {
+      throw await withKeeper(error, guest, services);
+    });
+    const { attested } = reachable;
     const { claims } = attested.verified;
     watch.told(claims);
     if (needs.verdict ?? true) reporter.verified(claims, policy.name);
     reporter.lookedBack(await lookBack(policy.name, address.text, claims, services));
     return {
-      attested,
+      ...reachable,
       policy,
       believed: { address: address.text, policyText },
       identity,
       user: userOf(input, services),
       explain,
       watch,
+      clock: services.clock,
       keepLook: () => keepLook(policy.name, address.text, claims, services),
+      async end() {
+        explain.end();
+        await attested.close().catch(() => undefined);
+      },
     };
   } finally {
     explain.settled();
@@ -166,11 +195,12 @@ async function withKeeper(error: unknown, guest: string, { environment }: Servic
   );
 }
 
-export async function authenticate(reached: Reached): Promise<Guest> {
+/** The user is in, and what the command opens is the API's. */
+export async function enter(reached: Reached): Promise<OpenGuest> {
   const { attested, user, identity, explain } = reached;
   const guest = await logIn(attested, user, identity, (words) => explain.say(words));
   await reached.keepLook();
-  return guest;
+  return openGuest(reached, guest, reached.clock);
 }
 
 /** Says what is being waited for, once it takes a while; later, that a connection is lost and back. */
@@ -234,7 +264,7 @@ export class Explainer {
 function wordsFor(state: ConnectionState): string | undefined {
   switch (state.phase) {
     case "dialing":
-      return state.attempt > 1 ? `opening the pipe (attempt ${state.attempt})…` : "opening the pipe…";
+      return (state.attempt ?? 1) > 1 ? `opening the pipe (attempt ${state.attempt})…` : "opening the pipe…";
     case "waiting-for-guest":
       return "the pipe is open; waiting for sealttyd in the guest to answer…";
     case "handshaking":

@@ -3,8 +3,8 @@
 import fs from "node:fs";
 import os from "node:os";
 import { SealttyError } from "../protocol/errors.ts";
-import type { ExitStatus } from "../protocol/session/channel-api.ts";
 import { AsciicastEncoder, type CastHeader } from "../protocol/terminal/asciicast.ts";
+import type { Exit } from "./api/types.ts";
 import type { Reporter } from "./report.ts";
 import type { Services } from "./services.ts";
 
@@ -61,8 +61,10 @@ export class RecordingFile {
     this.#add((encoder, now) => encoder.marker(label, now));
   }
 
-  exit(status: ExitStatus): void {
-    this.#add((encoder, now) => encoder.exit(status, os.constants.signals, now));
+  exit({ status, signal }: Exit): void {
+    const how =
+      signal === undefined ? ({ kind: "exited", status } as const) : ({ kind: "signalled", signal } as const);
+    this.#add((encoder, now) => encoder.exit(how, os.constants.signals, now));
     this.#ended = true;
   }
 

@@ -17,7 +17,7 @@ export function print(stream: TerminalOutput, text: string): Promise<void> {
   });
 }
 
-function useColour(stream: TerminalOutput, environment: Surroundings["environment"]): boolean {
+export function useColour(stream: TerminalOutput, environment: Surroundings["environment"]): boolean {
   if ((environment["NO_COLOR"] ?? "") !== "") return false;
   if ((environment["FORCE_COLOR"] ?? "") !== "") return environment["FORCE_COLOR"] !== "0";
   return stream.isTTY === true && environment["TERM"] !== "dumb";
@@ -101,7 +101,7 @@ export class Reporter {
   }
 
   /** Simulated evidence, any instance, …: said before a session and again behind it. */
-  warnings(claims: AppraisedClaims): void {
+  warnings(claims: Pick<AppraisedClaims, "warnings">): void {
     for (const warning of claims.warnings) this.warn(`sealtty: warning: ${warning}`);
   }
 
@@ -200,6 +200,7 @@ export function exitStatusOf(error: unknown, exits: "ssh-like" | "inspect-like")
     case "peer-misbehaved":
     case "program-failed":
     case "session-gone":
+    case "handed-over":
     case "user-refused":
     case "guest-silent":
     case "version-unknown":

@@ -1,12 +1,13 @@
 // What a guest said the last time, to be held beside what it says now. It decides nothing: the policy does.
 
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { type ClaimedChange, changesBetween } from "../protocol/attestation/changes.ts";
 import type { AppraisedClaims, ClaimedValue } from "../protocol/attestation/verified-guest.ts";
 import { seenDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
+import { keepOwnFile } from "./whole-file.ts";
 
 const VERSION = 1;
 const MAX_FILE = 256 * 1024;
@@ -46,7 +47,8 @@ export async function keepLook(
   if (directory === undefined) return;
   const at = new Date(services.wallTime()).toISOString();
   const seen = { version: VERSION, name, address, at, values: lastingOf(claims) };
-  await keep(directory, fileOf(directory, name, address), seen).catch(() => undefined);
+  const text = `${JSON.stringify(seen, undefined, 1)}\n`;
+  await keepOwnFile(fileOf(directory, name, address), text).catch(() => undefined);
 }
 
 function lastingOf(claims: Pick<AppraisedClaims, "values">): ClaimedValue[] {
@@ -83,12 +85,4 @@ async function readSeen(file: string): Promise<Pick<SeenFile, "at" | "values"> |
   } catch {
     return undefined;
   }
-}
-
-/** Whole or not at all: two commands may write at once. */
-async function keep(directory: string, file: string, seen: SeenFile): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const fresh = `${file}.${process.pid}.new`;
-  await writeFile(fresh, `${JSON.stringify(seen, undefined, 1)}\n`, { mode: 0o600 });
-  await rename(fresh, file);
 }

@@ -40,6 +40,8 @@ export interface HowToLoad {
   readonly certificate?: string | undefined;
   /** Nobody is asked for a passphrase. */
   readonly silent?: boolean;
+  /** Told of a certificate beside a key that is of no use now: it has expired. The key is tried without. */
+  readonly certificateSkipped?: (why: string) => void;
 }
 
 export type SignalName = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGWINCH" | "SIGCONT";

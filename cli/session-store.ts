@@ -1,13 +1,13 @@
 // Which sessions this user opened, so that another command can come back to them. Of one opened without a key the secret
 // is in there: whoever can read the file can attach, as with a private key.
 
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
-import { fromHex, toHex } from "../protocol/bytes.ts";
-import { SESSION_SECRET_LENGTH, type SessionName } from "../protocol/session/session-api.ts";
+import type { SessionName } from "./api/types.ts";
 import { sessionsDirectory } from "./directories.ts";
 import type { Services } from "./services.ts";
+import { keepOwnFile } from "./whole-file.ts";
 
 const VERSION = 1;
 const MAX_FILE = 1024;
@@ -15,6 +15,7 @@ const MAX_FILE = 1024;
 const MAX_KEPT = 256;
 /** SHA-256 of the guest's key, and the session's id. */
 const NAME = /^([0-9a-f]{64})\.([0-9a-f]{32})\.json$/;
+const SECRET = /^[0-9a-f]{64}$/;
 
 interface Stored {
   /** Milliseconds since 1970, UTC, or later than any that was there before: an order, no time. */
@@ -31,38 +32,34 @@ interface Stored {
 export class SessionStore {
   /** Undefined where there is no home. */
   readonly directory: string | undefined;
+  readonly #guestKey: string;
   readonly #guest: string;
   readonly #wallTime: () => number;
 
-  /** @param guestKey - the verified guest's static key. */
-  constructor(guestKey: Uint8Array, services: Pick<Services, "environment" | "wallTime">) {
+  /** @param guestKey - hex, the verified guest's. */
+  constructor(guestKey: string, services: Pick<Services, "environment" | "wallTime">) {
     this.directory = sessionsDirectory(services.environment);
-    this.#guest = createHash("sha256").update(guestKey).digest("hex");
+    this.#guestKey = guestKey;
+    this.#guest = createHash("sha256").update(guestKey, "hex").digest("hex");
     this.#wallTime = () => services.wallTime();
   }
 
   /** Oldest first; none where nothing can be read. */
   async all(): Promise<SessionName[]> {
-    return (await this.#mine()).map(({ id, secret }) => ({
-      id: fromHex(id),
-      secret: secret === null ? undefined : fromHex(secret),
-    }));
+    const guest = this.#guestKey;
+    return (await this.#mine()).map(({ id, secret }) => (secret === null ? { id } : { id, secret, guest }));
   }
 
   /** As the newest. @returns whether it could be kept: trouble with the file is no trouble for the connection. */
-  async remember({ id, secret }: SessionName): Promise<boolean> {
+  async remember({ id, secret }: Pick<SessionName, "id" | "secret">): Promise<boolean> {
     if (this.directory === undefined) return false;
     const file = path.join(this.directory, this.#fileOf(id));
-    const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
     try {
       const newest = (await this.#mine()).at(-1)?.at ?? 0;
       const at = Math.max(this.#wallTime(), newest + 1);
-      const stored = { version: VERSION, at, secret: secret === undefined ? null : toHex(secret) };
-      await mkdir(this.directory, { recursive: true, mode: 0o700 });
-      await writeFile(fresh, `${JSON.stringify(stored)}\n`, { mode: 0o600, flag: "wx" });
-      await rename(fresh, file); // whole or not at all
+      const stored = { version: VERSION, at, secret: secret ?? null };
+      await keepOwnFile(file, `${JSON.stringify(stored)}\n`);
     } catch {
-      await rm(fresh, { force: true }).catch(() => undefined);
       return false;
     }
     await this.#forgetOldest(this.directory).catch(() => undefined);
@@ -74,8 +71,8 @@ export class SessionStore {
     await rm(path.join(this.directory, this.#fileOf(id)), { force: true }).catch(() => undefined);
   }
 
-  #fileOf(id: Uint8Array): string {
-    return `${this.#guest}.${toHex(id)}.json`;
+  #fileOf(id: string): string {
+    return `${this.#guest}.${id}.json`;
   }
 
   /** Oldest first. */
@@ -120,5 +117,5 @@ async function readStored(file: string): Promise<Stored | undefined> {
 }
 
 function isSecret(value: unknown): value is string {
-  return typeof value === "string" && value.length === 2 * SESSION_SECRET_LENGTH && /^[0-9a-f]+$/.test(value);
+  return typeof value === "string" && SECRET.test(value);
 }

@@ -1,27 +1,28 @@
-// Standard input of this program, given to a channel as fast as it takes it.
+// Standard input of this program, given to a program or connection in the guest as fast as it takes it.
 
-import type { Channel } from "../protocol/session/channel-api.ts";
+import type { Writable } from "node:stream";
 import type { Surroundings } from "./services.ts";
 
-/** All of it into the channel's, then its end. @returns what stops it. */
-export function feed(channel: Channel, services: Pick<Surroundings, "stdin">): () => void {
+/** Stopping and starting a stream for each chunk costs as much as the chunk. Bytes; the other end holds more itself. */
+const MAX_WAITING = 256 * 1024;
+
+/** All of it into the other's, then its end. @returns what stops it. */
+export function feed(to: Writable, services: Pick<Surroundings, "stdin">): () => void {
   const { stdin } = services;
   let stopped = false;
-  let sending = Promise.resolve();
+  let waiting = 0; // bytes that the other has not taken
   const onData = (chunk: Uint8Array): void => {
-    stdin.pause();
-    sending = sending
-      .then(() => channel.write(chunk))
-      .then(
-        () => {
-          if (!stopped) stdin.resume();
-        },
-        () => undefined, // channel.exit tells
-      );
+    if (!to.writable) return; // its end is told elsewhere, and may come any time
+    waiting += chunk.length;
+    if (waiting >= MAX_WAITING) stdin.pause();
+    to.write(chunk, (error) => {
+      waiting -= chunk.length;
+      if (!stopped && waiting < MAX_WAITING && (error === null || error === undefined)) stdin.resume();
+    });
   };
   // The end may come while the last bytes still wait for room.
   const onEnd = (): void => {
-    void sending.then(() => channel.end());
+    if (to.writable) to.end();
   };
   stdin.on("data", onData);
   stdin.once("end", onEnd);

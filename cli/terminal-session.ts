@@ -1,14 +1,15 @@
 // This terminal as the guest's: keys and escapes in, output and size changes out, until the remote program ends.
 
+import type { Readable } from "node:stream";
+import { PullReader } from "../node/pull-reader.ts";
 import { SealttyError } from "../protocol/errors.ts";
-import type { Guest } from "../protocol/session/api.ts";
-import type { Channel } from "../protocol/session/channel-api.ts";
-import type { ScreenInfo, SessionChannel, Viewer } from "../protocol/session/session-api.ts";
+import type { OutputMark, RemoteTerminal, ScreenInfo, Viewer } from "./api/types.ts";
 import type { AttestationWatch } from "./attestation-watch.ts";
 import { DetachKeys, type EscapeEvent, EscapeKeys, escapeName, parseEscapeCharacter } from "./escape-keys.ts";
-import { EXIT_OURS, EXIT_OUTPUT_CLOSED, exitFields, shellStatus, signalStatus } from "./exit-status.ts";
+import { EXIT_OURS, EXIT_OUTPUT_CLOSED, exitFields, signalStatus } from "./exit-status.ts";
+import type { Kept } from "./kept-session.ts";
 import type { Input } from "./options.ts";
-import { OutputClosed, pump } from "./output.ts";
+import { OutputClosed, writeTo } from "./output.ts";
 import { printable } from "./printable.ts";
 import { RawTerminal } from "./raw-terminal.ts";
 import type { RecordingFile } from "./recording-file.ts";
@@ -33,12 +34,6 @@ export function escapeOption(input: Input): number | null {
   return character;
 }
 
-/** A session that outlives this program. */
-export interface Kept {
-  readonly session: SessionChannel;
-  readonly detachKeys: Uint8Array | undefined;
-}
-
 export function gapWords(lost: number): string {
   return `sealtty: ${lost} bytes of output are gone: the session printed more than it keeps while nobody took it`;
 }
@@ -60,41 +55,38 @@ function screenWords({ begin, lines, cut, columns, rows }: ScreenInfo, size: Raw
   return words;
 }
 
+export interface Running {
+  readonly attestation: {
+    readonly watch: Pick<AttestationWatch, "askPerson" | "sayNext" | "frozen" | "thawed" | "goOn">;
+    readonly askAgain: () => Promise<void>;
+  };
+  /** Of a session that outlives this program: the same terminal. */
+  readonly kept?: Pick<Kept, "terminal" | "news"> & { readonly detachKeys: Uint8Array | undefined };
+  /** Has begun. */
+  readonly recording?: RecordingFile | undefined;
+}
+
 /** @returns the exit status. @throws SealttyError where the connection ended before the program did. */
 export async function runTerminal(
-  channel: Channel,
+  program: RemoteTerminal,
   terminal: RawTerminal,
   escapeCharacter: number | null,
   services: Surroundings,
   reporter: Reporter,
-  {
-    attestation: { guest, watch },
-    kept,
-    recording,
-  }: {
-    readonly attestation: {
-      readonly guest: Pick<Guest, "reattest" | "goOn" | "frozen"> & {
-        readonly verified: Pick<Guest["verified"], "claims">;
-      };
-      readonly watch: AttestationWatch;
-    };
-    readonly kept?: Kept | undefined;
-    /** Has begun. */
-    readonly recording?: RecordingFile | undefined;
-  },
+  { attestation: { watch, askAgain }, kept, recording }: Running,
 ): Promise<number> {
   const { stdin, stdout } = services;
   const detachKeys = kept?.detachKeys === undefined ? undefined : new DetachKeys(kept.detachKeys);
-  const session = kept?.session;
+  const session = kept?.terminal;
   const readOnly = session?.mode === "read-only";
   const keys = new EscapeKeys(terminal.hasKeyboard ? escapeCharacter : null, kept !== undefined, readOnly);
-  const old = new ReplayAnswers(session !== undefined && session.nextOffset < session.replayEnd);
+  const old = new ReplayAnswers(session?.replays ?? false);
   const offs: (() => void)[] = [];
   const ended = new Promise<number>((resolve, reject) => {
     let hungUp = false; // by this program
     const stop = (status: number): void => {
       hungUp = true;
-      channel.hangUp();
+      program.hangUp();
       resolve(status);
     };
     /** This program ends; a session that outlives it does not. */
@@ -112,26 +104,25 @@ export async function runTerminal(
         );
       });
     }
-    void watch.frozen.then((error) => {
-      if (session === undefined) channel.hangUp();
-      reject(error);
-    });
     let typed = 0;
     let freezes = 0; // what was queued before one is dropped as well
     let sending = Promise.resolve();
     const send = (bytes: Uint8Array): void => {
       // Typed at a guest that is not the one meant: dropped for good, and never sent later by going on.
-      if (guest.frozen || readOnly || bytes.length === 0) return;
+      if (watch.frozen || readOnly || bytes.length === 0) return;
       const before = freezes;
       typed += bytes.length;
       if (typed > MAX_TYPED) stdin.pause();
       sending = sending
-        .then(() => (before === freezes ? channel.write(bytes) : undefined))
+        .then(async () => {
+          if (before !== freezes) return;
+          await watch.thawed; // typed right behind the go-on
+          if (before === freezes) await typeInto(program, bytes);
+        })
         .then(() => {
           typed -= bytes.length;
           if (typed <= MAX_TYPED) stdin.resume();
-        })
-        .catch(() => undefined); // channel.exit tells
+        });
     };
     const act = (event: EscapeEvent): void => {
       if ("send" in event) send(event.send);
@@ -141,15 +132,12 @@ export async function runTerminal(
       else if (event.action === "help") for (const line of keys.help()) reporter.say(line);
       else if (event.action === "attest") {
         watch.sayNext();
-        void guest.reattest();
+        askAgain().catch(() => undefined); // the program's end tells
       } else if (event.action === "go-on") {
-        if (!guest.frozen) return reporter.say("sealtty: nothing is frozen");
-        guest.goOn();
-        watch.tell(guest.verified.claims);
-        reporter.say("sealtty: going on with the guest as it is now");
+        if (!watch.goOn()) reporter.say("sealtty: nothing is frozen");
       } else {
         terminal.suspend();
-        channel.resize(terminal.size.columns, terminal.size.rows);
+        program.resize(terminal.size.columns, terminal.size.rows);
       }
     };
     const typedBytes = (bytes: Uint8Array): void => {
@@ -163,39 +151,36 @@ export async function runTerminal(
         reporter.event("input-unsure", {});
         reporter.say(UNSURE_INPUT);
       }
-      session.onGap = (lost) => {
-        recording?.mark(gapWords(lost));
-        reporter.event("gap", { lost });
-        reporter.say(gapWords(lost));
-      };
-      session.onScreen = (screen) => {
-        const { columns, rows, lines, cut, begin, end } = screen;
-        recording?.screen(columns, rows);
-        reporter.event("screen", { columns, rows, lines, cut, begin, end });
-        reporter.say(screenWords(screen, terminal.size));
-        terminal.clear();
-      };
       let others = 0;
-      session.onViewers = ({ viewers }) => {
+      kept?.news.watchViewers(({ viewers }) => {
         reporter.event("viewers", { viewers });
         if (viewers.length - 1 !== others) reporter.say(`sealtty: ${viewerWords(viewers)}`);
         others = viewers.length - 1;
-      };
-      if (session.viewers !== undefined && session.viewers.viewers.length > 1)
-        session.onViewers(session.viewers);
+      });
     }
-    let answering = false;
     const shown = (chunk: Uint8Array): void => {
       recording?.output(chunk);
       terminal.watch(chunk);
-      if (answering || !old.replaying || session === undefined) return;
-      if (session.nextOffset < session.replayEnd) return;
-      answering = true;
-      offs.push(services.clock.after(ANSWER_WAIT, () => typedBytes(old.end())));
+    };
+    const mark = (mark: OutputMark): void => {
+      if (mark.kind === "new") {
+        offs.push(services.clock.after(ANSWER_WAIT, () => typedBytes(old.end())));
+      } else if (mark.kind === "gap") {
+        const { lost } = mark;
+        recording?.mark(gapWords(lost));
+        reporter.event("gap", { lost });
+        reporter.say(gapWords(lost));
+      } else {
+        const { columns, rows, lines, cut, begin, end } = mark;
+        recording?.screen(columns, rows);
+        reporter.event("screen", { columns, rows, lines, cut, begin, end });
+        reporter.say(screenWords(mark, terminal.size));
+        terminal.clear();
+      }
     };
     const onEnd = (): void => {
       if (readOnly) return; // nothing was typed that could end
-      void sending.then(() => channel.end());
+      void sending.then(() => program.input.end());
     };
     stdin.on("data", onData);
     stdin.once("end", onEnd);
@@ -210,18 +195,23 @@ export async function runTerminal(
       offs.push(services.onSignal(signal, () => leave(signalStatus(signal))));
     }
     // In raw mode ^C is a byte for the guest; without a terminal it is a signal for it.
-    offs.push(services.onSignal("SIGINT", () => channel.signal("SIGINT")));
+    offs.push(services.onSignal("SIGINT", () => program.kill("SIGINT")));
     Promise.all([
-      channel.exit,
-      pump(channel.stdout, stdout, shown),
-      pump(channel.stderr, services.stderr),
+      program.exit,
+      show(program.output, kept?.news.marks ?? [], {
+        ready: () => watch.thawed,
+        mark,
+        bytes(chunk) {
+          shown(chunk);
+          return writeTo(stdout, chunk);
+        },
+      }),
     ]).then(
       ([exit]) => {
         recording?.exit(exit);
         reporter.event("exit", exitFields(exit));
-        if (session !== undefined && !hungUp && exit.kind === "signalled" && exit.signal === "SIGHUP")
-          reporter.say(HUNG_UP_ELSEWHERE);
-        resolve(shellStatus(exit));
+        if (session !== undefined && !hungUp && exit.signal === "SIGHUP") reporter.say(HUNG_UP_ELSEWHERE);
+        resolve(exit.status);
       },
       (error: unknown) => {
         if (error instanceof OutputClosed) leave(EXIT_OUTPUT_CLOSED);
@@ -230,7 +220,7 @@ export async function runTerminal(
           session.ended.then(
             (end) => {
               // Our own DETACH resolves elsewhere. A read-only attachment that hangs up only leaves.
-              if (end.kind === "exit" || end.by === "newer-attachment") reject(error);
+              if (end.kind === "exit" || end.by === "elsewhere") reject(error);
               else leave(0);
             },
             () => reject(error),
@@ -240,7 +230,7 @@ export async function runTerminal(
     );
   });
   terminal.enter((columns, rows) => {
-    channel.resize(columns, rows);
+    program.resize(columns, rows);
     recording?.resize(columns, rows);
   });
   try {
@@ -248,6 +238,48 @@ export async function runTerminal(
   } finally {
     terminal.leave();
     for (const off of offs) off();
+  }
+}
+
+/** Resolves once the connection took them, or is over: its end is told elsewhere. */
+function typeInto({ input }: RemoteTerminal, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    if (input.writable) input.write(bytes, () => resolve());
+    else resolve();
+  });
+}
+
+/**
+ * In its order: bytes, and between them what stands at a mark.
+ * @param marks - of bytes that are not read yet; taken from here.
+ */
+async function show(
+  output: Readable,
+  marks: OutputMark[],
+  to: {
+    /** Awaited before anything is shown. */
+    ready(): Promise<void>;
+    mark(mark: OutputMark): void;
+    bytes(chunk: Uint8Array): Promise<void>;
+  },
+): Promise<void> {
+  const reader = new PullReader(output);
+  let at = 0; // of `rest`
+  for (;;) {
+    let rest = await reader.read();
+    if (rest !== undefined) await to.ready();
+    for (let mark = marks[0]; mark !== undefined; mark = marks[0]) {
+      const before = rest?.subarray(0, mark.at - at);
+      if (rest !== undefined && mark.at > at + rest.length) break;
+      if (before !== undefined && before.length > 0) await to.bytes(before);
+      at += before?.length ?? 0;
+      rest = rest?.subarray(before?.length);
+      marks.shift();
+      to.mark(mark);
+    }
+    if (rest === undefined) return;
+    if (rest.length > 0) await to.bytes(rest);
+    at += rest.length;
   }
 }
 

@@ -1,6 +1,8 @@
 // Writing a file whole or not at all.
 
-import { open, rename, stat, unlink } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { chmod, mkdir, open, rename, stat, unlink } from "node:fs/promises";
+import path from "node:path";
 
 /**
  * @param replace - an existing file gives way, and its permissions stay; else it must not be there (EEXIST).
@@ -11,19 +13,57 @@ export async function writeWholeFile(
   content: string | Uint8Array,
   replace: boolean,
 ): Promise<void> {
-  const written = replace ? `${file}.${process.pid}.new` : file;
-  const mode = replace ? (await stat(file).catch(() => ({ mode: 0o644 }))).mode & 0o777 : 0o644;
-  const handle = await open(written, "wx", mode);
+  if (replace) await replaceFile(file, content, { mode: 0o644, keepsMode: true, sync: true });
+  else await writeNewFile(file, content, 0o644, true);
+}
+
+/**
+ * A memory aid of the user's alone, and its directory with it: two commands may write one at once, and one of them counts.
+ * @throws as `writeWholeFile`.
+ */
+export async function keepOwnFile(file: string, content: string): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await replaceFile(file, content, { mode: 0o600, keepsMode: false, sync: false });
+}
+
+interface How {
+  readonly mode: number;
+  /** An existing file's permissions stay. */
+  readonly keepsMode: boolean;
+  /** Onto the disk, before it has its name. */
+  readonly sync: boolean;
+}
+
+/** In place of a file that may be there. @throws as `writeWholeFile`. */
+export async function replaceFile(file: string, content: string | Uint8Array, how: How): Promise<void> {
+  const old = how.keepsMode ? await stat(file).catch(() => undefined) : undefined;
+  const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
+  await writeNewFile(fresh, content, old === undefined ? how.mode : 0o600, how.sync);
+  try {
+    if (old !== undefined) await chmod(fresh, old.mode & 0o7777);
+    await rename(fresh, file);
+  } catch (error) {
+    await unlink(fresh).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function writeNewFile(
+  file: string,
+  content: string | Uint8Array,
+  mode: number,
+  sync: boolean,
+): Promise<void> {
+  const handle = await open(file, "wx", mode);
   try {
     try {
       await handle.writeFile(content);
-      await handle.sync();
+      if (sync) await handle.sync();
     } finally {
       await handle.close();
     }
-    if (replace) await rename(written, file);
   } catch (error) {
-    await unlink(written).catch(() => undefined);
+    await unlink(file).catch(() => undefined);
     throw error;
   }
 }

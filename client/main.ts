@@ -52,15 +52,16 @@ void runPage(document.getElementById("page") ?? document.body, {
     wallTime: () => Date.now(),
     randomBytes,
   }),
-  storage: () => localStorage,
-  sessionParts: () => ({
+  storage: (link) => link.memory ?? localStorage,
+  goTo: (url) => location.assign(url),
+  sessionParts: (link) => ({
     connect,
     parsePolicy,
     suite,
     signatures,
     clock: browserClock(),
     wallTime: () => Date.now(),
-    seen: new SeenStore(() => localStorage),
+    seen: new SeenStore(() => link.memory ?? localStorage),
     kept: new KeptStore(() => sessionStorage),
     dial: (config) => {
       if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });

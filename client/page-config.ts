@@ -17,7 +17,18 @@ export interface CommandKey {
   readonly source: string;
 }
 
+/**
+ * "fresh": at an address that is new each time, where the command's keys sign. "kept": at localhost, where passkeys and keys of
+ * the browser are. docs/decisions/0024-a-fresh-address.md
+ */
+export type PageKind = "fresh" | "kept";
+
 export interface PageConfig {
+  readonly page: PageKind;
+  /** The kept page's link, once; the fresh page's is never told to the kept one. */
+  readonly keptPage: string | undefined;
+  /** What the command remembers for this page; absent: the browser does. */
+  readonly memory: ReadonlyMap<string, string> | undefined;
   /** As the user named the guest's pipe; goes into the transcript. */
   readonly address: string;
   readonly pipe: { readonly kind: "direct"; readonly url: string } | { readonly kind: "through-server" };
@@ -61,6 +72,9 @@ export function parsePageConfig(json: string): PageConfig {
   const hostView = flag(fields, "hostView");
   if (auth === "ssh-key" && publicKey === undefined) throw bad("publicKey");
   return {
+    page: oneOf(fields, "page", ["fresh", "kept"] as const),
+    keptPage: keptPageOf(optionalText(fields, "keptPage")),
+    memory: memoryOf(fields["memory"]),
     address: text(fields, "address"),
     pipe:
       oneOf(pipe, "kind", ["direct", "through-server"] as const) === "direct"
@@ -88,6 +102,22 @@ type Fields = Readonly<Record<string, unknown>>;
 export function objectOf(value: unknown, name: string): Fields {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw bad(name);
   return value as Fields;
+}
+
+function keptPageOf(link: string | undefined): string | undefined {
+  if (link !== undefined && !/^http:\/\/localhost:\d+\/#t=[A-Za-z0-9_-]+$/.test(link)) throw bad("keptPage");
+  return link;
+}
+
+function memoryOf(value: unknown): ReadonlyMap<string, string> | undefined {
+  if (value === undefined || value === null) return undefined;
+  const items = Object.entries(objectOf(value, "memory"));
+  return new Map(
+    items.map(([name, item]) => {
+      if (typeof item !== "string") throw bad("memory");
+      return [name, item];
+    }),
+  );
 }
 
 const MAX_COMMAND_KEYS = 32;

@@ -227,6 +227,12 @@ function wordsFor(code: string, message: string): { title: string; what: string;
           "If nobody of yours restored a snapshot, somebody else did.",
         ],
       };
+    case "handed-over":
+      return {
+        title: "The machine starts its system",
+        what: message || "The console of its initramfs ended, and that of the system takes over.",
+        advice: ["Connect again: the machine is checked anew."],
+      };
     case "session-gone":
       return {
         title: "The session has ended",

@@ -29,9 +29,9 @@ import { plainText } from "./plain-text.ts";
 import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
 import { LinkRefused, type ServerLink } from "./server-link.ts";
 import type { SinceSeen } from "./seen-store.ts";
-import type { PageKey, PageKeys } from "./page-keys.ts";
-import { configFor, methodOf, SignIn, signerFor, type SignInWay } from "./sign-in.ts";
-import { chooseSignIn, enrolment } from "./sign-in-dialog.ts";
+import type { PageKeys } from "./page-keys.ts";
+import { PageSignIn } from "./page-sign-in.ts";
+import { SignIn } from "./sign-in.ts";
 import { PageStrips } from "./page-strips.ts";
 import { endedStrip, lostStrip, reconnectingStrip, unavailableStrip } from "./session-strip.ts";
 import { TerminalView } from "./terminal-view.ts";
@@ -49,8 +49,10 @@ export interface PageParts {
   openServerLink(token: string): Promise<ServerLink>;
   sessionParts(link: ServerLink): Omit<SessionParts, "sign">;
   readonly keys: PageKeys;
-  /** Where the browser remembers how the user signs in; asked for each time, as looking at it may throw. */
-  storage(): Pick<Storage, "getItem" | "setItem">;
+  /** Where is remembered how the user signs in; asked for each time, as looking at it may throw. */
+  storage(link: ServerLink): Pick<Storage, "getItem" | "setItem">;
+  /** To another page of the same command. */
+  goTo(url: string): void;
   openHostView(link: ServerLink, onFrame: (frame: WireFrame) => void): void;
 }
 
@@ -104,10 +106,7 @@ class Page implements SessionViews {
   readonly #wentOn = new Map<ChangeKind, number>();
   #override: ChangeKind | undefined; // why what was verified no longer stands
   #session: ConsoleSession | undefined;
-  #signIn: SignIn | undefined;
-  #way: SignInWay = { kind: "prompt" };
-  #asking = new AbortController(); // aborted once the session that asks is over
-  #choosing = false;
+  #signIn: PageSignIn | undefined;
   #restart: (() => void) | undefined;
 
   constructor(root: HTMLElement) {
@@ -119,7 +118,7 @@ class Page implements SessionViews {
         if (this.#trustOpen) this.#trust.focus();
       },
       toggleHostView: () => this.#setDrawerOpen(!this.#drawerOpen),
-      chooseSignIn: () => void this.#chooseSignIn(),
+      chooseSignIn: () => void this.#signIn?.choose(),
       openSearch: () => this.#terminal?.openSearch(),
       changeFont: (by) => this.#changeFont(by),
       setScreenReader: (on) => {
@@ -164,53 +163,31 @@ class Page implements SessionViews {
       this.#topBar.offerHostView();
       parts.openHostView(link, (frame) => drawer.add(frame));
     }
-    this.#signIn = new SignIn(parts.keys, () => parts.storage(), config);
+    const signIn = new PageSignIn(new SignIn(parts.keys, () => parts.storage(link), config), link, {
+      user: this.#user,
+      holdsSession: () => this.#holdsSession,
+      askForClick: (trouble) =>
+        this.#connecting?.askForPasskey(trouble, () => void signIn.choose()) ?? new Promise(() => undefined),
+      focusTerminal: () => this.#terminal?.focus(),
+      restart: () => this.#restart?.(),
+      goTo: (url) => parts.goTo(url),
+    });
+    this.#signIn = signIn;
     this.#topBar.offerSignIn();
-    this.#restart = () => void this.#connect(link, parts);
+    this.#restart = () => void this.#connect(signIn, () => parts.sessionParts(link));
     this.#restart();
   }
 
-  async #connect(link: ServerLink, parts: PageParts): Promise<void> {
-    this.#asking.abort();
-    const asking = new AbortController();
-    this.#asking = asking;
+  async #connect(signIn: PageSignIn, sessionParts: () => Omit<SessionParts, "sign">): Promise<void> {
+    signIn.stopAsking();
     void this.#session?.close();
     this.#session = undefined;
     this.showNothingVerified();
     this.show({ kind: "connecting", step: "dialing", attempt: 1 });
-    this.#way = (await this.#signIn?.chosen()) ?? { kind: "prompt" };
-    if (asking.signal.aborted) return; // begun anew meanwhile
-    const config = configFor(link.config, this.#way);
-    this.#trust.setConfig(config);
-    const sign = signerFor(
-      this.#way,
-      parts.keys,
-      (fields, publicKey) => link.sign(fields, publicKey),
-      (trouble) =>
-        this.#connecting?.askForPasskey(trouble, () => void this.#chooseSignIn()) ??
-        new Promise(() => undefined),
-      asking.signal,
-    );
-    this.#session = startConsoleSession({ ...parts.sessionParts(link), sign }, config, this);
-  }
-
-  /** @param enrol - shown first. */
-  async #chooseSignIn(enrol?: PageKey): Promise<void> {
-    const signIn = this.#signIn;
-    if (signIn === undefined || this.#choosing) return;
-    this.#choosing = true;
-    const chosen = await chooseSignIn({
-      signIn,
-      now: this.#way,
-      user: this.#user,
-      live: this.#holdsSession,
-      enrol,
-    });
-    this.#choosing = false;
-    if (chosen === undefined) return this.#terminal?.focus();
-    signIn.remember(chosen);
-    if (this.#holdsSession && signIn.idOf(chosen) === signIn.idOf(this.#way)) return this.#terminal?.focus();
-    this.#restart?.();
+    const begun = await signIn.begin();
+    if (begun === undefined) return;
+    this.#trust.setConfig(begun.config);
+    this.#session = startConsoleSession({ ...sessionParts(), sign: begun.sign }, begun.config, this);
   }
 
   /** Choosing another way to sign in gives up what is there. */
@@ -236,7 +213,7 @@ class Page implements SessionViews {
       this.#strips.clearUnavailable();
     }
     if (state.kind !== "frozen") this.#frozen?.connectionEnded();
-    if (OVER.has(state.kind)) this.#asking.abort();
+    if (OVER.has(state.kind)) this.#signIn?.stopAsking();
     if (state.kind === "connecting" || state.kind === "signing-in") {
       this.#connecting ??= this.#mount(new ConnectingView(this.#identity));
       if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt, state.anew === true);
@@ -269,7 +246,7 @@ class Page implements SessionViews {
             state.failure,
             this.#identity,
             retryHelps(state.failure) ? this.#restart : undefined,
-            state.kind === "user-refused" ? this.#otherWays() : undefined,
+            state.kind === "user-refused" ? this.#signIn?.otherWays() : undefined,
           ),
         );
         this.#setTrustOpen(false);
@@ -296,7 +273,7 @@ class Page implements SessionViews {
         break;
       case "lost":
         this.#strips.setState({
-          element: lostStrip(state.failure, methodOf(this.#way) === "passkey", () => this.#restart?.()),
+          element: lostStrip(state.failure, this.#signIn?.usesPasskey === true, () => this.#restart?.()),
           dispose: () => undefined,
         });
         document.title = documentTitle(this.#identity, "");
@@ -424,16 +401,6 @@ class Page implements SessionViews {
 
   sayRestored(words: string): void {
     this.#terminal?.mark(words);
-  }
-
-  #otherWays(): { readonly choose: () => void; readonly enrolment: HTMLElement | undefined } {
-    const way = this.#way;
-    const keys = this.#signIn?.keys;
-    return {
-      choose: () => void this.#chooseSignIn(),
-      enrolment:
-        way.kind === "page-key" && keys !== undefined ? enrolment(way.key, keys, "unknown") : undefined,
-    };
   }
 
   #updateBadge(): void {

@@ -26,7 +26,7 @@ export async function makePasskey(
         user: { id: randomBytes(32), name, displayName: name }, // another each time: none takes another's place
         challenge: randomBytes(32), // nobody checks it: the guest believes a line that its owner wrote
         pubKeyCredParams: [{ type: "public-key", alg: ES256 }],
-        authenticatorSelection: { userVerification: "required", residentKey: "preferred" },
+        authenticatorSelection: { userVerification: "required", residentKey: "discouraged" },
         attestation: "none",
         timeout: ASKED_MS,
       },

@@ -12,6 +12,10 @@ export interface ServerLink {
    * @throws SealttyError `user-refused` where the key's owner or agent said no, `device-unavailable` where the server is gone.
    */
   sign(fields: UserAuthFields, publicKey: Uint8Array): Promise<Uint8Array>;
+  /** What the command remembers for this page; absent where the browser is to. */
+  readonly memory?: Pick<Storage, "getItem" | "setItem"> | undefined;
+  /** From the kept page: the command says the fresh page's link to its user. */
+  askForFresh(): void;
 }
 
 /** The token was used before, is wrong, or the server is gone: the three look the same from here. */
@@ -20,6 +24,8 @@ export class LinkRefused extends Error {
 }
 
 const ANSWER_MS = 10_000;
+/** Bytes of one message; the server ends the line at half a MiB. */
+const MAX_REMEMBERED = 384 * 1024;
 
 /** @throws LinkRefused; SealttyError `bad-config`. */
 export async function openServerLink(url: string, token: string): Promise<ServerLink> {
@@ -48,6 +54,7 @@ export async function openServerLink(url: string, token: string): Promise<Server
 
 class SocketServerLink implements ServerLink {
   readonly config: PageConfig;
+  readonly memory: ServerLink["memory"];
   readonly #socket: WebSocket;
   readonly #waiting = new Map<
     number,
@@ -58,6 +65,7 @@ class SocketServerLink implements ServerLink {
   constructor(socket: WebSocket, config: PageConfig) {
     this.#socket = socket;
     this.config = config;
+    this.memory = config.memory && this.#remembering(new Map(config.memory));
     socket.addEventListener("message", (event: MessageEvent<unknown>) => this.#receive(String(event.data)));
     socket.addEventListener("close", () => {
       for (const each of this.#waiting.values()) each.reject(serverGone());
@@ -82,6 +90,23 @@ class SocketServerLink implements ServerLink {
         }),
       );
     });
+  }
+
+  askForFresh(): void {
+    if (this.#socket.readyState === WebSocket.OPEN)
+      this.#socket.send(JSON.stringify({ type: "ask-for-fresh" }));
+  }
+
+  #remembering(items: Map<string, string>): Pick<Storage, "getItem" | "setItem"> {
+    return {
+      getItem: (name) => items.get(name) ?? null,
+      setItem: (name, value) => {
+        const message = new TextEncoder().encode(JSON.stringify({ type: "remember", name, value }));
+        if (message.length > MAX_REMEMBERED) throw new RangeError("too long to be remembered");
+        items.set(name, value);
+        if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(new TextDecoder().decode(message));
+      },
+    };
   }
 
   #receive(json: string): void {

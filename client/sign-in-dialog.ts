@@ -14,9 +14,14 @@ export interface SignInQuestion {
   readonly user: string;
   /** A session is open: another way gives it up. */
   readonly live: boolean;
-  /** Its line is shown first. */
-  readonly enrol?: PageKey | undefined;
+  readonly otherPage?: OtherPage | undefined;
 }
+
+/** Where the ways are that this page has not: docs/decisions/0024-a-fresh-address.md */
+export type OtherPage =
+  | { readonly page: "kept"; readonly host: string; readonly go: () => void }
+  /** `ask` has the command say its link: a page at localhost must not know it. */
+  | { readonly page: "fresh"; readonly ask: () => void };
 
 /** Resolves with the way to sign in from now on; undefined where nothing was chosen. */
 export function chooseSignIn(question: SignInQuestion): Promise<SignInWay | undefined> {
@@ -50,9 +55,7 @@ class SignInDialog {
 
   async open(): Promise<void> {
     document.body.appendChild(this.#dialog);
-    const { enrol } = this.#question;
-    if (enrol === undefined) await this.#showWays();
-    else this.#showEnrolment(enrol);
+    await this.#showWays();
     this.#dialog.showModal();
   }
 
@@ -84,12 +87,13 @@ class SignInDialog {
           "p",
           { class: "quiet" },
           live
-            ? "Another choice connects anew and gives up the session that is open. The choice is remembered for this guest, in this browser."
-            : "The choice is remembered for this guest, in this browser.",
+            ? "Another choice connects anew and gives up the session that is open. The choice is remembered for this guest."
+            : "The choice is remembered for this guest.",
         ),
         element("ul", { class: "ways" }, ...ways.map((way) => this.#row(way))),
         trouble !== undefined && element("p", { class: "trouble", role: "alert" }, icon("alert"), trouble),
         this.#makers(),
+        this.#otherPage(),
       ],
       [button("Close", () => this.#dialog.close(), { class: "button" })],
     );
@@ -158,6 +162,43 @@ class SignInDialog {
         "Kept by this browser, which signs without asking. Nothing can read it out; clearing the site's data loses it.",
       ),
     );
+  }
+
+  #otherPage(): Child {
+    const { otherPage: other } = this.#question;
+    if (other === undefined) return undefined;
+    const section = (go: HTMLElement, words: HTMLElement): HTMLElement =>
+      element(
+        "section",
+        { class: "makers other-page", "aria-label": "Other ways" },
+        element("div", { class: "maker" }, go, words),
+      );
+    if (other.page === "kept") {
+      return section(
+        button("Passkeys, browser keys", () => other.go(), { class: "button" }),
+        element(
+          "p",
+          { class: "quiet" },
+          `They are kept by the page at ${other.host}, which opens in place of this one. Keys of sealtty open sign in this page alone: its address is new each time, so no other program can have left anything in it.`,
+        ),
+      );
+    }
+    const words = element(
+      "p",
+      { class: "quiet", role: "status" },
+      "They sign in a page of their own alone, whose address is new each time: what another program may have left here gets nothing from them.",
+    );
+    const ask = button(
+      "Keys of sealtty open",
+      () => {
+        ask.disabled = true;
+        other.ask();
+        words.textContent =
+          "sealtty open prints the link of the page for them, and opens it where it can. This page can be closed then.";
+      },
+      { class: "button" },
+    );
+    return section(ask, words);
   }
 
   async #make(kind: PageKeyKind, pressed: HTMLButtonElement): Promise<void> {

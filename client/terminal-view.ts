@@ -132,8 +132,8 @@ export class TerminalView implements TerminalPort {
     this.#terminal.attachCustomKeyEventHandler((event) => this.#keyGoesToGuest(event));
     this.#terminal.onData((text) => this.#send(utf8(text)));
     this.#terminal.onBinary((text) => this.#send(Uint8Array.from(text, (char) => char.charCodeAt(0))));
-    this.#terminal.onResize(({ cols, rows }) => {
-      if (this.#restoring === undefined) this.#resize?.(cols, rows);
+    this.#terminal.onResize(() => {
+      if (this.#restoring === undefined) this.#resize?.(this.columns, this.rows);
     });
     this.#terminal.onCursorMove(() =>
       this.#notices.cursorMoved(this.#terminal.buffer.active.cursorY < this.#terminal.rows / 2),

@@ -15,6 +15,7 @@ import {
   verify,
 } from "node:crypto";
 import { crc32 } from "node:zlib";
+import { copyInto } from "../protocol/bytes.ts";
 import { isSoundEd25519Key, requireOwn, requirePeers } from "../protocol/crypto/input-checks.ts";
 import { nobleSuite } from "../protocol/crypto/noble.ts";
 import { type CryptoSuite, type KeyPair, roomFor } from "../protocol/crypto/suite.ts";
@@ -73,7 +74,7 @@ export const nodeSuite: CryptoSuite = {
     const ciphertext = cipher.update(plaintext);
     cipher.final(); // empty: a stream cipher holds nothing back
     const sealed = roomFor(front + plaintext.length + TAG, into);
-    sealed.set(ciphertext, front);
+    copyInto(sealed, front, ciphertext);
     sealed.set(cipher.getAuthTag(), front + plaintext.length);
     return sealed;
   },

@@ -5,6 +5,7 @@ import { SealttyError } from "../protocol/errors.ts";
 import type { SealttyErrorCode } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import { ChunkQueue } from "./chunk-queue.ts";
+import { ReadSlabs } from "./read-slabs.ts";
 
 /** Bytes read ahead of the pipe's reader. */
 const MAX_WAITING = 256 * 1024;
@@ -22,8 +23,11 @@ export class SocketPipe implements Pipe {
   #closing: Promise<void> | undefined;
   #error: Error | undefined;
 
-  /** @param socket - connected, nobody reads it yet; owned by the pipe from now on. @param what - names the link in errors. */
-  constructor(socket: net.Socket, what: string) {
+  /**
+   * @param socket - connected, nobody reads it yet; owned by the pipe from now on. @param what - names the link in errors.
+   * @param reads - what the socket was made with; absent: it reads by itself.
+   */
+  constructor(socket: net.Socket, what: string, reads?: ReadSlabs) {
     this.#socket = socket;
     this.#what = what;
     socket.setNoDelay(true); // does nothing on a unix socket
@@ -31,7 +35,7 @@ export class SocketPipe implements Pipe {
     socket.on("error", (error) => {
       this.#error ??= error;
     });
-    this.incoming = this.#read();
+    this.incoming = this.#read(reads);
   }
 
   send(chunk: Uint8Array): Promise<void> {
@@ -56,9 +60,11 @@ export class SocketPipe implements Pipe {
   }
 
   /** Not the socket's own iterator: that takes several turns of the event loop a chunk, and a keystroke is a chunk. */
-  #read(): ChunkQueue {
+  #read(reads: ReadSlabs | undefined): ChunkQueue {
     const socket = this.#socket;
     const queue = new ChunkQueue(MAX_WAITING, () => socket.resume());
+    if (reads !== undefined) reads.onChunk = (chunk) => queue.push(chunk);
+    // Without a listener to data the end would not be told either.
     socket.on("data", (chunk: Buffer) => {
       if (!queue.push(chunk)) socket.pause();
     });
@@ -106,17 +112,19 @@ export type ConnectProblems = Readonly<
 >;
 
 /**
- * Waits until `socket` is connected.
+ * Connects a socket, and waits until it is.
  * @param timeout - milliseconds.
  * @throws SealttyError as `problems` says for the system's error code, else `transport-lost`.
  */
 export function connected(
-  socket: net.Socket,
+  to: net.NetConnectOpts,
   what: string,
   timeout: number,
   problems: ConnectProblems,
 ): Promise<SocketPipe> {
   return new Promise((resolve, reject) => {
+    const reads = new ReadSlabs();
+    const socket = net.connect({ ...to, onread: reads.onread });
     const timer = setTimeout(() => {
       fail(Object.assign(new Error("Connecting took too long"), { code: "ETIMEDOUT" }));
     }, timeout);
@@ -130,7 +138,7 @@ export function connected(
     socket.once("error", fail);
     socket.once("connect", () => {
       clearTimeout(timer);
-      const pipe = new SocketPipe(socket, what); // listens for errors itself
+      const pipe = new SocketPipe(socket, what, reads); // listens for errors itself
       socket.off("error", fail);
       resolve(pipe);
     });

@@ -105,11 +105,20 @@ function started(options: net.ListenOptions, onSocket: (socket: net.Socket) => v
   });
 }
 
+/** An end that its other side does not take has so long, ms, until it is broken off all the same. */
+const BREAK_WITHIN_MS = 1000;
+
 /** Ends it so that the other side need not take it for an end in order, where there is a way to: a unix socket has none. */
 export function breakOff(socket: net.Socket): void {
   if (socket.destroyed) return;
   if (socket.remoteFamily === undefined) socket.destroy();
-  else socket.resetAndDestroy();
+  else if (!socket.writableEnded || socket.writableFinished) socket.resetAndDestroy();
+  else {
+    // Node's reset fails while an end is on its way, and leaves a handle behind that keeps the event loop running for ever.
+    const timer = setTimeout(() => socket.destroy(), BREAK_WITHIN_MS);
+    socket.once("finish", () => socket.resetAndDestroy());
+    socket.once("close", () => clearTimeout(timer));
+  }
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -1,6 +1,5 @@
 // Connects to a TCP address, such as QEMU's `-chardev socket,host=…,port=…`.
 
-import net from "node:net";
 import { connected } from "./socket-pipe.ts";
 import type { ConnectProblems, SocketPipe } from "./socket-pipe.ts";
 
@@ -27,10 +26,5 @@ const PROBLEMS: ConnectProblems = {
 /** @param timeout - milliseconds. @throws SealttyError `transport-lost`. */
 export function connectTcp(host: string, port: number, timeout = 10_000): Promise<SocketPipe> {
   const shown = host.includes(":") ? `[${host}]` : host;
-  return connected(
-    net.connect({ host, port }),
-    `tcp ${JSON.stringify(`${shown}:${port}`)}`,
-    timeout,
-    PROBLEMS,
-  );
+  return connected({ host, port }, `tcp ${JSON.stringify(`${shown}:${port}`)}`, timeout, PROBLEMS);
 }

@@ -1,6 +1,5 @@
 // Connects to a unix socket, such as QEMU's `-chardev socket,path=…`.
 
-import net from "node:net";
 import { connected } from "./socket-pipe.ts";
 import type { ConnectProblems, SocketPipe } from "./socket-pipe.ts";
 
@@ -28,5 +27,5 @@ const PROBLEMS: ConnectProblems = {
 
 /** @param timeout - milliseconds. @throws SealttyError `device-unavailable`, `transport-lost`. */
 export function connectUnixSocket(path: string, timeout = 10_000): Promise<SocketPipe> {
-  return connected(net.connect({ path }), `unix socket ${JSON.stringify(path)}`, timeout, PROBLEMS);
+  return connected({ path }, `unix socket ${JSON.stringify(path)}`, timeout, PROBLEMS);
 }

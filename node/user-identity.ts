@@ -52,6 +52,8 @@ export interface IdentityOptions {
   askPassphrase?(file: string): Promise<string | undefined>;
   /** A passphrase has been given a second ago, and the key is still being unlocked. */
   stillUnlocking?(file: string): void;
+  /** A certificate beside a key, which nobody named, is of no use now: the key does without. @param why - names the file. */
+  certificateSkipped?(why: string): void;
   /** Default: this machine's clock. Ms since 1970 UTC. */
   now?(): number;
 }
@@ -85,7 +87,7 @@ interface CertificateInFile {
 export async function loadIdentities(options: IdentityOptions = {}): Promise<readonly Identity[]> {
   const { certificateFile, ...others } = options;
   if (certificateFile !== "none") return await loadAll(options);
-  return (await loadAll(others)).filter(
+  return (await loadAll({ ...others, certificateSkipped: () => {} })).filter(
     ({ publicKey }) => decodeKeyOrCertificate(publicKey).certificate === undefined,
   );
 }
@@ -118,7 +120,9 @@ async function loadAll(options: IdentityOptions): Promise<readonly Identity[]> {
       if (publicKeyBlob !== undefined && found.some((other) => isFor(other, publicKeyBlob))) continue;
       // Nobody is asked for the passphrase of a key that may not be needed.
       if (key.encrypted && found.length > 0) continue;
-      found.push(...withCertificates(signerOf(await unlock(key, file, options), file), file, named, now));
+      found.push(
+        ...withCertificates(signerOf(await unlock(key, file, options), file), file, named, now, options),
+      );
     } catch (error) {
       tried.push(messageOf(error));
     }
@@ -165,17 +169,18 @@ async function identitiesOfFile(
     const privateFile = file.replace(/-cert\.pub$/, "");
     const beside = privateFile !== file && existsSync(privateFile) ? privateFile : undefined;
     const signer = await signerFor(encodePublicKey(line.key), beside, agent, options);
-    if (signer !== undefined) return withCertificates(signer, file, own, now);
+    if (signer !== undefined) return withCertificates(signer, file, own, now, options);
     throw new SealttyError("bad-config", `${file}: ${agentWords("the key that it certifies", agent)}`);
   }
   if (line !== undefined) {
     const signer = await signerFor(line.blob, undefined, agent, options);
-    if (signer !== undefined) return withCertificates(signer, file.replace(/\.pub$/, ""), named, now);
+    if (signer !== undefined)
+      return withCertificates(signer, file.replace(/\.pub$/, ""), named, now, options);
     const refusal = notAKeyFile(text, file);
     const holds = agent === undefined ? "" : ` (ssh-agent at ${agent.path} does not hold it)`;
     throw new SealttyError("bad-config", `${refusal.message}${holds}`);
   }
-  return withCertificates(await signerOfPrivateFile(text, file, agent, options), file, named, now);
+  return withCertificates(await signerOfPrivateFile(text, file, agent, options), file, named, now, options);
 }
 
 function agentWords(what: string, agent: SshAgent | undefined): string {
@@ -300,9 +305,10 @@ function withCertificates(
   file: string,
   named: CertificateInFile | undefined,
   now: number,
+  options: IdentityOptions,
 ): readonly Identity[] {
   const plain = makeIdentity(signer, encodePublicKey(signer.key));
-  const certificate = named ?? certificateBeside(file, now);
+  const certificate = named ?? certificateBeside(file, now, options);
   if (certificate === undefined) return [plain];
   if (!equalBytes(encodePublicKey(certificate.certificate.key), plain.publicKey)) {
     if (named === undefined) return [plain];
@@ -315,12 +321,17 @@ function withCertificates(
 }
 
 /** One that is not valid now is left alone: its key may do without. */
-function certificateBeside(file: string, now: number): CertificateInFile | undefined {
+function certificateBeside(
+  file: string,
+  now: number,
+  options: IdentityOptions,
+): CertificateInFile | undefined {
   const beside = `${file}-cert.pub`;
   if (!existsSync(beside)) return undefined;
   try {
     return readCertificate(beside, now);
-  } catch {
+  } catch (error) {
+    options.certificateSkipped?.(messageOf(error));
     return undefined;
   }
 }

@@ -8,7 +8,7 @@ import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import { errorCode } from "./socket-pipe.ts";
 
-/** One message of the peer; QEMU sends at most 4096 bytes, relays at most 64 KiB. */
+/** One message of the peer; QEMU sends at most 4096 bytes, relays at most 260 KiB. */
 const MAX_MESSAGE = 1024 * 1024;
 /** Received and not yet read: above it the socket is paused. */
 const MAX_UNREAD = 256 * 1024;

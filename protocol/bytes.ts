@@ -32,6 +32,20 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
   return joined;
 }
 
+/** Above it C libraries copy by `rep movsb` (glibc from 2112 bytes on, where the processor says that it is fast). */
+const COPY_PIECE = 2048;
+
+/**
+ * The same as `target.set(source, at)`, for what may be long. On Zen 3 `rep movsb` is some thirty times slower where the target
+ * lies 1 to 31 bytes above the source, modulo a page, and headers put our copies just there.
+ */
+export function copyInto(target: Uint8Array, at: number, source: Uint8Array): void {
+  let done = 0;
+  for (; source.length - done > COPY_PIECE; done += COPY_PIECE)
+    target.set(source.subarray(done, done + COPY_PIECE), at + done);
+  target.set(done === 0 ? source : source.subarray(done), at + done);
+}
+
 /** Compares without an early exit; the lengths are not secret. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
@@ -42,7 +56,16 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 export function isZero(bytes: Uint8Array): boolean {
   let any = 0;
-  for (const byte of bytes) any |= byte;
+  let at = 0;
+  // Four at a time, but for what stands before and behind: it looks at each packet's padding.
+  const before = (4 - (bytes.byteOffset % 4)) % 4;
+  if (bytes.length >= before + 4) {
+    for (; at < before; at++) any |= bytes[at] as number;
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, (bytes.length - at) >>> 2);
+    for (let i = 0; i < words.length; i++) any |= words[i] as number;
+    at += 4 * words.length;
+  }
+  for (; at < bytes.length; at++) any |= bytes[at] as number;
   return any === 0;
 }
 

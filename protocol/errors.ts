@@ -10,6 +10,7 @@ export type SealttyErrorCode =
   | "user-refused" // the guest refused the user's authentication
   | "program-failed" // the guest could not start the program asked for
   | "session-gone" // the session to attach to: ended, or not this user's
+  | "handed-over" // another sealttyd of the guest takes over: after the initramfs
   | "guest-silent" // nothing that makes sense came back in time
   | "version-unknown" // the guest speaks another protocol version
   | "decrypt-failed"
@@ -37,6 +38,11 @@ export interface Refusal {
 export interface FailedCheck extends Omit<Refusal, "others"> {
   /** What is wrong, for a person. */
   readonly problem: string;
+}
+
+/** What was thrown, which may be anything, as an error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /**

@@ -1,7 +1,7 @@
 // Every MAX_ of the protocol: what a peer or a host may make us hold, parse or send. docs/protocol.md §9.
 
 /** Body of a frame on an 8-bit clean pipe (header, content; without CRC and COBS). */
-export const MAX_FRAME_BODY = 66_000;
+export const MAX_FRAME_BODY = 264_000;
 /** An armoured line, without its line ends. */
 export const MAX_ARMOUR_LINE = 1024;
 /** Frame body that still fits one armoured line: (1024 - 11) characters of base64url less the CRC, rounded down. */
@@ -11,13 +11,18 @@ export const MAX_BODY_TO_GUEST = 4000;
 /** Body of a frame sent towards the client: 16 KiB of stream data with its headers and tag. */
 export const MAX_BODY_TO_CLIENT = 16_500;
 /** The same over a pipe that has shown itself quick (docs/protocol.md §5.5): most of what a packet costs, it costs whatever its length. */
-export const LONG_BODY_TO_GUEST = 16_500;
-/** 64 KiB of stream data with its headers and tag. */
-export const LONG_BODY_TO_CLIENT = 65_800;
+export const LONG_BODY_TO_GUEST = 131_336;
+/** 256 KiB of stream data with their headers and tag. */
+export const LONG_BODY_TO_CLIENT = 262_408;
+
+/** Longer bodies go as they are, behind a frame that says how long they are (§2.5): only such as a quick pipe may have. */
+export const RAW_ABOVE = 16_500;
 
 /** In flight towards the guest (QEMU 7.2's websocket drops silently above it). */
 export const MAX_FLIGHT_TO_GUEST_BYTES = 64 * 1024;
 export const MAX_FLIGHT_TO_GUEST_FRAMES = 64;
+/** The same over a pipe that has shown itself quick: a socket, which loses nothing. */
+export const LONG_FLIGHT_TO_GUEST_BYTES = 512 * 1024;
 /** Of a flight towards the guest, ms: a slow pipe's queue stands before each keystroke. */
 export const MAX_QUEUE_TO_GUEST_MS = 200;
 /** In flight towards the client. */
@@ -110,6 +115,11 @@ export const MAX_SERVICE_NAME = 32;
 export const CONTROL_STREAM_WINDOW = 128 * 1024;
 export const OUTPUT_STREAM_WINDOW = 512 * 1024;
 export const INPUT_STREAM_WINDOW = 64 * 1024;
+/** Credit of a program that takes its input as it comes, and of who reads a program's output so. */
+export const WIDE_INPUT_WINDOW = 512 * 1024;
+export const WIDE_OUTPUT_WINDOW = 2 * 1024 * 1024;
+/** How many channels of a connection have that much at once. */
+export const MAX_WIDE_CHANNELS = 4;
 /** Pieces a receiver keeps above a gap in one stream; what is beyond stays unacknowledged and comes again. */
 export const MAX_STREAM_PIECES = 1024;
 /** Bytes that a client holds in one stream, unsent or unacknowledged; `write` waits above it. */
@@ -125,6 +135,21 @@ export const MAX_FILES_START = 1024 * 1024;
 export const MAX_FILES_DATA = 64 * 1024;
 /** Directories below each other: each holds a descriptor at both ends. */
 export const MAX_FILES_DEPTH = 256;
+
+/** Questions for a passphrase: at a time, bytes of what one is called and says, and of an answer (as cryptsetup's own prompt). */
+export const MAX_PROMPTS = 16;
+export const MAX_PROMPT_NAME = 128;
+export const MAX_PROMPT_MESSAGE = 256;
+export const MAX_PROMPT_ANSWER = 512;
+
+/** The kernel's log: a record as /dev/kmsg has it (CONSOLE_EXT_LOG_MAX of newer kernels is 2 KiB, of older ones 8). */
+export const MAX_KERNEL_RECORD = 8 * 1024;
+/** Of either clock in the kernel's log, and of a record's time by them: the last moment that ECMAScript's dates have, in ms. */
+export const MAX_KERNEL_CLOCK = 8_640_000_000_000_000;
+/** Provisioning: bytes of each of the three documents. */
+export const MAX_USER_DATA = 1024 * 1024;
+export const MAX_META_DATA = 64 * 1024;
+export const MAX_NETWORK_CONFIG = 256 * 1024;
 
 /** Through a VNC console (docs/vnc-modem.md): bytes that came and that nobody has read yet. */
 export const MAX_MODEM_TO_GUEST = 64 * 1024;

@@ -2,7 +2,8 @@
 
 export interface Pipe {
   /**
-   * Non-empty chunks for one reader; chunk edges carry no meaning; bytes may be lost, doubled, changed or foreign.
+   * Non-empty chunks for one reader, as they came: an edge helps to find the way back after a loss (docs/protocol.md §2.5), and
+   * means nothing else; bytes may be lost, doubled, changed or foreign.
    * Ends on a clean close, else throws SealttyError `transport-lost`.
    */
   readonly incoming: AsyncIterable<Uint8Array>;

@@ -1,6 +1,8 @@
 // Which pages may open a web socket here. The relay carries ciphertext and no ambient authority: this keeps strangers' pages off.
 
 const LOOPBACK_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
+/** The page of `sealtty open` has a name of its own each time. RFC 6761 §6.3: all of them are loopback. */
+const BELOW_LOCALHOST = /^[a-z0-9-]+\.localhost$/;
 
 /**
  * @param origin - the Origin header; absent where no browser asks, "null" from a page opened as a file.
@@ -16,5 +18,6 @@ export function originAllowed(origin: string | undefined, allowed: readonly stri
     return false;
   }
   if (url.origin !== origin) return false; // an origin has no path, and one spelling only
-  return (url.protocol === "http:" || url.protocol === "https:") && LOOPBACK_HOSTS.has(url.hostname);
+  const loopback = LOOPBACK_HOSTS.has(url.hostname) || BELOW_LOCALHOST.test(url.hostname);
+  return loopback && (url.protocol === "http:" || url.protocol === "https:");
 }

@@ -5,7 +5,7 @@
 import { frameHead } from "../protocol/frames/frame-body.ts";
 import { type DecodedFrame, FrameDecoder } from "../protocol/frames/frame-decoder.ts";
 import { encodeFrame } from "../protocol/frames/frame-encoder.ts";
-import { LONG_BODY_TO_GUEST, MAX_ARMOUR_BODY } from "../protocol/limits.ts";
+import { MAX_ARMOUR_BODY, RAW_ABOVE } from "../protocol/limits.ts";
 import { GuestSocket, type GuestTarget } from "./guest-socket.ts";
 import {
   CLIENT_QUEUE_HIGH,
@@ -128,12 +128,12 @@ export class GuestRoute {
 
   #fromClient(client: Client, chunk: Uint8Array): void {
     if (!this.#clients.has(client)) return;
-    const { frames, noise } = client.decoder.push(chunk);
+    const { frames, noise } = client.decoder.push(chunk, performance.now());
     client.noise = frames.length > 0 ? 0 : client.noise + noise.length;
     if (client.noise > MAX_CLIENT_NOISE) return this.#cut(client, "sends no frames");
     for (const frame of frames) {
       const head = frameHead(frame.body);
-      const encoded = head && reencoded(frame, LONG_BODY_TO_GUEST);
+      const encoded = head && reencoded(frame, RAW_ABOVE);
       if (head === undefined || encoded === undefined || !this.#guest.connected) {
         this.counters.dropped++;
         continue;
@@ -174,7 +174,7 @@ export class GuestRoute {
   }
 
   #fromGuest(chunk: Uint8Array): void {
-    const { frames, noise } = this.#decoder.push(chunk);
+    const { frames, noise } = this.#decoder.push(chunk, performance.now());
     this.counters.noiseFromGuest += noise.length; // kernel messages, getty: nobody's business here
     for (const frame of frames) {
       const head = frameHead(frame.body);

@@ -5,10 +5,16 @@ import path from "node:path";
 import { isMain, mustRun, projectRoot, replaceFile, run, runScript, ScriptError } from "./lib/run.mjs";
 
 /**
- * For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), TDX guests without measurements in /sys (6.16), and
- * sessions by PAM, and consoles on a screen. sealtty-session loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
+ * For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), TDX guests without measurements in /sys (6.16), sessions by
+ * PAM, a sandbox, and consoles on a screen. That for PAM loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
  */
-export const nativeHelpers = ["sev-guest-report", "tdx-report", "sealtty-session", "sealtty-display"];
+export const nativeHelpers = [
+  "sev-guest-report",
+  "tdx-report",
+  "sealtty-session",
+  "sealtty-confine",
+  "sealtty-display",
+];
 const loadsLibraries = new Set(["sealtty-session"]);
 const strict = [
   "-std=c11",
@@ -52,7 +58,7 @@ if (isMain(import.meta)) {
       const needed = "that needs Linux and a C compiler (Debian: gcc and libc6-dev)";
       if (!process.argv.includes("--if-possible")) throw new ScriptError(`Cannot build ${names}: ${needed}.`);
       process.stdout.write(
-        `${names} are not built: ${needed}; guests with older kernels use them, and sessions by PAM.\n`,
+        `${names} are not built: ${needed}; guests with older kernels use them, sessions by PAM, and the sandbox.\n`,
       );
       return;
     }

@@ -1,6 +1,6 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
 //   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
-//   sealtty brings sealtty-main along, sealttyd sealttyd-screen, sealttyd-files and sealttyd-connect
+//   sealtty brings sealtty-main along, sealttyd its own helpers
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -25,17 +25,19 @@ export const parts = {
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealttyd-files": "server/files/main.ts", // started by it, as the user
+  "sealttyd-prompts": "server/prompts/main.ts", // started by it, as itself
   "sealttyd-connect": "server/streams/user-socket.ts", // as well
+  "sealttyd-service": "server/services/main.ts", // started by it, as root
   "sealtty-relay": "relay/main.ts",
 };
 
 /** Files that a program is nothing without. */
 const companions = {
   sealtty: ["sealtty-main"],
-  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-connect"],
+  sealttyd: ["sealttyd-screen", "sealttyd-files", "sealttyd-prompts", "sealttyd-connect", "sealttyd-service"],
 };
 
-/** For guests with older kernels, and for PAM: a machine without a compiler is told, and builds the rest. */
+/** For guests with older kernels, for PAM and the sandbox: a machine without a compiler is told, and builds the rest. */
 async function buildNativeIfPossible() {
   const names = nativeHelpers.join(", ");
   if (process.platform === "linux" && (await hasCompiler())) {
@@ -58,16 +60,22 @@ export async function copyPtyAddon(directory = path.join(projectRoot, "dist/bin"
 
 /** Manual page and completions, where a package's files of their kind lie below share/. */
 const shared = {
-  "man/man1/sealtty.1": ["man"],
-  "bash-completion/completions/sealtty": ["completion", "bash"],
-  "zsh/site-functions/_sealtty": ["completion", "zsh"],
-  "fish/vendor_completions.d/sealtty.fish": ["completion", "fish"],
+  sealtty: {
+    "man/man1/sealtty.1": ["man"],
+    "bash-completion/completions/sealtty": ["completion", "bash"],
+    "zsh/site-functions/_sealtty": ["completion", "zsh"],
+    "fish/vendor_completions.d/sealtty.fish": ["completion", "fish"],
+  },
+  sealttyd: {
+    "man/man8/sealttyd.8": ["man", "8"],
+    "man/man5/sealttyd.toml.5": ["man", "5"],
+  },
 };
 
-/** What `sealtty` says of itself, from the table of its commands, for those who install it. */
-async function writeShared() {
-  for (const [name, args] of Object.entries(shared)) {
-    const text = await mustRun(process.execPath, [path.join(projectRoot, "dist/bin/sealtty.js"), ...args]);
+/** What a program says of itself, from the tables that it goes by, for those who install it. */
+async function writeShared(program) {
+  for (const [name, args] of Object.entries(shared[program])) {
+    const text = await mustRun(process.execPath, [path.join(projectRoot, `dist/bin/${program}.js`), ...args]);
     await replaceFile(path.join(projectRoot, "dist/share", name), (unfinished) =>
       writeFileSync(unfinished, text),
     );
@@ -113,7 +121,7 @@ export async function build(names = Object.keys(parts)) {
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();
   }
-  if (wanted.includes("sealtty")) await writeShared();
+  for (const program of Object.keys(shared)) if (wanted.includes(program)) await writeShared(program);
 }
 
 if (isMain(import.meta)) {

@@ -101,9 +101,14 @@ async function demo(directory, password, rest, stop) {
   // Whatever the firmware measures is in the policy's name, so a rebuilt sealttyd does not look like an attack.
   const qemuVersion = await mustRun("qemu-system-x86_64", ["--version"]);
   const hash = createHash("sha256").update(image.kernelPackage + image.base + password + qemuVersion);
-  const programs = ["sealttyd", "sealttyd-screen", "sealttyd-files", "sealttyd-connect"].map(
-    (name) => `dist/bin/${name}.js`,
-  );
+  const programs = [
+    "sealttyd",
+    "sealttyd-screen",
+    "sealttyd-files",
+    "sealttyd-prompts",
+    "sealttyd-connect",
+    "sealttyd-service",
+  ].map((name) => `dist/bin/${name}.js`);
   const inputs = [...programs, "scripts/guest/init.sh", "scripts/guest-image.mjs", firmwareFile];
   for (const file of inputs) hash.update(readFileSync(path.resolve(projectRoot, file)));
   const key = path.join(directory, "id_ed25519");

@@ -31,7 +31,7 @@ import {
 } from "./lib/run.mjs";
 import { refreshPackageLists } from "./packages.mjs";
 
-const BASE_FORMAT = 3; // raise it when baseEntries changes what it puts in
+const BASE_FORMAT = 4; // raise it when baseEntries changes what it puts in
 const KERNEL_META_PACKAGE = "linux-image-cloud-amd64";
 const MODULES = [
   ...["virtio_pci", "virtio_console", "tpm_crb", "tpm_tis", "qemu_fw_cfg"],
@@ -40,7 +40,7 @@ const MODULES = [
 export const defaultPassword = "sealtty-test-password";
 
 /** Makes a directory under .cache appear complete or not at all: two test runs may want it at once. */
-async function cachedDirectory(name, make) {
+export async function cachedDirectory(name, make) {
   const target = path.join(cacheDirectory, name);
   if (existsSync(target)) return target;
   mkdirSync(path.dirname(target), { recursive: true });
@@ -132,16 +132,22 @@ async function moduleEntries(kernelDirectory) {
 
 const addonFile = path.join(projectRoot, "node_modules/@lydell/node-pty-linux-x64/pty.node");
 
-/** What is large and seldom changes: Node, its libraries, busybox and the modules. */
+/** util-linux's, essential in Debian: becomes another user, which busybox's cannot. */
+const SETPRIV = "/usr/bin/setpriv";
+
+/** What is large and seldom changes: Node, setpriv, their libraries, busybox and the modules. */
 async function baseEntries(kernelDirectory, node, busybox) {
-  const libraries = new Set([...(await librariesOf(node)), ...(await librariesOf(addonFile))]);
+  const libraries = new Set();
+  for (const file of [node, addonFile, SETPRIV])
+    for (const library of await librariesOf(file)) libraries.add(library);
   const applets = (await mustRun(busybox, ["--list"]))
     .trim()
     .split("\n")
-    .filter((name) => name !== "busybox");
+    .filter((name) => name !== "busybox" && name !== "setpriv");
   return {
     "/bin/busybox": { data: readFileSync(busybox), mode: 0o755 },
     ...Object.fromEntries(applets.map((name) => [`/bin/${name}`, { link: "/bin/busybox" }])),
+    "/bin/setpriv": { data: readFileSync(SETPRIV), mode: 0o755 },
     "/usr/bin/node": { data: readFileSync(node), mode: 0o755 },
     ...Object.fromEntries([...libraries].map((file) => [file, { data: readFileSync(file), mode: 0o755 }])),
     "/usr/bin/env": { link: "/bin/busybox" },
@@ -176,7 +182,7 @@ export async function buildGuestImage({ refreshKernel = false } = {}) {
   const node = realpathSync(process.execPath);
   const busybox = busyboxFile();
   const hash = createHash("sha256").update(JSON.stringify([BASE_FORMAT, chosen, MODULES, process.version]));
-  for (const file of [node, busybox, addonFile]) {
+  for (const file of [node, busybox, addonFile, SETPRIV]) {
     const { size, mtimeMs } = statSync(file);
     hash.update(JSON.stringify([file, size, mtimeMs]));
   }
@@ -212,7 +218,7 @@ async function buildGuestPrograms() {
   return path.join(directory, "programs.cpio.zst");
 }
 
-async function shadowHash(password) {
+export async function shadowHash(password) {
   // A fixed salt: the same image twice has the same measurement. It guards a test password.
   const args = ["mkpasswd", "-m", "sha512", "-S", "sealttytest", "-P", "0"];
   return (await mustRun(busyboxFile(), args, { input: `${password}\n` })).trim();
@@ -256,8 +262,14 @@ async function guestEntries({
     "/usr/lib/sealtty/sealttyd-files.js": {
       data: readFileSync(besideSealttyd(sealttyd, "sealttyd-files.js")),
     },
+    "/usr/lib/sealtty/sealttyd-prompts.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-prompts.js")),
+    },
     "/usr/lib/sealtty/sealttyd-connect.js": {
       data: readFileSync(besideSealttyd(sealttyd, "sealttyd-connect.js")),
+    },
+    "/usr/lib/sealtty/sealttyd-service.js": {
+      data: readFileSync(besideSealttyd(sealttyd, "sealttyd-service.js")),
     },
     ...(existsSync(display) // made where there is a C compiler
       ? { "/usr/lib/sealtty/sealtty-display": { data: readFileSync(display), mode: 0o755 } }

@@ -18,6 +18,7 @@ export const packageGroups = {
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
   hosts: ["websockify", "openssl"],
   shells: ["zsh", "fish", "mandoc"],
+  debian: ["mmdebstrap", "cryptsetup-bin", "e2fsprogs", "openssh-client"],
   formal: ["spin", "gcc", "libc6-dev"],
 };
 

@@ -1,14 +1,19 @@
-// `npm test`: installs what is missing, builds, prepares the guest image, runs vitest with our arguments passed on.
+// `npm test`: installs what is missing, builds, prepares the guest image, runs vitest with our arguments passed on. With --debian
+// (`npm run test:debian`) the tests, and no others, that need a whole Debian, which it makes first.
 // The last line is always `N passed, N failed, N skipped`.
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { build } from "./build.mjs";
+import { buildDebianGuest, debianRoot } from "./debian-guest.mjs";
 import { buildGuestImage } from "./guest-image.mjs";
 import { ensureNodeModules, runTool } from "./lib/install.mjs";
 import { ScriptError, secondsSince } from "./lib/run.mjs";
 import { ensurePackages } from "./packages.mjs";
+
+const given = process.argv.slice(2);
+const wholeDebian = given.includes("--debian");
 
 async function prepare() {
   const start = performance.now();
@@ -25,9 +30,14 @@ async function prepare() {
     "formal",
     "hosts",
     "shells",
+    ...(wholeDebian ? ["debian"] : []),
   ]);
   await build();
   await buildGuestImage();
+  if (wholeDebian) {
+    await buildDebianGuest();
+    await debianRoot();
+  }
   process.stdout.write(`prepared in ${secondsSince(start)}\n`);
 }
 
@@ -64,7 +74,9 @@ async function runTests(args) {
 let count = { passed: 0, failed: 1, skipped: 0 }; // what it is when a step before the tests fails
 try {
   await prepare();
-  count = await runTests(process.argv.slice(2));
+  const projects = wholeDebian ? ["debian"] : ["unit", "system"];
+  const others = given.filter((argument) => argument !== "--debian");
+  count = await runTests([...projects.map((name) => `--project=${name}`), ...others]);
 } catch (error) {
   process.stderr.write(`${error instanceof ScriptError ? error.message : error.stack}\n`);
 }

@@ -10,7 +10,7 @@ import { hostKeyProblem } from "./instance.ts";
 import { SEV_GUEST_DEVICE } from "./evidence/sev-guest.ts";
 import { escapeText } from "./log.ts";
 import { findNativeProgram } from "./native-program.ts";
-import { filesProgram } from "./sessions/files-program.ts";
+import { filesProgram, promptsProgram, serviceProgram } from "./sessions/helper-programs.ts";
 import { findPam } from "./sessions/pam.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findAccount } from "./sessions/account.ts";
@@ -59,14 +59,23 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     const problem = await hostKeyProblem(file);
     if (problem !== undefined) missing.push(problem);
   }
-  if (users.pam === "required") {
+  if (users.pam !== "off") {
     const found = await findPam(users.pam, nodeClock);
-    if (typeof found === "string") missing.push(`${found}: sealttyd would not start without PAM`);
+    if ("why" in found && (users.pam === "required" || !found.certain))
+      missing.push(`${found.why}: sealttyd would not start without PAM`);
   }
+  if (config.daemon.sandbox && user !== "root" && findNativeProgram("sealtty-confine") === undefined)
+    missing.push(
+      "sealtty-confine is missing beside sealttyd.js: the half that talks to the host gets no sandbox",
+    );
   if (filesProgram() === undefined)
     missing.push("sealttyd-files.js is missing beside sealttyd.js: no files could be copied");
+  if (config.unlock.users.length > 0 && promptsProgram() === undefined)
+    missing.push("sealttyd-prompts.js is missing beside sealttyd.js: no disk could be unlocked");
   if (config.forward.allow && connectProgram() === undefined)
     missing.push("sealttyd-connect.js is missing beside sealttyd.js: no socket could be opened for a user");
+  if (wantsServices(config) && serviceProgram() === undefined)
+    missing.push("sealttyd-service.js is missing beside sealttyd.js: no service could be started");
   const { file } = config.audit;
   if (file !== undefined && !existsSync(path.dirname(file)))
     missing.push(`there is no directory ${escapeText(path.dirname(file))} for the audit's file`);
@@ -82,6 +91,10 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     missing.push(error.message);
   }
   return missing;
+}
+
+function wantsServices({ services, provision }: ServerConfig): boolean {
+  return services.kernelLog.length > 0 || services.sysrq.length > 0 || provision !== undefined;
 }
 
 function missingEvidence({ evidence, instance }: ServerConfig): string[] {

@@ -3,6 +3,7 @@
 import { SealttyError } from "../protocol/errors.ts";
 import { isOriginPattern } from "../protocol/user-auth/webauthn.ts";
 import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
+import { isSysrqKey } from "../protocol/session/service-request.ts";
 import { editDistance } from "../protocol/toml-table.ts";
 import { escapeText } from "./log.ts";
 
@@ -90,6 +91,24 @@ export class Table {
   /** Users of this machine, each by name. */
   namedUsers(key: string): readonly string[] {
     return this.#list(key, isUserName, "names of users", '["root"]');
+  }
+
+  /** Of keys, as `ssh-keygen -l` prints them. */
+  fingerprints(key: string): readonly string[] {
+    const isFingerprint = (part: string) => /^SHA256:[A-Za-z0-9+/]{43}$/.test(part);
+    const what = "fingerprints of keys (ssh-keygen -lf FILE)";
+    return this.#list(key, isFingerprint, what, '["SHA256:…"]', MAX_USERS);
+  }
+
+  /** Each one letter or digit. */
+  sysrqKeys(key: string): readonly string[] {
+    return this.#list(
+      key,
+      isSysrqKey,
+      "SysRq keys, each one lower-case letter or digit",
+      '["s", "u", "b"]',
+      36,
+    );
   }
 
   someOf<const T extends string>(key: string, choices: readonly T[]): readonly T[] {

@@ -9,6 +9,7 @@ import { Table } from "./config-table.ts";
 import { DEFAULT_PCRS } from "./evidence/tpm.ts";
 import { TPM_DEVICE } from "./evidence/tpm-channel.ts";
 import { escapeText } from "./log.ts";
+import type { ConsoleDevices } from "./pipes/framebuffer/devices.ts";
 import { INPUT_KINDS, type InputKind } from "./pipes/framebuffer/find-input.ts";
 
 export type PipeConfig =
@@ -24,6 +25,8 @@ export interface FramebufferConfig {
   readonly screen: string | undefined;
   /** Undefined: the best that there is. */
   readonly input: InputKind | undefined;
+  /** What the half with rights has taken, as the other one is told; never in a file. */
+  readonly taken?: ConsoleDevices;
 }
 
 /** What evidence of every real kind of hardware has. */
@@ -86,6 +89,8 @@ export interface UsersConfig {
   /** Pages that may ask for a passkey's signature: protocol/user-auth/webauthn.ts. */
   readonly passkeyOrigins: readonly string[];
   readonly pam: PamUse;
+  /** Of one user's, and likewise of all logins without a key together, that run at a time. */
+  readonly maxPrograms: number;
 }
 
 /** Sessions that outlive their connections. */
@@ -106,6 +111,14 @@ export interface ForwardConfig {
   readonly gateway: boolean;
 }
 
+/** `[unlock]`: who may see what passphrases are asked for, and answer. */
+export interface UnlockConfig {
+  /** Users who signed in with a key; none: nobody may. */
+  readonly users: readonly string[];
+  /** Fingerprints of their keys that may, "SHA256:…"; undefined: any of them. */
+  readonly keys: readonly string[] | undefined;
+}
+
 /** `[audit]`: what is written down besides the log. */
 export interface AuditConfig {
   /** Lines of JSON; undefined: there are the log's lines only. */
@@ -113,6 +126,9 @@ export interface AuditConfig {
   /** Where the file cannot be written, nobody is let in and nothing is started. */
   readonly required: boolean;
 }
+
+/** Programs that run at a time, whoever asked for them. */
+export const MAX_PROGRAMS = 4096;
 
 export const RECORDED_SERVICES = ["login", "shell"] as const;
 
@@ -127,14 +143,43 @@ export interface RecordingConfig {
   /** What cannot be recorded is not started, and ended where it cannot be recorded any more. */
   readonly required: boolean;
   readonly maxMib: number;
-  /** Of all files in the directory, above which nothing more is recorded. */
+  /** Of the files of one user, and likewise of all logins without a key together. At least maxMib, at most totalMib. */
+  readonly userMib: number;
+  /** Of all files in the directory. What would go beyond this, or userMib, is not recorded. */
   readonly totalMib: number;
+}
+
+/** `[services]`: what takes root's rights, by names of users with a key. */
+export interface ServicesConfig {
+  /** Who may read the kernel's log. */
+  readonly kernelLog: readonly string[];
+  /** Who may have SysRq keys pressed, and which. */
+  readonly sysrq: readonly string[];
+  readonly sysrqKeys: readonly string[];
+}
+
+export const AT_TIMEOUT = ["go-on", "power-off"] as const;
+
+/** `[provision]`: a seed for cloud-init, handed over through the console. */
+export interface ProvisionConfig {
+  readonly users: readonly string[];
+  /** Becomes cloud-init's seed. */
+  readonly directory: string;
+  /** File that remembers that the machine has its seed. */
+  readonly state: string;
+  readonly again: boolean;
+  /** How long a boot waits for the seed. */
+  readonly waitSeconds: number;
+  /** What comes then; cloud-init stays off in either case. */
+  readonly atTimeout: (typeof AT_TIMEOUT)[number];
 }
 
 /** Who does what. */
 export interface DaemonConfig {
   /** Whom the half becomes that talks to the host, where sealttyd is started by root; "root": nothing is split. */
   readonly user: string;
+  /** Whether that half is confined as far as the kernel can, besides having no rights. */
+  readonly sandbox: boolean;
 }
 
 export interface ServerConfig {
@@ -145,9 +190,13 @@ export interface ServerConfig {
   readonly instance: InstanceConfig;
   readonly sessions: SessionsConfig;
   readonly forward: ForwardConfig;
+  readonly unlock: UnlockConfig;
   readonly audit: AuditConfig;
   /** Undefined: nothing is recorded. */
   readonly recording: RecordingConfig | undefined;
+  readonly services: ServicesConfig;
+  /** Undefined: no seed is taken. */
+  readonly provision: ProvisionConfig | undefined;
 }
 
 export const DEFAULT_CONFIG_FILE = "/etc/sealtty/sealttyd.toml";
@@ -161,7 +210,10 @@ export async function readServerConfig(file: string): Promise<ServerConfig> {
     const code = errorCode(cause) ?? "unknown error";
     const [why, next] =
       code === "ENOENT"
-        ? [code, "Write one (see packaging/sealttyd.example.toml), or name another with --config."]
+        ? [
+            code,
+            "Have `sealttyd setup` write one (sealttyd.toml(5) has every key), or name another with --config.",
+          ]
         : code === "EISDIR"
           ? ["it is a directory", "Name the file in it with --config."]
           : [code, "Check that sealttyd may read it."];
@@ -169,6 +221,21 @@ export async function readServerConfig(file: string): Promise<ServerConfig> {
   }
   return parseServerConfig(text, file);
 }
+
+const TABLES = [
+  "pipe",
+  "evidence",
+  "users",
+  "instance",
+  "sessions",
+  "forward",
+  "unlock",
+  "daemon",
+  "audit",
+  "recording",
+  "services",
+  "provision",
+] as const;
 
 /** @param where - the file's name, for errors. @throws SealttyError `bad-config`. */
 export function parseServerConfig(text: string, where: string): ServerConfig {
@@ -185,7 +252,7 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
       { cause },
     );
   }
-  root.allow("pipe", "evidence", "users", "instance", "sessions", "forward", "daemon", "audit", "recording");
+  root.allow(...TABLES);
   const pipe = pipeOf(root.table("pipe", "It says how the host carries the console."));
   const evidence = evidenceOf(root.table("evidence", "It says how this machine proves what it is."));
   const instance = root.has("instance") ? instanceOf(root.table("instance", ""), evidence) : NO_INSTANCE;
@@ -199,7 +266,67 @@ export function parseServerConfig(text: string, where: string): ServerConfig {
   const daemon = root.has("daemon") ? daemonOf(root.table("daemon", "")) : DEFAULT_DAEMON;
   const audit = root.has("audit") ? auditOf(root.table("audit", "")) : NO_AUDIT_FILE;
   const recording = root.has("recording") ? recordingOf(root.table("recording", "")) : undefined;
-  return { daemon, pipe, evidence, users, instance, sessions, forward, audit, recording };
+  const unlock = root.has("unlock") ? unlockOf(root.table("unlock", "")) : NOBODY_UNLOCKS;
+  const services = root.has("services") ? servicesOf(root.table("services", "")) : NO_SERVICES;
+  const provision = root.has("provision") ? provisionOf(root.table("provision", "")) : undefined;
+  return {
+    daemon,
+    pipe,
+    evidence,
+    users,
+    instance,
+    sessions,
+    forward,
+    unlock,
+    audit,
+    recording,
+    services,
+    provision,
+  };
+}
+
+export const NOBODY_UNLOCKS: UnlockConfig = { users: [], keys: undefined };
+
+function unlockOf(table: Table): UnlockConfig {
+  table.allow("users", "keys");
+  return {
+    users: table.namedUsers("users"),
+    keys: table.has("keys") ? table.fingerprints("keys") : undefined,
+  };
+}
+
+export const NO_SERVICES: ServicesConfig = { kernelLog: [], sysrq: [], sysrqKeys: [] };
+
+function servicesOf(table: Table): ServicesConfig {
+  table.allow("kernel_log", "sysrq", "sysrq_keys");
+  const sysrq = table.has("sysrq") ? table.namedUsers("sysrq") : [];
+  if (table.has("sysrq") !== table.has("sysrq_keys"))
+    table.fail(
+      '"sysrq" and "sysrq_keys" go together: who may have keys pressed, and which',
+      'For example sysrq = ["root"] and sysrq_keys = ["s", "u", "b"].',
+    );
+  return {
+    kernelLog: table.has("kernel_log") ? table.namedUsers("kernel_log") : [],
+    sysrq,
+    sysrqKeys: table.has("sysrq_keys") ? table.sysrqKeys("sysrq_keys") : [],
+  };
+}
+
+/** Where cloud-init's NoCloud looks for a seed of the machine's own. */
+export const SEED_DIRECTORY = "/var/lib/cloud/seed/nocloud";
+export const PROVISION_STATE = "/var/lib/sealtty/provisioned";
+const DAY_IN_SECONDS = 24 * 60 * 60;
+
+function provisionOf(table: Table): ProvisionConfig {
+  table.allow("users", "directory", "state", "again", "wait_seconds", "at_timeout");
+  return {
+    users: table.namedUsers("users"),
+    directory: table.has("directory") ? table.path("directory") : SEED_DIRECTORY,
+    state: table.has("state") ? table.path("state") : PROVISION_STATE,
+    again: table.flag("again") ?? false,
+    waitSeconds: table.whole("wait_seconds", 0, DAY_IN_SECONDS) ?? 600,
+    atTimeout: table.has("at_timeout") ? table.oneOf("at_timeout", AT_TIMEOUT) : "go-on",
+  };
 }
 
 const NO_AUDIT_FILE: AuditConfig = { file: undefined, required: false };
@@ -210,15 +337,29 @@ function auditOf(table: Table): AuditConfig {
 }
 
 function recordingOf(table: Table): RecordingConfig {
-  table.allow("directory", "users", "services", "notice", "required", "max_mib", "total_mib");
+  table.allow("directory", "users", "services", "notice", "required", "max_mib", "user_mib", "total_mib");
+  const totalMib = table.whole("total_mib", 1, 1_048_576) ?? 1024;
+  const userMib = table.whole("user_mib", 1, 1_048_576) ?? Math.max(1, Math.floor(totalMib / 2));
+  const maxMib = table.whole("max_mib", 1, 65_536) ?? Math.min(64, userMib);
+  if (userMib > totalMib)
+    table.fail(
+      '"user_mib" is more than all recordings may have together',
+      "Make total_mib larger, or user_mib smaller.",
+    );
+  if (maxMib > userMib)
+    table.fail(
+      `"max_mib" is more than one user may have (user_mib, ${userMib} here), so nothing could be recorded`,
+      "Make max_mib smaller, or user_mib and total_mib larger.",
+    );
   return {
     directory: table.path("directory"),
     users: table.has("users") ? table.namedUsers("users") : undefined,
     services: table.has("services") ? table.someOf("services", RECORDED_SERVICES) : RECORDED_SERVICES,
     notice: table.flag("notice") ?? true,
     required: table.flag("required") ?? false,
-    maxMib: table.whole("max_mib", 1, 65_536) ?? 64,
-    totalMib: table.whole("total_mib", 1, 1_048_576) ?? 1024,
+    maxMib,
+    userMib,
+    totalMib,
   };
 }
 
@@ -240,11 +381,14 @@ function forwardOf(table: Table): ForwardConfig {
   };
 }
 
-const DEFAULT_DAEMON: DaemonConfig = { user: "sealtty" };
+const DEFAULT_DAEMON: DaemonConfig = { user: "sealtty", sandbox: true };
 
 function daemonOf(table: Table): DaemonConfig {
-  table.allow("user");
-  return { user: table.text("user") };
+  table.allow("user", "sandbox");
+  return {
+    user: table.has("user") ? table.text("user") : DEFAULT_DAEMON.user,
+    sandbox: table.flag("sandbox") ?? DEFAULT_DAEMON.sandbox,
+  };
 }
 
 /** 4 MiB hold some 50,000 lines; a day lets people go home. */
@@ -271,6 +415,9 @@ function sessionsOf(table: Table): SessionsConfig {
 /** Where `sealtty open` serves its page: on the user's own machine, and on another port each time. */
 const DEFAULT_PASSKEY_ORIGINS: readonly string[] = ["http://localhost:*"];
 
+/** Eight connections with all their channels. */
+const DEFAULT_MAX_PROGRAMS = 512;
+
 const NO_USERS: UsersConfig = {
   authorizedKeys: undefined,
   names: [],
@@ -278,6 +425,7 @@ const NO_USERS: UsersConfig = {
   shell: undefined,
   passkeyOrigins: DEFAULT_PASSKEY_ORIGINS,
   pam: "auto",
+  maxPrograms: DEFAULT_MAX_PROGRAMS,
 };
 const NO_INSTANCE: InstanceConfig = {
   document: undefined,
@@ -399,7 +547,7 @@ function instanceOf(table: Table, evidence: EvidenceConfig): InstanceConfig {
 
 /** @param byDocument - an instance document says who may log in; this table then says only how. */
 function usersOf(table: Table, byDocument: boolean): UsersConfig {
-  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam");
+  table.allow("authorized_keys", "names", "login", "shell", "passkey_origins", "pam", "max_programs");
   if (byDocument && table.has("authorized_keys")) {
     table.fail(
       "both authorized_keys and the instance document ([instance] document) would say whose keys are good",
@@ -414,6 +562,7 @@ function usersOf(table: Table, byDocument: boolean): UsersConfig {
     shell: table.has("shell") ? table.command("shell") : undefined,
     passkeyOrigins: table.has("passkey_origins") ? table.origins("passkey_origins") : DEFAULT_PASSKEY_ORIGINS,
     pam: table.has("pam") ? table.oneOf("pam", ["auto", "required", "off"]) : "auto",
+    maxPrograms: table.whole("max_programs", 1, MAX_PROGRAMS) ?? DEFAULT_MAX_PROGRAMS,
   };
   if (!byDocument && users.authorizedKeys === undefined && users.login === undefined) {
     table.fail(

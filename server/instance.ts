@@ -291,6 +291,8 @@ async function readInstanceKey(file: string): Promise<PrivateKey> {
 
 /** A line of `ssh_host_*_key.pub`. */
 function hostKeyOf(text: string): Uint8Array {
+  if (/[\r\n]/.test(text.trim()))
+    throw new Error("it has more than a line: what else is in it is not for others");
   const [type, base64 = ""] = text.trim().split(/[ \t]+/, 3);
   const blob = decodeBase64(base64);
   if (blob === undefined || keyTypeOf(blob) !== type) throw new Error("it is no public key file");

@@ -1,36 +1,25 @@
 // sealttyd: the in-guest console server. Reads the command line and the configuration, serves until told to stop.
 
-import { parseArgs } from "node:util";
 import { SealttyError } from "../protocol/errors.ts";
 import { missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
+import { runDoctor } from "./doctor/command.ts";
+import { earlyFiles, earlyLines } from "./early.ts";
 import { openEvidence } from "./evidence/open.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
 import { runFront } from "./monitor/front.ts";
 import { FRONT_OPTION } from "./monitor/names.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
+import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
+import { SERVE, givenOptions, usageText } from "./options.ts";
+import { provisionWait } from "./provision/wait.ts";
 import { giveBackConsole } from "./pipes/framebuffer/console.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
+import { setupCommand } from "./setup/command.ts";
 import { VERSION } from "../node/version.ts";
-
-const USAGE = `Usage: sealttyd [--config FILE] [--check [--probe]] [-v]
-       sealttyd --give-back-console
-
-The encrypted guest console's server, to be run in the guest.
-
-  --config FILE   configuration (default ${DEFAULT_CONFIG_FILE})
-  --check         only check the configuration: exit status 0 good, 1 not; says as well what it names and is not here
-  --probe         with --check: really ask this machine for evidence, once; exit status 1 where it gives none
-  -v, --verbose   log more
-  --give-back-console   gives the screen and keys that a sealttyd took (type = "framebuffer") back to the kernel's console:
-                  for who starts sealttyd, once it has ended, however that was
-  --version       print the version
-  --help          print this
-
-Exit status: 0 stopped by a signal, 2 usage, 255 it could not start or go on (the log says why).
-`;
+import { keepYoungHeapSmall } from "../node/young-heap.ts";
 
 const EXIT_GOOD = 0;
 const EXIT_CHECK_FAILED = 1;
@@ -40,11 +29,20 @@ const EXIT_FAILED = 255;
 const STOP_TIMEOUT_MS = 1800;
 
 async function main(args: readonly string[]): Promise<number> {
+  keepYoungHeapSmall();
   if (args.length === 1 && args[0] === FRONT_OPTION) return await runFront();
+  const [command, ...rest] = args;
+  if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));
+  if (command === "man") return printManual(rest);
+  if (command === "provision-wait") return await provisionWait(rest);
+  if (command === "doctor") {
+    const out = (text: string) => void process.stdout.write(text);
+    return runDoctor(rest, { out, err: (text) => void process.stderr.write(text) });
+  }
   const options = parse(args);
   if (options === undefined) return EXIT_USAGE;
   if (options.help) {
-    process.stdout.write(USAGE);
+    process.stdout.write(usageText(SERVE));
     return EXIT_GOOD;
   }
   if (options.version) {
@@ -58,6 +56,10 @@ async function main(args: readonly string[]): Promise<number> {
   const log = createLog({ level: options.verbose ? "debug" : "info" });
   try {
     const config = await readServerConfig(options.config);
+    if (options.check && options.initramfs) {
+      process.stdout.write(earlyLines(await earlyFiles(config)));
+      return EXIT_GOOD;
+    }
     if (options.check) {
       process.stdout.write(`${options.config}: good\n`);
       for (const missing of await missingHere(config)) {
@@ -67,7 +69,7 @@ async function main(args: readonly string[]): Promise<number> {
       return EXIT_GOOD;
     }
     const stopped = stopSignal();
-    const server = await start(config, log, options.verbose ? "debug" : "info");
+    const server = await start(config, log, options.verbose ? "debug" : "info", options.handOver);
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
     const why = await Promise.race([stopped, server.pipeLost]);
     if (typeof why === "string") log.info("sealttyd stops", { signal: why });
@@ -81,12 +83,17 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not. */
-async function start(config: ServerConfig, log: Log, level: LogLevel): Promise<RunningServer> {
+async function start(
+  config: ServerConfig,
+  log: Log,
+  level: LogLevel,
+  handsOver: boolean,
+): Promise<RunningServer> {
   const { user } = config.daemon;
-  if (process.getuid?.() !== 0) return await serve(config, log);
+  if (process.getuid?.() !== 0) return await serve(config, log, handsOver);
   if (user === "root") {
     log.warn('[daemon] user = "root": the process that the host talks to has all rights');
-    return await serve(config, log);
+    return await serve(config, log, handsOver);
   }
   const account = await findAccount(user);
   if (account === undefined) throw noDaemonUser(user);
@@ -95,7 +102,7 @@ async function start(config: ServerConfig, log: Log, level: LogLevel): Promise<R
       "bad-config",
       `The user "${escapeText(user)}" of [daemon] is root by another name`,
     );
-  return await serveSplit(config, account, log, level);
+  return await serveSplit(config, account, log, level, handsOver);
 }
 
 /** Beside a running sealttyd, too: each asks on its own. @throws SealttyError `evidence-unavailable`, `bad-config`. */
@@ -113,6 +120,8 @@ interface Options {
   readonly config: string;
   readonly check: boolean;
   readonly probe: boolean;
+  readonly initramfs: boolean;
+  readonly handOver: boolean;
   readonly verbose: boolean;
   readonly version: boolean;
   readonly help: boolean;
@@ -121,24 +130,38 @@ interface Options {
 
 function parse(args: readonly string[]): Options | undefined {
   try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        config: { type: "string", default: DEFAULT_CONFIG_FILE },
-        check: { type: "boolean", default: false },
-        probe: { type: "boolean", default: false },
-        verbose: { type: "boolean", short: "v", default: false },
-        version: { type: "boolean", default: false },
-        help: { type: "boolean", short: "h", default: false },
-        "give-back-console": { type: "boolean", default: false },
-      },
-    });
-    if (values.probe && !values.check) throw new Error("--probe goes with --check");
-    return { ...values, giveBack: values["give-back-console"] };
+    const given = givenOptions(SERVE, args);
+    for (const name of ["probe", "initramfs"] as const)
+      if (given.has(name) && !given.has("check")) throw new Error(`--${name} goes with --check`);
+    if (given.has("probe") && given.has("initramfs"))
+      throw new Error("--probe and --initramfs exclude each other");
+    return {
+      config: given.text("config") ?? DEFAULT_CONFIG_FILE,
+      check: given.has("check"),
+      probe: given.has("probe"),
+      initramfs: given.has("initramfs"),
+      handOver: given.has("hand-over"),
+      verbose: given.has("verbose"),
+      version: given.has("version"),
+      help: given.has("help"),
+      giveBack: given.has("give-back-console"),
+    };
   } catch (error) {
-    process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${USAGE}`);
+    process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${usageText(SERVE)}`);
     return undefined;
   }
+}
+
+/** sealttyd(8), or with "5" sealttyd.toml(5). */
+function printManual(args: readonly string[]): number {
+  const [section = "8", ...extra] = args;
+  const known = MANUAL_SECTIONS.find((each) => each === section);
+  if (known === undefined || extra.length > 0) {
+    process.stderr.write("sealttyd: man takes 8 or 5: sealttyd man | man -l -\n");
+    return EXIT_USAGE;
+  }
+  process.stdout.write(daemonManual(known, VERSION));
+  return EXIT_GOOD;
 }
 
 /** Resolves with the first signal's name; a second one ends the process at once. */

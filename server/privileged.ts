@@ -8,11 +8,12 @@ import type { InstanceDocument } from "../protocol/attestation/instance/document
 import type { Evidence, EvidenceProvider } from "../protocol/attestation/evidence.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
+import type { ProgramRequest } from "../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, StartProcess } from "../protocol/session/guest-process.ts";
 import { Audit } from "./audit/audit.ts";
 import type { CarrierEvent } from "./audit/events.ts";
-import { type Begun, Programs } from "./audit/programs.ts";
-import type { ServerConfig } from "./config.ts";
+import { type Asked, type Begun, Programs } from "./audit/programs.ts";
+import { MAX_PROGRAMS, type ServerConfig } from "./config.ts";
 import { type OpenedEvidence, openEvidence } from "./evidence/open.ts";
 import { reasonOf } from "./evidence/unavailable.ts";
 import { type BelievedDocument, InstanceParts, believeDocument } from "./instance.ts";
@@ -33,6 +34,7 @@ import { startExec } from "./sessions/exec-process.ts";
 import type { GuestProcess } from "./sessions/guest-process.ts";
 import type { Launch, Pam } from "./sessions/launch.ts";
 import { askingPam, openPam } from "./sessions/pam.ts";
+import { ProgramShares, shareOwner } from "./sessions/program-shares.ts";
 import { helperLaunch } from "./streams/as-user.ts";
 import type { StartHelper } from "./streams/streams.ts";
 import { userKeys } from "./user-keys.ts";
@@ -65,6 +67,7 @@ export interface Privileged {
 
 export interface OwnPrivileged extends Privileged {
   readonly witnesses: Witnesses;
+  readonly shares: ProgramShares;
   readonly plan: PlanProgram;
   /** @throws SealttyError `user-refused`, `device-unavailable`. */
   planHelper(user: AuthenticatedUser, helper: HelperRequest): Promise<Launch>;
@@ -114,8 +117,9 @@ async function openAudited(
     const instance = await InstanceParts.open(nodeSuite, config.instance, believed, warn);
     const document = believed?.document;
     const pam = await openPam(config.users.pam, log, nodeClock);
-    const plan = planPrograms(config.users, document, pam);
+    const plan = planPrograms(config.users, document, pam, config);
     const planHelper = planHelpers(config.forward, document, pam);
+    const shares = new ProgramShares(config.users.maxPrograms, MAX_PROGRAMS);
     // Where a document names what may run, a connection to anywhere is none of it; a shell could connect as well.
     const mayForward = config.forward.allow && document?.agent.shell !== false;
     return {
@@ -131,14 +135,15 @@ async function openAudited(
       ),
       plan,
       async startProcess(user, request) {
-        const { kind: service } = request;
+        const service = auditName(request);
         const planned = await plan(user, request).catch((error: unknown) => {
           programs.refused(user, service, error);
           throw error;
         });
         const { terminal, launch } = planned;
-        const begun = programs.begin({ user, service, launch, terminal });
-        const process = await startBegun(begun, async () => await startPlan(planned));
+        const release = await takeShare(shares, programs, { user, service, launch });
+        const begin = (): Begun => programs.begin({ user, service, launch, terminal });
+        const { begun, process } = await startBegun(begin, release, async () => await startPlan(planned));
         return new CarriedProcess(process, {
           program: begun.program,
           clock: nodeClock,
@@ -152,12 +157,15 @@ async function openAudited(
       startHelper: mayForward
         ? async (user, helper) => {
             const launch = await planHelper(user, helper);
-            const begun = programs.begin({ user, service: helperService(helper), launch });
-            return await startBegun(begun, async () => startExec(launch));
+            const asked = { user, service: helperService(helper), launch };
+            const release = await takeShare(shares, programs, asked);
+            const begin = (): Begun => programs.begin(asked);
+            return (await startBegun(begin, release, async () => startExec(launch))).process;
           }
         : undefined,
       say: (event) => audit.after(event),
       witnesses: { audit, recordings, programs },
+      shares,
       commonParts: (proofContext) => instance.forConnection(proofContext),
       async close() {
         programs.close();
@@ -170,18 +178,48 @@ async function openAudited(
   }
 }
 
-async function startBegun(begun: Begun, start: () => Promise<GuestProcess>): Promise<GuestProcess> {
+/** @throws SealttyError `limit-exceeded`, written down. */
+async function takeShare(shares: ProgramShares, programs: Programs, asked: Asked): Promise<() => void> {
+  const { user, service, launch } = asked;
   try {
-    const process = await start();
-    void process.exit.then((status) => begun.ended(status));
-    return process;
+    return shares.take(await shareOwner(user, launch));
   } catch (error) {
-    begun.failed(error);
+    programs.refused(user, service, error);
     throw error;
   }
 }
 
-/** As the audit names it. */
+/** @param release - called once the program is gone, or could not be started. */
+async function startBegun(
+  begin: () => Begun,
+  release: () => void,
+  start: () => Promise<GuestProcess>,
+): Promise<{ readonly begun: Begun; readonly process: GuestProcess }> {
+  let begun: Begun | undefined;
+  try {
+    const written = begin();
+    begun = written;
+    const process = await start();
+    void process.exit.then((status) => {
+      release();
+      written.ended(status);
+    });
+    return { begun, process };
+  } catch (error) {
+    release();
+    begun?.failed(error);
+    throw error;
+  }
+}
+
+/** As the audit names it: of a service its own name, and the key of SysRq. */
+export function auditName(request: ProgramRequest): string {
+  if (request.kind !== "service") return request.kind;
+  const { service } = request;
+  return service.name === "sysrq" ? `sysrq-${service.key}` : service.name;
+}
+
+/** Likewise. */
 export function helperService({ kind }: HelperRequest): string {
   return kind === "ssh" ? kind : `forward-${kind}`;
 }

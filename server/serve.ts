@@ -34,16 +34,26 @@ export interface ConsoleSettings {
   readonly forward: ForwardConfig;
   /** Minutes between health probes of the evidence; 0: none. */
   readonly probeMinutes: number;
+  /** Another sealttyd of this guest takes over when this one stops: clients are told. */
+  readonly handsOver: boolean;
 }
 
-export function consoleSettings({ pipe, sessions, forward, evidence }: ServerConfig): ConsoleSettings {
-  return { pipe, sessions, forward, probeMinutes: "probeMinutes" in evidence ? evidence.probeMinutes : 0 };
+export function consoleSettings(
+  { pipe, sessions, forward, evidence }: ServerConfig,
+  handsOver: boolean,
+): ConsoleSettings {
+  const probeMinutes = "probeMinutes" in evidence ? evidence.probeMinutes : 0;
+  return { pipe, sessions, forward, probeMinutes, handsOver };
 }
 
 /** All in this process. @throws SealttyError `bad-config`, `device-unavailable`, `evidence-unavailable`. */
-export async function serve(config: ServerConfig, log: Log): Promise<RunningServer> {
+export async function serve(config: ServerConfig, log: Log, handsOver = false): Promise<RunningServer> {
   loadPtyAddon(); // without it no terminal could ever be opened: say so now
-  return await serveConsole(consoleSettings(config), await openPrivileged(config, log, "sealttyd"), log);
+  return await serveConsole(
+    consoleSettings(config, handsOver),
+    await openPrivileged(config, log, "sealttyd"),
+    log,
+  );
 }
 
 /** @param privileged - is closed with it, and where this throws. @throws SealttyError `device-unavailable`, `bad-config`. */
@@ -155,7 +165,7 @@ async function serveWith(config: ConsoleSettings, privileged: Privileged, log: L
       stopWatching();
       stopWatchingClocks();
       sessions.stop();
-      await endpoint.stop();
+      await endpoint.stop(config.handsOver ? "handed-over" : "shutting-down");
       await pipes.close();
       await privileged.close();
     },

@@ -6,7 +6,7 @@ import { type InstanceDocument, mayUse } from "../protocol/attestation/instance/
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../protocol/user-auth/authorized-keys.ts";
 import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
-import { verifyUserAuth } from "../protocol/user-auth/verify-user.ts";
+import { type KeyGrant, type KeyRefusal, verifyUserAuth } from "../protocol/user-auth/verify-user.ts";
 import type { UsersConfig } from "./config.ts";
 import { readKeysFile } from "./keys-file.ts";
 import type { Log } from "./log.ts";
@@ -21,17 +21,22 @@ const MAX_LINES_REPORTED = 10;
 /** Programs that stand in /etc/passwd for "nobody logs in as this": sshd would start them, whatever was asked for. */
 const NO_SHELLS: ReadonlySet<string> = new Set(["nologin", "false"]);
 
+/** Why a key is of no use here, in a word of the guest's log. */
+export type WhyRefused = KeyRefusal | "unknown-user" | "user-not-named" | "no-shell";
+
+type Verify = GuestServices["verifyUserKey"];
+/** @param onRefused - told why, once, where the answer is undefined. The peer never is. */
+export type VerifyAndSay = (
+  ...attempt: readonly [...Parameters<Verify>, onRefused?: (why: WhyRefused) => void]
+) => Promise<KeyGrant | undefined>;
+
 /**
  * A user that is unknown, not named or without a shell, an unknown key and a bad signature get the same answer after the same work.
  * @param document - where there is one, its keys are good for its users, and no file is read.
  */
-export function userKeys(
-  users: UsersConfig,
-  document: InstanceDocument | undefined,
-  log: Log,
-): GuestServices["verifyUserKey"] {
+export function userKeys(users: UsersConfig, document: InstanceDocument | undefined, log: Log): VerifyAndSay {
   const files = new KeysFiles(log);
-  return async (fields, publicKey, sshsig) => {
+  return async (fields, publicKey, sshsig, onRefused = () => {}) => {
     const account = isUserName(fields.user) ? await findAccount(fields.user) : undefined;
     const named = mayUse(document ?? { users: users.names }, fields.user);
     const known = account !== undefined && named && hasShell(account) ? account : undefined;
@@ -41,8 +46,14 @@ export function userKeys(
         : document.authorizedKeys.map((key, index) => ({ ...key, line: index + 1 }));
     const { passkeyOrigins } = users;
     const attempt = { fields, publicKey, sshsig, authorizedKeys, passkeyOrigins, now: Date.now() };
-    const grant = await verifyUserAuth(nodeSshCrypto, attempt);
-    return known === undefined ? undefined : grant;
+    let why: WhyRefused | undefined;
+    const grant = await verifyUserAuth(nodeSshCrypto, attempt, (reason) => (why = reason));
+    if (account === undefined) why = "unknown-user";
+    else if (!named) why = "user-not-named";
+    else if (known === undefined) why = "no-shell";
+    if (why === undefined) return grant;
+    onRefused(why);
+    return undefined;
   };
 }
 

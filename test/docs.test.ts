@@ -19,6 +19,10 @@ import {
 } from "../protocol/forward/forward-messages.ts";
 import { ARMOUR_MARK } from "../protocol/frames/armour.ts";
 import * as frames from "../protocol/frames/frame-body.ts";
+import { KERNEL_LOG_TYPES } from "../protocol/kernel-log/messages.ts";
+import { PROMPT_ORIGINS, PROMPT_OUTCOMES, PROMPTS_TYPES } from "../protocol/prompts/messages.ts";
+import { PROVISION_STATUS } from "../protocol/provision/seed.ts";
+import { SERVICES } from "../protocol/session/service-request.ts";
 import { FILES_TYPES, TROUBLES } from "../protocol/files/messages.ts";
 import { prologueOf } from "../protocol/handshake/client-hello.ts";
 import { MESSAGE1_LENGTH, MESSAGE2_LENGTH, PROTOCOL_NAME } from "../protocol/handshake/messages.ts";
@@ -404,6 +408,36 @@ describe("docs/protocol.md", () => {
     );
   });
 
+  test("§8.12 has the messages about prompts, where they come from, and the outcomes", () => {
+    const text = section("8.12");
+    const listed = rows(text);
+    const messages = listed.slice(1, 1 + Object.keys(PROMPTS_TYPES).length);
+    expect(messages.map(([number, name]) => [name?.toLowerCase(), Number(number)])).toEqual(
+      Object.entries(PROMPTS_TYPES),
+    );
+    expect(listed.slice(messages.length + 2).map(([number]) => Number(number))).toEqual([
+      ...PROMPT_OUTCOMES.keys(),
+    ]);
+    const [, ...origins] = /`origin`: (\d) .*initramfs, (\d) systemd/.exec(text) ?? [];
+    expect(origins.map(Number)).toEqual([...PROMPT_ORIGINS.keys()]);
+  });
+
+  test("§8.13 has the services, the messages of the kernel's log and the program's statuses", () => {
+    const text = section("8.13");
+    expect([...text.matchAll(/u8 (\d) ‖ u8|u8 (\d) {2,}a seed/g)].map(([, a, b]) => Number(a ?? b))).toEqual([
+      ...SERVICES.keys(),
+    ]);
+    const listed = rows(text);
+    const messages = listed.slice(1, 1 + Object.keys(KERNEL_LOG_TYPES).length);
+    expect(messages.map(([number, name]) => [name?.toLowerCase().replace("_", "-"), Number(number)])).toEqual(
+      Object.entries(KERNEL_LOG_TYPES),
+    );
+    const { written, malformed, "already-provisioned": already } = PROVISION_STATUS;
+    expect(listed.slice(messages.length + 2).map(([status]) => status)).toEqual(
+      [written, already, malformed, "any other"].map(String),
+    );
+  });
+
   test("§8.5 has the close codes", () => {
     const listed = rows(section("8.5")).filter(([code]) => code !== "code");
     expect(Object.fromEntries(listed.map(([code, name]) => [name, Number(code)]))).toEqual(CLOSE_CODES);
@@ -477,7 +511,9 @@ describe("docs/audit.md", () => {
   test("has the keys of [audit] and [recording] as the shipped example has them", () => {
     const keys = (text: string) =>
       [
-        ...text.matchAll(/^(?:# )?(file|required|directory|users|services|notice|max_mib|total_mib) = \S/gm),
+        ...text.matchAll(
+          /^(?:# )?(file|required|directory|users|services|notice|max_mib|user_mib|total_mib) = \S/gm,
+        ),
       ].map(([, key]) => key);
     const example = read("packaging/sealttyd.example.toml");
     const of = (text: string) => new Set(keys(text));

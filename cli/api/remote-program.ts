@@ -4,11 +4,12 @@ import type { Readable } from "node:stream";
 import { utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { Channel, ExitStatus } from "../../protocol/session/channel-api.ts";
-import { shellStatus } from "../exit-status.ts";
-import { RunLimit } from "../run-limit.ts";
-import { readableOf, writableOf } from "./streams.ts";
-import type { ExecOptions, Exit, RemoteProcess, RemoteTerminal } from "./types.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
+import { SIGNALS } from "../../protocol/session/messages.ts";
+import { exitOf } from "./exit.ts";
+import { RunLimit } from "./run-limit.ts";
+import { readableOf, TERMINAL_AHEAD, writableOf } from "./streams.ts";
+import type { ExecOptions, Exit, RemoteProcess, RemoteTerminal, ShellOptions, SignalName } from "./types.ts";
 
 const MAX_COLLECTED = 64 * 1024 * 1024;
 
@@ -21,6 +22,13 @@ export interface Owner {
   explain(error: unknown): Error;
 }
 
+/** @throws SealttyError `api-misuse` on a name that docs/protocol.md §8 does not list. */
+export function signalNamed(name: string): SignalName {
+  const signal = SIGNALS.find((known) => known === name);
+  if (signal === undefined) throw new SealttyError("api-misuse", `No such signal to send: ${name}`);
+  return signal;
+}
+
 export function remoteProcess(channel: Channel, options: ExecOptions, owner: Owner): RemoteProcess {
   const explain = (error: unknown): Error => owner.explain(error);
   const stdout = readableOf(channel.stdout, explain, () => hangUp());
@@ -30,7 +38,12 @@ export function remoteProcess(channel: Channel, options: ExecOptions, owner: Own
     stdout.discard();
     stderr.discard();
   };
-  const { exit, fail } = endOf(channel, options, owner, hangUp);
+  const end = (error: Error): void => {
+    channel.hangUp();
+    stdout.fail(error);
+    stderr.fail(error);
+  };
+  const { exit, fail } = endOf(channel, options, owner, end);
   const own = options.stdin === true;
   if (!own) void feed(channel, options.stdin).catch(fail);
   return {
@@ -56,11 +69,11 @@ export function remoteProcess(channel: Channel, options: ExecOptions, owner: Own
 
 export function remoteTerminal(
   channel: Channel,
-  options: Pick<ExecOptions, "signal">,
+  options: Pick<ShellOptions, "signal" | "timeout">,
   owner: Owner,
 ): RemoteTerminal {
   const explain = (error: unknown): Error => owner.explain(error);
-  const output = readableOf(channel.stdout, explain, () => hangUp());
+  const output = readableOf(channel.stdout, explain, () => hangUp(), TERMINAL_AHEAD);
   const hangUp = (): void => {
     channel.hangUp();
     output.discard();
@@ -68,28 +81,34 @@ export function remoteTerminal(
   return {
     input: writableOf(channel, explain),
     output: output.readable,
-    exit: endOf(channel, options, owner, hangUp).exit,
+    exit: endOf(channel, options, owner, (error) => {
+      channel.hangUp();
+      output.fail(error);
+    }).exit,
     resize: (columns, rows) => channel.resize(columns, rows),
     kill: (signal = "SIGTERM") => channel.signal(signal),
     hangUp,
   };
 }
 
-/** @returns how it ends; and `fail`, for an end that is not the program's. */
-function endOf(
+/**
+ * @param end - hangs it up where it does not outlive this, and ends its streams with the error.
+ * @returns how it ends; and `fail`, for an end that is not the program's.
+ */
+export function endOf(
   channel: Channel,
   { signal, timeout }: Pick<ExecOptions, "signal" | "timeout">,
   owner: Owner,
-  hangUp: () => void,
+  end: (error: Error) => void,
 ): { exit: Promise<Exit>; fail: (error: unknown) => void } {
   const limit =
     timeout === undefined
       ? undefined
-      : new RunLimit({ signal: (name) => channel.signal(name), hangUp }, owner.clock, timeout);
+      : new RunLimit({ signal: (name) => channel.signal(name), hangUp: () => {} }, owner.clock, timeout); // fail() hangs up
   let fail: (error: unknown) => void = () => {};
   const failed = new Promise<never>((_, reject) => {
     fail = (error) => {
-      hangUp();
+      end(owner.explain(error));
       reject(error);
     };
   });
@@ -106,6 +125,7 @@ function endOf(
       throw owner.explain(error);
     },
   );
+  limit?.givenUp.catch(fail);
   const ends = [ended, failed, ...(limit === undefined ? [] : [limit.givenUp])];
   const exit = Promise.race(ends).finally(() => {
     limit?.stop();
@@ -114,11 +134,6 @@ function endOf(
   });
   exit.catch(() => undefined); // a caller that never asks is no unhandled rejection
   return { exit, fail };
-}
-
-function exitOf(exit: ExitStatus): Exit {
-  const status = shellStatus(exit);
-  return exit.kind === "signalled" ? { status, signal: exit.signal } : { status };
 }
 
 async function feed(channel: Channel, stdin: Exclude<ExecOptions["stdin"], true>): Promise<void> {

@@ -1,7 +1,6 @@
 // `sealtty config-ssh`: a Host block in the user's ssh configuration, so that ssh, scp, rsync and ansible reach a guest as any host.
 
-import { randomBytes } from "node:crypto";
-import { chmod, lstat, mkdir, open, readFile, realpath, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { parseAddress } from "../address.ts";
@@ -19,6 +18,7 @@ import {
   withBlock,
   withoutBlock,
 } from "../ssh-config.ts";
+import { replaceFile } from "../whole-file.ts";
 
 /** So that no name of the user's own is hidden by one of ours. */
 const SUFFIX = ".sealtty";
@@ -211,26 +211,12 @@ async function readConfig(file: string): Promise<string> {
 
 /** Whole or not at all, with the mode that it had; a new one is the user's alone, as ssh wants it. */
 async function writeConfig(file: string, bytes: Uint8Array): Promise<void> {
-  const fresh = `${file}.${randomBytes(6).toString("hex")}.new`;
   try {
     await mkdir(path.dirname(file), { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
     });
-    const mode = await lstat(file).then(
-      (found) => found.mode & 0o7777,
-      () => 0o600,
-    );
-    const handle = await open(fresh, "wx", 0o600);
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await chmod(fresh, mode);
-    await rename(fresh, file);
+    await replaceFile(file, bytes, { mode: 0o600, keepsMode: true, sync: true });
   } catch (cause) {
-    await rm(fresh, { force: true }).catch(() => undefined);
     throw unusable(file, "write", cause);
   }
 }

@@ -1,10 +1,7 @@
 // `sealtty connect`: this terminal becomes the guest's terminal.
 
 import { SealttyError } from "../../protocol/errors.ts";
-import { toHex } from "../../protocol/bytes.ts";
-import { MAX_SCREEN_LINES } from "../../protocol/limits.ts";
-import type { TerminalRequest } from "../../protocol/session/session-api.ts";
-import type { ProgramPlace } from "../../protocol/session/channel-api.ts";
+import type { ShellOptions } from "../api/types.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
 import {
@@ -27,9 +24,8 @@ import {
 import { RawTerminal } from "../raw-terminal.ts";
 import { obfuscationOf } from "../option-values.ts";
 import { RecordingFile } from "../recording-file.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
-import { RunLimit } from "../run-limit.ts";
 import type { Services } from "../services.ts";
 import { SessionStore } from "../session-store.ts";
 import { escapeOption, gapWords, runTerminal } from "../terminal-session.ts";
@@ -60,18 +56,20 @@ export const connectCommand: Command = {
   async run(input, services) {
     if (input.rest !== undefined)
       throw usage(connectCommand, "connect takes no command: use exec GUEST -- COMMAND");
-    const request = { command: [], environment: passedEnvironment(services.environment) };
-    return terminalCommand(onlyGuest(connectCommand, input), request, input, services);
+    const shell = { env: passedEnvironment(services.environment) };
+    return terminalCommand(onlyGuest(connectCommand, input), shell, input, services);
   },
 };
 
-/** Also `exec -t`. @param program.command - empty for the user's shell. @param runFor - ms that it may run. */
+/** What runs on the terminal: without a command the user's shell, or where no key was named the guest's login. */
+type Program = Pick<ShellOptions, "command" | "env" | "cwd" | "timeout">;
+
+/** Also `exec -t`. */
 export async function terminalCommand(
   guestName: string,
-  program: ProgramPlace & { readonly command: readonly string[] },
+  program: Program,
   input: Input,
   services: Services,
-  runFor?: number,
 ): Promise<number> {
   const reporter = new Reporter(services, input);
   escapeOption(input); // before a file is made: a wrong option leaves nothing behind
@@ -79,7 +77,7 @@ export async function terminalCommand(
   const recordTo = input.text("record");
   const recording = recordTo === undefined ? undefined : new RecordingFile(recordTo, services, reporter);
   try {
-    return await recordedCommand(guestName, program, input, services, { reporter, recording, runFor });
+    return await recordedCommand(guestName, program, input, services, { reporter, recording });
   } finally {
     recording?.close();
   }
@@ -87,96 +85,81 @@ export async function terminalCommand(
 
 async function recordedCommand(
   guestName: string,
-  program: ProgramPlace & { readonly command: readonly string[] },
+  program: Program,
   input: Input,
   services: Services,
-  {
-    reporter,
-    recording,
-    runFor,
-  }: {
-    readonly reporter: Reporter;
-    readonly recording: RecordingFile | undefined;
-    readonly runFor: number | undefined;
-  },
+  { reporter, recording }: { readonly reporter: Reporter; readonly recording: RecordingFile | undefined },
 ): Promise<number> {
-  const { command } = program;
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
   const reached = await reach(guestName, input, services, reporter, {
-    key: command.length > 0 || reporter.batch, // else the guest's login program would ask
+    key: program.command !== undefined || reporter.batch, // else the guest's login program would ask
     shaping: obfuscationOf(input, "adaptive"),
   });
   try {
-    const guest = await authenticate(reached);
+    const guest = await enter(reached);
     const terminal = new RawTerminal(services);
     if (!terminal.hasKeyboard)
       reporter.say("sealtty: standard input is no terminal: its bytes are sent as they are");
     const screen = { term: terminalName(services.environment), ...terminal.size };
-    const request: TerminalRequest =
-      reached.identity === undefined && command.length === 0
-        ? { kind: "login", ...screen }
-        : { ...program, kind: "shell", ...screen };
-    const attestation = { guest, watch: reached.watch };
+    const shell: ShellOptions =
+      reached.identity === undefined && program.command === undefined
+        ? { ...screen, login: true }
+        : { ...screen, ...program };
+    const attestation = { watch: reached.watch, askAgain: () => guest.reattest() };
     if (keep === undefined) {
-      const channel = await guest.openChannel(request);
+      const opened = await guest.shell(shell);
       recording?.begin(screen);
-      const limit = runFor === undefined ? undefined : new RunLimit(channel, services.clock, runFor);
-      const running = runTerminal(channel, terminal, escapeCharacter, services, reporter, {
+      const status = await runTerminal(opened, terminal, escapeCharacter, services, reporter, {
         attestation,
         recording,
       });
-      const status = await (limit === undefined ? running : Promise.race([running, limit.givenUp])).finally(
-        () => limit?.stop(),
-      );
-      if (limit?.error !== undefined) throw limit.error;
-      reporter.warnings(guest.verified.claims);
+      reporter.warnings(guest.claims);
       return status;
     }
-    const store = new SessionStore(reached.attested.context.guestStatic, services);
-    const screenLines = terminal.hasScreen ? MAX_SCREEN_LINES : undefined;
-    const { channel, remembered } = await openKept(guest, request, keep, store, screenLines);
+    const store = new SessionStore(guest.key, services);
+    const kept = await openKept(guest, shell, keep, store, terminal.hasScreen);
+    const { terminal: opened, remembered } = kept;
+    const { session, mode, lost } = opened;
     recording?.begin(screen);
-    const id = shortId(channel.session.id);
-    const { mode, lost } = channel;
-    reporter.event("session", { id: toHex(channel.session.id), mode, lost, remembered });
+    const id = shortId(session.id);
+    reporter.event("session", { id: session.id, mode, lost, remembered });
     reporter.say(`sealtty: session ${id}${mode === "read-only" ? ", read-only" : ""}`);
-    if (!remembered) reporter.warn(notRememberedWords(channel.session, store));
+    if (!remembered) reporter.warn(notRememberedWords(session, store));
     if (lost > 0) reporter.say(gapWords(lost));
     const { detachKeys } = keep;
     const comeBack =
-      remembered || channel.session.secret === undefined
+      remembered || session.secret === undefined
         ? `come back with: ${comeBackCommand(guestName, id, input)}`
         : "nobody can come back to it, because its secret could not be kept";
     let status: number;
     let exited = false;
-    channel.exit.then(
+    opened.exit.then(
       () => {
         exited = true;
       },
       () => undefined,
     );
     try {
-      status = await runTerminal(channel, terminal, escapeCharacter, services, reporter, {
+      status = await runTerminal(opened, terminal, escapeCharacter, services, reporter, {
         attestation,
         recording,
-        kept: { session: channel, detachKeys },
+        kept: { terminal: opened, news: kept.news, detachKeys },
       });
     } catch (error) {
       if (error instanceof SealttyError && error.code === "transport-lost")
         reporter.say(`sealtty: the session runs on in the guest; ${comeBack}`);
-      if (error instanceof SealttyError && error.code === "session-gone") await store.forget(channel.session);
+      if (error instanceof SealttyError && error.code === "session-gone") await store.forget(session);
       throw error;
     }
-    if (exited) await store.forget(channel.session);
+    if (exited) await store.forget(session);
     else if (status !== EXIT_OURS) {
-      reporter.event("detached", { id: toHex(channel.session.id) });
+      reporter.event("detached", { id: session.id });
       reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
     }
-    reporter.warnings(guest.verified.claims);
+    reporter.warnings(guest.claims);
     return status;
   } finally {
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    await reached.end();
   }
 }

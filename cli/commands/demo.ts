@@ -15,7 +15,7 @@ import { jsonLine } from "../printable.ts";
 import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { newSshKey } from "../ssh-key-file.ts";
-import { announce, ended, portOf, startSomewhere } from "./open.ts";
+import { announce, ended, portOf, startSomewhere, warnOfSimulated } from "./open.ts";
 
 const INSTANCE = "demo";
 const START_MS = 15_000;
@@ -61,6 +61,7 @@ export const demoCommand: Command = {
       const started = await Promise.race([relayAddress(relay.output), children.failed, asked]);
       if (!started.startsWith("ws:")) return 0; // ^C already
       const address = parseAddress(started);
+      const opens = !input.has("no-open");
       const server = await startSomewhere(
         {
           port: portOf(input) ?? DEFAULT_PAGE_PORT,
@@ -78,15 +79,17 @@ export const demoCommand: Command = {
           identity: await services.loadIdentity(made.key),
           dial: () => services.dial(address),
           hostView,
+          onFreshAsked: (url) => void announce(url, opens, services, reporter),
         },
         portOf(input) === undefined,
         reporter,
       );
       try {
-        reporter.warn(
-          "sealtty: SIMULATED EVIDENCE: this demonstration shows how it works and proves nothing.",
+        warnOfSimulated(
+          "SIMULATED EVIDENCE: this demonstration shows how it works and proves nothing.",
+          reporter,
         );
-        await announce(server, !input.has("no-open"), services, reporter);
+        await announce(server.url, opens, services, reporter);
         const options = `--simulated --policy ${quoted(made.policy)}`;
         const bin = `node ${quoted(program("sealtty"))}`;
         const lines = [

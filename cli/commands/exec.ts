@@ -5,7 +5,7 @@ import { execOverMaster } from "../master/exec-over-master.ts";
 import { startMaster } from "../master/start-master.ts";
 import { obfuscationOf } from "../option-values.ts";
 import type { Command } from "../options.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import { hintAtShell, runExec } from "../run-program.ts";
 import { terminalCommand } from "./connect.ts";
@@ -17,23 +17,26 @@ export const execCommand: Command = {
     const reporter = new Reporter(services, input);
     if (input.has("master")) return execOverMaster(plan, input, services, reporter, startMaster);
     const { guest: guestName, request, runFor } = plan;
-    if (plan.terminal) return terminalCommand(guestName, request, input, services, runFor);
+    const { command, environment: env, directory: cwd } = request;
+    const place = {
+      env,
+      ...(cwd === undefined ? {} : { cwd }),
+      ...(runFor === undefined ? {} : { timeout: runFor }),
+    };
+    if (plan.terminal) return terminalCommand(guestName, { command, ...place }, input, services);
     const reached = await reach(guestName, input, services, reporter, {
       key: true,
       shaping: obfuscationOf(input, "off"),
     });
     try {
-      const guest = await authenticate(reached);
-      const channel = await guest.openChannel(request);
-      const { frozen } = reached.watch;
-      const { withInput } = plan;
-      const status = await runExec(channel, services, reporter, { withInput, frozen, runFor });
-      hintAtShell(status, request.command[0] ?? "", reporter);
-      if (reporter.verbosity > 0) reporter.warnings(guest.verified.claims);
+      const guest = await enter(reached);
+      const program = await guest.exec(command, { ...place, ...(plan.withInput ? { stdin: true } : {}) });
+      const status = await runExec(program, services, reporter);
+      hintAtShell(status, command[0] ?? "", reporter);
+      if (reporter.verbosity > 0) reporter.warnings(guest.claims);
       return status;
     } finally {
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   },
 };

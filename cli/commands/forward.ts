@@ -1,12 +1,14 @@
 // `sealtty forward`: ports and sockets of this machine into the guest, and the other way, until it is told to end.
 
 import { SealttyError } from "../../protocol/errors.ts";
-import type { Guest } from "../../protocol/session/api.ts";
-import { Forwarder } from "../forward/forwarder.ts";
-import { FORWARD_OPTIONS, forwardSpecs } from "../forward/specs.ts";
+import { placeWords } from "../../protocol/forward/target.ts";
+import { Forwarder } from "../api/forward/forwarder.ts";
+import type { OpenGuest } from "../api/open-guest.ts";
+import type { Forward, ForwardOptions } from "../api/types.ts";
+import { FORWARD_OPTIONS, type ForwardSpec, forwardSpecs } from "../forward/specs.ts";
 import { obfuscationOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 
@@ -48,9 +50,25 @@ export const forwardCommand: Command = {
     const reporter = new Reporter(services, input);
     const told = new Told(services);
     const holder = new GuestHolder(services);
-    const forwarder = new Forwarder(specs, reporter, () => holder.guest());
-    const listenHere = once(() => forwarder.listenHere());
-    const session = { guestName, input, services, reporter, holder, forwarder, listenHere, told: told.ended };
+    const forwarder = new Forwarder(() => holder.guest()); // what listens here outlives a connection
+    const listenHere = once(async () => {
+      for (const spec of specs) {
+        if (spec.kind === "remote") continue;
+        const to = spec.kind === "local" ? spec.to : undefined;
+        tell(spec, await forwarder.local(spec.listen, to, failing(reporter)), reporter);
+      }
+    });
+    const session = {
+      specs,
+      guestName,
+      input,
+      services,
+      reporter,
+      holder,
+      forwarder,
+      listenHere,
+      told: told.ended,
+    };
     try {
       await Promise.race([runConnection(session), told.ended]); // the first one: its errors are the command's
       let pause = FIRST_PAUSE;
@@ -76,6 +94,7 @@ export const forwardCommand: Command = {
 };
 
 interface ForwardSession {
+  readonly specs: readonly ForwardSpec[];
   readonly guestName: string;
   readonly input: Input;
   readonly services: Services;
@@ -93,43 +112,77 @@ async function runConnection(session: ForwardSession): Promise<void> {
     key: true,
     shaping: obfuscationOf(input, "off"),
   });
+  const there: Forward[] = [];
   try {
-    const guest = await authenticate(reached);
-    await forwarder.listenThere(guest);
+    const guest = await enter(reached);
+    for (const spec of session.specs) {
+      if (spec.kind !== "remote") continue;
+      const listening = forwarder.remote(guest, spec.listen, spec.to, failing(reporter));
+      const forward = await listening.catch((error: unknown) => {
+        if (!(error instanceof SealttyError)) throw error;
+        throw new SealttyError(error.code, `-R ${error.message}`, { cause: error });
+      });
+      there.push(forward);
+      tell(spec, forward, reporter);
+    }
     holder.hold(guest);
     await session.listenHere();
-    const changed = reached.watch.frozen.then((error): never => {
-      throw error;
-    });
+    const changed = new Promise<never>((_, reject) => void reached.change.watch(reject));
     await Promise.race([told, guest.closed, changed]);
   } finally {
     holder.hold(undefined);
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    for (const forward of there) forward.close();
+    await reached.end();
   }
+}
+
+/** Says where it listens. */
+function tell(spec: ForwardSpec, { address }: Forward, reporter: Reporter): void {
+  const to = spec.kind === "dynamic" || spec.to === undefined ? undefined : placeWords(spec.to);
+  const at = placeWords("path" in address ? { kind: "unix", ...address } : { kind: "tcp", ...address });
+  reporter.event("listening", { kind: spec.kind, at, to });
+  const there = to ?? "wherever its clients ask for (SOCKS)";
+  reporter.say(
+    spec.kind === "remote"
+      ? `sealtty: the guest listens on ${at}, and from here goes to ${there}`
+      : `sealtty: listening here on ${at}, and from the guest going to ${there}`,
+  );
+}
+
+function failing(reporter: Reporter): ForwardOptions {
+  return {
+    onFailed(error, to) {
+      const ours = error instanceof SealttyError;
+      const words = ours ? error.message : "whoever connected has gone";
+      reporter.event("forward-failed", { code: ours ? error.code : "transport-lost", message: words, to });
+      const where = to === undefined ? "" : ` to ${to}`;
+      if (ours) reporter.say(`sealtty: one connection${where} came to nothing: ${words}`);
+      else reporter.detail(`sealtty: ${words}`);
+    },
+  };
 }
 
 /** The guest of the connection that stands, for those who connect. */
 class GuestHolder {
   readonly #services: Services;
-  #guest: Guest | undefined;
-  #waiting: ((guest: Guest) => void)[] = [];
+  #guest: OpenGuest | undefined;
+  #waiting: ((guest: OpenGuest) => void)[] = [];
 
   constructor(services: Services) {
     this.#services = services;
   }
 
-  hold(guest: Guest | undefined): void {
+  hold(guest: OpenGuest | undefined): void {
     this.#guest = guest;
     if (guest === undefined) return;
     for (const go of this.#waiting.splice(0)) go(guest);
   }
 
   /** @throws SealttyError `transport-lost` where there is none for a minute. */
-  guest(): Promise<Guest> {
+  guest(): Promise<OpenGuest> {
     if (this.#guest !== undefined) return Promise.resolve(this.#guest);
     return new Promise((resolve, reject) => {
-      const go = (guest: Guest): void => {
+      const go = (guest: OpenGuest): void => {
         cancel();
         resolve(guest);
       };

@@ -130,7 +130,10 @@ async function ask(
   reporter: Reporter,
 ): Promise<Inspected> {
   if (judges(input, target)) {
-    const { attested, explain } = await reach(guest, input, services, reporter, { verdict: false });
+    const { attested, explain } = await reach(guest, input, services, reporter, {
+      verdict: false,
+      login: false,
+    });
     const { verified, evidence, context } = attested;
     explain.end();
     await attested.close();
@@ -138,7 +141,7 @@ async function ask(
   }
   const address = parseAddress(guest);
   const made = await connectOptions(input, address, nameFrom(target), services, reporter);
-  const { explain, watch: _watch, ...options } = made;
+  const { explain, ...options } = made;
   try {
     return await services.inspectGuest(options);
   } finally {

@@ -10,11 +10,18 @@ import { print, Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { isKnownHostName } from "../ssh-config.ts";
 
+/** Who writes one line of options for several commands need not leave them out. */
+const UNUSED: ReadonlySet<string> = new Set(["login", "identity", "certificate"]);
+
 export const knownHostsCommand: Command = {
   name: "known-hosts",
   summary: "the host keys of the guest's sshd, out of its verified evidence",
   operands: "GUEST [NAME]",
-  options: COMMON_OPTIONS,
+  options: COMMON_OPTIONS.map((option) =>
+    UNUSED.has(option.name)
+      ? { ...option, help: "as elsewhere, and of no use here: nobody is logged in" }
+      : option,
+  ),
   notes: [
     "For ssh's KnownHostsCommand; sealtty config-ssh writes that down for you. NAME is what ssh calls the host (%H);",
     "without it the policy's name. The guest says its keys by ssh_host_keys of [instance]; nobody is logged in for this.",
@@ -53,11 +60,10 @@ async function verifiedKeys(
   const believed = { address: parseAddress(guestName).text, policyText: text };
   const handed = await handedHostKeys(believed, services);
   if (handed !== undefined) return { keys: handed, policyName: policy.name };
-  const reached = await reach(guestName, input, services, reporter);
+  const reached = await reach(guestName, input, services, reporter, { login: false });
   try {
     return { keys: hostKeysOf(reached.attested), policyName: policy.name };
   } finally {
-    reached.explain.end();
-    await reached.attested.close().catch(() => undefined);
+    await reached.end();
   }
 }

@@ -4,11 +4,10 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { MasterLink } from "../master/master-link.ts";
 import { IDLE_OPTION, keepersOf, masterPlace } from "../master/place.ts";
 import { MasterServer, noSocket } from "../master/serve-master.ts";
-import { LISTENS } from "../master/start-master.ts";
 import { obfuscationOf, secondsOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, onlyGuest, usage } from "../options.ts";
 import { jsonLine } from "../printable.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { print, Reporter, type Talk } from "../report.ts";
 import type { Services } from "../services.ts";
 
@@ -85,7 +84,8 @@ async function keep(guestName: string, input: Input, services: Services): Promis
     own.say("sealtty: a connection like this one is kept already");
     return 0;
   }
-  await print(services.stdout, LISTENS);
+  own.event("listens", {});
+  own.say(`sealtty: keeping a connection to ${guestName}; exec --master takes it`);
   const both = talkOf(own, server);
   const ended = new Promise<"signal">((resolve) => {
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
@@ -99,13 +99,13 @@ async function keep(guestName: string, input: Input, services: Services): Promis
     ]);
     if (typeof reached === "string") return 0;
     try {
-      const guest = await authenticate(reached);
+      const guest = await enter(reached);
       const { name: policy } = reached.policy;
       server.keep({ guest, policy, askedForEvidence: () => reached.watch.sayNext() });
       const why = await Promise.race([
         server.done,
         ended,
-        reached.watch.frozen,
+        new Promise<SealttyError>((resolve) => void reached.change.watch(resolve)),
         guest.closed.then(
           (reason) => new SealttyError("transport-lost", `The connection is over: ${reason}`),
         ),
@@ -114,8 +114,7 @@ async function keep(guestName: string, input: Input, services: Services): Promis
       own.say(`sealtty: ended (${why})`);
       return 0;
     } finally {
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   } catch (error) {
     await server.fail(error);

@@ -16,9 +16,10 @@ import { COMMON_OPTIONS, type Command, type Input, OBFUSCATE_OPTION, onlyGuest, 
 import { collateralAsText, ownerCollateral } from "../owner-collateral.ts";
 import { readPageFiles } from "../page-files.ts";
 import { jsonLine, printable } from "../printable.ts";
+import { PageMemory } from "../page-memory.ts";
 import { PagePort } from "../page-port.ts";
 import { encodingOf, obfuscationOf } from "../option-values.ts";
-import { readIdentity, readPolicy, userOf } from "../reach.ts";
+import { readIdentity, readPolicy, sayingSkipped, userOf } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import type { Identity, Services } from "../services.ts";
 
@@ -37,9 +38,14 @@ export const openCommand: Command = {
       value: "PORT",
       help: `port on localhost; default: this guest's last, at first ${DEFAULT_PAGE_PORT}; 0 for any`,
     },
+    {
+      name: "localhost",
+      help: "the link is http://localhost:PORT itself, for passkeys and keys of the browser; your other keys do not sign there",
+    },
     { name: "no-open", help: "print the link, start no browser" },
   ],
   notes: [
+    "The link's address is new each time, so that nothing can wait there that another program left: see docs/identity.md.",
     "The link works once. Ctrl-C ends the server; the page then cannot sign in or, through it, reach the guest.",
   ],
   exits: "ssh-like",
@@ -54,9 +60,15 @@ export const openCommand: Command = {
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
     const asked = portOf(input);
-    const memory = new PagePort(address.text, services);
-    const before = asked === undefined ? await memory.recall() : undefined;
+    const lastPort = new PagePort(address.text, services);
+    const before = asked === undefined ? await lastPort.recall() : undefined;
     const { identity, others } = await keysFor(input, services);
+    if (input.has("localhost") && identityNamed(input))
+      reporter.warn(
+        "sealtty: the page at localhost never signs with the key that you named: leave --localhost out for that",
+      );
+    const memory = await PageMemory.of(policy.name, address.text, services);
+    const opens = !input.has("no-open");
     const options: PageServerOptions = {
       port: asked ?? before ?? DEFAULT_PAGE_PORT,
       files: await readPageFiles(path.join(services.programDirectory, "..", "page")),
@@ -71,30 +83,40 @@ export const openCommand: Command = {
         obfuscate: obfuscationOf(input, "adaptive"),
         collateral: collateralAsText(await ownerCollateral(input, services)),
       },
+      startAt: input.has("localhost") ? "kept" : "fresh",
+      memory,
       identity,
       otherIdentities: others,
       dial: sayingFailures(
         () => services.dial(address),
         (line) => reporter.say(line),
       ),
+      onFreshAsked: (url) => void announce(url, opens, services, reporter),
       onStranger: () =>
         reporter.warn(
           "sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew",
         ),
     };
     if (input.has("simulated"))
-      reporter.warn("sealtty: SIMULATED EVIDENCE is accepted: it proves nothing about the machine");
+      warnOfSimulated("SIMULATED EVIDENCE is accepted: it proves nothing about the machine", reporter);
     const server = await startSomewhere(options, asked === undefined, reporter);
     try {
-      if (asked === undefined && before === undefined) await memory.remember(server.port);
-      await announce(server, !input.has("no-open"), services, reporter);
+      if (asked === undefined && before === undefined) await lastPort.remember(server.port);
+      await announce(server.url, opens, services, reporter);
       await ended(services);
       return 0;
     } finally {
       await server.close();
+      await memory.written;
     }
   },
 };
+
+/** On the command line itself, not in guests.toml. */
+function identityNamed(input: Input): boolean {
+  const said = input.said ?? input;
+  return said.text("identity") !== undefined || said.text("certificate") !== undefined;
+}
 
 /** The key that the user named, with which the page signs in; and all others that it may offer. */
 async function keysFor(
@@ -104,7 +126,9 @@ async function keysFor(
   const identity = await readIdentity(input, services, false);
   if (identity !== undefined) return { identity, others: identity.others ?? [] };
   try {
-    const first = await services.loadIdentity(undefined, { silent: true }); // nobody is asked for what may not be needed
+    // Nobody is asked for what may not be needed.
+    const certificateSkipped = sayingSkipped(input, services);
+    const first = await services.loadIdentity(undefined, { silent: true, certificateSkipped });
     return { identity, others: [first, ...(first.others ?? [])] };
   } catch (error) {
     if (error instanceof SealttyError && error.code === "bad-config") return { identity, others: [] };
@@ -158,7 +182,9 @@ export async function startSomewhere(
       });
       if (offset > 0) {
         reporter.say(
-          `sealtty: port ${options.port} is taken; on port ${server.port} the browser has nothing of what it keeps for that one, its keys neither`,
+          options.startAt === "kept"
+            ? `sealtty: port ${options.port} is taken; on port ${server.port} the browser has nothing of what it keeps for that one, its keys neither`
+            : `sealtty: port ${options.port} is taken; the page is on port ${server.port}`,
         );
       }
       return server;
@@ -171,15 +197,21 @@ export async function startSomewhere(
   }
 }
 
+/** To whoever reads along, a script included: the page's own bar is seen by nobody else. */
+export function warnOfSimulated(warning: string, reporter: Reporter): void {
+  reporter.event("simulated", { warning });
+  reporter.warn(`sealtty: ${warning}`);
+}
+
 export async function announce(
-  server: PageServer,
+  url: string,
   openIt: boolean,
   services: Services,
   reporter: Reporter,
 ): Promise<void> {
-  if (reporter.json) await print(services.stdout, `${jsonLine({ event: "open", url: server.url })}\n`);
-  else await print(services.stdout, `Open: ${server.url}\n`);
-  if (openIt && services.openBrowser(server.url)) reporter.say("sealtty: opening the browser");
+  if (reporter.json) await print(services.stdout, `${jsonLine({ event: "open", url })}\n`);
+  else await print(services.stdout, `Open: ${url}\n`);
+  if (openIt && services.openBrowser(url)) reporter.say("sealtty: opening the browser");
 }
 
 /** Resolves with the signal that asks this program to end. */

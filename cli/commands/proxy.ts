@@ -2,17 +2,16 @@
 
 import { SealttyError } from "../../protocol/errors.ts";
 import { isServiceName, placeWords, type StreamPlace } from "../../protocol/forward/target.ts";
-import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
-import { discard } from "../forward/carry.ts";
+import type { RemoteStream } from "../api/types.ts";
 import { peerPlace } from "../forward/specs.ts";
 import { handHostKeys } from "../host-keys-handed.ts";
 import { hostKeysOf } from "../../protocol/attestation/ssh-host-keys.ts";
 import { EXIT_OUTPUT_CLOSED, exitFields, signalStatus } from "../exit-status.ts";
 import { obfuscationOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, OBFUSCATE_OPTION, usage } from "../options.ts";
-import { OutputClosed, pump } from "../output.ts";
+import { OutputClosed, pour } from "../output.ts";
 import { escapeBytes } from "../printable.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { feed } from "../standard-input.ts";
@@ -41,23 +40,26 @@ export const proxyCommand: Command = {
     try {
       // Before the service's first word: then ssh asks for the host key.
       takeBack = await handHostKeys(hostKeysOf(reached.attested), reached.believed, services);
-      const guest = await authenticate(reached);
-      const channel = await guest.openChannel({ kind: "stream", target: place }).catch((error: unknown) => {
-        if (!(error instanceof SealttyError)) throw error;
-        const service =
-          place.kind === "service" && error.code === "program-failed"
-            ? ` (${place.name} is what [forward] ${place.name} = […] in sealttyd.toml runs, or else port 22 of the guest)`
-            : "";
-        throw new SealttyError(error.code, `${placeWords(place)}: ${error.message}${service}`, {
-          cause: error,
+      const guest = await enter(reached);
+      const said = new WordsOf(reporter);
+      const to = place.kind === "service" ? { service: place.name } : place;
+      const stream = await guest
+        .openStream(to, { onStderr: (bytes) => said.take(bytes) })
+        .catch((error: unknown) => {
+          if (!(error instanceof SealttyError)) throw error;
+          const service =
+            place.kind === "service" && error.code === "program-failed"
+              ? ` (${place.name} is what [forward] ${place.name} = […] in sealttyd.toml runs, or else port 22 of the guest)`
+              : "";
+          throw new SealttyError(error.code, `${placeWords(place)}: ${error.message}${service}`, {
+            cause: error,
+          });
         });
-      });
       reporter.event("connected", { to: placeWords(place) });
-      return await runProxy(channel, place, services, reporter, reached.watch.frozen);
+      return await runProxy(stream, said, services, reporter);
     } finally {
       takeBack();
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   },
 };
@@ -73,15 +75,17 @@ function placeOf(text: string): StreamPlace {
   const place =
     peerPlace(text) ?? (isServiceName(text) ? ({ kind: "service", name: text } as const) : undefined);
   if (place !== undefined) return place;
-  throw usage(proxyCommand, `${JSON.stringify(text)} is neither HOST:PORT nor unix:PATH nor ssh`);
+  throw usage(
+    proxyCommand,
+    `${JSON.stringify(text)} is neither HOST:PORT nor unix:PATH (or a path from the root) nor ssh`,
+  );
 }
 
 async function runProxy(
-  channel: Channel,
-  place: StreamPlace,
+  stream: RemoteStream,
+  said: WordsOf,
   services: Services,
   reporter: Reporter,
-  frozen: Promise<SealttyError>,
 ): Promise<number> {
   const offs: (() => void)[] = [];
   // ssh ends its proxy by SIGHUP: the guest must hear of it, or the other end would wait for half an hour.
@@ -89,68 +93,66 @@ async function runProxy(
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       offs.push(
         services.onSignal(signal, () => {
-          channel.hangUp();
+          stream.destroy();
           resolve(signalStatus(signal));
         }),
       );
     }
   });
-  const changed = frozen.then((error): never => {
-    channel.hangUp();
-    throw error;
+  const exited = stream.exit.then((exit) => {
+    reporter.event("exit", exitFields(exit));
+    said.end();
   });
-  // Of a service: what its program says where it does not come about. Of anything else there is none.
-  const said = place.kind === "service" ? wordsOf(channel.stderr, reporter) : discard(channel.stderr);
-  const finished = Promise.all([channel.exit, pump(channel.stdout, services.stdout)]).then(
-    async ([exit]) => {
-      reporter.event("exit", exitFields(exit));
-      await said;
-      if (place.kind === "service" && exit.kind === "exited" && isNotStarted(exit.status)) {
-        throw new SealttyError(
-          "program-failed",
-          `the guest could not run its program for ${place.name}; see [forward] ${place.name} in its sealttyd.toml (sealttyd --check, in the guest)`,
-        );
-      }
-      if (place.kind === "service" || (exit.kind === "exited" && exit.status === 0)) return 0;
-      throw new SealttyError("program-failed", `the guest's connection to ${placeWords(place)} broke`);
+  exited.catch(() => undefined); // the stream's own error tells
+  const closed = new Promise<void>((resolve, reject) => {
+    stream.once("close", () => (stream.errored === null ? resolve() : reject(stream.errored)));
+  });
+  closed.catch(() => undefined); // told below
+  const finished = pour(stream, services.stdout).then(
+    async () => {
+      await exited;
+      await closed; // its output ended: whether in order, is known now
+      return 0;
     },
     (error: unknown) => {
+      stream.destroy();
       if (!(error instanceof OutputClosed)) throw error;
-      channel.hangUp();
       return EXIT_OUTPUT_CLOSED;
     },
   );
-  offs.push(feed(channel, services));
+  offs.push(feed(stream, services));
   try {
-    return await Promise.race([finished, interrupted, changed]);
+    return await Promise.race([finished, interrupted]);
   } finally {
     for (const off of offs) off();
   }
 }
 
-/** As shells have it: the program is not there, or cannot be run. */
-const isNotStarted = (status: number): boolean => status === 126 || status === 127;
-
 /** Of a program that has nothing to say, at most. */
 const MAX_SAID = 4096;
 
-/** Says what comes, line by line. Never rejects. */
-async function wordsOf(stream: ReceiveStream, reporter: Reporter): Promise<void> {
-  let text = "";
-  const bytes = { left: MAX_SAID };
-  try {
-    for (let chunk = await stream.read(); chunk !== undefined; chunk = await stream.read()) {
-      stream.consumed(chunk.length);
-      text += Buffer.from(chunk.subarray(0, bytes.left)).toString("latin1");
-      bytes.left -= Math.min(bytes.left, chunk.length);
-      const lines = text.split("\n");
-      text = lines.pop() ?? "";
-      for (const line of lines) sayOfGuest(line, reporter);
-    }
-  } catch {
-    // the connection's own end says why
+/** Says what comes, line by line. */
+class WordsOf {
+  readonly #reporter: Reporter;
+  #text = "";
+  #left = MAX_SAID;
+
+  constructor(reporter: Reporter) {
+    this.#reporter = reporter;
   }
-  sayOfGuest(text, reporter);
+
+  take(bytes: Uint8Array): void {
+    const taken = Buffer.from(bytes.subarray(0, this.#left));
+    this.#left -= taken.length;
+    const lines = (this.#text + taken.toString("latin1")).split("\n");
+    this.#text = lines.pop() ?? "";
+    for (const line of lines) sayOfGuest(line, this.#reporter);
+  }
+
+  end(): void {
+    sayOfGuest(this.#text, this.#reporter);
+    this.#text = "";
+  }
 }
 
 function sayOfGuest(line: string, reporter: Reporter): void {

@@ -1,12 +1,11 @@
 // `sealtty sessions`: what runs on in a guest, and ending it.
 
 import { SealttyError } from "../../protocol/errors.ts";
-import { toHex } from "../../protocol/bytes.ts";
-import type { SessionSummary } from "../../protocol/session/session-api.ts";
+import type { SessionSummary } from "../api/types.ts";
 import { findListed, listSessions, shortId } from "../kept-session.ts";
 import { COMMON_OPTIONS, type Command, onlyGuest } from "../options.ts";
 import { jsonLine, printable } from "../printable.ts";
-import { authenticate, reach } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { print, Reporter } from "../report.ts";
 import { SessionStore } from "../session-store.ts";
 
@@ -27,28 +26,27 @@ export const sessionsCommand: Command = {
   async run(input, services) {
     const guestName = onlyGuest(sessionsCommand, input);
     const reporter = new Reporter(services, input);
+    const victim = input.text("kill");
+    if (victim !== undefined && victim !== "last" && !/^[0-9a-f]{4,32}$/.test(victim))
+      throw new SealttyError("bad-config", "--kill takes last, or 4 to 32 hex digits of a session's id");
     const reached = await reach(guestName, input, services, reporter);
     try {
-      const guest = await authenticate(reached);
-      const store = new SessionStore(reached.attested.context.guestStatic, services);
-      const victim = input.text("kill");
+      const guest = await enter(reached);
+      const store = new SessionStore(guest.key, services);
       if (victim === undefined) {
         const sessions = await listSessions(guest, store);
         await print(services.stdout, reporter.json ? jsonLines(sessions) : table(sessions));
         return 0;
       }
-      if (victim !== "last" && !/^[0-9a-f]{4,32}$/.test(victim))
-        throw new SealttyError("bad-config", "--kill takes last, or 4 to 32 hex digits of a session's id");
       const { session, summary } = await findListed(guest, victim, store);
-      if (!(await guest.killSession(session)))
+      if (!(await guest.endSession(session)))
         throw new SealttyError("session-gone", "the session ended by itself just now");
       await store.forget(session);
-      reporter.event("killed", { id: toHex(session.id), running: summary.running, viewers: summary.viewers });
+      reporter.event("killed", { id: session.id, running: summary.running, viewers: summary.viewers });
       reporter.say(`sealtty: session ${shortId(session.id)} ${killedWords(summary)}`);
       return 0;
     } finally {
-      reached.explain.end();
-      await reached.attested.close().catch(() => undefined);
+      await reached.end();
     }
   },
 };
@@ -61,9 +59,7 @@ function killedWords({ running, viewers }: SessionSummary): string {
 }
 
 function jsonLines(sessions: readonly SessionSummary[]): string {
-  return sessions
-    .map((each) => `${jsonLine({ event: "session-listed", ...each, id: toHex(each.id) })}\n`)
-    .join("");
+  return sessions.map((each) => `${jsonLine({ event: "session-listed", ...each })}\n`).join("");
 }
 
 function table(sessions: readonly SessionSummary[]): string {

@@ -1,7 +1,7 @@
 // What stands on cp's command line: which of it is a guest's, and which this machine's. docs/files.md has the rules.
 
 import { SealttyError } from "../../protocol/errors.ts";
-import { MAX_FILES_NAME, MAX_FILES_PATH } from "../../protocol/limits.ts";
+import { MAX_FILES_PATH } from "../../protocol/limits.ts";
 import { printable } from "../printable.ts";
 
 export interface GuestPath {
@@ -69,18 +69,6 @@ function inBrackets(text: string): { readonly address: string; readonly path: st
     return { address: text.slice(1, at), path: text.slice(at + 2) };
   }
   return undefined;
-}
-
-/**
- * What a source is called where it goes into a directory: the last component. Empty for what has no name of its own ("", ".",
- * "..", "~", "/", "DIR/."): then its content goes there. @throws SealttyError `bad-config`.
- */
-export function rootName(path: string): string {
-  const last = path.replace(/\/+$/, "").split("/").at(-1) ?? "";
-  const nameless = last === "." || last === ".." || (last === "~" && !path.includes("/"));
-  if (!nameless && Buffer.byteLength(last) > MAX_FILES_NAME)
-    throw refused(path, `has a name of more than ${MAX_FILES_NAME} bytes`);
-  return nameless ? "" : last;
 }
 
 function refused(text: string, problem: string): SealttyError {

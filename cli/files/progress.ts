@@ -1,6 +1,6 @@
 // How far a copy is: a line on a terminal, with rate and time left.
 
-import { type FilesTotal } from "../../node/files/count.ts";
+import type { CopyProgress, CopyTotal } from "../api/types.ts";
 import type { Services } from "../services.ts";
 import { shownPath } from "./shown-path.ts";
 
@@ -16,8 +16,8 @@ export class Progress {
   #samples: { readonly at: number; readonly bytes: number }[] = [];
   #bytes = 0;
   #files = 0;
-  #total: FilesTotal | undefined;
-  #name = "";
+  #total: CopyTotal | undefined;
+  #path: Uint8Array = new Uint8Array(0);
   #cancel: (() => void) | undefined;
   #onScreen = false;
 
@@ -40,14 +40,12 @@ export class Progress {
     return (this.#services.clock.now() - this.#start) / 1000;
   }
 
-  expect(total: FilesTotal | undefined): void {
+  expect(total: CopyTotal | undefined): void {
     this.#total = total;
   }
-  entry(path: Uint8Array): void {
-    if (this.#shown) this.#name = shownPath(path);
-  }
-  add(bytes: number): void {
-    this.#bytes += bytes;
+  reached({ bytes, path }: CopyProgress): void {
+    this.#bytes = bytes;
+    this.#path = path;
   }
   file(): void {
     this.#files++;
@@ -85,7 +83,7 @@ export class Progress {
     const rate = span > 0 ? ((this.#bytes - (first?.bytes ?? 0)) / span) * 1000 : 0;
     const columns = Math.max(NARROWEST, this.#services.stderr.columns ?? 80);
     const text = progressLine(
-      { bytes: this.#bytes, files: this.#files, total: this.#total, rate, name: this.#name },
+      { bytes: this.#bytes, files: this.#files, total: this.#total, rate, name: shownPath(this.#path) },
       columns - 1,
     );
     this.#onScreen = true;
@@ -101,7 +99,7 @@ export class Progress {
 export interface ProgressState {
   readonly bytes: number;
   readonly files: number;
-  readonly total: FilesTotal | undefined;
+  readonly total: CopyTotal | undefined;
   readonly rate: number; // bytes a second
   readonly name: string;
 }

@@ -1,16 +1,10 @@
 // -L, -R and -D as ssh(1) has them.
 
 import { isIP } from "node:net";
-import {
-  type ListenPlace,
-  type StreamPlace,
-  isForwardHost,
-  isUnixPath,
-} from "../../protocol/forward/target.ts";
+import { type ListenPlace, isForwardHost, isUnixPath } from "../../protocol/forward/target.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import type { PeerPlace } from "../api/places.ts";
 import type { Input } from "../options.ts";
-
-export type PeerPlace = Extract<StreamPlace, { kind: "tcp" | "unix" }>;
 
 export type ForwardSpec =
   /** Listens here, connects there. */

@@ -1,8 +1,9 @@
 // `sealtty exec --master`: the same as over a connection of its own, over the one that is kept. Light: where somebody keeps one
 // already, this is all that is loaded.
 
-import { SealttyError } from "../../protocol/errors.ts";
-import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
+import { asError, SealttyError } from "../../protocol/errors.ts";
+import { type Owner, remoteProcess, remoteTerminal } from "../api/remote-program.ts";
+import type { ExecOptions } from "../api/types.ts";
 import { AttestationWatch } from "../attestation-watch.ts";
 import { terminalName } from "../environment.ts";
 import type { ExecPlan } from "../exec-plan.ts";
@@ -10,11 +11,10 @@ import { timeoutOf } from "../option-values.ts";
 import type { Input } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import type { Reporter } from "../report.ts";
-import { RunLimit } from "../run-limit.ts";
 import { hintAtShell, runExec } from "../run-program.ts";
 import type { Surroundings } from "../services.ts";
 import { escapeOption, runTerminal } from "../terminal-session.ts";
-import { MasterLink, type Opened } from "./master-link.ts";
+import { MasterLink, type Opened, type Request } from "./master-link.ts";
 import { type MasterPlace, masterPlace } from "./place.ts";
 
 type Start = (
@@ -70,13 +70,17 @@ async function runOver(
     const { claims, policy } = await open(link, requestOf(plan, terminal, services), input, services);
     reporter.verified(claims, policy);
     if (terminal !== undefined) {
-      const status = await overTerminal(link, plan, terminal, { claims, policy }, input, services, reporter);
+      const status = await overTerminal(link, plan, terminal, input, services, reporter);
       reporter.warnings(claims);
       return status;
     }
     const { withInput, runFor } = plan;
-    const frozen = new Promise<never>(() => undefined); // the master ends us then, with the reason
-    const status = await runExec(link, services, reporter, { withInput, frozen, runFor });
+    const options: ExecOptions = {
+      ...(withInput ? { stdin: true } : {}),
+      ...(runFor === undefined ? {} : { timeout: runFor }),
+    };
+    const program = remoteProcess(link, options, ownerOf(services));
+    const status = await runExec(program, services, reporter);
     hintAtShell(status, plan.request.command[0] ?? "", reporter);
     if (reporter.verbosity > 0) reporter.warnings(claims);
     return status;
@@ -85,11 +89,16 @@ async function runOver(
   }
 }
 
-function requestOf(
-  plan: ExecPlan,
-  terminal: RawTerminal | undefined,
-  services: Surroundings,
-): ChannelRequest {
+/** The master ends us where its guest is another one, and says so. */
+function ownerOf({ clock }: Surroundings): Owner {
+  return {
+    clock,
+    onChanged: () => () => undefined,
+    explain: asError,
+  };
+}
+
+function requestOf(plan: ExecPlan, terminal: RawTerminal | undefined, services: Surroundings): Request {
   if (terminal === undefined) return plan.request;
   return { ...plan.request, kind: "shell", term: terminalName(services.environment), ...terminal.size };
 }
@@ -97,7 +106,7 @@ function requestOf(
 /** The kept connection may be lost just now, and would be tried for ten minutes: a command has not that much time to start. */
 async function open(
   link: MasterLink,
-  request: ChannelRequest,
+  request: Request,
   input: Input,
   services: Surroundings,
 ): Promise<Opened> {
@@ -120,29 +129,20 @@ async function open(
   }
 }
 
-async function overTerminal(
+function overTerminal(
   link: MasterLink,
-  plan: ExecPlan,
+  { runFor }: ExecPlan,
   terminal: RawTerminal,
-  { claims }: Opened,
   input: Input,
   services: Surroundings,
   reporter: Reporter,
 ): Promise<number> {
-  const limit = plan.runFor === undefined ? undefined : new RunLimit(link, services.clock, plan.runFor);
-  const guest = {
-    verified: { claims },
-    frozen: false, // of the master, which ends us then
-    goOn: () => undefined,
-    reattest: () => Promise.resolve(link.attest()),
+  const options = runFor === undefined ? {} : { timeout: runFor };
+  const program = remoteTerminal(link, options, ownerOf(services));
+  // What evidence shows is the master's to judge, which ends us then.
+  const attestation = {
+    watch: new AttestationWatch(reporter),
+    askAgain: () => Promise.resolve(link.attest()),
   };
-  const attestation = { guest, watch: new AttestationWatch(reporter) };
-  const running = runTerminal(link, terminal, escapeOption(input), services, reporter, { attestation });
-  try {
-    const status = await Promise.race([running, ...(limit === undefined ? [] : [limit.givenUp])]);
-    if (limit?.error !== undefined) throw limit.error;
-    return status;
-  } finally {
-    limit?.stop();
-  }
+  return runTerminal(program, terminal, escapeOption(input), services, reporter, { attestation });
 }

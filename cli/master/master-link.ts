@@ -26,6 +26,9 @@ import {
   resizeBody,
 } from "./wire.ts";
 
+/** What the guest is to open. */
+export type Request = ChannelRequest;
+
 export interface Opened {
   readonly claims: AppraisedClaims;
   /** The policy's name. */
@@ -139,7 +142,7 @@ export class MasterLink implements Channel {
   }
 
   /** @throws SealttyError as `Guest.openChannel`. */
-  open(request: ChannelRequest): Promise<Opened> {
+  open(request: Request): Promise<Opened> {
     return new Promise((resolve, reject) => {
       this.#opening = { resolve, reject };
       if (this.#failure !== undefined) return reject(this.#failure);

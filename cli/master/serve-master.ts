@@ -2,12 +2,16 @@
 
 import { linkSync, lstatSync, renameSync, rmSync } from "node:fs";
 import net from "node:net";
+import type { Readable, Writable } from "node:stream";
+import { PullReader } from "../../node/pull-reader.ts";
 import { Reader, textOf, u32 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { Guest } from "../../protocol/session/api.ts";
-import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
 import { readOpen } from "../../protocol/session/open-request.ts";
+import type { OpenGuest } from "../api/open-guest.ts";
+import { signalNamed } from "../api/remote-program.ts";
+import type { RemoteProcess, RemoteTerminal } from "../api/types.ts";
+import { exitFields } from "../exit-status.ts";
 import type { Talk } from "../report.ts";
 import {
   encodeFrame,
@@ -19,6 +23,7 @@ import {
   INPUT_WINDOW,
   MAX_DATA,
   misbehaved,
+  OUTPUT_WINDOW,
   readTaken,
 } from "./wire.ts";
 
@@ -32,7 +37,7 @@ const TELL_WITHIN = 2000;
 
 /** What the master has, once it has it. */
 export interface Kept {
-  readonly guest: Pick<Guest, "openChannel" | "reattest" | "verified">;
+  readonly guest: Pick<OpenGuest, "exec" | "shell" | "reattest" | "claims">;
   /** The policy's name. */
   readonly policy: string;
   /** The next answer to asking for evidence is said, even where all is well. */
@@ -160,18 +165,23 @@ export class MasterServer implements Talk {
   }
 }
 
-/** A stream of the guest's on its way to one who asked; credit goes back for what was taken there. */
+/** A program's output on its way to one who asked: no more than a window of it is there and not taken. */
 class CarriedOutput {
-  #from: ReceiveStream | undefined;
-  #waiting = 0; // bytes sent on and not taken: bounded by the channel's credit
+  #waiting = 0; // bytes sent on and not taken
   #nobody = false; // takes it any more
+  #wake: () => void = () => {};
 
-  async carry(from: ReceiveStream, send: (part: Uint8Array) => void): Promise<void> {
-    this.#from = from;
-    for (let chunk = await from.read(); chunk !== undefined; chunk = await from.read()) {
+  async carry(from: Readable, send: (part: Uint8Array) => void): Promise<void> {
+    const reader = new PullReader(from);
+    for (let chunk = await reader.read(); chunk !== undefined; chunk = await reader.read()) {
+      if (this.#nobody) continue; // what is left is thrown away, so that the program ends
       this.#waiting += chunk.length;
-      if (this.#nobody) this.takeAll();
-      else for (let at = 0; at < chunk.length; at += MAX_DATA) send(chunk.subarray(at, at + MAX_DATA));
+      for (let at = 0; at < chunk.length; at += MAX_DATA) send(chunk.subarray(at, at + MAX_DATA));
+      while (this.#waiting >= OUTPUT_WINDOW) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
     }
   }
 
@@ -179,14 +189,49 @@ class CarriedOutput {
   taken(bytes: number): void {
     if (bytes > this.#waiting) throw misbehaved("that more was taken than was given");
     this.#waiting -= bytes;
-    this.#from?.consumed(bytes);
+    this.#wake();
   }
 
-  /** Nobody reads on: without this the stream would wait for credit for ever. */
+  /** Nobody reads on: without this the stream would wait for ever. */
   takeAll(): void {
     this.#nobody = true;
     this.taken(this.#waiting);
   }
+}
+
+/** A program of the guest's, with a terminal or without. */
+interface Running {
+  readonly input: Writable;
+  readonly outputs: readonly Readable[];
+  readonly program: RemoteProcess | RemoteTerminal;
+  resize(columns: number, rows: number): void;
+}
+
+/** @throws SealttyError as `Guest.exec`; `peer-misbehaved` where it is no program that is asked for. */
+async function start({ guest }: Kept, request: ReturnType<typeof readOpen>): Promise<Running> {
+  if (request.kind !== "exec" && request.kind !== "shell") throw misbehaved("a request for no program");
+  const { command, environment: env, directory } = request;
+  const place = { env, ...(directory === undefined ? {} : { cwd: directory }) };
+  if (request.kind === "shell") {
+    const { term, columns, rows } = request;
+    const terminal = await guest.shell({ ...place, command, term, columns, rows });
+    const { input, output } = terminal;
+    const resize = (width: number, height: number): void => terminal.resize(width, height);
+    return { input, outputs: [output], program: terminal, resize };
+  }
+  const program = await guest.exec(command, { ...place, stdin: true });
+  const { stdin, stdout, stderr } = program;
+  if (stdin === undefined)
+    throw new SealttyError("api-misuse", "A program without the input that was asked for");
+  return { input: stdin, outputs: [stdout, stderr], program, resize: () => undefined };
+}
+
+/** Resolves once the program took it, or takes nothing more: its exit tells. */
+function given(input: Writable | undefined, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    if (input?.writable === true) input.write(bytes, () => resolve());
+    else resolve();
+  });
 }
 
 /** One who asked. */
@@ -196,7 +241,7 @@ class Served {
   readonly #owner: { status(): unknown; stop(): void; over(): void };
   #kept: Kept | undefined;
   #asked = false; // whether its one request came
-  #channel: Channel | undefined;
+  #running: Running | undefined;
   #input = Promise.resolve();
   #inputHeld = 0;
   #gone = false;
@@ -210,14 +255,14 @@ class Served {
     socket.on("error", () => undefined); // "close" follows
     socket.once("close", () => {
       this.#gone = true;
-      this.#channel?.hangUp(); // who asked for it is dead, or has what it wanted
+      this.#running?.program.hangUp(); // who asked for it is dead, or has what it wanted
       for (const output of [this.#output, this.#errors]) output.takeAll();
       owner.over();
     });
   }
 
   get running(): boolean {
-    return this.#channel !== undefined;
+    return this.#running !== undefined;
   }
 
   greet(kept: Kept): void {
@@ -265,18 +310,20 @@ class Served {
       case "input":
         return this.#onInput(body);
       case "end":
-        this.#input = this.#input.then(() => this.#channel?.end());
+        this.#input = this.#input.then(() => {
+          if (this.#running?.input.writable === true) this.#running.input.end();
+        });
         return;
       case "signal":
-        return this.#channel?.signal(textOf(body));
+        return this.#running?.program.kill(signalNamed(textOf(body)));
       case "resize": {
         const reader: Reader = new Reader(body, "A size");
         const [columns, rows] = [reader.u16(), reader.u16()];
         reader.end();
-        return this.#channel?.resize(columns, rows);
+        return this.#running?.resize(columns, rows);
       }
       case "hang-up":
-        return this.#channel?.hangUp();
+        return this.#running?.program.hangUp();
       case "taken": {
         const { stream, bytes } = readTaken(new Reader(body, "Room"));
         return (stream === 1 ? this.#output : this.#errors).taken(bytes);
@@ -299,25 +346,27 @@ class Served {
     const reader: Reader = new Reader(body, "A request");
     const request = readOpen(reader);
     reader.end();
-    const channel = await kept.guest.openChannel(request);
-    if (this.#gone) return channel.hangUp();
-    this.#channel = channel;
-    const opened = { claims: kept.guest.verified.claims, policy: kept.policy };
+    const running = await start(kept, request);
+    if (this.#gone) return running.program.hangUp();
+    this.#running = running;
+    const opened = { claims: kept.guest.claims, policy: kept.policy };
     this.#socket.write(encodeJson("opened", opened));
+    const { program, outputs } = running;
+    const [output, errors] = outputs;
     const [exit] = await Promise.all([
-      channel.exit,
-      this.#output.carry(channel.stdout, (part) => this.#send("output", part)),
-      this.#errors.carry(channel.stderr, (part) => this.#send("errors", part)),
+      program.exit,
+      output === undefined ? undefined : this.#output.carry(output, (part) => this.#send("output", part)),
+      errors === undefined ? undefined : this.#errors.carry(errors, (part) => this.#send("errors", part)),
     ]);
-    this.#channel = undefined;
-    this.#socket.end(encodeJson("exit", exit));
+    this.#running = undefined;
+    this.#socket.end(encodeJson("exit", exitFields(exit)));
   }
 
   #onInput(bytes: Uint8Array): void {
     this.#inputHeld += bytes.length;
     if (this.#inputHeld > INPUT_WINDOW) throw misbehaved("more input than there is room for");
     this.#input = this.#input.then(async () => {
-      await this.#channel?.write(bytes).catch(() => undefined); // its exit tells
+      await given(this.#running?.input, bytes);
       this.#inputHeld -= bytes.length;
       this.#send("room", u32(bytes.length));
     });

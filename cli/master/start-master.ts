@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { SealttyError, type SealttyErrorCode } from "../../protocol/errors.ts";
+import { jsonLine } from "../printable.ts";
 import type { Surroundings } from "../services.ts";
 import type { MasterPlace } from "./place.ts";
 
@@ -10,7 +11,7 @@ import type { MasterPlace } from "./place.ts";
 const MAX_WORDS = 16 * 1024;
 
 /** What it prints once it listens. */
-export const LISTENS = "listens\n";
+const LISTENS = jsonLine({ event: "listens" });
 
 /** @throws SealttyError what kept it from listening. */
 export async function startMaster(
@@ -20,21 +21,17 @@ export async function startMaster(
 ): Promise<void> {
   const program = `${programDirectory}/sealtty.js`;
   const child = spawn(process.execPath, [program, ...place.args, ...more, "--json"], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "ignore", "pipe"],
     env: environment, // with what guests.toml says of the host
     detached: true, // it outlives this command, its terminal and ^C
   });
   let words = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    words = `${words}${text}`.slice(-MAX_WORDS);
-  });
   const listens = new Promise<boolean>((resolve) => {
-    let said = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      said += text;
-      if (said === LISTENS) resolve(true);
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      words = `${words}${text}`.slice(-MAX_WORDS);
+      if (words.split("\n").includes(LISTENS)) resolve(true);
     });
-    child.stdout.once("close", () => resolve(false));
+    child.stderr.once("close", () => resolve(false));
     child.once("error", () => resolve(false));
   });
   if (!(await listens)) {
@@ -43,7 +40,6 @@ export async function startMaster(
     throw errorIn(words);
   }
   // It must not hold us, nor we it.
-  child.stdout.destroy();
   child.stderr.destroy();
   child.unref();
 }

@@ -35,6 +35,8 @@ const NAMES: ReadonlyMap<number, FrameType> = new Map(
 
 /** Bytes of input under way; the master gives room back as the connection takes them. */
 export const INPUT_WINDOW = 256 * 1024;
+/** Bytes of one stream of output that are sent on and were not taken, beside one more chunk. */
+export const OUTPUT_WINDOW = 256 * 1024;
 /** Of one frame: an OPEN whole, or claims with their policy. */
 export const MAX_FRAME = 4 * 1024 * 1024;
 /** Data is cut into frames of this at most, so that a signal has its turn. */

@@ -1,7 +1,8 @@
 // Messages on their way out, gathered: ten thousand small files must not be ten thousand small writes.
 
 import { SealttyError } from "../../protocol/errors.ts";
-import { type FilesMessage, encodeFilesMessage, filesHead } from "../../protocol/files/messages.ts";
+import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { encodeFilesMessage, filesHead } from "../../protocol/files/messages-codec.ts";
 import { MAX_FILES_DATA } from "../../protocol/limits.ts";
 
 const HEAD = 4;

@@ -2,44 +2,33 @@
 // component, a directory is held open and entered without following links, and a file has its final name only once all of
 // it is there and its SHA-256 is right. docs/files.md says what that guarantees.
 
-import { createHash, randomBytes, type Hash } from "node:crypto";
+import { createHash } from "node:crypto";
 import fs from "node:fs";
-import type { Stats } from "node:fs";
-import path from "node:path";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import {
   type FileAttributes,
   type FilesMessage,
   isFileName,
-  type LinkRule,
   mayBeLink,
 } from "../../protocol/files/messages.ts";
-import { MAX_FILES_DEPTH, MAX_FILES_NAME } from "../../protocol/limits.ts";
-import { secondsOf, setTimes } from "./attributes.ts";
+import { MAX_FILES_DEPTH } from "../../protocol/limits.ts";
+import { setTimes } from "./attributes.ts";
 import { Directory } from "./directory.ts";
-import { errorCode } from "../socket-pipe.ts";
+import { putLink } from "./link.ts";
 import { Outbox, type SendBytes } from "./outbox.ts";
+import { appendBytes, finishPart, hashHole, keepFinished } from "./part-content.ts";
+import { createPart, leavePart, type Offered, type PartFile, resumablePart } from "./part-file.ts";
 import type { FilesEvents } from "./source.ts";
-import { FileTrouble, troubleOf } from "./trouble.ts";
+import { openTarget, replaceable, shownBelow, type TargetOptions } from "./target.ts";
+import { FileTrouble, misbehaved, troubleOf } from "./trouble.ts";
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants;
 const SET_GROUP_ID = 0o2000;
-const PART = ".sealtty-part";
-const ZEROS = Buffer.alloc(64 * 1024);
-const HASH_AT_ONCE = 1024 * 1024;
-const YIELD_EVERY = 16 * 1024 * 1024;
 
-export interface SinkOptions {
-  readonly target: Buffer;
-  /** What each source is called below a target that is a directory; empty: its content goes into the target itself. */
-  readonly names: readonly Buffer[];
+export interface SinkOptions extends TargetOptions {
   readonly recursive: boolean;
-  /** The source's. Where it follows none, the target itself is not followed either. */
-  readonly links: LinkRule;
   readonly preserve: boolean;
   readonly resume: boolean;
-  readonly intoDirectory: boolean;
 }
 
 export interface SinkCounts {
@@ -69,20 +58,7 @@ interface Receiving {
   readonly attributes: FileAttributes;
   readonly state: "content" | "claim" | "nothing";
   readonly part?: PartFile | undefined;
-  /** Bytes that were offered; whether they are those of the finished file. */
-  readonly offered?: { readonly length: number; readonly finished: boolean; readonly hash: Hash };
-}
-
-interface PartFile {
-  readonly directory: Directory;
-  readonly name: Buffer; // the final one
-  readonly partName: Buffer;
-  readonly fd: number;
-  /** What is there under the final name. */
-  readonly before: Stats | undefined;
-  hash: Hash;
-  length: number;
-  written: number; // from here on is a hole
+  readonly offered?: Offered;
 }
 
 export class FilesSink {
@@ -334,20 +310,7 @@ export class FilesSink {
     if (place === undefined) return;
     this.#events.entry?.(place.shown, undefined);
     await this.#guard(place.shown, 0, () => {
-      const { directory } = place;
-      if (place.name.length === 0) throw new FileTrouble("in-the-way");
-      const final = directory.at(place.name);
-      if (replaceable(final)?.isDirectory() === true) throw new FileTrouble("in-the-way");
-      const fresh = directory.at(partName(place.name, randomBytes(6).toString("hex")));
-      fs.symlinkSync(Buffer.from(target), fresh);
-      try {
-        if (this.#options.preserve)
-          fs.lutimesSync(fresh, secondsOf(attributes.accessed), secondsOf(attributes.modified));
-        fs.renameSync(fresh, final);
-      } catch (error) {
-        removeQuietly(fresh);
-        throw error;
-      }
+      putLink(place, target, this.#options.preserve ? attributes : undefined);
       this.counts.links++;
     });
   }
@@ -367,9 +330,9 @@ export class FilesSink {
         const final = place.directory.at(place.name);
         const before = replaceable(final);
         if (before?.isDirectory() === true) throw new FileTrouble("is-directory");
-        const resumed = asks ? await this.#resumable(place, size ?? 0, before) : undefined;
+        const resumed = asks ? await resumablePart(place, size ?? 0, before) : undefined;
         if (this.#state !== "running") return; // aborted while that was being hashed
-        const part = resumed?.part ?? this.#create(place, before);
+        const part = resumed?.part ?? createPart(place, before, this.#options.resume);
         const { offered } = resumed ?? {};
         this.#receiving = {
           ...nothing,
@@ -388,50 +351,6 @@ export class FilesSink {
     await this.#out.flush();
   }
 
-  #create({ directory, name }: { directory: Directory; name: Buffer }, before: Stats | undefined): PartFile {
-    const unique = this.#options.resume ? undefined : randomBytes(6).toString("hex");
-    const own = partName(name, unique);
-    const at = directory.at(own);
-    if (unique === undefined) remove(at); // an older one that is not to be gone on with
-    const fd = fs.openSync(at, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-    return { directory, name, partName: own, fd, before, hash: createHash("sha256"), length: 0, written: 0 };
-  }
-
-  /** What there is of the file: unfinished, or finished and as long as it shall be. */
-  async #resumable(
-    place: { directory: Directory; name: Buffer },
-    size: number,
-    before: Stats | undefined,
-  ): Promise<{ part?: PartFile; offered: NonNullable<Receiving["offered"]> } | undefined> {
-    const { directory, name } = place;
-    const own = partName(name, undefined);
-    const at = directory.at(own);
-    if (fs.lstatSync(at, { throwIfNoEntry: false })?.isFile() === true) {
-      const fd = fs.openSync(at, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
-      const stats = fs.fstatSync(fd);
-      // One that somebody else left there, or that has a second name elsewhere, is not to be written into.
-      const ours = stats.isFile() && stats.nlink === 1 && stats.uid === (process.geteuid?.() ?? stats.uid);
-      if (ours && stats.size > 0 && stats.size <= size) {
-        const { size: length } = stats;
-        const hash = await hashOf(fd, length);
-        return {
-          part: { directory, name, partName: own, fd, before, hash, length, written: length },
-          offered: { length, finished: false, hash: hash.copy() },
-        };
-      }
-      fs.closeSync(fd);
-      return undefined;
-    }
-    if (before?.isFile() !== true || before.size !== size) return undefined;
-    const fd = fs.openSync(directory.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    try {
-      if (!fs.fstatSync(fd).isFile()) return undefined;
-      return { offered: { length: size, finished: true, hash: await hashOf(fd, size) } };
-    } finally {
-      fs.closeSync(fd);
-    }
-  }
-
   async #claim(digest: Uint8Array): Promise<void> {
     const receiving = this.#receiving;
     const { part, offered } = receiving ?? {};
@@ -443,16 +362,14 @@ export class FilesSink {
     if (same && offered.finished) {
       this.#receiving = undefined;
       this.#leave(part, true);
-      await this.#guard(receiving.shown, receiving.number, () =>
-        this.#keepFinished(part, receiving.attributes),
-      );
+      await this.#guard(receiving.shown, receiving.number, () => {
+        if (this.#options.preserve) keepFinished(part, receiving.attributes);
+      });
       this.counts.files++;
-      this.counts.bytes += offered.length;
-      this.#events.progress?.(offered.length);
+      this.#came(offered.length);
       await this.#out.put({ type: "from", offset: undefined });
     } else if (same) {
-      this.#events.progress?.(offered.length);
-      this.counts.bytes += offered.length;
+      this.#came(offered.length);
       await this.#out.put({ type: "from", offset: offered.length });
     } else {
       if (!offered.finished) fs.ftruncateSync(part.fd, 0);
@@ -462,83 +379,39 @@ export class FilesSink {
     await this.#out.flush();
   }
 
-  /** It was there already; with `preserve` its mode and times are made right. */
-  #keepFinished({ directory, name }: PartFile, attributes: FileAttributes): void {
-    if (!this.#options.preserve) return;
-    const fd = fs.openSync(directory.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    try {
-      fs.fchmodSync(fd, attributes.mode);
-      setTimes(fd, attributes);
-    } finally {
-      fs.closeSync(fd);
-    }
-  }
-
   #write({ part, size }: Receiving, bytes: Uint8Array): void {
     if (part === undefined) return;
-    requireRoom(part, bytes.length, size);
-    part.hash.update(bytes);
-    for (let at = 0; at < bytes.length; )
-      at += fs.writeSync(part.fd, bytes, at, bytes.length - at, part.length + at);
-    part.length += bytes.length;
-    part.written = part.length;
-    this.counts.bytes += bytes.length;
-    this.#events.progress?.(bytes.length);
+    appendBytes(part, bytes, size);
+    this.#came(bytes.length);
   }
 
-  /** A hole of any length is a few bytes of the source's: hashing it must hold nobody up. */
   async #hashHole({ part, size }: Receiving, length: number): Promise<void> {
-    if (part === undefined) return;
-    requireRoom(part, length, size);
-    for (let at = 0; at < length; at += ZEROS.length) {
-      part.hash.update(ZEROS.subarray(0, Math.min(ZEROS.length, length - at)));
-      if (at % YIELD_EVERY !== 0) continue;
-      await new Promise((resolve) => setImmediate(resolve));
-      if (this.#state !== "running") return;
-    }
+    if (part !== undefined) await hashHole(part, length, size, () => this.#state === "running");
   }
 
   #hole({ part }: Receiving, length: number): void {
     if (part === undefined || this.#state !== "running") return;
     part.length += length;
-    this.counts.bytes += length;
-    this.#events.progress?.(length);
+    this.#came(length);
+  }
+
+  #came(bytes: number): void {
+    this.counts.bytes += bytes;
+    this.#events.progress?.(bytes);
   }
 
   #end({ part, attributes, shown }: Receiving, digest: Uint8Array): void {
     if (part === undefined) return;
-    const { directory, name, fd, before } = part;
-    if (part.written < part.length || fs.fstatSync(fd).size !== part.length)
-      fs.ftruncateSync(fd, part.length);
-    const own = part.hash.digest();
-    if (!equalBytes(own, digest)) throw new FileTrouble("wrong-digest");
-    if (before?.isFile() === true && process.geteuid?.() === 0) fs.fchownSync(fd, before.uid, before.gid); // as if written in place
-    fs.fchmodSync(fd, this.#finalMode(before, attributes));
-    if (this.#options.preserve) setTimes(fd, attributes);
-    const at = directory.at(part.partName);
-    if (!isNameOf(at, fd)) throw new FileTrouble("busy");
-    fs.renameSync(at, directory.at(name));
-    fs.closeSync(fd);
+    const { preserve } = this.#options;
+    const own = finishPart(part, digest, { attributes, preserve, umask: this.#umask });
     this.#receiving = undefined;
     this.counts.files++;
     this.#events.file?.(shown, part.length, own);
   }
 
-  #finalMode(before: Stats | undefined, { mode }: FileAttributes): number {
-    if (this.#options.preserve) return mode;
-    return before?.isFile() === true ? before.mode & 0o777 : mode & ~this.#umask;
-  }
-
-  /** Closes it. @param always - remove it even where it could be gone on with. */
-  #leave({ directory, partName: own, fd, length }: PartFile, always = false): void {
-    try {
-      const at = directory.at(own);
-      // By now another copy of the same file may have its own there.
-      if ((always || !this.#options.resume || length === 0) && isNameOf(at, fd)) fs.unlinkSync(at);
-    } catch {
-      // Its directory is gone, or nothing may be removed from it: then nothing more can be done.
-    }
-    fs.closeSync(fd);
+  /** @param always - remove it even where it could be gone on with. */
+  #leave(part: PartFile, always = false): void {
+    leavePart(part, this.#options.resume && !always);
   }
 
   #shownNow(): Buffer {
@@ -548,109 +421,3 @@ export class FilesSink {
 
 const EMPTY = Buffer.alloc(0);
 const SLASH = Buffer.from("/");
-
-/** @throws FileTrouble, or Node's own error. */
-function openTarget({ target, names, links, intoDirectory }: SinkOptions): {
-  readonly directory: Directory;
-  readonly name: Buffer | undefined;
-} {
-  const named = target.length === 0 ? Buffer.from(".") : target;
-  const asked = intoDirectory || names.length > 1 || named.at(-1) === 0x2f;
-  // A copy that takes links as links may have put one here the last time: it is replaced, and leads nobody anywhere.
-  if (links === "never" && !asked && isLink(named)) {
-    if (fs.statSync(named, { throwIfNoEntry: false })?.isDirectory() === true) throw new FileTrouble("loop");
-    return openAbove(named);
-  }
-  const there = fs.statSync(named, { throwIfNoEntry: false });
-  if (there?.isDirectory() === true) return { directory: Directory.open(named, true), name: undefined };
-  if (there === undefined && isLink(named)) throw new FileTrouble("dangling-link");
-  if (asked) {
-    if (names.length > 1 && there !== undefined) throw new FileTrouble("two-sources");
-    throw new FileTrouble(there === undefined ? "not-found" : "not-directory");
-  }
-  if (there !== undefined && !there.isFile()) throw new FileTrouble("special");
-  // A link that was named is followed, as with cp: what it leads to is replaced, not the link.
-  return openAbove(there === undefined ? named : fs.realpathSync(named, { encoding: "buffer" }));
-}
-
-/** The directory that the last component is in. @throws FileTrouble, or Node's own error. */
-function openAbove(at: Buffer): { readonly directory: Directory; readonly name: Buffer } {
-  const cut = at.lastIndexOf(SLASH);
-  const name = at.subarray(cut + 1);
-  if (!isFileName(name)) throw new FileTrouble("not-found"); // ".." of something that is not there
-  const above = cut < 0 ? Buffer.from(".") : cut === 0 ? SLASH : at.subarray(0, cut);
-  return { directory: Directory.open(above, true), name: Buffer.from(name) };
-}
-
-function isLink(at: Buffer): boolean {
-  return fs.lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink() === true;
-}
-
-/** What is there and may be replaced, or a directory. @throws FileTrouble, Node's own error. */
-function replaceable(at: Buffer): Stats | undefined {
-  const there = fs.lstatSync(at, { throwIfNoEntry: false });
-  if (there === undefined || there.isFile() || there.isSymbolicLink() || there.isDirectory()) return there;
-  throw new FileTrouble("in-the-way");
-}
-
-/** @param unique - absent: the one that is found again. */
-export function partName(name: Buffer, unique: string | undefined): Buffer {
-  const tail = `${unique === undefined ? "" : `.${unique}`}${PART}`;
-  if (1 + name.length + tail.length <= MAX_FILES_NAME)
-    return Buffer.from(Buffer.concat([DOT, name, Buffer.from(tail)]));
-  const digest = createHash("sha256").update(name).digest("hex");
-  return Buffer.from(`.${digest}${tail}`);
-}
-const DOT = Buffer.from(".");
-
-/** @throws Node's own error, but none where there is nothing. */
-function remove(at: Buffer): void {
-  try {
-    fs.unlinkSync(at);
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error;
-  }
-}
-
-/** Whether what is open is what has the name. */
-function isNameOf(at: Buffer, fd: number): boolean {
-  const named = fs.lstatSync(at, { throwIfNoEntry: false });
-  const held = fs.fstatSync(fd);
-  return named?.ino === held.ino && named.dev === held.dev;
-}
-
-function removeQuietly(at: Buffer): void {
-  try {
-    fs.unlinkSync(at);
-  } catch {
-    // Its directory is gone, or nothing may be removed from it: then nothing more can be done.
-  }
-}
-
-function shownBelow(target: Buffer, name: Buffer): Buffer {
-  if (name.length === 0) return target;
-  return Buffer.from(path.posix.join(target.toString("latin1"), name.toString("latin1")), "latin1");
-}
-
-/** @throws SealttyError where more comes than was announced. */
-function requireRoom({ length }: PartFile, more: number, size: number | undefined): void {
-  if (size !== undefined && length + more > size) throw misbehaved("sent more of a file than it announced");
-  if (length + more > Number.MAX_SAFE_INTEGER) throw new FileTrouble("too-large");
-}
-
-async function hashOf(fd: number, length: number): Promise<Hash> {
-  const hash = createHash("sha256");
-  const buffer = Buffer.allocUnsafe(HASH_AT_ONCE);
-  for (let at = 0; at < length; ) {
-    const got = fs.readSync(fd, buffer, 0, Math.min(buffer.length, length - at), at);
-    if (got === 0) break;
-    hash.update(buffer.subarray(0, got));
-    at += got;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return hash;
-}
-
-function misbehaved(problem: string): SealttyError {
-  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
-}

@@ -4,14 +4,13 @@
 import { createHash, type Hash } from "node:crypto";
 import fs from "node:fs";
 import type { Stats } from "node:fs";
-import { SealttyError } from "../../protocol/errors.ts";
+import { asError, SealttyError } from "../../protocol/errors.ts";
 import type { FilesMessage, LinkRule } from "../../protocol/files/messages.ts";
 import { MAX_FILES_DATA, MAX_FILES_DEPTH, MAX_FILES_LINK } from "../../protocol/limits.ts";
-import { errorCode } from "../socket-pipe.ts";
 import { attributesOf } from "./attributes.ts";
 import { Directory, type Entry } from "./directory.ts";
 import { Outbox, type SendBytes } from "./outbox.ts";
-import { FileTrouble, troubleOf } from "./trouble.ts";
+import { FileTrouble, misbehaved, troubleOf } from "./trouble.ts";
 
 const { O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 /** Files below it are sent again from their begin: to ask would take longer. */
@@ -21,7 +20,13 @@ const ZEROS = Buffer.alloc(MAX_FILES_DATA);
 const NAMELESS = Buffer.alloc(0);
 
 /** A file, tree or link of this machine; or a stream, which has no size. */
-export type SourceRoot = { readonly path: Buffer } | { readonly stream: AsyncIterable<Uint8Array> };
+export type SourceRoot = { readonly path: Buffer } | StreamRoot;
+
+interface StreamRoot {
+  readonly stream: AsyncIterable<Uint8Array>;
+  /** For people, where it fails. */
+  readonly called: string;
+}
 
 export interface SourceOptions {
   readonly recursive: boolean;
@@ -106,7 +111,7 @@ export class FilesSource {
     try {
       if (first !== undefined) await this.#out.put(first);
       for (const [index, root] of roots.entries()) {
-        if ("stream" in root) await this.#stream(index, root.stream);
+        if ("stream" in root) await this.#stream(index, root);
         else await this.#root(index, root.path);
       }
       await this.#out.put({ type: "done" });
@@ -346,7 +351,7 @@ export class FilesSource {
     this.#events.file?.(shown, length, digest);
   }
 
-  async #stream(index: number, stream: AsyncIterable<Uint8Array>): Promise<void> {
+  async #stream(index: number, root: StreamRoot): Promise<void> {
     const shown = Buffer.from("-");
     const now = { seconds: Math.floor(Date.now() / 1000), nanoseconds: 0 };
     this.#events.entry?.(shown, undefined);
@@ -363,7 +368,9 @@ export class FilesSource {
     });
     const hash = createHash("sha256");
     let length = 0;
-    for await (const chunk of readable(stream)) {
+    for await (const chunk of readable(root)) {
+      if (!(chunk instanceof Uint8Array))
+        throw new SealttyError("api-misuse", `${root.called} gives something else than bytes (Uint8Array)`);
       if (this.#stopped) throw new Stopped();
       if (this.#refused === this.#files) {
         await this.#out.put({ type: "drop" });
@@ -384,12 +391,12 @@ export class FilesSource {
 }
 
 /** @throws SealttyError `device-unavailable` in place of whatever a stream fails with. */
-async function* readable(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* readable({ stream, called }: StreamRoot): AsyncGenerator {
   try {
     yield* stream;
   } catch (cause) {
-    const code = errorCode(cause) ?? "unknown error";
-    throw new SealttyError("device-unavailable", `Cannot read the standard input (${code})`, { cause });
+    const words = `Cannot read ${called}: ${asError(cause).message}`;
+    throw new SealttyError("device-unavailable", words, { cause });
   }
 }
 
@@ -406,8 +413,4 @@ function holeAt(bytes: Buffer, from: number): number {
 
 function joined(above: Buffer, name: Buffer): Buffer {
   return Buffer.concat([above, Buffer.from(above.at(-1) === 0x2f ? "" : "/"), name]);
-}
-
-function misbehaved(problem: string): SealttyError {
-  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
 }

@@ -1,5 +1,6 @@
 // What goes wrong with one file, as a code for the other end and words for people.
 
+import { SealttyError } from "../../protocol/errors.ts";
 import type { TroubleName } from "../../protocol/files/messages.ts";
 import { errorCode } from "../socket-pipe.ts";
 
@@ -48,11 +49,22 @@ export function troubleOf(error: unknown): FileTrouble {
   return new FileTrouble(CODES[code] ?? "read-or-write", { cause: error });
 }
 
+/** Which end of a copy had it. */
+export type CopyEnd = "source" | "target";
+
 /** Behind a path and a colon. */
-export const TROUBLE_WORDS: Readonly<Record<TroubleName, string>> = {
+export function troubleWords(code: TroubleName, end: CopyEnd): string {
+  return code === "is-directory" ? IS_DIRECTORY[end] : WORDS[code];
+}
+
+const IS_DIRECTORY: Readonly<Record<CopyEnd, string>> = {
+  source: "is a directory: -r (recursive) copies it",
+  target: "is a directory, and takes no file's place",
+};
+
+const WORDS: Readonly<Record<Exclude<TroubleName, "is-directory">, string>> = {
   "not-found": "there is no such file or directory",
   "no-permission": "no permission",
-  "is-directory": "is a directory, which goes with -r, and takes no file's place",
   "not-directory": "is no directory",
   "in-the-way": "something else is there, which is not replaced",
   "no-space": "no space is left (or the quota is used up)",
@@ -70,3 +82,8 @@ export const TROUBLE_WORDS: Readonly<Record<TroubleName, string>> = {
   busy: "somebody else put something in its place meanwhile",
   "too-large": "is larger than a file may be there",
 };
+
+/** The other end of the copy did what none of its kind does. @param problem - goes on from "The other end of the copy". */
+export function misbehaved(problem: string): SealttyError {
+  return new SealttyError("peer-misbehaved", `The other end of the copy ${problem}`);
+}

@@ -2,7 +2,8 @@
 
 import { Reader } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
-import { FILES_TYPES, type FilesMessage, longestBody, readFilesMessage } from "./messages.ts";
+import { FILES_TYPES, type FilesMessage } from "./messages.ts";
+import { longestBody, readFilesMessage } from "./messages-codec.ts";
 
 const HEAD = 4;
 

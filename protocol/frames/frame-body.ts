@@ -10,16 +10,25 @@
 //   PACE     18 id mark                      client → guest: tell me for a while how many bytes arrive
 //   RECEIPT  19 id mark count sum            guest → client: so many, and their sum
 //   RETIRED  1a id token                     both ways: the sender threw this connection's keys away
+//   RAW      1b id length                    both ways: so many bytes stand behind this frame, and are a PACKET's body
 
 import { concat, equalBytes, Reader, u32, u8 } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
-import { MAX_HANDSHAKE_FRAGMENTS, MAX_HANDSHAKE_MESSAGE, MAX_PROBE_PATTERN } from "../limits.ts";
+import {
+  MAX_FRAME_BODY,
+  MAX_HANDSHAKE_FRAGMENTS,
+  MAX_HANDSHAKE_MESSAGE,
+  MAX_PROBE_PATTERN,
+} from "../limits.ts";
 
 export const PROTOCOL_VERSION = 1;
 export const CONNECTION_ID_LENGTH = 4;
 export const COOKIE_LENGTH = 16;
 /** Type, connection id, low 32 bits of the packet number: authenticated with the packet. */
 export const PACKET_HEADER_LENGTH = 1 + CONNECTION_ID_LENGTH + 4;
+
+/** With a tag and nothing in it. */
+const MIN_PACKET_BODY = PACKET_HEADER_LENGTH + 16;
 
 const PROBE_HEADER_LENGTH = 1 + CONNECTION_ID_LENGTH + 1;
 /** A RECEIPT counts up to here and begins anew. */
@@ -35,6 +44,9 @@ export const FRAME_PROBED = 0x17;
 export const FRAME_PACE = 0x18;
 export const FRAME_RECEIPT = 0x19;
 export const FRAME_RETIRED = 0x1a;
+export const FRAME_RAW = 0x1b;
+/** Type, id, length. */
+export const RAW_LENGTH = 1 + CONNECTION_ID_LENGTH + 4;
 
 /** @returns undefined where the body is too short to name a connection. */
 export function frameHead(body: Uint8Array): { readonly type: number; readonly id: number } | undefined {
@@ -46,6 +58,18 @@ export function frameHead(body: Uint8Array): { readonly type: number; readonly i
       (body[4] as number)) >>>
     0;
   return { type: body[0] as number, id };
+}
+
+/** Announces a body of this many bytes, whose connection id it has. */
+export function rawBody(body: Uint8Array): Uint8Array {
+  return concat(u8(FRAME_RAW), connectionIdOf(body), u32(body.length));
+}
+
+/** @returns the length that a RAW frame announces; undefined where it is none, or no PACKET is so long. */
+export function readRaw(body: Uint8Array): number | undefined {
+  if (body[0] !== FRAME_RAW || body.length !== RAW_LENGTH) return undefined;
+  const length = new DataView(body.buffer, body.byteOffset).getUint32(RAW_LENGTH - 4);
+  return length >= MIN_PACKET_BODY && length <= MAX_FRAME_BODY ? length : undefined;
 }
 
 /** A view of the connection id of a body that has a head. */

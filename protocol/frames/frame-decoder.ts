@@ -1,9 +1,11 @@
 // Frames out of a hostile byte stream: COBS and armour both decoded at once, everything else is host noise.
 
+import { copyInto } from "../bytes.ts";
 import { MAX_ARMOUR_LINE, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../limits.ts";
 import { isArmourCharacter, ARMOUR_MARK, readArmourLine } from "./armour.ts";
 import { cobsDecode, cobsDecodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
+import { FRAME_PACKET, FRAME_RAW, frameHead, readRaw } from "./frame-body.ts";
 import type { FrameEncoding } from "./frame-encoder.ts";
 
 export interface DecodedFrame {
@@ -17,8 +19,12 @@ export interface Decoded {
 }
 
 const MAX_SEGMENT = maxCobsLength(MAX_FRAME_BODY + 4);
+/** What most pipes ever need: a frame of the usual length. */
+const SHORT_SEGMENT = 20 * 1024;
 /** What one read of a socket brings, and what was left of a frame before it. */
 const LENT_BLOCK = 64 * 1024 + MAX_SEGMENT;
+/** A raw body of which nothing came for so long is given up, ms: its sender had it whole when it began. */
+const RAW_SILENCE = 500;
 const NOTHING = new Uint8Array(0);
 const TILDE = ARMOUR_MARK[0] as number;
 const LF = 0x0a;
@@ -49,7 +55,7 @@ function beginsMark(piece: Uint8Array, at: number): boolean {
 
 export class FrameDecoder {
   // Bytes since the last 0x00, or since the last armoured line: a COBS body under way, or noise.
-  readonly #segment = new Uint8Array(MAX_SEGMENT);
+  #segment = new Uint8Array(0); // SHORT_SEGMENT, then MAX_SEGMENT bytes: whole frames of a chunk need none
   #length = 0;
   #overflowed = false; // the segment under way is too long for a frame: it is noise up to its next zero
   readonly #line = new Uint8Array(MAX_ARMOUR_LINE + 1);
@@ -61,16 +67,26 @@ export class FrameDecoder {
   #noiseBytes = 0;
   readonly #checksum: (bytes: Uint8Array) => number;
   readonly #lends: boolean;
+  readonly #takesRaw: boolean;
+  #heardAt = 0; // when the latest chunk came
   #decoded = new Uint8Array(0); // what this call decoded so far, where bodies are lent
   #decodedLength = 0;
+  #raw: { readonly id: number; readonly length: number } | undefined; // a raw body is under way: its bytes gather in the segment
+  #spare: Uint8Array<ArrayBuffer> | undefined; // a segment, while the other one is lent
 
   /**
    * @param checksum - CRC-32; native where the runtime has it. @param bodies - "lends": those of binary frames are there until
-   * the next `push`, which spares their reader most of what it allocates.
+   * the next `push`, which spares their reader most of what it allocates. @param takesRaw - false where binary frames are not
+   * taken: nothing that one of them announces is either.
    */
-  constructor(checksum: (bytes: Uint8Array) => number = crc32, bodies: "gives" | "lends" = "gives") {
+  constructor(
+    checksum: (bytes: Uint8Array) => number = crc32,
+    bodies: "gives" | "lends" = "gives",
+    takesRaw = true,
+  ) {
     this.#checksum = checksum;
     this.#lends = bodies === "lends";
+    this.#takesRaw = takesRaw;
   }
 
   /** Noise seen since the start, bytes. */
@@ -78,13 +94,23 @@ export class FrameDecoder {
     return this.#noiseBytes;
   }
 
-  /** Takes one chunk of the stream. Never throws; holds at most two bounded buffers between calls. */
-  push(chunk: Uint8Array): Decoded {
+  /**
+   * Takes one chunk of the stream, which may be lent on. Never throws; holds a few bounded buffers between calls.
+   * @param now - ms, of a clock that goes on; without one as if no time went by.
+   */
+  push(chunk: Uint8Array, now = 0): Decoded {
     this.#frames = [];
     this.#noiseLength = 0;
     this.#decodedLength = 0;
     let at = 0;
+    if (this.#raw !== undefined && (now - this.#heardAt >= RAW_SILENCE || this.#beginsAnew(chunk)))
+      this.#endRaw();
+    this.#heardAt = now;
     while (at < chunk.length) {
+      if (this.#raw !== undefined) {
+        at = this.#takeRaw(this.#raw, chunk, at);
+        continue;
+      }
       const zero = chunk.indexOf(0, at);
       // The usual case: the zero that begins a frame, right behind the one that ended another.
       if (zero === at && this.#length === 0 && !this.#overflowed) {
@@ -100,8 +126,8 @@ export class FrameDecoder {
           ? this.#checkedBody(piece)
           : undefined;
       if (whole !== undefined) {
-        this.#frames.push({ body: whole, encoding: "binary" });
         this.#lineLength = 0;
+        this.#found(whole);
       } else {
         this.#takePiece(piece);
         if (zero >= 0) this.#endSegment();
@@ -146,7 +172,7 @@ export class FrameDecoder {
       if (byte === LF || byte === CR) {
         const body = this.#bodyUnderCrc(readArmourLine(this.#line.subarray(0, position)));
         if (body !== undefined) {
-          this.#frames.push({ body, encoding: "armour" });
+          this.#give(body, "armour");
           if (!this.#overflowed) this.#length -= position; // the line itself is no noise
           if (this.#length > 0) this.#addNoise(this.#segment.subarray(0, this.#length));
           this.#length = 0;
@@ -167,20 +193,95 @@ export class FrameDecoder {
       this.#overflowed = true;
       return;
     }
-    this.#segment.set(bytes, this.#length);
-    this.#length += bytes.length;
+    this.#gather(bytes);
+  }
+
+  /** Two lengths, whatever the stream states and sends. */
+  #gather(bytes: Uint8Array): void {
+    const length = this.#length + bytes.length;
+    if (length > this.#segment.length) {
+      const longer = new Uint8Array(length > SHORT_SEGMENT ? MAX_SEGMENT : SHORT_SEGMENT);
+      copyInto(longer, 0, this.#segment.subarray(0, this.#length));
+      this.#segment = longer;
+    }
+    copyInto(this.#segment, this.#length, bytes);
+    this.#length = length;
   }
 
   #endSegment(): void {
     const segment = this.#segment.subarray(0, this.#length);
     if (!this.#overflowed && segment.length > 0) {
       const body = this.#checkedBody(segment);
-      if (body !== undefined) this.#frames.push({ body, encoding: "binary" });
+      if (body !== undefined) this.#found(body);
       else this.#addNoise(segment);
     }
     this.#length = 0;
     this.#overflowed = false;
     this.#lineLength = 0;
+  }
+
+  #found(body: Uint8Array): void {
+    const length = this.#takesRaw ? readRaw(body) : undefined;
+    if (length === undefined) this.#give(body, "binary");
+    else this.#raw = { id: frameHead(body)?.id ?? 0, length };
+  }
+
+  /**
+   * RAW is between encoder and decoder, and goes no further: a relay that passed on one that announces nothing to it could have
+   * one client's frame swallow another client's, in a guest that has other bounds.
+   */
+  #give(body: Uint8Array, encoding: FrameEncoding): void {
+    if (body[0] !== FRAME_RAW) this.#frames.push({ body, encoding });
+  }
+
+  /**
+   * The rest of a raw body may never come: its sender was cut off, and another one speaks. A read that begins with a whole frame
+   * shows it (that sealed bytes look so has a chance of 2^-40), and so does silence, where reads are shorter than frames.
+   */
+  #beginsAnew(chunk: Uint8Array): boolean {
+    const first = chunk[0] === LF ? 1 : 0;
+    if (chunk.length - first >= ARMOUR_MARK.length && beginsMark(chunk, first)) return true;
+    if (chunk[0] !== 0) return false;
+    const end = chunk.indexOf(0, 1);
+    return end > 1 && this.#checkedBody(chunk.subarray(1, end)) !== undefined;
+  }
+
+  /** @returns the index behind what it took. */
+  #takeRaw(
+    { id, length }: { readonly id: number; readonly length: number },
+    chunk: Uint8Array,
+    from: number,
+  ): number {
+    const to = Math.min(chunk.length, from + length - this.#length);
+    const piece = chunk.subarray(from, to);
+    if (piece.length === length) {
+      this.#endRaw();
+      this.#foundRaw(id, this.#lends ? piece : new Uint8Array(piece));
+      return to;
+    }
+    this.#gather(piece);
+    if (this.#length < length) return to;
+    const body = this.#segment.subarray(0, length);
+    this.#endRaw();
+    if (this.#lends) {
+      // The next one may begin in this call; a third one cannot: that begins where the second one, a whole one, ended.
+      const lent = this.#segment;
+      this.#segment = this.#spare ?? new Uint8Array(0);
+      this.#spare = lent;
+      this.#foundRaw(id, body);
+    } else this.#foundRaw(id, new Uint8Array(body));
+    return to;
+  }
+
+  #endRaw(): void {
+    this.#raw = undefined;
+    this.#length = 0;
+  }
+
+  /** It has no checksum, and needs none where it is what was announced: a packet, which is sealed. */
+  #foundRaw(id: number, body: Uint8Array): void {
+    const head = frameHead(body);
+    if (head?.type === FRAME_PACKET && head.id === id) this.#frames.push({ body, encoding: "binary" });
   }
 
   #addNoise(bytes: Uint8Array): void {

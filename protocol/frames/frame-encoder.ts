@@ -1,10 +1,12 @@
 // A frame on its way out: body ‖ CRC-32, as COBS between zeros or as one armoured line. docs/protocol.md §2
 
+import { copyInto } from "../bytes.ts";
 import { SealttyError } from "../errors.ts";
 import { MAX_ARMOUR_BODY, MAX_FRAME_BODY } from "../limits.ts";
 import { armourLine } from "./armour.ts";
 import { cobsEncodeInto, maxCobsLength } from "./cobs.ts";
 import { crc32 } from "./crc32.ts";
+import { rawBody } from "./frame-body.ts";
 
 /** A frame's bytes before they are encoded, of one call: as public as the frame. */
 const SCRATCH = new Uint8Array(MAX_FRAME_BODY + 4);
@@ -56,6 +58,21 @@ export function encodeBinaryFrameInto(
   return end + 1;
 }
 
+/**
+ * The same for a PACKET's body that goes as it is: a RAW frame, then `body`. What it costs to stuff bytes and to sum them up is
+ * most of what a long packet costs. docs/protocol.md §2.5
+ */
+export function encodeRawFrameInto(
+  target: Uint8Array,
+  at: number,
+  body: Uint8Array,
+  checksum: (bytes: Uint8Array) => number,
+): number {
+  const end = encodeBinaryFrameInto(target, at, rawBody(body), checksum);
+  copyInto(target, end, body);
+  return end + body.length;
+}
+
 /** @returns body ‖ CRC, until the next call. */
 function checkedBytes(
   body: Uint8Array,
@@ -67,7 +84,7 @@ function checkedBytes(
     throw new SealttyError("api-misuse", `A ${encoding} frame holds 1 to ${limit} bytes, not ${body.length}`);
   }
   const checked = SCRATCH.subarray(0, body.length + 4);
-  checked.set(body);
+  copyInto(checked, 0, body);
   const crc = checksum(body);
   checked[body.length] = crc >>> 24;
   checked[body.length + 1] = crc >>> 16;

@@ -129,8 +129,11 @@ export class GuestModem implements Pipe {
     this.#scheduleRedraw();
   }
 
-  /** What one slot takes: a new picture is shown every 30 ms, and a slot may be all that is new in it. */
-  get gathers(): number {
+  /**
+   * What one slot takes: a new picture is shown every 30 ms, and a slot may be all that is new in it. Not the pipe's `gathers`,
+   * which is a socket's: frames alone go through here, of usual lengths (docs/protocol.md §5.5).
+   */
+  get slotPayload(): number {
     return slotBytes(this.#size, this.#layout) - SLOT_HEADER_BYTES;
   }
 
@@ -139,7 +142,7 @@ export class GuestModem implements Pipe {
     if (this.#epoch === NO_EPOCH) return; // nobody has ever been there
     this.#outgoing.push(chunk);
     this.#drawSoon();
-    while (this.#outgoing.length > this.gathers) {
+    while (this.#outgoing.length > this.slotPayload) {
       await this.#outgoing.changed();
       this.#throwIfEnded();
     }
@@ -224,7 +227,7 @@ export class GuestModem implements Pipe {
         this.#scheduleRedraw();
       }
       while (this.#outgoing.length > 0 && this.#ring.length < this.#layout.slots && !this.#ended) {
-        const slot = { number: this.#number++, payload: this.#outgoing.take(this.gathers) };
+        const slot = { number: this.#number++, payload: this.#outgoing.take(this.slotPayload) };
         this.#ring.push(slot);
         this.#drawSlot(slot);
       }

@@ -1,6 +1,6 @@
 // What a packet carries inside: a sequence of small frames. docs/protocol.md §5.4
 
-import { isZero, Reader } from "../bytes.ts";
+import { copyInto, isZero, Reader } from "../bytes.ts";
 import { MAX_ACK_RANGES } from "../limits.ts";
 
 const PADDING = 0x00;
@@ -102,7 +102,7 @@ export class PacketWriter {
     this.#varint(stream);
     this.#varint(offset);
     this.#varint(bytes.length);
-    this.#bytes.set(bytes, this.#at);
+    copyInto(this.#bytes, this.#at, bytes);
     this.#at += bytes.length;
   }
 

@@ -1,6 +1,7 @@
 // Sent packets until acknowledged or given up: round-trip time, loss, how much may be in flight. docs/protocol.md §5.5
 // QUIC's rule: a packet is never sent again, what it carried goes into a new one.
 
+import { RAW_ABOVE } from "../limits.ts";
 import type { AckRange } from "./packet-frames.ts";
 
 /** What a packet carried that must arrive. */
@@ -19,6 +20,8 @@ export type Content =
 export interface FlightLimits {
   readonly bytes: number;
   readonly frames: number;
+  /** In place of `bytes`, on a pipe that has shown itself quick; absent: the same. */
+  readonly longBytes?: number;
   /** How long what is sent may wait on its way for what was sent before, ms; absent: as long as it likes. */
   readonly queue?: number;
   /** Bytes to begin with where less than usual is wise. */
@@ -30,6 +33,7 @@ interface SentPacket {
   readonly sentAt: number;
   readonly size: number;
   readonly contents: readonly Content[];
+  readonly delivered: number; // bytes that had arrived when it was sent
 }
 
 /** Later packets acknowledged before an unacknowledged one counts as lost. */
@@ -48,6 +52,8 @@ const MAX_GIVEN_UP = 1024;
 /** Round trip of a pipe that may have long packets, ms, and the part of its flight that one of them may be. */
 const QUICK_ROUND_TRIP = 100;
 const FLIGHT_SHARE = 4;
+/** Where packets that go as they are do not arrive, each that is lost makes the next one so many times rarer; beyond this no rarer. */
+const MOST_RAW_LOST = 8;
 
 export class Recovery {
   readonly #limits: FlightLimits;
@@ -60,6 +66,10 @@ export class Recovery {
   #least: number | undefined; // round trip on this pipe, ms: what it takes without a queue
   #queued = false; // the newest sample shows one
   #clean = 0; // bytes acknowledged since something was lost
+  #delivered = 0; // bytes that arrived, in all
+  #deliveryRate = 0; // the most that arrived between a packet's sending and its acknowledgement, bytes a second, on this pipe
+  #wide = false; // the flight may have `longBytes`
+  #rawLost = 0; // of packets that went as they are, on this pipe
   #shortenFrom = 0; // packets below this number were sent before the flight was last shortened
   #recoverFrom = 0; // losses of packets below this number are one event, already answered
   #srtt: number | undefined;
@@ -105,13 +115,31 @@ export class Recovery {
   /** A share of a flight that has grown, on a pipe that loses nothing and brings it back at once; 0 on all others. Bytes. */
   get quickShare(): number {
     if (this.#srtt === undefined || this.#srtt > QUICK_ROUND_TRIP || this.#queued) return 0;
-    return Math.min(this.#allowedBytes, this.#clean / FLIGHT_SHARE) / FLIGHT_SHARE;
+    const proven = this.#clean / FLIGHT_SHARE ** (1 + Math.min(this.#rawLost, MOST_RAW_LOST));
+    return Math.min(this.#allowedBytes, proven) / FLIGHT_SHARE;
+  }
+
+  /** Bytes a second that this pipe has shown to carry; 0: unknown. */
+  get deliveryRate(): number {
+    return this.#deliveryRate;
+  }
+
+  /** Whether the pipe is one for long packets, now. */
+  widen(wide: boolean): void {
+    this.#wide = wide;
+    this.#allowedBytes = Math.min(this.#allowedBytes, this.#mostBytes);
+  }
+  get #mostBytes(): number {
+    const { bytes, longBytes = bytes } = this.#limits;
+    return this.#wide ? longBytes : bytes;
   }
 
   /** Bytes that another packet may have, 0 when the flight is full. */
   get room(): number {
     if (this.#probes > 0 && this.#sent.size < this.#limits.frames) {
-      const probe = Math.min(MIN_BYTES, this.#limits.bytes - this.#flightBytes);
+      // What is out may be a wide flight's, though the first loss has taken the wide one away.
+      const { bytes, longBytes = bytes } = this.#limits;
+      const probe = Math.min(MIN_BYTES, longBytes - this.#flightBytes);
       return Math.max(0, probe, this.#allowedBytes - this.#flightBytes);
     }
     if (this.#sent.size >= this.#allowedFrames) return 0;
@@ -121,7 +149,7 @@ export class Recovery {
   onSent(number: number, size: number, contents: readonly Content[], now: number): void {
     if (this.#sent.size === 0) this.#lastProgress = now;
     if (this.#probes > 0) this.#probes--;
-    this.#sent.set(number, { number, sentAt: now, size, contents });
+    this.#sent.set(number, { number, sentAt: now, size, contents, delivered: this.#delivered });
     this.#flightBytes += size;
   }
 
@@ -139,7 +167,10 @@ export class Recovery {
       if (packet.number >= range.first && packet.number <= range.last) {
         this.#remove(packet);
         progressed = true;
+        this.#delivered += packet.size;
         if (packet.number === largest) {
+          const rate = ((this.#delivered - packet.delivered) * 1000) / Math.max(1, now - packet.sentAt);
+          this.#deliveryRate = Math.max(this.#deliveryRate, rate);
           this.#measure(now - packet.sentAt);
           this.#shorten(packet.number, now - packet.sentAt);
         }
@@ -198,6 +229,8 @@ export class Recovery {
     this.#least = undefined;
     this.#queued = false;
     this.#clean = 0;
+    this.#rawLost = 0;
+    this.#deliveryRate = 0;
     this.#backoff = 1;
     this.#probes = 0;
     this.#lastProgress = now;
@@ -218,7 +251,9 @@ export class Recovery {
       }
     }
     this.#clean = 0;
+    this.#deliveryRate = 0;
     if (packet.number < this.#recoverFrom) return;
+    if (packet.size > RAW_ABOVE) this.#rawLost++;
     let newest = packet.number;
     for (const number of this.#sent.keys()) newest = number;
     this.#recoverFrom = newest + 1;
@@ -238,7 +273,7 @@ export class Recovery {
 
   #grow(size: number): void {
     this.#clean += size;
-    if (!this.#queued) this.#allowedBytes = Math.min(this.#limits.bytes, this.#allowedBytes + size);
+    if (!this.#queued) this.#allowedBytes = Math.min(this.#mostBytes, this.#allowedBytes + size);
     this.#allowedFrames = Math.min(this.#limits.frames, this.#allowedFrames + 1);
   }
 

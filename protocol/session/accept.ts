@@ -55,7 +55,8 @@ class Port implements GuestPort {
   readonly #pace: () => "paced" | "usual" | "free";
   readonly #answers: { body: Uint8Array; encoding: FrameEncoding }[] = [];
   readonly #ready = new Set<GuestConnection>();
-  readonly #body = new Uint8Array(LONG_BODY_TO_CLIENT); // of one packet, until the pump asks for the next
+  // Of one packet, until the pump asks for the next. Not before there is one: connections that say nothing come by the thousand.
+  #body: Uint8Array | undefined;
 
   constructor(pipe: Pipe, clock: Clock, checksum: (bytes: Uint8Array) => number) {
     this.receipts = new Receipts(clock, () => this.pump.wake());
@@ -85,6 +86,7 @@ class Port implements GuestPort {
     for (const connection of this.#ready) {
       this.#ready.delete(connection);
       if (connection.port !== this) continue; // it moved to another pipe
+      this.#body ??= new Uint8Array(LONG_BODY_TO_CLIENT);
       const body = connection.next(this.#pace(), this.#body);
       if (body === undefined) continue;
       this.#ready.add(connection); // behind the others: each has its turn
@@ -132,12 +134,13 @@ export class GuestEndpoint {
     traits: { readonly armourOnly: boolean } = { armourOnly: false },
   ): Promise<void> {
     const port = new Port(pipe, this.#options.clock, this.#options.suite.crc32);
-    const decoder = new FrameDecoder(this.#options.suite.crc32, "lends");
+    const { clock, suite } = this.#options;
+    const decoder = new FrameDecoder(suite.crc32, "lends", !traits.armourOnly);
     this.#pumps.add(port.pump);
     try {
       for await (const chunk of pipe.incoming) {
         if (this.#stopped) break;
-        for (const { body, encoding } of decoder.push(chunk).frames) {
+        for (const { body, encoding } of decoder.push(chunk, clock.now()).frames) {
           // Binary bytes on a kernel console could be a SysRq: neither taken nor, so, ever answered in kind.
           if (encoding === "armour" || !traits.armourOnly) this.#onFrame(body, encoding, port);
         }
@@ -156,9 +159,9 @@ export class GuestEndpoint {
   }
 
   /** Tells every client, hangs up every program. The CLOSE frames leave as far as the pipes take them at once. */
-  async stop(): Promise<void> {
+  async stop(why: "shutting-down" | "handed-over" = "shutting-down"): Promise<void> {
     this.#stopped = true;
-    for (const connection of this.#all()) connection.close("shutting-down");
+    for (const connection of this.#all()) connection.close(why);
     await new Promise<void>((resolve) => this.#options.clock.after(100, resolve));
     for (const connection of this.#all()) connection.destroy();
     for (const pump of this.#pumps) pump.stop();

@@ -1,6 +1,7 @@
 // A channel, as the page and the CLI have it: a program in the guest, its input, its output, and how it ended.
 
 import type { StreamTarget } from "../forward/target.ts";
+import type { ServiceRequest } from "./service-request.ts";
 
 /** Of programs that a user names: where they start, and what they know. */
 export interface ProgramPlace {
@@ -31,7 +32,12 @@ export type ChannelRequest =
       readonly kind: "stream"; // a connection to somewhere in the guest: exit status 0 where it ended in order
       readonly target: StreamTarget;
     }
-  | { readonly kind: "files" }; // the guest's program that copies files: protocol/files/messages.ts
+  | { readonly kind: "files" } // the guest's program that copies files: protocol/files/messages.ts
+  | { readonly kind: "prompts" } // the one that hands over questions for passphrases: protocol/prompts/messages.ts
+  | {
+      readonly kind: "service"; // what a program of sealttyd's does with root's rights, for whom the guest's configuration names
+      readonly service: ServiceRequest;
+    };
 
 /** Those that start a program for the user. */
 export type ProgramRequest = Exclude<ChannelRequest, { kind: "stream" }>;

@@ -1,13 +1,17 @@
 // A channel as the client sees it: two streams, an exit status, and the messages about them.
 
 import { SealttyError } from "../errors.ts";
-import { MAX_SEND_BUFFER } from "../limits.ts";
+import { MAX_SEND_BUFFER, OUTPUT_STREAM_WINDOW, WIDE_OUTPUT_WINDOW } from "../limits.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
 import type { Channel, ExitStatus, ReceiveStream } from "./channel-api.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { SIGNALS } from "./messages.ts";
+import { checkSize } from "./open-request.ts";
+
+/** Who read so many bytes of an output reads it as it comes. */
+const WIDEN_AFTER = 4 * OUTPUT_STREAM_WINDOW;
 
 /** One reader at a time waits for a stream to change. */
 class StreamReader implements ReceiveStream {
@@ -18,7 +22,11 @@ class StreamReader implements ReceiveStream {
   #failedFrozen = false; // ended while frozen: what lay here is never delivered
   #wake: () => void = () => {};
 
-  constructor(stream: Stream, connection: StreamConnection, gate: Gate) {
+  readonly #mayWiden: () => boolean;
+  #taken = 0; // bytes
+
+  constructor(stream: Stream, connection: StreamConnection, gate: Gate, mayWiden: () => boolean) {
+    this.#mayWiden = mayWiden;
     this.#stream = stream;
     this.#connection = connection;
     this.#gate = gate;
@@ -40,6 +48,8 @@ class StreamReader implements ReceiveStream {
   }
 
   consumed(length: number): void {
+    this.#taken += length;
+    if (this.#taken >= WIDEN_AFTER && this.#mayWiden()) this.#stream.receive.widen(WIDE_OUTPUT_WINDOW);
     if (!this.#stream.receive.consume(length)) return;
     this.#stream.windowDue = true;
     this.#connection.onWork();
@@ -76,7 +86,10 @@ export class ClientChannel implements Channel {
   #settleExit!: { resolve(status: ExitStatus): void; reject(error: SealttyError): void };
   #wakeWriters: (() => void)[] = [];
 
-  /** @param release - called once, when the channel is over and its streams may be forgotten. */
+  /**
+   * @param release - called once, when the channel is over and its streams may be forgotten. @param mayWiden - whether there is
+   * room for a long output here; asked until there is.
+   */
   constructor(
     number: number,
     streams: { inOut: Stream; error: Stream },
@@ -84,6 +97,7 @@ export class ClientChannel implements Channel {
     connection: StreamConnection,
     gate: Gate,
     release: () => void,
+    mayWiden: () => boolean,
   ) {
     this.#gate = gate;
     this.#number = number;
@@ -92,8 +106,8 @@ export class ClientChannel implements Channel {
     this.#release = release;
     this.#inOut = streams.inOut;
     this.#errors = streams.error;
-    this.#output = new StreamReader(streams.inOut, connection, gate);
-    this.#error = new StreamReader(streams.error, connection, gate);
+    this.#output = new StreamReader(streams.inOut, connection, gate, mayWiden);
+    this.#error = new StreamReader(streams.error, connection, gate, () => false);
     this.stdout = this.#output;
     this.stderr = this.#error;
     this.exit = new Promise((resolve, reject) => {
@@ -130,6 +144,7 @@ export class ClientChannel implements Channel {
   }
 
   resize(columns: number, rows: number): void {
+    checkSize(columns, rows);
     this.#whenOpen(() => this.#messages.send({ type: "resize", channel: this.#number, columns, rows }));
   }
 

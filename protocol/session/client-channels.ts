@@ -16,7 +16,7 @@ import { notAttachedError, notOpenedError } from "./client-words.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { OPEN_OK, type SessionMessage, channelStreams } from "./messages.ts";
-import { checkRequest } from "./open-request.ts";
+import { checkRequest, checkSize, isTerminalRequest } from "./open-request.ts";
 import {
   type AttachRequest,
   CLIENT_ID_LENGTH,
@@ -28,6 +28,7 @@ import {
 import { ATTACH_OK, type AttachedPlace, KILL_OK } from "./session-messages.ts";
 import type { IncomingStream, Listener } from "./stream-api.ts";
 import { type Waiter, waiter } from "./waiter.ts";
+import { WidePlaces } from "./wide-places.ts";
 
 /** Credit of a terminal's output where packets have slots: an answer takes a slot of each side, and a slot is long. */
 const SLOTTED_OUTPUT_WINDOW = 2 * 1024 * 1024;
@@ -49,6 +50,7 @@ interface Opening extends Waiter<AttachedPlace | undefined> {
 export class ClientChannels {
   readonly #owner: ChannelsOwner;
   readonly #open = new Map<number, ClientChannel>();
+  readonly #wide = new WidePlaces(); // channels whose output has the wide window
   readonly #sessions = new Map<number, ClientSession>(); // by channel, beside #open
   readonly #openings = new Map<number, Opening>();
   readonly #questions = new ClientQuestions();
@@ -93,6 +95,7 @@ export class ClientChannels {
   }
 
   async attach(request: AttachRequest): Promise<SessionChannel> {
+    checkSize(request.columns, request.rows);
     await this.#owner.gate.opened();
     const { session, mode, columns, rows, screenLines } = request;
     this.#owner.open(); // before anything is taken over
@@ -163,16 +166,28 @@ export class ClientChannels {
     const forget = (): void => {
       this.#open.delete(number);
       this.#sessions.delete(number);
+      this.#wide.leave(number);
       // The streams stay known until our side is through too: an acknowledgement may still be owed. All of theirs is here, and
       // whoever reads it at leisure, or never, must not keep a place of the connection's.
       streams.inOut.send.end();
       streams.inOut.abandoned = true;
       streams.error.abandoned = true;
     };
-    const channel = new ClientChannel(number, streams, messages, connection, this.#owner.gate, forget);
+    const message = request(number);
+    // Not to terminals: all of it would come before what answers a Ctrl-C.
+    const wide = message.type === "open" && !isTerminalRequest(message.request);
+    const mayWiden = (): boolean => wide && this.#open.has(number) && this.#wide.admit(number);
+    const channel = new ClientChannel(
+      number,
+      streams,
+      messages,
+      connection,
+      this.#owner.gate,
+      forget,
+      mayWiden,
+    );
     this.#open.set(number, channel);
     const opening = waiter<AttachedPlace | undefined>();
-    const message = request(number);
     this.#openings.set(number, {
       ...opening,
       kind: message.type === "open" ? message.request.kind : undefined,
@@ -188,6 +203,7 @@ export class ClientChannels {
       await opening.promise;
     } catch (error) {
       this.#open.delete(number);
+      this.#wide.leave(number);
       connection.dropStream(ids.inOut);
       connection.dropStream(ids.error);
       throw error;

@@ -255,7 +255,9 @@ export class ClientConnection {
     const rate = this.#handshake.findings?.rate ?? 0;
     const quick = quickBody(this.#link.encoding, rate);
     const limit = Math.min(quick, this.#pacer.bodyLimit);
-    const long = this.#link.gathers ? longBody(this.#link.encoding, rate) : limit;
+    // A probe is so short that a busy machine makes every pipe a slow one.
+    const shown = Math.max(rate, connection.deliveryRate);
+    const long = this.#link.gathers ? longBody(this.#link.encoding, shown) : limit;
     try {
       const body = connection.next(limit, this.#options.clock.now(), this.#body, long);
       this.#deadline.set(this.#nextDeadline());

@@ -3,6 +3,7 @@
 import type { FrameEncoding } from "../frames/frame-encoder.ts";
 import {
   LONG_BODY_TO_GUEST,
+  LONG_FLIGHT_TO_GUEST_BYTES,
   MAX_ARMOUR_BODY,
   MAX_BODY_TO_GUEST,
   MAX_FLIGHT_TO_GUEST_BYTES,
@@ -20,6 +21,7 @@ export function flightToGuest(rate: number): FlightLimits {
   return {
     bytes: MAX_FLIGHT_TO_GUEST_BYTES,
     frames: MAX_FLIGHT_TO_GUEST_FRAMES,
+    longBytes: LONG_FLIGHT_TO_GUEST_BYTES,
     queue: MAX_QUEUE_TO_GUEST_MS,
     ...(rate > 0 ? { start: (rate * MAX_QUEUE_TO_GUEST_MS) / 1000 } : {}),
   };

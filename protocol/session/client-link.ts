@@ -140,7 +140,7 @@ export class ClientLink {
       pump.wake();
       for await (const chunk of pipe.incoming) {
         if (this.#closed) break;
-        const { frames, noise } = decoder.push(chunk);
+        const { frames, noise } = decoder.push(chunk, this.#clock.now());
         if (noise.length > 0) this.#events.onNoise(noise);
         for (const { body, encoding } of frames) {
           this.#events.onFrame(body, encoding);

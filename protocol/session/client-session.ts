@@ -95,7 +95,8 @@ export class ClientSession implements SessionChannel {
   readonly #place: AttachedPlace;
   readonly #sendDetach: (input: number) => void;
   readonly #records = new RecordReader();
-  readonly #parts: RecordPart[] = [];
+  #parts: readonly RecordPart[] = [];
+  #nextPart = 0; // index in them: taking the first of thousands off, each time, would be quadratic
   readonly #input: InputLog;
   /** Input offset below which it was typed to an earlier attachment, or behind such bytes while they still waited here. */
   #again: number;
@@ -237,7 +238,8 @@ export class ClientSession implements SessionChannel {
     this.#trim();
     this.#moved = true;
     this.#over ??= new Detached("newer-attachment");
-    this.#parts.length = 0;
+    this.#parts = [];
+    this.#nextPart = 0;
     return { client: this.client, offset: this.#nextOffset, input: this.#input };
   }
 
@@ -248,8 +250,10 @@ export class ClientSession implements SessionChannel {
       const failure = this.#inner.failedFrozen;
       if (failure !== undefined) throw failure;
       if (this.#moved) throw this.#over as SealttyError;
-      const part = this.#parts.shift();
+      const part = this.#parts[this.#nextPart++];
       if (part === undefined) {
+        this.#parts = []; // they hold the chunk that they were made of
+        this.#nextPart = 0;
         const chunk = await this.#inner.stdout.read();
         if (chunk === undefined) {
           if (this.#records.whole) return undefined;
@@ -257,7 +261,7 @@ export class ClientSession implements SessionChannel {
         }
         const { parts, heads } = this.#records.push(chunk);
         this.#inner.stdout.consumed(heads);
-        this.#parts.push(...parts);
+        this.#parts = parts;
       } else if (part.kind === "gap") {
         this.#nextOffset += part.lost;
         this.onGap(part.lost);

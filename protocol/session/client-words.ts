@@ -84,6 +84,7 @@ export function userRefusedError(auth: UserAuth, code: number): SealttyError {
 /** @param code - of the guest's OPENED message, not 0. @param kind - of what was to be opened. */
 export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): SealttyError {
   if (kind === "stream" && code !== OPEN_TOO_MANY) return notConnectedError(code);
+  if (kind === "service" && code !== OPEN_TOO_MANY) return NO_SERVICE();
   if (code === OPEN_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
@@ -101,6 +102,12 @@ export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): Sea
     "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
   );
 }
+
+const NO_SERVICE = (): SealttyError =>
+  new SealttyError(
+    "user-refused",
+    "The guest does not do this for this user. Its owner names in sealttyd.toml who may have it: [services] kernel_log, or sysrq with sysrq_keys, or [provision] users. A key with a forced command, or an instance document that lists commands, has no services. The guest's own log says which (journalctl -u sealttyd, in the guest).",
+  );
 
 const NO_FORWARDING =
   "Its owner allows it by [forward] allow = true in sealttyd.toml, for users with a key; the key's own options or the instance document may forbid it";
@@ -202,6 +209,11 @@ const AFTER_CLOSE: Readonly<Record<string, string>> = {
 /** @param reason - the name of the guest's close code. */
 export function closedError(reason: string): SealttyError {
   if (reason === "state-rolled-back") return rolledBackError("guest");
+  if (reason === "handed-over")
+    return new SealttyError(
+      "handed-over",
+      "The guest's early sealttyd, of its initramfs, ended, and another one takes over: connect again, which checks the guest anew.",
+    );
   const next = AFTER_CLOSE[reason] ?? "Connect again; the guest's own log says why.";
   return new SealttyError("transport-lost", `The guest closed the connection (${reason}). ${next}`);
 }

@@ -1,6 +1,7 @@
 // A channel as the guest sees it: a program's output into a stream under credit, a stream's bytes into the program.
 
 import { concat } from "../bytes.ts";
+import { INPUT_STREAM_WINDOW, WIDE_INPUT_WINDOW } from "../limits.ts";
 import type { Reassembly } from "../streams/reassembly.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
@@ -10,8 +11,12 @@ import type { SignalName } from "./messages.ts";
 
 /** Input goes to the program in pieces of about this. */
 const MAX_WRITE = 32 * 1024;
-/** Output waits in the program, not here, above this many bytes not yet sent. */
+/** Output waits in the program, not here, above this many bytes not yet sent; and the same for a flood. */
 const MAX_UNSENT = 64 * 1024;
+const MAX_WIDE_UNSENT = 256 * 1024;
+
+/** A program that took so many bytes of input takes it as it comes; one that gave so many of output is a flood. */
+const WIDEN_AFTER = 4 * INPUT_STREAM_WINDOW;
 
 export class GuestChannel {
   readonly #process: GuestProcess;
@@ -21,12 +26,17 @@ export class GuestChannel {
   #discarding = false; // hung up: output is read to its end and thrown away
   #silent = false; // the connection is over: nothing may be sent
   #changed: (() => void)[] = [];
+  readonly #mayWiden: () => boolean;
+  #taken = 0; // of input, by the program
 
+  /** @param mayWiden - whether there is room for a flood here; asked until there is. */
   constructor(
     process: GuestProcess,
     connection: StreamConnection,
     streams: { inOut: Stream; error: Stream },
+    mayWiden: () => boolean,
   ) {
+    this.#mayWiden = mayWiden;
     this.#process = process;
     this.#connection = connection;
     this.#inOut = streams.inOut;
@@ -73,8 +83,13 @@ export class GuestChannel {
   }
 
   async #carryOutput(from: ProcessOutput, to: Stream): Promise<void> {
+    let unsent = MAX_UNSENT;
     for (;;) {
-      while (this.#connection.isFull(to, MAX_UNSENT) && !this.#discarding) await this.#change();
+      if (unsent === MAX_UNSENT && to.send.written >= WIDEN_AFTER && this.#mayWiden()) {
+        unsent = MAX_WIDE_UNSENT;
+        from.widen?.();
+      }
+      while (this.#connection.isFull(to, unsent) && !this.#discarding) await this.#change();
       const chunk = await from.read();
       if (chunk === undefined) break;
       if (this.#discarding) continue; // read on, so that the program ends
@@ -91,6 +106,8 @@ export class GuestChannel {
       const chunk = gather(receive);
       if (chunk !== undefined) {
         await this.#process.write(chunk);
+        this.#taken += chunk.length;
+        if (this.#taken >= WIDEN_AFTER && this.#mayWiden()) receive.widen(WIDE_INPUT_WINDOW);
         if (receive.consume(chunk.length)) {
           this.#inOut.windowDue = true;
           this.#connection.onWork();

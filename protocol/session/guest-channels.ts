@@ -38,6 +38,8 @@ import {
   type SessionMessage,
   channelStreams,
 } from "./messages.ts";
+import { isTerminalRequest } from "./open-request.ts";
+import { WidePlaces } from "./wide-places.ts";
 
 /** A client that lives pings every 15 s; one that was silent for three times that holds no session's program back. */
 const LIVE_WITHIN = 45_000;
@@ -68,6 +70,7 @@ export class GuestChannels {
   readonly #connection: StreamConnection;
   readonly #messages: MessageStream;
   readonly #open = new Map<number, GuestChannel | GuestAttachment>();
+  readonly #wide = new WidePlaces();
   readonly #listeners: GuestListeners;
   readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_PER_SECOND);
   #starting = 0; // whose program is being started
@@ -182,10 +185,13 @@ export class GuestChannels {
       return answer(process.code);
     }
     if (this.#owner.ending()) return await abandon(process);
-    const open = new GuestChannel(process, this.#connection, streams);
+    const mayWiden = (): boolean =>
+      !isTerminalRequest(request) && this.#open.has(channel) && this.#wide.admit(channel);
+    const open = new GuestChannel(process, this.#connection, streams, mayWiden);
     this.#open.set(channel, open);
     answer(OPEN_OK);
     await open.run(channel, this.#messages);
+    this.#wide.leave(channel);
     this.#open.delete(channel);
   }
 

@@ -264,7 +264,8 @@ export class GuestConnection {
   close(code: keyof typeof CLOSE_CODES): void {
     if (this.#over || this.#connection.closing) return;
     this.#channels.end();
-    this.#connection.close(CLOSE_CODES[code], code === "shutting-down"); // the daemon ends: no slot is sure to come
+    const ends = code === "shutting-down" || code === "handed-over"; // the daemon: no slot is sure to come
+    this.#connection.close(CLOSE_CODES[code], ends);
     this.#linger();
   }
 

@@ -6,8 +6,10 @@ import type { ExitStatus, ProgramRequest } from "./channel-api.ts";
 import type { SignalName } from "./messages.ts";
 
 export interface ProcessOutput {
-  /** The next bytes; undefined at the end. The program is held back until this is asked for. */
+  /** The next bytes, the caller's until the next read; undefined at the end. The program is held back until this is asked for. */
   read(): Promise<Uint8Array | undefined>;
+  /** A flood: it is read best in long pieces, up to 256 KiB. */
+  widen?(): void;
 }
 
 export interface GuestProcess {

@@ -35,6 +35,7 @@ export const CLOSE_CODES = {
   internal: 5,
   superseded: 6, // the client attached to its session over another connection
   "state-rolled-back": 7, // said by RETIRED, not by CLOSE: a packet would need a number
+  "handed-over": 8, // as 4, and another sealttyd of this guest takes over
 } as const;
 /** @returns the code's name, for people. */
 export function closeReason(code: number): string {

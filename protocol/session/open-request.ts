@@ -14,17 +14,33 @@ import {
   MAX_TERMINAL_SIDE,
 } from "../limits.ts";
 import type { ChannelRequest } from "./channel-api.ts";
+import { readService, serviceBody } from "./service-request.ts";
 
 /** By their numbers. */
-const KINDS = ["login", "shell", "exec", "stream", "files"] as const;
+const KINDS = ["login", "shell", "exec", "stream", "files", "prompts", "service"] as const;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const TERM_NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]*$/;
+
+export function isVariableName(name: string): boolean {
+  return VARIABLE_NAME.test(name) && name.length <= MAX_TERM_NAME;
+}
+/** For a person. */
+export const VARIABLE_NAME_WORDS = `an environment variable's name has letters, digits and _, no digit first, and at most ${MAX_TERM_NAME} of them`;
+
+type BareRequest = Extract<ChannelRequest, { kind: "files" | "prompts" }>;
+
+/** Whether it is its kind, and nothing else. */
+function isBare(request: ChannelRequest): request is BareRequest {
+  return request.kind === "files" || request.kind === "prompts";
+}
 
 /**
  * What the guest would refuse, said here, before anything goes out, and in words.
- * @throws SealttyError `bad-config`, a sentence for a person.
+ * @throws SealttyError `bad-config`, a sentence for a person; `api-misuse` on a size that no terminal has.
  */
 export function checkRequest(request: ChannelRequest): void {
-  if (request.kind === "login" || request.kind === "stream" || request.kind === "files") return;
+  if (isTerminalRequest(request)) checkTerminal(request);
+  if (!("command" in request)) return;
   const { command, environment, directory = "" } = request;
   if (request.kind === "exec" && (command[0] ?? "") === "") refuse("there is no command to run");
   checkCommand(command);
@@ -32,6 +48,32 @@ export function checkRequest(request: ChannelRequest): void {
   if (utf8(directory).length > MAX_DIRECTORY)
     refuse(`the directory's name is too long: at most ${MAX_DIRECTORY} bytes`);
   if (directory.includes("\0")) refuse("the directory's name holds a NUL, which none has");
+}
+
+/** @throws SealttyError `api-misuse`: the guest would end the whole connection over it. From JavaScript anything may come. */
+export function checkSize(columns: number, rows: number): void {
+  if (isSide(columns) && isSide(rows)) return;
+  throw new SealttyError(
+    "api-misuse",
+    `A terminal has 1 to ${MAX_TERMINAL_SIDE} columns and rows, and not ${String(columns)} by ${String(rows)}`,
+  );
+}
+
+function isSide(side: number): boolean {
+  return Number.isInteger(side) && side >= 1 && side <= MAX_TERMINAL_SIDE;
+}
+
+function checkTerminal({ term, columns, rows }: Extract<ChannelRequest, { kind: "login" | "shell" }>): void {
+  checkSize(columns, rows);
+  if (!isTermName(term))
+    refuse(
+      `a terminal's name, as xterm-256color, has letters, digits and . _ + -, one of the former first, and at most ${MAX_TERM_NAME} of them`,
+    );
+}
+
+/** From JavaScript anything may come. */
+function isTermName(term: unknown): boolean {
+  return typeof term === "string" && term.length <= MAX_TERM_NAME && TERM_NAME.test(term);
 }
 
 function checkCommand(command: readonly string[]): void {
@@ -53,11 +95,7 @@ function checkEnvironment(environment: Readonly<Record<string, string>>): void {
   if (variables.length > MAX_ENVIRONMENT) refuse(`at most ${MAX_ENVIRONMENT} environment variables`);
   let bytes = 0;
   for (const [name, value] of variables) {
-    if (!VARIABLE_NAME.test(name) || name.length > MAX_TERM_NAME) {
-      refuse(
-        `an environment variable's name has letters, digits and _, no digit first, and at most ${MAX_TERM_NAME} of them`,
-      );
-    }
+    if (!isVariableName(name)) refuse(VARIABLE_NAME_WORDS);
     const length = utf8(value).length;
     if (length > MAX_ENVIRONMENT_VALUE || value.includes("\0"))
       refuse(`the value of ${name} has more than ${MAX_ENVIRONMENT_VALUE} bytes, or a NUL in it`);
@@ -80,7 +118,8 @@ export function isTerminalRequest(
 
 export function openBody(request: ChannelRequest): Uint8Array {
   const kind = u8(KINDS.indexOf(request.kind));
-  if (request.kind === "files") return kind;
+  if (isBare(request)) return kind;
+  if (request.kind === "service") return concat(kind, serviceBody(request.service));
   if (request.kind === "stream") return concat(kind, targetBody(request.target));
   const terminal = !isTerminalRequest(request) ? { term: "", columns: 0, rows: 0 } : request;
   const command = request.kind === "login" ? [] : request.command;
@@ -107,18 +146,19 @@ export function readChannel(reader: Reader): number {
 
 export function readSide(reader: Reader): number {
   const side = reader.u16();
-  if (side < 1 || side > MAX_TERMINAL_SIDE) reader.fail("has an impossible terminal size");
+  if (!isSide(side)) reader.fail("has an impossible terminal size");
   return side;
 }
 
 export function readOpen(reader: Reader): ChannelRequest {
   const kind = KINDS[reader.u8()];
   if (kind === undefined) reader.fail("asks for an unknown kind of channel");
-  if (kind === "files") return { kind };
+  if (kind === "files" || kind === "prompts") return { kind };
+  if (kind === "service") return { kind, service: readService(reader) };
   if (kind === "stream") return { kind, target: readTarget(reader) };
   const term = reader.text16(MAX_TERM_NAME);
   const onPty = kind !== "exec";
-  if (onPty && !/^[A-Za-z0-9][A-Za-z0-9._+-]*$/.test(term)) reader.fail("has a malformed terminal name");
+  if (onPty && !isTermName(term)) reader.fail("has a malformed terminal name");
   const columns = onPty ? readSide(reader) : reader.u16();
   const rows = onPty ? readSide(reader) : reader.u16();
   const command: string[] = [];

@@ -4,8 +4,10 @@ import {
   MAX_BINARY_FRAME,
   type OutgoingFrame,
   encodeBinaryFrameInto,
+  encodeRawFrameInto,
   encodeFrame,
 } from "../frames/frame-encoder.ts";
+import { RAW_ABOVE } from "../limits.ts";
 import type { Pipe } from "../pipe.ts";
 
 export class PipePump {
@@ -90,7 +92,8 @@ export class PipePump {
     let length = 0;
     let frame: OutgoingFrame | undefined = first;
     while (frame !== undefined && mayGather(frame)) {
-      length = encodeBinaryFrameInto(this.#gathered, length, frame.body, this.#checksum);
+      const encodeInto = frame.body.length > RAW_ABOVE ? encodeRawFrameInto : encodeBinaryFrameInto;
+      length = encodeInto(this.#gathered, length, frame.body, this.#checksum);
       frame = length < most ? this.#source() : undefined;
     }
     this.#left = frame;

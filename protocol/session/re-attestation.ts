@@ -105,13 +105,18 @@ export class ReAttestation {
   }
 
   #missed(reason: string): void {
-    this.#missedInARow++;
-    this.#parts.tell({ kind: "unavailable", reason, inARow: this.#missedInARow });
+    const inARow = ++this.#missedInARow;
     const { missesAllowed } = this.#parts;
     // Whoever took the guest's place need only be silent: so silence is not without an end either.
-    if (missesAllowed > 0 && this.#missedInARow >= missesAllowed) {
-      const times = `${this.#missedInARow} times in a row`;
-      this.#freeze(`The guest gave no fresh evidence, ${times}: ${reason}`, [], undefined, undefined);
+    const tooMany = missesAllowed > 0 && inARow >= missesAllowed;
+    if (tooMany) this.#shut(undefined); // before anyone is told: a listener that fails holds nothing up
+    try {
+      this.#parts.tell({ kind: "unavailable", reason, inARow });
+    } finally {
+      if (tooMany) {
+        const words = `The guest gave no fresh evidence, ${inARow} times in a row: ${reason}`;
+        this.#parts.tell({ kind: "changed", reason: words, changes: [], refusal: undefined });
+      }
     }
   }
 
@@ -121,8 +126,12 @@ export class ReAttestation {
     refusal: Refusal | undefined,
     guest: VerifiedGuest | undefined,
   ): void {
-    this.#changed = { guest };
-    this.#parts.freeze(); // before anyone is told: nothing passes while they decide
+    this.#shut(guest); // before anyone is told: nothing passes while they decide
     this.#parts.tell({ kind: "changed", reason, changes, refusal });
+  }
+
+  #shut(guest: VerifiedGuest | undefined): void {
+    this.#changed = { guest };
+    this.#parts.freeze();
   }
 }

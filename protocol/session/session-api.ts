@@ -3,7 +3,7 @@
 import type { Channel, ChannelRequest, ExitStatus } from "./channel-api.ts";
 
 /** A program on a terminal: an `exec` has no screen to come back to. */
-export type TerminalRequest = Exclude<ChannelRequest, { kind: "exec" | "stream" | "files" }>;
+export type TerminalRequest = Extract<ChannelRequest, { kind: "login" | "shell" }>;
 
 export type AttachMode = "read-write" | "read-only";
 /** Whose size the terminal has: the smallest of all that may type, or of the one that typed or resized last. */

@@ -2,7 +2,7 @@
 
 import { type Reader, concat, lv16, u16, u32, u64, u8, utf8 } from "../bytes.ts";
 import { MAX_SCREEN_LINES, MAX_SESSION_TITLE, MAX_SESSIONS, MAX_USER_NAME, MAX_VIEWERS } from "../limits.ts";
-import { openBody, readChannel, readOpen, readSide } from "./open-request.ts";
+import { isTerminalRequest, openBody, readChannel, readOpen, readSide } from "./open-request.ts";
 import {
   type AttachMode,
   CLIENT_ID_LENGTH,
@@ -191,8 +191,7 @@ export function readKeptMessage(type: number, reader: Reader): KeptMessage | und
       const idleSeconds = reader.u32();
       const screenLines = readScreenLines(reader);
       const request = readOpen(reader);
-      if (request.kind === "exec" || request.kind === "stream" || request.kind === "files")
-        reader.fail("asks to keep a program without a terminal");
+      if (!isTerminalRequest(request)) reader.fail("asks to keep a program without a terminal");
       return { type: "keep", channel, client, sizing, idleSeconds, screenLines, request };
     }
     case KEPT_TYPES.attach:

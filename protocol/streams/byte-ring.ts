@@ -1,5 +1,7 @@
 // Bytes by absolute offset in a ring that grows to what is held, up to its owner's limit.
 
+import { copyInto } from "../bytes.ts";
+
 const FIRST_CAPACITY = 4096;
 
 export class ByteRing {
@@ -22,8 +24,8 @@ export class ByteRing {
     const capacity = this.#bytes.length;
     const at = this.#end % capacity;
     const first = Math.min(bytes.length, capacity - at);
-    this.#bytes.set(first === bytes.length ? bytes : bytes.subarray(0, first), at);
-    if (first < bytes.length) this.#bytes.set(bytes.subarray(first), 0);
+    copyInto(this.#bytes, at, first === bytes.length ? bytes : bytes.subarray(0, first));
+    if (first < bytes.length) copyInto(this.#bytes, 0, bytes.subarray(first));
     this.#end += bytes.length;
   }
 
@@ -60,7 +62,7 @@ export class ByteRing {
       const part = this.view(offset, this.#end - offset);
       const at = offset % capacity;
       const fitting = part.subarray(0, capacity - at);
-      grown.set(fitting, at);
+      copyInto(grown, at, fitting);
       offset += fitting.length;
     }
     this.#bytes.fill(0); // may hold a password

@@ -12,7 +12,7 @@ interface Piece {
 }
 
 export class Reassembly {
-  readonly #window: number;
+  #window: number;
   readonly #ready: Uint8Array[] = [];
   #block: Uint8Array | undefined; // of the last chunk in `ready`, while small pieces are gathered there
   #blockUsed = 0;
@@ -70,6 +70,11 @@ export class Reassembly {
   shift(): Uint8Array | undefined {
     if (this.#ready.length === 1) this.#block = undefined; // it goes to the caller: no more may be gathered into it
     return this.#ready.shift();
+  }
+
+  /** From now on the peer may be further ahead; what is consumed next tells it. */
+  widen(window: number): void {
+    this.#window = Math.max(this.#window, window);
   }
 
   /** @returns whether the credit grew enough to be worth telling the peer. */

@@ -17,12 +17,12 @@ import {
 } from "../packets/shaping.ts";
 import { DueAck } from "../packets/due-ack.ts";
 import { type Content, type FlightLimits, Recovery } from "../packets/recovery.ts";
+import { OpenStreams } from "./open-streams.ts";
 import { PacketSlots } from "./packet-slots.ts";
-import { Stream, type StreamWindows } from "./stream.ts";
+import type { Stream, StreamWindows } from "./stream.ts";
 import { StreamTurns } from "./stream-turns.ts";
 
 const MIN_PACKET_ROOM = 512;
-const MAX_STREAMS = 256;
 
 export interface ConnectionKeys {
   readonly connectionId: Uint8Array; // 4 bytes
@@ -36,8 +36,7 @@ export class StreamConnection {
   readonly #recovery: Recovery;
   readonly #ack = new DueAck();
   readonly #writer = new PacketWriter();
-  readonly #streams = new Map<number, Stream>();
-  #highestStream = -1; // ever opened
+  readonly #streams = new OpenStreams();
   readonly #turns = new StreamTurns();
   #pingDue = false;
   #closeDue = false;
@@ -49,7 +48,6 @@ export class StreamConnection {
   #forgetAt: number | undefined;
   #lastHeard: number;
   #packetsReceived = 0;
-  #channelsHeld = false;
   #writersWait = false; // for acknowledgements of any stream
   #shaping: ShapingProfile | undefined; // undefined: packets are as long as what they carry
   #slots: PacketSlots | undefined; // where the profile has slots
@@ -78,6 +76,10 @@ export class StreamConnection {
       packetsLost: this.#recovery.lostPackets,
       packetsRefused: this.#opener.refused,
     };
+  }
+  /** Bytes a second that the pipe has shown to carry; 0: unknown. */
+  get deliveryRate(): number {
+    return this.#recovery.deliveryRate;
   }
   /** When the last authentic packet came. */
   get lastHeard(): number {
@@ -109,29 +111,19 @@ export class StreamConnection {
 
   /** Both sides open the same id, with mirrored windows, by agreement of the session messages above; ids only grow. */
   openStream(id: number, windows: StreamWindows): Stream {
-    if (this.#streams.has(id)) throw new SealttyError("api-misuse", "Stream opened twice");
-    if (this.#streams.size >= MAX_STREAMS / 2) this.#forgetFinished();
-    if (this.#streams.size >= MAX_STREAMS) throw new SealttyError("limit-exceeded", "Too many streams");
-    const stream = new Stream(id, windows);
-    this.#streams.set(id, stream);
-    this.#highestStream = Math.max(this.#highestStream, id);
+    const stream = this.#streams.open(id, windows);
     this.onWork();
     return stream;
   }
 
-  #forgetFinished(): void {
-    for (const stream of this.#streams.values()) if (stream.over) this.#streams.delete(stream.id);
-  }
-
   /** Forgets a stream: what still comes for it is acknowledged and thrown away. */
   dropStream(id: number): void {
-    this.#streams.get(id)?.send.wipe();
-    this.#streams.delete(id);
+    this.#streams.drop(id);
   }
 
   /** While held, only the control stream's bytes leave; what is written to the others waits, and is lost with nobody. */
   holdChannels(held: boolean): void {
-    this.#channelsHeld = held;
+    this.#streams.channelsHeld = held;
     if (!held) this.onWork();
   }
 
@@ -143,7 +135,7 @@ export class StreamConnection {
     if (this.#shaping !== undefined) throw new SealttyError("api-misuse", "A connection is shaped once");
     this.#shaping = profile;
     if (profile !== "off") {
-      const load = (): SlotLoad => this.#load();
+      const load = (): SlotLoad => this.#streams.load();
       this.#slots = new PacketSlots(profile, levels, this.#suite, this.#recovery, load, now, rate);
     }
     this.onWork();
@@ -166,11 +158,9 @@ export class StreamConnection {
     this.#writersWait = true;
     return true;
   }
-  /** Of all channels together: a stream whose channel is over keeps its bytes, too. Twice, as loss leaves gaps for a while. */
+  /** Twice, as loss leaves gaps for a while. */
   get #keepsTooMuch(): boolean {
-    let sent = 0; // and not dropped: there is a byte before them that was not acknowledged
-    for (const { id, send } of this.#streams.values()) if (id !== 0) sent += send.held - send.unsent;
-    return sent >= 2 * this.#flight.bytes;
+    return this.#streams.kept >= 2 * this.#flight.bytes;
   }
 
   ping(): void {
@@ -233,6 +223,7 @@ export class StreamConnection {
     if (this.#doubting || this.#rolledBack !== undefined) return undefined;
     if (this.#slots !== undefined) return this.#nextInSlot(this.#slots, usualBody, now);
     const maxBody = this.#bodyWithin(usualBody, longBody);
+    this.#recovery.widen(maxBody > usualBody);
     this.#rekeyByAge(now);
     const contents: Content[] = [];
     // A packet that carries something never goes beyond what may be in flight; a mere acknowledgement always may go.
@@ -311,7 +302,7 @@ export class StreamConnection {
     this.#ack.told(now);
     if (this.#slots !== undefined) {
       this.#slots.open(now, now - this.#lastHeard, maxBody);
-      for (const stream of this.#streams.values()) stream.writtenBefore = stream.send.written;
+      this.#streams.markWritten();
     }
     this.onWork();
   }
@@ -326,7 +317,7 @@ export class StreamConnection {
     this.#sealer.destroy();
     this.#opener.destroy();
     this.#writer.wipe();
-    for (const stream of this.#streams.values()) stream.send.wipe();
+    this.#streams.wipe();
   }
 
   #take(frame: PacketFrame, now: number): boolean {
@@ -345,7 +336,7 @@ export class StreamConnection {
       case "stream": {
         const stream = this.#streams.get(frame.stream);
         // One we forgot is acknowledged and thrown away; one we do not know yet must come again.
-        if (stream === undefined) return frame.stream <= this.#highestStream;
+        if (stream === undefined) return this.#streams.knew(frame.stream);
         if (stream.abandoned) return true;
         const kept = stream.receive.push(frame.offset, frame.bytes, frame.end);
         stream.onChange();
@@ -381,7 +372,7 @@ export class StreamConnection {
   #wakeWriters(): void {
     if (!this.#writersWait || this.#keepsTooMuch) return;
     this.#writersWait = false;
-    for (const stream of this.#streams.values()) stream.onChange();
+    for (const stream of this.#streams.all()) stream.onChange();
   }
 
   #requeue(lost: readonly Content[]): void {
@@ -397,28 +388,8 @@ export class StreamConnection {
     }
   }
 
-  #load(): SlotLoad {
-    let sendable = 0;
-    let fresh = 0;
-    let backlog = 0;
-    for (const stream of this.#streams.values()) {
-      if (stream.id !== 0 && this.#channelsHeld) continue;
-      backlog += stream.send.backlog; // that credit lets none of it go says nothing about what is there
-      if (!this.#maySend(stream)) continue;
-      sendable += stream.send.sendable;
-      fresh += stream.send.written - stream.writtenBefore;
-    }
-    return { sendable, fresh, backlog };
-  }
-
   #hasContent(): boolean {
-    if (this.#pingDue) return true;
-    for (const stream of this.#streams.values()) if (stream.windowDue || this.#maySend(stream)) return true;
-    return false;
-  }
-
-  #maySend(stream: Stream): boolean {
-    return stream.send.hasWork && (stream.id === 0 || !this.#channelsHeld);
+    return this.#pingDue || this.#streams.haveContent;
   }
 
   #fill(writer: PacketWriter, contents: Content[]): void {
@@ -433,15 +404,12 @@ export class StreamConnection {
       this.#pingDue = false;
       contents.push({ kind: "ping" });
     }
-    const others: Stream[] = [];
-    for (const stream of this.#streams.values()) {
-      if (stream.id !== 0 && this.#maySend(stream)) others.push(stream);
-      if (stream.windowDue && writer.window(stream.id, stream.receive.limit)) {
-        stream.windowDue = false;
-        contents.push({ kind: "window", stream: stream.id });
-      }
+    for (const stream of this.#streams.all()) {
+      if (!stream.windowDue || !writer.window(stream.id, stream.receive.limit)) continue;
+      stream.windowDue = false;
+      contents.push({ kind: "window", stream: stream.id });
     }
-    this.#turns.fill(this.#streams.get(0), others, writer, contents);
+    this.#turns.fill(this.#streams.control, this.#streams.sending, writer, contents);
   }
 
   #rekeyByAge(now: number): void {

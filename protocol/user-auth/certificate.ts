@@ -113,27 +113,37 @@ export interface CertifiedUse {
   readonly verifyRequired: boolean;
 }
 
+/** Why a certificate grants nothing, for the guest's own log. */
+export type CertificateRefusal =
+  | "not-a-user-certificate"
+  | "certificate-not-yet-valid"
+  | "certificate-expired"
+  | "principal-not-named"
+  | "source-address"
+  | "critical-option";
+
 /**
  * @param names - one of these must be among its principals: a certificate that names nobody is for nobody.
- * @param now - ms since 1970 UTC. @returns undefined where it is no user's, not valid now, for others, or has a critical option
+ * @param now - ms since 1970 UTC. @returns why not, where it is no user's, not valid now, for others, or has a critical option
  * that is not known or cannot be honoured (`source-address`: who carries the console says from where).
  */
 export function useOfCertificate(
   { type, principals, validAfter, validBefore, criticalOptions, extensions }: UserCertificate,
   names: readonly string[],
   now: number,
-): CertifiedUse | undefined {
-  if (type !== USER) return undefined;
-  if (now < validAfter * 1000 || now >= validBefore * 1000) return undefined;
-  if (!principals.some((principal) => names.includes(principal))) return undefined;
+): CertifiedUse | CertificateRefusal {
+  if (type !== USER) return "not-a-user-certificate";
+  if (now >= validBefore * 1000) return "certificate-expired";
+  if (now < validAfter * 1000) return "certificate-not-yet-valid";
+  if (!principals.some((principal) => names.includes(principal))) return "principal-not-named";
   let command: string | undefined;
   let verifyRequired = false;
   for (const [name, data] of criticalOptions) {
     if (name === "force-command") {
       command = textInside(data);
-      if (command === undefined) return undefined;
+      if (command === undefined) return "critical-option";
     } else if (name === "verify-required" && data.length === 0) verifyRequired = true;
-    else return undefined;
+    else return name === "source-address" ? name : "critical-option";
   }
   return {
     restrictions: {

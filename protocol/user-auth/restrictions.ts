@@ -36,6 +36,8 @@ export function allowsKind(restrictions: UserRestrictions, kind: ChannelRequest[
     case "stream": // where to, protocol/forward/permission.ts says
       return true;
     case "files": // whoever may write the user's files can have any command run, sooner or later
+    case "prompts": // whoever opens the disk decides what is on it from then on
+    case "service": // root's rights, in other words than the key's one command
       return restrictions.command === undefined;
   }
 }

@@ -6,6 +6,7 @@ import { SealttyError } from "../errors.ts";
 import type { UserAuthFields } from "../session/api.ts";
 import type { AuthorizedKey } from "./authorized-keys.ts";
 import {
+  type CertificateRefusal,
   decodeKeyOrCertificate,
   isSigned,
   type OfferedKey,
@@ -34,6 +35,20 @@ export interface UserAuthAttempt {
   readonly now: number;
 }
 
+/** Why somebody was not let in by a key: for the guest's own log, and for nobody else. */
+export type KeyRefusal =
+  | CertificateRefusal
+  | "malformed" // no name of a user's, no key or certificate that can be read
+  | "unknown-key" // none of the user's lines has the key, or the authority of the certificate
+  | "not-an-authority" // one has it, for keys where this is a certificate, or the other way round
+  | "line-expired"
+  | "two-commands" // the line's forced command and the certificate's are not the same
+  | "certificate-signature"
+  | "signature"
+  | "not-touched"
+  | "not-verified"
+  | "origin";
+
 /** A user who was let in by a key. */
 export interface KeyGrant {
   /** SHA-256 of the plain key in SSH wire format, 32 bytes: the same with every certificate for it. */
@@ -49,15 +64,24 @@ export interface KeyGrant {
  * The signatures of the client's key and of its certificate are checked whether or not they are of any use, and every authorized
  * key is compared: neither answer nor time tells which keys or users the guest knows.
  * @returns undefined for whatever else a client can send; never throws on it.
+ * @param onRefused - told why, once, where it is undefined.
  */
 export async function verifyUserAuth(
   crypto: SshCrypto,
   attempt: UserAuthAttempt,
+  onRefused: (why: KeyRefusal) => void = () => {},
 ): Promise<KeyGrant | undefined> {
+  const granted = await judge(crypto, attempt);
+  if (typeof granted !== "string") return granted;
+  onRefused(granted);
+  return undefined;
+}
+
+async function judge(crypto: SshCrypto, attempt: UserAuthAttempt): Promise<KeyGrant | KeyRefusal> {
   const { fields, publicKey, sshsig, authorizedKeys } = attempt;
-  if (!isUserName(fields.user) || !isServiceName(fields.service)) return undefined;
+  if (!isUserName(fields.user) || !isServiceName(fields.service)) return "malformed";
   const offered = offeredKey(publicKey);
-  if (offered === undefined) return undefined;
+  if (offered === undefined) return "malformed";
   const { key, certificate } = offered;
   const message = userAuthMessage(fields);
   const facts = await verifySshsig(crypto, sshsig, {
@@ -72,11 +96,14 @@ export async function verifyUserAuth(
     return alike ? useOfLine(line.options, certificate, attempt) : undefined;
   });
   // As with sshd the first line that fits decides, and a later one is no way around it.
-  const use = uses.find((found) => found !== undefined);
-  if (facts === undefined || !certified || use === undefined) return undefined;
+  const use = uses.find((found): found is Use => typeof found === "object");
+  if (use === undefined) return uses.find((why) => typeof why === "string") ?? "unknown-key";
+  if (!certified) return "certificate-signature";
+  if (facts === undefined) return "signature";
   const { securityKey } = facts;
-  const shown = securityKey === undefined ? !use.verifyRequired : isShown(securityKey, key, use, attempt);
-  if (!shown) return undefined;
+  const missing =
+    securityKey === undefined ? whatASoftKeyLacks(use) : notShown(securityKey, key, use, attempt);
+  if (missing !== undefined) return missing;
   return {
     key: crypto.suite.sha256(encodePublicKey(key)),
     restrictions: use.restrictions,
@@ -100,19 +127,19 @@ function useOfLine(
   options: KeyOptions,
   certificate: UserCertificate | undefined,
   { fields, now }: UserAuthAttempt,
-): Use | undefined {
-  if (options.certAuthority !== (certificate !== undefined)) return undefined;
-  if (isExpired(options.restrictions, now)) return undefined;
+): Use | KeyRefusal {
+  if (options.certAuthority !== (certificate !== undefined)) return "not-an-authority";
+  if (isExpired(options.restrictions, now)) return "line-expired";
   if (certificate === undefined) return options;
   const certified = useOfCertificate(certificate, options.principals ?? [fields.user], now);
-  if (certified === undefined) return undefined;
+  if (typeof certified === "string") return certified;
   // ssh-keygen writes permit-port-forwarding into every certificate: it says nothing about one with a forced command.
   const forced = certified.restrictions.command !== undefined && !options.forwardingNamed;
   const restrictions = bothRestrictions(options.restrictions, {
     ...certified.restrictions,
     portForwarding: certified.restrictions.portForwarding && !forced,
   });
-  if (restrictions === undefined) return undefined;
+  if (restrictions === undefined) return "two-commands";
   return {
     restrictions,
     touchRequired: options.touchRequired || certified.touchRequired,
@@ -120,18 +147,23 @@ function useOfLine(
   };
 }
 
-/** Whether its owner did what is asked of them. */
-function isShown(
+const whatASoftKeyLacks = ({ verifyRequired }: Use): KeyRefusal | undefined =>
+  verifyRequired ? "not-verified" : undefined;
+
+/** @returns what its owner did not do that is asked of them; undefined: all was done. */
+function notShown(
   { present, verified, origin }: SecurityKeyFacts,
   key: SshPublicKey,
   { touchRequired, verifyRequired }: Use,
   { passkeyOrigins }: UserAuthAttempt,
-): boolean {
-  if (touchRequired && !present) return false;
-  if (verifyRequired && !verified) return false;
-  if (origin === undefined) return true;
-  if (!("application" in key) || !isHostOf(latin1(key.application), origin)) return false;
-  return present && verified && isAllowedOrigin(origin, passkeyOrigins);
+): KeyRefusal | undefined {
+  if (touchRequired && !present) return "not-touched";
+  if (verifyRequired && !verified) return "not-verified";
+  if (origin === undefined) return undefined;
+  if (!("application" in key) || !isHostOf(latin1(key.application), origin)) return "origin";
+  if (!present) return "not-touched";
+  if (!verified) return "not-verified";
+  return isAllowedOrigin(origin, passkeyOrigins) ? undefined : "origin";
 }
 
 function offeredKey(blob: Uint8Array): OfferedKey | undefined {

@@ -60,6 +60,49 @@ function importDirections() {
   return complaints;
 }
 
+/** What a connection is made of, and what comes of it: cli/api has it for all the rest of cli/. */
+const connectionParts =
+  /["'][^"']*\/protocol\/(?:session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)|streams\/[a-z-]+|handshake\/[a-z-]+|packets\/(?!shaping\.)[a-z-]+|frames\/(?!frame-body\.)[a-z-]+)\.ts["']/;
+/** Files beside cli/api that have to know parts of one, and why. */
+export const besideWithReason = {
+  "cli/machine.ts": "names the function that connects, for cli/api",
+  "cli/services.ts": "its type, and that of looking at a guest without a policy",
+  "cli/main.ts": "looking at a guest without a policy: inspect alone does it, and logs in nowhere",
+  "cli/commands/inspect.ts": "the same",
+  "cli/master/master-link.ts":
+    "is a channel itself, over the socket of who keeps the connection; cli/api makes the program of it",
+};
+/** In none of them, and nowhere else but in cli/api. */
+const ownWays = [
+  { what: /\.(?:openChannel|openSession|killSession)\(/, by: [] },
+  { what: /\bauthenticate\(/, by: [] },
+  { what: /\binspectGuest\(/, by: ["cli/services.ts", "cli/commands/inspect.ts"] },
+];
+/** What the guest and this machine do for a copy or a forward is cli/api's as well. */
+const ownEnds =
+  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master|connect|sessions|unlock|log|sysrq|provision)|run-program|service-program|standard-input|terminal-session|kept-session|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
+const endParts = /["'][^"']*\/node\/(?:files\/[a-z-]+|sockets|places)\.ts["']/;
+
+/** @param {string} name @param {string} text - of a file. @returns {string[]} */
+export function besideTheApi(name, text) {
+  if (topOf(name) !== "cli" || name.startsWith("cli/api/")) return [];
+  const beside = [];
+  if (!Object.hasOwn(besideWithReason, name)) beside.push(connectionParts);
+  if (ownEnds.test(name)) beside.push(endParts);
+  return [
+    ...ownWays
+      .filter(({ what, by }) => what.test(text) && !by.includes(name))
+      .map(({ what }) => `${name}: ${what.exec(text)?.[0]} goes beside cli/api`),
+    ...beside
+      .flatMap((what) => what.exec(text)?.[0] ?? [])
+      .map((what) => `${name} imports ${what}: what it needs of that is in cli/api`),
+  ];
+}
+
+function commandsUseTheApi() {
+  return typescriptIn(["cli"]).flatMap((name) => besideTheApi(name, textOf(name)));
+}
+
 function dependenciesAreExplained() {
   const { dependencies, devDependencies } = json("package.json");
   const rows = new Set(
@@ -122,6 +165,7 @@ function programsHaveSources() {
 
 export const repositoryChecks = {
   "import directions": importDirections,
+  "commands use the API": commandsUseTheApi,
   "dependencies explained": dependenciesAreExplained,
   "no machine's paths": noMachinePaths,
   "lockfile names no registry": lockfileNamesNoRegistry,

@@ -21,6 +21,17 @@ export type GuestFile =
   | Buffer
   | { readonly data: string | Buffer; readonly mode?: number; readonly owner?: number };
 
+/** Files of scripts/debian-guest.mjs. */
+export interface DebianGuest {
+  readonly kernel: string;
+  readonly initrd: string;
+  /** Never written to. */
+  readonly disk: string;
+  /** OpenSSH private key that root has there, before and after the disk is open. */
+  readonly identity: string;
+  readonly append: string;
+}
+
 export interface VmOptions {
   /** "ovmf" (default) measures kernel, command line and initramfs into PCR 4 and 9; "seabios" boots 4 s sooner and does not. */
   readonly firmware?: "ovmf" | "seabios";
@@ -32,6 +43,10 @@ export interface VmOptions {
   readonly virtio?: VmPipe | undefined;
   /** A virtconsole as /dev/hvc0, with a sealttyd of its own; default none. */
   readonly hvc0?: VmPipe | undefined;
+  /** A whole Debian in place of the small guest (scripts/debian-guest.mjs), whose other options mean nothing then; with `ready`. */
+  readonly system?: DebianGuest;
+  /** What its serial console says once bootVm is to return; default: the small guest's own word. */
+  readonly ready?: RegExp;
   readonly memoryMiB?: number;
   readonly cpus?: number;
   /** More of the kernel command line; `sealtty.only=virtio|hvc0|none` starts that instance only. */

@@ -131,8 +131,15 @@ function qemuArguments(options, image, directory, sockets) {
   const args = ["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", String(options.cpus)];
   args.push("-m", String(memoryMiB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot");
   if (firmware === "ovmf") args.push("-bios", firmwareFile);
-  args.push("-kernel", image.kernel, "-initrd", path.join(directory, "initrd.cpio"));
-  args.push("-append", ["quiet console=ttyS0 panic=-1", append].join(" ").trim());
+  const { system } = options;
+  args.push("-kernel", image.kernel, "-initrd", system?.initrd ?? path.join(directory, "initrd.cpio"));
+  args.push("-append", ["quiet console=ttyS0 panic=-1", system?.append ?? "", append].join(" ").trim());
+  if (system !== undefined)
+    args.push(
+      "-drive",
+      `file=${system.disk},if=none,id=root,format=raw,snapshot=on`,
+      ..."-device virtio-blk-pci,drive=root".split(" "),
+    );
   args.push(
     "-chardev",
     `file,id=serial,path=${path.join(directory, "serial.log")}`,
@@ -218,7 +225,8 @@ async function bootOnce(options, image) {
     return new BootFailure(`${what} ${why}\n${logs}`, KERNEL_CRASH.test(serial));
   };
   try {
-    await writeInitramfs(image, path.join(directory, "initrd.cpio"), options);
+    if (options.system === undefined)
+      await writeInitramfs(image, path.join(directory, "initrd.cpio"), options);
     if (options.tpm)
       tpm = await startTpm(options.tpmStateDirectory ?? path.join(directory, "tpm"), directory);
     const sockets = { monitor: path.join(directory, "qmp"), tpm: tpm?.socket };
@@ -243,7 +251,7 @@ async function bootOnce(options, image) {
         await sleep(50);
       }
     };
-    await waitForSerial(READY, options.timeoutMs);
+    await waitForSerial(options.ready ?? READY, options.timeoutMs);
     booted = true;
     let stopping;
     return {
@@ -289,7 +297,7 @@ export async function bootVm(given = {}) {
   options.evidence ??= options.tpm ? "tpm" : "simulated";
   if (!existsSync(options.sealttyd))
     throw new ScriptError(`${options.sealttyd} is missing: run npm run build`);
-  const image = await buildGuestImage();
+  const image = options.system ?? (await buildGuestImage());
   try {
     return await bootOnce(options, image);
   } catch (error) {

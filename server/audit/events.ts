@@ -10,7 +10,7 @@ export const TRUSTED_EVENTS = {
   /** A key's signature was good. */
   "user-in": ["user", "key", "certificate", "authority"],
   /** One was not, or nobody knows the key. `user` only where there is such a user: what was typed may be a password. */
-  "user-refused": ["user"],
+  "user-refused": ["user", "why"],
   "program-start": [
     "program",
     "user",

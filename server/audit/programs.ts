@@ -13,6 +13,7 @@ import type { Recording } from "../recording/recording.ts";
 import type { Recordings } from "../recording/recordings.ts";
 import { findAccount } from "../sessions/account.ts";
 import type { Launch } from "../sessions/launch.ts";
+import type { VerifyAndSay, WhyRefused } from "../user-keys.ts";
 import type { Audit } from "./audit.ts";
 import { boundedText, secondsSince } from "./events.ts";
 
@@ -26,7 +27,7 @@ export interface ProgramsOptions {
 /** What is about to be started. */
 export interface Asked {
   readonly user: AuthenticatedUser;
-  /** "login", "shell", "exec", "files"; "ssh", or a helper of forwarding. */
+  /** "login", "shell", "exec", "files"; a service (auditName); "ssh", or a helper of forwarding. */
   readonly service: string;
   readonly launch: Launch;
   /** Absent: three streams. */
@@ -52,14 +53,15 @@ export class Programs {
   }
 
   /** The same check of keys, each answer written down. */
-  watchKeys(verify: GuestServices["verifyUserKey"]): GuestServices["verifyUserKey"] {
+  watchKeys(verify: VerifyAndSay): GuestServices["verifyUserKey"] {
     const { audit, log } = this.#options;
     return async (fields, publicKey, sshsig) => {
-      const grant = await verify(fields, publicKey, sshsig);
+      let why: WhyRefused | undefined;
+      const grant = await verify(fields, publicKey, sshsig, (reason) => (why = reason));
       // For whoever is let in as well: no more work for one than for the other.
       const exists = isUserName(fields.user) && (await findAccount(fields.user)) !== undefined;
       if (grant === undefined) {
-        audit.refused({ event: "user-refused", user: exists ? fields.user : undefined });
+        audit.refused({ event: "user-refused", user: exists ? fields.user : undefined, why });
         return undefined;
       }
       try {

@@ -10,6 +10,9 @@ import { FilesDecoder } from "../../protocol/files/decoder.ts";
 import type { FilesMessage } from "../../protocol/files/messages.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
+import { keepYoungHeapSmall } from "../../node/young-heap.ts";
+
+keepYoungHeapSmall();
 
 const EXIT_GOOD = 0;
 const EXIT_TROUBLES = 1; // told through the protocol

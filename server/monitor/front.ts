@@ -19,6 +19,7 @@ import { CarriedProcess } from "../recording/carried-process.ts";
 import type { RecordingSink } from "../recording/recording.ts";
 import { type ConsoleSettings, type RunningServer, serveConsole } from "../serve.ts";
 import { ExecProcess } from "../sessions/exec-process.ts";
+import { SocketSource } from "../sessions/output-source.ts";
 import { startOnTerminal } from "../sessions/pty-process.ts";
 import type { ProgramEnd, RunningProgram } from "../sessions/running-program.ts";
 import type { StartHelper } from "../streams/streams.ts";
@@ -225,11 +226,24 @@ class RemotePrivileged implements Privileged {
     const sockets: net.Socket[] = [];
     try {
       // One after the other: their order says which is which.
-      for (let i = 0; i < 3; i++) sockets.push(await connected(offered));
-      const [stdin, stdout, stderr] = sockets as [net.Socket, net.Socket, net.Socket];
+      const next = async (socket: net.Socket): Promise<void> => {
+        sockets.push(socket);
+        await isConnected(socket);
+      };
+      const output = async (): Promise<SocketSource> => {
+        const source = new SocketSource((onread) =>
+          net.connect({ path: offered, allowHalfOpen: true, onread }),
+        );
+        await next(source.socket);
+        return source;
+      };
+      const stdin = net.connect({ path: offered, allowHalfOpen: true });
+      await next(stdin);
+      const stdout = await output();
+      const stderr = await output();
       const program = await start(offered);
-      stdout.end();
-      stderr.end();
+      stdout.socket.end();
+      stderr.socket.end();
       return new ExecProcess({ stdin, stdout, stderr }, program, name);
     } catch (error) {
       for (const socket of sockets) socket.destroy();
@@ -279,13 +293,11 @@ function namedUser(user: AuthenticatedUser): NamedUser {
     : { name: user.name, ticket: user.ticket };
 }
 
-async function connected(name: string): Promise<net.Socket> {
-  const socket = net.connect({ path: name, allowHalfOpen: true });
+async function isConnected(socket: net.Socket): Promise<void> {
   try {
     await once(socket, "connect");
   } catch (cause) {
     throw new SealttyError("device-unavailable", "The monitor's socket cannot be reached", { cause });
   }
   socket.on("error", () => {});
-  return socket;
 }

@@ -3,7 +3,6 @@
 // whose keys have signed in since the start: nothing else. (OpenSSH calls this part the monitor, too.)
 
 import fs from "node:fs";
-import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
@@ -12,18 +11,18 @@ import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { mayListen, mayOpen } from "../../protocol/forward/permission.ts";
-import { TokenBucket } from "../../protocol/session/token-bucket.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
 import type { Asked, Begun } from "../audit/programs.ts";
-import { helperService, type OwnPrivileged } from "../privileged.ts";
+import { auditName, helperService, type OwnPrivileged } from "../privileged.ts";
 import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
-import { type RunningProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
+import { type StartedProgram, runOnStreams, runOnTerminal } from "../sessions/running-program.ts";
 import { type Launch, shieldedStdio } from "../sessions/launch.ts";
+import { shareOwner } from "../sessions/program-shares.ts";
 import {
   MONITOR_NOTICES,
   OPERATIONS,
@@ -43,23 +42,19 @@ import {
   type StartedAnswer,
   startedBody,
 } from "./operations.ts";
+import { ownSignals, type SignalSender, SignalShares } from "./signal-shares.ts";
+import { StreamOffers, type ThreeSockets } from "./stream-offers.ts";
 
 /** Sign-ins that may be remembered, which last as long as their connections; the one that was used longest ago goes. */
 const MAX_GRANTS = 4096;
 /** Likewise, of quotes until it is known what was sent around them, and of what was sent until somebody signs in on it. */
 const MAX_QUOTES = 64;
 const MAX_ATTESTED = 1024;
-/** Programs that run at a time, whoever asked for them. */
-const MAX_PROGRAMS = 4096;
-/** Of the front's, for all programs together: each may cost a look at every process. */
-const SIGNALS_PER_SECOND = 500;
 /** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
 const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
 /** Linux: major numbers of the slaves of ptys (devices.txt). */
 const PTY_MAJORS = { first: 136, last: 143 } as const;
-const OFFER_LASTS_MS = 20_000;
-const MAX_OFFERS = 256;
 
 export interface MonitorOptions {
   readonly privileged: OwnPrivileged;
@@ -79,14 +74,17 @@ export class Monitor {
   readonly #quotes = new Set<string>(); // SHA-256, hex; oldest first
   readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
   #nextTicket = 1;
-  readonly #programs = new Map<number, RunningProgram>();
+  readonly #programs = new Map<number, { readonly program: StartedProgram; readonly sender: SignalSender }>();
+  /** Places of programs, each given back once the program has ended and nobody holds its outputs. */
+  readonly #places = new Map<number, { over: boolean; ended: boolean; release(): void }>();
   readonly #recordings = new Map<number, Recording>();
-  readonly #offers = new Map<string, Offer>();
+  readonly #offers: StreamOffers;
   readonly #evidence = new Mutex();
-  readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_PER_SECOND);
+  readonly #signals = new SignalShares(nodeClock);
 
   constructor(options: MonitorOptions) {
     this.#options = options;
+    this.#offers = new StreamOffers(options.directory, options.front);
   }
 
   /** @throws SealttyError: its code and words go to the front's log. */
@@ -105,7 +103,7 @@ export class Monitor {
         return new Uint8Array(0);
       case OPERATIONS.streams:
         requireEmpty(body);
-        return await this.#offerStreams();
+        return utf8(await this.#offers.make());
       case OPERATIONS.prepareAux:
         requireEmpty(body);
         return await this.#evidence.run(async () => encodeAux(await provider.prepareAux()));
@@ -142,9 +140,10 @@ export class Monitor {
     }
   }
 
-  /** For a program that is gone, or where too many come: nothing. */
+  /** For a program that is gone: nothing; where too many come of one share: hang-ups alone. */
   signal(program: number, name: string): void {
-    if (this.#signals.take(nodeClock.now())) this.#programs.get(program)?.signal(name);
+    const running = this.#programs.get(program);
+    running?.program.signal(name, () => this.#signals.mayCost(running.sender));
   }
 
   signedOff(ticket: number): void {
@@ -152,15 +151,16 @@ export class Monitor {
   }
 
   forget(program: number): void {
-    this.#programs.get(program)?.forget();
+    this.#programs.get(program)?.program.forget();
     this.#programs.delete(program);
+    this.#leave(program, "over");
   }
 
   /** The front is gone, and with it every terminal; programs without one are told in the same way. */
   hangUpAll(): void {
-    for (const program of this.#programs.values()) program.signal("SIGHUP");
+    for (const { program } of this.#programs.values()) program.hangUp();
     this.#programs.clear();
-    for (const offer of this.#offers.values()) offer.withdraw();
+    this.#offers.withdrawAll();
   }
 
   async #authorize(body: Uint8Array): Promise<Uint8Array> {
@@ -186,10 +186,11 @@ export class Monitor {
   }
 
   async #start({ user: named, request, path }: StartCall): Promise<StartedAnswer> {
-    const { kind: service } = request;
+    const service = auditName(request);
     const user = this.#userFor(named, service);
     const { launch, terminal } = await this.#watched(user, service, async () => {
-      const allowed = user.method === "none" ? service === "login" : allowsKind(user.restrictions, service);
+      const { kind } = request;
+      const allowed = user.method === "none" ? kind === "login" : allowsKind(user.restrictions, kind);
       if (!allowed) throw new SealttyError("user-refused", "This user or key may not have that");
       return await this.#options.privileged.plan(user, request);
     });
@@ -228,15 +229,18 @@ export class Monitor {
   /** Written down first, then started; and not before the front has shown where it is to run. */
   async #begin(asked: Asked, path: string): Promise<StartedAnswer> {
     const { user, service, launch, terminal } = asked;
-    const { programs } = this.#options.privileged.witnesses;
+    const { witnesses, shares } = this.#options.privileged;
+    const { programs } = witnesses;
+    let release = (): void => {};
     let begun: Begun | undefined;
-    const begin = (start: () => RunningProgram): readonly [Begun, RunningProgram] => {
+    const begin = (start: () => StartedProgram): readonly [Begun, StartedProgram] => {
       begun = programs.begin(asked);
       return [begun, start()];
     };
     try {
       this.#refuseFront(launch);
-      this.#requireRoom();
+      const owner = await shareOwner(user, launch);
+      release = shares.take(owner);
       const started =
         terminal === undefined
           ? await this.#onStreams(path, (stdio) =>
@@ -248,21 +252,27 @@ export class Monitor {
                 return runOnTerminal(launch, slave);
               }),
             );
-      return this.#keep(started, terminal !== undefined);
+      const sender = { owner, own: user.method === "none" ? ownSignals() : undefined };
+      return this.#keep(started, { sender, untilEnd: terminal !== undefined, release });
     } catch (error) {
+      release();
       if (begun === undefined) programs.refused(user, service, error);
       else begun.failed(error);
       throw error;
     }
   }
 
-  /** @param untilEnd - nobody will say that its outputs were closed. */
-  #keep([begun, program]: readonly [Begun, RunningProgram], untilEnd: boolean): StartedAnswer {
+  #keep(
+    [begun, program]: readonly [Begun, StartedProgram],
+    { sender, untilEnd, release }: Place,
+  ): StartedAnswer {
     const { program: number, recording } = begun;
-    this.#programs.set(number, program);
+    this.#programs.set(number, { program, sender });
+    this.#places.set(number, { over: untilEnd, ended: false, release });
     if (recording !== undefined) this.#recordings.set(number, recording);
     void program.ended.then((end) => {
       if (untilEnd) this.#programs.delete(number);
+      this.#leave(number, "ended");
       begun.ended(end.status);
       this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
     });
@@ -279,7 +289,7 @@ export class Monitor {
       try {
         await recording.output(call.bytes);
       } catch (error) {
-        this.#programs.get(call.program)?.signal("SIGHUP"); // whatever the front makes of the answer
+        this.#programs.get(call.program)?.program.hangUp(); // whatever the front makes of the answer
         throw error;
       }
     } else if (call.kind === "resize") recording.resize(call.columns, call.rows);
@@ -300,9 +310,14 @@ export class Monitor {
     }
   }
 
-  #requireRoom(): void {
-    if (this.#programs.size >= MAX_PROGRAMS)
-      throw new SealttyError("limit-exceeded", "Too many programs run");
+  /** The front's word, that nobody holds its outputs, does not give back the place of a program that runs. */
+  #leave(program: number, what: "over" | "ended"): void {
+    const place = this.#places.get(program);
+    if (place === undefined) return;
+    place[what] = true;
+    if (!place.over || !place.ended) return;
+    this.#places.delete(program);
+    place.release();
   }
 
   /** @throws SealttyError `user-refused` where nobody has signed in with this user and key, or no more. */
@@ -331,78 +346,21 @@ export class Monitor {
   }
 
   async #onStreams<T>(path: string, start: (stdio: ThreeSockets) => T): Promise<T> {
-    const offer = this.#offers.get(path);
+    const offer = this.#offers.take(path);
     if (offer === undefined) throw notItsOwn("socket");
-    this.#offers.delete(path);
     try {
       return start(await offer.sockets);
     } finally {
       offer.withdraw(); // the program has its own by now
     }
   }
-
-  /**
-   * The monitor listens and the front connects, never the other way: a name of the front's could lead to a socket where
-   * root's word counts.
-   */
-  async #offerStreams(): Promise<Uint8Array> {
-    if (this.#offers.size >= MAX_OFFERS) throw new SealttyError("limit-exceeded", "Too many programs begin");
-    const { directory, front } = this.#options;
-    const path = `${directory}/${toHex(nodeSuite.randomBytes(12))}`;
-    const offer = await listenForStreams(path, front, () => this.#offers.delete(path));
-    this.#offers.set(path, offer);
-    return utf8(path);
-  }
 }
 
-type ThreeSockets = readonly [net.Socket, net.Socket, net.Socket];
-
-interface Offer {
-  /** @throws SealttyError where they did not come in time. */
-  readonly sockets: Promise<ThreeSockets>;
-  /** Closes whatever is left of it. */
-  withdraw(): void;
-}
-
-async function listenForStreams(
-  path: string,
-  front: Pick<Account, "uid">,
-  onWithdrawn: () => void,
-): Promise<Offer> {
-  const sockets: net.Socket[] = [];
-  // Paused: what comes early is the program's to read.
-  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
-  let refuse: (error: SealttyError) => void = () => {};
-  const come = new Promise<ThreeSockets>((resolve, reject) => {
-    refuse = reject;
-    server.on("connection", (socket) => {
-      socket.on("error", () => {});
-      sockets.push(socket);
-      const [stdin, stdout, stderr] = sockets;
-      if (stdin === undefined || stdout === undefined || stderr === undefined) return;
-      server.close(); // removes the file
-      resolve([stdin, stdout, stderr]);
-    });
-  });
-  come.catch(() => {}); // nobody may ever ask
-  const withdraw = (): void => {
-    stopWaiting();
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    refuse(new SealttyError("device-unavailable", "A program's streams did not come in time"));
-    onWithdrawn();
-  };
-  const stopWaiting = nodeClock.after(OFFER_LASTS_MS, withdraw);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => {
-      withdraw();
-      reject(new SealttyError("device-unavailable", "Cannot listen for a program's streams", { cause }));
-    });
-    server.listen({ path }, resolve);
-  });
-  fs.chmodSync(path, 0o600);
-  fs.chownSync(path, front.uid, fs.statSync(path).gid); // the directory is root's: nobody else can have put it there
-  return { sockets: come, withdraw };
+interface Place {
+  readonly sender: SignalSender;
+  /** Nobody will say that its outputs were closed. */
+  readonly untilEnd: boolean;
+  readonly release: () => void;
 }
 
 type SignedIn = Extract<AuthenticatedUser, { method: "ssh-key" }>;

@@ -23,6 +23,7 @@ import { loadPtyAddon } from "../sessions/pty-addon.ts";
 import { FRONT_OPTION, LINK_FD } from "./names.ts";
 import type { FrontSettings } from "./front.ts";
 import { relayFrontLog } from "./front-log.ts";
+import { sandboxFor } from "./sandbox.ts";
 import { Link } from "./link.ts";
 import { Monitor } from "./monitor.ts";
 import { FRONT_NOTICES, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
@@ -38,6 +39,7 @@ export async function serveSplit(
   front: Account,
   log: Log,
   logLevel: LogLevel,
+  handsOver = false,
 ): Promise<RunningServer> {
   loadPtyAddon(); // the front needs it: say so now, where it is missing
   const privileged = await openPrivileged(config, log, "monitor");
@@ -55,10 +57,9 @@ export async function serveSplit(
   try {
     const directory = monitorDirectory();
     undo.push(() => removeEmpty(directory));
-    if (config.pipe.type === "framebuffer") undo.push(() => void giveBackConsole());
     const pipe = await pipeForFront(config.pipe, front, directory, undo);
     const settings: FrontSettings = {
-      ...consoleSettings(config),
+      ...consoleSettings(config, handsOver),
       pipe,
       evidence: privileged.provider.type,
       sick: privileged.sick,
@@ -67,7 +68,12 @@ export async function serveSplit(
       mayForward: privileged.startHelper !== undefined,
       logLevel,
     };
-    const child = startFront(front);
+    const sandbox = config.daemon.sandbox
+      ? sandboxFor({ pipe, inet: settings.mayForward, programs: frontPrograms() })
+      : "the configuration says so";
+    if (typeof sandbox === "string")
+      log.info("the half that talks to the host gets no sandbox", { why: sandbox });
+    const child = startFront(front, typeof sandbox === "string" ? [] : sandbox);
     const exited = new Promise<void>((resolve) => {
       child.once("exit", () => resolve());
       child.once("error", () => resolve());
@@ -155,8 +161,12 @@ export async function serveSplit(
   }
 }
 
-function startFront(front: Account): ChildProcess {
-  const program = [process.execPath, ...process.execArgv, process.argv[1] ?? "", FRONT_OPTION];
+const frontPrograms = (): string[] => [process.execPath, process.argv[1] ?? ""];
+
+/** @param sandbox - what becomes the program, once it has lost its rights. */
+function startFront(front: Account, sandbox: readonly string[]): ChildProcess {
+  const [node = "", script = ""] = frontPrograms();
+  const program = [...sandbox, node, ...process.execArgv, script, FRONT_OPTION];
   const environment: Record<string, string> = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
   for (const name of ["SEALTTY_PTY_ADDON", "LANG"]) {
     const value = process.env[name];
@@ -183,6 +193,7 @@ function startFront(front: Account): ChildProcess {
     cwd: "/",
     env: environment,
     detached: true, // Ctrl-C at a terminal is the monitor's to hear
+    // Whoever has this user already could stop the child before it is the program, and with it this start: nobody should.
     ...(setpriv === undefined ? { uid: front.uid, gid: front.gid } : {}),
   });
 }
@@ -215,13 +226,21 @@ function removeEmpty(directory: string): void {
   }
 }
 
-/** A socket is the front's own, in a directory of its; the name that was configured leads there. */
+/**
+ * A socket is the front's own, in a directory of its; the name that was configured leads there. Screen and keys are taken here,
+ * once: whoever took the front over cannot have the kernel's console changed again and again.
+ */
 async function pipeForFront(
   pipe: PipeConfig,
   front: Account,
   directory: string,
   undo: (() => void)[],
 ): Promise<PipeConfig> {
+  if (pipe.type === "framebuffer") {
+    const taken = takeConsole(pipe, front);
+    undo.push(() => void giveBackConsole());
+    return { ...pipe, taken };
+  }
   if (pipe.type !== "unix") return pipe;
   const of = path.join(directory, "console");
   fs.mkdirSync(of, { mode: 0o700 });
@@ -247,8 +266,7 @@ async function pipeForFront(
 
 /** A hot-plugged port comes back as root's: the front asks each time that it opens one. */
 function giveDevice(pipe: PipeConfig, front: Account): void {
-  if (pipe.type === "unix") return;
-  if (pipe.type === "framebuffer") return void takeConsole(pipe, front);
+  if (pipe.type === "unix" || pipe.type === "framebuffer") return; // pipeForFront() did
   const device = pipe.type === "virtio" ? findVirtioDevice(pipe.name) : fs.realpathSync(pipe.device);
   fs.chownSync(device, front.uid, front.gid);
   fs.chmodSync(device, DEVICE_MODE);
@@ -259,7 +277,7 @@ function couldNotStart(why: SealttyError, front: Account): SealttyError {
   const file = process.argv[1] ?? "sealttyd";
   return new SealttyError(
     "device-unavailable",
-    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}.`,
+    `${why.message}. If the log says nothing above: the user ${front.name} must be able to read ${escapeText(file)} and run ${escapeText(process.execPath)}, in its sandbox, too ([daemon] sandbox = false does without).`,
   );
 }
 

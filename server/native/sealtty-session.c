@@ -1,9 +1,14 @@
 // Becomes a user with all that PAM gives one who logs in (limits, groups, environment, systemd's session), then the program.
 //   sealtty-session open SERVICE USER UID GID DIRECTORY PROGRAM [ARGUMENT…]
 //                  DIRECTORY: entered as the user, else "/". Where standard input is a terminal, utmp and wtmp name it.
+//                  Of its environment the program gets SEALTTY_OWN_NAME as NAME, PAM's over that, and SEALTTY_SET_NAME as it is.
 //                  Status 126 where PAM refuses, with its words on stderr; 126 and 127 of a program that cannot be started.
 //   sealtty-session account SERVICE USER     may the user in? status 0, or 126 and PAM's words on stderr
-//   sealtty-session probe                    status 0, or 1 and what is missing on stderr
+//   sealtty-session become USER UID GID PROGRAM [ARGUMENT…]     the user with its groups, without PAM; its environment is the program's
+//                  Status 126 where it cannot become the user; 126 and 127 of a program that cannot be started.
+//   sealtty-session signal UID GID PID SIGNAL     one process of that user's and group's sends it. UID: not root's. PID: negative for a group,
+//                  and none of 0, 1, -1. SIGNAL: a number. Status 0; 1 where kill(2) refuses; 126 where it cannot become the user
+//   sealtty-session probe                    status 0; 1 and what is not there on stderr; 2 where something else is wrong with it
 //   --help, or no argument                   a line for people
 // This process stays what was started: it becomes the program, so status, signals, process group and terminal are the
 // program's own. Another one, root's, waits for its end, and closes the session (as systemd does it for services).
@@ -79,17 +84,40 @@ static struct {
 
 static int open_pidfd(void) { return (int)syscall(SYS_pidfd_open, getpid(), 0); }
 
-/** @returns what is missing, or NULL. */
-static const char *load_pam(void) {
+/** What was inherited, and what PAM's modules have in its place: nothing that anybody chose. */
+static char **inherited;
+static char *fixed[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+static const char own_prefix[] = "SEALTTY_OWN_", set_prefix[] = "SEALTTY_SET_";
+
+static void put_environment_away(void) {
+  inherited = environ;
+  environ = fixed;
+}
+
+enum { MISSING = 1, BROKEN = 2 };
+
+/** @param kind - MISSING only where it is certain that it is not there. @returns what is wrong, or NULL. */
+static const char *load_pam(int *kind) {
+  *kind = BROKEN;
   void *library = dlopen("libpam.so.0", RTLD_NOW | RTLD_LOCAL);
-  if (library == NULL) return "there is no libpam.so.0";
+  if (library == NULL) {
+    // There is no other way to learn why. Of a library that it needs itself the message has that one's name.
+    const char *why = dlerror();
+    if (why == NULL || strncmp(why, "libpam.so.0: ", 13) != 0 || strstr(why, ": No such file or directory") == NULL)
+      return "libpam.so.0 cannot be loaded";
+    *kind = MISSING;
+    return "there is no libpam.so.0";
+  }
 #define LOAD(name) (pam.name = (__typeof__(pam.name))dlsym(library, "pam_" #name)) == NULL
   if (LOAD(start) || LOAD(set_item) || LOAD(get_item) || LOAD(acct_mgmt) || LOAD(setcred) || LOAD(open_session) ||
       LOAD(close_session) || LOAD(end) || LOAD(getenvlist) || LOAD(strerror))
     return "libpam.so.0 is not what it should be";
 #undef LOAD
   const int pidfd = open_pidfd();
-  if (pidfd < 0) return "the kernel has no pidfd_open (Linux 5.3)";
+  if (pidfd < 0) {
+    if (errno == ENOSYS) *kind = MISSING;
+    return "the kernel has no pidfd_open (Linux 5.3)";
+  }
   close(pidfd);
   return NULL;
 }
@@ -134,7 +162,8 @@ static int check_account(struct pam_handle *handle, const char *user) {
 
 static int start_pam(const char *service, const char *user, struct pam_handle **handle) {
   static const struct pam_conversation conversation = {talk, NULL};
-  const char *missing = load_pam();
+  int kind;
+  const char *missing = load_pam(&kind);
   if (missing != NULL) return refuse(user, missing);
   if (pam.start(service, user, &conversation, handle) != PAM_SUCCESS) return refuse(user, "PAM cannot be started");
   return 0;
@@ -252,12 +281,23 @@ static int start_keeper(const struct session *session, const struct rlimit *limi
   _exit(1);
 }
 
-/** PAM's words over sealttyd's. What the user chose has other names until the user's own shell sets it (launch.ts). */
-static int merge_environment(struct pam_handle *handle) {
-  char **list = pam.getenvlist(handle);
+static int put_those(char **list, const char *prefix, size_t skip) {
   for (size_t i = 0; list != NULL && list[i] != NULL; i++)
-    if (strchr(list[i], '=') != NULL && putenv(list[i]) != 0) return -1; // putenv: the list stays
+    if (strncmp(list[i], prefix, strlen(prefix)) == 0 && strchr(list[i] + skip, '=') != NULL &&
+        putenv(list[i] + skip) != 0) // putenv: the list stays
+      return -1;
   return 0;
+}
+
+/**
+ * The program's. PAM's words over sealttyd's; what the user chose has other names until the user's own shell sets it
+ * (launch.ts).
+ */
+static int make_environment(struct pam_handle *handle) {
+  environ = NULL;
+  if (put_those(inherited, own_prefix, strlen(own_prefix)) != 0) return -1;
+  if (put_those(pam.getenvlist(handle), "", 0) != 0) return -1;
+  return put_those(inherited, set_prefix, 0);
 }
 
 static int become(const char *user, uid_t uid, gid_t gid) {
@@ -284,6 +324,36 @@ static int number(const char *text, unsigned *value) {
   if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || read > UINT32_MAX - 1) return -1;
   *value = (unsigned)read;
   return 0;
+}
+
+/** Without PAM: what setpriv does, where there is none. */
+static int become_only(char **argv) {
+  const char *user = argv[2];
+  unsigned uid, gid;
+  if (number(argv[3], &uid) != 0 || number(argv[4], &gid) != 0) return refuse(user, "no number of a user or group");
+  close_others();
+  if (initgroups(user, gid) != 0) return refuse(user, strerror(errno));
+  const int status = become(user, uid, gid);
+  if (status != 0) return status;
+  environ = inherited;
+  execvp(argv[5], argv + 5);
+  return not_started(argv[5], errno);
+}
+
+/**
+ * As the user, so that the kernel says whom it reaches. Becoming one is done here and not before: whoever starts this
+ * process waits until it is this program, and whom the user stops before that would let nobody go on.
+ */
+static int send_signal(char **argv) {
+  const int group = argv[4][0] == '-';
+  unsigned uid, gid, target, signal;
+  if (number(argv[2], &uid) != 0 || number(argv[3], &gid) != 0 || number(argv[4] + group, &target) != 0 ||
+      number(argv[5], &signal) != 0 || uid == 0 || target < 2 || target > INT32_MAX || signal < 1 || signal >= NSIG)
+    return STATUS_NOT_STARTED;
+  if (setgroups(0, NULL) != 0) return STATUS_NOT_STARTED;
+  if (become("a signal", uid, gid) != 0) return STATUS_NOT_STARTED;
+  const pid_t to = group ? -(pid_t)target : (pid_t)target;
+  return kill(to, (int)signal) == 0 ? 0 : 1;
 }
 
 static int open_and_become(int argc, char **argv) {
@@ -323,8 +393,8 @@ static int open_and_become(int argc, char **argv) {
     close_session(&session);
     return refuse(user, "there is no process to be had");
   }
-  if (merge_environment(handle) != 0 || (status = become(user, uid, gid)) != 0)
-    return status != 0 ? status : refuse(user, strerror(ENOMEM));
+  if ((status = become(user, uid, gid)) != 0) return status;
+  if (make_environment(handle) != 0) return refuse(user, strerror(ENOMEM));
   if (chdir(directory) != 0 && chdir("/") != 0) return refuse(user, strerror(errno));
   close_others(); // of PAM's modules
   for (int signal = 1; signal < NSIG; signal++) sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
@@ -343,20 +413,26 @@ static int account_only(const char *service, const char *user) {
 }
 
 static int probe(void) {
-  const char *missing = load_pam();
-  if (missing != NULL) fprintf(stderr, "%s\n", missing);
-  return missing == NULL ? 0 : 1;
+  int kind;
+  const char *missing = load_pam(&kind);
+  if (missing == NULL) return 0;
+  fprintf(stderr, "%s\n", missing);
+  return kind;
 }
 
 static int usage(FILE *to, int status) {
-  fputs("usage: sealtty-session open SERVICE USER UID GID DIRECTORY PROGRAM [ARGUMENT...] | account SERVICE USER | probe\n", to);
+  fputs("usage: sealtty-session open SERVICE USER UID GID DIRECTORY PROGRAM [ARGUMENT...] | account SERVICE USER |"
+        " become USER UID GID PROGRAM [ARGUMENT...] | signal UID GID PID SIGNAL | probe\n", to);
   return status;
 }
 
 int main(int argc, char **argv) {
+  put_environment_away();
   if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return usage(stdout, 0);
   if (argc >= 8 && strcmp(argv[1], "open") == 0) return open_and_become(argc, argv);
   if (argc == 4 && strcmp(argv[1], "account") == 0) return account_only(argv[2], argv[3]);
+  if (argc >= 6 && strcmp(argv[1], "become") == 0) return become_only(argv);
+  if (argc == 6 && strcmp(argv[1], "signal") == 0) return send_signal(argv);
   if (argc == 2 && strcmp(argv[1], "probe") == 0) return probe();
   return usage(stderr, STATUS_NOT_STARTED);
 }

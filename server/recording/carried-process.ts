@@ -43,6 +43,7 @@ export class CarriedProcess implements GuestProcess {
     // Of the last of its output, too: that may be read after its end.
     const wholly = (
       stream: () => Promise<Uint8Array | undefined>,
+      widen?: () => void,
     ): readonly [OutputReader, Promise<void>] => {
       let tell = (): void => {};
       const ended = new Promise<void>((resolve) => {
@@ -53,9 +54,11 @@ export class CarriedProcess implements GuestProcess {
         if (chunk === undefined) tell();
         return chunk;
       };
-      return [{ read }, ended];
+      return [widen === undefined ? { read } : { read, widen }, ended];
     };
-    const [stdout, stdoutEnded] = wholly(() => this.#readOutput());
+    // What is recorded is cut to what one record takes.
+    const widenStdout = sink === undefined ? () => process.stdout.widen?.() : undefined;
+    const [stdout, stdoutEnded] = wholly(() => this.#readOutput(), widenStdout);
     const [stderr, stderrEnded] = wholly(async () => this.#count(await process.stderr.read()));
     this.stdout = stdout;
     this.stderr = stderr;

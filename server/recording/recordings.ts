@@ -2,7 +2,9 @@
 
 import fs from "node:fs";
 import path from "node:path";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
+import { toHex } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
@@ -17,7 +19,17 @@ const FILE_MODE = 0o600;
 /** What the smallest file takes of a disk. */
 const BLOCK = 4096;
 const MAX_FILES = 20_000;
+/** As with their sizes: a login that shows a prompt only takes a block, and its name. */
+const MAX_FILES_OF_ONE = MAX_FILES / 2;
 const MIB = 1024 * 1024;
+/** Names for one recording, the first without, the others with characters by chance: a clock that was set back has had some. */
+const NAME_TRIES = 8;
+const RANDOM_BYTES = 6;
+/** `fileName()`'s: whose recording it is. Anything else in the directory is nobody's, and counts for all. */
+const FILE_NAME = /^\d{8}T\d{6}Z-(?<who>[A-Za-z0-9_=-]+)-\d+(?:\.[0-9a-f]+)?\.cast$/;
+
+/** Of logins without a key: no user's name becomes this. */
+const WITHOUT_KEY = "=login";
 
 export interface RecordingsOptions {
   readonly config: RecordingConfig | undefined;
@@ -39,7 +51,8 @@ export interface ToRecord {
 
 export class Recordings {
   readonly #options: RecordingsOptions;
-  readonly #open = new Set<Recording>();
+  /** By the names of their files. */
+  readonly #open = new Map<string, Recording>();
 
   /** @throws SealttyError `device-unavailable` where recordings are required and the directory cannot be used. */
   constructor(options: RecordingsOptions) {
@@ -64,15 +77,13 @@ export class Recordings {
     if (config === undefined || !isChosen(config, user, service)) return undefined;
     try {
       usableDirectory(config.directory);
-      requireRoom(config);
       const who = user.method === "none" ? "login" : user.name;
+      const owner = user.method === "none" ? WITHOUT_KEY : inFileName(user.name);
+      this.#requireRoom(config, owner);
       const startedAt = wallTime();
-      const name = `${fileTime(startedAt)}-${who.replaceAll(/[^A-Za-z0-9_-]/g, "_")}-${program}.cast`;
-      const file = path.join(config.directory, name);
-      // O_EXCL: a recording of before is never added to, or lost, whatever the clock says.
-      const flags = O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW;
+      const { fd, name } = createFile(config.directory, `${fileTime(startedAt)}-${owner}-${program}`);
       const recording: Recording = new Recording({
-        fd: fs.openSync(file, flags, FILE_MODE),
+        fd,
         name,
         clock,
         header: {
@@ -85,12 +96,12 @@ export class Recordings {
         maxBytes: config.maxMib * MIB,
         required: config.required,
         onEnd: (bytes, why) => {
-          this.#open.delete(recording);
-          if (why === "not-started") fs.rmSync(file, { force: true }); // nothing was shown
+          this.#open.delete(name);
+          if (why === "not-started") fs.rmSync(path.join(config.directory, name), { force: true }); // nothing was shown
           audit.after({ event: "recording-end", program, recording: name, bytes, why });
         },
       });
-      this.#open.add(recording);
+      this.#open.set(name, recording);
       return recording;
     } catch (error) {
       this.#notRecorded(config, error);
@@ -99,7 +110,34 @@ export class Recordings {
   }
 
   close(): void {
-    for (const recording of [...this.#open]) recording.close("cut-off");
+    for (const recording of [...this.#open.values()]) recording.close("cut-off");
+  }
+
+  /**
+   * For one more, as large as it may become; those that are being written count as large as they may become. Nobody has
+   * more than a share, and who logs in without a key has one with all others who do: so that strangers at the login prompt
+   * cannot use up the room of users. @throws SealttyError `limit-exceeded`, Node's Error.
+   */
+  #requireRoom({ directory, maxMib, userMib, totalMib }: RecordingConfig, owner: string): void {
+    const names = fs.readdirSync(directory);
+    if (names.length >= MAX_FILES) throw new SealttyError("limit-exceeded", "too many files are in it");
+    let total = maxMib * MIB;
+    let own = total;
+    let ownFiles = 0;
+    for (const name of names) {
+      const size = this.#open.has(name)
+        ? maxMib * MIB
+        : (fs.lstatSync(path.join(directory, name), { throwIfNoEntry: false })?.size ?? 0);
+      const room = Math.ceil(size / BLOCK) * BLOCK;
+      total += room;
+      if (FILE_NAME.exec(name)?.groups?.["who"] !== owner) continue;
+      own += room;
+      ownFiles++;
+    }
+    if (total > totalMib * MIB)
+      throw new SealttyError("limit-exceeded", "total_mib is reached: move recordings away");
+    if (own > userMib * MIB || ownFiles >= MAX_FILES_OF_ONE)
+      throw new SealttyError("limit-exceeded", `the share of ${owner} is used up (user_mib): move some away`);
   }
 
   /** @throws SealttyError `device-unavailable` where it is required. */
@@ -128,20 +166,29 @@ function usableDirectory(directory: string): void {
   );
 }
 
-/** @throws SealttyError, Node's Error. */
-function requireRoom({ directory, totalMib }: RecordingConfig): void {
-  const names = fs.readdirSync(directory);
-  if (names.length >= MAX_FILES) throw new SealttyError("limit-exceeded", "too many files are in it");
-  let total = 0;
-  for (const name of names) {
-    const size = fs.lstatSync(path.join(directory, name), { throwIfNoEntry: false })?.size ?? 0;
-    total += Math.ceil(size / BLOCK) * BLOCK;
+/** @param begin - of its name. @throws Node's Error, with `code` EEXIST where so many names were taken. */
+function createFile(directory: string, begin: string): { readonly fd: number; readonly name: string } {
+  // O_EXCL: a recording of before is never added to, or lost, whatever the clock says.
+  const flags = O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW;
+  for (let tries = 1; ; tries++) {
+    const chance = tries === 1 ? "" : `.${toHex(nodeSuite.randomBytes(RANDOM_BYTES))}`;
+    const name = `${begin}${chance}.cast`;
+    try {
+      return { fd: fs.openSync(path.join(directory, name), flags, FILE_MODE), name };
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST" || tries === NAME_TRIES) throw error;
+    }
   }
-  if (total >= totalMib * MIB)
-    throw new SealttyError("limit-exceeded", "total_mib is reached: move recordings away");
 }
 
 /** "20261126T141500Z": of a time in ms. */
 function fileTime(time: number): string {
   return new Date(time).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+}
+
+/** Two names never become the same: what a file's name should not have stands as its bytes in hexadecimal, `=2e`. */
+function inFileName(user: string): string {
+  return user.replaceAll(/[^A-Za-z0-9_-]/gu, (character) =>
+    Array.from(Buffer.from(character), (byte) => `=${byte.toString(16).padStart(2, "0")}`).join(""),
+  );
 }

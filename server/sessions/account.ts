@@ -15,7 +15,11 @@ const PATH_FOR_USERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games
 
 /** @param file - in place of /etc/passwd. @returns undefined where there is no such user, or the file cannot be read. */
 export async function findAccount(name: string, file = "/etc/passwd"): Promise<Account | undefined> {
-  const text = await readFile(file, "utf8").catch(() => "");
+  return accountIn(await readFile(file, "utf8").catch(() => ""), name);
+}
+
+/** @param text - of an /etc/passwd. @returns undefined where there is no such user. */
+export function accountIn(text: string, name: string): Account | undefined {
   for (const line of text.split("\n")) {
     const fields = line.split(":");
     const [found, , uid = "", gid = "", , home, shell] = fields;

@@ -1,7 +1,7 @@
 // A program without a pty: stdin, stdout and stderr apart. It has ended once it exited and nobody holds its outputs
 // open any more, as with ssh: anything sooner could cut output off and still look like a good end.
 
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import { utf8 } from "../../protocol/bytes.ts";
@@ -10,19 +10,25 @@ import { MAX_INPUT_QUEUED } from "./guest-process.ts";
 import type { GuestProcess, OutputReader } from "./guest-process.ts";
 import { shieldedStdio } from "./launch.ts";
 import type { Launch } from "./launch.ts";
+import { type OutputSource, StreamSource } from "./output-source.ts";
 import { type RunningProgram, runOnStreams } from "./running-program.ts";
 
 /** Its three streams, whoever holds their other ends; any is null where it could not be had. */
 export interface ExecStreams {
   readonly stdin: Writable | null;
-  readonly stdout: Readable | null;
-  readonly stderr: Readable | null;
+  readonly stdout: OutputSource | null;
+  readonly stderr: OutputSource | null;
 }
 
 /** A program that does not exist ends with status 127, and says so on stderr. @throws SealttyError `api-misuse`. */
 export function startExec(launch: Launch): GuestProcess {
   const { child, program } = runOnStreams(launch, shieldedStdio(["pipe", "pipe", "pipe"]));
-  return new ExecProcess(child, program, launch.command[0] ?? "");
+  const streams = {
+    stdin: child.stdin,
+    stdout: child.stdout && new StreamSource(child.stdout),
+    stderr: child.stderr && new StreamSource(child.stderr),
+  };
+  return new ExecProcess(streams, program, launch.command[0] ?? "");
 }
 
 export class ExecProcess implements GuestProcess {
@@ -31,7 +37,7 @@ export class ExecProcess implements GuestProcess {
   readonly exit: Promise<ExitStatus>;
   readonly #program: RunningProgram;
   readonly #stdin: Writable | null;
-  readonly #outputs: readonly StreamReader[];
+  readonly #outputs: readonly SourceReader[];
 
   /** @param name - the program's, as it was asked for. */
   constructor(streams: ExecStreams, program: RunningProgram, name: string) {
@@ -40,8 +46,8 @@ export class ExecProcess implements GuestProcess {
     const failed = program.ended.then(({ failure }) =>
       failure === undefined ? undefined : utf8(`sealttyd: ${escapeText(name)}: ${failure}\n`),
     );
-    const stdout = new StreamReader(streams.stdout);
-    const stderr = new StreamReader(streams.stderr, failed);
+    const stdout = new SourceReader(streams.stdout);
+    const stderr = new SourceReader(streams.stderr, failed);
     this.stdout = stdout;
     this.stderr = stderr;
     this.#outputs = [stdout, stderr];
@@ -80,6 +86,7 @@ export class ExecProcess implements GuestProcess {
 
   hangUp(): void {
     this.#program.signal("SIGHUP");
+    this.#program.signal("SIGCONT"); // who is stopped would not hear it
     this.#stdin?.destroy();
     for (const output of this.#outputs) output.discard();
   }
@@ -87,11 +94,10 @@ export class ExecProcess implements GuestProcess {
 
 const NO_WORDS = Promise.resolve(undefined);
 
-/** Pulls from a stream, whose own buffer is the read-ahead. */
-class StreamReader implements OutputReader {
+class SourceReader implements OutputReader {
   /** Resolves once everything was read or thrown away, and nobody writes any more. */
   readonly closed: Promise<void>;
-  readonly #stream: Readable | null;
+  readonly #source: OutputSource | null;
   #ended: boolean;
   /** Said at the end, in place of a program that never was. */
   #lastWords: Promise<Uint8Array | undefined>;
@@ -99,31 +105,25 @@ class StreamReader implements OutputReader {
   #wake: (() => void) | undefined;
 
   /** @param lastWords - the end is told once these are known, or everything was thrown away. */
-  constructor(stream: Readable | null, lastWords: Promise<Uint8Array | undefined> = NO_WORDS) {
-    this.#stream = stream;
+  constructor(source: OutputSource | null, lastWords: Promise<Uint8Array | undefined> = NO_WORDS) {
+    this.#source = source;
     const thrownAway = new Promise<undefined>((resolve) => {
       this.#thrownAway = () => resolve(undefined);
     });
     this.#lastWords = Promise.race([lastWords, thrownAway]);
-    this.#ended = stream === null;
+    this.#ended = source === null;
     const wake = () => this.#wake?.();
     const end = () => {
       this.#ended = true;
       wake();
     };
-    stream?.on("readable", wake);
-    stream?.once("end", end);
-    stream?.once("close", end);
-    stream?.on("error", end);
-    this.closed = new Promise((resolve) => {
-      if (stream === null || stream.closed) resolve();
-      else stream.once("close", () => resolve());
-    });
+    source?.watch(wake, end);
+    this.closed = source?.closed ?? Promise.resolve();
   }
 
   async read(): Promise<Uint8Array | undefined> {
     for (;;) {
-      const chunk = (this.#stream?.read() ?? null) as Buffer | null;
+      const chunk = this.#source?.take() ?? null;
       if (chunk !== null) return chunk;
       if (this.#ended) {
         const words = await this.#lastWords;
@@ -138,10 +138,14 @@ class StreamReader implements OutputReader {
     }
   }
 
+  widen(): void {
+    this.#source?.widen();
+  }
+
   discard(): void {
     this.#ended = true;
     this.#thrownAway();
-    this.#stream?.destroy();
+    this.#source?.destroy();
     this.#wake?.();
   }
 }

@@ -6,10 +6,12 @@ import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 
 export interface OutputReader {
   /**
-   * The next bytes, up to about 64 KiB at a time; undefined at the end, and from then on. They belong to the caller.
-   * One read at a time.
+   * The next bytes, up to about 64 KiB at a time; undefined at the end, and from then on. They are the caller's until the next
+   * read. One read at a time.
    */
   read(): Promise<Uint8Array | undefined>;
+  /** From now on as much at once as is there, up to 256 KiB, where that can be had. */
+  widen?(): void;
 }
 
 export interface GuestProcess {

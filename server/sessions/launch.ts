@@ -8,6 +8,7 @@ import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { escapeText } from "../log.ts";
+import { findNativeProgram } from "../native-program.ts";
 import type { Account } from "./account.ts";
 
 export interface Launch {
@@ -25,6 +26,8 @@ export interface Launch {
   readonly account?: Account;
   /** A session is opened for the account first. */
   readonly pam?: Pam;
+  /** Those that a client may send; absent: any. */
+  readonly signals?: readonly NodeJS.Signals[];
 }
 
 /** PAM is to be had here (pam.ts). */
@@ -93,10 +96,11 @@ export function findProgram(name: string): string | undefined {
 
 export interface PreparedLaunch {
   readonly command: readonly [string, ...string[]];
-  readonly options: Pick<SpawnOptions, "env" | "cwd" | "uid" | "gid">;
+  /** Never `uid`: Node's child is the user's before it is the program, and a user who stops it then stops the event loop. */
+  readonly options: Pick<SpawnOptions, "env" | "cwd">;
 }
 
-/** @throws SealttyError `api-misuse` on an empty command, or a NUL in it; `device-unavailable` where a shell is needed and missing. */
+/** @throws SealttyError `api-misuse` on an empty command, or a NUL in it; `device-unavailable` where a program that it needs is missing. */
 export function prepareLaunch(launch: Launch): PreparedLaunch {
   const [program, ...args] = launch.command;
   if (program === undefined || program === "" || launch.command.some((part) => part.includes("\0"))) {
@@ -105,14 +109,9 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
   const { account, pam } = launch;
   const command = [program, ...args] as const;
   if (account === undefined || (pam === undefined && account.uid === process.getuid?.()))
-    return ownLaunch(launch, command, {});
-  const becomeUser = pam === undefined ? bySetpriv(account) : byPam(pam, account, launch.directory);
-  if (becomeUser === undefined) {
-    // Without supplementary groups: libuv drops them all.
-    const { uid, gid } = account;
-    return ownLaunch(launch, command, { uid, gid });
-  }
-  const { env, variables } = forRootsEyes(launch);
+    return ownLaunch(launch, command);
+  const becomeUser = pam === undefined ? withoutPam(account) : byPam(pam, account, launch.directory);
+  const { env, variables } = forRootsEyes(launch, pam !== undefined);
   // The home directory may be there only once PAM has opened the session; it is entered as the user then.
   const cwd = pam === undefined ? directoryOf(launch) : "/";
   const directory = directoryToEnter(launch, pam === undefined ? cwd : launch.directory);
@@ -124,24 +123,26 @@ export function prepareLaunch(launch: Launch): PreparedLaunch {
 
 type Command = readonly [string, ...string[]];
 
-/** By Node itself: as sealttyd's own user, or one without groups. */
-function ownLaunch(
-  launch: Launch,
-  command: Command,
-  ids: { readonly uid?: number; readonly gid?: number },
-): PreparedLaunch {
+/** As sealttyd's own user. */
+function ownLaunch(launch: Launch, command: Command): PreparedLaunch {
   const cwd = directoryOf(launch);
   const directory = directoryToEnter(launch, cwd);
   return {
     command: throughShell(command, { directory, variables: [] }),
-    options: { env: { ...launch.environment, ...launch.wished }, cwd, ...ids },
+    options: { env: { ...launch.environment, ...launch.wished }, cwd },
   };
 }
 
-function bySetpriv({ uid, gid }: Account): Command | undefined {
+/** @throws SealttyError `device-unavailable` where nothing is there that does it. */
+function withoutPam({ name, uid, gid }: Account): Command {
   const setpriv = setprivOfUtilLinux();
-  if (setpriv === undefined) return undefined;
-  return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--"];
+  if (setpriv !== undefined) return [setpriv, `--reuid=${uid}`, `--regid=${gid}`, "--init-groups", "--"];
+  const session = findNativeProgram("sealtty-session");
+  if (session !== undefined) return [session, "become", name, String(uid), String(gid)];
+  throw new SealttyError(
+    "device-unavailable",
+    "Nothing here becomes another user. Install setpriv (util-linux), or put sealtty-session beside sealttyd.js.",
+  );
 }
 
 function byPam({ file }: Pam, { name, uid, gid }: Account, directory: string): Command {
@@ -151,15 +152,19 @@ function byPam({ file }: Pam, { name, uid, gid }: Account, directory: string): C
 /**
  * What becomes the user still runs as root, so it must not see variables of the user's choice (LD_PRELOAD, …): they go by
  * other names until it is the user. Not as arguments of env(1), where every user of the machine could read their values.
+ * Where PAM's modules run meanwhile, nothing has its name but a PATH of root's: sealtty-session sets the rest afterwards.
  */
-function forRootsEyes({ environment, wished = {} }: Launch): {
+function forRootsEyes(
+  { environment, wished = {} }: Launch,
+  modules: boolean,
+): {
   readonly env: Record<string, string>;
   readonly variables: readonly string[];
 } {
-  const env: Record<string, string> = {};
+  const env: Record<string, string> = modules ? { PATH: PATH_FOR_MODULES } : {};
   const later: Record<string, string> = { ...wished };
   for (const [name, value] of Object.entries(environment)) {
-    if (OWN_VARIABLES.test(name)) env[name] = value;
+    if (OWN_VARIABLES.test(name)) env[modules ? `${UNTIL_OPENED}${name}` : name] = value;
     else later[name] ??= value;
   }
   const variables = Object.keys(later).filter((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
@@ -168,6 +173,10 @@ function forRootsEyes({ environment, wished = {} }: Launch): {
 }
 
 const OWN_VARIABLES = /^(?:PATH|HOME|USER|LOGNAME|SHELL|TERM|LANG)$/;
+const PATH_FOR_MODULES = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** In front of a variable of sealttyd's own until PAM has opened the session, and may have another value for it. */
+const UNTIL_OPENED = "SEALTTY_OWN_";
 
 /** In front of a variable's name while a program of root's holds it. */
 const UNTIL_USER = "SEALTTY_SET_";
@@ -199,8 +208,11 @@ function directoryOf({ directory }: Launch): string {
   return isDirectory(directory) ? directory : "/";
 }
 
+/** @param from - the user's home. "~" and "~/…" are in it, as for cp: no shell of the user's is there to say so. */
 function directoryToEnter({ enter }: Launch, from: string): string | undefined {
-  return enter === undefined || enter.startsWith("/") ? enter : `${from}/${enter}`;
+  if (enter === undefined || enter.startsWith("/")) return enter;
+  if (enter === "~") return from;
+  return `${from}/${enter.startsWith("~/") ? enter.slice(2) : enter}`;
 }
 
 function isDirectory(name: string): boolean {

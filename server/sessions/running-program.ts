@@ -5,9 +5,11 @@ import type { ChildProcess, StdioOptions } from "node:child_process";
 import fs from "node:fs";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
+import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import { exitStatusOf, isSignalName, signalQuietly } from "./guest-process.ts";
 import { findProgram, type Launch, prepareLaunch, shieldedStdio, spawnOrThrow } from "./launch.ts";
+import { UserSignals } from "./user-signals.ts";
 
 export interface ProgramEnd {
   readonly status: ExitStatus;
@@ -18,11 +20,34 @@ export interface ProgramEnd {
 export interface RunningProgram {
   /** Of the program itself; never rejects. Others may still hold its outputs open. */
   readonly ended: Promise<ProgramEnd>;
-  /** To the foreground group of its terminal, or without one to all of its processes. @throws SealttyError `api-misuse`. */
+  /**
+   * A client's word: to the foreground group of its terminal, or without one to all of its processes; of these to those that the
+   * program's user could signal. A name that the launch does not allow is ignored. @throws SealttyError `api-misuse`.
+   */
   signal(name: string): void;
   /** Nobody holds its outputs open any more: its processes' numbers may be others' from now on. */
   forget(): void;
 }
+
+/** One that this process started. */
+export interface StartedProgram extends RunningProgram {
+  /**
+   * @param mayCost - asked once the launch allows the name, and only where none of these waits to be sent already; where it
+   * says no, a SIGHUP is sent somewhat later, one for all that came meanwhile, and another one is dropped.
+   */
+  signal(name: string, mayCost?: () => boolean): void;
+  /** Sealttyd's own word, SIGHUP with all its rights: nobody of the foreground group, or of its processes, is spared. */
+  hangUp(): void;
+}
+
+/** Those that reach what is not the user's yet, and is to become it: they end it. */
+const ENDS = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL"];
+
+/** What is root's, as some logins are for as long as the session lasts, would hold its place for good. */
+const STOPS = ["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"];
+
+/** After which a hang-up goes out whatever it costs. */
+const LATE_MS = 1000;
 
 /** As shells have it. */
 const STATUS_NOT_FOUND = 127;
@@ -39,7 +64,7 @@ export function findSetsid(): string {
 }
 
 /** @param slave - the terminal's descriptor; it stays the caller's. @throws SealttyError `device-unavailable`, `api-misuse`. */
-export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
+export function runOnTerminal(launch: Launch, slave: number): StartedProgram {
   const setsid = findSetsid();
   const { command, options } = prepareLaunch(launch);
   // setsid must not find itself the leader of a group already (`detached`): it would fork, and the pid be another's.
@@ -50,18 +75,24 @@ export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
   const { pid } = child;
   const end = endOf(child);
   let gone = false;
+  const target = (): number | undefined => {
+    if (pid === undefined || gone) return undefined;
+    const group = foregroundGroup(pid);
+    // The terminal remembers the number of a group that has ended: others may have it by now.
+    const lives = group !== undefined && hasMember(group, ({ session }) => session === pid);
+    return lives ? -group : pid;
+  };
+  const whoCameIn = ownerWatch(slave, pid);
+  const starting = launch.account === undefined ? [] : [[setsid, "-c", "--", ...command], command];
   return {
     ended: end.then((ended) => {
       gone = true;
       return ended;
     }),
-    signal(name) {
-      if (!isSignalName(name)) throw unknownSignal(name);
-      if (pid === undefined || gone) return;
-      const group = foregroundGroup(pid);
-      // The terminal remembers the number of a group that has ended: others may have it by now.
-      const lives = group !== undefined && hasMember(group, ({ session }) => session === pid);
-      if (!lives || !signalQuietly(-group, name)) signalQuietly(pid, name);
+    signal: clientSignals(launch, { pid, starting, target, uid: () => launch.account?.uid ?? whoCameIn() }),
+    hangUp() {
+      const hungUp = target();
+      if (hungUp !== undefined) hangUpOf(hungUp);
     },
     forget() {},
   };
@@ -71,7 +102,7 @@ export function runOnTerminal(launch: Launch, slave: number): RunningProgram {
 export function runOnStreams(
   launch: Launch,
   stdio: StdioOptions,
-): { readonly child: ChildProcess; readonly program: RunningProgram } {
+): { readonly child: ChildProcess; readonly program: StartedProgram } {
   const { command, options } = prepareLaunch(launch);
   const [file, ...args] = command;
   // Detached: a session of its own, so that signals reach all of it.
@@ -80,23 +111,118 @@ export function runOnStreams(
   const uid = launch.account?.uid ?? process.getuid?.();
   let leads = true;
   let forgotten = false;
-  const program: RunningProgram = {
+  const target = (): number | undefined => {
+    if (pid === undefined || forgotten) return undefined;
+    // Once the leader is gone, its number may be another's: it is not as long as somebody of the group lives, but who
+    // holds the outputs open may have left the group.
+    return leads || isOrphaned(pid, uid) ? -pid : undefined;
+  };
+  const program: StartedProgram = {
     ended: endOf(child).then((end) => {
       leads = false;
       return end;
     }),
-    signal(name) {
-      if (!isSignalName(name)) throw unknownSignal(name);
-      if (pid === undefined || forgotten) return;
-      // Once the leader is gone, its number may be another's: it is not as long as somebody of the group lives, but who
-      // holds the outputs open may have left the group.
-      if (leads || isOrphaned(pid, uid)) signalQuietly(-pid, name);
+    signal: clientSignals(launch, { pid, starting: [command], target, uid: () => launch.account?.uid }),
+    hangUp() {
+      const group = target();
+      if (group !== undefined) hangUpOf(group);
     },
     forget() {
       forgotten = true;
     },
   };
   return { child, program };
+}
+
+interface ClientSignals {
+  readonly pid: number | undefined;
+  /** Command lines that the process has, one after the other, until it is the user's; none where it does not become one. */
+  readonly starting: readonly (readonly string[])[];
+  /** A process, or as a negative number a group; undefined: nobody is there. */
+  readonly target: () => number | undefined;
+  /** The program's user; undefined: sealttyd's own. */
+  readonly uid: () => number | undefined;
+}
+
+/** @returns StartedProgram's `signal`. */
+function clientSignals(
+  { signals }: Launch,
+  { pid, starting, target, uid }: ClientSignals,
+): StartedProgram["signal"] {
+  const own = process.getuid?.();
+  const asUser = new UserSignals();
+  let isLate = false;
+  const send = (name: NodeJS.Signals): void => {
+    const to = uid();
+    if (to !== undefined && to !== own) {
+      asUser.send(name, () => {
+        const there = target();
+        if (there === undefined || pid === undefined) return undefined;
+        if (!isStarting(pid, starting, own)) return { pid: there, uid: to };
+        // Root's until it has become the user, so the user cannot signal it; but a client that leaves now must not leave it behind.
+        if (ENDS.includes(name)) signalQuietly(pid, name);
+        return undefined;
+      });
+      return;
+    }
+    if (to === undefined && own === 0 && STOPS.includes(name)) return;
+    const there = target();
+    if (there !== undefined) signalQuietly(there, name);
+  };
+  return (name, mayCost = () => true) => {
+    if (!isSignalName(name)) throw unknownSignal(name);
+    if (signals !== undefined && !signals.includes(name)) return;
+    if (asUser.isWaiting(name) || (name === "SIGHUP" && isLate)) return;
+    if (mayCost()) return send(name);
+    if (name !== "SIGHUP") return;
+    isLate = true;
+    nodeClock.after(LATE_MS, () => {
+      isLate = false;
+      send(name);
+    });
+  };
+}
+
+/** As the kernel does with a terminal that is gone: who is stopped would not hear it. */
+function hangUpOf(target: number): void {
+  signalQuietly(target, "SIGHUP");
+  signalQuietly(target, "SIGCONT");
+}
+
+/**
+ * Whether this process of ours still is what becomes the user (setsid, setpriv, sealtty-session), by its user and its command line: a
+ * program of root's that the user started by sudo has another one.
+ */
+function isStarting(pid: number, lines: readonly (readonly string[])[], own: number | undefined): boolean {
+  try {
+    const [, real] = /^Uid:\t(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
+    if (Number(real) !== own) return false;
+    const line = fs.readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    return lines.some((words) => line === words.map((word) => `${word}\0`).join(""));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * login(1) gives the terminal to whoever has logged in: so it is known whose programs a client without a key may signal.
+ * @param leader - holds the terminal: a name of /dev/pts is not another's as long as it does.
+ * @returns a question: undefined as long as it belongs to whom it belonged to.
+ */
+function ownerWatch(terminal: number, leader: number | undefined): () => number | undefined {
+  let name: string;
+  let before: number;
+  try {
+    name = fs.readlinkSync(`/proc/self/fd/${terminal}`);
+    before = fs.fstatSync(terminal).uid;
+  } catch {
+    return () => undefined;
+  }
+  return () => {
+    if (leader === undefined || foregroundGroup(leader) === undefined) return undefined;
+    const owner = fs.statSync(name, { throwIfNoEntry: false })?.uid;
+    return owner === before ? undefined : owner;
+  };
 }
 
 function endOf(child: ChildProcess): Promise<ProgramEnd> {
@@ -129,13 +255,7 @@ function isOrphaned(group: number, uid: number | undefined): boolean {
 
 /** @returns whether anybody in the group is as `is` wants it; false where /proc does not say. */
 function hasMember(group: number, is: (member: Member) => boolean): boolean {
-  let names: string[];
-  try {
-    names = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  } catch {
-    return false;
-  }
-  return names.some((name) => {
+  const isMember = (name: string): boolean => {
     try {
       const [, , pgrp, session] = statOf(Number(name));
       return (
@@ -144,7 +264,15 @@ function hasMember(group: number, is: (member: Member) => boolean): boolean {
     } catch {
       return false; // ended meanwhile
     }
-  });
+  };
+  if (isMember(String(group))) return true; // its leader, mostly: no need to look at every process
+  let names: string[];
+  try {
+    names = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  } catch {
+    return false;
+  }
+  return names.some(isMember);
 }
 
 /** Fields of proc_pid_stat(5) after the name in parentheses: state, ppid, pgrp, session, tty_nr, tpgid, … */

@@ -6,17 +6,22 @@ import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { AuthenticatedUser, StartProcess } from "../../protocol/session/guest-process.ts";
+import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
 import { commandLine } from "../../protocol/user-auth/restrictions.ts";
-import type { UsersConfig } from "../config.ts";
+import { NOBODY_UNLOCKS, NO_SERVICES, type UnlockConfig, type UsersConfig } from "../config.ts";
+import { type ServiceSettings, serviceLaunch } from "../services/plan.ts";
 import { type Account, findAccount, sessionEnvironment } from "./account.ts";
 import { startExec } from "./exec-process.ts";
-import { filesProgram } from "./files-program.ts";
+import { filesProgram, promptsProgram } from "./helper-programs.ts";
 import type { GuestProcess } from "./guest-process.ts";
 import type { Launch, Pam } from "./launch.ts";
 import { startOnPty } from "./pty-process.ts";
 
 /** How to print: variables that change nothing else of what a program does, so that any client may set them. */
 const HOW_TO_PRINT = /^(?:LANG|LC_[A-Z]+|COLORTERM|NO_COLOR|TZ)$/;
+
+/** What ends a program in order is all that a client may tell one that it did not choose. */
+const SIGNALS_OF_FORCED = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 
 /** Linux takes no longer variable (MAX_ARG_STRLEN), its name included. */
 const MAX_ORIGINAL_COMMAND = 128 * 1024 - 32;
@@ -52,14 +57,26 @@ export async function startPlan({ launch, terminal }: PlannedProgram): Promise<G
   return terminal === undefined ? startExec(launch) : await startOnPty({ ...launch, ...terminal });
 }
 
+/** What the configuration says of them. */
+export interface OwnPrograms extends ServiceSettings {
+  readonly unlock: UnlockConfig;
+}
+const NONE_OF_ITS_OWN: OwnPrograms = {
+  unlock: NOBODY_UNLOCKS,
+  services: NO_SERVICES,
+  provision: undefined,
+};
+
 /**
  * @param document - the believed instance document: what it does not allow is refused.
  * @param pam - absent: users' programs get no session of PAM's. login(1) has its own in any case.
+ * @param own - who may have what sealttyd's own programs do with its own rights; absent: nobody.
  */
 export function planPrograms(
   users: UsersConfig,
   document: InstanceDocument | undefined,
   pam?: Pam,
+  own: OwnPrograms = NONE_OF_ITS_OWN,
 ): PlanProgram {
   const login = loginProgram(users, document);
   return async (user, request) => {
@@ -75,6 +92,8 @@ export function planPrograms(
       return { launch: { command: login, environment, directory: "/" }, terminal: { columns, rows } };
     }
     if (request.kind === "files") return { launch: await filesLaunch(user, document, pam) };
+    if (request.kind === "prompts") return { launch: await promptsLaunch(user, document, own.unlock) };
+    if (request.kind === "service") return { launch: serviceLaunch(user, request.service, own, document) };
     const forced = user.method === "ssh-key" ? user.restrictions.command : undefined;
     // A forced command is the owner's word, too, and more to the point than the document's list for everybody.
     if (forced !== undefined) requireUnchanged(request, "A key with a forced command may not set");
@@ -85,6 +104,7 @@ export function planPrograms(
       directory: account.home,
       ...(enter === undefined ? {} : { enter }),
       ...asUser(account, pam),
+      ...(forced === undefined ? {} : { signals: SIGNALS_OF_FORCED }),
     };
     const shell = users.shell ?? [account.shell, "-l"];
     const asked = request.command.length > 0 ? request.command : shell;
@@ -123,6 +143,31 @@ async function filesLaunch(
   };
 }
 
+/** The program that hands over questions for passphrases: as the daemon's own user, for whom the owner named. */
+async function promptsLaunch(
+  user: AuthenticatedUser,
+  document: InstanceDocument | undefined,
+  { users, keys }: UnlockConfig,
+): Promise<Launch> {
+  // GuestChannels refuses it already (allowsKind).
+  if (user.method !== "ssh-key" || user.restrictions.command !== undefined)
+    throw new SealttyError("user-refused", "This key has a forced command, so it answers no prompts");
+  if (!users.includes(user.name))
+    throw new SealttyError("user-refused", "[unlock] does not name this user: no prompts are answered");
+  if (keys !== undefined && !keys.includes(fingerprintOf(user.key)))
+    throw new SealttyError("user-refused", "[unlock] does not name this key: no prompts are answered");
+  if (document !== undefined && document.commands !== "any")
+    throw new SealttyError("user-refused", "The instance document allows certain commands only: no prompts");
+  const program = promptsProgram();
+  if (program === undefined)
+    throw new SealttyError("device-unavailable", "sealttyd-prompts.js is missing beside sealttyd.js");
+  return {
+    command: [process.execPath, program],
+    environment: sessionEnvironment(await ownAccount(), undefined),
+    directory: "/",
+  };
+}
+
 /** Whom to become, if this process can become somebody. */
 export function asUser(account: Account, pam: Pam | undefined): Pick<Launch, "account" | "pam"> {
   if (process.getuid?.() !== 0) return {};
@@ -138,7 +183,7 @@ function originalCommand(words: readonly string[]): Readonly<Record<string, stri
   return { SSH_ORIGINAL_COMMAND: line };
 }
 
-type ProgramOfUser = Exclude<ProgramRequest, { kind: "login" | "files" }>;
+type ProgramOfUser = Extract<ProgramRequest, { kind: "shell" | "exec" }>;
 
 function requireAllowed(document: InstanceDocument, request: ProgramOfUser): void {
   const { command } = request;

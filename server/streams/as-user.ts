@@ -121,7 +121,9 @@ async function firstByte(
 ): Promise<{ readonly status: number; readonly rest: Uint8Array } | undefined> {
   const chunk = await helper.stdout.read();
   const status = chunk?.[0];
-  return chunk === undefined || status === undefined ? undefined : { status, rest: chunk.subarray(1) };
+  return chunk === undefined || status === undefined
+    ? undefined
+    : { status, rest: new Uint8Array(chunk.subarray(1)) };
 }
 
 /** What the program says of itself is for nobody. */

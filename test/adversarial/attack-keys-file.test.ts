@@ -37,6 +37,7 @@ async function attempt(
         shell: undefined,
         passkeyOrigins: [],
         pam: "auto",
+        maxPrograms: 512,
       },
       undefined,
       {
@@ -87,6 +88,7 @@ test("a file is parsed when it changed, and then a line that went away lets nobo
       shell: undefined,
       passkeyOrigins: [],
       pam: "auto",
+      maxPrograms: 512,
     };
     const check = userKeys(users, undefined, { error: say, warn: say, info: say, debug: say });
     const fields = { ...FIELDS, handshakeHash: new Uint8Array(32).fill(1) };

@@ -388,7 +388,7 @@ for (const kept of [false, true]) {
         let over = false; // a hang-up reads to the end
         const output = { read: async () => (over ? undefined : await read()) };
         const process = { ...program, stdout: output, stderr: output } as unknown as GuestProcess;
-        const open = new GuestChannel(process, client.connection, streams);
+        const open = new GuestChannel(process, client.connection, streams, () => false);
         void open.run(channel, SILENT_MESSAGES);
         ends.push(() => {
           over = true;

@@ -251,7 +251,7 @@ describe.runIf(hasOpenssh)("secrets that go through everything", () => {
       else if (event === "carried") expect(by).toBe(daemonUser === "root" ? "sealttyd" : "front");
 
     const casts = fs.readdirSync(recordings).sort();
-    expect(casts.map((name) => name.split("-").at(1))).toEqual(["login", user]);
+    expect(casts.map((name) => name.split("-").at(1))).toEqual(["=login", user]);
     const [loggedIn = "", shell = ""] = casts.map((name) =>
       fs.readFileSync(path.join(recordings, name), "utf8"),
     );

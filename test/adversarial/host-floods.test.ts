@@ -8,6 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { connectUnixSocket } from "../../node/unix-socket-pipe.ts";
 import { concat } from "../../protocol/bytes.ts";
@@ -154,6 +155,21 @@ async function honest(): Promise<number> {
   return ms;
 }
 
+/** The same right after a flood: as long as the guest has not seen its connections' ends, one more is closed unread. */
+async function honestAgain(): Promise<number> {
+  const start = performance.now();
+  for (;;) {
+    try {
+      await honest();
+      return performance.now() - start;
+    } catch (error) {
+      const refused = error instanceof SealttyError && error.code === "transport-lost";
+      if (!refused || performance.now() - start > HONEST_WITHIN) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
 const floods: Record<string, () => Promise<string>> = {
   async "connections that come and go, and more at once than the guest takes"() {
     let opened = 0;
@@ -278,7 +294,7 @@ async function measured(name: string, flood: () => Promise<string>): Promise<voi
   const cost = await costDuring(pid, async () => {
     what = await flood();
   });
-  const ms = await honest();
+  const ms = await honestAgain();
   process.stdout.write(
     `FLOOD ${name}: ${what} in ${cost.seconds.toFixed(1)} s; sealttyd used ${(100 * cost.share).toFixed(0)} % of a processor, ` +
       `${cost.before.toFixed(0)} MiB before, ${cost.peak.toFixed(0)} at most, ${cost.after.toFixed(0)} after; ` +

@@ -16,9 +16,10 @@ import { concat, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
+import type { ServiceRequest } from "../../protocol/session/service-request.ts";
 import { Audit } from "../../server/audit/audit.ts";
 import { Programs } from "../../server/audit/programs.ts";
-import type { RecordingConfig } from "../../server/config.ts";
+import { MAX_PROGRAMS, type RecordingConfig } from "../../server/config.ts";
 import { createLog } from "../../server/log.ts";
 import { remoteSink } from "../../server/monitor/front.ts";
 import { Link } from "../../server/monitor/link.ts";
@@ -46,6 +47,7 @@ import {
 } from "../../server/monitor/operations.ts";
 import type { OwnPrivileged } from "../../server/privileged.ts";
 import { Recordings } from "../../server/recording/recordings.ts";
+import { ProgramShares, shareOwner } from "../../server/sessions/program-shares.ts";
 import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
 import { UNRESTRICTED, type UserRestrictions } from "../../protocol/user-auth/restrictions.ts";
 import { readCast } from "../support/read-cast.ts";
@@ -55,7 +57,15 @@ const seed = testSeed();
 const UID = process.getuid?.() ?? 0;
 const KEY = new Uint8Array(32).fill(7);
 const LOGIN: ProgramRequest = { kind: "login", term: "xterm", columns: 80, rows: 24 };
+const SHELL: ProgramRequest = { ...LOGIN, kind: "shell", command: [], environment: {} };
 const EXEC: ProgramRequest = { kind: "exec", command: ["true"], environment: {} };
+const SERVICE_REQUESTS: readonly ServiceRequest[] = [
+  { name: "kernel-log", follow: true },
+  { name: "sysrq", key: "b" },
+  { name: "provision" },
+];
+/** Nobody's key, and a login program that does not end by itself. */
+const STAYS: NamedUser = { name: "stays" };
 /** As the monitor names its first sign-in. */
 const alice: NamedUser = { name: "alice", ticket: 1 };
 
@@ -71,6 +81,7 @@ function monitorWith(
   front = UID,
   restrictions: UserRestrictions = UNRESTRICTED,
   recording?: RecordingConfig,
+  maxPrograms = MAX_PROGRAMS,
 ) {
   let granted = restrictions;
   const log: string[] = [];
@@ -102,9 +113,12 @@ function monitorWith(
     close: async () => {},
     say: () => {},
     witnesses,
+    shares: new ProgramShares(maxPrograms, MAX_PROGRAMS),
     async plan(user, request) {
       planned.push({ user, request });
-      const launch = { command: ["true"], environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
+      const stays = request.kind === "shell" || user.name === STAYS.name;
+      const command = stays ? ["sleep", "1000"] : ["true"];
+      const launch = { command, environment: { PATH: "/usr/bin:/bin" }, directory: "/" };
       return request.kind === "exec" ? { launch } : { launch, terminal: { columns: 80, rows: 24 } };
     },
   };
@@ -253,6 +267,12 @@ describe("programs", () => {
     await forced.authorize();
     const refused = { code: "user-refused" };
     await expect(forced.start(alice, { kind: "files" }, `${directory}/x`)).rejects.toMatchObject(refused);
+    await expect(forced.start(alice, { kind: "prompts" }, `${directory}/x`)).rejects.toMatchObject(refused);
+    for (const service of SERVICE_REQUESTS) {
+      const request = { kind: "service", service } as const;
+      await expect(forced.start(alice, request, `${directory}/x`)).rejects.toMatchObject(refused);
+      await expect(forced.start({ name: "root" }, request, `${directory}/x`)).rejects.toMatchObject(refused);
+    }
     await expect(forced.start(alice, LOGIN, "/dev/pts/0")).rejects.toMatchObject(refused);
     const connect = { kind: "connect", socket: "/run/x" } as const;
     const body = helperBody({ user: alice, helper: connect, path: `${directory}/x` });
@@ -350,6 +370,66 @@ describe("programs", () => {
   });
 });
 
+describe("places for programs", () => {
+  test("one user's share is used up: nobody else's is, and it is not given back while they run, whatever the front says", async () => {
+    const { start, authorize, monitor, told, log } = monitorWith(() => true, UID, UNRESTRICTED, undefined, 2);
+    await authorize();
+    const terminals = Array.from({ length: 4 }, () => loadPtyAddon().open(80, 24));
+    const at = (i: number): string => terminals[i]?.pty ?? "";
+    const full = { code: "limit-exceeded" };
+    try {
+      const { program } = readStarted(await start(alice, SHELL, at(0)));
+      const both = await Promise.allSettled([start(alice, SHELL, at(1)), start(alice, SHELL, at(2))]);
+      expect(both.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+      await expect(start(alice, SHELL, at(2))).rejects.toMatchObject(full);
+      expect(log.at(-1)).toMatch(/program-refused .*why=limit-exceeded/);
+      const login: NamedUser = { name: "" };
+      await start(login, LOGIN, at(3)); // has another share
+      while (told.length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
+      await expect(start(alice, SHELL, "/dev/null")).rejects.toMatchObject(full);
+      monitor.signal(program, "SIGKILL");
+      while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+      // What could not be started takes no place.
+      for (let i = 0; i < 3; i++)
+        await expect(start(alice, SHELL, "/dev/null")).rejects.toMatchObject({ code: "peer-misbehaved" });
+      const again = readStarted(await start(alice, SHELL, at(3))).program;
+      monitor.forget(again);
+      await expect(start(alice, SHELL, at(0))).rejects.toMatchObject(full);
+    } finally {
+      monitor.hangUpAll();
+      for (const { master, slave } of terminals) {
+        fs.closeSync(master);
+        fs.closeSync(slave);
+      }
+    }
+  });
+
+  test("a user's is of the user's number, and all logins without a key have one", async () => {
+    const launch = { command: ["x"], environment: {}, directory: "/" };
+    const account = { name: "x", uid: 7, gid: 7, home: "/", shell: "/bin/sh" };
+    const keyed = (name: string): AuthenticatedUser => ({
+      name,
+      method: "ssh-key",
+      key: KEY,
+      restrictions: UNRESTRICTED,
+    });
+    expect(await shareOwner(keyed("x"), { ...launch, account })).toBe("uid 7");
+    expect(await shareOwner(keyed("root"), launch)).toBe("uid 0"); // the service ssh
+    for (const name of ["root", "x", ""])
+      expect(await shareOwner({ name, method: "none" }, launch)).toBe("login");
+    const shares = new ProgramShares(2, 3);
+    const leave = shares.take("a");
+    shares.take("a");
+    expect(() => shares.take("a")).toThrow(/of this user's/);
+    shares.take("b");
+    expect(() => shares.take("c")).toThrow(/Too many programs run/);
+    leave();
+    leave(); // once
+    shares.take("c");
+    expect(() => shares.take("a")).toThrow(/Too many programs run/);
+  });
+});
+
 describe("what is written down", () => {
   test("who signed in, what was refused them, and what began: in the monitor's own words", async () => {
     const { start, authorize, log, monitor } = monitorWith(() => true);
@@ -376,6 +456,7 @@ describe("what is written down", () => {
       notice: true,
       required: false,
       maxMib: 1,
+      userMib: 10,
       totalMib: 10,
     });
     const { master, slave, pty } = loadPtyAddon().open(80, 24);
@@ -436,7 +517,71 @@ test("a recorded terminal that is resized thousands of times at once: one call a
   expect(calls).toHaveLength(3);
 });
 
-test("signals: so many a second for all programs, whatever the front sends", async () => {
+test("signals: one share's flood, or one of programs that are not there, leaves the others' their own", async () => {
+  const { monitor, start, authorize, told } = monitorWith(() => true);
+  await authorize();
+  const terminals = Array.from({ length: 3 }, () => loadPtyAddon().open(80, 24));
+  const at = (i: number): string => terminals[i]?.pty ?? "";
+  const flood = (program: number): void => {
+    const spy = vi.spyOn(process, "kill").mockReturnValue(true);
+    for (let i = 0; i < 5000; i++) monitor.signal(program, "SIGCONT");
+    spy.mockRestore();
+  };
+  const endOf = async (program: number): Promise<number> => {
+    const isIts = (notice: { readonly body: Uint8Array }): boolean =>
+      readEnded(notice.body).program === program;
+    while (!told.some(isIts)) await new Promise((resolve) => setTimeout(resolve, 10));
+    return program;
+  };
+  try {
+    flood(readStarted(await start({ name: "" }, LOGIN, at(0))).program);
+    const { program } = readStarted(await start(alice, SHELL, at(1)));
+    flood(4_000_000_000);
+    monitor.signal(program, "SIGTERM");
+    expect(await endOf(program)).toBe(program);
+    // Nor does it drown the share's own hang-ups.
+    const next = readStarted(await start(alice, SHELL, at(2))).program;
+    flood(next);
+    monitor.signal(next, "SIGHUP");
+    expect(await endOf(next)).toBe(next);
+  } finally {
+    monitor.hangUpAll();
+    for (const { master, slave } of terminals) {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  }
+});
+
+test("signals: one login without a key drowns no other login's, which have the same share, and all together are bounded", async () => {
+  const { monitor, start, told } = monitorWith(() => true);
+  const terminals = Array.from({ length: 3 }, () => loadPtyAddon().open(80, 24));
+  let looked = 0;
+  try {
+    const [loud, quiet, late] = await Promise.all(
+      terminals.map(async ({ pty }) => readStarted(await start(STAYS, LOGIN, pty)).program),
+    );
+    const spy = vi.spyOn(process, "kill").mockImplementation(() => {
+      looked++;
+      return true;
+    });
+    for (let i = 0; i < 5000; i++) monitor.signal(loud ?? 0, "SIGCONT");
+    spy.mockRestore();
+    expect(looked).toBeLessThan(2000);
+    for (const program of [quiet, late]) monitor.signal(program ?? 0, "SIGTERM");
+    const ended = () => new Set(told.map(({ body }) => readEnded(body).program));
+    while (ended().size < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(ended()).toEqual(new Set([quiet, late]));
+  } finally {
+    monitor.hangUpAll();
+    for (const { master, slave } of terminals) {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  }
+});
+
+test("signals: so many a second for the programs of a share, whatever the front sends", async () => {
   const { monitor, start } = monitorWith(() => true);
   const { master, slave, pty } = loadPtyAddon().open(80, 24);
   let looked = 0;
@@ -485,6 +630,10 @@ test("bytes that are no operation are errors of the front's, and nothing else", 
 test("each operation survives its own encoding", () => {
   const call = { user: alice, request: EXEC, path: "/run/x/y" };
   expect(readStart(startBody(call))).toEqual(call);
+  for (const service of SERVICE_REQUESTS) {
+    const asked = { ...call, request: { kind: "service", service } as const };
+    expect(readStart(startBody(asked))).toEqual(asked);
+  }
   const fetch = {
     user: alice,
     helper: { kind: "fetch", socket: "/run/s", number: 7 },

@@ -11,6 +11,8 @@ import { clientOptions, FakeProcess, testGuest } from "../support/session.ts";
 const LOGIN = { kind: "login", term: "xterm", columns: 80, rows: 24 } as const;
 const TYPED = 20_000;
 const PRINTED = 120_000;
+/** As sockets do: several frames in one chunk, which the host treats as one. */
+const GATHERS = 64 * 1024;
 
 const cases: Record<string, Hostility> = {
   loss: { lose: 0.15 },
@@ -26,10 +28,10 @@ const cases: Record<string, Hostility> = {
 const seed = testSeed();
 
 test.each(Object.entries(cases))(`a session through %s (seed ${seed})`, async (_name, hostility) => {
-  for (const encoding of ["binary", "armour"] as const) {
+  for (const [encoding, gathers] of [["binary"], ["armour"], ["binary", GATHERS]] as const) {
     const random = seeded(seed);
     const memory: Uint8Array[] = [];
-    await runSession(() => memoryPipes(hostileCarry(random, hostility, memory)), encoding);
+    await runSession(() => memoryPipes(hostileCarry(random, hostility, memory), gathers), encoding);
   }
 });
 

@@ -32,7 +32,7 @@ const isAlive = (pid: number): boolean => {
 };
 
 test("npm start: a working terminal in the browser, the same guest for the CLI, nothing left after Ctrl-C", async () => {
-  const [, url] = await demo.waitFor(/Open: (http:\/\/localhost:\d+\/#\S+)/, 120_000);
+  const [, url] = await demo.waitFor(/Open: (http:\/\/[0-9a-f]+\.localhost:\d+\/#\S+)/, 120_000);
   const [, address] = await demo.waitFor(/Guest: (\S+)/);
   const [, policy, identity] = await demo.waitFor(/--policy (\S+) -i (\S+)/);
   expect(demo.stdout() + demo.stderr()).toMatch(/SIMULATED/);

@@ -1,5 +1,5 @@
-// The whole way with the programs that ship: sealttyd, `sealtty open` and the page; a passkey lets its owner into a shell, and again
-// once `sealtty open` was started anew, on the same port.
+// The whole way with the programs that ship: sealttyd, `sealtty open` and its two pages; a passkey lets its owner into a shell, and
+// again once `sealtty open` was started anew, whose kept page is at the same port.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -47,10 +47,10 @@ test("the user's own key and a passkey made in the page open a shell of sealttyd
   const port = await freePort();
   await new PagePort(address, { environment: { XDG_STATE_HOME: home } }).remember(port);
   const env = { HOME: home, XDG_STATE_HOME: home, SSH_AUTH_SOCK: "" };
-  const openCommand = async (): Promise<string> => {
-    const args = ["open", address, "--policy", guest.policyFile, "--simulated", "--no-open"];
+  const openCommand = async (...more: readonly string[]): Promise<string> => {
+    const args = ["open", address, "--policy", guest.policyFile, "--simulated", "--no-open", ...more];
     command = startCli([...args, "-l", os.userInfo().username], { env });
-    const [, url] = await command.waitFor(/Open: (http:\/\/localhost:\d+\/#\S+)/);
+    const [, url] = await command.waitFor(/Open: (http:\/\/\S*localhost:\d+\/#\S+)/);
     return url as string;
   };
 
@@ -93,6 +93,11 @@ test("the user's own key and a passkey made in the page open a shell of sealttyd
   await ownRow.getByRole("button", { name: /^Use/ }).click(WAIT);
   await runs("echo sum=$((40+1))", "sum=41");
 
+  expect(new URL(url).hostname).toMatch(/^[0-9a-f]{24}\.localhost$/);
+  await press("How you sign in");
+  await press("Passkeys, browser keys");
+  await page.waitForURL(`http://localhost:${port}/`, WAIT);
+  await page.waitForSelector('#page[data-state="user-refused"]', WAIT); // the own key signs there no more
   await press("How you sign in");
   await press("Create a passkey");
   const line = await page.locator("dialog .key-line").textContent(WAIT);
@@ -104,10 +109,12 @@ test("the user's own key and a passkey made in the page open a shell of sealttyd
 
   await page.goto("about:blank");
   await command?.stop();
-  const again = await openCommand();
-  expect(new URL(again).port).toBe(String(port));
+  const again = await openCommand("--localhost");
+  expect(new URL(again).host).toBe(`localhost:${port}`);
   await page.goto(again);
   await press("Use your passkey");
   await runs("echo sum=$((40+3))", "sum=43");
+  const elsewhere = faults.foreignRequests.splice(0).map((asked) => new URL(asked).host);
+  expect([...new Set(elsewhere)]).toEqual([`localhost:${port}`]); // the kept page
   refuseFaults(faults, true); // the line to the command that was stopped broke
 });

@@ -9,6 +9,7 @@ import path from "node:path";
 import type { CDPSession, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type PageServer, type PageServerOptions, startPageServer } from "../../cli/local-page-server.ts";
+import type { PageKind } from "../../cli/loopback-guard.ts";
 import { type PageFile, readPageFiles } from "../../cli/page-files.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import type { UserAuthFields } from "../../protocol/session/api.ts";
@@ -34,9 +35,9 @@ import {
   tellIfOpensshIsAbsent,
 } from "../support/openssh.ts";
 import { echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
+import { pageGuest } from "./page-guest.ts";
 import { buildPage } from "./page-server.ts";
 
-const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
 const USER = os.userInfo().username;
 const SHOTS = path.join(import.meta.dirname, "../../test-results/browser");
 const WAIT = { timeout: 30_000 };
@@ -106,7 +107,8 @@ async function open(
   own: {
     passkeyOrigins?: readonly string[];
     loginAllowed?: boolean;
-    identities?: Pick<PageServerOptions, "identity" | "otherIdentities">;
+    startAt?: PageKind;
+    identities?: Pick<PageServerOptions, "identity" | "otherIdentities" | "onFreshAsked">;
     host?: string;
   } = {},
 ): Promise<Opened> {
@@ -117,7 +119,15 @@ async function open(
   const { passkeyOrigins = ["http://localhost:*"] } = own;
   const silent = (): void => undefined;
   const judge = userKeys(
-    { authorizedKeys, login: undefined, shell: undefined, passkeyOrigins, names: "any", pam: "off" },
+    {
+      authorizedKeys,
+      login: undefined,
+      shell: undefined,
+      passkeyOrigins,
+      names: "any",
+      pam: "off",
+      maxPrograms: 512,
+    },
     undefined,
     {
       error: silent,
@@ -146,17 +156,9 @@ async function open(
     port: 0,
     files,
     identity: undefined,
+    startAt: own.startAt ?? "kept",
     ...own.identities,
-    guest: {
-      address: "unix:/run/guest.sock",
-      directUrl: undefined,
-      policyText: POLICY,
-      simulated: true,
-      user: USER,
-      identity: "db-primary",
-      encoding: "auto",
-      obfuscate: "adaptive",
-    },
+    guest: pageGuest({ user: USER }),
     dial: async () => {
       const line = memoryPipes();
       void guest.endpoint.servePipe(line.guest).catch(() => undefined);
@@ -248,6 +250,8 @@ describe("a passkey", () => {
     expect(line).toMatch(
       /^sk-ecdsa-sha2-nistp256@openssh\.com [A-Za-z0-9+/=]+ sealtty-passkey-\d{8}T\d{4}Z$/,
     );
+    const { credentials } = await devtools.send("WebAuthn.getCredentials", { authenticatorId });
+    expect(credentials.map(({ isResidentCredential }) => isResidentCredential)).toEqual([false]); // it takes no room on a security key
     await named("Copy the line").click();
     await named("Copied").waitFor(WAIT);
     expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(line);
@@ -505,6 +509,7 @@ test("keys of the command, too: each with its source, and the chosen one signs f
     },
   });
   const { attempts } = await open({
+    startAt: "fresh",
     identities: { identity: identity("~/.ssh/work"), otherIdentities: [identity("ssh-agent: \u202ehome")] },
   });
   await inState("user-refused");
@@ -522,7 +527,48 @@ test("keys of the command, too: each with its source, and the chosen one signs f
   await page.reload();
   await inState("live"); // remembered
   expect(attempts.length).toBe(2);
+  expect(await page.evaluate(() => localStorage.length)).toBe(0); // by the command: nobody comes back to this address
 });
+
+test("the fresh page leads to the kept one, where no key of the command is; back only by a link that the command says", async () => {
+  const links: string[] = [];
+  const key = { publicKey: new TextEncoder().encode("public half"), source: "~/.ssh/work", sign: neverSigns };
+  await open({
+    startAt: "fresh",
+    identities: { identity: undefined, otherIdentities: [key], onFreshAsked: (url) => links.push(url) },
+  });
+  await inState("live"); // by the guest's prompt
+  expect(new URL(page.url()).hostname).toMatch(/^[0-9a-f]{24}\.localhost$/);
+  await openDialog();
+  await shoot("ways-fresh");
+  expect(await named(/^Create/).count()).toBe(0);
+  expect(await dialog().textContent()).toContain(`by the page at localhost:${server?.port}`);
+  await named("Passkeys, browser keys").click();
+  await page.waitForURL(`http://localhost:${server?.port}/`);
+  await inState("live");
+  await openDialog();
+  await expect.poll(() => dialog().locator(".ways li").count(), WAIT).toBe(1); // the prompt
+  expect(await dialog().textContent()).not.toContain("~/.ssh/work");
+  expect(await named("Create a passkey").isEnabled()).toBe(true);
+  await named("Keys of sealtty open").click();
+  await expect.poll(() => links.length, WAIT).toBe(1);
+  await shoot("ways-kept");
+  await page.goBack();
+  await page.waitForURL(/^http:\/\/[0-9a-f]{24}\.localhost:\d+\/$/);
+  await inState("live");
+  const [link] = links;
+  if (link === undefined) throw new Error("no link");
+  await page.goto(link);
+  await inState("live");
+  await openDialog();
+  await expect.poll(() => row("~/.ssh/work").count(), WAIT).toBe(1);
+  const elsewhere = faults.foreignRequests.splice(0).map((url) => new URL(url).host);
+  expect([...new Set(elsewhere)]).toEqual([`localhost:${server?.port}`]); // it went to the kept page, and nowhere else
+});
+
+function neverSigns(): never {
+  throw new Error("asked to sign");
+}
 
 function escaped(text: string): string {
   return text.replaceAll(/[+/]/g, "\\$&");

@@ -14,6 +14,7 @@ import {
   startPageServer,
 } from "../../cli/local-page-server.ts";
 import { type PageFile, readPageFiles } from "../../cli/page-files.ts";
+import { PageMemory } from "../../cli/page-memory.ts";
 import { bridgePipe } from "../../cli/pipe-bridge.ts";
 import type { Identity } from "../../cli/services.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
@@ -31,10 +32,16 @@ import {
 } from "../support/browser.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes, type PipePair } from "../support/memory-pipe.ts";
-import { acceptAnyKey, echoProcess, SESSION_LIMITS, testGuest, type TestGuest } from "../support/session.ts";
+import {
+  acceptAnyKey,
+  echoProcess,
+  SESSION_LIMITS,
+  SIMULATED_POLICY_TEXT,
+  testGuest,
+  type TestGuest,
+} from "../support/session.ts";
+import { pageGuest } from "./page-guest.ts";
 import { buildPage } from "./page-server.ts";
-
-const POLICY = 'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
 
 let directory: string;
 let files: ReadonlyMap<string, PageFile>;
@@ -73,6 +80,7 @@ async function open(
     guest?: Partial<PageGuest>;
     services?: Partial<GuestServices>;
     identity?: Identity;
+    memory?: PageMemory;
     carry?: Parameters<typeof memoryPipes>[0];
     clock?: Clock;
     /** Awaited before each dial. */
@@ -98,17 +106,8 @@ async function open(
     port: 0,
     files,
     identity: own.identity,
-    guest: {
-      address: "unix:/run/guest.sock",
-      directUrl: undefined,
-      policyText: POLICY,
-      simulated: true,
-      user: "operator",
-      identity: "db-primary",
-      encoding: "auto",
-      obfuscate: "adaptive",
-      ...own.guest,
-    },
+    ...(own.memory === undefined ? {} : { memory: own.memory }),
+    guest: pageGuest(own.guest),
     dial: async () => {
       await own.mayDial?.();
       const line = memoryPipes((chunk, deliver, direction) => {
@@ -124,7 +123,7 @@ async function open(
       return () => listeners.delete(listener);
     },
   });
-  faults = watchFaults(page, `http://localhost:${server.port}`);
+  faults = watchFaults(page, new URL(server.url).origin);
   await page.goto(server.url);
   return { guest, lines };
 }
@@ -210,7 +209,7 @@ test("a key of the user signs through the local server, and a refusal says so", 
 
 test("evidence that does not meet the policy: refused, no terminal, no channel", async () => {
   const { guest } = await open({
-    guest: { policyText: POLICY.replace('instance = "test"', 'instance = "another"') },
+    guest: { policyText: SIMULATED_POLICY_TEXT.replace('instance = "test"', 'instance = "another"') },
   });
   await inState("refused");
   expect(await page.locator(".comparison").textContent()).toContain("another");
@@ -277,12 +276,11 @@ test("the line lost while the user's key signs: said, and the user is let in onc
 });
 
 test("an answer that comes after the guest closed: connected anew by itself", async () => {
-  await page.addInitScript(() => {
-    const values = [{ name: "evidence.type", words: "Kind of evidence", value: "tpm", scope: "lasting" }];
-    const seen = { identity: "db-primary", address: "unix:/run/guest.sock", at: 1_700_000_000_000, values };
-    localStorage.setItem("sealtty.seen.v1", JSON.stringify([seen]));
-  });
-  const { guest, lines } = await open({ clock: fastClock(20) }); // the guest's two minutes are 6 s
+  const values = [{ name: "evidence.type", words: "Kind of evidence", value: "tpm", scope: "lasting" }];
+  const seen = { identity: "db-primary", address: "unix:/run/guest.sock", at: 1_700_000_000_000, values };
+  const memory = new PageMemory(undefined); // the command's, of an earlier page
+  memory.remember("sealtty.seen.v1", JSON.stringify([seen]));
+  const { guest, lines } = await open({ clock: fastClock(20), memory }); // the guest's two minutes are 6 s
   await page.waitForSelector("dialog[open]", { timeout: 30_000 });
   const before = lines.length;
   await expect.poll(() => guest.endpoint.connectionCount, { timeout: 40_000 }).toBe(0);
@@ -291,6 +289,7 @@ test("an answer that comes after the guest closed: connected anew by itself", as
   expect(lines.length).toBeGreaterThan(before);
   expect(await page.locator("dialog").count()).toBe(0);
   expect(await page.locator("#trust-panel").textContent()).toContain("as you expected");
+  expect(memory.items["sealtty.seen.v1"]).toContain("simulated"); // what the next page compares with
 });
 
 test("what the host sees has nothing of what was typed", async () => {

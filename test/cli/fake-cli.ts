@@ -7,7 +7,7 @@ import { nodeSuite } from "../../node/crypto-suite.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { type AppraisedClaims, VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { AttestedGuest, ConnectOptions, UserAuth } from "../../protocol/session/api.ts";
+import type { AttestedGuest, ConnectOptions, Guest, UserAuth } from "../../protocol/session/api.ts";
 import type {
   Channel,
   ChannelRequest,
@@ -132,6 +132,24 @@ export class FakeTerminal extends PassThrough {
   }
 }
 
+/** A guest whose user is in. */
+export function fakeGuest(
+  verified: VerifiedGuest,
+  openChannel: (request: ChannelRequest) => Promise<Channel>,
+): Guest {
+  return {
+    ...NO_SESSIONS,
+    verified,
+    stats: STATS,
+    openChannel,
+    reattest: () => Promise.resolve(),
+    frozen: false,
+    goOn: () => undefined,
+    close: () => Promise.resolve(),
+    closed: new Promise<string>(() => undefined),
+  };
+}
+
 export interface FakeCli {
   readonly services: Services;
   readonly stdin: FakeTerminal;
@@ -180,20 +198,12 @@ export function fakeCli(changes: Partial<Services> = {}): FakeCli {
     stats: STATS,
     authenticate(auth) {
       auths.push(auth);
-      return Promise.resolve({
-        ...NO_SESSIONS,
-        verified,
-        stats: STATS,
-        openChannel(request) {
+      return Promise.resolve(
+        fakeGuest(verified, (request) => {
           requests.push(request);
           return Promise.resolve(channel);
-        },
-        reattest: () => Promise.resolve(),
-        frozen: false,
-        goOn: () => undefined,
-        close: () => Promise.resolve(),
-        closed: new Promise<string>(() => undefined),
-      });
+        }),
+      );
     },
     close: () => Promise.resolve(),
   };

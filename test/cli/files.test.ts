@@ -1,17 +1,22 @@
 // cp's command line: what is a guest's and what is not; its line of progress; what it tells.
 import { describe, expect, test } from "vitest";
-import { relay } from "../../cli/files/copy.ts";
+import { relay } from "../../cli/api/files/copy.ts";
 import { CopyReport } from "../../cli/files/copy-report.ts";
-import { FilesChannel } from "../../cli/files/files-channel.ts";
-import { parseOperand, rootName } from "../../cli/files/operands.ts";
+import { FilesChannel } from "../../cli/api/files/files-channel.ts";
+import { CopyWatch } from "../../cli/api/files/copy-watch.ts";
+import { rootName } from "../../cli/api/files/copying.ts";
+import { parseOperand } from "../../cli/files/operands.ts";
 import { duration, progressLine, size } from "../../cli/files/progress.ts";
 import { jsonPath, shownPath } from "../../cli/files/shown-path.ts";
-import { StdoutSink } from "../../cli/files/stdout-sink.ts";
+import { WritableSink } from "../../cli/api/files/writable-sink.ts";
+import type { CopyTrouble, CopyTroubleCode } from "../../cli/api/types.ts";
+import { troubleWords } from "../../node/files/trouble.ts";
 import { Reporter } from "../../cli/report.ts";
 import { createHash } from "node:crypto";
-import { PassThrough } from "node:stream";
+import { PassThrough, Writable } from "node:stream";
 import { FilesDecoder } from "../../protocol/files/decoder.ts";
-import { encodeFilesMessage, type FilesMessage } from "../../protocol/files/messages.ts";
+import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { encodeFilesMessage } from "../../protocol/files/messages-codec.ts";
 import { fakeCli } from "./fake-cli.ts";
 
 const guest = (address: string, path: string, user?: string) => ({
@@ -120,6 +125,20 @@ describe("the line of progress", () => {
   ])("%d seconds are %s", (seconds, text) => expect(duration(seconds)).toBe(text));
 });
 
+const RESULT = {
+  files: 1,
+  directories: 0,
+  links: 0,
+  bytes: 4096,
+  sha256: undefined,
+  failed: 0,
+  gaveUp: false,
+} as const;
+
+function trouble(code: CopyTroubleCode, path: Uint8Array, where: CopyTrouble["where"]): CopyTrouble {
+  return { code, path, words: troubleWords(code, "source"), where };
+}
+
 describe("what is told", () => {
   function report(...switches: string[]) {
     const cli = fakeCli();
@@ -128,18 +147,31 @@ describe("what is told", () => {
   }
   test("a name that holds anything is one line", () => {
     const { cli, report: told } = report();
-    told.trouble("not-found", Buffer.from("x\n\x1b[2J\u202e"), "in the guest");
-    told.trouble("no-permission", Buffer.from([0x41, 0xff, 0x0a]), "");
-    told.end(false, undefined);
+    told.trouble(trouble("not-found", Buffer.from("x\n\x1b[2J\u202e"), "in the guest"));
+    told.trouble(trouble("no-permission", Buffer.from([0x41, 0xff, 0x0a]), "here"));
+    told.end(undefined);
     expect(cli.errors()).toBe(
       "sealtty: in the guest: x\ufffd\ufffd[2J\ufffd: there is no such file or directory\nsealtty: A\\xff\\x0a: no permission\n",
     );
   });
+  test("a pattern that a guest did not expand: what to do instead; any other name, and this machine's: nothing of that", () => {
+    const { cli, report: told } = report();
+    told.trouble(trouble("not-found", Buffer.from("logs/*.log"), "in the guest"));
+    told.trouble(trouble("not-found", Buffer.from("x.log"), "in the guest"));
+    told.trouble(trouble("no-permission", Buffer.from("*"), "in the guest"));
+    told.trouble(trouble("not-found", Buffer.from("*.log"), "here"));
+    told.end(undefined);
+    const [first, ...others] = cli.errors().trimEnd().split("\n");
+    expect(first).toMatch(
+      /^sealtty: in the guest: logs\/\*\.log: there is no such file or directory; a guest expands no patterns: .*-r/,
+    );
+    expect(others).toHaveLength(3);
+    for (const other of others) expect(other).not.toContain("pattern");
+  });
   test("of a thousand troubles a hundred are told, and how many more", () => {
     const { cli, report: told } = report("quiet");
-    for (let i = 0; i < 1000; i++) told.trouble("not-found", Buffer.from(`f${i}`), "");
-    told.end(true, undefined);
-    expect(told.failed).toBe(1000);
+    for (let i = 0; i < 1000; i++) told.trouble(trouble("not-found", Buffer.from(`f${i}`), "here"));
+    told.end(undefined);
     expect(cli.errors().trimEnd().split("\n")).toHaveLength(101);
     expect(cli.errors()).toContain("and 900 more");
   });
@@ -147,8 +179,8 @@ describe("what is told", () => {
     for (const switches of [[], ["quiet"], ["json"]]) {
       const { cli, report: told } = report(...switches);
       expect(told.progress.shown).toBe(false);
-      told.end(true, undefined);
-      expect(cli.errors()).toBe("");
+      told.end(RESULT);
+      expect(cli.errors()).not.toContain("\r");
     }
   });
   test("paths for JSON keep their bytes", () => {
@@ -161,12 +193,12 @@ describe("what is told", () => {
 describe("standard output as a target", () => {
   const time = { seconds: 0, nanoseconds: 0 };
   const root: FilesMessage = { type: "root", index: 0 };
-  const file = (size?: number): FilesMessage => ({
+  const file = (size?: number, sparse = false): FilesMessage => ({
     type: "file",
     name: new Uint8Array(0),
     attributes: { mode: 0, accessed: time, modified: time },
     size,
-    sparse: false,
+    sparse,
     asks: false,
   });
   const data = (text: string): FilesMessage => ({ type: "data", bytes: Buffer.from(text) });
@@ -174,18 +206,18 @@ describe("standard output as a target", () => {
     type: "end",
     digest: createHash("sha256").update(text).digest(),
   });
-  async function take(...messages: FilesMessage[]): Promise<{ sink: StdoutSink; out: string }> {
+  async function take(...messages: FilesMessage[]): Promise<{ sink: WritableSink; out: string }> {
     const stdout = new PassThrough();
     const chunks: Buffer[] = [];
     stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
-    const sink = new StdoutSink(stdout, Buffer.from("x"), {});
+    const sink = new WritableSink(stdout, Buffer.from("x"), {});
     for (const message of messages) await sink.take(message);
     return { sink, out: Buffer.concat(chunks).toString() };
   }
   test("gets the content, holes as zeros", async () => {
     const { sink, out } = await take(
       root,
-      file(9),
+      file(9, true),
       data("abc"),
       { type: "hole", length: 6 },
       end(`abc${"\0".repeat(6)}`),
@@ -213,8 +245,33 @@ describe("standard output as a target", () => {
     ],
     ["an end in the middle", [root, file(), data("x"), { type: "done" }], /in the middle/],
     ["data of no file", [root, data("x")], /data of no file/],
+    [
+      "a hole where none was announced",
+      [root, file(9), { type: "hole", length: 6 }],
+      /a hole in a file that has none/,
+    ],
   ] as [string, FilesMessage[], RegExp][])("refuses %s", async (_, messages, words) => {
     await expect(take(...messages)).rejects.toThrow(words);
+  });
+  test("gets nothing more once the copy was ended, however long a hole the guest announced", async () => {
+    const sink: WritableSink = new WritableSink(
+      new Writable({
+        highWaterMark: 1,
+        write(chunk: Buffer, _, done) {
+          taken += chunk.length;
+          if (taken >= 1024 * 1024) sink.abort();
+          setImmediate(done);
+        },
+      }),
+      Buffer.from("x"),
+      {},
+    );
+    let taken = 0;
+    for (const message of [root, file(undefined, true)]) await sink.take(message);
+    await expect(sink.take({ type: "hole", length: 2 ** 40 })).rejects.toThrow(
+      "was ended before it was whole",
+    );
+    expect(taken).toBe(1024 * 1024);
   });
 });
 
@@ -267,10 +324,8 @@ describe("from guest to guest", () => {
       const read = { type: "start", role: "source", flags, links, paths: [Buffer.from("a")] } as const;
       const names = [Buffer.from("a")];
       const write = { type: "start", role: "sink", flags, links, target: Buffer.from("b"), names } as const;
-      const cli = fakeCli();
-      const report = new CopyReport(cli.services, new Reporter(cli.services, undefined));
       await expect(
-        relay({ link: from.link, start: read }, { link: to.link, start: write }, report),
+        relay({ link: from.link, start: read }, { link: to.link, start: write }, new CopyWatch({})),
       ).rejects.toThrow(expect.objectContaining({ code: "peer-misbehaved" }));
       expect(to.told().map(({ type }) => type)).toEqual(["start", "root"]);
       to.link.hangUp();
@@ -296,19 +351,20 @@ describe("on a terminal", () => {
     const stderr = Object.assign(cli.services.stderr, { isTTY: true, columns: 90 });
     const services = { ...cli.services, stderr, clock };
     const told = new CopyReport(services, new Reporter(services, undefined));
-    expect(told.wantsTotal).toBe(true);
-    told.expect({ files: 2, bytes: 4096 });
-    told.events.entry?.(Buffer.from("dir/f\x1b[2J"), 2048);
-    told.events.progress?.(1024);
+    const { onTotal, onProgress } = told.options;
+    onTotal?.({ files: 2, bytes: 4096 });
+    const path = Buffer.from("dir/f\x1b[2J");
+    onProgress?.({ bytes: 0, path });
+    onProgress?.({ bytes: 1024, path });
     now = 1000;
     tick();
     expect(cli.errors()).toContain(
       "\rdir/f\ufffd[2J   25%  1.0 KiB of 4.0 KiB  0 of 2 files  1.0 KiB/s  0:03 left\x1b[K",
     );
-    told.trouble("not-found", Buffer.from("x"), "");
+    told.trouble(trouble("not-found", Buffer.from("x"), "here"));
     expect(cli.errors()).toMatch(/\r\x1b\[Ksealtty: x: there is no such file or directory\r\n$/);
-    told.events.progress?.(3072);
-    told.end(true, { files: 1, directories: 0, links: 0, bytes: 4096, failed: 0 });
+    onProgress?.({ bytes: 4096, path });
+    told.end(RESULT);
     expect(cli.errors()).toMatch(/100% {2}4\.0 KiB of 4\.0 KiB[^\n]*\x1b\[K\r\n$/);
     const { length } = cli.errors();
     tick();

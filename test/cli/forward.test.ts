@@ -18,7 +18,7 @@ import path from "node:path";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Places } from "../../node/places.ts";
-import { carry } from "../../cli/forward/carry.ts";
+import { carry } from "../../cli/api/forward/carry.ts";
 import { dynamicSpec, localSpec, peerPlace, remoteSpec } from "../../cli/forward/specs.ts";
 import { handedHostKeys, handHostKeys } from "../../cli/host-keys-handed.ts";
 import { run } from "../../cli/program.ts";
@@ -503,6 +503,11 @@ describe("host keys", () => {
     expect(await run(args, services)).toBe(255);
     expect(own.out()).toBe("");
     expect(own.errors()).toContain("names no SSH host key: add ssh_host_keys");
+    // ssh waits for it: a key that nobody logs in with is not read, nor its passphrase asked for.
+    const loadIdentity = () => Promise.reject(new Error("a key was read"));
+    expect(await run([...args, "-i", "key"], { ...services, loadIdentity })).toBe(255);
+    expect(own.errors().match(/names no SSH host key/g)).toHaveLength(2);
+    expect(own.errors()).not.toContain("a key was read");
     const named = fakeCli({ environment: { HOME: scratch } });
     expect(await run(["known-hosts", "tcp:h:1", "a b", "--policy", at("policy.toml")], named.services)).toBe(
       255,

@@ -316,6 +316,10 @@ describe("a name in place of GUEST", () => {
     const cli = cliWith(GUESTS);
     expect(await run(["connect", "db2"], cli.services)).toBe(255);
     expect(cli.errors()).toMatch(/there is no guest "db2"; .*guests\.toml has db1\. An address has a colon/);
+    expect(await run(["connect", "root@db1"], cli.services)).toBe(255);
+    expect(cli.errors()).toContain(
+      '"root@db1" is no guest address: the user goes with -l, as in -l root db1',
+    );
     expect(cli.connects).toEqual([]);
     const none = cliWith("");
     expect(await run(["inspect", "db2"], none.services)).toBe(2);
@@ -445,6 +449,25 @@ describe("--batch", () => {
     expect(await run(["connect", "tcp:h:1", "--policy", policy(), "--batch"], keyless.services)).toBe(255);
     expect(keyless.errors()).toContain("bad-config: No SSH key");
     expect(keyless.connects).toEqual([]);
+  });
+  test.each([
+    ["said once", [], 1],
+    ["not with -q", ["-q"], 0],
+  ] as const)("a certificate beside the key that has expired is left out: %s", async (_, options, times) => {
+    const cli = fakeCli({
+      loadIdentity(file, how) {
+        how?.certificateSkipped?.("k-cert.pub: this certificate expired at 2021-01-01T00:00:00.000Z");
+        const sign = () => Promise.resolve(Uint8Array.of(2));
+        return Promise.resolve({ publicKey: Uint8Array.of(1), source: file ?? "default", sign });
+      },
+    });
+    const done = run(["connect", "tcp:h:1", "--policy", policy(), "-i", "k", ...options], cli.services);
+    await vi.waitFor(() => expect(cli.requests).toHaveLength(1));
+    cli.channel.finish({ kind: "exited", status: 0 });
+    expect(await done).toBe(0);
+    const said =
+      "sealtty: warning: k-cert.pub: this certificate expired at 2021-01-01T00:00:00.000Z; the key is tried without it";
+    expect(cli.errors().split(said).length - 1).toBe(times);
   });
   test.each([false, true])("on a changed guest nobody is asked (batch: %s)", async (batch) => {
     const cli = fakeCli();

@@ -94,9 +94,9 @@ function socket(
   first?: string | Buffer,
   headers: Record<string, string> = {},
 ): Socket {
-  const origin = `http://localhost:${server.port}`;
+  const { host, origin } = new URL(server.url);
   const ws = new WebSocket(`ws://127.0.0.1:${server.port}${path}`, {
-    headers: { Host: `localhost:${server.port}`, Origin: origin, ...headers },
+    headers: { Host: host, Origin: origin, ...headers },
   });
   running.push(() => ws.terminate());
   const waiting: ((text: string) => void)[] = [];
@@ -138,6 +138,9 @@ describe("pages", () => {
     expect(policy).toContain(
       `connect-src 'self' ws://localhost:${server.port} ws://127.0.0.1:${server.port} ws://10.0.0.1:5555;`,
     );
+    const { host: fresh } = new URL(server.url);
+    const own = (await get(server, "/", { host: fresh })).headers["content-security-policy"];
+    expect(own).toContain(`connect-src 'self' ws://${fresh} ws://10.0.0.1:5555;`);
     expect(policy).toContain("require-trusted-types-for 'script'; trusted-types default");
     expect(headers).toMatchObject({
       "cross-origin-opener-policy": "same-origin",
@@ -168,6 +171,8 @@ describe("pages", () => {
     "127.0.0.1.nip.io:PORT",
     "localhost:PORT.evil",
     "LOCALHOST:PORT",
+    "x.localhost:PORT", // not the name of this run
+    "0123456789abcdef01234567.localhost:PORT",
   ])("Host %s (DNS rebinding) → 421", async (host) => {
     const server = await start();
     const answer = await get(server, "/", { host: host.replace("PORT", String(server.port)) });
@@ -179,19 +184,25 @@ describe("pages", () => {
     [{ origin: "http://localhost:1" }],
     [{ origin: "https://localhost:PORT" }],
     [{ origin: "http://127.0.0.1:PORT" }], // ours, but not the one that Host names
+    [{ origin: "FRESH" }],
     [{ "sec-fetch-site": "cross-site" }],
     [{ "sec-fetch-site": "same-site" }],
   ])("%j → 403", async (headers) => {
     const server = await start();
     const port = String(server.port);
     const sent = Object.fromEntries(
-      Object.entries(headers).map(([name, value]) => [name, value.replace("PORT", port)]),
+      Object.entries(headers).map(([name, value]) => [
+        name,
+        value.replace("PORT", port).replace("FRESH", new URL(server.url).origin),
+      ]),
     );
     expect((await get(server, "/", { host: `localhost:${port}`, ...sent })).status).toBe(403);
   });
   test("a navigation of the user's, and the page's own requests, pass", async () => {
     const server = await start();
-    for (const host of [`localhost:${server.port}`, `127.0.0.1:${server.port}`, `[::1]:${server.port}`]) {
+    const { host: fresh } = new URL(server.url);
+    const names = ["localhost", "127.0.0.1", "[::1]"].map((name) => `${name}:${server.port}`);
+    for (const host of [fresh, ...names]) {
       // A link followed from elsewhere, as the file that opens the browser does: the page alone, not its parts.
       const visit = {
         host,
@@ -257,6 +268,8 @@ describe("/session", () => {
       hostViewToken: null,
       encoding: "auto",
       obfuscate: "adaptive",
+      page: "fresh",
+      memory: {},
     });
     expect(await socket(server, "/session", tokenOf(server)).closed).toMatchObject({
       status: 101,
@@ -401,6 +414,92 @@ describe("signing", () => {
   });
 });
 
+describe("two pages", () => {
+  const hash = Buffer.alloc(32, 7).toString("base64");
+  const sign = { type: "sign", id: 1, handshakeHash: hash, evidenceDigest: hash, service: "sealtty-session" };
+  const key = () => {
+    const signs = vi.fn<Identity["sign"]>(() => Promise.resolve(Uint8Array.of(1)));
+    return { signs, identity: { publicKey: Uint8Array.of(9), source: "~/.ssh/work", sign: signs } };
+  };
+  const keptHeaders = (server: PageServer) => ({
+    Host: `localhost:${server.port}`,
+    Origin: `http://localhost:${server.port}`,
+  });
+  const freshHeaders = (url: string) => ({ Host: new URL(url).host, Origin: new URL(url).origin });
+  const hashOf = (url: string) => new URL(url).hash.slice("#t=".length);
+
+  test("each run has another fresh name, which is no secret and cannot be guessed", async () => {
+    const names = await Promise.all(
+      Array.from({ length: 8 }, async () => new URL((await start()).url).hostname),
+    );
+    expect(new Set(names).size).toBe(8);
+    for (const name of names) expect(name).toMatch(/^[0-9a-f]{24}\.localhost$/);
+  });
+  test("the kept page is told of no key, and what it asks to sign ends it", async () => {
+    const { signs, identity } = key();
+    const server = await start({ startAt: "kept", identity, otherIdentities: [identity] });
+    expect(server.url).toMatch(/^http:\/\/localhost:\d+\/#t=/);
+    const page = socket(server, "/session", tokenOf(server));
+    const told = await page.next();
+    expect(JSON.parse(told)).toMatchObject({
+      page: "kept",
+      auth: "none",
+      publicKey: null,
+      keys: [],
+      memory: null,
+    });
+    expect(told).not.toMatch(/work|CQ==|[0-9a-f]{24}\.localhost/);
+    page.ws.send(JSON.stringify({ ...sign, user: "root" }));
+    expect((await page.closed).code).toBe(1008);
+    expect(signs).not.toHaveBeenCalled();
+  });
+  test("a token of the kept page's opens no fresh one, though a program can say any Origin; nor the other way round", async () => {
+    const { signs, identity } = key();
+    const server = await start({ identity });
+    const fresh = socket(server, "/session", tokenOf(server));
+    const { keptPage, nextToken } = JSON.parse(await fresh.next());
+    const kept = hashOf(keptPage);
+    expect((await socket(server, "/session", kept).closed).code).toBe(1008); // said as if from the fresh page
+    expect((await socket(server, "/session", nextToken, keptHeaders(server)).closed).code).toBe(1008);
+    const page = socket(server, "/session", kept, keptHeaders(server)); // neither was used up
+    const { nextToken: nextKept } = JSON.parse(await page.next());
+    expect((await socket(server, "/session", nextKept).closed).code).toBe(1008);
+    expect(JSON.parse(await socket(server, "/session", nextToken).next())).toMatchObject({ page: "fresh" });
+    expect(signs).not.toHaveBeenCalled();
+  });
+  test("the kept page has the fresh one's link said, a few times, and never learns it", async () => {
+    const links: string[] = [];
+    const { identity } = key();
+    const server = await start({ startAt: "kept", identity, onFreshAsked: (url) => links.push(url) });
+    const page = socket(server, "/session", tokenOf(server));
+    const heard: string[] = [];
+    page.ws.on("message", (data: Buffer) => heard.push(data.toString()));
+    await page.next();
+    for (let asked = 0; asked < 40; asked++) page.ws.send('{"type":"ask-for-fresh"}');
+    page.ws.send("no request");
+    expect((await page.closed).code).toBe(1008);
+    expect(links.length).toBe(16);
+    expect(heard.length).toBe(1);
+    const link = links.at(-1) ?? "";
+    const config = await socket(server, "/session", hashOf(link), freshHeaders(link)).next();
+    expect(JSON.parse(config)).toMatchObject({ page: "fresh", auth: "ssh-key" });
+  });
+  test("what the fresh page has remembered comes again; the kept page has nothing of it", async () => {
+    const server = await start();
+    const page = socket(server, "/session", tokenOf(server));
+    const { keptPage, nextToken } = JSON.parse(await page.next());
+    page.ws.send(JSON.stringify({ type: "remember", name: "seen", value: "x".repeat(100_000) }));
+    page.ws.send("no request");
+    await page.closed;
+    const { memory } = JSON.parse(await socket(server, "/session", nextToken).next());
+    expect(memory).toEqual({ seen: "x".repeat(100_000) });
+    const kept = socket(server, "/session", hashOf(keptPage), keptHeaders(server));
+    expect(JSON.parse(await kept.next())).toMatchObject({ memory: null });
+    kept.ws.send(JSON.stringify({ type: "remember", name: "seen", value: "y" }));
+    expect((await kept.closed).code).toBe(1008);
+  });
+});
+
 describe("/pipe", () => {
   class FakePipe implements Pipe {
     readonly sent: Uint8Array[] = [];
@@ -521,7 +620,12 @@ test("the file that opens the browser holds the link and nothing else can be put
   expect(redirectPage("http://localhost:8743/#t=abc_-9")).toContain(
     'content="0;url=http://localhost:8743/#t=abc_-9"',
   );
+  const fresh = redirectPage("http://0a1b.localhost:8743/#t=abc_-9");
+  expect(fresh).toContain('location.replace("http://0a1b.localhost:8743/#t=abc_-9")');
+  expect(fresh).not.toContain("http-equiv"); // not in Safari, which asks the network for the name
   for (const url of [
+    'http://x").localhost:1/#t=a',
+    "http://evil.example/.localhost:1/#t=a",
     'http://localhost:1/#t=a"><script>',
     "https://example.org/#t=a",
     "http://localhost:1/x#t=a",

@@ -8,6 +8,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { EXEC } from "../../cli/exec-plan.ts";
+import { ChangeWatch } from "../../cli/api/change-watch.ts";
+import { OpenGuest } from "../../cli/api/open-guest.ts";
+import { READ_AHEAD } from "../../cli/api/streams.ts";
 import { MasterLink } from "../../cli/master/master-link.ts";
 import { masterPlace } from "../../cli/master/place.ts";
 import { MasterServer } from "../../cli/master/serve-master.ts";
@@ -18,6 +21,7 @@ import {
   failureOf,
   FrameReader,
   type FrameType,
+  OUTPUT_WINDOW,
   TYPES,
 } from "../../cli/master/wire.ts";
 import { parseInput } from "../../cli/options.ts";
@@ -28,7 +32,7 @@ import { openBody } from "../../protocol/session/open-request.ts";
 import type { Kept } from "../../cli/master/serve-master.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { ManualClock } from "../support/clocks.ts";
-import { CLAIMS, FakeChannel, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
+import { CLAIMS, FakeChannel, fakeCli, fakeGuest, POLICY_TEXT } from "./fake-cli.ts";
 
 const silent = { say: () => {}, warn: () => {}, detail: () => {}, event: () => {} };
 let directory: string;
@@ -149,15 +153,17 @@ describe("MasterServer", () => {
   let socket: string;
   let channels: FakeChannel[];
   const kept = (): Kept => ({
-    guest: {
-      verified,
-      reattest: () => Promise.resolve(),
-      openChannel: () => {
+    guest: new OpenGuest({
+      guest: fakeGuest(verified, () => {
         const channel = new FakeChannel();
         channels.push(channel);
         return Promise.resolve(channel);
-      },
-    },
+      }),
+      key: "",
+      clock,
+      change: new ChangeWatch(),
+      close: () => Promise.resolve(),
+    }),
     policy: "test",
     askedForEvidence: () => {},
   });
@@ -193,22 +199,33 @@ describe("MasterServer", () => {
   test("nobody is there: undefined, and nothing was asked", async () => {
     expect(await MasterLink.reach(path.join(directory, "nobody"), silent)).toBeUndefined();
   });
-  test("credit is given back for what was taken at the far end, and all of it once nobody takes", async () => {
+  test("what is not taken at the far end is bounded, and all of it is taken once nobody is there", async () => {
     server.keep(kept());
     const link = await MasterLink.reach(socket, silent);
     await link?.open(exec);
     const [channel] = channels;
-    channel?.stdout.push("x".repeat(100_000));
+    const [chunk, chunks] = [10_000, 100];
+    for (let i = 0; i < chunks; i++) channel?.stdout.push("x".repeat(chunk));
+    const most = OUTPUT_WINDOW + READ_AHEAD + 2 * chunk;
     let read = 0;
-    while (read < 100_000) read += (await link?.stdout.read())?.length ?? 0;
-    expect(channel?.stdout.consumedBytes).toBe(0);
-    link?.stdout.consumed(60_000);
-    await vi.waitFor(() => expect(channel?.stdout.consumedBytes).toBe(60_000));
+    while (read < OUTPUT_WINDOW) read += (await link?.stdout.read())?.length ?? 0;
+    await vi.waitFor(() => expect(channel?.stdout.consumedBytes).toBeGreaterThan(OUTPUT_WINDOW));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(channel?.stdout.consumedBytes).toBeLessThanOrEqual(most);
+    link?.stdout.consumed(200_000);
+    while (read < OUTPUT_WINDOW + 200_000) read += (await link?.stdout.read())?.length ?? 0;
+    expect(channel?.stdout.consumedBytes).toBeLessThanOrEqual(most + 200_000);
     link?.close();
-    await vi.waitFor(() => expect(channel?.stdout.consumedBytes).toBe(100_000));
+    await vi.waitFor(() => expect(channel?.stdout.consumedBytes).toBe(chunk * chunks));
     expect(channel?.events).toContain("hang-up");
     channel?.stdout.push("y".repeat(1000)); // comes late
-    await vi.waitFor(() => expect(channel?.stdout.consumedBytes).toBe(101_000));
+    await vi.waitFor(() => expect(channel?.stdout.consumedBytes).toBe(chunk * chunks + 1000));
+  });
+  test("what is no program is refused", async () => {
+    server.keep(kept());
+    const link = await MasterLink.reach(socket, silent);
+    await expect(link?.open({ kind: "files" })).rejects.toMatchObject({ code: "peer-misbehaved" });
+    expect(channels).toEqual([]);
   });
   test("input that the connection does not take waits at the one who has it", async () => {
     server.keep(kept());
@@ -311,7 +328,7 @@ describe("sealtty master", () => {
 
   test("a guest that is another one by then: all that run are told why, hung up, and it ends", async () => {
     const { cli, done, socket } = started();
-    await vi.waitFor(() => expect(cli.out()).toBe("listens\n"));
+    await vi.waitFor(() => expect(cli.errors()).toContain('{"event":"listens"}\n'));
     const events: string[] = [];
     const link = await MasterLink.reach(socket, { ...silent, event: (name) => void events.push(name) });
     expect((await link?.open(exec))?.claims.warnings).toEqual(CLAIMS.warnings);
@@ -336,7 +353,7 @@ describe("sealtty master", () => {
   });
   test("a second one says so, and leaves; --check and --stop ask the first", async () => {
     const { cli, done } = started();
-    await vi.waitFor(() => expect(cli.out()).toBe("listens\n"));
+    await vi.waitFor(() => expect(cli.errors()).toContain('{"event":"listens"}\n'));
     const second = started();
     expect(await second.done).toBe(0);
     const ask = async (what: string) => {

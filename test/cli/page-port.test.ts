@@ -78,7 +78,7 @@ test("a port that is taken: the next one, and what that means is said; by name i
     const server = await startSomewhere(options, true, reporter);
     await server.close();
     expect(server.port).toBeGreaterThan(port);
-    expect(cli.errors()).toContain(`port ${port} is taken; on port ${server.port} the browser has nothing`);
+    expect(cli.errors()).toContain(`port ${port} is taken; the page is on port ${server.port}`);
     await expect(startSomewhere(options, false, reporter)).rejects.toMatchObject({
       code: "device-unavailable",
     });

@@ -13,12 +13,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { DetachKeys } from "../../cli/escape-keys.ts";
-import { comeBackCommand, parseDetachKeys } from "../../cli/kept-session.ts";
+import { comeBackCommand, parseDetachKeys, SessionNews } from "../../cli/kept-session.ts";
 import { run } from "../../cli/program.ts";
 import { RecordingFile } from "../../cli/recording-file.ts";
 import { ReplayAnswers } from "../../cli/replay-answers.ts";
 import { SessionStore } from "../../cli/session-store.ts";
-import { fromHex, toHex, utf8 } from "../../protocol/bytes.ts";
+import { fromHex, utf8 } from "../../protocol/bytes.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
 import { nodeClock } from "../../node/clock.ts";
@@ -191,7 +191,7 @@ describe("connect --keep", () => {
     try {
       recording.begin({ columns: 80, rows: 24 });
       recording.output(utf8("x"));
-      recording.exit({ kind: "exited", status: 0 });
+      recording.exit({ status: 0 });
     } finally {
       fs.writeSync = real;
     }
@@ -311,6 +311,19 @@ test("comeBackCommand() says again how the guest was reached, each word as a she
   );
 });
 
+test("a guest that tells of gaps without end, and prints nothing, takes no memory", () => {
+  const { marks, listeners } = new SessionNews();
+  for (let n = 0; n < 1000; n++) listeners.onMark?.({ kind: "gap", at: 7, lost: 2 });
+  listeners.onMark?.({ kind: "new", at: 7 });
+  for (const at of [7, 8, 8]) listeners.onMark?.({ kind: "gap", at, lost: 3 });
+  expect(marks).toEqual([
+    { kind: "gap", at: 7, lost: 2000 },
+    { kind: "new", at: 7 },
+    { kind: "gap", at: 7, lost: 3 },
+    { kind: "gap", at: 8, lost: 6 },
+  ]);
+});
+
 describe("what is remembered", () => {
   test("a secret goes to the guest that drew it, and to none other that meets the same policy", async () => {
     const one = world();
@@ -414,7 +427,7 @@ describe("what is remembered", () => {
 
 describe("sessions", () => {
   test("lists what runs on, by its id; kills by the beginning of one", async () => {
-    const { guest, start } = world();
+    const { guest, pipes, start } = world();
     const none = start("sessions");
     expect(await none.done).toBe(0);
     expect(none.out()).toBe("no sessions\n");
@@ -427,6 +440,11 @@ describe("sessions", () => {
     const json = start("sessions", "--json");
     expect(await json.done).toBe(0);
     expect(JSON.parse(json.out())).toMatchObject({ running: true, viewers: 1, title: "login" });
+    const before = pipes.length;
+    const unlike = start("sessions", "--kill", "zz");
+    expect(await unlike.done).toBe(255);
+    expect(unlike.errors()).toContain("4 to 32 hex digits");
+    expect(pipes.length).toBe(before); // nobody was asked
     const wrong = start("sessions", "--kill", "ffff0000ffff");
     expect(await wrong.done).toBe(255);
     expect(wrong.errors()).toContain("session-gone");
@@ -509,28 +527,29 @@ describe("small parts", () => {
     expect(text(new ReplayAnswers(false).filter(utf8("\x1b[1;1R")))).toBe("\x1b[1;1R");
   });
   describe("the store", () => {
-    const idOf = (n: number) => new Uint8Array(16).fill(n);
+    const hexOf = (n: number, bytes: number) => n.toString(16).padStart(2, "0").repeat(bytes);
+    const idOf = (n: number) => hexOf(n, 16);
     const made = (key = 1, state = mkdtempSync(path.join(directory, "state-"))) => {
       const services = { environment: { XDG_STATE_HOME: state }, wallTime: () => 1000 };
       const folder = path.join(state, "sealtty/sessions");
-      return { store: new SessionStore(new Uint8Array(32).fill(key), services), state, folder };
+      return { store: new SessionStore(hexOf(key, 32), services), state, folder };
     };
 
     test("the newest is last, though the clock stands; nothing but the files stays", async () => {
       const { store, folder } = made();
       expect(await store.all()).toEqual([]);
       for (const n of [1, 2, 3]) {
-        const secret = n === 2 ? undefined : new Uint8Array(32).fill(n);
+        const secret = n === 2 ? undefined : hexOf(n, 32);
         expect(await store.remember({ id: idOf(n), secret })).toBe(true);
       }
-      expect(await store.remember({ id: idOf(1), secret: new Uint8Array(32).fill(1) })).toBe(true);
+      expect(await store.remember({ id: idOf(1), secret: hexOf(1, 32) })).toBe(true);
       expect(await store.all()).toEqual([
         { id: idOf(2), secret: undefined },
-        { id: idOf(3), secret: new Uint8Array(32).fill(3) },
-        { id: idOf(1), secret: new Uint8Array(32).fill(1) },
+        { id: idOf(3), secret: hexOf(3, 32), guest: hexOf(1, 32) },
+        { id: idOf(1), secret: hexOf(1, 32), guest: hexOf(1, 32) },
       ]);
       await store.forget({ id: idOf(3) });
-      expect((await store.all()).map(({ id }) => id[0])).toEqual([2, 1]);
+      expect((await store.all()).map(({ id }) => id)).toEqual([idOf(2), idOf(1)]);
       expect(readdirSync(folder)).toHaveLength(2);
     });
 
@@ -547,8 +566,8 @@ describe("small parts", () => {
           made(1, state).store.remember({ id: idOf(30 + n), secret: undefined }),
         ),
       ]);
-      const all = (await made(1, state).store.all()).map(({ id }) => id[0]);
-      expect(all.sort((a = 0, b = 0) => a - b)).toEqual(Array.from({ length: 39 }, (_, n) => n + 1));
+      const all = (await made(1, state).store.all()).map(({ id }) => id);
+      expect(all.sort()).toEqual(Array.from({ length: 39 }, (_, n) => idOf(n + 1)));
     });
 
     test("the oldest of all guests go, above 256", async () => {
@@ -556,7 +575,7 @@ describe("small parts", () => {
       await store.remember({ id: idOf(0), secret: undefined });
       const [first = ""] = readdirSync(folder);
       for (let n = 1; n < 250; n++) {
-        const name = first.replace(/[0-9a-f]{32}\.json$/, `${toHex(idOf(n))}.json`);
+        const name = first.replace(/[0-9a-f]{32}\.json$/, `${idOf(n)}.json`);
         writeFileSync(path.join(folder, name), `{"version":1,"at":${1000 + n},"secret":null}`);
       }
       const other = made(2, state).store;
@@ -586,7 +605,7 @@ describe("small parts", () => {
 
     test("where there is no home, or it cannot be written to, it says so", async () => {
       const session = { id: idOf(1), secret: undefined };
-      const nowhere = new SessionStore(new Uint8Array(32), { environment: {}, wallTime: () => 0 });
+      const nowhere = new SessionStore(hexOf(0, 32), { environment: {}, wallTime: () => 0 });
       expect(await nowhere.remember(session)).toBe(false);
       const { store, state } = made();
       writeFileSync(path.join(state, "sealtty"), "no directory");

@@ -7,7 +7,7 @@ import { parseAddress } from "../../cli/address.ts";
 import { sayingFailures } from "../../cli/commands/open.ts";
 import { passedEnvironment, terminalName } from "../../cli/environment.ts";
 import { EscapeKeys, parseEscapeCharacter } from "../../cli/escape-keys.ts";
-import { shellStatus } from "../../cli/exit-status.ts";
+import { shellStatus } from "../../cli/api/exit.ts";
 import { parseInput } from "../../cli/options.ts";
 import { escapeBytes, jsonLine, printable } from "../../cli/printable.ts";
 import { exitStatusOf } from "../../cli/report.ts";
@@ -133,6 +133,7 @@ describe("parseAddress()", () => {
     ["unix:", "names no socket"],
     ["tty:ttyS0", "full path"],
     ["db1", "no guest address"],
+    ["root@db1", "the user goes with -l, as in -l root db1"],
     ["", "no guest address"],
     ["http://h/", "no guest address"],
     ["unix:/a\x1b[2J", "do not print"],

@@ -23,6 +23,9 @@ import type { AttestationEvent, ConnectionState, ConnectOptions, Guest } from ".
 import { NO_SESSIONS } from "../support/no-sessions.ts";
 
 const config: PageConfig = {
+  page: "fresh",
+  keptPage: undefined,
+  memory: undefined,
   address: "ws://host/",
   pipe: { kind: "through-server" },
   pipeToken: "t",

@@ -154,6 +154,9 @@ describe("a text of several lines", () => {
 describe("what the local server says", () => {
   const config = {
     type: "config",
+    page: "fresh",
+    keptPage: "http://localhost:8743/#t=a-_9",
+    memory: { seen: "1" },
     address: "unix:/run/x",
     pipe: { kind: "through-server" },
     pipeToken: "t",
@@ -171,10 +174,14 @@ describe("what the local server says", () => {
   };
   test("is taken as it is", () => {
     expect(parsePageConfig(JSON.stringify(config))).toMatchObject({
+      page: "fresh",
+      keptPage: "http://localhost:8743/#t=a-_9",
+      memory: new Map([["seen", "1"]]),
       address: "unix:/run/x",
       pipeToken: "t",
       publicKey: undefined,
     });
+    expect(parsePageConfig(JSON.stringify({ ...config, memory: null })).memory).toBeUndefined();
     expect(
       parsePageConfig(JSON.stringify({ ...config, auth: "ssh-key", publicKey: "AAE=" })).publicKey,
     ).toEqual(Uint8Array.of(0, 1));
@@ -192,6 +199,12 @@ describe("what the local server says", () => {
     ["obfuscate", undefined],
     ["obfuscate", "sometimes"],
     ["publicKey", 5],
+    ["page", undefined],
+    ["page", "other"],
+    ["keptPage", "javascript:1//http://localhost:8743/#t=a"],
+    ["keptPage", "http://localhost.evil.example:8743/#t=a"],
+    ["memory", { seen: 1 }],
+    ["memory", "seen"],
   ])("a wrong %s is no default", (name, value) => {
     expect(() => parsePageConfig(JSON.stringify({ ...config, [name]: value }))).toThrow(SealttyError);
   });

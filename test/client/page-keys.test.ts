@@ -286,6 +286,7 @@ describe("signing", () => {
 test("the local server's keys come whole, or the configuration is refused", () => {
   const config = {
     type: "config",
+    page: "fresh",
     address: "tcp:h:1",
     pipe: { kind: "through-server" },
     policyText: "",

@@ -1,13 +1,26 @@
 // The API as a package sees it: the built dist/lib, found by its name, against a real sealttyd; and every example of docs/api.md.
 
 import { execFileSync, spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { PassThrough, Readable, Writable } from "node:stream";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { connectFrom } from "../../cli/api/index.ts";
-import type { ConnectOptions, Guest } from "../../cli/api/types.ts";
+import type { ConnectOptions, CopyTrouble, CopyTroubleCode, Forward, Guest } from "../../cli/api/types.ts";
+import type { TroubleName } from "../../protocol/files/messages.ts";
 import { machine } from "../../cli/machine.ts";
 import type { SealttyErrorCode as PublishedCode } from "../../cli/api/types.ts";
 import { SealttyError, type SealttyErrorCode } from "../../protocol/errors.ts";
@@ -21,14 +34,19 @@ tellIfOpensshIsAbsent();
 let scratch: ReturnType<typeof makeScratch>;
 let guest: RunningGuest;
 let consumer: string;
-let options: ConnectOptions;
+let web: Server; // the guest's: it is this machine
+let options: ConnectOptions & { readonly identity: string };
 const user = os.userInfo().username;
 
 beforeAll(async () => {
   if (!hasOpenssh) return;
   scratch = makeScratch();
   const line = sshKeygen(scratch.path("key"));
-  guest = await startSealttyd({ authorizedKeys: `${line}\n` });
+  const more = ["[forward]", "allow = true"];
+  guest = await startSealttyd({ authorizedKeys: `${line}\n`, more });
+  web = createServer((_request, response) => response.end("from the guest\n"));
+  web.listen(0, "127.0.0.1");
+  await once(web, "listening");
   options = {
     guest: `unix:${guest.socket}`,
     policy: guest.policyFile,
@@ -43,10 +61,16 @@ beforeAll(async () => {
   writeFileSync(path.join(consumer, "package.json"), '{ "type": "module" }');
 });
 afterAll(async () => {
+  web?.close();
   await guest?.stop();
   scratch?.remove();
   if (consumer !== undefined) rmSync(consumer, { recursive: true });
 });
+
+function directoryOf(name: string): string {
+  mkdirSync(scratch.path(name));
+  return scratch.path(name);
+}
 
 async function withGuest<T>(
   use: (guest: Guest) => Promise<T>,
@@ -67,7 +91,12 @@ const PRINTED: readonly RegExp[] = [
   /^0 [0-9a-f]{64}\n$/,
   /^a\nb\n\nas it comes\n\{ status: 137, signal: 'SIGKILL' \}\ntrue timeout\n$/,
   /^true 5\n$/,
+  /^\{ kind: 'detached', by: 'request' \}\ntrue 0\ntrue true true \{ status: 0 \}\n$/,
   /^100 host42\n$/,
+  /^1 1 9\n11\n[0-9a-f]{64} 9 <p>Hello\n\nprogram-failed true\n$/,
+  /^HTTP\/1\.1 200 OK\n$/,
+  /^200 from the guest\n\ntrue\n$/,
+  /^renewed\n$/,
 ];
 
 test("what is no option, no guest or no list of words is said, and nothing is connected to", async () => {
@@ -85,6 +114,98 @@ test.runIf(hasOpenssh)("a line in place of words is refused with the way to run 
   });
 });
 
+test("connect() without an object is said", async () => {
+  for (const wrong of [undefined, null, "unix:/x"])
+    await expect(connectFrom(machine, wrong as unknown as ConnectOptions)).rejects.toMatchObject({
+      code: "api-misuse",
+      message: expect.stringContaining("connect() takes its options as an object: guest, policy,") as string,
+    });
+});
+
+test.runIf(hasOpenssh)(
+  "whatever JavaScript may hand over is refused with a sentence, and the connection lives on",
+  () =>
+    withGuest(async (connected) => {
+      // As from JavaScript, where no type is in the way.
+      const call = (name: keyof Guest, ...args: readonly unknown[]): Promise<unknown> =>
+        (connected[name] as unknown as (...args: readonly unknown[]) => Promise<unknown>).apply(connected, [
+          ...args,
+        ]);
+      const place = { path: "/x" };
+      const sizes = [undefined, null, 0, -1, NaN, 1.5, "80", 10_001, 65_616];
+      const wrong: readonly (readonly [string, keyof Guest, ...unknown[]])[] = [
+        ['no option "cdw": env, cwd,', "exec", ["true"], { cdw: "/" }],
+        ["exec() takes its options as an object", "exec", ["true"], "/"],
+        ["env is an object", "exec", ["true"], { env: null }],
+        ["env is an object", "exec", ["true"], { env: { A: 1 } }],
+        ["cwd is the path", "exec", ["true"], { cwd: 1 }],
+        ["shell() takes its options as an object", "shell"],
+        ['no option "colums"', "shell", { colums: 80, rows: 24 }],
+        ["A command is a list of words", "shell", { columns: 80, rows: 24, command: "ls -l" }],
+        ...sizes.map((columns) => ["A terminal has 1 to 10000", "shell", { columns, rows: 24 }] as const),
+        ...sizes.map((rows) => ["A terminal has 1 to 10000", "shell", { columns: 80, rows }] as const),
+        ["a stream of bytes; it was undefined", "put"],
+        ["a stream of bytes; it was <Buffer", "put", Buffer.from("x"), "/x"],
+        ["a path is text", "put", "/x"],
+        ["a path is text", "put", ["/x", undefined], "/x"],
+        ['put() has no option "recusive": recursive,', "put", "/x", "/y", { recusive: true }],
+        ["a list of paths; it was undefined", "get"],
+        ["into a stream (Writable); it was undefined", "get", "/x"],
+        ["get() has no option", "get", "/x", "/y", { recusive: true }],
+        ["copyTo() copies to a guest", "copyTo"],
+        ["a list of paths; it was undefined", "copyTo", connected],
+        ["a path is text", "copyTo", connected, "/x"],
+        ["copyTo() has no option", "copyTo", connected, "/x", "/y", { recusive: true }],
+        ["A destination is { host, port }", "openStream"],
+        ["it was 'h:80'", "openStream", "h:80"],
+        ["A destination is { host, port }", "openStream", null],
+        ["A destination is { host, port }", "openStream", { path: undefined }],
+        ["A destination is { host, port }", "openStream", { port: 80 }],
+        ["A service is a word", "openStream", { service: 1 }],
+        [
+          'openStream() has no option "onStdErr": signal, onStderr',
+          "openStream",
+          place,
+          { onStdErr: () => {} },
+        ],
+        ["Listened is on { host, port }", "forwardLocal"],
+        ["it was 8080", "forwardLocal", 8080, place],
+        ["Listened is on { host, port }", "forwardLocal", { host: 1, port: 0 }, place],
+        ["A destination is { host, port }", "forwardLocal", { port: 0 }],
+        ["forwardLocal() has no option", "forwardLocal", { port: 0 }, place, { onfailed: () => {} }],
+        ["Listened is on { host, port }", "forwardRemote", { path: 1 }, place],
+        ["A destination is { host, port }", "forwardRemote", { port: 0 }, "sokcs"],
+        ["forwardRemote() has no option", "forwardRemote", { port: 0 }, place, { onfailed: () => {} }],
+      ];
+      for (const [words, name, ...args] of wrong) {
+        const outcome = await call(name, ...args).catch((error: unknown) => error);
+        expect(outcome, `${name}: ${words}`).toMatchObject({
+          name: "SealttyError",
+          code: "api-misuse",
+          message: expect.stringContaining(words) as string,
+        });
+      }
+      // What is optional is left out by undefined as well.
+      const terminal = await connected.shell({
+        columns: 80,
+        rows: 24,
+        ...({ term: undefined, command: undefined, env: undefined, cwd: undefined } as object),
+        command: ["sh", "-c", "read line; stty size"],
+      });
+      for (const side of sizes) {
+        const misused = expect.objectContaining({ code: "api-misuse" }) as Error;
+        expect(() => terminal.resize(side as number, 24)).toThrow(misused);
+        expect(() => terminal.resize(80, side as number)).toThrow(misused);
+      }
+      terminal.resize(100, 30);
+      terminal.input.write("\n");
+      let printed = "";
+      for await (const bytes of terminal.output) printed += String(bytes);
+      expect(printed).toContain("30 100");
+      expect(await terminal.exit).toEqual({ status: 0 });
+    }),
+);
+
 test("docs/api.md has an example for each thing that is printed here", () => {
   expect(examples).toHaveLength(PRINTED.length);
 });
@@ -99,6 +220,9 @@ test.runIf(hasOpenssh).each(PRINTED.map((printed, i) => [i + 1, printed] as cons
       GUEST: options.guest,
       POLICY: guest.policyFile,
       IDENTITY: options.identity,
+      THERE: directoryOf(`there${number}`),
+      TMPDIR: directoryOf(`here${number}`),
+      PORT: String(portOf(web)),
     };
     const child = spawn(process.execPath, [file], { env, stdio: ["ignore", "pipe", "pipe"] });
     let [out, error] = ["", ""];
@@ -112,7 +236,7 @@ test.runIf(hasOpenssh).each(PRINTED.map((printed, i) => [i + 1, printed] as cons
 );
 
 test.runIf(hasOpenssh)("its types are found by a strict program that has nothing else of ours", () => {
-  const program = `import { connect, SealttyError, type Exit, type Guest } from "sealtty";
+  const program = `import { connect, SealttyError, type CopyResult, type Exit, type Forward, type Guest } from "sealtty";
 export async function main(): Promise<Exit> {
   const guest: Guest = await connect({ guest: "unix:/x", policy: { text: "" }, obfuscate: "strict" });
   // @ts-expect-error a misspelt option
@@ -120,6 +244,19 @@ export async function main(): Promise<Exit> {
   const process = await guest.exec(["true"], { stdin: true, timeout: 5 });
   process.stdin?.end();
   const { stdout, ...exit } = await process.collect();
+  const copied: CopyResult = await guest.put(["a", "b"], "c", { onFile: ({ sha256 }) => console.log(sha256) });
+  // @ts-expect-error no such rule
+  await guest.get("a", "b", { follow: "sometimes" });
+  const kept = await guest.keepShell({ columns: 80, rows: 24, onMark: (mark) => console.log(mark.kind === "gap" && mark.lost) });
+  // @ts-expect-error a kept session has no signal
+  await guest.keepShell({ columns: 80, rows: 24, signal: AbortSignal.timeout(1) });
+  const again = await guest.attach(JSON.parse(JSON.stringify(kept.session)), { columns: 80, rows: 24, mode: "read-only" });
+  const ended = await again.ended;
+  if (ended.kind === "exit") return ended.exit;
+  const stream = await guest.openStream({ path: "/run/x" });
+  stream.pipe(process.stdin ?? stream);
+  const forward: Forward = await guest.forwardRemote({ port: 0 }, "socks");
+  if ("port" in forward.address && copied.gaveUp) forward.close();
   if (stdout.length > 1) throw new SealttyError("limit-exceeded", "long");
   return exit;
 }
@@ -148,7 +285,8 @@ test("what is published agrees with what is inside", () => {
   const encodings: ProtocolOptions["encoding"] extends NonNullable<ConnectOptions["encoding"]>
     ? true
     : false = true;
-  expect([codes, encodings]).toEqual([true, true]);
+  const troubles: [CopyTroubleCode, TroubleName] extends [TroubleName, CopyTroubleCode] ? true : false = true;
+  expect([codes, encodings, troubles]).toEqual([true, true, true]);
 });
 
 test.runIf(hasOpenssh)("10 MB through cat and back, from an iterable, with another program beside it", () =>
@@ -294,3 +432,280 @@ test.runIf(hasOpenssh)("refusals have their codes: policy, evidence, key, addres
     connectFrom(machine, { ...options, identity: scratch.path("stranger") }),
   ).rejects.toMatchObject({ code: "user-refused" });
 });
+
+if (hasOpenssh)
+  describe("copies", () => {
+    const MiB = 1024 * 1024;
+    function places(name: string): { readonly here: (file: string) => string; readonly there: string } {
+      const here = directoryOf(`${name}-here`);
+      return { here: (file) => path.join(here, file), there: directoryOf(`${name}-there`) };
+    }
+
+    test("there and back, and on to another guest: bytes, digest, totals, progress", () =>
+      withGuest(async (connected) => {
+        const { here, there } = places("around");
+        const content = randomBytes(3 * MiB + 17);
+        writeFileSync(here("a"), content);
+        const sha256 = createHash("sha256").update(content).digest("hex");
+        const [totals, bytes, files]: [unknown[], number[], string[]] = [[], [], []];
+        const put = await connected.put(here("a"), `${there}/`, {
+          onTotal: (total) => totals.push(total),
+          onProgress: (progress) => bytes.push(progress.bytes),
+          onFile: (file) => files.push(file.sha256),
+        });
+        expect(put).toMatchObject({ files: 1, bytes: content.length, sha256, failed: 0, gaveUp: false });
+        expect([totals, files]).toEqual([[{ files: 1, bytes: content.length }], [sha256]]);
+        expect(bytes.at(-1)).toBe(content.length);
+        expect([...bytes].sort((a, b) => a - b)).toEqual(bytes);
+        await withGuest(async (other) => {
+          const along = await connected.copyTo(other, `${there}/a`, `${there}/b`);
+          expect(along).toMatchObject({ files: 1, bytes: content.length, sha256 });
+        });
+        const into = new PassThrough();
+        const parts: Buffer[] = [];
+        into.on("data", (part: Buffer) => parts.push(part));
+        expect(await connected.get(`${there}/b`, into)).toMatchObject({ sha256 });
+        expect(Buffer.concat(parts).equals(content)).toBe(true);
+        expect(into.writableEnded).toBe(false); // it may have something more to say
+      }));
+
+    test("what is not copied rejects, or is told to who takes it; the others are there", () =>
+      withGuest(async (connected) => {
+        const { here, there } = places("troubles");
+        mkdirSync(here("tree"));
+        writeFileSync(here("good"), "good");
+        const sources = [here("missing"), here("tree"), here("good")];
+        await expect(connected.put(sources, there)).rejects.toMatchObject({
+          code: "device-unavailable",
+          message: expect.stringContaining("no such file or directory (and 1 more)") as string,
+        });
+        expect(readFileSync(path.join(there, "good"), "utf8")).toBe("good");
+        const told: CopyTrouble[] = [];
+        const result = await connected.put(sources, there, { onTrouble: (trouble) => told.push(trouble) });
+        expect(result).toMatchObject({ files: 1, failed: 2, gaveUp: false });
+        expect(told.map(({ code, where }) => [code, where])).toEqual([
+          ["not-found", "here"],
+          ["is-directory", "here"],
+        ]);
+        await expect(connected.put(here("tree"), there)).rejects.toThrow(
+          `${here("tree")}: is a directory: -r (recursive) copies it`,
+        );
+        await expect(connected.get(there, here("good"))).rejects.toThrow(
+          `${there}: is a directory: -r (recursive) copies it`,
+        );
+        const failing = Readable.from(
+          (async function* () {
+            yield await Promise.resolve(Buffer.from("half"));
+            throw new Error("the database went away");
+          })(),
+        );
+        await expect(connected.put(failing, `${there}/half`)).rejects.toMatchObject({
+          code: "device-unavailable",
+          message: "Cannot read the stream that was to be copied: the database went away",
+        });
+        await expect(connected.put(Readable.from([Buffer.from("x")]), there)).rejects.toThrow(
+          `${there}: is a directory, and takes no file's place`,
+        );
+        const none: CopyTrouble[] = [];
+        expect(
+          await connected.get(`${there}/good`, here("no/such/directory"), {
+            onTrouble: (trouble) => none.push(trouble),
+          }),
+        ).toMatchObject({ files: 0, failed: 1, gaveUp: true });
+        expect(none.map(({ code }) => code)).toEqual(["not-found"]);
+        await expect(connected.get([], there)).rejects.toMatchObject({ code: "api-misuse" });
+        await expect(connected.get("a\0b", there)).rejects.toMatchObject({ code: "api-misuse" });
+        const stream = new PassThrough();
+        await expect(connected.get(["a", "b"], stream)).rejects.toMatchObject({ code: "api-misuse" });
+      }));
+
+    test("an abort, and a connection that ends: rejected with why, nothing half is there", async () => {
+      const { here, there } = places("aborts");
+      await withGuest(async (connected) => {
+        const controller = new AbortController();
+        const endless = Readable.from(
+          (async function* () {
+            for (;;) {
+              yield Buffer.alloc(MiB);
+              await new Promise((resolve) => setImmediate(resolve));
+            }
+          })(),
+        );
+        const copying = connected.put(endless, `${there}/x`, {
+          signal: controller.signal,
+          onProgress: ({ bytes }) => void (bytes > 2 * MiB && controller.abort(new Error("enough"))),
+        });
+        await expect(copying).rejects.toThrow("enough");
+        expect(endless.destroyed).toBe(true);
+        await expect(connected.put(here("y"), there, { signal: controller.signal })).rejects.toThrow(
+          "enough",
+        );
+        // A stream that takes nothing: the guest's file waits in it, and in no memory.
+        writeFileSync(path.join(there, "big"), Buffer.alloc(8 * MiB));
+        let seen = 0;
+        const stuck = new Writable({ write: () => {} });
+        const stopped = new AbortController();
+        const reading = connected.get(`${there}/big`, stuck, {
+          signal: stopped.signal,
+          onProgress: ({ bytes }) => (seen = bytes),
+        });
+        const echo = await connected.exec(["echo", "beside"]); // meanwhile others go on
+        expect((await echo.collect()).stdout.toString()).toBe("beside\n");
+        stopped.abort(new Error("not taken"));
+        await expect(reading).rejects.toThrow("not taken");
+        expect(seen).toBeLessThan(MiB);
+      });
+      const connected = await connectFrom(machine, options);
+      const waiting = connected.put(new PassThrough(), `${there}/z`);
+      waiting.catch(() => undefined);
+      await (await connected.exec(["true"])).exit;
+      await connected.close();
+      await expect(waiting).rejects.toBeInstanceOf(SealttyError);
+      await vi.waitFor(() => expect(readdirSync(there)).toEqual(["big"]));
+    });
+  });
+
+if (hasOpenssh)
+  describe("streams and forwards", () => {
+    /** Says back what comes, until its end. */
+    async function echoServer(): Promise<{ readonly port: number; readonly server: net.Server }> {
+      const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+        socket.on("error", () => undefined);
+        socket.pipe(socket);
+      });
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return { port: portOf(server), server };
+    }
+
+    test("10 MB through a stream and back, each direction with its own end", async () => {
+      const { port, server } = await echoServer();
+      await withGuest(async (connected) => {
+        const stream = await connected.openStream({ host: "127.0.0.1", port });
+        const content = randomBytes(10_000_000);
+        const parts: Buffer[] = [];
+        const taking = (async () => {
+          for await (const part of stream) parts.push(part as Buffer);
+        })();
+        stream.end(content);
+        await taking;
+        expect(Buffer.concat(parts).equals(content)).toBe(true);
+        expect(await stream.exit).toEqual({ status: 0 });
+      });
+      server.close();
+    });
+
+    test("a break is an error and no end; nobody there, and what is no place, is refused", async () => {
+      const rude = net.createServer((socket) => {
+        socket.on("error", () => undefined);
+        socket.write("half");
+        socket.once("data", () => socket.resetAndDestroy());
+      });
+      rude.listen(0, "127.0.0.1");
+      await once(rude, "listening");
+      const port = portOf(rude);
+      await withGuest(async (connected) => {
+        const stream = await connected.openStream({ host: "127.0.0.1", port });
+        let got = "";
+        const reading = (async () => {
+          for await (const part of stream) {
+            got += String(part);
+            stream.end("now"); // from here on its end waits for how it ended
+          }
+        })();
+        await expect(reading).rejects.toMatchObject({ code: "program-failed" });
+        expect(got).toBe("half");
+        await new Promise((resolve) => rude.close(resolve));
+        const place = { host: "127.0.0.1", port };
+        await expect(connected.openStream(place)).rejects.toMatchObject({ code: "program-failed" });
+        await expect(connected.openStream({ ...place, port: 0 })).rejects.toMatchObject({
+          code: "api-misuse",
+        });
+        await expect(connected.openStream({ path: "relative" })).rejects.toMatchObject({
+          code: "api-misuse",
+        });
+        await expect(connected.forwardLocal({ port: -1 }, "socks")).rejects.toMatchObject({
+          code: "api-misuse",
+        });
+      });
+    });
+
+    test("aborted, destroyed, or its connection closed: a stream fails, and gives its place back", async () => {
+      const { port, server } = await echoServer();
+      await withGuest(async (connected) => {
+        const place = { host: "127.0.0.1", port };
+        for (let i = 0; i < 100; i++) (await connected.openStream(place)).destroy(); // more than there are places
+        const controller = new AbortController();
+        const aborted = await connected.openStream(place, { signal: controller.signal });
+        controller.abort(new Error("enough"));
+        await expect(once(aborted, "end")).rejects.toThrow("enough");
+        const cut = await connected.openStream(place);
+        const ended = once(cut, "end");
+        ended.catch(() => undefined); // looked at below
+        await connected.close();
+        await expect(ended).rejects.toBeInstanceOf(SealttyError);
+        await expect(cut.exit).rejects.toBeInstanceOf(SealttyError);
+      });
+      server.close();
+    });
+
+    test("forwards both ways and by SOCKS; closed, nobody listens, and who had come is cut off", async () => {
+      const { port, server } = await echoServer();
+      const place = { host: "127.0.0.1", port };
+      const connected = await connectFrom(machine, options);
+      const failed: (string | undefined)[] = [];
+      const local = await connected.forwardLocal({ port: 0 }, place);
+      const remote = await connected.forwardRemote({ host: "127.0.0.1", port: 0 }, place);
+      const socket = path.join(directoryOf("socks"), "s");
+      const socks = await connected.forwardLocal({ path: socket }, "socks");
+      const nowhere = await connected.forwardLocal(
+        { port: 0 },
+        { path: "/no/such/socket" },
+        {
+          onFailed: (_error, to) => failed.push(to),
+        },
+      );
+      expect(socks.address).toEqual({ path: socket });
+      const greeting = Buffer.from([5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 0xff]);
+      for (const [forward, first, skipped] of [
+        [local, "", 0],
+        [remote, "", 0],
+        [socks, greeting, 12],
+      ] as const) {
+        const client = clientOf(forward);
+        client.write(first);
+        client.write("hello");
+        const wanted = skipped + 5;
+        let got = Buffer.alloc(0);
+        while (got.length < wanted) got = Buffer.concat([got, (await once(client, "data"))[0] as Buffer]);
+        expect(got.subarray(skipped).toString()).toBe("hello");
+        const gone = once(client, "close").catch(() => undefined);
+        forward.close();
+        forward.close();
+        await gone;
+        const late = clientOf(forward);
+        await expect(once(late, "connect")).rejects.toMatchObject({ code: /ECONNREFUSED|ENOENT/ });
+      }
+      const client = clientOf(nowhere);
+      await once(client, "close").catch(() => undefined);
+      expect(failed).toEqual(["unix:/no/such/socket"]);
+      await expect(connected.forwardLocal({ port }, place)).rejects.toMatchObject({
+        code: "device-unavailable",
+      });
+      await connected.close();
+      const late = clientOf(nowhere);
+      await expect(once(late, "connect")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+      await expect(connected.forwardLocal({ port: 0 }, place)).rejects.toBeInstanceOf(SealttyError);
+      server.close();
+    });
+
+    function clientOf({ address }: Forward): net.Socket {
+      const socket = "path" in address ? net.connect(address) : net.connect(address.port, "127.0.0.1");
+      return socket;
+    }
+  });
+
+function portOf(server: net.Server): number {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}

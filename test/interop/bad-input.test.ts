@@ -419,7 +419,7 @@ describe("sealttyd does not start", () => {
     expect(outcome.ms).toBeLessThan(40_000);
   }
   test.each([
-    ["config missing", () => at("none.toml"), "bad-config", /none\.toml.*Write one .*--config/],
+    ["config missing", () => at("none.toml"), "bad-config", /none\.toml.*sealttyd setup.*--config/],
     ["config a directory", () => directory, "bad-config", /is a directory.*--config/],
     [
       "config malformed",

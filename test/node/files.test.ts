@@ -7,12 +7,14 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { countFiles } from "../../node/files/count.ts";
 import { Directory } from "../../node/files/directory.ts";
-import { FilesSink, partName, type SinkOptions } from "../../node/files/sink.ts";
+import { partName } from "../../node/files/part-file.ts";
+import { FilesSink, type SinkOptions } from "../../node/files/sink.ts";
 import { FilesSource, RESUME_FROM, type SourceOptions } from "../../node/files/source.ts";
 import type { FileTrouble } from "../../node/files/trouble.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { FilesDecoder } from "../../protocol/files/decoder.ts";
-import { encodeFilesMessage, type FilesMessage } from "../../protocol/files/messages.ts";
+import type { FilesMessage } from "../../protocol/files/messages.ts";
+import { encodeFilesMessage } from "../../protocol/files/messages-codec.ts";
 import { MAX_FILES_DEPTH } from "../../protocol/limits.ts";
 import { seeded, testSeed } from "../support/seeded.ts";
 
@@ -216,9 +218,27 @@ describe("a copy is the same", () => {
       yield Buffer.from("one ");
       yield Buffer.alloc(200_000, "x");
     })();
-    await source.run([{ stream }]);
+    await source.run([{ stream, called: "a stream" }]);
     expect(fs.statSync(at("to", "s")).size).toBe(200_004);
     expect(sink.done).toBe(true);
+  });
+  test("of a stream that fails, or gives no bytes: said by its name, in the words of what it failed with", async () => {
+    async function failing(part: unknown): Promise<unknown> {
+      const stream = (async function* () {
+        yield part as Uint8Array;
+        throw new Error("the database went away");
+      })();
+      const source = new FilesSource(SOURCE, async () => {});
+      return await source.run([{ stream, called: "a stream" }]).catch((error: unknown) => error);
+    }
+    expect(await failing(Buffer.from("one"))).toMatchObject({
+      code: "device-unavailable",
+      message: "Cannot read a stream: the database went away",
+    });
+    expect(await failing("text")).toMatchObject({
+      code: "api-misuse",
+      message: "a stream gives something else than bytes (Uint8Array)",
+    });
   });
 });
 

@@ -141,7 +141,16 @@ describe.runIf(hasOpenssh)("with a real ssh-agent", () => {
       code: "bad-config",
       message: `${certificateFile}: this certificate expired at 2021-01-01T00:00:00.000Z; have a new one signed`,
     });
-    expect((await load({ identityFile: file })).map(({ publicKey }) => publicKey)).toEqual([plain]);
+    const skipped: string[] = [];
+    const certificateSkipped = (why: string): void => void skipped.push(why);
+    const own = await load({ identityFile: file, certificateSkipped });
+    expect(own.map(({ publicKey }) => publicKey)).toEqual([plain]);
+    expect(skipped).toEqual([
+      `${certificateFile}: this certificate expired at 2021-01-01T00:00:00.000Z; have a new one signed`,
+    ]);
+    await load({ identityFile: file, certificateFile: "none", certificateSkipped });
+    await load({ identityFile: file, certificateSkipped, now: () => Date.UTC(2020, 6, 1) });
+    expect(skipped).toHaveLength(1); // nobody is told of what is not wanted, or good
     expect(await load({ identityFile: file, now: () => Date.UTC(2020, 6, 1) })).toHaveLength(2);
     sign("-n", "alice", "-V", "29990101000000Z:29990201000000Z");
     await expect(load({ identityFile: certificateFile })).rejects.toThrow(/is not valid before 2999-01-01/);

@@ -5,16 +5,14 @@ import { concat, Reader, u16, u32, u64, u8, utf8 } from "../../protocol/bytes.ts
 import { SealttyError } from "../../protocol/errors.ts";
 import { FilesDecoder } from "../../protocol/files/decoder.ts";
 import {
-  encodeFilesMessage,
   FILES_TYPES,
   type FilesMessage,
   isFileName,
   LINK_RULES,
-  longestBody,
-  readFilesMessage,
   TROUBLES,
   type TroubleName,
 } from "../../protocol/files/messages.ts";
+import { encodeFilesMessage, longestBody, readFilesMessage } from "../../protocol/files/messages-codec.ts";
 import { MAX_FILES_DATA, MAX_FILES_START } from "../../protocol/limits.ts";
 import { readOpen, openBody } from "../../protocol/session/open-request.ts";
 import { seeded, testSeed } from "../support/seeded.ts";

@@ -9,12 +9,18 @@ import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import {
   encodeBinaryFrameInto,
   encodeFrame,
+  encodeRawFrameInto,
   type FrameEncoding,
   MAX_BINARY_FRAME,
 } from "../../protocol/frames/frame-encoder.ts";
 import { MAX_ARMOUR_BODY, MAX_FRAME_BODY, MAX_NOISE_KEPT } from "../../protocol/limits.ts";
+import { seeded, testSeed } from "../support/seeded.ts";
+
+const seed = testSeed();
 
 const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength });
+/** What a decoder gives on: RAW is for itself. */
+const frameBodies = (maxLength: number) => bytes(maxLength, 1).filter((body) => body[0] !== 0x1b);
 const cobsEncode = (source: Uint8Array): Uint8Array => {
   const target = new Uint8Array(maxCobsLength(source.length));
   return target.subarray(0, cobsEncodeInto(new Uint8Array(source), target, 0));
@@ -158,12 +164,165 @@ test("FrameDecoder that lends its bodies finds the same frames, however many one
   );
 });
 
+/** A PACKET's body, as long as it says. */
+const packetOf = (length: number, fill = 0): Uint8Array =>
+  Uint8Array.from({ length }, (_, at) => (at < 5 ? [0x15, 1, 2, 3, 4][at] : (at * 31 + fill) >> 3) ?? 0);
+const raw = (body: Uint8Array): Uint8Array => {
+  const target = new Uint8Array(MAX_BINARY_FRAME);
+  return target.subarray(0, encodeRawFrameInto(target, 0, body, crc32));
+};
+const inHex = (body: Uint8Array): string => Buffer.from(body).toString("hex");
+
+test("a body as it is stands behind a RAW frame with its id and length (docs/protocol.md §2.5)", () => {
+  const body = packetOf(20_000);
+  const announced = encodeFrame(Buffer.from("1b0102030400004e20", "hex"), "binary");
+  expect(inHex(raw(body))).toBe(inHex(concat(announced, body)));
+});
+
+test("bodies as they are, binary frames and lines come back in order, whatever the chunks, lent and given", () => {
+  const part = fc.tuple(
+    fc.constantFrom("raw", "binary", "armour"),
+    fc.integer({ min: 25, max: 70_000 }),
+    fc.nat({ max: 255 }),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(part, { minLength: 1, maxLength: 6 }),
+      fc.integer({ min: 700, max: 200_000 }),
+      (all, cut) => {
+        const bodies = all.map(([how, length, fill]) =>
+          packetOf(Math.min(length, how === "armour" ? MAX_ARMOUR_BODY : MAX_FRAME_BODY), fill),
+        );
+        const stream = concat(
+          ...bodies.map((body, i) =>
+            all[i]?.[0] === "raw"
+              ? raw(body)
+              : encodeFrame(body, all[i]?.[0] === "armour" ? "armour" : "binary"),
+          ),
+        );
+        const [lending, giving] = [new FrameDecoder(crc32, "lends"), new FrameDecoder(crc32)];
+        const lent: string[] = [];
+        const given: Uint8Array[] = [];
+        for (let at = 0; at < stream.length; at += cut) {
+          const chunk = Buffer.from(stream.subarray(at, at + cut)); // of its own, and overwritten below
+          for (const { body } of lending.push(chunk).frames) lent.push(inHex(body));
+          given.push(...giving.push(chunk).frames.map(({ body }) => body));
+          chunk.fill(0);
+        }
+        const expected = bodies.map(inHex);
+        expect(lent.length).toBe(expected.length);
+        lent.forEach((body, i) => expect(body === expected[i]).toBe(true));
+        given.forEach((body, i) => expect(inHex(body) === expected[i]).toBe(true));
+        expect(given.length).toBe(expected.length);
+        expect([lending.noiseBytes, giving.noiseBytes]).toEqual([0, 0]);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test.each(["binary", "armour"] as const)(
+  "a body whose rest never comes is given up where a read begins with a frame (%s)",
+  (encoding) => {
+    for (const missing of [1, 100, 29_999]) {
+      const decoder = new FrameDecoder(crc32, "lends");
+      const body = packetOf(30_000);
+      const sent = raw(body);
+      expect(decoder.push(sent.subarray(0, sent.length - missing)).frames).toEqual([]);
+      const hello = encodeFrame(Uint8Array.of(0x11, 9, 9, 9, 9), encoding);
+      const { frames, noise } = decoder.push(hello);
+      expect(frames.map((frame) => [...frame.body])).toEqual([[0x11, 9, 9, 9, 9]]);
+      expect(noise.length).toBe(0);
+      expect(decoder.push(sent).frames.map((frame) => inHex(frame.body))).toEqual([inHex(body)]);
+    }
+  },
+);
+
+test(`forged and torn bodies among all else: lent as given, nothing held, and after a silence every frame comes, byte by byte (seed ${seed})`, () => {
+  const random = seeded(seed);
+  for (let round = 0; round < 40; round++) {
+    const parts: Uint8Array[] = [];
+    for (let i = 0; i < 12; i++) {
+      const body = packetOf(25 + random.below(MAX_FRAME_BODY - 25), random.below(256));
+      const kind = random.below(6);
+      if (kind === 0) parts.push(raw(body));
+      else if (kind === 1) parts.push(raw(body).subarray(0, random.below(body.length)));
+      else if (kind === 2) parts.push(encodeFrame(body, "binary"));
+      else if (kind === 3) parts.push(encodeFrame(body.subarray(0, MAX_ARMOUR_BODY), "armour"));
+      else if (kind === 4) parts.push(random.bytes(random.below(2000)));
+      else parts.push(encodeFrame(concat(Uint8Array.of(0x1b), random.bytes(8)), "binary")); // any id, any length
+    }
+    const stream = concat(...parts);
+    const [lending, giving] = [new FrameDecoder(crc32, "lends"), new FrameDecoder(crc32)];
+    for (let at = 0; at < stream.length; ) {
+      const cut = 1 + random.below(random.chance(0.5) ? 20 : 70_000);
+      const chunk = Buffer.from(stream.subarray(at, at + cut));
+      const lent = lending.push(chunk, round).frames.map(({ body }) => inHex(body));
+      const given = giving.push(chunk, round).frames;
+      expect(given.length).toBe(lent.length);
+      given.forEach(({ body }, i) => expect(inHex(body) === lent[i]).toBe(true));
+      for (const { body } of given) expect(body.length).toBeLessThanOrEqual(MAX_FRAME_BODY);
+      at += cut;
+    }
+    const announced = encodeFrame(Buffer.from("1b010203040000ea60", "hex"), "binary");
+    let now = 1000;
+    for (const encoding of ["binary", "armour"] as const) {
+      const honest = encodeFrame(Uint8Array.of(0x11, 9, 9, 9, 9), encoding);
+      now += 1000;
+      for (const decoder of [lending, giving]) {
+        decoder.push(concat(Uint8Array.of(0), announced, random.bytes(5)), now);
+        const found = [...honest].flatMap((byte) => decoder.push(Uint8Array.of(byte), now + 500).frames);
+        expect(found.map(({ body }) => [...body])).toEqual([[0x11, 9, 9, 9, 9]]);
+      }
+    }
+  }
+});
+
+test("who takes no binary frames is told nothing by one", () => {
+  const decoder = new FrameDecoder(crc32, "lends", false);
+  const line = encodeFrame(Uint8Array.of(0x11, 9, 9, 9, 9), "armour");
+  const announced = encodeFrame(Buffer.from("1b010203040000ea60", "hex"), "binary");
+  const { frames } = decoder.push(concat(announced, Uint8Array.of(0x0a), line));
+  expect(frames.map(({ encoding, body }) => [encoding, body[0]])).toEqual([["armour", 0x11]]);
+});
+
+test("a frame in the same read as a body's torn end is swallowed at most until the length is full", () => {
+  const decoder = new FrameDecoder();
+  const sent = raw(packetOf(30_000));
+  const small = encodeFrame(Uint8Array.of(1, 2, 3, 4, 5), "binary");
+  decoder.push(concat(sent.subarray(0, 29_000), small)); // 1016 bytes are still awaited
+  const filler = new Uint8Array(1100).fill(7);
+  expect(decoder.push(filler).frames.length).toBeLessThanOrEqual(1); // a packet that will not open
+  expect(decoder.push(concat(Uint8Array.of(0), small)).frames.map(({ body }) => [...body])).toEqual([
+    [1, 2, 3, 4, 5],
+  ]);
+});
+
+test("only a PACKET of the announced id is taken as it is, and no impossible length", () => {
+  const foreign = packetOf(20_000);
+  foreign[4] = 5;
+  const handshake = packetOf(20_000);
+  handshake[0] = 0x13;
+  for (const body of [foreign, handshake]) {
+    const decoder = new FrameDecoder();
+    const announced = encodeFrame(Buffer.from("1b0102030400004e20", "hex"), "binary");
+    expect(decoder.push(concat(announced, body)).frames).toEqual([]);
+    expect(decoder.push(encodeFrame(Uint8Array.of(8), "binary")).frames.length).toBe(1);
+  }
+  for (const length of ["00000018", "000101d1", "ffffffff"]) {
+    const decoder = new FrameDecoder();
+    decoder.push(encodeFrame(Buffer.from(`1b01020304${length}`, "hex"), "binary"));
+    const two = concat(encodeFrame(Uint8Array.of(8), "binary"), encodeFrame(Uint8Array.of(9), "armour"));
+    expect(decoder.push(two).frames.map(({ body }) => [...body])).toEqual([[8], [9]]);
+  }
+});
+
 test("an armoured line is found wherever it stands in other bytes, and however it is cut", () => {
   const filler = fc
     .array(fc.constantFrom("~", "~s", "~sealtty1", "~sealtty1:", "y1:", "x", "~~"), { maxLength: 12 })
     .map((words) => words.join(""));
   fc.assert(
-    fc.property(filler, bytes(40, 1), fc.integer({ min: 1, max: 40 }), (before, body, cut) => {
+    fc.property(filler, frameBodies(40), fc.integer({ min: 1, max: 40 }), (before, body, cut) => {
       const stream = concat(utf8(before), encodeFrame(body, "armour").subarray(1)); // no line end before the mark
       const decoder = new FrameDecoder();
       const found: Uint8Array[] = [];
@@ -189,7 +348,7 @@ test("an armoured line is printable, short enough, and comes back", () => {
 
 test("FrameDecoder finds every frame, in both encodings at once, whatever the chunks and the noise between", () => {
   const frame = fc.record({
-    body: bytes(MAX_ARMOUR_BODY, 1),
+    body: frameBodies(MAX_ARMOUR_BODY),
     encoding: fc.constantFrom<FrameEncoding>("binary", "armour"),
   });
   // Text noise after a line end cannot change a frame behind it; noise inside a frame costs that frame.

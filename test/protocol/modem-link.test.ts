@@ -313,18 +313,18 @@ describe("is a pipe", () => {
   test("send waits while nothing is acknowledged, and goes on afterwards", async () => {
     const link = makeLink({ device: "virtio-tablet" });
     await link.until(() => link.client.open);
-    const room = (layoutFor(SCREEN)?.slots ?? 0) * link.guest.gathers;
+    const room = (layoutFor(SCREEN)?.slots ?? 0) * link.guest.slotPayload;
     let sent = 0;
     const sending = (async () => {
       for (let i = 0; i < 100; i++) {
-        await link.guest.send(new Uint8Array(link.guest.gathers));
-        sent += link.guest.gathers;
+        await link.guest.send(new Uint8Array(link.guest.slotPayload));
+        sent += link.guest.slotPayload;
       }
     })();
     for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve)); // no time passes
     expect(sent).toBeGreaterThan(room / 2);
     expect(sent).toBeLessThan(room * 1.2);
-    await link.until(() => sent === 100 * link.guest.gathers);
+    await link.until(() => sent === 100 * link.guest.slotPayload);
     await sending;
   });
 

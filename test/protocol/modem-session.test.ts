@@ -3,12 +3,17 @@
 
 import { expect, test } from "vitest";
 import { equalBytes } from "../../protocol/bytes.ts";
+import { cobsDecode, maxCobsLength } from "../../protocol/frames/cobs.ts";
+import { FRAME_RAW } from "../../protocol/frames/frame-body.ts";
+import { RAW_ABOVE } from "../../protocol/limits.ts";
 import type { Device } from "../../protocol/modem/devices.ts";
+import type { Pipe } from "../../protocol/pipe.ts";
 import { connect } from "../../protocol/session/connect.ts";
 import type { Channel } from "../../protocol/session/channel-api.ts";
 import { makeLink, type Link, type LinkOptions } from "../support/modem-link.ts";
 import { clientOptions, testGuest } from "../support/session.ts";
 
+const CRC_BYTES = 4;
 const LOGIN = { kind: "login", term: "xterm", columns: 80, rows: 24 } as const;
 
 /** Lets the test's clock run until `work` is done. */
@@ -34,6 +39,53 @@ async function echo(channel: Channel, bytes: Uint8Array): Promise<void> {
   }
   await writing;
   expect(equalBytes(back, bytes)).toBe(true);
+}
+
+test("bulk goes in frames of usual length: none as it is, though the pipe answers at once", async () => {
+  const link = makeLink({ device: "virtio-tablet", readers: false });
+  const guest = testGuest(link.clock);
+  const sent: Uint8Array[] = [];
+  const watched = (pipe: Pipe): Pipe => ({
+    incoming: pipe.incoming,
+    ...(pipe.gathers === undefined ? {} : { gathers: pipe.gathers }),
+    send(chunk) {
+      sent.push(chunk.slice());
+      return pipe.send(chunk);
+    },
+    close: () => pipe.close(),
+  });
+  void guest.endpoint.servePipe(watched(link.guest)).catch(() => {});
+  const options = clientOptions(link.clock, async () => watched(link.client), { encoding: "binary" });
+  const session = await run(
+    link,
+    connect(options).then((attested) => attested.authenticate({ method: "none", user: "root" })),
+  );
+  const channel = await run(link, session.openChannel(LOGIN));
+  const bulk = 1_500_000;
+  guest.processes[0]?.print(new Uint8Array(bulk).fill(0x41));
+  await run(
+    link,
+    (async () => {
+      for (let left = bulk; left > 0; ) {
+        const part = await channel.stdout.read();
+        if (part === undefined) throw new Error("The output ended early");
+        left -= part.length;
+        channel.stdout.consumed(part.length);
+      }
+    })(),
+  );
+  await run(link, session.close());
+  const lengths = sent.map(({ length }) => length);
+  expect(Math.max(...lengths)).toBeGreaterThan(10_000);
+  expect(Math.max(...lengths)).toBeLessThanOrEqual(maxCobsLength(RAW_ABOVE + CRC_BYTES) + 2);
+  for (const chunk of sent)
+    for (const segment of segmentsOf(chunk)) expect(cobsDecode(segment)?.[0]).not.toBe(FRAME_RAW);
+});
+
+/** What stands between zeros. */
+function segmentsOf(chunk: Uint8Array): Uint8Array[] {
+  const zeros = [...chunk.keys()].filter((at) => chunk[at] === 0);
+  return zeros.slice(1).map((end, i) => chunk.subarray((zeros[i] ?? 0) + 1, end));
 }
 
 /** What lasts while signatures are made depends on the machine, and is printed only. @param key - ms of a key's echo. */

@@ -11,9 +11,11 @@ import {
   MAX_ENVIRONMENT,
   MAX_ENVIRONMENT_BYTES,
   MAX_ENVIRONMENT_VALUE,
+  MAX_TERM_NAME,
+  MAX_TERMINAL_SIDE,
 } from "../../protocol/limits.ts";
 import type { ChannelRequest } from "../../protocol/session/channel-api.ts";
-import { checkRequest, openBody, readOpen } from "../../protocol/session/open-request.ts";
+import { checkRequest, checkSize, openBody, readOpen } from "../../protocol/session/open-request.ts";
 
 function read(bytes: Uint8Array): ChannelRequest {
   const reader: Reader = new Reader(bytes, "request");
@@ -113,4 +115,26 @@ test.each<[string, Extract<ChannelRequest, { kind: "exec" }>]>([
 test("no command is none to run", () => {
   for (const command of [[], [""]])
     expect(() => checkRequest({ ...exec, command })).toThrow("there is no command to run");
+});
+
+const terminals = [
+  { kind: "login", term: "xterm", columns: 80, rows: 24 },
+  { kind: "shell", term: "xterm", columns: 80, rows: 24, command: [], environment: {} },
+] as const;
+test.each(terminals)("a $kind of a size or with a name that no terminal has is refused here", (terminal) => {
+  for (const side of [0, -1, 1.5, NaN, Infinity, MAX_TERMINAL_SIDE + 1, 65_536 + 80, undefined, null, "80"]) {
+    const wrong = side as number;
+    for (const size of [{ columns: wrong }, { rows: wrong }])
+      expect(() => checkRequest({ ...terminal, ...size }), String(side)).toThrow(
+        expect.objectContaining({ code: "api-misuse" }),
+      );
+    expect(() => checkSize(wrong, 1), String(side)).toThrow(`A terminal has 1 to ${MAX_TERMINAL_SIDE}`);
+  }
+  for (const side of [1, MAX_TERMINAL_SIDE])
+    expect(() => checkRequest({ ...terminal, columns: side, rows: side })).not.toThrow();
+  for (const term of ["", "-x", "a b", "x".repeat(MAX_TERM_NAME + 1)]) {
+    const request = { ...terminal, term };
+    expect(() => checkRequest(request)).toThrow(expect.objectContaining({ code: "bad-config" }));
+    expect(() => read(openBody(request))).toThrow(expect.objectContaining({ code: "peer-misbehaved" }));
+  }
 });

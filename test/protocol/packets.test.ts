@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { copyInto, isZero } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { PACKET_HEADER_LENGTH } from "../../protocol/frames/frame-body.ts";
 import { MAX_ACK_RANGES, PACKETS_PER_GENERATION, REPLAY_WINDOW } from "../../protocol/limits.ts";
@@ -262,6 +263,95 @@ test("Recovery: a probe never goes beyond the hard limits", () => {
   send(4, 200);
   send(5, 90);
   expect(recovery.room).toBe(0);
+});
+
+test("copyInto() is set(), and isZero() finds a single bit, at every alignment", () => {
+  const part = fc.tuple(fc.nat({ max: 9000 }), fc.nat({ max: 70 }), fc.nat({ max: 70 }));
+  fc.assert(
+    fc.property(part, ([length, from, at]) => {
+      const source = Uint8Array.from({ length: from + length }, (_, i) => (i * 7) >> 1).subarray(from);
+      const [ours, theirs] = [new Uint8Array(length + 100), new Uint8Array(length + 100)];
+      copyInto(ours, at, source);
+      theirs.set(source, at);
+      expect(Buffer.compare(ours, theirs)).toBe(0);
+      const zeros = new Uint8Array(from + length).subarray(from);
+      expect(isZero(zeros)).toBe(true);
+      if (length === 0) return;
+      zeros[(at * 131) % length] = 1 << (at % 8);
+      expect(isZero(zeros)).toBe(false);
+    }),
+  );
+});
+
+test("Recovery: a wide flight grows beyond the usual one, and is no larger than that once it is narrow again", () => {
+  const recovery = new Recovery({ bytes: 64 * 1024, frames: 64, longBytes: 256 * 1024 });
+  const grow = (from: number): void => {
+    for (let number = from; number < from + 200; number++) {
+      recovery.onSent(number, 4000, [{ kind: "ping" }], number);
+      recovery.onAck([{ first: 0, last: number }], number + 1);
+    }
+  };
+  grow(0);
+  expect(recovery.room).toBe(64 * 1024);
+  recovery.widen(true);
+  grow(200);
+  expect(recovery.room).toBe(256 * 1024);
+  recovery.widen(false);
+  expect(recovery.room).toBe(64 * 1024);
+});
+
+test("Recovery: a wide flight that was lost whole is asked for after one timeout, though the loss makes it narrow", () => {
+  const recovery = new Recovery({ bytes: 64 * 1024, frames: 128, longBytes: 512 * 1024 });
+  recovery.widen(true);
+  let number = 0;
+  for (; number < 200; number++) {
+    recovery.onSent(number, 4000, [{ kind: "ping" }], number);
+    recovery.onAck([{ first: 0, last: number }], number + 1);
+  }
+  for (; recovery.room >= 4096; number++) recovery.onSent(number, 4096, [{ kind: "ping" }], 1000);
+  expect(recovery.inFlight).toBeGreaterThan(100);
+  recovery.onTimeout(5000);
+  recovery.widen(false);
+  expect(recovery.room).toBeGreaterThanOrEqual(512); // what a packet with content needs
+});
+
+test("Recovery: the rate that was shown is that of what arrived, and a loss or a new pipe forgets it", () => {
+  const recovery = new Recovery({ bytes: 64 * 1024, frames: 64 });
+  for (let number = 0; number < 8; number++) recovery.onSent(number, 1000, [{ kind: "ping" }], 0);
+  recovery.onAck([{ first: 0, last: 7 }], 20);
+  expect(recovery.deliveryRate).toBe(400_000);
+  recovery.onSent(8, 1000, [{ kind: "ping" }], 100);
+  recovery.onAck([{ first: 0, last: 8 }], 200);
+  expect(recovery.deliveryRate).toBe(400_000); // little was sent: no reason to think less of the pipe
+  recovery.onSent(9, 1000, [{ kind: "ping" }], 300);
+  recovery.onTimeout(5000);
+  expect(recovery.deliveryRate).toBe(0);
+});
+
+test("Recovery: each packet as it is that is lost makes the next long one four times rarer, until a new pipe", () => {
+  const recovery = new Recovery({ bytes: 2 ** 20, frames: 512 });
+  let number = 0;
+  const untilLong = (): number => {
+    let bytes = 0;
+    for (; recovery.quickShare < 65_536; bytes += 16_000) {
+      recovery.onSent(number, 16_000, [{ kind: "ping" }], number);
+      recovery.onAck([{ first: 0, last: number }], number + 1);
+      number++;
+    }
+    return bytes;
+  };
+  const lose = (): void => {
+    recovery.onSent(number++, 65_000, [{ kind: "ping" }], number);
+    recovery.onTimeout(number + 1);
+  };
+  untilLong();
+  lose();
+  const once = untilLong();
+  lose();
+  const twice = untilLong();
+  expect(twice / once).toBeCloseTo(4, 1);
+  recovery.onNewPipe(number);
+  expect(untilLong()).toBeLessThan(once / 3);
 });
 
 test("Recovery: every content ends as lost at most once and arrived at most once, and the flight stays within its limits", () => {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { nodeSuite } from "../../node/crypto-suite.ts";
 import { concat } from "../../protocol/bytes.ts";
 import { encodeFrame, type OutgoingFrame } from "../../protocol/frames/frame-encoder.ts";
+import { RAW_ABOVE } from "../../protocol/limits.ts";
 import { PipePump } from "../../protocol/session/pipe-pump.ts";
 
 const frameOf = (length: number, more: Partial<OutgoingFrame> = {}): OutgoingFrame => ({
@@ -62,6 +63,22 @@ test("an armoured frame and one of a slot have chunks of their own, and keep the
   const chunks = await sent(frames, 65_536);
   const expected = [frames.slice(0, 2), ...frames.slice(2).map((frame) => [frame])];
   expect(chunks).toEqual(expected.map((group) => concat(...group.map(bytesOf))));
+});
+
+test("a long body goes as it is where several go at once, and nowhere else", async () => {
+  const packet = (length: number): OutgoingFrame => ({
+    body: Uint8Array.from({ length }, (_, at) => [0x15, 1, 2, 3, 4][at] ?? at >> 2),
+    encoding: "binary",
+  });
+  const [usual, long] = [packet(RAW_ABOVE), packet(RAW_ABOVE + 1)];
+  const announced = Buffer.from("1b0102030400004075", "hex");
+  const asItIs = concat(encodeFrame(announced, "binary"), long.body);
+  expect(concat(...(await sent([usual, long, usual], 65_536)))).toEqual(
+    concat(bytesOf(usual), asItIs, bytesOf(usual)),
+  );
+  const slotted = { ...long, oneLength: true };
+  expect(await sent([slotted], 65_536)).toEqual([bytesOf(slotted)]);
+  expect(await sent([long], undefined)).toEqual([bytesOf(long)]);
 });
 
 test("one at a time again while the pipe is watched", async () => {

@@ -16,8 +16,9 @@ import { Gate } from "../../protocol/session/gate.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { EvidenceRequest } from "../../protocol/session/guest-evidence.ts";
 import type { MessageStream } from "../../protocol/session/message-stream.ts";
+import { ReAttestation } from "../../protocol/session/re-attestation.ts";
 import { ATTACH_TOO_MANY } from "../../protocol/session/session-messages.ts";
-import { dataRecord } from "../../protocol/session/session-records.ts";
+import { dataRecord, gapRecord } from "../../protocol/session/session-records.ts";
 import { Stream } from "../../protocol/streams/stream.ts";
 import type { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
@@ -299,7 +300,15 @@ function bareSession(gate = new Gate()) {
   const windows = { receive: OUTPUT_STREAM_WINDOW, send: INPUT_STREAM_WINDOW };
   const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
   const connection = { onWork: () => {} } as unknown as StreamConnection;
-  const channel = new ClientChannel(1, streams, {} as MessageStream, connection, gate, () => {});
+  const channel = new ClientChannel(
+    1,
+    streams,
+    {} as MessageStream,
+    connection,
+    gate,
+    () => {},
+    () => false,
+  );
   const name = { id: new Uint8Array(16), secret: undefined };
   const session = new ClientSession(channel, {
     session: name,
@@ -322,6 +331,24 @@ test("session output that ends in the middle of a record is no end", async () =>
   expect(await session.stdout.read()).toEqual(utf8("whole"));
   expect(await session.stdout.read()).toEqual(utf8("wh"));
   await expect(session.stdout.read()).rejects.toMatchObject({ code: "peer-misbehaved" });
+});
+
+test("output and gaps in one piece come in their order, and the piece behind them after them", async () => {
+  const { session, output } = bareSession();
+  const told: string[] = [];
+  session.onGap = (lost) => told.push(`gap ${lost}`);
+  const pieces = Array.from({ length: 2000 }, (_, n) => concat(dataRecord(utf8("x")), gapRecord(n + 1)));
+  const first = concat(...pieces);
+  output.receive.push(0, first, false);
+  output.receive.push(first.length, dataRecord(utf8("y")), true);
+  output.onChange();
+  for (let n = 0; n < 2000; n++) {
+    expect(await session.stdout.read()).toEqual(utf8("x"));
+    expect(told).toHaveLength(n);
+  }
+  expect(await session.stdout.read()).toEqual(utf8("y"));
+  expect(told).toEqual(Array.from({ length: 2000 }, (_, n) => `gap ${n + 1}`));
+  expect(await session.stdout.read()).toBeUndefined();
 });
 
 test("frozen: session output that was taken apart before waits, and is not shown where the connection ends", async () => {
@@ -406,7 +433,6 @@ test("a guest that can collect none is told, counted, and asked again; nothing f
 
 test("it is asked for by itself, every so often", async () => {
   const { POLICY_DEFAULTS } = await import("../../protocol/attestation/policy/model.ts");
-  const { ReAttestation } = await import("../../protocol/session/re-attestation.ts");
   const clock = new ManualClock();
   const { attested, session } = await open();
   let asked = 0;
@@ -509,7 +535,6 @@ test("an answer that comes in pieces is waited for as long as it comes at a rate
 });
 
 test("an error that nobody foresaw, while evidence is checked again, freezes as well", async () => {
-  const { ReAttestation } = await import("../../protocol/session/re-attestation.ts");
   const { attested, session } = await open();
   const events: AttestationEvent[] = [];
   const again = new ReAttestation(
@@ -527,6 +552,34 @@ test("an error that nobody foresaw, while evidence is checked again, freezes as 
   await again.now();
   expect(events.map(({ kind }) => kind)).toEqual(["changed"]);
   expect(again.frozen).toBe(true);
+  await session.close();
+});
+
+test("a listener that fails keeps no silent guest from being frozen", async () => {
+  const { attested, session } = await open();
+  const told: string[] = [];
+  let isFrozen = false;
+  const again = new ReAttestation(
+    {
+      clock: new ManualClock(),
+      every: 1000,
+      missesAllowed: 1,
+      renew: () => Promise.resolve(undefined),
+      freeze: () => {
+        isFrozen = true;
+      },
+      thaw: () => {},
+      tell(event) {
+        told.push(`${event.kind} ${isFrozen}`);
+        if (event.kind === "unavailable") throw new Error("broken");
+      },
+    },
+    attested.verified,
+  );
+  await expect(again.now()).rejects.toThrow("broken");
+  expect(told).toEqual(["unavailable true", "changed true"]);
+  expect(again.frozen).toBe(true);
+  again.stop();
   await session.close();
 });
 

@@ -7,10 +7,21 @@ import { FRAME_PACKET } from "../../protocol/frames/frame-body.ts";
 import { FrameDecoder } from "../../protocol/frames/frame-decoder.ts";
 import { encodeFrame, type FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
 import { encodeClientHello } from "../../protocol/handshake/client-hello.ts";
-import { MAX_LOGIN_CHANNELS, MAX_LOGIN_CONNECTIONS } from "../../protocol/limits.ts";
+import {
+  INPUT_STREAM_WINDOW,
+  MAX_LOGIN_CHANNELS,
+  MAX_LOGIN_CONNECTIONS,
+  OUTPUT_STREAM_WINDOW,
+  WIDE_INPUT_WINDOW,
+} from "../../protocol/limits.ts";
 import { ClientConnection } from "../../protocol/session/client-connection.ts";
 import type { SessionMessage } from "../../protocol/session/messages.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import { GuestChannel } from "../../protocol/session/guest-channel.ts";
+import type { MessageStream } from "../../protocol/session/message-stream.ts";
+import { WidePlaces } from "../../protocol/session/wide-places.ts";
+import { Stream } from "../../protocol/streams/stream.ts";
+import type { StreamConnection } from "../../protocol/streams/stream-connection.ts";
 import { fastClock } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
@@ -122,6 +133,48 @@ test("a program that does not read holds the writer back, and nothing is lost wh
   while (!process.events.includes("end")) await new Promise((resolve) => setTimeout(resolve, 5));
   expect(Buffer.compare(concat(...process.input), sent)).toBe(0);
   await session.close();
+});
+
+test("a program that takes its input has more credit for it, once there is room", async () => {
+  const windows = { receive: INPUT_STREAM_WINDOW, send: OUTPUT_STREAM_WINDOW };
+  const streams = { inOut: new Stream(2, windows), error: new Stream(3, windows) };
+  const connection = { onWork: () => {}, isFull: () => false } as unknown as StreamConnection;
+  const process = new FakeProcess();
+  let room = false;
+  const channel = new GuestChannel(process, connection, streams, () => room);
+  void channel.run(1, { send: () => {} } as unknown as MessageStream);
+  const { receive } = streams.inOut;
+  let at = 0;
+  const take = async (length: number): Promise<void> => {
+    for (let left = length; left > 0; ) {
+      const piece = new Uint8Array(Math.min(left, receive.limit - at));
+      receive.push(at, piece, false);
+      at += piece.length;
+      left -= piece.length;
+      streams.inOut.onChange();
+      await new Promise((resolve) => setImmediate(resolve)); // the program takes it at once
+    }
+  };
+  await take(8 * INPUT_STREAM_WINDOW);
+  expect(receive.limit - at).toBe(INPUT_STREAM_WINDOW);
+  room = true;
+  await take(1);
+  expect(receive.limit - at).toBe(WIDE_INPUT_WINDOW);
+});
+
+test("four channels of a connection are wide at a time", () => {
+  const wide = new WidePlaces();
+  expect([1, 2, 3, 4, 5, 3].map((channel) => wide.admit(channel))).toEqual([
+    true,
+    true,
+    true,
+    true,
+    false,
+    true,
+  ]);
+  wide.leave(2);
+  expect(wide.admit(5)).toBe(true);
+  expect(wide.admit(6)).toBe(false);
 });
 
 test("closing is authenticated: a cut pipe is never an exit, a CLOSE ends the programs at once", async () => {

@@ -6,7 +6,14 @@ import type { FrameEncoding } from "../../protocol/frames/frame-encoder.ts";
 import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { SHAPING_PROFILES, SLOTS_TO_CLIENT, SlotScheduler } from "../../protocol/packets/shaping.ts";
+import {
+  bucketOf,
+  bucketWithin,
+  SHAPING_PROFILES,
+  SLOTS_TO_CLIENT,
+  SlotScheduler,
+} from "../../protocol/packets/shaping.ts";
+import { LONG_BODY_TO_CLIENT } from "../../protocol/limits.ts";
 import type { AttestationEvent } from "../../protocol/session/api.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import { MessageStream } from "../../protocol/session/message-stream.ts";
@@ -649,4 +656,25 @@ describe("asked for and acknowledged", () => {
     expect(() => decodeMessage(23, Uint8Array.of(3))).toThrow(/unknown way/);
     expect(() => decodeMessage(23, Uint8Array.of(0, 0))).toThrow(SealttyError);
   });
+});
+
+// docs/protocol.md §5.6
+test("`off` has few lengths, and of a long packet little is padding", () => {
+  const limit = LONG_BODY_TO_CLIENT;
+  const lengths = [
+    ...[64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768],
+    ...Array.from({ length: 14 }, (_, i) => (i + 3) * 16_384 + 264),
+  ];
+  expect(lengths.at(-1)).toBe(limit);
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: limit }), (length) => {
+      const padded = bucketOf(length, limit);
+      expect(lengths).toContain(padded);
+      expect(padded).toBeGreaterThanOrEqual(length);
+      if (length > 32_768) expect(padded - length).toBeLessThan(16_384 + 264);
+      const within = bucketWithin(length, limit);
+      expect([0, ...lengths]).toContain(within);
+      expect(within).toBeLessThanOrEqual(length);
+    }),
+  );
 });

@@ -69,6 +69,19 @@ test("credit grows as bytes are consumed, in steps worth a message", () => {
   expect(reassembly.limit).toBe(1900);
 });
 
+test("a wider window gives more credit with the next bytes that are consumed", () => {
+  const reassembly = new Reassembly(1000);
+  reassembly.push(0, new Uint8Array(900), false);
+  drain(reassembly);
+  reassembly.widen(5000);
+  expect(reassembly.limit).toBe(1000);
+  expect(reassembly.consume(10)).toBe(true);
+  expect(reassembly.limit).toBe(5010);
+  reassembly.widen(2000); // never narrower
+  reassembly.consume(890);
+  expect(reassembly.limit).toBe(5010);
+});
+
 test("OffsetRanges is the set of its offsets", () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat({ max: 60 }), fc.nat({ max: 20 }))), (steps) => {

@@ -120,6 +120,43 @@ describe.runIf(hasOpenssh)("a certificate by ssh-keygen -s", () => {
     expect(await judge(times, line, { now: NOW + 60_000 })).toBeUndefined();
   });
 
+  test("why it is of no use, each in a word of its own, once", async () => {
+    const why = async (options: readonly string[], lines = line, over: Partial<UserAuthAttempt> = {}) => {
+      const said: string[] = [];
+      const certificate = certify(authority, key, ...options);
+      const grant = await attempt(lines, certificate, sshsigOf(certificate, signature), over, (word) =>
+        said.push(word),
+      );
+      return grant === undefined ? said.join() : `in ${said.join()}`;
+    };
+    const withLine = (options: string): string => line.replace("cert-authority", `cert-authority,${options}`);
+    const times = ["-n", "alice", "-V", "20260615000000Z:20260615000100Z"];
+    const forced = ["-n", "alice", "-O", "force-command=backup"];
+    expect(await why(ALICE)).toBe("in ");
+    expect(await why(ALICE, "")).toBe("unknown-key");
+    expect(await why(ALICE, line.replace("cert-authority ", ""))).toBe("not-an-authority");
+    expect(await why(ALICE, withLine('expiry-time="20260601Z"'))).toBe("line-expired");
+    expect(await why(["-n", "bob"])).toBe("principal-not-named");
+    expect(await why(times, line, { now: NOW - 1 })).toBe("certificate-not-yet-valid");
+    expect(await why(times, line, { now: NOW + 60_000 })).toBe("certificate-expired");
+    expect(await why(["-h", "-n", "alice"])).toBe("not-a-user-certificate");
+    expect(await why(["-n", "alice", "-O", "source-address=127.0.0.0/8"])).toBe("source-address");
+    expect(await why(["-n", "alice", "-O", "critical:unknown@example.com=x"])).toBe("critical-option");
+    expect(await why(["-n", "alice", "-O", "verify-required"])).toBe("not-verified");
+    expect(await why(forced, withLine('command="another"'))).toBe("two-commands");
+    expect(await why(ALICE, line, { fields: { ...FIELDS, evidenceDigest: new Uint8Array(32) } })).toBe(
+      "signature",
+    );
+    expect(await why(ALICE, line, { fields: { ...FIELDS, user: "" } })).toBe("malformed");
+    expect(await why(ALICE, line, { publicKey: Uint8Array.of(1) })).toBe("malformed");
+    const certificate = certify(authority, key, ...ALICE);
+    const changed = certificate.slice();
+    changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1; // of the authority's signature
+    const said: string[] = [];
+    await attempt(line, changed, sshsigOf(changed, signature), {}, (word) => said.push(word));
+    expect(said).toEqual(["certificate-signature"]);
+  });
+
   test("is no host's", async () => {
     expect(await judge(["-h", "-n", "alice"])).toBeUndefined();
   });

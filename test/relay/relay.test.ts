@@ -120,6 +120,30 @@ const texts = (frames: readonly Uint8Array[]) =>
 const settle = (milliseconds = 60) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 describe("routing", () => {
+  test("no client's RAW reaches the guest, whatever it says, and a body that it leaves torn costs nobody else a frame", async () => {
+    const toGuest: Uint8Array[] = [];
+    const { guest, relay } = await ready((direction, bytes) => {
+      if (direction === "to-guest") toGuest.push(bytes.slice());
+    });
+    const [hostile, honest] = [await client(relay), await client(relay)];
+    const asItIs = body(1, "as it is, 20 bytes..");
+    const raw = (length: number) => concat(Uint8Array.of(0x1b), u32(1), u32(length));
+    for (const length of [0, 24, 264_001, 270_000, 0xffff_ffff]) hostile.send(raw(length));
+    hostile.send(raw(1000), "armour");
+    hostile.send(body(1, "before"));
+    // Whole, then torn: the guest must hear of neither header.
+    hostile.ws.send(concat(encodeFrame(raw(25), "binary"), asItIs));
+    hostile.ws.send(concat(encodeFrame(raw(264_000), "binary"), body(1, "torn")));
+    await vi.waitFor(() => expect(texts(guest.frames)).toContain("before"));
+    honest.send(body(2, "from another"));
+    await vi.waitFor(() => expect(texts(guest.frames)).toContain("from another"));
+    const expected = [body(1, "before"), asItIs, body(2, "from another")];
+    expect(Buffer.concat(toGuest)).toEqual(
+      Buffer.concat(expected.map((each) => encodeFrame(each, "binary"))),
+    );
+    expect(relay.counters()["vm"]).toMatchObject({ framesToGuest: 3, clientsCut: 0 });
+  });
+
   test("each client gets the frames of its own connection, in both encodings", async () => {
     const { guest, relay } = await ready();
     const [a, b] = [await client(relay), await client(relay)];
@@ -314,6 +338,10 @@ describe("the network side", () => {
     [undefined, true],
     ["null", true],
     ["http://localhost:8743", true],
+    ["http://0a1b2c.localhost:8743", true],
+    ["http://localhost.evil.example:8743", false],
+    ["http://evillocalhost:8743", false],
+    ["http://.localhost:8743", false],
     ["https://127.0.0.1", true],
     ["http://[::1]:1", true],
     ["https://ok.example", true],

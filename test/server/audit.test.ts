@@ -102,7 +102,10 @@ describe("what is written", () => {
 
   test("keys that were refused: the user's name only where there is one", async () => {
     const { programs, lines } = auditWith();
-    const verify = programs.watchKeys(async () => undefined);
+    const verify = programs.watchKeys(async (_fields, _key, _sshsig, onRefused) => {
+      onRefused?.("certificate-expired");
+      return undefined;
+    });
     const fields = {
       handshakeHash: new Uint8Array(32),
       evidenceDigest: new Uint8Array(32),
@@ -111,9 +114,9 @@ describe("what is written", () => {
     for (const user of ["root", "canary-password", "../etc"])
       await verify({ ...fields, user }, new Uint8Array(1), new Uint8Array(1));
     expect(lines).toEqual([
-      "<6>audit event=user-refused by=monitor user=root\n",
-      "<6>audit event=user-refused by=monitor\n",
-      "<6>audit event=user-refused by=monitor\n",
+      "<6>audit event=user-refused by=monitor user=root why=certificate-expired\n",
+      "<6>audit event=user-refused by=monitor why=certificate-expired\n",
+      "<6>audit event=user-refused by=monitor why=certificate-expired\n",
     ]);
   });
 

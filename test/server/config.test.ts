@@ -27,7 +27,7 @@ function errorOf(text: string): SealttyError {
 test("the example that is shipped is right", async () => {
   const config = await readServerConfig(new URL("packaging/sealttyd.example.toml", root).pathname);
   expect(config).toEqual({
-    daemon: { user: "sealtty" },
+    daemon: { user: "sealtty", sandbox: true },
     pipe: { type: "virtio", name: "sealtty.0" },
     evidence: {
       type: "tpm",
@@ -42,13 +42,34 @@ test("the example that is shipped is right", async () => {
       shell: undefined,
       passkeyOrigins: ["http://localhost:*"],
       pam: "auto",
+      maxPrograms: 512,
     },
     instance: { document: undefined, pcr: 15, key: undefined, sshHostKeys: [] },
     sessions: { keep: true, ringBytes: 4 * 1024 * 1024, idleMs: 86_400_000 },
     forward: { allow: true, ssh: undefined, gateway: false },
+    unlock: { users: [], keys: undefined },
     audit: { file: undefined, required: false },
     recording: undefined,
+    services: { kernelLog: [], sysrq: [], sysrqKeys: [] },
+    provision: undefined,
   });
+});
+
+test("nobody unlocks unless the file says who; what is no user and no fingerprint is refused", () => {
+  const all = `${pipe}${evidence}${users}`;
+  const print = `SHA256:${"a".repeat(43)}`;
+  expect(parse(all).unlock).toEqual({ users: [], keys: undefined });
+  expect(parse(`${all}[unlock]\nusers=["root"]`).unlock).toEqual({ users: ["root"], keys: undefined });
+  expect(parse(`${all}[unlock]\nusers=["root"]\nkeys=["${print}"]`).unlock.keys).toEqual([print]);
+  for (const [table, words] of [
+    ["", /"users" is missing/],
+    ["users=[]", /"users" must be a list of names/],
+    ['users=["*"]', /"users" must be a list of names/],
+    ['users=["root"]\nkeys=[]', /"keys" must be a list of fingerprints/],
+    ['users=["root"]\nkeys=["MD5:00"]', /"keys" must be a list of fingerprints/],
+    ['users=["root"]\nkey=["x"]', /Did you mean "keys"/],
+  ] as const)
+    expect(errorOf(`${all}[unlock]\n${table}`).message).toMatch(words);
 });
 
 test("audit and recordings: off unless the file says so; what is not understood is refused", () => {
@@ -64,6 +85,7 @@ test("audit and recordings: off unless the file says so; what is not understood 
     notice: true,
     required: false,
     maxMib: 64,
+    userMib: 512,
     totalMib: 1024,
   });
   const some = `${all}[recording]\ndirectory="/rec"\nusers=["root"]\nservices=["shell"]\nnotice=false\nrequired=true\nmax_mib=1\ntotal_mib=2`;
@@ -74,11 +96,22 @@ test("audit and recordings: off unless the file says so; what is not understood 
     notice: false,
     required: true,
     maxMib: 1,
+    userMib: 1,
     totalMib: 2,
   });
+  expect(parse(`${pipe}${evidence}${users}\nmax_programs=3`).users.maxPrograms).toBe(3);
+  expect(() => parse(`${pipe}${evidence}${users}\nmax_programs=5000`)).toThrow(/from 1 to 4096/);
   for (const [lines, words] of [
     ["[audit]\nrequired=true", '[audit]: "file" is missing'],
     ['[audit]\nfile="audit.jsonl"', '"file" must be an absolute path'],
+    [
+      '[recording]\ndirectory="/r"\nuser_mib=2000',
+      '"user_mib" is more than all recordings may have together',
+    ],
+    [
+      '[recording]\ndirectory="/r"\nmax_mib=600',
+      '"max_mib" is more than one user may have (user_mib, 512 here)',
+    ],
     ["[recording]\nnotice=true", '[recording]: "directory" is missing'],
     ['[recording]\ndirectory="/r"\nservices=["exec"]', '"services" must be a list of "login" and "shell"'],
     ['[recording]\ndirectory="/r"\nusers=["a/b"]', '"users" must be a list of names of users'],
@@ -284,7 +317,7 @@ test("a file that is not there says what to do", async () => {
   await expect(readServerConfig("/nonexistent/c.toml")).rejects.toMatchObject({
     code: "bad-config",
     message:
-      "Cannot read /nonexistent/c.toml: ENOENT. Write one (see packaging/sealttyd.example.toml), or name another with --config.",
+      "Cannot read /nonexistent/c.toml: ENOENT. Have `sealttyd setup` write one (sealttyd.toml(5) has every key), or name another with --config.",
   });
 });
 
@@ -310,6 +343,17 @@ test("escapeText leaves words alone and nothing that a terminal obeys", () => {
 
 test("the version is package.json's", () => {
   expect(VERSION).toBe(JSON.parse(fs.readFileSync(new URL("package.json", root), "utf8")).version);
+});
+
+test("every unit gives a screen back that a sealttyd took, and only where one did", () => {
+  for (const name of ["sealttyd.service", "sealttyd@.service"]) {
+    const text = fs.readFileSync(new URL(`packaging/systemd/${name}`, root), "utf8");
+    for (const module of ["virtio_input", "evdev", "serio_raw"])
+      expect(text).toContain(`\nExecStartPre=-/sbin/modprobe -q ${module}\n`);
+    expect(text).toMatch(
+      /\nExecStopPost=-\/bin\/sh -c "test ! -e \/run\/sealtty\/console\.json \|\| exec \/usr\/bin\/sealttyd --give-back-console"\n/,
+    );
+  }
 });
 
 test("the systemd unit is what systemd takes", () => {

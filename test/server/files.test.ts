@@ -14,6 +14,7 @@ const start = startPlanned(
       shell: undefined,
       passkeyOrigins: [],
       pam: "auto",
+      maxPrograms: 512,
     },
     undefined,
   ),

@@ -250,6 +250,7 @@ const noUsers: UsersConfig = {
   shell: undefined,
   passkeyOrigins: [],
   pam: "auto",
+  maxPrograms: 512,
 };
 
 function attempt(user: string): [UserAuthFields, Uint8Array, Uint8Array] {

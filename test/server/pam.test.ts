@@ -2,11 +2,25 @@
 
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, readdirSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { nodeClock } from "../../node/clock.ts";
 import { missingHere } from "../../server/check.ts";
 import { parseServerConfig } from "../../server/config.ts";
+import { createLog } from "../../server/log.ts";
+import { prepareLaunch } from "../../server/sessions/launch.ts";
+import { openPam } from "../../server/sessions/pam.ts";
 import { startCli } from "../support/cli.ts";
 import { makeScratch, sshKeygen } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
@@ -109,10 +123,14 @@ const recorded = (world: PamWorld): string[] =>
   readFileSync(world.path("recorded"), "utf8").split("\n").filter(Boolean);
 const who = (file: string): string => execFileSync("who", [file], { encoding: "utf8" });
 
+/** Says in a file which signals it gets, and ends with its client. */
+const STAY =
+  "{ exec >/dev/null 2>&1; trap 'echo TERM >>heard' TERM; trap 'echo HUP >>heard; exit' HUP; while :; do sleep 0.05; done; }";
+
 async function startIn(world: PamWorld, daemonUser: string, pam?: string): Promise<RunningGuest> {
   const authorizedKeys = [
     readFileSync(`${keyFile}.pub`, "utf8"),
-    `command="id -un; echo forced \${SSH_ORIGINAL_COMMAND}" ${readFileSync(`${forcedKeyFile}.pub`, "utf8")}`,
+    `command="id -un; echo forced \${SSH_ORIGINAL_COMMAND}; case $SSH_ORIGINAL_COMMAND in stay) ${STAY};; esac" ${readFileSync(`${forcedKeyFile}.pub`, "utf8")}`,
   ].join("");
   return await startSealttyd({
     authorizedKeys,
@@ -223,6 +241,34 @@ describe.runIf(canMakePamWorld).each([
     await until(() => recorded(world).length === before + 2, "PAM closed the session");
   });
 
+  test("whoever leaves while PAM is busy, and the program still root's, leaves nothing that starts later", async () => {
+    const busy = world.path("busy");
+    const ran = world.path("home/ran-late");
+    writeFileSync(
+      world.path("slow"),
+      `#!/bin/sh\n[ $PAM_TYPE = open_session ] || exit 0\necho $PPID >'${busy}'\nwhile [ -e '${busy}' ]; do sleep 0.05; done\n`,
+      { mode: 0o755 },
+    );
+    world.service(
+      "sealtty",
+      `account required pam_permit.so\nsession required pam_exec.so quiet ${world.path("slow")}\n`,
+    );
+    try {
+      const left = exec("--run-timeout", "5", "--", "touch", ran); // SIGTERM, and then SIGKILL
+      const starting = await until(
+        () => existsSync(busy) && (Number(readFileSync(busy, "utf8")) || undefined),
+        "PAM opens the session",
+      );
+      expect(readFileSync(`/proc/${starting}/status`, "latin1")).toMatch(/^Uid:\t0\t0\t0\t/m);
+      expect(await left.ended()).toBe(255);
+      expect(await until(() => !isAlive(starting), "what was to become the program has ended")).toBe(true);
+    } finally {
+      rmSync(busy, { force: true }); // PAM's own program ends
+      world.service("sealtty", serviceText(world));
+    }
+    expect(existsSync(ran)).toBe(false);
+  });
+
   test("input to its end, 5 MB each way, and whoever closes early", async () => {
     const back = mary("exec", "--", "sha256sum");
     const data = Buffer.alloc(5_000_000, "all of it, in order. ");
@@ -278,6 +324,15 @@ describe.runIf(canMakePamWorld).each([
     const forced = as("mary", "exec", forcedKeyFile, ["-n", "--", "other", "a b"]);
     expect(await forced.ended(), forced.stderr()).toBe(0);
     expect(forced.stdout()).toBe("mary\nforced other 'a b'\n");
+  });
+
+  test("of a forced command a client may not send any signal but those that end it in order", async () => {
+    const forced = as("mary", "exec", forcedKeyFile, ["-n", "--run-timeout", "5", "--", "stay"]);
+    // SIGTERM it takes; SIGKILL, 5 s later, does not reach it: it lives until its client has gone, and hears of that.
+    expect(await forced.ended()).toBe(255);
+    const said = world.path("home/heard");
+    await until(() => existsSync(said) && readFileSync(said, "utf8").includes("HUP"), "it is hung up");
+    expect(readFileSync(said, "utf8")).toBe("TERM\nHUP\n");
   });
 
   test("a terminal: who shows it while it lasts, last afterwards; job control, size, and its owner", async () => {
@@ -358,6 +413,87 @@ describe.runIf(canMakePamWorld)("sealttyd's end", () => {
   );
 });
 
+describe("whether there is PAM", () => {
+  /** A sealtty-session that does as the script says. */
+  const withProgram = async <T>(script: string, what: () => Promise<T>): Promise<T> => {
+    const directory = mkdtempSync(scratch.path("native-"));
+    writeFileSync(path.join(directory, "sealtty-session"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const before = process.env["SEALTTY_NATIVE"];
+    process.env["SEALTTY_NATIVE"] = directory;
+    try {
+      return await what();
+    } finally {
+      if (before === undefined) delete process.env["SEALTTY_NATIVE"];
+      else process.env["SEALTTY_NATIVE"] = before;
+    }
+  };
+  const open = (files: readonly string[], script: string) => {
+    const lines: string[] = [];
+    const log = createLog({ write: (line) => void lines.push(line) });
+    const opened = withProgram(script, () =>
+      openPam("auto", log, nodeClock, { files, probeTimeoutMs: 1000 }),
+    );
+    return { opened, lines };
+  };
+  const service = scratch.path("service");
+  const dangling = scratch.path("dangling");
+  const loop = scratch.path("loop");
+  const nowhere = scratch.path("nothing-here");
+  beforeAll(() => {
+    writeFileSync(service, "");
+    symlinkSync(nowhere, dangling);
+    symlinkSync(loop, loop);
+  });
+
+  test.each([
+    ["the probe does not end", "exec sleep 1000"],
+    ["the probe fails otherwise than by saying what is missing", "echo broken >&2; exit 2"],
+    ["the probe ends without a word", "exit 1"],
+    ["the probe is killed", "echo there is no libpam >&2; kill -9 $$"],
+  ])("by itself sealttyd does not do without where %s", async (_, script) => {
+    await expect(open([nowhere, service], script).opened).rejects.toMatchObject({
+      code: "bad-config",
+      message: expect.stringMatching(
+        /pam = "auto", but whether there is PAM cannot be told: .+ Put that right/,
+      ) as string,
+    });
+  });
+
+  test("nor where nobody can look whether there is a file of the service", async () => {
+    const { opened } = open([path.join(loop, "sealtty"), nowhere], "exit 0");
+    await expect(opened).rejects.toMatchObject({
+      code: "bad-config",
+      message: expect.stringContaining("cannot be looked at (ELOOP)") as string,
+    });
+  });
+
+  test("nor where the program cannot be started", async () => {
+    const { opened } = open([service], "exit 0");
+    await opened; // it is there, and good
+    const empty = mkdtempSync(scratch.path("native-"));
+    symlinkSync(nowhere, path.join(empty, "sealtty-session"));
+    process.env["SEALTTY_NATIVE"] = empty;
+    try {
+      await expect(
+        openPam("auto", createLog({ write: () => {} }), nodeClock, { files: [service] }),
+      ).rejects.toMatchObject({ code: "bad-config" });
+    } finally {
+      delete process.env["SEALTTY_NATIVE"];
+    }
+  });
+
+  test("what is not there, is not: then it does without, and says why", async () => {
+    const noFile = open([nowhere], "exit 2");
+    expect(await noFile.opened).toBeUndefined();
+    expect(noFile.lines.join("")).toContain(`there is no ${nowhere}`);
+    const noLibrary = open([service], "echo there is no libpam.so.0 >&2; exit 1");
+    expect(await noLibrary.opened).toBeUndefined();
+    expect(noLibrary.lines.join("")).toContain("there is no libpam.so.0");
+    // A link that leads nowhere is there: PAM, which cannot read it, refuses.
+    expect(await open([dangling], "exit 0").opened).toMatchObject({ file: expect.any(String) as string });
+  });
+});
+
 describe.runIf(canMakePamWorld)("whether PAM is used", () => {
   test('without a file of the service: not by itself, and required it is "other"', async () => {
     const world = makeWorld();
@@ -435,6 +571,49 @@ describe.runIf(canMakePamWorld)("sealtty-session by itself", () => {
     expect(expired.status).toBe(126);
     expect(expired.stderr).toContain("Your account has expired");
     expect(inWorld("account", "sealtty", "nobody-here").status).toBe(126);
+  });
+
+  test("PAM's modules have an environment of root's own, and the program its user's", () => {
+    const noted = world.path("noted");
+    const module = world.path("pam_environ.so");
+    const source = path.resolve(import.meta.dirname, "support/pam-environ.c");
+    execFileSync("cc", ["-shared", "-fPIC", "-o", module, source]);
+    const line = (kind: string) => `${kind} required ${module} ${noted}\n`;
+    world.service("environ", `${line("account")}${line("session")}`);
+    const prepared = prepareLaunch({
+      command: ["env"],
+      environment: { PATH: "/bin:/usr/bin", HOME: "/h", TERM: "by-client", LANG: "xx", HOSTNAME: "h" },
+      wished: { LD_PRELOAD: "", LC_ALL: "C", PATH: "/usr/bin:/bin", KRB5_CONFIG: "/evil" },
+      directory: "/",
+      account: { name: "mary", uid: UID, gid: GID, home: "/h", shell: "/bin/sh" },
+      pam: { file: SESSION_PROGRAM },
+    });
+    const [program = "", ...before] = world.through;
+    const [, mode = "", , ...rest] = prepared.command;
+    const run = () =>
+      spawnSync(program, [...before, SESSION_PROGRAM, mode, "environ", ...rest], {
+        encoding: "utf8",
+        env: prepared.options.env,
+      });
+    const { status, stdout, stderr } = run();
+    expect([status, stderr]).toEqual([0, ""]);
+    const seen = new Set(readFileSync(noted, "utf8").split("\n").filter(Boolean));
+    expect([...seen]).toEqual(["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    const own = stdout.split("\n").filter((entry) => entry !== "" && !/^(?:PWD|_|SHLVL)=/.test(entry));
+    expect(own.sort()).toEqual([
+      "HOME=/h",
+      "HOSTNAME=h",
+      "KRB5_CONFIG=/evil",
+      "LANG=xx",
+      "LC_ALL=C",
+      "LD_PRELOAD=",
+      "PATH=/usr/bin:/bin",
+      "TERM=by-client",
+    ]);
+    // Whoever starts it: what becomes root's environment is not the caller's to say.
+    expect(Object.keys(prepared.options.env ?? {}).filter((name) => !name.startsWith("SEALTTY_"))).toEqual([
+      "PATH",
+    ]);
   });
 
   test("a session that PAM does not open is none: no program, no record, nothing left running", () => {

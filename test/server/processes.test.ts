@@ -79,7 +79,7 @@ test("pty: a fast exit after 1 MB loses nothing, 50 times", async () => {
     expect(output.subarray(-4).toString()).toBe("xEND");
     expect(await process.exit).toEqual({ kind: "exited", status: 3 });
   }
-}, 60_000);
+});
 
 test("pty: the last word of many short programs at once is heard", async () => {
   await Promise.all(
@@ -361,6 +361,7 @@ test("exec: a directory is entered, or the program does not start, with words an
   const home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-exec-"));
   const there = path.join(home, "-a b'c\n$d");
   fs.mkdirSync(there);
+  for (const name of ["~", "~x"]) fs.mkdirSync(path.join(home, name));
   const start = (enter: string) => {
     const process = startExec({ command: ["pwd", "-P"], environment, directory: home, enter });
     running.push(process);
@@ -372,6 +373,11 @@ test("exec: a directory is entered, or the program does not start, with words an
     [path.basename(there), path.join(real, path.basename(there))],
     [".", real],
     ["/", "/"],
+    ["~", real],
+    ["~/", real],
+    [`~/${path.basename(there)}`, path.join(real, path.basename(there))],
+    ["./~", path.join(real, "~")],
+    ["~x", path.join(real, "~x")],
   ] as const) {
     const { output, status } = await finish(start(enter));
     expect(output).toBe(`${expected}\n`);
@@ -442,6 +448,219 @@ test("exec: a signal reaches the whole group and shows in the status", async () 
   expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
   expect(() => process.signal("SIGNIFICANT")).toThrow(/Unknown signal/);
 });
+
+/** A copy of setpriv that makes root of whoever runs it, as sudo does of those it knows. */
+function likeSudo(): string {
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-sudo-")), "sudo");
+  fs.chmodSync(path.dirname(file), 0o755);
+  fs.copyFileSync("/usr/bin/setpriv", file);
+  fs.chmodSync(file, 0o4755);
+  return file;
+}
+/** A shell's script for a process of root's, in the group of whoever runs it: it says what was sent it. */
+const rootsOwn = (file: string) =>
+  `${file} --reuid=0 --regid=0 --clear-groups sh -c '` +
+  [
+    'trap "got=told" TERM INT HUP USR1',
+    'trap "echo root=$(id -u) heard=\\${got:-nothing}." USR2',
+    'echo "pid=$$."; while :; do sleep 0.02; done',
+  ].join("; ") +
+  "'";
+async function nobody(): Promise<Account> {
+  const account = await findAccount("nobody");
+  if (account === undefined) throw new Error("no such user");
+  return account;
+}
+
+if (isRoot) {
+  test.each(["SIGTERM", "SIGHUP", "SIGUSR1"])(
+    "exec: a client's %s reaches the user's processes, and none of the group that has become root's",
+    async (name) => {
+      const file = likeSudo();
+      const process = exec(
+        [
+          "sh",
+          "-c",
+          `trap 'echo user-heard' TERM HUP USR1; ${rootsOwn(file)} & wait; while :; do sleep 0.02; done`,
+        ],
+        await nobody(),
+      );
+      const root = await firstNumber(process.stdout);
+      try {
+        expect(fs.readFileSync(`/proc/${root}/status`, "utf8")).toMatch(/^Uid:\t0\t/m);
+        process.signal(name);
+        await until(process, "user-heard");
+        globalThis.process.kill(root, "SIGUSR2");
+        expect(await until(process, "heard=")).toContain("root=0 heard=nothing.");
+        process.signal("SIGKILL"); // the shell ends, root's process holds its output
+        while (fs.readFileSync(`/proc/${root}/stat`, "utf8").split(" ")[3] !== "1")
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        expect(isThere(root)).toBe(true);
+      } finally {
+        globalThis.process.kill(root, "SIGKILL");
+        fs.rmSync(path.dirname(file), { recursive: true });
+      }
+      expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
+    },
+  );
+
+  test("pty: nor do they on a terminal; sealttyd's own hang-up does", async () => {
+    const file = likeSudo();
+    const account = await nobody();
+    const { loadPtyAddon } = await import("../../server/sessions/pty-addon.ts");
+    const { giveTerminal } = await import("../../server/sessions/pty-process.ts");
+    const { runOnTerminal } = await import("../../server/sessions/running-program.ts");
+    const { master, slave } = loadPtyAddon().open(80, 24);
+    try {
+      giveTerminal(slave, account);
+      const at = path.join(path.dirname(file), "said");
+      fs.writeFileSync(at, "", { mode: 0o666 });
+      fs.chmodSync(at, 0o666);
+      const command = [
+        "sh",
+        "-c",
+        `trap 'echo user-heard' TERM; { ${rootsOwn(file)} & } ; while :; do sleep 0.02; done`,
+      ];
+      const launch = {
+        command: ["sh", "-c", 'exec >"$1"; shift; exec "$@"', "sh", at, ...command],
+        environment,
+        directory: "/",
+        account,
+      };
+      const program = runOnTerminal(launch, slave);
+      const said = async (what: RegExp): Promise<string> => {
+        for (;;) {
+          const found = what.exec(fs.readFileSync(at, "utf8"));
+          if (found !== null) return found[1] ?? "";
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+      };
+      const root = Number(await said(/pid=(\d+)\./));
+      program.signal("SIGTERM");
+      await said(/(user-heard)/);
+      globalThis.process.kill(root, "SIGUSR2");
+      expect(await said(/heard=(\w+)\./)).toBe("nothing");
+      program.hangUp();
+      expect((await program.ended).status).toEqual({ kind: "signalled", signal: "SIGHUP" });
+      globalThis.process.kill(root, "SIGUSR2");
+      await said(/heard=(told)\./);
+      globalThis.process.kill(root, "SIGKILL");
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+      fs.rmSync(path.dirname(file), { recursive: true });
+    }
+  });
+
+  test("pty: of a login they are those of who has logged in, to whom it gave the terminal", async () => {
+    const account = await nobody();
+    const become = `setpriv --reuid=${account.uid} --regid=${account.gid} --clear-groups`;
+    const script = [
+      'trap "echo login-heard" TERM',
+      "echo before; read line",
+      `chown ${account.uid} "$(tty)"`,
+      `${become} sh -c 'trap "echo user-heard" TERM; echo in; while :; do sleep 0.02; done'`,
+      "while :; do sleep 0.02; done",
+    ].join("\n");
+    const process = await sh(`stty -echo; ${script}`);
+    await until(process, "before");
+    process.signal("SIGTERM");
+    await process.write(Buffer.from("\n"));
+    expect(await until(process, "in\r\n")).toContain("login-heard"); // nobody else's yet
+    process.signal("SIGTERM");
+    await until(process, "user-heard");
+    process.signal("SIGKILL");
+    // Only now the shell of root's takes the traps that it holds: none.
+    expect(await until(process, "Killed")).not.toContain("login-heard");
+    process.hangUp();
+  });
+
+  test("a flood of a client's signals is one process at a time, and each name once", async () => {
+    const process = exec(
+      ["sh", "-c", 'trap "echo heard" USR1; echo up; while :; do sleep 0.02; done'],
+      await nobody(),
+    );
+    await until(process, "up");
+    const count = () =>
+      Number(
+        execFileSync(
+          "sh",
+          ["-c", "ps -eo args= | grep -cE '^/[^ ]*(sh -c kill -s|sealtty-session signal)' || true"],
+          {
+            encoding: "utf8",
+          },
+        ),
+      );
+    for (let i = 0; i < 2000; i++) for (const name of ["SIGUSR1", "SIGCONT"]) process.signal(name);
+    expect(count()).toBeLessThanOrEqual(1);
+    await until(process, "heard");
+    expect(count()).toBeLessThanOrEqual(1);
+    process.signal("SIGKILL");
+    await Promise.all([all(process.stdout), all(process.stderr)]);
+    expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGKILL" });
+  });
+}
+
+test("what a signal may cost is asked of those that the launch allows, and a hang-up goes out in any case", async () => {
+  const { runOnStreams } = await import("../../server/sessions/running-program.ts");
+  const launch = {
+    command: ["sleep", "1000"],
+    environment,
+    directory: "/",
+    signals: ["SIGHUP", "SIGCONT"],
+  } as const;
+  const { program } = runOnStreams(launch, "ignore");
+  let asked = 0;
+  const no = (): boolean => {
+    asked++;
+    return false;
+  };
+  for (let i = 0; i < 10; i++) program.signal("SIGKILL", no);
+  expect(asked).toBe(0);
+  program.signal("SIGCONT", no);
+  expect(asked).toBe(1);
+  for (let i = 0; i < 10; i++) program.signal("SIGHUP", no);
+  expect(asked).toBe(2); // the others are the one that waits
+  expect((await program.ended).status).toEqual({ kind: "signalled", signal: "SIGHUP" });
+});
+
+test("of a program that its user did not choose, a client may send the signals that end it in order", async () => {
+  const process = startExec({
+    command: [
+      "sh",
+      "-c",
+      'trap "echo heard=$got" INT; trap "got=usr1" USR1; echo up; while :; do sleep 0.02; done',
+    ],
+    environment,
+    directory: "/",
+    signals: ["SIGHUP", "SIGINT", "SIGTERM"],
+  });
+  running.push(process);
+  await until(process, "up");
+  for (const name of ["SIGKILL", "SIGSTOP", "SIGQUIT", "SIGUSR1", "SIGALRM"]) process.signal(name);
+  expect(() => process.signal("SIGNIFICANT")).toThrow(/Unknown signal/);
+  process.signal("SIGINT");
+  expect(await until(process, "heard")).toContain("heard=\n");
+  process.signal("SIGTERM");
+  expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGTERM" });
+});
+
+test("exec: a program that is stopped hears that it is hung up", async () => {
+  const process = exec(["sh", "-c", "echo $$ up; kill -STOP $$; echo never"]);
+  const pid = Number.parseInt(await until(process, "up"), 10);
+  const stopped = (): boolean => / T /.test(fs.readFileSync(`/proc/${pid}/stat`, "latin1"));
+  while (!stopped()) await new Promise((resolve) => setTimeout(resolve, 5));
+  process.hangUp();
+  expect(await process.exit).toEqual({ kind: "signalled", signal: "SIGHUP" });
+});
+
+if (isRoot)
+  test("pty: a login that is still root's is not stopped by its client", async () => {
+    const process = await sh('trap "echo heard" USR1; echo up; while :; do sleep 0.02; done');
+    await until(process, "up");
+    for (const name of ["SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1"]) process.signal(name);
+    expect(await until(process, "heard")).toContain("heard");
+  });
 
 test("exec: a missing program is 127, one that may not run is 126", async () => {
   const missing = exec(["no-such\u001b[31m-program"]);

@@ -46,6 +46,7 @@ function recordingsWith(own: Partial<RecordingConfig> = {}) {
     notice: true,
     required: false,
     maxMib: 1,
+    userMib: 2,
     totalMib: 2,
     ...own,
   };
@@ -65,18 +66,107 @@ describe("which sessions", () => {
     expect(only.open({ ...asked, user: nobody, service: "login", program: 4 })).toBeUndefined();
     recordings.close();
     expect(fs.readdirSync(directory).sort()).toEqual([
+      "20260615T141500Z-=login-2.cast",
       "20260615T141500Z-alice-1.cast",
-      "20260615T141500Z-login-2.cast",
     ]);
   });
 
-  test("a file of the same name stays as it is, and that session is not recorded", () => {
+  test("a name that is taken, as after the clock was set back: that file stays as it is, the new one has another name", async () => {
     const file = path.join(directory, "20260615T141500Z-root-1.cast");
     fs.writeFileSync(file, "before");
-    const { recordings, lines } = recordingsWith();
-    expect(recordings.open(asked)).toBeUndefined();
+    const { recordings, lines } = recordingsWith({ required: true, userMib: 10, totalMib: 10 });
+    const recording = recordings.open(asked);
+    expect(recording?.name).toMatch(/^20260615T141500Z-root-1\.[0-9a-f]{12}\.cast$/);
+    expect(recordings.open(asked)?.name).not.toBe(recording?.name);
+    await recording?.output(utf8("shown"));
     expect(fs.readFileSync(file, "utf8")).toBe("before");
+    expect(read(recording?.name ?? "").shown).toBe("shown");
+    recordings.close();
+    expect(lines.join("")).not.toContain("CANNOT BE RECORDED");
+  });
+
+  test("where every name is taken it is not tried for ever", () => {
+    const { recordings, lines } = recordingsWith();
+    const real = fs.openSync;
+    let tries = 0;
+    fs.openSync = () => {
+      tries++;
+      throw Object.assign(new Error("taken"), { code: "EEXIST" });
+    };
+    try {
+      expect(recordings.open(asked)).toBeUndefined();
+    } finally {
+      fs.openSync = real;
+    }
+    expect(tries).toBe(8);
     expect(lines.join("")).toContain("SESSIONS CANNOT BE RECORDED");
+  });
+});
+
+describe("room", () => {
+  const login = (program: number) => ({ ...asked, user: nobody, service: "login", program });
+  const of = (name: string, program: number) => ({ ...asked, user: { ...root, name }, program });
+  const whole = (recording: Recording | undefined): void => {
+    recording?.outputEnded();
+    recording?.ended({ kind: "exited", status: 0 });
+  };
+
+  test("one that is being written counts as large as it may become, and as it is once it has ended", () => {
+    const { recordings, lines } = recordingsWith({ maxMib: 1, userMib: 3, totalMib: 3 });
+    const open = [1, 2, 3].map((program) => recordings.open(of("alice", program)));
+    expect(open.every(Boolean)).toBe(true);
+    expect(recordings.open(of("alice", 4))).toBeUndefined();
+    expect(lines.join("")).toContain("SESSIONS CANNOT BE RECORDED");
+    whole(open[0]);
+    expect(recordings.open(of("alice", 5))).toBeUndefined(); // a block, and three of a MiB
+    whole(open[1]);
+    expect(recordings.open(of("alice", 6))).toBeDefined();
+    recordings.close();
+  });
+
+  test("each name its own: of first.last, first_last and a user called login nobody uses up another's", () => {
+    const { recordings } = recordingsWith({ maxMib: 1, userMib: 1, totalMib: 8 });
+    for (const [index, name] of ["first.last", "first_last", "first=2elast", "login"].entries())
+      expect(recordings.open(of(name, index))).toBeDefined();
+    expect(recordings.open(login(7))).toBeDefined();
+    expect(recordings.open(of("first.last", 8))).toBeUndefined();
+    expect(fs.readdirSync(directory).sort()).toEqual([
+      "20260615T141500Z-=login-7.cast",
+      "20260615T141500Z-first=2elast-0.cast",
+      "20260615T141500Z-first=3d2elast-2.cast",
+      "20260615T141500Z-first_last-1.cast",
+      "20260615T141500Z-login-3.cast",
+    ]);
+    recordings.close();
+  });
+
+  test.each([
+    ["those that are being written", false],
+    ["those that are kept", true],
+  ])("logins without a key use up their own share, %s, and nobody else's", (_, kept) => {
+    const { recordings } = recordingsWith({ required: true, maxMib: 1, userMib: 2, totalMib: 6 });
+    const full = { code: "device-unavailable" };
+    if (kept) {
+      const file = path.join(directory, "20250615T141500Z-=login-7.0123456789ab.cast");
+      fs.writeFileSync(file, "");
+      fs.truncateSync(file, 2 * 1024 * 1024);
+    } else for (const program of [1, 2]) expect(recordings.open(login(program))).toBeDefined();
+    expect(() => recordings.open(login(3))).toThrow(expect.objectContaining(full));
+    // Users have theirs, each their own, as far as all together go.
+    for (const program of [4, 5]) expect(recordings.open(of("alice", program))).toBeDefined();
+    expect(() => recordings.open(of("alice", 6))).toThrow(expect.objectContaining(full));
+    for (const program of [7, 8]) expect(recordings.open(of("bob-login", program))).toBeDefined();
+    expect(() => recordings.open(of("carol", 9))).toThrow(expect.objectContaining(full));
+    recordings.close();
+  });
+
+  test("without a size, too: nobody has more than half of the files", () => {
+    const { recordings } = recordingsWith({ maxMib: 1, userMib: 500, totalMib: 1000 });
+    for (let i = 0; i < 10_000; i++)
+      fs.writeFileSync(path.join(directory, `20250615T141500Z-=login-${i}.cast`), "");
+    expect(recordings.open(login(1))).toBeUndefined();
+    expect(recordings.open(of("alice", 2))).toBeDefined();
+    recordings.close();
   });
 });
 

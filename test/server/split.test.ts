@@ -4,42 +4,29 @@ import { execFileSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   readlinkSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startCli } from "../support/cli.ts";
-import { makeScratch, sshKeygen } from "../support/openssh.ts";
+import { type KeyHolder, keyHolder } from "../support/key-holder.ts";
+import { sshKeygen } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
 
 const isRoot = process.getuid?.() === 0;
 const NOBODY = Number(/^nobody:[^:]*:(\d+):/m.exec(readFileSync("/etc/passwd", "utf8"))?.[1]);
 
-const scratch = makeScratch();
-const keyFile = scratch.path("key");
-let home: string;
+let holder: KeyHolder;
 beforeAll(() => {
-  sshKeygen(keyFile);
-  home = mkdtempSync(path.join(os.tmpdir(), "sealtty-home-"));
+  holder = keyHolder();
 });
-afterAll(() => {
-  scratch.remove();
-  rmSync(home, { recursive: true });
-});
+afterAll(() => holder.remove());
 
-const start = () =>
-  startSealttyd({ authorizedKeys: readFileSync(`${keyFile}.pub`, "utf8"), daemonUser: "nobody" });
-
-function cli(guest: RunningGuest, command: string, ...more: string[]) {
-  const own = ["--policy", guest.policyFile, "--simulated", "-l", "root", "-i", keyFile, ...more];
-  return startCli([command, `unix:${guest.socket}`, ...own], { env: { HOME: home } });
-}
+const start = () => startSealttyd({ authorizedKeys: holder.publicKey, daemonUser: "nobody" });
+const cli: KeyHolder["cli"] = (guest, command, ...more) => holder.cli(guest, command, ...more);
 
 /** @returns what /proc/PID/status says. */
 function statusOf(pid: number): Map<string, string> {
@@ -152,34 +139,16 @@ describe.runIf(isRoot)("a front without rights", () => {
   });
 
   test("login: a session without a key gets the login program and nothing else", async () => {
-    const login = startCli(["connect", `unix:${guest.socket}`, "--policy", guest.policyFile, "--simulated"], {
-      env: { HOME: home },
-    });
+    const login = holder.cliWithoutKey(guest, "connect");
     login.child.stdin.write("echo in-$((40+2)); exit 5\n");
     await login.waitFor(/in-42/);
     expect(await login.ended()).toBe(5);
   });
 
   test("a key that is not this user's is refused", async () => {
-    const other = scratch.path("other");
+    const other = holder.path("other");
     sshKeygen(other);
-    const refused = startCli(
-      [
-        "exec",
-        `unix:${guest.socket}`,
-        "--policy",
-        guest.policyFile,
-        "--simulated",
-        "-l",
-        "root",
-        "-i",
-        other,
-        "-n",
-        "--",
-        "id",
-      ],
-      { env: { HOME: home } },
-    );
+    const refused = holder.cliWithoutKey(guest, "exec", "-l", "root", "-i", other, "-n", "--", "id");
     expect(await refused.ended()).toBe(255);
     expect(refused.stderr()).toContain("user-refused");
   });

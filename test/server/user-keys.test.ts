@@ -32,6 +32,11 @@ const key = new SoftwareSecurityKey("ed25519");
 
 /** Whether the user gets in by that key, and what the log says. */
 async function signIn(users: Partial<UsersConfig>, user: string): Promise<{ in: boolean; log: string }> {
+  const { why: _, ...outcome } = await attemptOf(users, user);
+  return outcome;
+}
+
+async function attemptOf(users: Partial<UsersConfig>, user: string) {
   const fields = {
     handshakeHash: new Uint8Array(32).fill(1),
     evidenceDigest: new Uint8Array(32).fill(2),
@@ -49,12 +54,16 @@ async function signIn(users: Partial<UsersConfig>, user: string): Promise<{ in: 
       shell: undefined,
       passkeyOrigins: [],
       pam: "auto",
+      maxPrograms: 512,
       ...users,
     },
     undefined,
     { error: say, warn: say, info: say, debug: say },
   );
-  return { in: (await check(fields, key.blob, sshsigOf(key.blob, key.sign(signed)))) !== undefined, log };
+  const why: string[] = [];
+  const sshsig = sshsigOf(key.blob, key.sign(signed));
+  const grant = await check(fields, key.blob, sshsig, (word) => why.push(word));
+  return { in: grant !== undefined, log, why };
 }
 
 function keysAt(file: string, mode = 0o600): string {
@@ -71,6 +80,15 @@ describe("a file for all users", () => {
     expect((await signIn({ authorizedKeys, names: ["somebody"] }, me)).in).toBe(false);
     expect((await signIn({ authorizedKeys, names: [] }, me)).in).toBe(false);
     expect((await signIn({ authorizedKeys, names: ["no-such-user"] }, "no-such-user")).in).toBe(false);
+  });
+  test("why not is said in a word, once, and not where somebody is let in", async () => {
+    const authorizedKeys = keysAt(at("keys"));
+    const why = async (users: Partial<UsersConfig>, user: string) => (await attemptOf(users, user)).why;
+    expect(await why({ authorizedKeys, names: [me] }, me)).toEqual([]);
+    expect(await why({ authorizedKeys, names: ["somebody"] }, me)).toEqual(["user-not-named"]);
+    expect(await why({ authorizedKeys }, "no-such-user")).toEqual(["unknown-user"]);
+    expect(await why({ authorizedKeys }, closed ?? "")).toEqual(["no-shell"]);
+    expect(await why({ authorizedKeys: at("none") }, me)).toEqual(["unknown-key"]);
   });
   test.runIf(closed !== undefined)(
     "does not open an account that has nologin or false for a shell",

@@ -168,6 +168,7 @@ test("a forced command runs by the user's shell, in place of anything asked for,
     shell: ["/bin/false"],
     passkeyOrigins: [],
     pam: "auto",
+    maxPrograms: 512,
   };
   const { reach } = world({ startProcess: startPlanned(planPrograms(users, undefined)) });
   const command = 'printf "%s|%s|%s" forced "${SSH_ORIGINAL_COMMAND-none}" "$LANG"';
@@ -221,11 +222,11 @@ test("both restrictions hold, and differing commands refuse", () => {
 });
 
 test("which kinds and sessions are open to whom", () => {
-  const kinds = ["login", "shell", "exec", "stream", "files"] as const;
+  const kinds = ["login", "shell", "exec", "stream", "files", "prompts", "service"] as const;
   const allowed = (own: Partial<UserRestrictions>) =>
     kinds.filter((kind) => allowsKind({ ...UNRESTRICTED, ...own }, kind));
   expect(allowed({})).toEqual([...kinds]);
-  expect(allowed({ pty: false })).toEqual(["exec", "stream", "files"]);
+  expect(allowed({ pty: false })).toEqual(["exec", "stream", "files", "prompts", "service"]);
   expect(allowed({ command: "" })).toEqual(["shell", "exec", "stream"]);
   expect(allowsSession({ ...UNRESTRICTED, command: "" }, undefined)).toBe(false);
   expect(allowsSession({ ...UNRESTRICTED, command: "" }, "")).toBe(true);

@@ -1,4 +1,4 @@
-// The table of docs/json.md, held against what commands print: every event has to be in it, as it is.
+// Tables of events in docs/, that of docs/json.md first of all, held against what commands print: every event has to be in one, as it is.
 
 import { readFileSync } from "node:fs";
 
@@ -10,14 +10,18 @@ export interface EventRow {
 
 const ROW = /^\| `([a-z-]+)` \| (stdout|stderr) \| (.+?) \| (.*?) ?\| .+ \|$/gm;
 
-export const EVENTS: ReadonlyMap<string, EventRow> = new Map(
-  [...readFileSync(new URL("../../docs/json.md", import.meta.url), "utf8").matchAll(ROW)].map(
-    ([, name = "", stream = "", commands = "", fields = ""]) => [
+/** @param file - below the project's root. */
+export function eventsOf(file: string): ReadonlyMap<string, EventRow> {
+  const text = readFileSync(new URL(`../../${file}`, import.meta.url), "utf8");
+  return new Map(
+    [...text.matchAll(ROW)].map(([, name = "", stream = "", commands = "", fields = ""]) => [
       name,
       { stream, commands, fields: fieldsOf(fields) },
-    ],
-  ),
-);
+    ]),
+  );
+}
+
+export const EVENTS = eventsOf("docs/json.md");
 
 function fieldsOf(cell: string): EventRow["fields"] {
   const fields = cell.split(",").filter((part) => part.trim() !== "");
@@ -31,11 +35,15 @@ function fieldsOf(cell: string): EventRow["fields"] {
 }
 
 /** @returns what is wrong with a line that was printed there; undefined where nothing is, or it is no event. */
-export function eventProblem(line: string, stream: "stdout" | "stderr"): string | undefined {
+export function eventProblem(
+  line: string,
+  stream: "stdout" | "stderr",
+  events: ReadonlyMap<string, EventRow> = EVENTS,
+): string | undefined {
   if (!line.startsWith('{"event":')) return undefined;
   const { event, ...fields } = JSON.parse(line) as Record<string, unknown>;
   const name = String(event);
-  const row = EVENTS.get(name);
+  const row = events.get(name);
   if (row === undefined) return `docs/json.md does not have the event ${name}`;
   if (row.stream !== stream) return `docs/json.md has ${name} on ${row.stream}`;
   for (const [field, value] of Object.entries(fields)) {

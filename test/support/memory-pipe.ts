@@ -69,7 +69,8 @@ export interface PipePair {
   cut(): void;
 }
 
-export function memoryPipes(carry: Carry = (chunk, deliver) => deliver(chunk)): PipePair {
+/** @param gathers - as sockets do: several frames in one chunk, and long ones as they are. */
+export function memoryPipes(carry: Carry = (chunk, deliver) => deliver(chunk), gathers?: number): PipePair {
   const toGuest = new MemoryLane();
   const toClient = new MemoryLane();
   const cut = (): void => {
@@ -80,6 +81,7 @@ export function memoryPipes(carry: Carry = (chunk, deliver) => deliver(chunk)): 
   let cutOff = false;
   const end = (incoming: MemoryLane, outgoing: MemoryLane, direction: "to-guest" | "to-client"): Pipe => ({
     incoming: incoming.read(),
+    ...(gathers === undefined ? {} : { gathers }),
     async send(chunk) {
       if (cutOff) throw new SealttyError("transport-lost", "The pipe is closed");
       await outgoing.put(new Uint8Array(0)).catch((error: unknown) => {

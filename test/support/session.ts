@@ -18,9 +18,9 @@ import type { StartScreenThread } from "../../server/sessions/screen-keeper.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
 import { SessionRegistry } from "../../server/sessions/registry.ts";
 
-export const SIMULATED_POLICY = parsePolicy(
-  'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n',
-);
+export const SIMULATED_POLICY_TEXT =
+  'version = 1\nname = "test"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "test"\n';
+export const SIMULATED_POLICY = parsePolicy(SIMULATED_POLICY_TEXT);
 
 /** A program made of callbacks: what it is given comes back through `onInput`, what it prints goes through `print`. */
 export class FakeProcess implements GuestProcess {

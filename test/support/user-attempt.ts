@@ -5,7 +5,12 @@ import type { UserAuthFields } from "../../protocol/session/api.ts";
 import { parseAuthorizedKeys } from "../../protocol/user-auth/authorized-keys.ts";
 import { encodeSshsig, type SshsigHash, sshsigToBeSigned } from "../../protocol/user-auth/sshsig.ts";
 import { USER_AUTH_NAMESPACE, userAuthMessage } from "../../protocol/user-auth/user-auth-message.ts";
-import { type KeyGrant, type UserAuthAttempt, verifyUserAuth } from "../../protocol/user-auth/verify-user.ts";
+import {
+  type KeyGrant,
+  type KeyRefusal,
+  type UserAuthAttempt,
+  verifyUserAuth,
+} from "../../protocol/user-auth/verify-user.ts";
 
 export const FIELDS: UserAuthFields = {
   handshakeHash: new Uint8Array(32).fill(1),
@@ -37,10 +42,11 @@ export async function attempt(
   publicKey: Uint8Array,
   sshsig: Uint8Array,
   over: Partial<UserAuthAttempt> = {},
+  onRefused?: (why: KeyRefusal) => void,
 ): Promise<KeyGrant | undefined> {
   const { keys, refusedLines } = parseAuthorizedKeys(authorizedKeys);
   if (refusedLines.length > 0) throw new Error(`refused: ${JSON.stringify(refusedLines)}`);
-  return await verifyUserAuth(nodeSshCrypto, {
+  const asked = {
     fields: FIELDS,
     publicKey,
     sshsig,
@@ -48,5 +54,6 @@ export async function attempt(
     passkeyOrigins: [],
     now: NOW,
     ...over,
-  });
+  };
+  return await verifyUserAuth(nodeSshCrypto, asked, onRefused);
 }

@@ -6,7 +6,9 @@ import { nobleSuite } from "../../protocol/crypto/noble.ts";
 import { startInitiator } from "../../protocol/handshake/initiator.ts";
 import { PROTOCOL_NAME } from "../../protocol/handshake/messages.ts";
 import { respond } from "../../protocol/handshake/responder.ts";
+import { channelVectors } from "./channels.ts";
 import { packetVectors } from "./packets.ts";
+import { rawFrameVectors } from "./raw-frames.ts";
 import { userKeyVectors } from "./user-keys.ts";
 
 /** Refuses to be random: a vector that needs it is no vector. */
@@ -89,6 +91,8 @@ function nxhfs(): NxhfsVectors {
 /** File in test/vectors/ → what belongs in it. */
 export const vectorFiles: Readonly<Record<string, () => unknown>> = {
   "nxhfs.json": nxhfs,
+  "channels.json": channelVectors,
   "packets.json": () => packetVectors(suite, seed),
+  "raw-frames.json": rawFrameVectors,
   "user-keys.json": () => userKeyVectors(suite, seed),
 };

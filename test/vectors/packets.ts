@@ -252,6 +252,8 @@ function sessionMessages() {
     { type: "open", channel: 5, request: { kind: "stream", target: { kind: "service", name: "ssh" } } },
     { type: "open", channel: 6, request: { kind: "stream", target: { kind: "incoming", incoming: 9 } } },
     { type: "open", channel: 7, request: { kind: "files" } },
+    { type: "open", channel: 8, request: { kind: "prompts" } },
+    { type: "open", channel: 9, request: { kind: "service", service: { name: "sysrq", key: "s" } } },
     { type: "opened", channel: 1, code: 0 },
     { type: "resize", channel: 1, columns: 80, rows: 24 },
     { type: "signal", channel: 2, signal: "SIGINT" },

@@ -29,7 +29,7 @@ async function openGuest(vm: Vm, address: string): Promise<{ open: RunningCli; u
   const saved = await runCli(["inspect", address, "--save-policy", policy, "--force", "--timeout", "120"]);
   expect(saved, saved.stderr).toMatchObject({ status: 0 });
   const open = startCli(["open", address, "--policy", policy, "-l", "root", "--no-open", "--port", "0"]);
-  const [, url] = await open.waitFor(/Open: (http:\/\/localhost:\d+\/#\S+)/);
+  const [, url] = await open.waitFor(/Open: (http:\/\/[0-9a-f]+\.localhost:\d+\/#\S+)/);
   return { open, url: url as string };
 }
 

@@ -10,6 +10,7 @@ import { runCli } from "../support/cli.ts";
 import { BOOT_TIMEOUT, bootVm, sealttydServes, type Vm } from "../support/vm.ts";
 
 let vm: Vm;
+let there: string; // a directory of the guest's, for all of its users
 const at = (...names: string[]): string => path.join(vm.directory, ...names);
 
 beforeAll(async () => {
@@ -19,6 +20,9 @@ beforeAll(async () => {
   await sealttydServes(vm);
   const saved = await runCli(["inspect", vm.address, "--save-policy", at("policy.toml"), "--timeout", "120"]);
   if (saved.status !== 0) throw new Error(saved.stderr);
+  const made = await sh('d=$(mktemp -d) && chmod 1777 "$d" && echo "$d"');
+  if (made.status !== 0) throw new Error(made.stderr);
+  there = made.stdout.trim();
 }, BOOT_TIMEOUT);
 afterAll(async () => {
   await vm?.stop();
@@ -38,9 +42,9 @@ test("a tree goes there and comes back the same", async () => {
   for (let i = 0; i < 200; i++) writeFileSync(at("tree", `small-${i}`), String(i));
   symlinkSync("sub/large", at("tree", "link"));
   utimesSync(at("tree", "sub"), 1e9, 1e9);
-  const there = await cp("root", "-r", "-p", at("tree"), ":/tmp/tree");
-  expect(there.status, there.stderr).toBe(0);
-  const back = await cp("root", "-r", "-p", ":/tmp/tree", at("back"));
+  const sent = await cp("root", "-r", "-p", at("tree"), `:${there}/tree`);
+  expect(sent.status, sent.stderr).toBe(0);
+  const back = await cp("root", "-r", "-p", `:${there}/tree`, at("back"));
   expect(back.status, back.stderr).toBe(0);
   expect(spawnSync("diff", ["-r", "--no-dereference", at("tree"), at("back")]).stdout.toString()).toBe("");
 }, 180_000);
@@ -49,9 +53,9 @@ test("as another user of the guest's the kernel decides", async () => {
   const secret = await cp("alice", ":/etc/shadow", at("shadow"));
   expect(secret.stderr).toContain("sealtty: in the guest: /etc/shadow: no permission");
   expect(secret.status).toBe(1);
-  const own = await cp("alice", at("policy.toml"), ":/tmp/alice");
+  const own = await cp("alice", at("policy.toml"), `:${there}/alice`);
   expect(own.status, own.stderr).toBe(0);
-  expect((await sh("stat -c %u /tmp/alice")).stdout).toBe("1000\n");
+  expect((await sh(`stat -c %u ${there}/alice`)).stdout).toBe("1000\n");
 }, 120_000);
 
 test.each([

@@ -4,20 +4,12 @@
 import fs from "node:fs";
 import path from "node:path";
 import { SealttyError } from "../../../protocol/errors.ts";
-import type { Device } from "../../../protocol/modem/devices.ts";
 import { errorCode } from "../../../node/socket-pipe.ts";
 import { escapeText } from "../../log.ts";
 import type { FramebufferConfig } from "../../config.ts";
+import type { ConsoleDevices } from "./devices.ts";
 import { findInputs, type FoundInput } from "./find-input.ts";
 import { namesIn, PLACES, type Places, textIn } from "./places.ts";
-
-export interface ConsoleDevices {
-  /** `pixels`: a /dev/fb*; `cells`: a /dev/vcsa*. */
-  readonly screen: { readonly kind: "pixels" | "cells"; readonly path: string };
-  readonly input: { readonly device: Device; readonly wire: "evdev" | "raw"; readonly path: string };
-  /** Others that are held so that no terminal, login or SysRq hears them. */
-  readonly held: readonly string[];
-}
 
 /** Whose the devices become. */
 export interface DeviceOwner {
@@ -27,6 +19,7 @@ export interface DeviceOwner {
 
 const NOTE = "console.json";
 const MAX_NOTE = 64 * 1024;
+const BEGAN_FIELD = 22 - 3;
 const DEVICE_MODE = 0o600;
 const AUX_PORT = "i8042 AUX port";
 /** For people who look at the plain picture; the last rows are nobody's else (docs/vnc-modem.md §1). ASCII: any font has it. */
@@ -42,6 +35,8 @@ interface Before {
 }
 
 interface Note {
+  /** Who has it: a process, and when it began. */
+  readonly holder: Holder;
   readonly devices: ConsoleDevices;
   /** To be written back, in this order. */
   readonly before: readonly Before[];
@@ -49,20 +44,34 @@ interface Note {
   readonly terminal: string | undefined;
 }
 
+interface Holder {
+  readonly pid: number;
+  /** As /proc/PID/stat has it: another process of that number began later. */
+  readonly began: string | undefined;
+}
+
 /**
- * @param owner - undefined: this process's own. @throws SealttyError `device-unavailable`, in words; then all is as it was.
+ * @param owner - undefined: this process's own. @throws SealttyError `device-unavailable`, in words; then all is as it was. Also
+ * where another sealttyd has it, and lives.
  */
 export function takeConsole(
   config: FramebufferConfig,
   owner: DeviceOwner | undefined,
   places: Places = PLACES,
 ): ConsoleDevices {
+  const other = livingHolder(places);
+  if (other !== undefined)
+    throw new SealttyError(
+      "device-unavailable",
+      `Another sealttyd (process ${other}) has the machine's screen and keys`,
+    );
   giveBackConsole(places); // what an earlier one left behind
+  const holder = { pid: process.pid, began: beginningOf(process.pid, places) };
   const before: Before[] = [];
   const screen = findScreen(config, places);
   const terminal = activeTerminal(places);
   let devices: ConsoleDevices = { screen, input: { device: "keyboard", wire: "evdev", path: "" }, held: [] };
-  const note = (): void => writeNote({ devices, before, terminal }, places);
+  const note = (): void => writeNote({ holder, devices, before, terminal }, places);
   /** Noted first: what fails half way is undone, too. */
   const change = (file: string, value: string, old: string): void => {
     before.unshift({ file, value: old });
@@ -88,10 +97,13 @@ export function takeConsole(
   }
 }
 
-/** Idempotent, and goes on where something is gone. For the end, and after a crash. @returns whether anything was taken. */
+/**
+ * Idempotent, and goes on where something is gone. For the end, and after a crash. What another sealttyd has that lives stays
+ * its. @returns whether anything was given back.
+ */
 export function giveBackConsole(places: Places = PLACES): boolean {
   const note = readNote(places);
-  if (note === undefined) return false;
+  if (note === undefined || livingHolder(places) !== undefined) return false;
   for (const { file, value } of note.before) {
     try {
       fs.writeFileSync(file, value);
@@ -119,15 +131,19 @@ export function giveBackConsole(places: Places = PLACES): boolean {
   return true;
 }
 
-/** What takeConsole() took, for the half without rights. @throws SealttyError `device-unavailable`. */
-export function takenConsole(places: Places = PLACES): ConsoleDevices {
-  const note = readNote(places);
-  if (note === undefined)
-    throw new SealttyError(
-      "device-unavailable",
-      "The console's screen and keys were not taken from the kernel",
-    );
-  return note.devices;
+/** @returns its number; undefined: nobody has it, or this process, or one that is gone. */
+function livingHolder(places: Places): number | undefined {
+  const holder = readNote(places)?.holder;
+  if (holder === undefined || holder.pid === process.pid) return undefined;
+  const now = beginningOf(holder.pid, places);
+  return now !== undefined && now === holder.began ? holder.pid : undefined;
+}
+
+/** @returns undefined where there is no such process. */
+function beginningOf(pid: number, { proc }: Places): string | undefined {
+  const stat = textIn(proc, String(pid), "stat");
+  // Its name, in parentheses, may hold anything; 22nd field, proc(5).
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[BEGAN_FIELD];
 }
 
 function give(device: string, { uid, gid }: DeviceOwner): void {

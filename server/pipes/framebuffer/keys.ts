@@ -8,7 +8,7 @@ import { errorCode } from "../../../node/socket-pipe.ts";
 import { escapeText } from "../../log.ts";
 import { readNow } from "../../nonblocking-fd.ts";
 import { type FdReader, readFd } from "../fd-reader.ts";
-import type { ConsoleDevices } from "./console.ts";
+import type { ConsoleDevices } from "./devices.ts";
 import { askDevice } from "./display-program.ts";
 
 const { O_RDONLY, O_RDWR, O_NONBLOCK, O_NOCTTY } = fs.constants;

@@ -5,7 +5,8 @@ import { nodeSuite } from "../../../node/crypto-suite.ts";
 import { GuestModem } from "../../../protocol/modem/guest-modem.ts";
 import type { Pipe } from "../../../protocol/pipe.ts";
 import type { FramebufferConfig } from "../../config.ts";
-import { type ConsoleDevices, giveBackConsole, takeConsole, takenConsole } from "./console.ts";
+import { giveBackConsole, takeConsole } from "./console.ts";
+import type { ConsoleDevices } from "./devices.ts";
 import { openKeys } from "./keys.ts";
 import { openScreen } from "./screen.ts";
 
@@ -14,8 +15,8 @@ const NONCE_BYTES = 8;
 /** @throws SealttyError `device-unavailable`. */
 export async function openFramebuffer(config: FramebufferConfig): Promise<Pipe> {
   // Where another half of sealttyd has the rights, it has taken the devices already, and gives them back.
-  const own = process.getuid?.() === 0;
-  const devices = own ? takeConsole(config, undefined) : takenConsole();
+  const own = config.taken === undefined;
+  const devices = config.taken ?? takeConsole(config, undefined);
   const giveBack = (): void => {
     if (own) giveBackConsole();
   };
@@ -36,9 +37,6 @@ async function openDevices(devices: ConsoleDevices, giveBack: () => void): Promi
       const modem = new GuestModem({ screen, keys, clock: nodeClock, nonce });
       return {
         incoming: modem.incoming,
-        get gathers() {
-          return modem.gathers;
-        },
         send: (chunk) => modem.send(chunk),
         async close() {
           await modem.close();

@@ -8,7 +8,7 @@ import type { GuestScreen } from "../../../protocol/modem/guest-modem.ts";
 import type { ScreenSize } from "../../../protocol/modem/geometry.ts";
 import { errorCode } from "../../../node/socket-pipe.ts";
 import { escapeText } from "../../log.ts";
-import type { ConsoleDevices } from "./console.ts";
+import type { ConsoleDevices } from "./devices.ts";
 import { askDevice } from "./display-program.ts";
 import { PLACES, type Places, textIn } from "./places.ts";
 

@@ -308,6 +308,9 @@ void runPage(document.getElementById("page") ?? document.body, {
     if (is("used")) throw new LinkRefused("closed");
     return {
       config: {
+        page: "kept",
+        keptPage: undefined,
+        memory: undefined,
         address: "ws://127.0.0.1:5901/",
         pipe: { kind: "through-server" },
         pipeToken: "unused",
@@ -326,6 +329,7 @@ void runPage(document.getElementById("page") ?? document.body, {
         collateral: NO_COLLATERAL,
       },
       sign: async () => new Uint8Array(),
+      askForFresh: neverUsed,
     };
   },
   keys: new PageKeys({
@@ -337,6 +341,7 @@ void runPage(document.getElementById("page") ?? document.body, {
     randomBytes,
   }),
   storage: () => localStorage,
+  goTo: neverUsed,
   sessionParts: () => ({
     connect: (options) => fake.connect(options),
     parsePolicy: () => {

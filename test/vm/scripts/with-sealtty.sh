@@ -5,7 +5,7 @@
 #
 # In KEYS are root (lets root in), limited (permitopen="127.0.0.1:7001" alone), stranger (unknown to the guest) and certified (a
 # certificate of the guest's authority beside it, and over-cert.pub, which is over). In the guest 127.0.0.1:7001 and :7002 answer with the SHA-256 of what they
-# were sent, and 127.0.0.1:8080 is a web server. Files are made in the current directory, and below /tmp/native in the guest.
+# were sent, and 127.0.0.1:8080 is a web server. Files are made in the current directory, and in a new directory of the guest's.
 # SECRET goes in every way that is used here; what the host sees is searched for it afterwards.
 set -eu
 . "$(dirname "$0")/steps.sh"
@@ -23,10 +23,12 @@ equal "$(cat out)" "in: $SECRET"
 equal "$(cat err)" "/usr
 $SECRET a  'b'"
 
+there=$(run -n -- mktemp -d)
+
 step "exec: a megabyte there and back"
 head -c 1000000 /dev/urandom >megabyte
-run -- tee /tmp/megabyte <megabyte | cmp - megabyte
-equal "$(run -n -- sha256sum /tmp/megabyte)" "$(sum megabyte)  /tmp/megabyte"
+run -- tee $there/megabyte <megabyte | cmp - megabyte
+equal "$(run -n -- sha256sum $there/megabyte)" "$(sum megabyte)  $there/megabyte"
 
 step "exec: a signal to it, by a signal, not there, out of time"
 mkfifo up
@@ -61,29 +63,28 @@ truncate -s 4M tree/sparse
 printf end >>tree/sparse
 chmod 0750 tree/below
 touch -d @1000000000 tree/secret
-run -n -- mkdir -p /tmp/native
-copy -r -p tree :/tmp/native/
-copy -r -p :/tmp/native/tree tree.back
+copy -r -p tree :$there/
+copy -r -p :$there/tree tree.back
 diff -r --no-dereference tree tree.back
 equal "$(stat -c '%a %Y' tree.back/below tree.back/secret | cut -d' ' -f1 | tr '\n' ' ')$(stat -c %Y tree.back/secret)" "750 644 1000000000"
 [ "$(stat -c %b tree.back/sparse)" -lt 1000 ] || fail "the hole was filled here"
-[ "$(run -n -- stat -c %b /tmp/native/tree/sparse)" -lt 1000 ] || fail "the hole was filled in the guest"
+[ "$(run -n -- stat -c %b $there/tree/sparse)" -lt 1000 ] || fail "the hole was filled in the guest"
 
 step "cp: standard input and output"
-tar cf - tree/below | copy - :/tmp/native/below.tar
-equal "$(copy :/tmp/native/below.tar - | tar tf - | wc -l)" 102
+tar cf - tree/below | copy - :$there/below.tar
+equal "$(copy :$there/below.tar - | tar tf - | wc -l)" 102
 
 step "cp: cut in the middle, and on with --resume"
-run -n -- sh -c 'head -c 6000000 /dev/urandom >/tmp/native/large'
-sealtty cp --guest "$GUEST" $own --resume :/tmp/native/large . &
+run -n -- sh -c 'head -c 6000000 /dev/urandom >"$1"' sh "$there/large"
+sealtty cp --guest "$GUEST" $own --resume :$there/large . &
 client=$!
 large_enough() { [ "$(stat -c %s .large.sealtty-part 2>/dev/null || echo 0)" -gt 1500000 ]; }
 until_true large_enough
 kill -KILL "$client"
 wait "$client" 2>/dev/null || true
 [ ! -e large ] || fail "half a file has the name"
-copy --resume :/tmp/native/large .
-equal "$(run -n -- sha256sum /tmp/native/large)" "$(sum large)  /tmp/native/large"
+copy --resume :$there/large .
+equal "$(run -n -- sha256sum $there/large)" "$(sum large)  $there/large"
 [ ! -e .large.sealtty-part ] || fail "the hidden file is still there"
 
 step "cp: a full file system, a read-only one, a source that is not there"
@@ -92,8 +93,8 @@ status 1 copy megabyte :/small/x 2>err
 grep -q "in the guest: /small/x: no space is left" err
 status 1 copy megabyte :/fixed/x 2>err
 grep -q "in the guest: /fixed/x: the file system is read-only" err
-status 1 copy :/tmp/native/none . 2>err
-grep -q "in the guest: /tmp/native/none: there is no such file" err
+status 1 copy :$there/none . 2>err
+grep -q "in the guest: $there/none: there is no such file" err
 equal "$(run -n -- ls -A /small /fixed)" "/fixed:
 
 /small:"

@@ -1,0 +1,217 @@
+// How a guest is reached, for connect() and for the command line, which says in between what was verified.
+
+import { readFile } from "node:fs/promises";
+import type { Policy } from "../../protocol/attestation/policy.ts";
+import { toHex, utf8 } from "../../protocol/bytes.ts";
+import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
+import type {
+  AttestedGuest,
+  ConnectionState,
+  ConnectOptions,
+  Guest,
+  UserAuthFields,
+} from "../../protocol/session/api.ts";
+import { parseAddress } from "../address.ts";
+import { escapeBytes } from "../printable.ts";
+import { collateralOf } from "../owner-collateral.ts";
+import type { Identity, Machine } from "../services.ts";
+import { ChangeWatch, type OnChanged } from "./change-watch.ts";
+import { callHook } from "./hooks.ts";
+import { OpenGuest } from "./open-guest.ts";
+import type { EvidenceEvent } from "./types.ts";
+
+const MAX_POLICY_FILE = 1024 * 1024;
+
+export interface PolicyFile {
+  readonly text: string;
+  readonly policy: Policy;
+}
+
+/** @param guest - as the user named it, for the words. @throws SealttyError `bad-policy`. */
+export async function readPolicyFile(
+  path: string,
+  guest: string,
+  machine: Pick<Machine, "parsePolicy">,
+): Promise<PolicyFile> {
+  let text: string;
+  try {
+    const bytes = await readFile(path);
+    if (bytes.length > MAX_POLICY_FILE)
+      throw new SealttyError(
+        "bad-policy",
+        `${path} is larger than 1 MiB; name a policy, which is a few lines`,
+      );
+    text = bytes.toString("utf8");
+  } catch (cause) {
+    if (cause instanceof SealttyError) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new SealttyError("bad-policy", `cannot read the policy ${path}: ${whyUnreadable(code, guest)}`, {
+      cause,
+    });
+  }
+  try {
+    return { text, policy: machine.parsePolicy(text) };
+  } catch (cause) {
+    if (!(cause instanceof SealttyError) || cause.code !== "bad-policy") throw cause;
+    throw new SealttyError("bad-policy", `${path}: ${cause.message.replace(/^Policy: /, "")}`, { cause });
+  }
+}
+
+function whyUnreadable(code: string | undefined, guest: string): string {
+  if (code === "ENOENT") {
+    return `there is no such file; check the path, or make one with: sealtty inspect ${guest} --save-policy FILE`;
+  }
+  if (code === "EACCES") return "this user may not read it; change its permissions";
+  if (code === "EISDIR") return "it is a directory; name the file in it";
+  return `${code ?? "unknown error"}; check the path`;
+}
+
+/** What the owner says about one guest, beside the policy. */
+export interface GuestSettings {
+  /** As `sealtty help` lists addresses. */
+  readonly guest: string;
+  /** The guest the user means (the policy's name); goes into the transcript. */
+  readonly identity: string;
+  /** Directory of collateral, beside what the guest sends and the cache. */
+  readonly collateral: string | undefined;
+  readonly acceptSimulated: boolean;
+  /** Ms until the appraisal must be done. */
+  readonly timeout: number;
+  readonly encoding: ConnectOptions["encoding"];
+}
+
+export type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise"> & {
+  /** Once the user is in. */
+  onEvidence?(event: EvidenceEvent): void;
+  /** A guest that is another one: nobody answers for it where this is absent. */
+  readonly onChanged?: OnChanged;
+};
+
+/** Everything of ConnectOptions but the policy. @throws SealttyError `bad-config`. */
+export async function guestOptions(
+  { guest, collateral, ...settings }: GuestSettings,
+  { onState, onHostNoise }: Pick<Listeners, "onState" | "onHostNoise">,
+  machine: Machine,
+): Promise<Omit<ConnectOptions, "policy">> {
+  const address = parseAddress(guest);
+  return {
+    ...settings,
+    ...(onState === undefined ? {} : { onState }),
+    ...(onHostNoise === undefined ? {} : { onHostNoise }),
+    dial: () => machine.dial(address),
+    suite: machine.suite,
+    signatures: machine.signatures,
+    clock: machine.clock,
+    wallTime: () => machine.wallTime(),
+    collateral: await collateralOf(collateral, machine.environment),
+    address: address.text,
+  };
+}
+
+/** A guest whose evidence met the policy: nothing secret was sent yet. */
+export interface Reachable {
+  readonly attested: AttestedGuest;
+  readonly change: ChangeWatch;
+}
+
+/**
+ * Whichever listener fails, the connection ends with what it threw.
+ * @throws SealttyError `evidence-refused`, `guest-silent`, `bad-config`, …; `api-misuse` where a listener failed.
+ */
+export async function attest(
+  settings: GuestSettings & { readonly policy: Policy; readonly shaping: ShapingProfile | undefined },
+  listeners: Listeners,
+  machine: Machine,
+): Promise<Reachable> {
+  const { policy, shaping, ...rest } = settings;
+  const change = new ChangeWatch({
+    ...(listeners.onChanged === undefined ? {} : { onChanged: listeners.onChanged }),
+    onAccepted: (claims) => listeners.onEvidence?.({ kind: "accepted", claims }),
+  });
+  const onState = (state: ConnectionState): void => {
+    const told = (): void => listeners.onState?.(state);
+    // Nothing is left to end by then: what it ended with is not to be hidden behind this.
+    if (state.phase === "closed") callHook(told, () => undefined);
+    else change.tell("onState", told);
+  };
+  const options = await guestOptions(rest, { ...listeners, onState }, machine);
+  const connecting = machine.connect({
+    ...options,
+    onAttestation(event) {
+      if (event.kind === "changed") return change.event(event);
+      const told: EvidenceEvent =
+        event.kind === "renewed" ? { kind: event.kind, claims: event.verified.claims } : event;
+      change.tell("onEvidence", () => listeners.onEvidence?.(told));
+    },
+    policy,
+    ...(shaping === undefined ? {} : { shaping }),
+  });
+  let off = (): void => {};
+  const failed = new Promise<never>((_, reject) => {
+    off = change.watch(reject);
+  });
+  // Also before the user is in: what is still being attested then is closed once it is.
+  change.watch(() => void connecting.then((late) => late.close()).catch(() => undefined));
+  try {
+    return { attested: await Promise.race([connecting, failed]), change };
+  } finally {
+    off();
+  }
+}
+
+/** @param guest - whose user is in. @throws SealttyError where a listener failed meanwhile. */
+export function openGuest({ attested, change }: Reachable, guest: Guest, clock: Clock): OpenGuest {
+  if (change.error !== undefined) throw change.error;
+  const key = toHex(attested.context.guestStatic);
+  return new OpenGuest({ guest, key, clock, change, close: () => attested.close().catch(() => undefined) });
+}
+
+/** The guest hears so many on one connection, and answers each refusal a second late. */
+const MAX_KEYS_TRIED = 5;
+
+/**
+ * With one key after the other, as ssh does; what went wrong with the first is what the user is told.
+ * @param identity - undefined: without a key. @param say - a sentence for whoever has to touch something.
+ * @throws SealttyError `user-refused`.
+ */
+export async function logIn(
+  attested: AttestedGuest,
+  user: string,
+  identity: Identity | undefined,
+  say: (words: string) => void,
+): Promise<Guest> {
+  if (identity === undefined) return attested.authenticate({ method: "none", user });
+  let first: unknown;
+  const all = [identity, ...(identity.others ?? [])];
+  const tried = all.slice(0, MAX_KEYS_TRIED);
+  for (const each of tried) {
+    if (each.touched === true) say(`touch your security key to sign in (${each.source})`);
+    const sign = (fields: UserAuthFields): Promise<Uint8Array> => each.sign(fields);
+    try {
+      return await attested.authenticate({ method: "ssh-key", user, publicKey: each.publicKey, sign });
+    } catch (error) {
+      first ??= error;
+      // The guest refused this key, or its agent did; after anything else no other key helps.
+      const next =
+        error instanceof SealttyError &&
+        (error.code === "user-refused" || error.code === "device-unavailable");
+      if (!next) throw error;
+    }
+  }
+  throw tried.length > 1 ? withKeys(first, tried, all.length - tried.length) : first;
+}
+
+/** Of several keys the words for the first one alone would mislead. */
+function withKeys(first: unknown, tried: readonly Identity[], left: number): unknown {
+  if (!(first instanceof SealttyError) || first.code !== "user-refused") return first;
+  const sources = tried.map(({ source }) => escapeBytes(utf8(source))).join(", ");
+  const others =
+    left === 0 ? "" : ` ${left} more ${left === 1 ? "was" : "were"} not tried: five are, at most.`;
+  return new SealttyError(
+    "user-refused",
+    `${first.message} So it did with each of ${tried.length} keys: ${sources}.${others} Name the right one with -i FILE.`,
+    { cause: first },
+  );
+}

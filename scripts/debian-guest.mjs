@@ -1,0 +1,280 @@
+// A whole Debian for tests, beside the small guest of guest-image.mjs: systemd, udev, PAM, the sealtty package, and an encrypted root
+// that the initramfs has to open first. Needs root, for mmdebstrap and chroot; no loop devices. Kept under .cache/, by what is in it.
+//   node scripts/debian-guest.mjs [--cost]     prepares it, and prints where it is, how long that took and what the initramfs costs
+
+import { createCipheriv, createHash, randomBytes } from "node:crypto";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { cachedDirectory, defaultPassword, shadowHash } from "./guest-image.mjs";
+import { isMain, mustRun, projectRoot, runScript, ScriptError, secondsSince } from "./lib/run.mjs";
+import { packageDeb } from "./package-deb.mjs";
+import { ensurePackages, refreshPackageLists } from "./packages.mjs";
+
+const FORMAT = 2; // raise it when what is done here changes
+const SUITE = "bookworm";
+const PACKAGES =
+  "systemd systemd-sysv udev dbus login passwd kmod procps zstd busybox linux-image-cloud-amd64 initramfs-tools cryptsetup-initramfs libpam-runtime libpam-modules libpam-systemd cloud-init".split(
+    " ",
+  );
+const SECTOR = 4096;
+/** LUKS2's own default: what is before it are headers. */
+const DATA_OFFSET = 16 * 1024 * 1024;
+const ROOT_UUID = "7c1c8e0a-5ea1-4771-8000-000000000001";
+export const diskName = "root_crypt";
+export const diskPassphrase = "sealtty-disk-Passphrase";
+
+const isDirectory = (file) => fs.statSync(file).isDirectory();
+const filesBelow = (directory) =>
+  fs
+    .readdirSync(directory, { recursive: true })
+    .map((name) => path.join(directory, name))
+    .filter((file) => !isDirectory(file))
+    .toSorted();
+
+/** Debian's suite with the machine's own mirrors, before anything of ours is in it. */
+async function baseArchive() {
+  const key = createHash("sha256")
+    .update(JSON.stringify([FORMAT, SUITE, PACKAGES]))
+    .digest("hex");
+  const directory = await cachedDirectory(`debian/base-${key.slice(0, 16)}`, async (unfinished) => {
+    await refreshPackageLists();
+    const without = ["man", "doc", "locale"].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
+    const sources = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"].find((file) =>
+      fs.existsSync(file),
+    );
+    if (sources === undefined) throw new ScriptError("apt has no sources of Debian here");
+    const include = `--include=${PACKAGES.join(",")}`;
+    // Its initramfs would be made here and once more with ours in it.
+    const noInitramfs =
+      'mkdir -p "$1/etc/initramfs-tools" && echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"';
+    await mustRun("mmdebstrap", [
+      "--mode=root",
+      "--variant=minbase",
+      include,
+      ...without,
+      `--essential-hook=${noInitramfs}`,
+      "--dpkgopt=force-confold",
+      SUITE,
+      path.join(unfinished, "base.tar"),
+      sources,
+    ]);
+    await mustRun("zstd", ["-q", "-3", "--rm", path.join(unfinished, "base.tar")]);
+  });
+  return path.join(directory, "base.tar.zst");
+}
+
+/**
+ * The same Debian as a directory, without anything of ours: for tests of programs of its, which no disk has to be booted for.
+ * @returns {Promise<string>} it, which several may read at once, and none writes into.
+ */
+export async function debianRoot() {
+  requireRoot();
+  await ensurePackages(["debian"]);
+  const base = await baseArchive();
+  const name = path.basename(path.dirname(base)).replace("base", "root");
+  const directory = await cachedDirectory(`debian/${name}`, async (unfinished) => {
+    const root = path.join(unfinished, "root"); // whose mode is the archive's, and not that of a scratch directory
+    fs.mkdirSync(root);
+    await mustRun("tar", ["-C", root, "--zstd", "-xpf", base]);
+  });
+  return path.join(directory, "root");
+}
+
+function requireRoot() {
+  if (process.getuid?.() !== 0) throw new ScriptError("A whole Debian is made as root (mmdebstrap, chroot)");
+}
+
+/** In the root that is being made, with the file systems that programs expect, which are gone when it ends. */
+const inRoot = (root, ...command) =>
+  mustRun("unshare", [
+    "--mount",
+    "--propagation=private",
+    "sh",
+    "-ec",
+    'cd "$1"; mount -t proc proc proc; mount -t sysfs sysfs sys; mount --bind /dev dev; mount -t tmpfs tmpfs tmp; shift; ' +
+      'exec chroot . "$@"',
+    "sh",
+    root,
+    ...command,
+  ]);
+
+function put(root, files) {
+  for (const [name, { data, mode = 0o644 }] of Object.entries(files)) {
+    const file = path.join(root, name);
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, data);
+    fs.chmodSync(file, mode);
+  }
+}
+
+/** As AES-XTS of dm-crypt has it: sectors of 4096 bytes, numbered in units of 512 (plain64). */
+function encryptInto(target, plainFile, key) {
+  const plain = fs.openSync(plainFile, "r");
+  const encrypted = fs.openSync(target, "r+");
+  try {
+    const chunk = Buffer.alloc(1024 * SECTOR);
+    const tweak = Buffer.alloc(16);
+    for (let at = 0; ; ) {
+      const length = fs.readSync(plain, chunk, 0, chunk.length, at);
+      if (length === 0) return;
+      const out = [];
+      for (let offset = 0; offset < length; offset += SECTOR) {
+        tweak.writeBigUInt64LE(BigInt((at + offset) / 512));
+        const cipher = createCipheriv("aes-256-xts", key, tweak);
+        out.push(cipher.update(chunk.subarray(offset, offset + SECTOR)));
+      }
+      fs.writeSync(encrypted, Buffer.concat(out), 0, length, DATA_OFFSET + at);
+      at += length;
+    }
+  } finally {
+    fs.closeSync(plain);
+    fs.closeSync(encrypted);
+  }
+}
+
+/** A header that cryptsetup makes, around a key that is chosen here, so that no device has to be opened. */
+async function encryptedDisk(plainFile, target, passphrase) {
+  const key = randomBytes(64);
+  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-luks-"));
+  try {
+    const keyFile = path.join(scratch, "key");
+    const passphraseFile = path.join(scratch, "passphrase");
+    fs.writeFileSync(keyFile, key, { mode: 0o600 });
+    fs.writeFileSync(passphraseFile, passphrase, { mode: 0o600 });
+    fs.writeFileSync(target, "");
+    fs.truncateSync(target, DATA_OFFSET + fs.statSync(plainFile).size);
+    await mustRun("cryptsetup", [
+      ..."luksFormat --batch-mode --type luks2 --cipher aes-xts-plain64 --key-size 512".split(" "),
+      ..."--pbkdf pbkdf2 --pbkdf-force-iterations 1000".split(" "), // a test's: quick, and no secret
+      ...["--sector-size", String(SECTOR), "--offset", String(DATA_OFFSET / 512), "--uuid", ROOT_UUID],
+      ...["--volume-key-file", keyFile, "--key-file", passphraseFile, target],
+    ]);
+    encryptInto(target, plainFile, key);
+  } finally {
+    fs.rmSync(scratch, { recursive: true });
+  }
+}
+
+/** What changes the image besides Debian: our programs, how they are packed, Node, and this very script. */
+function ownDigest(options) {
+  const hash = createHash("sha256").update(JSON.stringify([FORMAT, options]));
+  const files = [
+    ...filesBelow(path.join(projectRoot, "dist/bin")).filter((file) => /sealttyd|pty\.node/.test(file)),
+    ...filesBelow(path.join(projectRoot, "packaging")),
+    ...filesBelow(path.join(projectRoot, "server/native")),
+    ...["scripts/package-deb.mjs", "scripts/debian-guest.mjs"].map((name) => path.join(projectRoot, name)),
+  ];
+  for (const file of files) hash.update(path.relative(projectRoot, file)).update(fs.readFileSync(file));
+  const { size, mtimeMs } = fs.statSync(fs.realpathSync(process.execPath));
+  return hash.update(JSON.stringify([process.version, size, mtimeMs])).digest("hex");
+}
+
+/**
+ * Makes it, or finds it in .cache.
+ * @param {{ withSealtty?: boolean }} [options] - false: without it, to compare what an initramfs costs.
+ * @returns {Promise<{ kernel: string, initrd: string, disk: string, identity: string, append: string }>} disk: an image, to be used as
+ *   a snapshot. identity: an SSH key that root has in the initramfs and on the disk. append: for the kernel's command line.
+ */
+export async function buildDebianGuest({ withSealtty = true } = {}) {
+  requireRoot();
+  await ensurePackages(["debian", "native"]);
+  const base = await baseArchive();
+  const key = ownDigest([path.basename(path.dirname(base)), withSealtty]);
+  const directory = await cachedDirectory(`debian/guest-${key.slice(0, 16)}`, async (unfinished) => {
+    const root = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-"));
+    try {
+      fs.chmodSync(root, 0o755);
+      await mustRun("tar", ["-C", root, "--zstd", "-xpf", base]);
+      const identity = path.join(unfinished, "id_ed25519");
+      await mustRun("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", identity]);
+      await fillRoot(root, fs.readFileSync(`${identity}.pub`, "utf8"), withSealtty);
+      const boot = (name) =>
+        path.join(
+          root,
+          "boot",
+          fs.readdirSync(path.join(root, "boot")).find((file) => file.startsWith(name)),
+        );
+      fs.copyFileSync(boot("vmlinuz-"), path.join(unfinished, "vmlinuz"));
+      fs.copyFileSync(boot("initrd.img-"), path.join(unfinished, "initrd"));
+      const plain = path.join(unfinished, "plain");
+      await mustRun("truncate", ["-s", "900M", plain]);
+      await mustRun("mke2fs", ["-q", "-t", "ext4", "-b", String(SECTOR), "-d", root, plain]);
+      await encryptedDisk(plain, path.join(unfinished, "disk"), diskPassphrase);
+      fs.rmSync(plain);
+    } finally {
+      fs.rmSync(root, { recursive: true, force: true });
+    }
+  });
+  const at = (name) => path.join(directory, name);
+  return {
+    kernel: at("vmlinuz"),
+    initrd: at("initrd"),
+    disk: at("disk"),
+    identity: at("id_ed25519"),
+    append: `root=/dev/mapper/${diskName} ro`,
+  };
+}
+
+async function fillRoot(root, authorizedKeys, withSealtty) {
+  put(root, {
+    "etc/fstab": { data: `/dev/mapper/${diskName} / ext4 errors=remount-ro 0 1\n` },
+    "etc/crypttab": { data: `${diskName} UUID=${ROOT_UUID} none luks,initramfs\n` },
+    "etc/hostname": { data: "sealtty-debian\n" },
+    // Nothing of the machine that makes it, which has other disks than the one that boots.
+    "etc/initramfs-tools/modules": { data: "virtio_blk\ndm_crypt\nxts\naes_generic\nsha256_generic\next4\n" },
+    "etc/initramfs-tools/update-initramfs.conf": { data: "update_initramfs=yes\nbackup_initramfs=no\n" },
+    "etc/cloud/cloud-init.disabled": { data: "" }, // the disk's: no test of it needs minutes of an emulated machine
+    "etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
+  });
+  const shadow = path.join(root, "etc/shadow");
+  const hash = await shadowHash(defaultPassword);
+  fs.writeFileSync(shadow, fs.readFileSync(shadow, "utf8").replace(/^root:[^:]*:/m, `root:${hash}:`));
+  if (withSealtty) {
+    const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-deb-"));
+    try {
+      const file = await packageDeb({ output: scratch, withNode: true, compression: "none" });
+      fs.copyFileSync(file, path.join(root, "root/sealttyd.deb"));
+    } finally {
+      fs.rmSync(scratch, { recursive: true });
+    }
+    // Its trigger would make an initramfs before it is set up.
+    await inRoot(root, "dpkg", "--no-triggers", "-i", "/root/sealttyd.deb");
+    fs.rmSync(path.join(root, "root/sealttyd.deb"));
+    await mustRun(process.execPath, [
+      path.join(projectRoot, "dist/bin/sealttyd.js"),
+      ...["setup", "--root", root, "--evidence", "tpm", "--initramfs"],
+    ]);
+  }
+  await inRoot(root, "update-initramfs", "-c", "-k", "all");
+}
+
+/** Ms until the disk's passphrase is asked for, the least of some boots: what else a machine does only adds to it. */
+async function bootTime(system) {
+  const { bootVm } = await import("./lib/vm.mjs");
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 3; i++) {
+    const vm = await bootVm({ firmware: "seabios", system, ready: /Please unlock disk/ });
+    await vm.stop();
+    least = Math.min(least, vm.bootMs);
+  }
+  return least;
+}
+
+if (isMain(import.meta)) {
+  await runScript(async () => {
+    const start = performance.now();
+    const guest = await buildDebianGuest();
+    process.stdout.write(
+      `${guest.kernel}\n${guest.initrd}\n${guest.disk}\nmade or found in ${secondsSince(start)}\n`,
+    );
+    if (!process.argv.includes("--cost")) return;
+    const without = await buildDebianGuest({ withSealtty: false });
+    const mb = ({ initrd }) => `${(fs.statSync(initrd).size / 1e6).toFixed(1)} MB`;
+    process.stdout.write(`initramfs: ${mb(guest)}, without sealtty ${mb(without)}\n`);
+    const [ms, msWithout] = [await bootTime(guest), await bootTime(without)].map(Math.round);
+    process.stdout.write(
+      `until the passphrase is asked for: ${ms} ms, without sealtty ${msWithout} ms (the least of three)\n`,
+    );
+  });
+}

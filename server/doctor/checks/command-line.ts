@@ -1,0 +1,47 @@
+// What checks say about words of the kernel's command line.
+
+import type { Evidence } from "../check.ts";
+import type { System } from "../system.ts";
+
+/** Words on any command line that is to be found: that of the next boot counts as well as the running one. */
+export function wordsLike(system: System, pattern: RegExp): Evidence[] {
+  return system.commandLines.flatMap(({ where, words }) =>
+    words.filter((word) => pattern.test(word)).map((word) => ({ where, found: word })),
+  );
+}
+
+/** @returns an item for each line that counts and has no such word; one for all where there is no line. */
+export function linesWithout(system: System, pattern: RegExp, word: string): Evidence[] {
+  if (system.bootLines.length === 0)
+    return [{ where: "/proc/cmdline", found: `no command line is to be found here, so none has ${word}` }];
+  return system.bootLines
+    .filter(({ words }) => !words.some((each) => pattern.test(each)))
+    .map(({ where }) => ({ where, found: `has no ${word}` }));
+}
+
+/** That every line which counts has such a word; false where there is none. */
+export function everyLineHas(system: System, pattern: RegExp): boolean {
+  return linesWithout(system, pattern, "").length === 0;
+}
+
+/**
+ * What to do, in one line. Never done by `--fix`: a wrong word does not boot, and the line is measured.
+ * @param change - words that go, words that come.
+ */
+export function changeCommandLine(
+  system: System,
+  change: { readonly add?: string; readonly remove?: readonly Evidence[] },
+): string[] {
+  const remove = [...new Set((change.remove ?? []).map((each) => each.found))].join(" ");
+  const parts = [
+    ...(remove === "" ? [] : [`take off the kernel's command line: ${remove}`]),
+    ...(change.add === undefined ? [] : [`put onto the kernel's command line: ${change.add}`]),
+  ];
+  return parts.length === 0 ? [] : [`${parts.join("; ")} (${placeOf(system)})`];
+}
+
+function placeOf(system: System): string {
+  if (system.exists("/etc/kernel/cmdline")) return "/etc/kernel/cmdline, then build the kernel image anew";
+  if (system.exists("/etc/default/grub")) return "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub";
+  return "where this machine is started: the boot loader's entry, or QEMU's -append";
+}

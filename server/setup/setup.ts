@@ -1,0 +1,406 @@
+// `sealttyd setup`: a configuration for what is there, and the unit enabled; `--remove` takes exactly that back.
+// docs/install.md; docs/decisions/0023-packages.md says why it enables units by itself.
+
+import path from "node:path";
+import {
+  DEFAULT_CONFIG_FILE,
+  type EvidenceConfig,
+  type PipeConfig,
+  type ServerConfig,
+  parseServerConfig,
+} from "../config.ts";
+import { escapeText } from "../log.ts";
+import { CLOUD_INIT_FILES, DISABLED, DISABLED_FILE, WAIT_UNIT } from "../provision/cloud-init.ts";
+import { rootOption } from "../rooted-path.ts";
+import { accountIn } from "../sessions/account.ts";
+import {
+  type Machine,
+  type RealEvidence,
+  SetupRefused,
+  USUAL_PORT,
+  findEvidence,
+  findPort,
+  wordsOf,
+} from "./choose.ts";
+import { EARLY_CONFIG_FILE, KEYS_FILE } from "./places.ts";
+import { type Change, NOTHING_DONE, type SetupRecord, Tree } from "./tree.ts";
+
+export interface SetupWishes {
+  /** Directory of the machine's files. */
+  readonly root: string;
+  /** Whether they are those of the machine that this runs on: nobody asks or starts anything on another one. */
+  readonly here: boolean;
+  readonly evidence: RealEvidence | undefined;
+  readonly pipe: PipeConfig | undefined;
+  /** Have the first boot wait for the owner's seed; what an earlier setup did of it stays in any case. */
+  readonly provision: boolean;
+  readonly dryRun: boolean;
+  /** For the initramfs, too. */
+  readonly early: boolean;
+}
+
+export interface SetupSurroundings {
+  readonly machine: Machine;
+  /** Whether this process may change the machine that it runs on. */
+  readonly isRoot: boolean;
+  /** Undefined: systemd does not run here. @returns whether it succeeded. */
+  readonly systemctl: ((...args: readonly string[]) => Promise<boolean>) | undefined;
+  /** What the configuration names and is not here, a sentence each. */
+  missing(file: string): Promise<readonly string[]>;
+}
+
+/** It failed on the way: what was done by then is recorded. */
+export class SetupFailed extends Error {
+  override readonly name = "SetupFailed";
+  /** A line each. */
+  readonly said: readonly string[];
+
+  constructor(said: readonly string[], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.said = said;
+  }
+}
+
+const UNIT = "sealttyd.service";
+const OWN_UNITS = "/etc/systemd/system";
+const UNIT_DIRECTORIES = [
+  OWN_UNITS,
+  "/usr/local/lib/systemd/system",
+  "/usr/lib/systemd/system",
+  "/lib/systemd/system",
+];
+const SYSUSERS = "/usr/lib/sysusers.d/sealttyd.conf";
+const FRONT_USER = "sealtty";
+const LOGIN = "/bin/login";
+
+/** @returns what was done, a line each. @throws SetupRefused: then nothing was. SetupFailed: then not all was. */
+export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Promise<string[]> {
+  const tree = new Tree(wishes.root);
+  const { here } = wishes;
+  requireRights(wishes, around);
+  const before = tree.record() ?? NOTHING_DONE;
+  const unit = findUnit(tree);
+  requireFrontUser(tree, here);
+  const provision = wishes.provision || before.made.some((each) => each.path === PROVISION_LINK);
+  const { text, early, words } = await configuration({ ...wishes, provision }, around, tree, before);
+  const changes: Change[] = provision ? provisionChanges(tree, before) : [];
+  if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
+    changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
+  if (early !== undefined && tree.read(EARLY_CONFIG_FILE) !== early)
+    changes.push({ kind: "file", path: EARLY_CONFIG_FILE, text: early });
+  for (const target of unit.wantedBy) {
+    const link = `${OWN_UNITS}/${target}.wants/${UNIT}`;
+    if (!tree.has(link)) changes.push({ kind: "link", path: link, target: unit.file });
+  }
+  const systemctl = here ? around.systemctl : undefined;
+  const running = systemctl !== undefined && (await systemctl("is-active", "--quiet", UNIT));
+  const starts = systemctl !== undefined && !running;
+  if (changes.length > 0) tree.requirePlaces(changes);
+  const would = wishes.dryRun ? "would have " : "";
+  const disabled = provision ? readOrAbsent(tree, DISABLED_FILE) : undefined;
+  const isOurs = disabled === DISABLED;
+  const said = changes.map((change) =>
+    change.kind === "file"
+      ? `${would}written: ${change.path}`
+      : `${would}linked: ${change.path} -> ${change.target}`,
+  );
+  if (isOurs) said.push(`${would}removed: ${DISABLED_FILE}, which an earlier --remove left`);
+  else if (disabled !== undefined)
+    said.push(`${DISABLED_FILE} is yours: while it is there cloud-init does not run, with a seed or without`);
+  said.push(...words);
+  if (changes.length === 0 && !isOurs) said.push("already set up: no file is changed");
+  if (running && changes.some((change) => change.path === DEFAULT_CONFIG_FILE))
+    said.push(
+      `${UNIT} runs on with its former configuration: systemctl restart ${UNIT} ends its sessions and starts it anew`,
+    );
+  if (here && systemctl === undefined) said.push("systemd does not run here: it starts with the next boot");
+  const started = `${would}started: ${UNIT}`;
+  if (wishes.dryRun) return starts ? [...said, started] : said;
+  if (changes.length > 0 || starts) tree.apply(changes, before, before.started || starts);
+  if (isOurs) tree.remove(DISABLED_FILE); // only now that all is there which keeps cloud-init to the seed
+  if (here)
+    for (const what of await around.missing(DEFAULT_CONFIG_FILE)) said.push(`on this machine, now: ${what}`);
+  if (!starts) return said;
+  await systemctl("daemon-reload");
+  if (!(await systemctl("start", UNIT)))
+    throw new SetupFailed(said, `systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
+  return [...said, started];
+}
+
+const PROVISION_LINK = `${OWN_UNITS}/sysinit.target.wants/${WAIT_UNIT}`;
+
+/** @throws SetupRefused where somebody else's file would be written over. */
+function provisionChanges(tree: Tree, before: SetupRecord): Change[] {
+  const unit = UNIT_DIRECTORIES.map((directory) => path.join(directory, WAIT_UNIT)).find((file) =>
+    tree.has(file),
+  );
+  if (unit === undefined)
+    throw new SetupRefused(
+      `There is no ${WAIT_UNIT}: install the package, or packaging/systemd/${WAIT_UNIT}`,
+    );
+  const changes: Change[] = [];
+  for (const [file, text] of CLOUD_INIT_FILES) {
+    const there = readOrAbsent(tree, file);
+    if (there === text) continue;
+    if (there !== undefined && !isOfSetup(file, tree, before))
+      throw new SetupRefused(
+        `${file} is yours, and says something else than what keeps cloud-init to your seed`,
+      );
+    changes.push({ kind: "file", path: file, text });
+  }
+  if (!tree.has(PROVISION_LINK)) changes.push({ kind: "link", path: PROVISION_LINK, target: unit });
+  return changes;
+}
+
+export interface TakenAway {
+  readonly said: readonly string[];
+  /** Something was edited since, and is left. */
+  readonly left: boolean;
+}
+
+/** @throws SetupRefused: then nothing was taken away. */
+export async function takeAway(
+  wishes: Pick<SetupWishes, "root" | "here" | "dryRun">,
+  around: Pick<SetupSurroundings, "systemctl" | "isRoot">,
+): Promise<TakenAway> {
+  const tree = new Tree(wishes.root);
+  const record = tree.record();
+  if (record === undefined) return { said: ["nothing to undo: it was so already"], left: false };
+  requireRights(wishes, around);
+  const systemctl = wishes.here ? around.systemctl : undefined;
+  const would = wishes.dryRun ? "would have " : "";
+  const said: string[] = [];
+  const keptToSeed = record.made.some(
+    ({ path: file }) => file === PROVISION_LINK || CLOUD_INIT_FILES.has(file),
+  );
+  if (keptToSeed) said.push(...disableCloudInit(tree, wishes.dryRun));
+  if (record.started && systemctl !== undefined) {
+    said.push(`${would}stopped: ${UNIT}`);
+    if (!wishes.dryRun) await systemctl("stop", UNIT); // one that does not run is as good
+  }
+  const { removed, stays } = tree.takeBack(record, wishes.dryRun);
+  if (!wishes.dryRun && systemctl !== undefined) await systemctl("daemon-reload");
+  said.push(
+    ...removed.map((file) => `${would}removed: ${file}`),
+    ...stays.map((file) => `left as it is, because it was changed since: ${file}`),
+  );
+  return { said, left: stays.length > 0 };
+}
+
+/**
+ * The next boot's cloud-init would take the host's user-data as root: what keeps it from that is there before what kept it
+ * from it until now goes. @returns what is done, a line each. @throws SetupRefused where something else is in its place.
+ */
+function disableCloudInit(tree: Tree, dryRun: boolean): string[] {
+  const there = readOrAbsent(tree, DISABLED_FILE);
+  if (there !== undefined) return [`left as it is: ${DISABLED_FILE}, and so cloud-init stays off`];
+  if (!dryRun) tree.leaveBehind(DISABLED_FILE, DISABLED);
+  return [
+    `${dryRun ? "would have " : ""}written: ${DISABLED_FILE}: cloud-init stays off, which would take what the host offers and run it as root`,
+    `to have cloud-init again, in spite of that: delete ${DISABLED_FILE}`,
+  ];
+}
+
+/** @throws SetupRefused. */
+function requireRights(
+  { here, dryRun }: Pick<SetupWishes, "here" | "dryRun">,
+  { isRoot }: Pick<SetupSurroundings, "isRoot">,
+): void {
+  if (here && !dryRun && !isRoot)
+    throw new SetupRefused("Only root may change this machine's files: run it as root");
+}
+
+interface Unit {
+  readonly file: string;
+  readonly wantedBy: readonly string[];
+}
+
+/** @throws SetupRefused. */
+function findUnit(tree: Tree): Unit {
+  for (const directory of UNIT_DIRECTORIES) {
+    const file = path.join(directory, UNIT);
+    if (!tree.has(file)) continue;
+    const text = tree.leadsTo(file, "/dev/null") ? "" : tree.read(file);
+    if (text === undefined)
+      throw new SetupRefused(`${file} is a link that leads nowhere in ${escapeText(tree.root)}`);
+    if (text === "")
+      throw new SetupRefused(`${UNIT} is masked: systemctl unmask ${UNIT} first, if it is to run here`);
+    const wantedBy = [...text.matchAll(/^WantedBy=(.*)$/gm)]
+      .flatMap(([, names = ""]) => names.split(/\s+/))
+      .filter((name) => /^[\w@:-][\w@:.-]*\.target$/.test(name));
+    if (wantedBy.length === 0)
+      throw new SetupRefused(`${file} says in no line WantedBy= when it is to start: nothing to enable`);
+    return { file, wantedBy };
+  }
+  throw new SetupRefused(
+    `There is no ${UNIT} in ${UNIT_DIRECTORIES.join(", ")}: install the package, or packaging/systemd/${UNIT}`,
+  );
+}
+
+/** @throws SetupRefused: sealttyd would not start. */
+function requireFrontUser(tree: Tree, here: boolean): void {
+  if (accountIn(tree.read("/etc/passwd") ?? "", FRONT_USER) !== undefined) return;
+  if (!here && tree.has(SYSUSERS)) return; // systemd makes it when the image boots
+  const root = here ? "" : `${rootOption(tree.root)} `;
+  throw new SetupRefused(
+    `There is no user ${FRONT_USER}, whom the half becomes that talks to the host: ` +
+      `systemd-sysusers ${root}${path.basename(SYSUSERS)}, or useradd ${root}--system --shell /usr/sbin/nologin ${FRONT_USER}`,
+  );
+}
+
+interface Configuration {
+  readonly text: string | undefined;
+  /** Of the initramfs; undefined: none is wished for, or the owner's stays. */
+  readonly early: string | undefined;
+  readonly words: readonly string[];
+}
+
+/** @returns no text where an owner's file stays. @throws SetupRefused. */
+async function configuration(
+  wishes: SetupWishes,
+  around: SetupSurroundings,
+  tree: Tree,
+  before: SetupRecord,
+): Promise<Configuration> {
+  const there = readOrAbsent(tree, DEFAULT_CONFIG_FILE);
+  if (there !== undefined && !isOfSetup(DEFAULT_CONFIG_FILE, tree, before)) {
+    if (wishes.evidence !== undefined || wishes.pipe !== undefined)
+      throw new SetupRefused(
+        `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
+      );
+    let own: ServerConfig;
+    try {
+      own = parseServerConfig(there, DEFAULT_CONFIG_FILE);
+    } catch (cause) {
+      throw new SetupRefused(
+        `${cause instanceof Error ? cause.message : "unknown error"} It is yours, and is not overwritten.`,
+        { cause },
+      );
+    }
+    if (wishes.provision && own.provision === undefined)
+      throw new SetupRefused(
+        `${DEFAULT_CONFIG_FILE} is yours, and has no [provision]: add it, with users = ["…"], so that a seed is taken from somebody`,
+      );
+    const { early, words } = earlyConfiguration(wishes, tree, before, own.pipe, own.evidence.type);
+    return { text: undefined, early, words: [`kept: ${DEFAULT_CONFIG_FILE} is yours`, ...words] };
+  }
+  const { here } = wishes;
+  if (!here && wishes.evidence === undefined)
+    throw new SetupRefused(
+      "Of another machine's files it cannot be found out what that machine will have: name it with --evidence",
+    );
+  const pipe = wishes.pipe ?? (here ? findPort(around.machine) : USUAL_PIPE);
+  const evidence = wishes.evidence ?? (await findEvidence(around.machine));
+  const login = tree.has(LOGIN) ? LOGIN : undefined;
+  const forEarly = earlyConfiguration(wishes, tree, before, pipe, evidence);
+  return {
+    text: configurationText(pipe, evidence, login, wishes.provision),
+    early: forEarly.early,
+    words: [
+      `evidence: "${evidence}": ${wordsOf(evidence)}`,
+      `console: ${pipeWords(pipe)}`,
+      ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
+      ...(wishes.provision
+        ? ["first boot: waits for sealtty provision, by root's keys; cloud-init takes no other seed"]
+        : []),
+      `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
+      ...forEarly.words,
+    ],
+  };
+}
+
+/** @throws SetupRefused where the owner's own pipe or evidence cannot be had so early. */
+function earlyConfiguration(
+  wishes: SetupWishes,
+  tree: Tree,
+  before: SetupRecord,
+  pipe: PipeConfig,
+  evidence: EvidenceConfig["type"],
+): Pick<Configuration, "early" | "words"> {
+  if (!wishes.early) return { early: undefined, words: [] };
+  const there = readOrAbsent(tree, EARLY_CONFIG_FILE);
+  if (there !== undefined && !isOfSetup(EARLY_CONFIG_FILE, tree, before))
+    return { early: undefined, words: [`kept: ${EARLY_CONFIG_FILE} is yours`] };
+  if (evidence === "simulated" || pipe.type === "unix" || pipe.type === "framebuffer")
+    throw new SetupRefused(
+      `${DEFAULT_CONFIG_FILE} has simulated evidence, a unix socket or a framebuffer, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself`,
+    );
+  return {
+    early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
+    words: [
+      "in the initramfs: the same console, for root by the same keys, to unlock disks and for a shell",
+      "the next update-initramfs -u puts it in, after each change of keys as well",
+    ],
+  };
+}
+
+const USUAL_PIPE: PipeConfig = { type: "virtio", name: USUAL_PORT };
+
+function isOfSetup(file: string, tree: Tree, { made }: SetupRecord): boolean {
+  return made.some((each) => each.kind === "file" && each.path === file && tree.isAsMade(each));
+}
+
+/** @throws SetupRefused for a link that leads nowhere: writing would put something in its place. */
+function readOrAbsent(tree: Tree, file: string): string | undefined {
+  const text = tree.read(file);
+  if (text === undefined && tree.has(file))
+    throw new SetupRefused(`${file} is a link that leads nowhere in ${escapeText(tree.root)}`);
+  return text;
+}
+
+/**
+ * Keys come from a file of this machine's that only root writes, never from where a host can have put some by cloud-init,
+ * such as /root/.ssh.
+ */
+export function configurationText(
+  pipe: PipeConfig,
+  evidence: RealEvidence,
+  login: string | undefined,
+  provision = false,
+): string {
+  const lines = [
+    "# Written by `sealttyd setup`. `sealttyd setup --remove` takes it away, and leaves it once somebody changed it.",
+    "# sealttyd.toml(5) has every key that can stand here.",
+    "",
+    "[pipe]",
+    `type = "${pipe.type}"`,
+    ...pipeLines(pipe),
+    "",
+    "[evidence]",
+    `type = "${evidence}"`,
+    "",
+    "[users]",
+    `authorized_keys = "${KEYS_FILE}"`,
+    'names = ["root"]',
+    ...(login === undefined ? [] : [`login = ["${login}"]`]),
+    ...(provision ? ["", "[provision]", 'users = ["root"]'] : []),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function pipeWords(pipe: PipeConfig): string {
+  switch (pipe.type) {
+    case "virtio":
+      return `virtio port "${escapeText(pipe.name)}"`;
+    case "tty":
+      return `${escapeText(pipe.device)}${pipe.armourOnly ? ", in printable lines" : ""}`;
+    case "unix":
+      return escapeText(pipe.path);
+    case "framebuffer":
+      return "the machine's screen and keys";
+  }
+}
+
+function pipeLines(pipe: PipeConfig): string[] {
+  // A JSON string is a TOML string.
+  switch (pipe.type) {
+    case "virtio":
+      return [`name = ${JSON.stringify(pipe.name)}`];
+    case "tty":
+      return [`device = ${JSON.stringify(pipe.device)}`, ...(pipe.armourOnly ? ["armour_only = true"] : [])];
+    case "unix":
+      return [`path = ${JSON.stringify(pipe.path)}`];
+    case "framebuffer":
+      return []; // setup chooses none, and keeps an owner's file as it is
+  }
+}
