@@ -10,6 +10,8 @@ export interface WireSearch {
   bytes(): number;
   /** What was found, and where. */
   found(): readonly string[];
+  /** Ends every connection that is open now. */
+  cut(): void;
   close(): Promise<void>;
 }
 
@@ -84,6 +86,9 @@ export async function searchWire(
     path: at,
     bytes: () => bytes,
     found: () => found,
+    cut() {
+      for (const socket of open) socket.destroy();
+    },
     async close() {
       for (const socket of open) socket.destroy();
       server.close();
