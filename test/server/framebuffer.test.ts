@@ -226,6 +226,16 @@ describe("taking the console and giving it back", () => {
     expect(fs.readdirSync(at("run"))).toEqual([]);
   });
 
+  test("where no note can be written nothing is taken", () => {
+    addInput("event1", KEYBOARD);
+    put("run"); // a file, where a directory should be: root may write anywhere else
+    expect(refusal(() => takeConsole(CONFIG, undefined, places))).toMatch(
+      /from the kernel: E(?:EXIST|NOTDIR)$/,
+    );
+    expect(read("proc/sys/kernel/printk")).toBe("7\t4\t1\t7\n");
+    expect(read("dev/tty1")).toBe("");
+  });
+
   test("a note that is somebody else's, or none at all, is not believed", () => {
     fs.mkdirSync(at("run"));
     put("elsewhere", "precious");

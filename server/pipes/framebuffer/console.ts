@@ -78,8 +78,8 @@ export function takeConsole(
     note();
     fs.writeFileSync(file, value);
   };
-  note();
   try {
+    note();
     const { input, held } = chooseInput(config, places, change);
     devices = { screen, input, held };
     if (terminal !== undefined) showNotice(terminal, places);
