@@ -17,6 +17,7 @@ import { asText, intoDocument, type Report, type Row } from "./report.ts";
 import { shapingRows } from "./shaping.ts";
 import { sealttyPeer, startSealttyd } from "./sealtty.ts";
 import { median } from "./statistics.ts";
+import { vncRows } from "./vnc.ts";
 import { startTtyd } from "./ttyd.ts";
 import { verificationRows } from "./verification.ts";
 import { profileInVm, startVm, type VmPeers } from "./vm.ts";
@@ -199,6 +200,7 @@ const { values: options } = parseArgs({
     shaping: { type: "boolean", default: false },
     exec: { type: "boolean", default: false },
     files: { type: "boolean", default: false },
+    vnc: { type: "boolean", default: false },
     profile: { type: "string" },
   },
 });
@@ -212,13 +214,16 @@ async function main(): Promise<void> {
     if (!options["no-vm"]) process.stdout.write(await profileInVm((options.quick ? 64 : 256) * 65_536));
     return;
   }
-  if (options.shaping || options.exec || options.files) {
+  if (options.shaping || options.exec || options.files || options.vnc) {
     const rows = options.exec
       ? await execRows(options.quick)
       : options.files
         ? await filesRows(options.quick)
-        : await shapingRows(options.quick);
-    const report: Report = { date: new Date().toISOString().slice(0, 10), machine: machine(false), rows };
+        : options.vnc
+          ? await vncRows(options.quick, say)
+          : await shapingRows(options.quick);
+    const about = machine(options.vnc);
+    const report: Report = { date: new Date().toISOString().slice(0, 10), machine: about, rows };
     process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
     return;
   }

@@ -75,6 +75,19 @@ export function echo(peer: Peer, samples: number, warmUp: number): Promise<EchoT
   });
 }
 
+/** Sends `length` bytes to a program that takes them. @returns kB/s until it says that it has them all. */
+export function swallow(peer: Peer, length: number): Promise<number> {
+  return withTerminal(peer, async (terminal, inbox) => {
+    const line = `stty raw -echo; printf '${MARKER.slice(0, 3)}%s' '${MARKER.slice(3)}'; head -c ${length} >/dev/null; printf x\n`;
+    await terminal.write(bytes(line));
+    await inbox.untilMarker(MARKER, peer.patienceMs);
+    const start = performance.now();
+    await terminal.write(new Uint8Array(length).fill(0x61));
+    await inbox.untilLength(1, peer.patienceMs);
+    return length / (performance.now() - start);
+  });
+}
+
 /** @returns ms from asking for a terminal to the first byte of its prompt, and to the milestones on the way. */
 export async function timeToPrompt(peer: Peer): Promise<{ prompt: number } & Record<string, number>> {
   const start = performance.now();

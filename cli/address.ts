@@ -1,5 +1,6 @@
 // GUEST on the command line: which pipe leads to it.
 
+import type { RfbPlace } from "../node/rfb.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { MAX_ADDRESS } from "../protocol/limits.ts";
 import { utf8 } from "../protocol/bytes.ts";
@@ -24,11 +25,12 @@ export type GuestAddress =
   /** `url`: the serial proxy's, without its token; else `server`, whose console Nova's API opens. */
   | { readonly kind: "nova"; readonly text: string; readonly url: string; readonly server?: undefined }
   | { readonly kind: "nova"; readonly text: string; readonly url?: undefined; readonly server: string }
-  | { readonly kind: "incus"; readonly text: string; readonly project: string; readonly instance: string };
+  | { readonly kind: "incus"; readonly text: string; readonly project: string; readonly instance: string }
+  /** The guest's screen and keys, at the VNC server that is there. */
+  | { readonly kind: "vnc"; readonly text: string; readonly place: RfbPlace };
 
 const FORMS =
-  "ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT  and, in docs/hosts.md, proxmox:  kubevirt:  nova:  incus:";
-const LATER = ["vnc+ws:", "vnc+wss:", "vnc+tcp:", "vnc+unix:", "vnc:"];
+  "ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT  vnc+unix:PATH  vnc+tcp:HOST:PORT  vnc+ws://HOST:PORT/  and, in docs/hosts.md, proxmox:  kubevirt:  nova:  incus:";
 const PROXMOX_PORT = 8006;
 /** All ones is "any port". */
 const MAX_VSOCK_PORT = 2 ** 32 - 2;
@@ -54,8 +56,7 @@ export function parseAddress(text: string): GuestAddress {
   if (text.startsWith("kubevirt:")) return parseKubevirt(text);
   if (text.startsWith("nova:")) return parseNova(text);
   if (text.startsWith("incus:")) return parseIncus(text);
-  const later = LATER.find((scheme) => text.toLowerCase().startsWith(scheme));
-  if (later !== undefined) throw refused(text, `is not in this version ("${later}" addresses come later)`);
+  if (/^vnc(?:\+|:)/i.test(text)) return parseVnc(text);
   const [, user, guest] = /^([^@:/\s]+)@([^@\s]+)$/.exec(text) ?? [];
   if (user !== undefined)
     throw refused(text, `is no guest address: the user goes with -l, as in -l ${user} ${guest}`);
@@ -92,6 +93,27 @@ function parseVsock(text: string): GuestAddress {
   if (path === undefined) throw refused(text, "is not vsock+unix:PATH:PORT");
   if (port > MAX_VSOCK_PORT) throw refused(text, `names a vsock port above ${MAX_VSOCK_PORT}`);
   return { kind: "vsock", text, path, port };
+}
+
+function parseVnc(text: string): GuestAddress {
+  const address = text.startsWith("vnc+") ? inner(text) : undefined;
+  switch (address?.kind) {
+    case "unix":
+      return { kind: "vnc", text, place: { kind: "unix", path: address.path } };
+    case "tcp":
+      return { kind: "vnc", text, place: { kind: "tcp", host: address.host, port: address.port } };
+    case "web-socket":
+      return { kind: "vnc", text, place: { kind: "web-socket", url: address.url } };
+    default:
+      throw refused(text, "is not vnc+unix:PATH, vnc+tcp:HOST:PORT or vnc+ws://HOST:PORT/ (or vnc+wss:)");
+  }
+}
+
+/** What is behind "vnc+". @throws SealttyError `bad-config`, naming all of it. */
+function inner(text: string): GuestAddress | undefined {
+  const rest = text.slice("vnc+".length);
+  if (!/^(?:unix:|tcp:|wss?:\/\/)/i.test(rest)) return undefined;
+  return parseAddress(rest);
 }
 
 function parseProxmox(text: string): GuestAddress {

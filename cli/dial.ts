@@ -12,6 +12,7 @@ import { dialKubevirt, kubevirtAccess } from "./hosts/kubevirt.ts";
 import { dialNova, novaAccess } from "./hosts/nova.ts";
 import { dialProxmox, proxmoxAccess } from "./hosts/proxmox.ts";
 import type { Environment } from "./hosts/settings.ts";
+import { dialVnc, vncAccess } from "./hosts/vnc.ts";
 import { openTty } from "./tty-pipe.ts";
 
 /**
@@ -38,6 +39,8 @@ export function dial(address: GuestAddress, environment: Environment, clock: Clo
       return dialNova(address, environment);
     case "incus":
       return dialIncus(address, environment);
+    case "vnc":
+      return dialVnc(address, environment, clock);
   }
 }
 
@@ -50,4 +53,5 @@ export async function checkHostSettings(address: GuestAddress, environment: Envi
   else if (address.kind === "kubevirt") await kubevirtAccess(environment);
   else if (address.kind === "nova") await novaAccess(address, environment);
   else if (address.kind === "incus") await incusAccess(environment);
+  else if (address.kind === "vnc") await vncAccess(environment);
 }

@@ -143,7 +143,7 @@ function entryOf(section: TomlTable, paths: Paths): GuestEntry {
   const known = address === undefined ? undefined : HOST_SETTINGS[address.kind];
   if (known === undefined || address === undefined)
     return section.fail(
-      `${section.at("host")} is for proxmox:, kubevirt:, nova: and incus: addresses; remove it`,
+      `${section.at("host")} is for proxmox:, kubevirt:, nova:, incus: and vnc+…: addresses; remove it`,
     );
   host.allowOnly(known.names);
   const values: Record<string, string> = {};
@@ -172,7 +172,8 @@ function addressOf(section: TomlTable): GuestAddress | undefined {
     if (!(cause instanceof SealttyError)) throw cause;
     return section.fail(`${at}: ${cause.message}`);
   }
-  if ("path" in address && !path.isAbsolute(address.path)) {
+  const file = address.kind === "vnc" ? address.place : address;
+  if ("path" in file && !path.isAbsolute(file.path)) {
     return section.fail(
       `${at}: ${printable(value, 120)} depends on where sealtty is started; write the full path`,
     );

@@ -14,6 +14,7 @@ ${columns(rows)}
 
 GUEST is a name from guests.toml in ~/.config/sealtty (docs/configuration.md), or an address:
   ws://HOST:PORT/  wss://HOST/…  tcp:HOST:PORT  unix:PATH  tty:PATH  vsock+unix:PATH:PORT
+  vnc+unix:PATH  vnc+tcp:HOST:PORT  vnc+ws://HOST:PORT/
   proxmox:HOST/NODE/NUMBER  kubevirt:NAMESPACE/NAME  nova:SERVER-ID  nova:wss://HOST:6083/
   incus:INSTANCE  incus:PROJECT/INSTANCE   (docs/hosts.md)
 Exit status of connect and exec: the remote command's own; 255 for anything of sealtty's, with its code on stderr.

@@ -73,8 +73,10 @@ export interface PageServerOptions {
 
 export interface PageGuest {
   readonly address: string;
-  /** Present where the page can talk to it by itself. */
+  /** A web socket; present where the page can talk to it by itself. */
   readonly directUrl: string | undefined;
+  /** Whether a VNC server is there. */
+  readonly directVnc?: boolean;
   readonly policyText: string;
   readonly simulated: boolean;
   readonly user: string;
@@ -375,10 +377,13 @@ class LocalPageServer implements PageServer {
 
   #config(page: PageKind): Record<string, unknown> {
     const { guest, hostView } = this.#options;
-    const { directUrl, ...told } = guest;
+    const { directUrl, directVnc = false, ...told } = guest;
     return {
       ...told,
-      pipe: directUrl === undefined ? { kind: "through-server" } : { kind: "direct", url: directUrl },
+      pipe:
+        directUrl === undefined
+          ? { kind: "through-server" }
+          : { kind: directVnc ? "direct-vnc" : "direct", url: directUrl },
       pipeToken: directUrl === undefined ? this.#pipeToken : null,
       page,
       hostView: hostView !== undefined,

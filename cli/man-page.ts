@@ -12,6 +12,7 @@ const ADDRESSES = [
   ["ws://HOST:PORT/, wss://HOST/…", "QEMU's web socket, or a relay"],
   ["tcp:HOST:PORT, unix:PATH, tty:PATH", "a socket of the VMM's; a serial line"],
   ["vsock+unix:PATH:PORT", "Firecracker, Cloud Hypervisor"],
+  ["vnc+unix:PATH, vnc+tcp:HOST:PORT, vnc+ws://HOST:PORT/", "the host's VNC server"],
   ["proxmox:HOST/NODE/NUMBER", "Proxmox VE"],
   ["kubevirt:NAMESPACE/NAME", "KubeVirt"],
   ["nova:SERVER-ID, nova:wss://HOST:6083/", "OpenStack Nova"],

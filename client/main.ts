@@ -14,6 +14,7 @@ import { keepNextToken, takeToken } from "./page-token.ts";
 import { runPage } from "./page.ts";
 import { SeenStore } from "./seen-store.ts";
 import { openServerLink } from "./server-link.ts";
+import { openVncPipe } from "./vnc-pipe.ts";
 import { openWebSocketPipe } from "./web-socket-pipe.ts";
 
 const MAX_RANDOM = 65_536; // what getRandomValues gives at once
@@ -54,22 +55,28 @@ void runPage(document.getElementById("page") ?? document.body, {
   }),
   storage: (link) => link.memory ?? localStorage,
   goTo: (url) => location.assign(url),
-  sessionParts: (link) => ({
-    connect,
-    parsePolicy,
-    suite,
-    signatures,
-    clock: browserClock(),
-    wallTime: () => Date.now(),
-    seen: new SeenStore(() => link.memory ?? localStorage),
-    kept: new KeptStore(() => sessionStorage),
-    dial: (config) => {
-      if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });
-      if (config.pipeToken === undefined)
-        throw new SealttyError("bad-config", "The local server gave no pipe token");
-      return openWebSocketPipe(ownUrl("/pipe"), { firstMessage: config.pipeToken });
-    },
-  }),
+  sessionParts(link) {
+    const clock = browserClock();
+    return {
+      connect,
+      parsePolicy,
+      suite,
+      signatures,
+      clock,
+      wallTime: () => Date.now(),
+      seen: new SeenStore(() => link.memory ?? localStorage),
+      kept: new KeptStore(() => sessionStorage),
+      dial: async (config) => {
+        if (config.pipe.kind !== "through-server") {
+          const socket = await openWebSocketPipe(config.pipe.url, { protocol: "binary" });
+          return config.pipe.kind === "direct" ? socket : await openVncPipe(socket, clock, randomBytes);
+        }
+        if (config.pipeToken === undefined)
+          throw new SealttyError("bad-config", "The local server gave no pipe token");
+        return await openWebSocketPipe(ownUrl("/pipe"), { firstMessage: config.pipeToken });
+      },
+    };
+  },
   openHostView: (link, onFrame) => {
     if (link.config.hostViewToken !== undefined)
       openHostView(ownUrl("/host-view"), link.config.hostViewToken, onFrame);

@@ -31,7 +31,10 @@ export interface PageConfig {
   readonly memory: ReadonlyMap<string, string> | undefined;
   /** As the user named the guest's pipe; goes into the transcript. */
   readonly address: string;
-  readonly pipe: { readonly kind: "direct"; readonly url: string } | { readonly kind: "through-server" };
+  /** `direct-vnc`: at that web socket is a VNC server. */
+  readonly pipe:
+    | { readonly kind: "direct" | "direct-vnc"; readonly url: string }
+    | { readonly kind: "through-server" };
   readonly pipeToken: string | undefined;
   /** One-use, for the next load of this page in this tab. */
   readonly nextToken: string | undefined;
@@ -76,10 +79,7 @@ export function parsePageConfig(json: string): PageConfig {
     keptPage: keptPageOf(optionalText(fields, "keptPage")),
     memory: memoryOf(fields["memory"]),
     address: text(fields, "address"),
-    pipe:
-      oneOf(pipe, "kind", ["direct", "through-server"] as const) === "direct"
-        ? { kind: "direct", url: webSocketUrl(pipe) }
-        : { kind: "through-server" },
+    pipe: pipeOf(pipe),
     pipeToken: optionalText(fields, "pipeToken"),
     nextToken: optionalText(fields, "nextToken"),
     policyText: text(fields, "policyText"),
@@ -102,6 +102,11 @@ type Fields = Readonly<Record<string, unknown>>;
 export function objectOf(value: unknown, name: string): Fields {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw bad(name);
   return value as Fields;
+}
+
+function pipeOf(pipe: Fields): PageConfig["pipe"] {
+  const kind = oneOf(pipe, "kind", ["direct", "direct-vnc", "through-server"] as const);
+  return kind === "through-server" ? { kind } : { kind, url: webSocketUrl(pipe) };
 }
 
 function keptPageOf(link: string | undefined): string | undefined {

@@ -151,6 +151,20 @@ export const MAX_USER_DATA = 1024 * 1024;
 export const MAX_META_DATA = 64 * 1024;
 export const MAX_NETWORK_CONFIG = 256 * 1024;
 
+/** Through a VNC console (docs/vnc-modem.md): bytes that came and that nobody has read yet. */
+export const MAX_MODEM_TO_GUEST = 64 * 1024;
+export const MAX_MODEM_TO_CLIENT = 256 * 1024;
+
+/** A host's VNC server: sides and pixels of its screen (48 MiB as it is kept). */
+export const MAX_RFB_SIDE = 8192;
+export const MAX_RFB_PIXELS = 4096 * 4096;
+/** Its name and its clipboard, which are thrown away as they come, and its words when it refuses. */
+export const MAX_RFB_NAME = 4096;
+export const MAX_RFB_REASON = 1024;
+export const MAX_RFB_CUT_TEXT = 1024 * 1024;
+/** Input for it that waits for the pipe. */
+export const MAX_RFB_UNSENT = 64 * 1024;
+
 /** Keys: packets under one key generation (docs/protocol.md §5.3), packets of a connection. */
 export const PACKETS_PER_GENERATION = 2 ** 20;
 export const MAX_PACKETS = 2 ** 48;

@@ -13,6 +13,7 @@ Speed and memory beside OpenSSH and others on this machine. docs/benchmarks.md s
   --markdown           puts the table into docs/benchmarks.md
   --exec               programs without a terminal, beside ssh, and nothing else: a minute
   --files              cp beside scp and rsync, and nothing else: two minutes, and 3 GB in the temporary directory
+  --vnc                through QEMU's VNC, for each screen and input device, and nothing else: ten minutes
   --shaping            what shaping costs, and nothing else: two minutes
   --profile DIRECTORY  where sealttyd's and the client's time goes, and nothing else
   --no-build           measures what is built
@@ -27,6 +28,7 @@ const options = {
   shaping: flag,
   exec: flag,
   files: flag,
+  vnc: flag,
   profile: { type: "string" },
   "no-build": flag,
 };

@@ -6,9 +6,15 @@ import { isMain, mustRun, projectRoot, replaceFile, run, runScript, ScriptError 
 
 /**
  * For SEV-SNP guests whose kernel has no configfs-tsm (before 6.7), TDX guests without measurements in /sys (6.16), sessions by
- * PAM, and a sandbox. That for PAM loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
+ * PAM, a sandbox, and consoles on a screen. That for PAM loads libpam when it runs, so it cannot be static; a guest that has PAM has a libc.
  */
-export const nativeHelpers = ["sev-guest-report", "tdx-report", "sealtty-session", "sealtty-confine"];
+export const nativeHelpers = [
+  "sev-guest-report",
+  "tdx-report",
+  "sealtty-session",
+  "sealtty-confine",
+  "sealtty-display",
+];
 const loadsLibraries = new Set(["sealtty-session"]);
 const strict = [
   "-std=c11",

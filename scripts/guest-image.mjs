@@ -33,7 +33,10 @@ import { refreshPackageLists } from "./packages.mjs";
 
 const BASE_FORMAT = 4; // raise it when baseEntries changes what it puts in
 const KERNEL_META_PACKAGE = "linux-image-cloud-amd64";
-const MODULES = ["virtio_pci", "virtio_console", "tpm_crb", "tpm_tis", "qemu_fw_cfg"];
+const MODULES = [
+  ...["virtio_pci", "virtio_console", "tpm_crb", "tpm_tis", "qemu_fw_cfg"],
+  ...["virtio_input", "evdev", "serio_raw"],
+];
 export const defaultPassword = "sealtty-test-password";
 
 /** Makes a directory under .cache appear complete or not at all: two test runs may want it at once. */
@@ -245,6 +248,7 @@ async function guestEntries({
   files = {},
 }) {
   const hash = await shadowHash(password);
+  const display = besideSealttyd(sealttyd, "sealtty-display");
   const given = Object.entries(files).map(([name, file]) => [
     name,
     typeof file === "string" || Buffer.isBuffer(file) ? { data: file } : file,
@@ -267,10 +271,14 @@ async function guestEntries({
     "/usr/lib/sealtty/sealttyd-service.js": {
       data: readFileSync(besideSealttyd(sealttyd, "sealttyd-service.js")),
     },
+    ...(existsSync(display) // made where there is a C compiler
+      ? { "/usr/lib/sealtty/sealtty-display": { data: readFileSync(display), mode: 0o755 } }
+      : {}),
     "/usr/lib/sealtty/package.json": { data: '{"type":"module"}\n' },
     "/usr/lib/sealtty/pty.node": { data: readFileSync(addonFile), mode: 0o755 },
     "/etc/sealtty/virtio.toml": { data: daemonConfig('type = "virtio"\nname = "sealtty.0"\n', evidence) },
     "/etc/sealtty/hvc0.toml": { data: daemonConfig('type = "tty"\ndevice = "/dev/hvc0"\n', evidence) },
+    "/etc/sealtty/screen.toml": { data: daemonConfig('type = "framebuffer"\n', evidence) },
     "/etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
     "/etc/passwd": {
       data: "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\nsealtty:x:990:990:sealttyd:/:/bin/false\nsshd:x:991:65534:sshd:/run/sshd:/bin/false\n",

@@ -26,6 +26,14 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     missing.push(`there is no virtio port named "${escapeText(pipe.name)}" (${VIRTIO_PORTS})`);
   }
   if (pipe.type === "tty" && !existsSync(pipe.device)) missing.push(`there is no ${escapeText(pipe.device)}`);
+  if (pipe.type === "framebuffer") {
+    if (pipe.screen !== undefined && !existsSync(pipe.screen))
+      missing.push(`there is no ${escapeText(pipe.screen)}`);
+    if (findNativeProgram("sealtty-display") === undefined)
+      missing.push(
+        "the program sealtty-display is missing: no screen could be measured, no keyboard grabbed",
+      );
+  }
   const { user } = config.daemon;
   if (user !== "root" && (await findAccount(user)) === undefined)
     missing.push(`there is no user ${escapeText(user)}: started by root, sealttyd would not start`);

@@ -76,6 +76,8 @@ function refuseLaterThings({
 }: ServerConfig): void {
   if (pipe.type === "unix")
     refuse('[pipe] type = "unix" is for a guest that runs; an initramfs has a device');
+  if (pipe.type === "framebuffer")
+    refuse('[pipe] type = "framebuffer" is for the system: an initramfs has no drivers for screen and keys');
   if (instance.key !== undefined)
     refuse("[instance] key is a secret, and an initramfs lies unencrypted on the host's disk");
   if (users.login !== undefined)

@@ -14,6 +14,7 @@ import { noDaemonUser, serveSplit } from "./monitor/split.ts";
 import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
 import { SERVE, givenOptions, usageText } from "./options.ts";
 import { provisionWait } from "./provision/wait.ts";
+import { giveBackConsole } from "./pipes/framebuffer/console.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
 import { setupCommand } from "./setup/command.ts";
@@ -46,6 +47,10 @@ async function main(args: readonly string[]): Promise<number> {
   }
   if (options.version) {
     process.stdout.write(`sealttyd ${VERSION}\n`);
+    return EXIT_GOOD;
+  }
+  if (options.giveBack) {
+    giveBackConsole();
     return EXIT_GOOD;
   }
   const log = createLog({ level: options.verbose ? "debug" : "info" });
@@ -120,6 +125,7 @@ interface Options {
   readonly verbose: boolean;
   readonly version: boolean;
   readonly help: boolean;
+  readonly giveBack: boolean;
 }
 
 function parse(args: readonly string[]): Options | undefined {
@@ -138,6 +144,7 @@ function parse(args: readonly string[]): Options | undefined {
       verbose: given.has("verbose"),
       version: given.has("version"),
       help: given.has("help"),
+      giveBack: given.has("give-back-console"),
     };
   } catch (error) {
     process.stderr.write(`sealttyd: ${(error as Error).message}\n\n${usageText(SERVE)}`);

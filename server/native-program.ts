@@ -4,7 +4,12 @@ import { lstatSync } from "node:fs";
 import path from "node:path";
 import { errorCode } from "../node/socket-pipe.ts";
 
-export type NativeProgram = "sev-guest-report" | "tdx-report" | "sealtty-session" | "sealtty-confine";
+export type NativeProgram =
+  | "sev-guest-report"
+  | "tdx-report"
+  | "sealtty-session"
+  | "sealtty-confine"
+  | "sealtty-display";
 
 /** Looks at SEALTTY_NATIVE (a directory), beside the program, then in the build. @returns undefined where it is nowhere. */
 export function findNativeProgram(name: NativeProgram): string | undefined {

@@ -30,6 +30,7 @@ export const SERVE = {
     "setup [--help] …",
     "doctor [--help] …",
     "provision-wait",
+    "--give-back-console",
     "man [8|5]",
   ],
   summary: "The encrypted guest console's server, to be run in the guest.",
@@ -50,6 +51,10 @@ export const SERVE = {
     {
       name: "hand-over",
       help: "when stopped, tell clients to connect again: another sealttyd of this guest takes over (in an initramfs)",
+    },
+    {
+      name: "give-back-console",
+      help: 'give the kernel\'s console back what a sealttyd took that has ended, however that was: with [pipe] type = "framebuffer", screen and keys',
     },
     { name: "verbose", short: "v", help: "log more" },
     { name: "version", help: "print the version" },

@@ -580,7 +580,7 @@ describe("docs/hosts.md", () => {
       const prefix = /new HostSettings\(environment, "(SEALTTY_[A-Z]+)"\)/.exec(source)?.[1];
       if (prefix === undefined) continue;
       for (const [, how, name] of source.matchAll(
-        /settings\.(text|flag|required|secret|requiredSecret)\(\s*"([A-Z_]+)"/g,
+        /settings\.(text|flag|required|secret|requiredSecret|pem)\(\s*"([A-Z_]+)"/g,
       )) {
         used.add(`${prefix}_${name}`);
         if (/secret/i.test(how as string)) used.add(`${prefix}_${name}_FILE`);

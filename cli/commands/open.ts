@@ -6,6 +6,7 @@ import type { Pipe } from "../../protocol/pipe.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { type GuestAddress, parseAddress } from "../address.ts";
 import { checkHostSettings } from "../dial.ts";
+import { vncAccess } from "../hosts/vnc.ts";
 import {
   DEFAULT_PAGE_PORT,
   type PageServer,
@@ -56,6 +57,8 @@ export const openCommand: Command = {
     const address = parseAddress(guest);
     const { text, policy } = await readPolicy(input, input.alias ?? guest, services);
     await checkHostSettings(address, services.environment); // the page dials; by then nobody looks here
+    const vncPassword =
+      address.kind === "vnc" && (await vncAccess(services.environment)).password !== undefined;
     const user = userOf(input, services);
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
@@ -74,7 +77,7 @@ export const openCommand: Command = {
       files: await readPageFiles(path.join(services.programDirectory, "..", "page")),
       guest: {
         address: address.text,
-        directUrl: directUrlOf(address),
+        ...directOf(address, vncPassword),
         policyText: text,
         simulated: input.has("simulated"),
         user,
@@ -153,9 +156,15 @@ export function sayingFailures(dial: () => Promise<Pipe>, say: (line: string) =>
   };
 }
 
-/** `ws:` the page opens by itself, even to QEMU; the rest goes through this program. */
-function directUrlOf(address: GuestAddress): string | undefined {
-  return address.kind === "web-socket" && !address.secure ? address.url : undefined;
+/** `ws:` the page opens by itself, even to QEMU; the rest goes through this program, and what has a password of the host's. */
+export function directOf(
+  address: GuestAddress,
+  vncPassword: boolean,
+): { readonly directUrl: string | undefined; readonly directVnc: boolean } {
+  const vnc = address.kind === "vnc" && !vncPassword;
+  const place = vnc ? address.place : address;
+  const direct = place.kind === "web-socket" && new URL(place.url).protocol === "ws:";
+  return direct ? { directUrl: place.url, directVnc: vnc } : { directUrl: undefined, directVnc: false };
 }
 
 /** @throws SealttyError `bad-config`. */

@@ -14,8 +14,13 @@ export interface HostNames {
 
 const TLS = ["ca_file", "tls_name", "cert_file", "key_file"];
 
-function host(prefix: string, own: readonly string[], flags: readonly string[] = []): HostNames {
-  const names = [...own, ...flags, ...TLS];
+function host(
+  prefix: string,
+  own: readonly string[],
+  flags: readonly string[] = [],
+  tls: readonly string[] = TLS,
+): HostNames {
+  const names = [...own, ...flags, ...tls];
   const files = names.filter((name) => name.endsWith("_file") || name === "socket");
   return { prefix, names, files, flags };
 }
@@ -26,6 +31,7 @@ export const HOST_SETTINGS: Readonly<Partial<Record<GuestAddress["kind"], HostNa
   kubevirt: host("SEALTTY_KUBEVIRT", ["server", "token_file"]),
   nova: host("SEALTTY_NOVA", ["token_file", "api", "auth_token_file"]),
   incus: host("SEALTTY_INCUS", ["socket", "server"], ["force"]),
+  vnc: host("SEALTTY_VNC", ["password_file"], [], ["ca_file", "tls_name"]),
 };
 
 /** @returns variables of the environment. They are all that counts of this prefix: undefined takes one away. */

@@ -86,7 +86,7 @@ export function masterPlace(
 
 /** A relative path is another one elsewhere. */
 function addressParts(guest: string): readonly string[] {
-  return [guest, /^(?:vsock\+)?unix:[^/]/.test(guest) ? process.cwd() : ""];
+  return [guest, /^(?:vsock\+|vnc\+)?unix:[^/]/.test(guest) ? process.cwd() : ""];
 }
 
 function addressDigest(guest: string): string {

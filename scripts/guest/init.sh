@@ -24,9 +24,13 @@ while read -r module; do
 done </etc/modules-load
 
 # sealtty.only=NAME on the kernel command line: start that instance and no other; "none" starts nothing.
-only=
+# sealtty.screen: start one on the machine's screen and keys as well.
+only= screen=
 for word in $(cat /proc/cmdline); do
-  case $word in sealtty.only=*) only=${word#*=} ;; esac
+  case $word in
+    sealtty.only=*) only=${word#*=} ;;
+    sealtty.screen) screen=yes ;;
+  esac
 done
 
 # supervise NAME: runs sealttyd with NAME.toml, again when it ends, slower each time; one that ran for a minute starts afresh.
@@ -36,6 +40,7 @@ supervise() {
     starts=$((starts + 1)) began=$(cut -d. -f1 /proc/uptime)
     SEALTTY_PTY_ADDON=/usr/lib/sealtty/pty.node node /usr/lib/sealtty/sealttyd.js --config "/etc/sealtty/$1.toml" </dev/null
     echo "ended with status $?"
+    [ "$1" = screen ] && node /usr/lib/sealtty/sealttyd.js --give-back-console
     [ $(($(cut -d. -f1 /proc/uptime) - began)) -gt 60 ] && delay=1 starts=0
     sleep $delay
     [ $delay -lt 16 ] && delay=$((delay * 2))
@@ -63,6 +68,7 @@ done
 
 grep -qsx sealtty.0 /sys/class/virtio-ports/*/name && start virtio
 [ -c /dev/hvc0 ] && start hvc0
+[ -n "$screen" ] && start screen
 for script in /etc/sealtty/init.d/*; do
   [ -x "$script" ] && "$script"
 done

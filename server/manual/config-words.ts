@@ -22,8 +22,8 @@ export const CONFIG_WORDS: readonly TableWords[] = [
     keys: [
       key(
         "type",
-        '"virtio", "tty" or "unix"',
-        "a virtio-serial port, a terminal device, or a socket in the guest",
+        '"virtio", "tty", "unix" or "framebuffer"',
+        "a virtio-serial port, a terminal device, a socket in the guest, or the machine's screen and keys",
       ),
       key("name", '"NAME"', 'of "virtio": the name of the port'),
       key("device", '"/dev/…"', 'of "tty": the device'),
@@ -33,6 +33,16 @@ export const CONFIG_WORDS: readonly TableWords[] = [
         'of "tty": only printable lines go out; needed where the kernel uses the device as its console. Default false',
       ),
       key("path", '"/…"', 'of "unix": where to listen'),
+      key(
+        "screen",
+        '"/dev/…"',
+        'of "framebuffer": where to draw. Default: /dev/fb0, else the text of the terminal in front (/dev/vcsa1)',
+      ),
+      key(
+        "input",
+        '"tablet", "mouse" or "keyboard"',
+        'of "framebuffer": what to hear the client by. Default: the first of these that there is',
+      ),
     ],
   },
   {

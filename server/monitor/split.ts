@@ -12,6 +12,7 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig } from "../config/pipe.ts";
 import type { ServerConfig } from "../config.ts";
 import { escapeText, type Log, type LogLevel, relayLine } from "../log.ts";
+import { giveBackConsole, takeConsole } from "../pipes/framebuffer/console.ts";
 import { removeStaleSocket } from "../pipes/unix-listener.ts";
 import { findVirtioDevice } from "../pipes/virtio-port.ts";
 import { openPrivileged } from "../privileged.ts";
@@ -226,13 +227,21 @@ function removeEmpty(directory: string): void {
   }
 }
 
-/** A socket is the front's own, in a directory of its; the name that was configured leads there. */
+/**
+ * A socket is the front's own, in a directory of its; the name that was configured leads there. Screen and keys are taken here,
+ * once: whoever took the front over cannot have the kernel's console changed again and again.
+ */
 async function pipeForFront(
   pipe: PipeConfig,
   front: Account,
   directory: string,
   undo: (() => void)[],
 ): Promise<PipeConfig> {
+  if (pipe.type === "framebuffer") {
+    const taken = takeConsole(pipe, front);
+    undo.push(() => void giveBackConsole());
+    return { ...pipe, taken };
+  }
   if (pipe.type !== "unix") return pipe;
   const of = path.join(directory, "console");
   fs.mkdirSync(of, { mode: 0o700 });
@@ -258,7 +267,7 @@ async function pipeForFront(
 
 /** A hot-plugged port comes back as root's: the front asks each time that it opens one. */
 function giveDevice(pipe: PipeConfig, front: Account): void {
-  if (pipe.type === "unix") return;
+  if (pipe.type === "unix" || pipe.type === "framebuffer") return; // pipeForFront() did
   const device = pipe.type === "virtio" ? findVirtioDevice(pipe.name) : fs.realpathSync(pipe.device);
   fs.chownSync(device, front.uid, front.gid);
   fs.chmodSync(device, DEVICE_MODE);

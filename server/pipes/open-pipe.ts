@@ -2,6 +2,7 @@
 
 import type { Pipe } from "../../protocol/pipe.ts";
 import type { ServerConfig } from "../config.ts";
+import { openFramebuffer } from "./framebuffer/open.ts";
 import { openTty } from "./tty.ts";
 import { listenUnix } from "./unix-listener.ts";
 import { openVirtioPort } from "./virtio-port.ts";
@@ -41,5 +42,10 @@ export async function openServerPipes(
     }
     case "unix":
       return listenUnix(wanted.path, (pipe) => onPipe(pipe, { armourOnly: false }));
+    case "framebuffer": {
+      const pipe = await openFramebuffer(wanted);
+      onPipe(pipe, { armourOnly: false });
+      return pipe;
+    }
   }
 }

@@ -288,14 +288,13 @@ async function configuration(
   const pipe = wishes.pipe ?? (here ? findPort(around.machine) : USUAL_PIPE);
   const evidence = wishes.evidence ?? (await findEvidence(around.machine));
   const login = tree.has(LOGIN) ? LOGIN : undefined;
-  const armour = pipe.type === "tty" && pipe.armourOnly ? ", in printable lines" : "";
   const forEarly = earlyConfiguration(wishes, tree, before, pipe, evidence);
   return {
     text: configurationText(pipe, evidence, login, wishes.provision),
     early: forEarly.early,
     words: [
       `evidence: "${evidence}": ${wordsOf(evidence)}`,
-      `console: ${pipe.type === "virtio" ? `virtio port "${escapeText(pipe.name)}"` : `${escapeText(pipe.type === "tty" ? pipe.device : pipe.path)}${armour}`}`,
+      `console: ${pipeWords(pipe)}`,
       ...(login === undefined ? [] : [`without a key: the login prompt of ${login}`]),
       ...(wishes.provision
         ? ["first boot: waits for sealtty provision, by root's keys; cloud-init takes no other seed"]
@@ -318,9 +317,9 @@ function earlyConfiguration(
   const there = readOrAbsent(tree, EARLY_CONFIG_FILE);
   if (there !== undefined && !isOfSetup(EARLY_CONFIG_FILE, tree, before))
     return { early: undefined, words: [`kept: ${EARLY_CONFIG_FILE} is yours`] };
-  if (evidence === "simulated" || pipe.type === "unix")
+  if (evidence === "simulated" || pipe.type === "unix" || pipe.type === "framebuffer")
     throw new SetupRefused(
-      `${DEFAULT_CONFIG_FILE} has simulated evidence or a unix socket, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself`,
+      `${DEFAULT_CONFIG_FILE} has simulated evidence, a unix socket or a framebuffer, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself`,
     );
   return {
     early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
@@ -375,6 +374,19 @@ export function configurationText(
   return `${lines.join("\n")}\n`;
 }
 
+function pipeWords(pipe: PipeConfig): string {
+  switch (pipe.type) {
+    case "virtio":
+      return `virtio port "${escapeText(pipe.name)}"`;
+    case "tty":
+      return `${escapeText(pipe.device)}${pipe.armourOnly ? ", in printable lines" : ""}`;
+    case "unix":
+      return escapeText(pipe.path);
+    case "framebuffer":
+      return "the machine's screen and keys";
+  }
+}
+
 function pipeLines(pipe: PipeConfig): string[] {
   // A JSON string is a TOML string.
   switch (pipe.type) {
@@ -384,5 +396,7 @@ function pipeLines(pipe: PipeConfig): string[] {
       return [`device = ${JSON.stringify(pipe.device)}`, ...(pipe.armourOnly ? ["armour_only = true"] : [])];
     case "unix":
       return [`path = ${JSON.stringify(pipe.path)}`];
+    case "framebuffer":
+      return []; // setup chooses none, and keeps an owner's file as it is
   }
 }

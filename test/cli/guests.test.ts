@@ -189,7 +189,8 @@ describe("docs/configuration.md", () => {
   });
   test("has each host's settings", () => {
     for (const [kind, { names }] of Object.entries(HOST_SETTINGS)) {
-      const row = new RegExp(`^\\| \`${kind}:\` \\| (.*) \\|$`, "m").exec(text)?.[1] ?? "";
+      const row =
+        new RegExp(`^\\| \`${kind === "vnc" ? "vnc\\+…" : kind}:\` \\| (.*) \\|$`, "m").exec(text)?.[1] ?? "";
       for (const name of names) {
         const all = ["ca_file", "tls_name", "cert_file", "key_file"].includes(name);
         expect(all ? text : row).toContain(`\`${name}`);

@@ -30,20 +30,21 @@ afterEach(async () => {
   for (const stop of running.splice(0)) await stop();
 });
 
+const GUEST = {
+  address: "tcp:h:1",
+  policyText: "version = 1",
+  simulated: false,
+  user: "root",
+  identity: "db1",
+  encoding: "auto",
+  obfuscate: "adaptive",
+} as const;
+
 async function start(changes: Partial<PageServerOptions> = {}, direct?: string): Promise<PageServer> {
   const server = await startPageServer({
     port: 0,
     files: FILES,
-    guest: {
-      address: "tcp:h:1",
-      directUrl: direct,
-      policyText: "version = 1",
-      simulated: false,
-      user: "root",
-      identity: "db1",
-      encoding: "auto",
-      obfuscate: "adaptive",
-    },
+    guest: { ...GUEST, directUrl: direct },
     identity: undefined,
     dial: () => Promise.reject(new SealttyError("transport-lost", "nobody \x1blistens")),
     firstFrameTimeout: 150,
@@ -592,6 +593,11 @@ describe("/pipe", () => {
       pipeToken: null,
     });
     expect((await socket(server, "/pipe", "x").closed).status).toBe(404);
+  });
+  test("a VNC server's web socket is told from a pipe's", async () => {
+    const url = "ws://127.0.0.1:5700/";
+    const guest = { ...GUEST, directUrl: url, directVnc: true };
+    expect(await config(await start({ guest }))).toMatchObject({ pipe: { kind: "direct-vnc", url } });
   });
 });
 

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { READ_AHEAD } from "../../cli/api/streams.ts";
+import { parseAddress } from "../../cli/address.ts";
+import { directOf } from "../../cli/commands/open.ts";
 import { COMMANDS, run } from "../../cli/program.ts";
 import { Reporter, checkedWords } from "../../cli/report.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
@@ -419,6 +421,17 @@ test.each([
 );
 
 describe("open", () => {
+  test.each([
+    ["ws://h:7000/", false, "ws://h:7000/", false],
+    ["wss://h:7000/", false, undefined, false],
+    ["tcp:h:7000", false, undefined, false],
+    ["vnc+ws://h:5700/", false, "ws://h:5700/", true],
+    ["vnc+ws://h:5700/", true, undefined, false],
+    ["vnc+wss://h:5700/", false, undefined, false],
+    ["vnc+unix:/run/vnc", false, undefined, false],
+  ])("%s, with a password of the host's: %s; by itself the page opens %s", (address, password, url, vnc) => {
+    expect(directOf(parseAddress(address), password)).toEqual({ directUrl: url, directVnc: vnc });
+  });
   test.each([
     ["nova:12345678-1234-1234-1234-123456789abc", {}, "SEALTTY_NOVA_API is not set"],
     ["nova:wss://compute.example:6083/", {}, "SEALTTY_NOVA_TOKEN_FILE (or SEALTTY_NOVA_TOKEN) is not set"],

@@ -77,6 +77,9 @@ describe("parseAddress()", () => {
     ["tty:/dev/ttyUSB0", { kind: "tty", path: "/dev/ttyUSB0" }],
     ["vsock+unix:/run/a:b.sock:7000", { kind: "vsock", path: "/run/a:b.sock", port: 7000 }],
     ["vsock+unix:v.sock:4294967294", { kind: "vsock", path: "v.sock", port: 4294967294 }],
+    ["vnc+unix:v.sock", { kind: "vnc", place: { kind: "unix", path: "v.sock" } }],
+    ["vnc+tcp:[::1]:5900", { kind: "vnc", place: { kind: "tcp", host: "::1", port: 5900 } }],
+    ["vnc+wss://h/a?token=b", { kind: "vnc", place: { kind: "web-socket", url: "wss://h/a?token=b" } }],
     [
       "proxmox:pve.example/pve1/101",
       { kind: "proxmox", authority: "pve.example:8006", node: "pve1", vmid: 101, serial: "serial0" },
@@ -95,7 +98,12 @@ describe("parseAddress()", () => {
     ["incus:my_lab/db-1", { kind: "incus", project: "my_lab", instance: "db-1" }],
   ])("%s", (text, expected) => expect(parseAddress(text)).toEqual({ text, ...expected }));
   test.each([
-    ["vnc+tcp:h:5900", "not in this version"],
+    ["vnc:h:0", "vnc+unix:PATH, vnc+tcp:HOST:PORT or vnc+ws:"],
+    ["vnc+tty:/dev/ttyS0", "vnc+unix:PATH"],
+    ["vnc+vnc+unix:/x", "vnc+unix:PATH"],
+    ["VNC+unix:/x", "vnc+unix:PATH"],
+    ["vnc+tcp:h", "tcp:HOST:PORT"],
+    ["vnc+ws://a:b@h/", "user name or password"],
     ["vsock+unix:7000", "vsock+unix:PATH:PORT"],
     ["vsock+unix:/v.sock:4294967295", "above 4294967294"],
     ["proxmox:h/n", "proxmox:HOST/NODE/NUMBER"],

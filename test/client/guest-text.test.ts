@@ -188,11 +188,15 @@ describe("what the local server says", () => {
     expect(
       parsePageConfig(JSON.stringify({ ...config, pipe: { kind: "direct", url: "ws://h:1/" } })).pipe,
     ).toEqual({ kind: "direct", url: "ws://h:1/" });
+    const vnc = { kind: "direct-vnc", url: "ws://h:5700/" };
+    expect(parsePageConfig(JSON.stringify({ ...config, pipe: vnc })).pipe).toEqual(vnc);
   });
   test.each([
     ["simulated", "true"],
     ["auth", "password"],
     ["pipe", { kind: "direct", url: "http://x" }],
+    ["pipe", { kind: "direct-vnc", url: "http://x" }],
+    ["pipe", { kind: "direct-vnc" }],
     ["pipe", null],
     ["type", "other"],
     ["encoding", undefined],

@@ -71,7 +71,7 @@ describe("the package", () => {
       ]
         .map((name) => `-rw-r--r-- root/root ${name}`)
         .concat(
-          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-prompts.js sealttyd-connect.js sealttyd-service.js sev-guest-report tdx-report sealtty-session sealtty-confine"
+          "sealttyd.js sealttyd-screen.js sealttyd-files.js sealttyd-prompts.js sealttyd-connect.js sealttyd-service.js sev-guest-report tdx-report sealtty-session sealtty-confine sealtty-display"
             .split(" ")
             .map((name) => `-rwxr-xr-x root/root usr/lib/sealtty/${name}`),
           "hooks/sealtty scripts/init-bottom/sealtty scripts/init-premount/sealtty"
@@ -109,7 +109,7 @@ describe("the package", () => {
     expect(oldestNode("^22.12.0 || ^20.19.0 || >=24.0.0")).toBe("20.19.0");
     expect(oldestNode(">=100.2.0 || ^99.10.0 || ^99.9.1")).toBe("99.9.1");
     const [, needed = ""] = /libc6 \(>= ([\d.]+)\)/.exec(field("Depends")) ?? [];
-    const asked = "pty.node sealtty-session sealtty-confine sev-guest-report tdx-report"
+    const asked = "pty.node sealtty-session sealtty-confine sealtty-display sev-guest-report tdx-report"
       .split(" ")
       .map((name) => run("readelf", "-V", path.join(unpacked, "usr/lib/sealtty", name)))
       .flatMap((text) =>

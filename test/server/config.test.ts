@@ -284,7 +284,7 @@ test.each([
   [
     "no type",
     `[pipe]\nname="x"\n${evidence}${users}`,
-    '"type" is missing. It must be one of "virtio", "tty", "unix".',
+    '"type" is missing. It must be one of "virtio", "tty", "unix", "framebuffer".',
   ],
   ["no name", `[pipe]\ntype="virtio"\n${evidence}${users}`, '"name" is missing. Add it below [pipe].'],
   ["relative path", `[pipe]\ntype="unix"\npath="s"\n${evidence}${users}`, '"path" must be an absolute path'],
@@ -343,6 +343,17 @@ test("escapeText leaves words alone and nothing that a terminal obeys", () => {
 
 test("the version is package.json's", () => {
   expect(VERSION).toBe(JSON.parse(fs.readFileSync(new URL("package.json", root), "utf8")).version);
+});
+
+test("every unit gives a screen back that a sealttyd took, and only where one did", () => {
+  for (const name of ["sealttyd.service", "sealttyd@.service"]) {
+    const text = fs.readFileSync(new URL(`packaging/systemd/${name}`, root), "utf8");
+    for (const module of ["virtio_input", "evdev", "serio_raw"])
+      expect(text).toContain(`\nExecStartPre=-/sbin/modprobe -q ${module}\n`);
+    expect(text).toMatch(
+      /\nExecStopPost=-\/bin\/sh -c "test ! -e \/run\/sealtty\/console\.json \|\| exec \/usr\/bin\/sealttyd --give-back-console"\n/,
+    );
+  }
 });
 
 test("the systemd unit is what systemd takes", () => {

@@ -625,6 +625,18 @@ test("a clean system has no findings, and every check has cases", () => {
   expect(Object.keys(CASES).sort()).toEqual(CHECKS.map(({ id }) => id).sort());
 });
 
+test("a console on the machine's own screen and keys is no finding, while it serves either", () => {
+  plant(root, {
+    ...config('type = "virtio"\nname = "sealtty.0"', 'type = "framebuffer"\ninput = "tablet"'),
+    "/proc/7/comm": "node\n",
+    "/proc/7/fd/0": { link: "/dev/null" },
+    "/proc/7/fd/20": { link: "/dev/fb0" },
+    "/proc/7/fd/21": { link: "/dev/input/event3" },
+    "/run/sealtty/console.json": "{}",
+  });
+  expect(doctor()).toMatchObject({ status: 0, err: "", out: expect.stringContaining(" 0 findings,") });
+});
+
 const isRoot = process.getuid?.() === 0;
 const cases = CHECKS.flatMap((check) =>
   (CASES[check.id] ?? []).map((each, i) => ({ label: `${check.id} ${each.name ?? i + 1}`, check, ...each })),

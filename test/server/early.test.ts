@@ -119,6 +119,11 @@ test.each<[string, (all: string) => string, RegExp]>([
     /type = .*unix.*initramfs has a device/,
   ],
   [
+    "a screen",
+    (all) => all.replace(PIPE, '[pipe]\ntype = "framebuffer"\n'),
+    /type = .*framebuffer.*no drivers for screen and keys/,
+  ],
+  [
     "keys that are not there",
     (all) => all.replace("/keys", "/none"),
     /There is no .*none.*nobody could log in early/,

@@ -19,7 +19,7 @@ function filesWithUnknownKey(table: string): string[] {
   const unknown = "zzzz = 1\n";
   switch (table) {
     case "pipe":
-      return ["virtio", "tty", "unix"].map(
+      return ["virtio", "tty", "unix", "framebuffer"].map(
         (type) => `[pipe]\ntype = "${type}"\n${unknown}${EVIDENCE}${USERS}`,
       );
     case "evidence":

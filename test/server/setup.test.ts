@@ -276,11 +276,16 @@ describe("set up and taken back", () => {
   });
 
   test("for an initramfs, with evidence or a console that none has: refused", async () => {
-    const own = configurationText({ type: "unix", path: "/run/s" }, "tpm", undefined);
-    writeTree(root, { ...BARE, "etc/sealtty/sealttyd.toml": own });
-    expect(await refusalOf(setUp(wishes({ early: true }), surroundings().around))).toMatch(
-      /which no initramfs has/,
-    );
+    for (const pipe of [
+      { type: "unix", path: "/run/s" },
+      { type: "framebuffer", screen: undefined, input: undefined },
+    ] as const) {
+      const own = configurationText(pipe, "tpm", undefined);
+      writeTree(root, { ...BARE, "etc/sealtty/sealttyd.toml": own });
+      expect(await refusalOf(setUp(wishes({ early: true }), surroundings().around))).toMatch(
+        /which no initramfs has/,
+      );
+    }
   });
 
   test("twice is as once", async () => {

@@ -5,6 +5,7 @@ import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { launchBrowser, type TestBrowser, watchFaults } from "../support/browser.ts";
 import { type RunningCli, runCli, startCli } from "../support/cli.ts";
+import { logIn, paste, shown, visit, waitForText } from "../support/console-page.ts";
 import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
 import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
 
@@ -31,64 +32,6 @@ async function openGuest(vm: Vm, address: string): Promise<{ open: RunningCli; u
   const open = startCli(["open", address, "--policy", policy, "-l", "root", "--no-open", "--port", "0"]);
   const [, url] = await open.waitFor(/Open: (http:\/\/[0-9a-f]+\.localhost:\d+\/#\S+)/);
   return { open, url: url as string };
-}
-
-async function visit(url: string): Promise<Page> {
-  const page = await browser.context.newPage();
-  page.on("dialog", (dialog) => void dialog.accept());
-  await page.goto(url);
-  await page.waitForSelector('#page[data-state="live"]', { timeout: 90_000 });
-  // The terminal is drawn with WebGL; its text is there for screen readers.
-  await page.evaluate(() =>
-    document.querySelector<HTMLInputElement>('label.check-label input[type="checkbox"]')?.click(),
-  );
-  return page;
-}
-
-const shown = (page: Page): Promise<string> =>
-  page.evaluate(() =>
-    [...document.querySelectorAll(".xterm-accessibility-tree > div")]
-      .map((row) => row.textContent)
-      .join("\n"),
-  );
-
-async function waitForText(page: Page, text: string): Promise<void> {
-  await page
-    .waitForFunction(
-      (text) =>
-        [...document.querySelectorAll(".xterm-accessibility-tree > div")]
-          .map((row) => row.textContent)
-          .join("\n")
-          .includes(text),
-      text,
-      { timeout: 90_000 },
-    )
-    .catch(async () => {
-      throw new Error(`The terminal never showed ${JSON.stringify(text)}, but:\n${await shown(page)}`);
-    });
-}
-
-/** One input event with the whole text, as from the clipboard. */
-async function paste(page: Page, text: string): Promise<void> {
-  await page.evaluate((text) => {
-    const clipboardData = new DataTransfer();
-    clipboardData.setData("text/plain", text);
-    const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
-    document.querySelector(".xterm-helper-textarea")?.dispatchEvent(event);
-  }, text);
-}
-
-async function logIn(page: Page, mark: string): Promise<void> {
-  await page.locator(".xterm-helper-textarea").focus();
-  await waitForText(page, "login:");
-  await page.keyboard.type("root\n");
-  await waitForText(page, "assword:");
-  await paste(page, PASSWORD);
-  await page.keyboard.press("Enter");
-  await waitForText(page, "#");
-  await paste(page, `echo ${mark}-$((40+2))`);
-  await page.keyboard.press("Enter");
-  await waitForText(page, `${mark}-42`);
 }
 
 /** Everything the host holds about the guest besides the wire. */
@@ -118,8 +61,8 @@ test(
       tap = await tapWire({ port: Number(new URL(vm.wsUrl ?? "").port) });
       const guest = await openGuest(vm, `ws://127.0.0.1:${tap.port}/`);
       open = guest.open;
-      const page = await visit(guest.url);
-      await logIn(page, "straight");
+      const page = await visit(browser, guest.url);
+      await logIn(page, PASSWORD, "straight");
       expect(await page.locator("body").innerText()).toMatch(/TPM/);
       await page.screenshot({ path: path.join(SHOTS, "live.png") });
 
@@ -175,10 +118,10 @@ test(
       for (const name of ["first", "second"]) {
         const guest = await openGuest(vm, address as string);
         opened.push(guest.open);
-        const page = await visit(guest.url);
+        const page = await visit(browser, guest.url);
         const faults = watchFaults(page, new URL(guest.url).origin);
         expect(faults.violations).toEqual([]);
-        await logIn(page, name);
+        await logIn(page, PASSWORD, name);
         pages.push(page);
       }
       const [first, second] = pages as [Page, Page];
