@@ -82,15 +82,17 @@ async function writeShared(program) {
   }
 }
 
-/** The types of `import … from "sealtty"`: one file that imports nothing of ours. */
-async function writeApiTypes() {
-  const types = readFileSync(path.join(projectRoot, "cli/api/types.ts"), "utf8");
-  const values = `
+/** What the types of an entry end with. @param {string} more - declarations of that entry alone. */
+const values = (more = "") => `
 /**
  * Reaches a guest, appraises its evidence against the policy, and logs the user in; before that nothing secret was sent.
  * @throws SealttyError with a \`code\`: \`evidence-refused\`, \`user-refused\`, \`guest-silent\`, \`bad-policy\`, …
  */
 export declare function connect(options: ConnectOptions): Promise<Guest>;
+${more}`;
+
+/** In both. */
+const errorClass = `
 export declare class SealttyError extends Error {
   readonly name: "SealttyError";
   readonly code: SealttyErrorCode;
@@ -98,9 +100,26 @@ export declare class SealttyError extends Error {
   constructor(code: SealttyErrorCode, message: string, options?: ErrorOptions & { refusal?: Refusal });
 }
 `;
-  await replaceFile(path.join(projectRoot, "dist/lib/sealtty.d.ts"), (unfinished) =>
-    writeFileSync(unfinished, types + values),
-  );
+
+const entryTypes = {
+  api: { file: "sealtty.d.ts", source: "cli/api/types.ts", values: values() },
+};
+
+/** The types of `import … from "sealtty"`: its own file, and one that it imports. */
+async function writeApiTypes(name) {
+  const entry = entryTypes[name];
+  const shared = readFileSync(path.join(projectRoot, "protocol/api/types.ts"), "utf8");
+  const own = readFileSync(path.join(projectRoot, entry.source), "utf8");
+  const texts = {
+    "shared.d.ts": shared + errorClass,
+    [entry.file]:
+      own.replaceAll('"../../protocol/api/types.ts"', '"./shared.js"').replace("export type *", "export *") +
+      entry.values,
+  };
+  for (const [file, text] of Object.entries(texts))
+    await replaceFile(path.join(projectRoot, "dist/lib", file), (unfinished) =>
+      writeFileSync(unfinished, text),
+    );
 }
 
 /** @param {readonly string[]} [names] - of `parts`; all without. */
@@ -116,7 +135,7 @@ export async function build(names = Object.keys(parts)) {
       mode: name,
       logLevel: "warn",
     });
-    if (name === "api") await writeApiTypes();
+    if (name in entryTypes) await writeApiTypes(name);
     if (name === "sealttyd") await copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();

@@ -145,7 +145,7 @@ test.runIf(hasOpenssh)(
         ...sizes.map((columns) => ["A terminal has 1 to 10000", "shell", { columns, rows: 24 }] as const),
         ...sizes.map((rows) => ["A terminal has 1 to 10000", "shell", { columns: 80, rows }] as const),
         ["a stream of bytes; it was undefined", "put"],
-        ["a stream of bytes; it was <Buffer", "put", Buffer.from("x"), "/x"],
+        ["a stream of bytes; it was bytes, 1 of them", "put", Buffer.from("x"), "/x"],
         ["a path is text", "put", "/x"],
         ["a path is text", "put", ["/x", undefined], "/x"],
         ['put() has no option "recusive": recursive,', "put", "/x", "/y", { recusive: true }],
