@@ -1,11 +1,11 @@
 // Wires the page to the real world: the local server, web sockets, noble and WebCrypto.
 
 import { parsePolicy } from "../protocol/attestation/policy.ts";
-import { nobleSuite } from "../protocol/crypto/noble.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
 import { connect } from "../protocol/session/connect.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { browserClock } from "./browser-clock.ts";
+import { browserSuite, randomBytes } from "./browser-suite.ts";
 import { browserKeyStore } from "./key-store.ts";
 import { KeptStore } from "./kept-session.ts";
 import { openHostView } from "./host-view-source.ts";
@@ -14,15 +14,8 @@ import { keepNextToken, takeToken } from "./page-token.ts";
 import { runPage } from "./page.ts";
 import { SeenStore } from "./seen-store.ts";
 import { openServerLink } from "./server-link.ts";
-import { openWebSocketPipe } from "./web-socket-pipe.ts";
-
-const MAX_RANDOM = 65_536; // what getRandomValues gives at once
-
-function randomBytes(length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += MAX_RANDOM) crypto.getRandomValues(bytes.subarray(at, at + MAX_RANDOM));
-  return bytes;
-}
+import { openHostSocket, openWebSocketPipe } from "./web-socket-pipe.ts";
+import { workerTimers } from "./worker-timers.ts";
 
 /** A web socket of the server that delivered this page. */
 function ownUrl(path: string): string {
@@ -32,7 +25,7 @@ function ownUrl(path: string): string {
   return url.href;
 }
 
-const suite = nobleSuite(randomBytes);
+const suite = browserSuite();
 const signatures = webCryptoSignatures(crypto.subtle);
 const token = takeToken(location, history, sessionStorage); // first of all: the fragment must not outlive this line
 
@@ -59,12 +52,12 @@ void runPage(document.getElementById("page") ?? document.body, {
     parsePolicy,
     suite,
     signatures,
-    clock: browserClock(),
+    clock: browserClock(workerTimers()),
     wallTime: () => Date.now(),
     seen: new SeenStore(() => link.memory ?? localStorage),
     kept: new KeptStore(() => sessionStorage),
     dial: (config) => {
-      if (config.pipe.kind === "direct") return openWebSocketPipe(config.pipe.url, { protocol: "binary" });
+      if (config.pipe.kind === "direct") return openHostSocket(config.pipe.url);
       if (config.pipeToken === undefined)
         throw new SealttyError("bad-config", "The local server gave no pipe token");
       return openWebSocketPipe(ownUrl("/pipe"), { firstMessage: config.pipeToken });

@@ -1,5 +1,5 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
-//   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
+//   node scripts/build.mjs [NAME…]     page, sealtty, api, browser-api, sealttyd, sealtty-relay; all without arguments;
 //   sealtty brings sealtty-main along, sealttyd its own helpers
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -22,6 +22,7 @@ export const parts = {
   sealtty: "cli/entry.ts",
   "sealtty-main": "cli/main.ts", // loaded by it
   api: "cli/api/index.ts", // import … from "sealtty"
+  "browser-api": "client/api/index.ts", // import … from "sealtty/browser"
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealttyd-files": "server/files/main.ts", // started by it, as the user
@@ -91,6 +92,17 @@ const values = (more = "") => `
 export declare function connect(options: ConnectOptions): Promise<Guest>;
 ${more}`;
 
+/** Of the browser's. */
+const publicKeyLine = `/**
+ * The line that lets a key in: for the guest's authorized_keys.
+ * @param comment - printable ASCII. @throws SealttyError \`api-misuse\`.
+ */
+export declare function publicKeyLine(
+  key: CryptoKeyPair | Pick<UserKey, "publicKey">,
+  comment: string,
+): Promise<string>;
+`;
+
 /** In both. */
 const errorClass = `
 export declare class SealttyError extends Error {
@@ -103,9 +115,10 @@ export declare class SealttyError extends Error {
 
 const entryTypes = {
   api: { file: "sealtty.d.ts", source: "cli/api/types.ts", values: values() },
+  "browser-api": { file: "browser.d.ts", source: "client/api/types.ts", values: values(publicKeyLine) },
 };
 
-/** The types of `import … from "sealtty"`: its own file, and one that it imports. */
+/** The types of `import … from "sealtty"` and of "sealtty/browser": a file each, and one that both import. */
 async function writeApiTypes(name) {
   const entry = entryTypes[name];
   const shared = readFileSync(path.join(projectRoot, "protocol/api/types.ts"), "utf8");
