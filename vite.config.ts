@@ -45,6 +45,20 @@ const page: UserConfig = {
   },
 };
 
+/** One module that loads nothing: no worker, no chunk, nothing that a page's policy would have to allow beside it. */
+const browserApi: UserConfig = {
+  root,
+  publicDir: false,
+  build: {
+    lib: { entry: "client/api/index.ts", formats: ["es"], fileName: () => "browser.js" },
+    outDir: path.join(root, "dist/lib"),
+    emptyOutDir: false,
+    target: "es2022",
+    minify: false, // so that it can be read; whoever bundles it makes it small
+    rolldownOptions: { output: { codeSplitting: false } },
+  },
+};
+
 /** @param directory - below dist. */
 const program = (name: string, entry: string, directory = "bin"): UserConfig => ({
   root,
@@ -70,5 +84,6 @@ export default defineConfig(({ mode }) => {
   if (entry !== undefined) return program(mode, entry);
   if (mode === "page") return page;
   if (mode === "api") return program("sealtty", "cli/api/index.ts", "lib");
-  throw new Error(`--mode ${mode}: page, api, ${Object.keys(programs).join(", ")}`);
+  if (mode === "browser-api") return browserApi;
+  throw new Error(`--mode ${mode}: page, api, browser-api, ${Object.keys(programs).join(", ")}`);
 });

@@ -10,12 +10,25 @@ const NOT_EXTRACTABLE = false;
 export async function makeBrowserKey(madeAt: number): Promise<PageKey> {
   try {
     const pair = await crypto.subtle.generateKey("Ed25519", NOT_EXTRACTABLE, ["sign", "verify"]);
-    const publicKey = encodeEd25519Key(new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey)));
-    return { kind: "browser-key", publicKey, madeAt, privateKey: pair.privateKey };
+    return {
+      kind: "browser-key",
+      publicKey: await ed25519KeyOf(pair.publicKey),
+      madeAt,
+      privateKey: pair.privateKey,
+    };
   } catch (cause) {
     const message =
       "This browser cannot make Ed25519 keys (Chrome and Edge can from 137 on, Firefox from 129, Safari from 17). Update it, or use a passkey";
     throw new SealttyError("user-refused", message, { cause });
+  }
+}
+
+/** @returns SSH wire format. @throws SealttyError `user-refused`. */
+export async function ed25519KeyOf(publicKey: CryptoKey): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return encodeEd25519Key(new Uint8Array(await crypto.subtle.exportKey("raw", publicKey)));
+  } catch (cause) {
+    throw new SealttyError("user-refused", "The browser does not give out a key's public half", { cause });
   }
 }
 

@@ -1,11 +1,11 @@
 // Wires the page to the real world: the local server, web sockets, noble and WebCrypto.
 
 import { parsePolicy } from "../protocol/attestation/policy.ts";
-import { nobleSuite } from "../protocol/crypto/noble.ts";
 import { webCryptoSignatures } from "../protocol/crypto/webcrypto-signatures.ts";
 import { connect } from "../protocol/session/connect.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import { browserClock } from "./browser-clock.ts";
+import { browserSuite, randomBytes } from "./browser-suite.ts";
 import { browserKeyStore } from "./key-store.ts";
 import { KeptStore } from "./kept-session.ts";
 import { openHostView } from "./host-view-source.ts";
@@ -15,15 +15,8 @@ import { runPage } from "./page.ts";
 import { SeenStore } from "./seen-store.ts";
 import { openServerLink } from "./server-link.ts";
 import { openVncPipe } from "./vnc-pipe.ts";
-import { openWebSocketPipe } from "./web-socket-pipe.ts";
-
-const MAX_RANDOM = 65_536; // what getRandomValues gives at once
-
-function randomBytes(length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += MAX_RANDOM) crypto.getRandomValues(bytes.subarray(at, at + MAX_RANDOM));
-  return bytes;
-}
+import { openHostSocket, openWebSocketPipe } from "./web-socket-pipe.ts";
+import { workerTimers } from "./worker-timers.ts";
 
 /** A web socket of the server that delivered this page. */
 function ownUrl(path: string): string {
@@ -33,7 +26,7 @@ function ownUrl(path: string): string {
   return url.href;
 }
 
-const suite = nobleSuite(randomBytes);
+const suite = browserSuite();
 const signatures = webCryptoSignatures(crypto.subtle);
 const token = takeToken(location, history, sessionStorage); // first of all: the fragment must not outlive this line
 
@@ -56,7 +49,7 @@ void runPage(document.getElementById("page") ?? document.body, {
   storage: (link) => link.memory ?? localStorage,
   goTo: (url) => location.assign(url),
   sessionParts(link) {
-    const clock = browserClock();
+    const clock = browserClock(workerTimers());
     return {
       connect,
       parsePolicy,
@@ -68,7 +61,7 @@ void runPage(document.getElementById("page") ?? document.body, {
       kept: new KeptStore(() => sessionStorage),
       dial: async (config) => {
         if (config.pipe.kind !== "through-server") {
-          const socket = await openWebSocketPipe(config.pipe.url, { protocol: "binary" });
+          const socket = await openHostSocket(config.pipe.url);
           return config.pipe.kind === "direct" ? socket : await openVncPipe(socket, clock, randomBytes);
         }
         if (config.pipeToken === undefined)

@@ -6,10 +6,8 @@ import type { SignatureVerifier } from "../protocol/crypto/signatures.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { UserAuthFields } from "../protocol/session/api.ts";
 import { authorizedKeysLine, fingerprintOf } from "../protocol/user-auth/key-line.ts";
-import { decodePublicKey } from "../protocol/user-auth/public-key.ts";
 import type { SignatureFacts } from "../protocol/user-auth/signature.ts";
-import { encodeSshsig, sshsigToBeSigned, verifySshsig } from "../protocol/user-auth/sshsig.ts";
-import { USER_AUTH_NAMESPACE, userAuthMessage } from "../protocol/user-auth/user-auth-message.ts";
+import { signUserAuth } from "../protocol/user-auth/sign-user-auth.ts";
 import { makeBrowserKey, signWithBrowserKey } from "./browser-key.ts";
 import type { KeyStore } from "./key-store.ts";
 import { makePasskey, signWithPasskey } from "./passkey.ts";
@@ -131,21 +129,12 @@ export class PageKeys {
    */
   async sign(key: PageKey, fields: UserAuthFields, signal: AbortSignal): Promise<Uint8Array> {
     this.#requireHere(key.kind);
-    const { suite, signatures, place } = this.#parts;
-    const message = userAuthMessage(fields);
-    const toBeSigned = sshsigToBeSigned(suite, USER_AUTH_NAMESPACE, "sha512", message);
-    const signature =
+    const { place } = this.#parts;
+    const { blob, facts } = await signUserAuth(this.#parts, key.publicKey, fields, (toBeSigned) =>
       key.kind === "passkey"
-        ? await signWithPasskey(key.credentialId, toBeSigned, place, signal)
-        : await signWithBrowserKey(key.privateKey, toBeSigned);
-    const { publicKey } = key;
-    const blob = encodeSshsig({ publicKey, namespace: USER_AUTH_NAMESPACE, hash: "sha512", signature });
-    const facts = await verifySshsig({ suite, signatures }, blob, {
-      publicKey,
-      key: decodePublicKey(publicKey),
-      namespace: USER_AUTH_NAMESPACE,
-      message,
-    });
+        ? signWithPasskey(key.credentialId, toBeSigned, place, signal)
+        : signWithBrowserKey(key.privateKey, toBeSigned),
+    );
     requireSound(facts, key.kind);
     return blob;
   }

@@ -32,6 +32,11 @@ export async function openWebSocketPipe(url: string, options: WebSocketPipeOptio
   return pipe;
 }
 
+/** Straight to a websocket of the host's, as QEMU has it. @throws SealttyError `transport-lost`. */
+export function openHostSocket(url: string): Promise<Pipe> {
+  return openWebSocketPipe(url, { protocol: "binary" });
+}
+
 function opened(socket: WebSocket, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {

@@ -3,8 +3,8 @@
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import {
+  aboveOwnersMost,
   type Collateral,
-  MAX_OWNER_BYTES,
   MAX_OWNER_PIECES,
   NO_COLLATERAL,
   joinCollateral,
@@ -36,14 +36,7 @@ export async function readCollateralDirectory(directory: string): Promise<Collat
 
 /** @param where - for people. @throws SealttyError `bad-config` where it is more than an owner may have. */
 export function requireOwnersSize(bag: Collateral, where: string): void {
-  const pieces = Object.values(bag).flat() as Uint8Array[];
-  const size = pieces.reduce((sum, { length }) => sum + length, 0);
-  const most =
-    pieces.length > MAX_OWNER_PIECES
-      ? `${MAX_OWNER_PIECES} pieces`
-      : size > MAX_OWNER_BYTES
-        ? `${MAX_OWNER_BYTES / 1024 / 1024} MiB`
-        : undefined;
+  const most = aboveOwnersMost(bag);
   if (most !== undefined)
     throw problem(where, `holds more than ${most} of collateral`, "Remove what is out of date.");
 }

@@ -1,5 +1,5 @@
 // `npm run build`: dist/page, the programs of dist/bin, and dist/share. vite.config.ts says how.
-//   node scripts/build.mjs [NAME…]     page, sealtty, api, sealttyd, sealtty-relay; all without arguments;
+//   node scripts/build.mjs [NAME…]     page, sealtty, api, browser-api, sealttyd, sealtty-relay; all without arguments;
 //   sealtty brings sealtty-main along, sealttyd its own helpers
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -22,6 +22,7 @@ export const parts = {
   sealtty: "cli/entry.ts",
   "sealtty-main": "cli/main.ts", // loaded by it
   api: "cli/api/index.ts", // import … from "sealtty"
+  "browser-api": "client/api/index.ts", // import … from "sealtty/browser"
   sealttyd: "server/main.ts",
   "sealttyd-screen": "server/screen/worker.ts", // a thread of it
   "sealttyd-files": "server/files/main.ts", // started by it, as the user
@@ -82,15 +83,28 @@ async function writeShared(program) {
   }
 }
 
-/** The types of `import … from "sealtty"`: one file that imports nothing of ours. */
-async function writeApiTypes() {
-  const types = readFileSync(path.join(projectRoot, "cli/api/types.ts"), "utf8");
-  const values = `
+/** What the types of an entry end with. @param {string} more - declarations of that entry alone. */
+const values = (more = "") => `
 /**
  * Reaches a guest, appraises its evidence against the policy, and logs the user in; before that nothing secret was sent.
  * @throws SealttyError with a \`code\`: \`evidence-refused\`, \`user-refused\`, \`guest-silent\`, \`bad-policy\`, …
  */
 export declare function connect(options: ConnectOptions): Promise<Guest>;
+${more}`;
+
+/** Of the browser's. */
+const publicKeyLine = `/**
+ * The line that lets a key in: for the guest's authorized_keys.
+ * @param comment - printable ASCII. @throws SealttyError \`api-misuse\`.
+ */
+export declare function publicKeyLine(
+  key: CryptoKeyPair | Pick<UserKey, "publicKey">,
+  comment: string,
+): Promise<string>;
+`;
+
+/** In both. */
+const errorClass = `
 export declare class SealttyError extends Error {
   readonly name: "SealttyError";
   readonly code: SealttyErrorCode;
@@ -98,9 +112,27 @@ export declare class SealttyError extends Error {
   constructor(code: SealttyErrorCode, message: string, options?: ErrorOptions & { refusal?: Refusal });
 }
 `;
-  await replaceFile(path.join(projectRoot, "dist/lib/sealtty.d.ts"), (unfinished) =>
-    writeFileSync(unfinished, types + values),
-  );
+
+const entryTypes = {
+  api: { file: "sealtty.d.ts", source: "cli/api/types.ts", values: values() },
+  "browser-api": { file: "browser.d.ts", source: "client/api/types.ts", values: values(publicKeyLine) },
+};
+
+/** The types of `import … from "sealtty"` and of "sealtty/browser": a file each, and one that both import. */
+async function writeApiTypes(name) {
+  const entry = entryTypes[name];
+  const shared = readFileSync(path.join(projectRoot, "protocol/api/types.ts"), "utf8");
+  const own = readFileSync(path.join(projectRoot, entry.source), "utf8");
+  const texts = {
+    "shared.d.ts": shared + errorClass,
+    [entry.file]:
+      own.replaceAll('"../../protocol/api/types.ts"', '"./shared.js"').replace("export type *", "export *") +
+      entry.values,
+  };
+  for (const [file, text] of Object.entries(texts))
+    await replaceFile(path.join(projectRoot, "dist/lib", file), (unfinished) =>
+      writeFileSync(unfinished, text),
+    );
 }
 
 /** @param {readonly string[]} [names] - of `parts`; all without. */
@@ -116,7 +148,7 @@ export async function build(names = Object.keys(parts)) {
       mode: name,
       logLevel: "warn",
     });
-    if (name === "api") await writeApiTypes();
+    if (name in entryTypes) await writeApiTypes(name);
     if (name === "sealttyd") await copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();

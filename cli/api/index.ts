@@ -1,12 +1,14 @@
 // `import { connect } from "sealtty"`. docs/api.md
 
-import { SealttyError } from "../../protocol/errors.ts";
-import type { ConnectionState } from "../../protocol/session/api.ts";
+import { signedIn } from "../../protocol/api/attest.ts";
+import { requireOptions, requireThere } from "../../protocol/api/misuse.ts";
+import type { AttestedGuest, ConnectionState, Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import { machine } from "../machine.ts";
 import { DEFAULT_TIMEOUT_MS } from "../option-values.ts";
 import type { Machine } from "../services.ts";
-import { CONNECT_OPTIONS, requireOptions } from "./misuse.ts";
-import { attest, logIn, openGuest, readPolicyFile } from "./reaching.ts";
+import { CONNECT_OPTIONS } from "./misuse.ts";
+import { OpenGuest } from "./open-guest.ts";
+import { attest, logIn, readPolicyFile } from "./reaching.ts";
 import type { ConnectOptions, Guest } from "./types.ts";
 
 export { SealttyError } from "../../protocol/errors.ts";
@@ -48,24 +50,15 @@ export async function connectFrom(from: Machine, options: ConnectOptions): Promi
     },
     from,
   );
-  try {
-    const guest = await logIn(reached.attested, options.user ?? from.localUser, identity, () => {});
-    return openGuest(reached, guest, from.clock);
-  } catch (error) {
-    await reached.attested.close().catch(() => undefined);
-    throw reached.change.error ?? error; // a hook that failed closes it, too
-  }
+  const user = options.user ?? from.localUser;
+  const signIn = (attested: AttestedGuest): Promise<ProtocolGuest> =>
+    logIn(attested, user, identity, () => {});
+  return new OpenGuest(await signedIn(reached, signIn, from.clock));
 }
 
 /** From JavaScript anything may come. */
 function checkedOptions(options: ConnectOptions): ConnectOptions {
   requireOptions("connect()", options, CONNECT_OPTIONS);
-  for (const name of ["guest", "policy"] as const) {
-    if (options[name] === undefined || options[name] === "")
-      throw new SealttyError(
-        "api-misuse",
-        `connect() needs ${name}; it was ${JSON.stringify(options[name])}`,
-      );
-  }
+  requireThere("connect()", options, ["guest", "policy"]);
   return options;
 }

@@ -1,13 +1,13 @@
 // A terminal whose program outlives this connection, as the API has it; and sessions' names, as programs write them down.
 
+import { callHook, hookError } from "../../protocol/api/hooks.ts";
+import { isObject, misuse } from "../../protocol/api/misuse.ts";
+import { endOf, type Owner } from "../../protocol/api/program-end.ts";
 import { fromHex, toHex } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_SESSIONS } from "../../protocol/limits.ts";
 import type { ReceiveStream } from "../../protocol/session/channel-api.ts";
 import * as inside from "../../protocol/session/session-api.ts";
-import { callHook, hookError } from "./hooks.ts";
-import { isObject, misuse } from "./misuse.ts";
-import { endOf, type Owner } from "./remote-program.ts";
 import { ignored, readableOf, TERMINAL_AHEAD, writableOf } from "./streams.ts";
 import type {
   AttachOptions,

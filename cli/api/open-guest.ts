@@ -1,16 +1,18 @@
 // A guest whose user is in, as the API and the command line have it: everything that is opened in it is opened here.
 
 import type { Writable } from "node:stream";
+import { isObject, misuse, requireOptions } from "../../protocol/api/misuse.ts";
+import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "../../protocol/api/places.ts";
+import type { Owner } from "../../protocol/api/program-end.ts";
+import { placeOf, requireWords, terminalRequest } from "../../protocol/api/requests.ts";
+import { type Connection, WatchedGuest } from "../../protocol/api/watched-guest.ts";
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
-import type { Clock } from "../../protocol/clock.ts";
-import { asError, SealttyError } from "../../protocol/errors.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
 import type { ServiceRequest } from "../../protocol/session/service-request.ts";
-import type { TerminalRequest } from "../../protocol/session/session-api.ts";
 import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
-import type { ChangeWatch } from "./change-watch.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
 import { keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
@@ -19,16 +21,12 @@ import {
   COPY_OPTIONS,
   EXEC_OPTIONS,
   FORWARD_OPTIONS,
-  isObject,
   KEEP_OPTIONS,
-  misuse,
-  requireOptions,
   SHELL_OPTIONS,
   STREAM_OPTIONS,
 } from "./misuse.ts";
-import { listenPlaceOf, peerOrSocks, streamPlaceOf } from "./places.ts";
 import { PromptsChannel } from "./prompts-channel.ts";
-import { type Owner, remoteProcess, remoteTerminal } from "./remote-program.ts";
+import { remoteProcess, remoteTerminal } from "./remote-program.ts";
 import { duplexOf } from "./remote-stream.ts";
 import type {
   AttachOptions,
@@ -58,51 +56,33 @@ export interface ChannelSource {
   listen(place: ListenPlace, onIncoming: (stream: IncomingStream) => void): Promise<Listener>;
 }
 
-export interface Connection {
-  readonly guest: ProtocolGuest;
-  /** Hex. */
-  readonly key: string;
-  readonly clock: Clock;
-  readonly change: ChangeWatch;
-  /** Ends it. Never rejects. */
-  close(): Promise<void>;
-}
-
 export class OpenGuest implements Guest {
   readonly closed: Promise<string>;
   readonly owner: Owner;
   readonly channels: ChannelSource;
-  readonly #connection: Connection;
+  readonly #guest: ProtocolGuest;
+  readonly #watched: WatchedGuest;
   #forwarder: Forwarder | undefined;
-  #over = false;
 
   constructor(connection: Connection) {
-    this.#connection = connection;
-    const { guest, change, clock } = connection;
-    this.closed = guest.closed;
-    change.watch(() => void this.close());
-    change.entered(() => {
-      guest.goOn();
-      return guest.verified.claims;
-    });
-    this.owner = {
-      clock,
-      onChanged: (fail) => change.watch(fail),
-      explain: (error) => change.error ?? asError(error),
-    };
+    const { guest } = connection;
+    this.#guest = guest;
+    const watched = new WatchedGuest(connection, () => this.#forwarder?.end());
+    this.#watched = watched;
+    this.closed = watched.closed;
+    this.owner = watched.owner;
     this.channels = {
-      openChannel: (request) => this.#explained(guest.openChannel(request)),
-      listen: (place, onIncoming) => this.#explained(guest.listen(place, onIncoming)),
+      openChannel: (request) => watched.openChannel(request),
+      listen: (place, onIncoming) => watched.explained(guest.listen(place, onIncoming)),
     };
-    void guest.closed.then(() => this.#end());
   }
 
   get claims(): AppraisedClaims {
-    return this.#connection.guest.verified.claims;
+    return this.#watched.claims;
   }
 
   get key(): string {
-    return this.#connection.key;
+    return this.#watched.key;
   }
 
   async exec(command: readonly string[], own: ExecOptions = {}): Promise<RemoteProcess> {
@@ -124,20 +104,20 @@ export class OpenGuest implements Guest {
     requireOptions("keepShell()", options, KEEP_OPTIONS);
     const request = terminalRequest(options);
     const { sizing = "smallest", idleSeconds, screenLines } = options;
-    const opening = this.#connection.guest.openSession({
+    const opening = this.#guest.openSession({
       request,
       sizing,
       ...(idleSeconds === undefined ? {} : { idleSeconds }),
       ...(screenLines === undefined ? {} : { screenLines }),
     });
-    return keptTerminal(await this.#explained(opening), options, this.owner, this.key);
+    return keptTerminal(await this.#watched.explained(opening), options, this.owner, this.key);
   }
 
   async attach(name: SessionName, options: AttachOptions): Promise<KeptTerminal> {
     const session = sessionOf(name, this.key);
     requireOptions("attach()", options, ATTACH_OPTIONS);
     const { columns, rows, screenLines, mode = "read-write" } = options;
-    const opening = this.#connection.guest.attach({
+    const opening = this.#guest.attach({
       session,
       mode,
       from: 0,
@@ -145,16 +125,16 @@ export class OpenGuest implements Guest {
       rows,
       ...(screenLines === undefined ? {} : { screenLines }),
     });
-    return keptTerminal(await this.#explained(opening), options, this.owner, this.key);
+    return keptTerminal(await this.#watched.explained(opening), options, this.owner, this.key);
   }
 
   async listSessions(known: readonly SessionName[] = []): Promise<readonly SessionSummary[]> {
-    const listed = await this.#explained(this.#connection.guest.listSessions(proofsOf(known, this.key)));
+    const listed = await this.#watched.explained(this.#guest.listSessions(proofsOf(known, this.key)));
     return listed.map(summaryOf);
   }
 
   async endSession(session: SessionName): Promise<boolean> {
-    return await this.#explained(this.#connection.guest.killSession(sessionOf(session, this.key)));
+    return await this.#watched.explained(this.#guest.killSession(sessionOf(session, this.key)));
   }
 
   async put(
@@ -237,29 +217,15 @@ export class OpenGuest implements Guest {
   }
 
   reattest(): Promise<void> {
-    return this.#explained(this.#reattest());
+    return this.#watched.reattest();
   }
 
-  async close(): Promise<void> {
-    this.#end();
-    await this.#connection.close();
-  }
-
-  async #reattest(): Promise<void> {
-    const { guest, change } = this.#connection;
-    await guest.reattest();
-    const { question } = change;
-    if (question !== undefined) await Promise.race([question, guest.closed]);
-    if (this.#over) throw connectionOver();
-  }
-
-  #end(): void {
-    this.#over = true;
-    this.#forwarder?.end();
+  close(): Promise<void> {
+    return this.#watched.close();
   }
 
   #forwards(): Forwarder {
-    if (this.#over) throw this.owner.explain(connectionOver());
+    this.#watched.requireOpen();
     return (this.#forwarder ??= new Forwarder(() => Promise.resolve(this)));
   }
 
@@ -276,56 +242,6 @@ export class OpenGuest implements Guest {
     copying.check();
     return await copying.run(guests);
   }
-
-  /** What fails meanwhile because the guest is another one, fails with that. */
-  async #explained<T>(opening: Promise<T>): Promise<T> {
-    let off = (): void => {};
-    const changed = new Promise<never>((_, reject) => {
-      off = this.owner.onChanged(reject);
-    });
-    try {
-      return await Promise.race([opening, changed]);
-    } catch (error) {
-      throw this.owner.explain(error);
-    } finally {
-      off();
-    }
-  }
-}
-
-function connectionOver(): SealttyError {
-  return new SealttyError("transport-lost", "The connection is over");
-}
-
-function requireWords(command: unknown): void {
-  if (Array.isArray(command) && command.length > 0 && command.every((word) => typeof word === "string"))
-    return;
-  throw new SealttyError(
-    "api-misuse",
-    'A command is a list of words, as in ["ls", "-l"]; for a line of a shell: ["sh", "-c", "ls -l | wc -l"]',
-  );
-}
-
-/** @throws SealttyError `api-misuse`. */
-function terminalRequest(options: ShellOptions | KeepOptions): TerminalRequest {
-  const { columns, rows, term = "xterm-256color", login = false, command = [], env, cwd } = options;
-  const screen = { term, columns, rows };
-  if (login) {
-    if (options.command !== undefined || env !== undefined || cwd !== undefined)
-      throw new SealttyError("api-misuse", "The guest's login program takes no command, env or cwd");
-    return { kind: "login", ...screen };
-  }
-  if (command.length !== 0) requireWords(command);
-  return { kind: "shell", command, ...screen, ...placeOf(options) };
-}
-
-function placeOf({ env = {}, cwd }: Pick<ExecOptions, "env" | "cwd">) {
-  // Without what it was: there may be secrets in it.
-  if (!isObject(env) || Object.values(env).some((value) => typeof value !== "string"))
-    throw new SealttyError("api-misuse", 'env is an object whose values are texts, as in { LC_ALL: "C" }');
-  if (cwd !== undefined && typeof cwd !== "string")
-    throw misuse("cwd is the path of a directory of the guest", cwd);
-  return { environment: env, ...(cwd === undefined ? {} : { directory: cwd }) };
 }
 
 type Paths = string | readonly string[];

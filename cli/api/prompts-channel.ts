@@ -1,5 +1,6 @@
 // A channel of kind "prompts": what the guest asks for now, and answers to it.
 
+import type { Owner } from "../../protocol/api/program-end.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import {
   encodePromptsMessage,
@@ -9,7 +10,6 @@ import {
 } from "../../protocol/prompts/messages.ts";
 import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
 import { escapeBytes } from "../printable.ts";
-import type { Owner } from "./remote-program.ts";
 
 const MAX_COMPLAINT = 1000;
 

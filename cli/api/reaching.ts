@@ -1,26 +1,25 @@
 // How a guest is reached, for connect() and for the command line, which says in between what was verified.
 
 import { readFile } from "node:fs/promises";
+import {
+  attestGuest,
+  connectionOf,
+  type Listeners as HookListeners,
+  type Reachable,
+} from "../../protocol/api/attest.ts";
 import type { Policy } from "../../protocol/attestation/policy.ts";
-import { toHex, utf8 } from "../../protocol/bytes.ts";
+import { utf8 } from "../../protocol/bytes.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
-import type {
-  AttestedGuest,
-  ConnectionState,
-  ConnectOptions,
-  Guest,
-  UserAuthFields,
-} from "../../protocol/session/api.ts";
+import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../../protocol/session/api.ts";
 import { parseAddress } from "../address.ts";
 import { escapeBytes } from "../printable.ts";
 import { collateralOf } from "../owner-collateral.ts";
 import type { Identity, Machine } from "../services.ts";
-import { ChangeWatch, type OnChanged } from "./change-watch.ts";
-import { callHook } from "./hooks.ts";
 import { OpenGuest } from "./open-guest.ts";
-import type { EvidenceEvent } from "./types.ts";
+
+export type { Reachable } from "../../protocol/api/attest.ts";
 
 const MAX_POLICY_FILE = 1024 * 1024;
 
@@ -82,12 +81,7 @@ export interface GuestSettings {
   readonly encoding: ConnectOptions["encoding"];
 }
 
-export type Listeners = Pick<ConnectOptions, "onState" | "onHostNoise"> & {
-  /** Once the user is in. */
-  onEvidence?(event: EvidenceEvent): void;
-  /** A guest that is another one: nobody answers for it where this is absent. */
-  readonly onChanged?: OnChanged;
-};
+export type Listeners = HookListeners & Pick<ConnectOptions, "onHostNoise">;
 
 /** Everything of ConnectOptions but the policy. @throws SealttyError `bad-config`. */
 export async function guestOptions(
@@ -110,12 +104,6 @@ export async function guestOptions(
   };
 }
 
-/** A guest whose evidence met the policy: nothing secret was sent yet. */
-export interface Reachable {
-  readonly attested: AttestedGuest;
-  readonly change: ChangeWatch;
-}
-
 /**
  * Whichever listener fails, the connection ends with what it threw.
  * @throws SealttyError `evidence-refused`, `guest-silent`, `bad-config`, …; `api-misuse` where a listener failed.
@@ -126,46 +114,17 @@ export async function attest(
   machine: Machine,
 ): Promise<Reachable> {
   const { policy, shaping, ...rest } = settings;
-  const change = new ChangeWatch({
-    ...(listeners.onChanged === undefined ? {} : { onChanged: listeners.onChanged }),
-    onAccepted: (claims) => listeners.onEvidence?.({ kind: "accepted", claims }),
-  });
-  const onState = (state: ConnectionState): void => {
-    const told = (): void => listeners.onState?.(state);
-    // Nothing is left to end by then: what it ended with is not to be hidden behind this.
-    if (state.phase === "closed") callHook(told, () => undefined);
-    else change.tell("onState", told);
-  };
-  const options = await guestOptions(rest, { ...listeners, onState }, machine);
-  const connecting = machine.connect({
-    ...options,
-    onAttestation(event) {
-      if (event.kind === "changed") return change.event(event);
-      const told: EvidenceEvent =
-        event.kind === "renewed" ? { kind: event.kind, claims: event.verified.claims } : event;
-      change.tell("onEvidence", () => listeners.onEvidence?.(told));
-    },
-    policy,
-    ...(shaping === undefined ? {} : { shaping }),
-  });
-  let off = (): void => {};
-  const failed = new Promise<never>((_, reject) => {
-    off = change.watch(reject);
-  });
-  // Also before the user is in: what is still being attested then is closed once it is.
-  change.watch(() => void connecting.then((late) => late.close()).catch(() => undefined));
-  try {
-    return { attested: await Promise.race([connecting, failed]), change };
-  } finally {
-    off();
-  }
+  const options = await guestOptions(rest, listeners, machine);
+  return await attestGuest(
+    (all) => machine.connect(all),
+    { ...options, policy, ...(shaping === undefined ? {} : { shaping }) },
+    listeners,
+  );
 }
 
 /** @param guest - whose user is in. @throws SealttyError where a listener failed meanwhile. */
-export function openGuest({ attested, change }: Reachable, guest: Guest, clock: Clock): OpenGuest {
-  if (change.error !== undefined) throw change.error;
-  const key = toHex(attested.context.guestStatic);
-  return new OpenGuest({ guest, key, clock, change, close: () => attested.close().catch(() => undefined) });
+export function openGuest(reached: Reachable, guest: Guest, clock: Clock): OpenGuest {
+  return new OpenGuest(connectionOf(reached, guest, clock));
 }
 
 /** The guest hears so many on one connection, and answers each refusal a second late. */

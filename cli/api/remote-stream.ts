@@ -2,11 +2,11 @@
 
 import { Duplex } from "node:stream";
 import { callbackify } from "node:util";
-import { SealttyError } from "../../protocol/errors.ts";
-import { placeWords, type StreamPlace } from "../../protocol/forward/target.ts";
-import type { Channel, ExitStatus } from "../../protocol/session/channel-api.ts";
-import { exitOf } from "./exit.ts";
-import type { Owner } from "./remote-program.ts";
+import { exitOf } from "../../protocol/api/exit.ts";
+import { onAbort, type Owner } from "../../protocol/api/program-end.ts";
+import { brokenBy, errorsOf } from "../../protocol/api/stream-end.ts";
+import type { StreamPlace } from "../../protocol/forward/target.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
 import { failingBehind, ignored, READ_AHEAD } from "./streams.ts";
 import type { RemoteStream, StreamOptions } from "./types.ts";
 
@@ -20,7 +20,6 @@ export function duplexOf(
   options: StreamOptions,
   owner: Owner,
 ): RemoteStream {
-  const { signal } = options;
   let over = false; // the guest's side is
   let inputEnded = false;
   let outputEnded = false;
@@ -92,7 +91,7 @@ export function duplexOf(
     destroy(error, done) {
       if (!over) channel.hangUp();
       off();
-      signal?.removeEventListener("abort", aborted);
+      offAbort();
       void pull();
       done(error);
     },
@@ -112,37 +111,8 @@ export function duplexOf(
     },
   );
   const off = owner.onChanged(fail);
-  const aborted = (): void => fail(signal?.reason);
-  if (signal?.aborted === true) aborted();
-  else signal?.addEventListener("abort", aborted, { once: true });
+  const offAbort = onAbort(options.signal, fail);
   const own = exit.then(exitOf);
   own.catch(() => undefined); // a caller that never asks is no unhandled rejection
   return Object.assign(stream, { exit: own });
-}
-
-/** As shells have it: the program is not there, or cannot be run. */
-const isNotStarted = (status: number): boolean => status === 126 || status === 127;
-
-function brokenBy(exit: ExitStatus, place: StreamPlace): SealttyError | undefined {
-  if (place.kind !== "service") {
-    if (exit.kind === "exited" && exit.status === 0) return undefined;
-    return new SealttyError("program-failed", `the guest's connection to ${placeWords(place)} broke`);
-  }
-  // Its program's status is its own affair.
-  if (exit.kind !== "exited" || !isNotStarted(exit.status)) return undefined;
-  return new SealttyError(
-    "program-failed",
-    `the guest could not run its program for ${place.name}; see [forward] ${place.name} in its sealttyd.toml (sealttyd --check, in the guest)`,
-  );
-}
-
-async function errorsOf({ stderr }: Channel, take: (bytes: Uint8Array) => void): Promise<void> {
-  try {
-    for (let chunk = await stderr.read(); chunk !== undefined; chunk = await stderr.read()) {
-      take(chunk);
-      stderr.consumed(chunk.length);
-    }
-  } catch {
-    // how the connection ended, the stream tells
-  }
 }

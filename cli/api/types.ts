@@ -1,7 +1,23 @@
 // `import { connect } from "sealtty"`: all that a program sees of it. docs/api.md
-// This file is published as it stands: it imports nothing of ours, so that nothing else is promised.
+// This file is published as it stands, with the one that it imports: nothing else is promised.
 
 import type { Duplex, Readable, Writable } from "node:stream";
+import type {
+  Claims,
+  ConnectionState,
+  Destination,
+  EvidenceEvent,
+  Exit,
+  GuestChange,
+  ListenAddress,
+  OnTerminal,
+  Place,
+  Running,
+  Size,
+  StreamDestination,
+} from "../../protocol/api/types.ts";
+
+export type * from "../../protocol/api/types.ts";
 
 export interface ConnectOptions {
   /** The guest's address, as `sealtty help` lists them: `ws://…`, `unix:PATH`, `tcp:HOST:PORT`, … */
@@ -34,61 +50,6 @@ export interface ConnectOptions {
    * policy. Anything else, a failure, and no hook at all end the connection with `evidence-refused`.
    */
   onChanged?(change: GuestChange): boolean | Promise<boolean>;
-}
-
-export interface ConnectionState {
-  readonly phase:
-    | "dialing"
-    | "waiting-for-guest"
-    | "handshaking"
-    | "collecting-evidence"
-    | "appraising"
-    | "attested"
-    | "reconnecting"
-    | "closed";
-  /** With "dialing": 1 is the first. */
-  readonly attempt?: number;
-  /** With "reconnecting" and "closed". */
-  readonly reason?: string;
-}
-
-export type EvidenceEvent =
-  /** "renewed": the same guest, and the policy is met. "accepted": it is another one, and `onChanged` said yes. */
-  | { readonly kind: "renewed" | "accepted"; readonly claims: Claims }
-  /** None came this time. As many in a row as the policy allows count as a change. */
-  | { readonly kind: "unavailable"; readonly reason: string; readonly inARow: number };
-
-/** A guest that is not any more what it was. */
-export interface GuestChange {
-  /** For people. */
-  readonly reason: string;
-  /** What is different; empty where its evidence was refused, or none came. */
-  readonly changes: readonly ChangedValue[];
-  /** Where its evidence was refused. */
-  readonly refusal: Refusal | undefined;
-}
-
-export interface ChangedValue {
-  /** Stable, e.g. `tpm.pcr7`. */
-  readonly name: string;
-  /** The same for people. */
-  readonly words: string;
-  /** Undefined: there was none. */
-  readonly before: string | undefined;
-  readonly after: string | undefined;
-  /** "boot": another one at each start of the guest. */
-  readonly scope: "boot" | "lasting";
-}
-
-/** What the evidence says, checked; the same as `sealtty inspect --json` prints. */
-export interface Claims {
-  readonly type: string;
-  readonly assurance: string;
-  readonly verdict: string;
-  readonly instance: string;
-  readonly signedBy: string;
-  /** Never to be hidden from a person, e.g. that the evidence is simulated. */
-  readonly warnings: readonly string[];
 }
 
 /** A guest whose evidence met the policy, and a user who is in. */
@@ -174,13 +135,6 @@ export interface Guest {
   readonly closed: Promise<string>;
 }
 
-interface Place {
-  /** Added to the guest's own environment. */
-  readonly env?: Readonly<Record<string, string>>;
-  /** Directory of the guest; relative to the user's home, which is the default. */
-  readonly cwd?: string;
-}
-
 interface Bounded {
   /** Hangs the program up; `exit` rejects with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -191,21 +145,6 @@ interface Bounded {
 export interface ExecOptions extends Place, Bounded {
   /** Its standard input: empty by default, these bytes, or `true` to write to `stdin` yourself. */
   readonly stdin?: true | string | Uint8Array | AsyncIterable<string | Uint8Array>;
-}
-
-interface Size {
-  /** 1 to 10,000, as rows. */
-  readonly columns: number;
-  readonly rows: number;
-}
-
-interface OnTerminal extends Place, Size {
-  /** A program with arguments on the terminal; default: the user's shell. */
-  readonly command?: readonly string[];
-  /** The guest's own login program, which asks who is there; not with `command`, `env` or `cwd`, which it decides itself. */
-  readonly login?: boolean;
-  /** Default "xterm-256color". */
-  readonly term?: string;
 }
 
 export interface ShellOptions extends OnTerminal, Bounded {}
@@ -289,38 +228,6 @@ export interface Viewer {
   /** This one. */
   readonly own: boolean;
   readonly user: string;
-}
-
-export type SignalName =
-  | "SIGHUP"
-  | "SIGINT"
-  | "SIGQUIT"
-  | "SIGKILL"
-  | "SIGUSR1"
-  | "SIGUSR2"
-  | "SIGALRM"
-  | "SIGTERM"
-  | "SIGCONT"
-  | "SIGSTOP"
-  | "SIGTSTP";
-
-/** How a program ended. */
-export interface Exit {
-  /** Its exit status; 128 + n where signal n ended it, as shells have it. */
-  readonly status: number;
-  /** "SIGKILL", …, where a signal ended it. */
-  readonly signal?: string;
-}
-
-interface Running {
-  /**
-   * Resolves after all output was received; as with a child process, output that nobody reads holds the program up.
-   * Rejects where the connection ended first: never like a clean end.
-   */
-  readonly exit: Promise<Exit>;
-  kill(signal?: SignalName): void;
-  /** SIGHUP, and its output is thrown away. */
-  hangUp(): void;
 }
 
 export interface RemoteProcess extends Running {
@@ -455,12 +362,6 @@ export interface CopyResult {
   readonly gaveUp: boolean;
 }
 
-/** A port, or an absolute path of a unix socket. Names are looked up where it connects from. */
-export type Destination = { readonly host: string; readonly port: number } | { readonly path: string };
-
-/** Or a service of the guest's configuration: `ssh` is always one. */
-export type StreamDestination = Destination | { readonly service: string };
-
 export interface StreamOptions {
   /** Breaks it off: the stream fails with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -473,9 +374,6 @@ export type RemoteStream = Duplex & {
   readonly exit: Promise<Exit>;
 };
 
-/** `host`: "localhost" by default, "*" for every address. Port 0: any that is free. */
-export type ListenAddress = { readonly host?: string; readonly port: number } | { readonly path: string };
-
 export interface ForwardOptions {
   /** One who connected came to nothing; the others go on. @param to - for people; undefined where they never said. */
   onFailed?(error: Error, to: string | undefined): void;
@@ -486,36 +384,4 @@ export interface Forward {
   readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
   /** Nobody can connect any more, and who has connected is cut off. Idempotent. */
   close(): void;
-}
-
-/** What went wrong, for programs. Stable; docs and README say what to do about each. */
-export type SealttyErrorCode =
-  | "api-misuse"
-  | "bad-policy"
-  | "bad-config"
-  | "peer-misbehaved"
-  | "evidence-refused"
-  | "evidence-unavailable"
-  | "user-refused"
-  | "program-failed"
-  | "session-gone"
-  | "handed-over"
-  | "guest-silent"
-  | "version-unknown"
-  | "decrypt-failed"
-  | "limit-exceeded"
-  | "timeout"
-  | "state-rolled-back"
-  | "device-unavailable"
-  | "transport-lost";
-
-/** With `evidence-refused`: the first check that failed. */
-export interface Refusal {
-  readonly check: string;
-  readonly expected: string;
-  readonly found: string;
-  /** What the owner can do next. */
-  readonly next: string;
-  /** The policy's key that decides it. */
-  readonly policyKey?: string;
 }

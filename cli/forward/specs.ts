@@ -3,7 +3,7 @@
 import { isIP } from "node:net";
 import { type ListenPlace, isForwardHost, isUnixPath } from "../../protocol/forward/target.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import type { PeerPlace } from "../api/places.ts";
+import type { PeerPlace } from "../../protocol/api/places.ts";
 import type { Input } from "../options.ts";
 
 export type ForwardSpec =

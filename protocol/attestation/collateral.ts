@@ -23,16 +23,27 @@ export const MAX_OWNER_BYTES = 8 * 1024 * 1024;
 
 export const NO_COLLATERAL: Collateral = { certificates: [], crls: [], tcbInfos: [], qeIdentities: [] };
 
-const KINDS = [
+/** In the order of their numbers. */
+export const COLLATERAL_KINDS = [
   "certificates",
   "crls",
   "tcbInfos",
   "qeIdentities",
 ] as const satisfies readonly (keyof Collateral)[];
 
+/** @returns what an owner may have at most, in words, where this is more. */
+export function aboveOwnersMost(bag: Collateral): string | undefined {
+  const pieces = COLLATERAL_KINDS.flatMap((kind) => bag[kind]);
+  if (pieces.length > MAX_OWNER_PIECES) return `${MAX_OWNER_PIECES} pieces`;
+  const size = pieces.reduce((sum, { length }) => sum + length, 0);
+  return size > MAX_OWNER_BYTES ? `${MAX_OWNER_BYTES / 1024 / 1024} MiB` : undefined;
+}
+
 /** (u8 kind, u32 length, bytes)*: kind 1 certificate, 2 CRL, 3 TCB info, 4 QE identity. @throws SealttyError `api-misuse`. */
 export function encodeCollateral(collateral: Collateral): Uint8Array {
-  const pieces = KINDS.flatMap((kind, i) => collateral[kind].map((bytes) => ({ number: i + 1, bytes })));
+  const pieces = COLLATERAL_KINDS.flatMap((kind, i) =>
+    collateral[kind].map((bytes) => ({ number: i + 1, bytes })),
+  );
   if (
     pieces.length > MAX_COLLATERAL_PIECES ||
     pieces.some(({ bytes }) => bytes.length > MAX_COLLATERAL_PIECE)
@@ -52,7 +63,7 @@ export function decodeCollateral(bytes: Uint8Array): Collateral {
   };
   for (let count = 0; reader.remaining > 0; count++) {
     if (count >= MAX_COLLATERAL_PIECES) reader.fail("has too many pieces");
-    const kind = KINDS[reader.u8() - 1];
+    const kind = COLLATERAL_KINDS[reader.u8() - 1];
     if (kind === undefined) reader.fail("has a piece of an unknown kind");
     found[kind].push(reader.lv32(MAX_COLLATERAL_PIECE));
   }

@@ -62,7 +62,7 @@ function importDirections() {
 
 /** What a connection is made of, and what comes of it: cli/api has it for all the rest of cli/. */
 const connectionParts =
-  /["'][^"']*\/protocol\/(?:session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)|streams\/[a-z-]+|handshake\/[a-z-]+|packets\/(?!shaping\.)[a-z-]+|frames\/(?!frame-body\.)[a-z-]+)\.ts["']/;
+  /["'][^"']*\/protocol\/(?:api\/(?:attest|change-watch|program-end|run-limit|stream-end|watched-guest)|session\/(?:api|channel-api|stream-api|session-api|connect|client-[a-z-]+)|streams\/[a-z-]+|handshake\/[a-z-]+|packets\/(?!shaping\.)[a-z-]+|frames\/(?!frame-body\.)[a-z-]+)\.ts["']/;
 /** Files beside cli/api that have to know parts of one, and why. */
 export const besideWithReason = {
   "cli/machine.ts": "names the function that connects, for cli/api",

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { EXEC } from "../../cli/exec-plan.ts";
-import { ChangeWatch } from "../../cli/api/change-watch.ts";
+import { ChangeWatch } from "../../protocol/api/change-watch.ts";
 import { OpenGuest } from "../../cli/api/open-guest.ts";
 import { READ_AHEAD } from "../../cli/api/streams.ts";
 import { MasterLink } from "../../cli/master/master-link.ts";

@@ -7,7 +7,7 @@ import { parseAddress } from "../../cli/address.ts";
 import { sayingFailures } from "../../cli/commands/open.ts";
 import { passedEnvironment, terminalName } from "../../cli/environment.ts";
 import { EscapeKeys, parseEscapeCharacter } from "../../cli/escape-keys.ts";
-import { shellStatus } from "../../cli/api/exit.ts";
+import { shellStatus } from "../../protocol/api/exit.ts";
 import { parseInput } from "../../cli/options.ts";
 import { escapeBytes, jsonLine, printable } from "../../cli/printable.ts";
 import { exitStatusOf } from "../../cli/report.ts";

@@ -145,7 +145,7 @@ test.runIf(hasOpenssh)(
         ...sizes.map((columns) => ["A terminal has 1 to 10000", "shell", { columns, rows: 24 }] as const),
         ...sizes.map((rows) => ["A terminal has 1 to 10000", "shell", { columns: 80, rows }] as const),
         ["a stream of bytes; it was undefined", "put"],
-        ["a stream of bytes; it was <Buffer", "put", Buffer.from("x"), "/x"],
+        ["a stream of bytes; it was bytes, 1 of them", "put", Buffer.from("x"), "/x"],
         ["a path is text", "put", "/x"],
         ["a path is text", "put", ["/x", undefined], "/x"],
         ['put() has no option "recusive": recursive,', "put", "/x", "/y", { recusive: true }],
@@ -277,6 +277,58 @@ export async function main(): Promise<Exit> {
   writeFileSync(path.join(consumer, "tsconfig.json"), JSON.stringify(config));
   const tsc = path.join(root, "node_modules/.bin/tsc");
   expect(execFileSync(tsc, ["-p", consumer], { encoding: "utf8" })).toBe("");
+});
+
+test("the browser's types as well, by one for a page and one for a worker", () => {
+  const own = mkdtempSync(path.join(os.tmpdir(), "sealtty-consumer-"));
+  try {
+    mkdirSync(path.join(own, "node_modules"));
+    symlinkSync(root, path.join(own, "node_modules/sealtty"));
+    writeFileSync(
+      path.join(own, "types.ts"),
+      `import { connect, publicKeyLine, SealttyError, type Exit, type Guest, type UserKey } from "sealtty/browser";
+export async function main(key: CryptoKeyPair, agent: UserKey): Promise<Exit> {
+  console.log(await publicKeyLine(key, "here"), await publicKeyLine(agent, "there"));
+  const guest: Guest = await connect({ guest: "wss://x/", policy: { text: "" }, user: "alice", key, obfuscate: "strict" });
+  // @ts-expect-error a page has no files
+  await connect({ guest: "wss://x/", policy: "/x", user: "alice", key });
+  // @ts-expect-error who signs in is to be said
+  await connect({ guest: "wss://x/", policy: { text: "" }, user: "alice" });
+  const process = await guest.exec(["gzip"], { stdin: new Blob(["x"]).stream(), timeout: 5 });
+  const text = await new Response(process.stdout.pipeThrough(new DecompressionStream("gzip"))).text();
+  const stream = await guest.openStream({ host: "localhost", port: 80 });
+  await stream.readable.pipeTo(stream.writable);
+  const terminal = await guest.shell({ columns: 80, rows: 24, command: ["top"] });
+  terminal.kill("SIGINT");
+  if (text.length > 1) throw new SealttyError("limit-exceeded", "long");
+  const { stdout, ...exit } = await (await guest.exec(["true"])).collect();
+  console.log(new TextDecoder().decode(stdout));
+  return exit;
+}
+`,
+    );
+    for (const lib of ["DOM", "WebWorker"]) {
+      const compilerOptions = {
+        module: "ESNext",
+        moduleResolution: "bundler",
+        target: "ES2023",
+        lib: ["ES2023", lib],
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        skipLibCheck: false,
+        noEmit: true,
+        types: [],
+      };
+      writeFileSync(
+        path.join(own, "tsconfig.json"),
+        JSON.stringify({ compilerOptions, files: ["types.ts"] }),
+      );
+      const tsc = path.join(root, "node_modules/.bin/tsc");
+      expect(execFileSync(tsc, ["-p", own], { encoding: "utf8" })).toBe("");
+    }
+  } finally {
+    rmSync(own, { recursive: true });
+  }
 });
 
 test("what is published agrees with what is inside", () => {

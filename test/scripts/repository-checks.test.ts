@@ -47,6 +47,7 @@ test.each([
   'import { StreamConnection } from "../protocol/streams/stream-connection.ts";',
   'import { PacketSealer } from "../protocol/packets/packet-cipher.ts";',
   "await attested.authenticate(auth);",
+  'import { attestGuest } from "../protocol/api/attest.ts";',
 ])("no file of the command line holds a connection: %s", (line) => {
   for (const name of ["cli/output.ts", "cli/reach.ts", "cli/hosts/nova.ts", "cli/session-store.ts"])
     expect(besideTheApi(name, line), name).not.toEqual([]);

@@ -14,7 +14,7 @@ import { MAX_FILES_NAME, MAX_FILES_PATH, MAX_FILES_ROOTS } from "../../../protoc
 import { shownPath } from "../../files/shown-path.ts";
 import { printable } from "../../printable.ts";
 import type { OpenGuest } from "../open-guest.ts";
-import { shown } from "../misuse.ts";
+import { shown } from "../../../protocol/api/misuse.ts";
 import type { CopyOptions, CopyResult } from "../types.ts";
 import { CopyWatch } from "./copy-watch.ts";
 import { download, type LocalSink, relay, upload } from "./copy.ts";

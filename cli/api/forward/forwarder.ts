@@ -11,7 +11,7 @@ import { type ListenPlace, type StreamPlace, placeWords } from "../../../protoco
 import type { Channel } from "../../../protocol/session/channel-api.ts";
 import type { IncomingStream } from "../../../protocol/session/stream-api.ts";
 import type { OpenGuest } from "../open-guest.ts";
-import type { PeerPlace } from "../places.ts";
+import type { PeerPlace } from "../../../protocol/api/places.ts";
 import type { Forward, ForwardOptions } from "../types.ts";
 import { carry, discard } from "./carry.ts";
 import { GREETING_WITHIN_MS, greet } from "./socks-proxy.ts";

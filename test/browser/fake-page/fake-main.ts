@@ -24,6 +24,7 @@ import type {
   ReceiveStream,
 } from "../../../protocol/session/channel-api.ts";
 import { browserClock } from "../../../client/browser-clock.ts";
+import { workerTimers } from "../../../client/worker-timers.ts";
 import { fakeClaims, fakePolicy } from "./fake-claims.ts";
 import type { WireFrame } from "../../../client/host-view-source.ts";
 import { browserKeyStore } from "../../../client/key-store.ts";
@@ -350,7 +351,7 @@ void runPage(document.getElementById("page") ?? document.body, {
     },
     suite: new Proxy({} as ConnectOptions["suite"], { get: neverUsed }),
     signatures: { verify: neverUsed },
-    clock: browserClock(),
+    clock: browserClock(workerTimers()),
     wallTime: () => Date.now(),
     seen: new SeenStore(() => {
       if (is("no-storage")) throw new DOMException("The operation is insecure", "SecurityError");

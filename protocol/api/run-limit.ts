@@ -1,8 +1,8 @@
 // A program that may run for so long and no longer: asked to end, then made to.
 
-import type { Clock } from "../../protocol/clock.ts";
-import { SealttyError } from "../../protocol/errors.ts";
-import type { Channel } from "../../protocol/session/channel-api.ts";
+import type { Clock } from "../clock.ts";
+import { SealttyError } from "../errors.ts";
+import type { Channel } from "../session/channel-api.ts";
 
 /** Between SIGTERM and SIGKILL, and from there until nothing more is waited for. */
 const GRACE_MS = 5000;

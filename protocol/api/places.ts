@@ -6,8 +6,8 @@ import {
   isUnixPath,
   type ListenPlace,
   type StreamPlace,
-} from "../../protocol/forward/target.ts";
-import { isObject, misuse } from "./misuse.ts";
+} from "../forward/target.ts";
+import { isObject, isText, misuse } from "./misuse.ts";
 import type { Destination, ListenAddress, StreamDestination } from "./types.ts";
 
 /** Where a forward comes out. */
@@ -48,10 +48,6 @@ export function listenPlaceOf(listen: ListenAddress): ListenPlace {
     }
   }
   throw misuse("Listened is on { host, port }, or on { path } of a unix socket, which is absolute", listen);
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === "string";
 }
 
 function isPort(port: number, least: number): boolean {

@@ -1,8 +1,8 @@
 // A guest that is another one by then: the owner's program is asked, and unless it says yes all that goes on fails with it.
 
-import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
-import { SealttyError } from "../../protocol/errors.ts";
-import type { AttestationEvent } from "../../protocol/session/api.ts";
+import type { AppraisedClaims } from "../attestation/verified-guest.ts";
+import { SealttyError } from "../errors.ts";
+import type { AttestationEvent } from "../session/api.ts";
 import { callHook, hookError } from "./hooks.ts";
 import type { GuestChange } from "./types.ts";
 

@@ -1,6 +1,6 @@
 // A program's own hooks: what one throws is that program's mistake, and told where the hook belongs to, never to the process.
 
-import { SealttyError } from "../../protocol/errors.ts";
+import { SealttyError } from "../errors.ts";
 
 /** @param failed - hears what the hook throws, or its promise rejects with. Throws nothing itself. */
 export function callHook(hook: () => unknown, failed: (cause: unknown) => void): void {
