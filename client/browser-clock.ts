@@ -61,7 +61,8 @@ function allowTimerWorker(): void {
   });
 }
 
-function pageTimer(delay: number, callback: () => void): () => void {
+/** The page's own, which a hidden tab slows. */
+export function pageTimer(delay: number, callback: () => void): () => void {
   const timer = setTimeout(callback, delay);
   return () => clearTimeout(timer);
 }

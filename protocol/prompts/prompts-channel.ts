@@ -9,7 +9,7 @@ import { encodePromptsMessage, type Prompt, type PromptOutcome, PromptsDecoder }
 const MAX_COMPLAINT = 1000;
 
 export interface PromptsSurroundings {
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "after">;
   /** Bytes of the guest's, made safe to show. @param limit - bytes kept. */
   escape(bytes: Uint8Array, limit: number): string;
   /** What is behind an error of the connection. */
