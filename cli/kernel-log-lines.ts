@@ -1,32 +1,13 @@
 // Records of the kernel's log as lines for people, much as `dmesg -H` has them.
 
 import { styleText } from "node:util";
-import { SealttyError } from "../protocol/errors.ts";
 import { LEVELS, type KernelRecord, type Level } from "../protocol/kernel-log/record.ts";
-import { MAX_KERNEL_CLOCK } from "../protocol/limits.ts";
+import { type Clocks, wallTimeOf } from "../protocol/kernel-log/wall-time.ts";
 import { printable } from "./printable.ts";
 
 /** Characters: a record has no more bytes. */
 const MAX_LINE = 8192;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-/** By the guest's clocks, at one moment. */
-export interface Clocks {
-  /** µs since power-on. */
-  readonly uptime: number;
-  /** ms since 1970 UTC. */
-  readonly wall: number;
-}
-
-/**
- * What the guest slept is not in a record's time, so that those before are shown too late by it.
- * @returns ms since 1970 UTC, or before. @throws SealttyError `peer-misbehaved` for a time that no calendar has.
- */
-export function wallTimeOf({ time }: Pick<KernelRecord, "time">, { uptime, wall }: Clocks): number {
-  const at = Math.round(wall - (uptime - time) / 1000);
-  if (Math.abs(at) <= MAX_KERNEL_CLOCK) return at;
-  throw new SealttyError("peer-misbehaved", "Record of the kernel's log is of a time that no calendar has");
-}
 
 export class KernelLogLines {
   readonly #clocks: Clocks;

@@ -8,14 +8,17 @@ import { dateWords } from "./time-words.ts";
 
 /** @returns whether the user expected it; false on Escape. */
 export async function askAboutChanges(identity: string, since: SinceSeen): Promise<boolean> {
+  const handOver = since.handOver === true;
   const expected = await ask(
-    "Something is different since you last looked",
+    handOver ? "Something is different since the initramfs" : "Something is different since you last looked",
     [
       element(
         "p",
         {},
         element("strong", { class: "breakable" }, identity),
-        ` meets your policy, which is what decides. But it is not as it was when you last opened it here, on ${dateWords(since.at)}. An update that you made would look like this.`,
+        handOver
+          ? " meets your policy, which is what decides. But it is not as it was in its initramfs, a moment ago. A register that the boot itself extends looks like this; so does another machine in its place."
+          : ` meets your policy, which is what decides. But it is not as it was when you last opened it here, on ${dateWords(since.at)}. An update that you made would look like this.`,
       ),
       changesTable(since.lasting),
       element("p", { class: "quiet" }, "Nothing was sent to it yet: no user name, no key, no password."),

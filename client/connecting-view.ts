@@ -3,7 +3,7 @@
 import { button, element, type Child } from "./dom.ts";
 import { icon } from "./icons.ts";
 import type { SignInMethod } from "./page-config.ts";
-import { SILENCE_ADVICE, STEPS, type Step } from "./page-state.ts";
+import { type ConnectingAnew, SILENCE_ADVICE, STEPS, type Step } from "./page-state.ts";
 import { noiseDetails } from "./trust-panel.ts";
 
 /** After this long without progress the page says what to check. */
@@ -12,11 +12,12 @@ export const SILENCE_MS = 10_000;
 export class ConnectingView {
   readonly element: HTMLElement;
   readonly #title: HTMLElement;
+  readonly #becauseWords = element("span", {});
   readonly #anew = element(
     "p",
     { class: "assurance", role: "status", hidden: true },
     icon("clock", "icon"),
-    "The guest waits for its user only so long, and your answer took longer: the connection is made anew. Your policy is the same, and the evidence is checked again.",
+    this.#becauseWords,
   );
   readonly #steps = element("ol", { class: "steps" });
   readonly #ask = element("div", { class: "sign-in-ask", hidden: true });
@@ -26,6 +27,7 @@ export class ConnectingView {
   readonly #now: () => number;
   #step: Step | "signing-in" = "dialing";
   #since: number;
+  #because: ConnectingAnew | undefined;
   #noiseBytes = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
 
@@ -60,9 +62,12 @@ export class ConnectingView {
     this.element.remove();
   }
 
-  /** @param anew - said for as long as this connection is being made. */
-  show(step: Step, attempt: number, anew: boolean): void {
-    this.#anew.hidden = !anew;
+  /** @param because - said for as long as this connection is being made. */
+  show(step: Step, attempt: number, because: ConnectingAnew | undefined): void {
+    this.#because = because;
+    this.#anew.hidden = because === undefined;
+    const words = because === undefined ? "" : BECAUSE[because];
+    if (this.#becauseWords.textContent !== words) this.#becauseWords.textContent = words;
     this.#ask.hidden = true;
     if (step !== this.#step) {
       this.#since = this.#now();
@@ -139,6 +144,7 @@ export class ConnectingView {
     if (clock !== null) clock.textContent = waited < 1000 ? "" : `${Math.floor(waited / 1000)} s`;
     if (waited < SILENCE_MS || !this.#hint.hidden || this.#step === "signing-in") return;
     const silent = this.#step === "dialing" || this.#step === "waiting-for-guest";
+    const advice = this.#because === "hand-over" ? SYSTEM_STARTS_ADVICE : SILENCE_ADVICE;
     this.#hintWords.replaceChildren(
       element(
         "h2",
@@ -146,11 +152,13 @@ export class ConnectingView {
         this.#step === "dialing"
           ? "The host has not answered"
           : silent
-            ? "The guest has not answered"
+            ? this.#because === "hand-over"
+              ? "The system has not answered yet"
+              : "The guest has not answered"
             : "This takes unusually long",
       ),
       silent
-        ? element("ul", {}, ...SILENCE_ADVICE.map((words) => element("li", {}, words)))
+        ? element("ul", {}, ...advice.map((words) => element("li", {}, words)))
         : element(
             "p",
             {},
@@ -160,6 +168,19 @@ export class ConnectingView {
     this.#hint.hidden = false;
   }
 }
+
+const BECAUSE: Readonly<Record<ConnectingAnew, string>> = {
+  "late-answer":
+    "The guest waits for its user only so long, and your answer took longer: the connection is made anew. Your policy is the same, and the evidence is checked again.",
+  "hand-over":
+    "The machine leaves its initramfs, and its system takes over the console. What ran in the initramfs has ended. The page connects again by itself: with new keys, and the evidence is checked again, against the same policy. It waits some minutes for the system.",
+};
+
+const SYSTEM_STARTS_ADVICE: readonly string[] = [
+  "The system may still be starting: checks of its disks can take minutes.",
+  "Is sealttyd enabled in it, and not in the initramfs alone (systemctl enable sealttyd)?",
+  "Where the boot failed, the machine waits on its own console, or starts again.",
+];
 
 const SIGNING_IN: Readonly<Record<SignInMethod, string>> = {
   "ssh-key": "your SSH key signs; touch it or unlock the agent if it asks",

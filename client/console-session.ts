@@ -19,8 +19,6 @@ import type {
   UserAuthFields,
 } from "../protocol/session/api.ts";
 import type { TerminalRequest, Viewer } from "../protocol/session/session-api.ts";
-import { closedError } from "../protocol/session/client-words.ts";
-import { CLOSE_CODES } from "../protocol/session/messages.ts";
 import { CHANGE_WORDS } from "./change-words.ts";
 import { type Freeze, pump, type TerminalPort } from "./channel-pump.ts";
 import { type KeptStore, openOrComeBack } from "./kept-session.ts";
@@ -34,11 +32,21 @@ import {
   NOT_SIGNED_IN_IN_TIME,
   stepOf,
   type ChangeKind,
+  type ConnectingAnew,
   type GuestChanged,
+  type HandOver,
   type PageState,
 } from "./page-state.ts";
 import { plainText } from "./plain-text.ts";
-import { type SeenBefore, type SeenStore, type SinceSeen, sinceSeen, valuesToKeep } from "./seen-store.ts";
+import {
+  type SeenBefore,
+  type SeenStore,
+  type SinceSeen,
+  sinceHandOver,
+  sinceSeen,
+  valuesToKeep,
+} from "./seen-store.ts";
+import { endOf, failureState, isNoTerminal, reconnecting, rejectable, type Stage } from "./session-ends.ts";
 
 /** All that a session needs from outside, so that tests can script it. */
 export interface SessionParts {
@@ -82,6 +90,10 @@ export interface SessionViews {
   /** Only ever called after the appraisal passed. */
   mountTerminal(): TerminalPort;
   warnInputStuck(stuck: boolean): void;
+  /** The user is in: for all that the page opens beside the terminal. @returns whether there is anything the user may answer. */
+  signedIn?(guest: Guest, config: PageConfig): Promise<boolean>;
+  /** The connection is over. */
+  signedOut?(): void;
   /** Who is attached to the session, this page included. */
   showViewers?(viewers: readonly Viewer[]): void;
   /** A screen came in place of output that is gone: what came back, and what could not. */
@@ -89,6 +101,8 @@ export interface SessionViews {
 }
 
 const APPRAISAL_MS = 60_000;
+/** After a hand-over: a system may check its disks before it starts anything. */
+export const SYSTEM_STARTS_MS = 600_000;
 /**
  * The guest keeps a connection without a user for two minutes from the handshake on (docs/protocol.md §8.2), of which
  * evidence may have taken APPRAISAL_MS. After a longer wait for the user's answer the connection is made anew.
@@ -105,8 +119,8 @@ export interface ConsoleSession {
 
 /** What is known of one connection apart from its guest. */
 interface Connection {
-  /** Made because an answer of the user came too late for the last one. */
-  readonly anew: boolean;
+  /** Why it is not the first. */
+  readonly because: ConnectingAnew | undefined;
   /** Its evidence passed. */
   attested: AttestedGuest | undefined;
   attempt: number;
@@ -117,13 +131,12 @@ interface Connection {
   readonly over: Promise<never>;
 }
 
-/** What the session is at while the line holds. */
-type Stage = Extract<PageState, { kind: "signing-in" | "opening" | "live" | "ended" }>;
-
+/** @param after - the connection before handed over: what the guest had shown then. */
 export function startConsoleSession(
   parts: SessionParts,
   config: PageConfig,
   views: SessionViews,
+  after?: HandOver,
 ): ConsoleSession {
   let connection: Connection | undefined; // the one that counts
   let guest: Guest | undefined;
@@ -149,12 +162,12 @@ export function startConsoleSession(
   const onState = (of: Connection, state: ConnectionState): void => {
     if (of.attested === undefined) {
       if (state.phase === "dialing") of.attempt = state.attempt;
-      const { anew } = of;
+      const because = of.because === undefined ? {} : { because: of.because };
       const step = stepOf(state);
       if (state.phase === "reconnecting")
-        views.show({ kind: "connecting", step: "dialing", attempt: ++of.attempt, anew });
+        views.show({ kind: "connecting", step: "dialing", attempt: ++of.attempt, ...because });
       else if (step !== undefined)
-        views.show({ kind: "connecting", step, attempt: step === "dialing" ? of.attempt : 1, anew });
+        views.show({ kind: "connecting", step, attempt: step === "dialing" ? of.attempt : 1, ...because });
       return;
     }
     if (state.phase === "reconnecting") of.lost = plainText(state.reason, 200);
@@ -214,8 +227,8 @@ export function startConsoleSession(
   /** Is it the guest that was seen before? The user is asked where values that last changed; but once for the same ones. */
   const comparedWithBefore = async (claims: AppraisedClaims): Promise<"go-on" | "not-expected" | "late"> => {
     const values = valuesToKeep(claims);
-    const before = expected ?? parts.seen.recall(config.identity, config.address);
-    const since = before && sinceSeen(before, values);
+    const before = expected ?? after ?? parts.seen.recall(config.identity, config.address);
+    const since = before && (before === after ? sinceHandOver : sinceSeen)(before, values);
     if (since !== undefined && since.lasting.length > 0) {
       const askedAt = parts.wallTime(); // a clock that stood still while the machine slept would not know
       if (!(await views.askAboutChanges(since))) return "not-expected";
@@ -234,10 +247,10 @@ export function startConsoleSession(
   };
 
   /** Resolves once the evidence passed. */
-  const connectTo = async (policy: Policy, anew: boolean): Promise<AttestedGuest> => {
+  const connectTo = async (policy: Policy, because?: ConnectingAnew): Promise<AttestedGuest> => {
     const { promise: over, reject } = rejectable();
     const made: Connection = {
-      anew,
+      because,
       over,
       attested: undefined,
       attempt: 1,
@@ -261,7 +274,7 @@ export function startConsoleSession(
       identity: config.identity,
       policy,
       acceptSimulated: config.simulated,
-      timeout: APPRAISAL_MS,
+      timeout: because === "hand-over" ? SYSTEM_STARTS_MS : APPRAISAL_MS,
       encoding: config.encoding,
       shaping: config.obfuscate,
       onState: heard((state) => {
@@ -279,8 +292,8 @@ export function startConsoleSession(
 
   /** @returns nothing where the user did not go on. */
   const attestedGuest = async (policy: Policy): Promise<AttestedGuest | undefined> => {
-    for (let anew = false; ; anew = true) {
-      const attested = await connectTo(policy, anew);
+    for (let because: ConnectingAnew | undefined = after && "hand-over"; ; because = "late-answer") {
+      const attested = await connectTo(policy, because);
       if (closedByUs) {
         await attested.close();
         return undefined;
@@ -311,24 +324,39 @@ export function startConsoleSession(
     // Also while the user's key is asked, which may take its time: the end of the connection is said at once.
     guest = await Promise.race([attested.authenticate(userAuth(config, parts)), connection.over]);
     if (closedByUs) return;
-    void guest.closed.then(() => {
+    void guest.closed.then((reason) => {
       connectionOver = true;
       views.offerRecheck(undefined);
-      if (stage?.kind === "ended" && stage.canOpenAgain && !closedByUs)
-        enter({ ...stage, canOpenAgain: false });
+      if (!closedByUs) views.signedOut?.();
+      if (stage?.kind !== "ended" || closedByUs) return;
+      const ended = stage.canOpenAgain ? { ...stage, canOpenAgain: false } : stage;
+      if (reason === "handed-over") showHandedOver(ended);
+      else if (stage.canOpenAgain) enter(ended);
     });
-    await runChannel(guest);
+    await runChannel(guest, (open) => views.signedIn?.(open, config) ?? Promise.resolve(false));
   };
 
-  const runChannel = async (open: Guest): Promise<void> => {
+  /** @param signedIn - for the first terminal of a connection. */
+  const runChannel = async (open: Guest, signedIn?: (open: Guest) => Promise<boolean>): Promise<void> => {
     const mounted = views.mountTerminal();
     enter({ kind: "opening" });
-    const { channel, terminal } = await openOrComeBack(open, channelRequest(config, mounted), mounted, {
+    const opening = openOrComeBack(open, channelRequest(config, mounted), mounted, {
       config,
       kept: parts.kept,
       showViewers: (viewers) => views.showViewers?.(viewers),
       sayRestored: (words) => views.sayRestored?.(words),
     });
+    const mayAnswer = signedIn?.(open);
+    const opened = await opening.catch(async (error: unknown) => {
+      if (!isNoTerminal(error) || (await mayAnswer) !== true) throw error;
+      enter({ kind: "prompts", failure: failureOf(error, true) });
+      return undefined;
+    });
+    if (opened === undefined) {
+      await connection?.over;
+      return;
+    }
+    const { channel, terminal } = opened;
     enter({ kind: "live" });
     try {
       await pump(channel, terminal, freeze, views.warnInputStuck.bind(views));
@@ -348,17 +376,26 @@ export function startConsoleSession(
     });
   };
 
+  /** What changed and was not chosen about stays frozen; and only who had proved itself is believed that it hands over. */
+  const showHandedOver = (otherwise: PageState): void => {
+    const verified = guest?.verified ?? connection?.attested?.verified;
+    if (verified === undefined || freeze.frozen) return views.show(otherwise);
+    const before = { at: parts.wallTime(), values: valuesToKeep(verified.claims) };
+    views.show({ kind: "handed-over", before, otherwise });
+  };
+
   const fail = (error: unknown): void => {
     if (closedByUs) return;
     connectionOver = true;
+    views.signedOut?.();
     const attested = connection?.attested;
     const signInLapsed = stage?.kind === "signing-in" && connection?.closedFor === "not-authenticated";
     const hadSession = stage?.kind === "live" || stage?.kind === "ended";
-    views.show(
-      signInLapsed
-        ? { kind: "failed", failure: NOT_SIGNED_IN_IN_TIME }
-        : failureState(error, attested !== undefined, hadSession, config.user),
-    );
+    const state = signInLapsed
+      ? ({ kind: "failed", failure: NOT_SIGNED_IN_IN_TIME } as const)
+      : failureState(error, attested !== undefined, hadSession, config.user);
+    if (error instanceof SealttyError && error.code === "handed-over") showHandedOver(state);
+    else views.show(state);
     void attested?.close().catch(() => undefined);
   };
 
@@ -392,32 +429,4 @@ function channelRequest(config: PageConfig, { columns, rows }: TerminalPort): Te
   const pty = { term: "xterm-256color", columns, rows };
   if (config.auth === "none") return { kind: "login", ...pty };
   return { kind: "shell", command: [], ...pty, environment: {} };
-}
-
-function reconnecting({ kind }: Stage, reason: string): PageState {
-  const during = kind === "signing-in" || kind === "opening" ? kind : "session";
-  return { kind: "reconnecting", reason, during };
-}
-
-/** @param reason - the name of the guest's close code, or words. */
-function endOf(reason: string): SealttyError {
-  return Object.hasOwn(CLOSE_CODES, reason)
-    ? closedError(reason)
-    : new SealttyError("transport-lost", reason);
-}
-
-function rejectable(): { readonly promise: Promise<never>; readonly reject: (error: SealttyError) => void } {
-  let reject!: (error: SealttyError) => void;
-  const promise = new Promise<never>((_, no) => {
-    reject = no;
-  });
-  promise.catch(() => undefined); // nobody may be waiting
-  return { promise, reject };
-}
-
-function failureState(error: unknown, attested: boolean, hadSession: boolean, user: string): PageState {
-  const failure = failureOf(error, attested);
-  if (failure.code === "evidence-refused") return { kind: "refused", failure };
-  if (failure.code === "user-refused") return { kind: "user-refused", failure, user: plainText(user, 64) };
-  return hadSession ? { kind: "lost", failure } : { kind: "failed", failure };
 }

@@ -1,5 +1,6 @@
 // Every state the page can be in, and the words for each failure. Text of the guest or the host never gets in here.
 
+import type { ClaimedValue } from "../protocol/attestation/verified-guest.ts";
 import { SealttyError, type Refusal } from "../protocol/errors.ts";
 import type { AttestationEvent, ConnectionState } from "../protocol/session/api.ts";
 import type { ExitStatus } from "../protocol/session/channel-api.ts";
@@ -28,8 +29,8 @@ export type PageState =
       readonly kind: "connecting";
       readonly step: Step;
       readonly attempt: number;
-      /** A second connection, because the first had waited too long for an answer of the user. */
-      readonly anew?: boolean;
+      /** Why it is another connection: the last one had waited too long for the user, or its sealttyd handed over. */
+      readonly because?: ConnectingAnew;
     }
   | { readonly kind: "signing-in"; readonly user: string; readonly method: SignInMethod }
   /** The user is in; the terminal is there and still empty. */
@@ -38,11 +39,15 @@ export type PageState =
   | { readonly kind: "user-refused"; readonly failure: Failure; readonly user: string }
   | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "live" }
+  /** The user is in, and the guest has no terminal to give, but asks for something: as an initramfs without a shell does. */
+  | { readonly kind: "prompts"; readonly failure: Failure }
+  /** The guest said that another sealttyd of it takes over. `otherwise`: where the page does not go on by itself. */
+  | { readonly kind: "handed-over"; readonly before: HandOver; readonly otherwise: PageState }
   | {
       readonly kind: "reconnecting";
       readonly reason: string;
       /** What the line was lost from: only a session goes on in the guest meanwhile. */
-      readonly during: "signing-in" | "opening" | "session";
+      readonly during: "signing-in" | "opening" | "session" | "prompts";
     }
   /** The guest changed: covered by a dialog until the user chose. */
   | { readonly kind: "frozen" }
@@ -56,6 +61,24 @@ export type PageState =
       readonly canConnectAgain?: boolean;
     }
   | { readonly kind: "lost"; readonly failure: Failure };
+
+export type ConnectingAnew = "late-answer" | "hand-over";
+
+/** What had been verified of the guest whose sealttyd handed over. */
+export interface HandOver {
+  /** Milliseconds since 1970, UTC. */
+  readonly at: number;
+  readonly values: readonly ClaimedValue[];
+}
+
+/** For the session after a hand-over. @param unanswered - an answer's outcome had not been told. */
+export function handedOverWords(unanswered: boolean): string {
+  const words = [
+    "The machine went on from its initramfs to its system. This is a new connection: checked anew against the same policy, with new keys, and you were signed in anew. The session before has ended with the initramfs, and its screen is not kept.",
+  ];
+  if (unanswered) words.push("What became of your last answer was not told before that.");
+  return words.join(" ");
+}
 
 export const STEPS: readonly { readonly step: Step; readonly words: string; readonly detail: string }[] = [
   { step: "dialing", words: "Open the line", detail: "to the host that carries the console" },

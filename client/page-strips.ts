@@ -30,6 +30,14 @@ export class PageStrips {
     this.#state = undefined;
   }
 
+  /** None of them, where there is nothing that they could stand below. */
+  clear(): void {
+    this.clearState();
+    this.clearUnavailable();
+    this.warnInputStuck(false);
+    this.setViewers([], false);
+  }
+
   setUnavailable(strip: HTMLElement): void {
     this.#unavailable = strip;
     this.#stage.append(strip);

@@ -1,8 +1,9 @@
 // The page as a whole: takes the token, gets its configuration, runs a session, shows each state.
 
 import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
+import type { Prompt } from "../protocol/prompts/messages.ts";
+import type { Guest } from "../protocol/session/api.ts";
 import type { Viewer } from "../protocol/session/session-api.ts";
-import { barsFor } from "./bars.ts";
 import { CHANGE_WORDS } from "./change-words.ts";
 import { askAboutChanges } from "./changed-dialog.ts";
 import { ConnectingView } from "./connecting-view.ts";
@@ -12,33 +13,41 @@ import {
   type SessionParts,
   type SessionViews,
 } from "./console-session.ts";
-import { element } from "./dom.ts";
-import { UNAVAILABLE_IS_NOTABLE } from "./freshness-view.ts";
-import { FrozenDialog, type FrozenChoices } from "./frozen-dialog.ts";
-import { HostViewDrawer } from "./host-view-drawer.ts";
+import type { FrozenChoices } from "./frozen-dialog.ts";
+import { GuestPrompts } from "./guest-prompts.ts";
 import type { WireFrame } from "./host-view-source.ts";
+import type { PageConfig } from "./page-config.ts";
+import type { PageKeys } from "./page-keys.ts";
+import { PageLayout } from "./page-layout.ts";
+import { PageSignIn } from "./page-sign-in.ts";
 import {
   failureOf,
+  handedOverWords,
   kindOfChange,
   type ChangeKind,
   type Failure,
   type GuestChanged,
+  type HandOver,
   type PageState,
 } from "./page-state.ts";
+import { PageTerminal } from "./page-terminal.ts";
+import { PageTrust } from "./page-trust.ts";
 import { plainText } from "./plain-text.ts";
-import { failurePage, insecureContextPage, linkUsedPage, loadingPage } from "./refusal-view.ts";
-import { LinkRefused, type ServerLink } from "./server-link.ts";
+import {
+  failurePage,
+  insecureContextPage,
+  linkUsedPage,
+  loadingPage,
+  noTerminalPage,
+} from "./refusal-view.ts";
 import type { SinceSeen } from "./seen-store.ts";
-import type { PageKeys } from "./page-keys.ts";
-import { PageSignIn } from "./page-sign-in.ts";
+import { LinkRefused, type ServerLink } from "./server-link.ts";
+import { endedStrip, lostStrip, reconnectingStrip } from "./session-strip.ts";
 import { SignIn } from "./sign-in.ts";
-import { PageStrips } from "./page-strips.ts";
-import { endedStrip, lostStrip, reconnectingStrip, unavailableStrip } from "./session-strip.ts";
-import { TerminalView } from "./terminal-view.ts";
+import { Stage } from "./stage.ts";
+import type { TerminalView } from "./terminal-view.ts";
 import { documentTitle } from "./title-rules.ts";
-import { spanWords } from "./time-words.ts";
-import { showsTerminal, TopBar } from "./top-bar.ts";
-import { TrustPanel } from "./trust-panel.ts";
+import { showsTerminal } from "./top-bar.ts";
 
 /** All that the page needs from outside, so that tests can script it. */
 export interface PageParts {
@@ -79,67 +88,55 @@ function retryHelps(failure: Failure): boolean {
 const OVER: ReadonlySet<PageState["kind"]> = new Set(["refused", "user-refused", "failed", "ended", "lost"]);
 
 class Page implements SessionViews {
-  readonly #stage = element("main", { class: "stage" });
-  readonly #bars = element("div", { class: "bars" });
-  readonly #topBar: TopBar;
-  readonly #trust: TrustPanel;
-  readonly #middle: HTMLElement;
   readonly #root: HTMLElement;
-  #drawer: HostViewDrawer | undefined;
-  #drawerOpen = false;
-  #trustOpen = false;
-  #trustChosen = false; // the user opened or closed it
-  readonly #narrow = matchMedia("(max-width: 820px)"); // the panel covers the terminal: as in styles.css
+  readonly #stage: Stage;
+  readonly #terminal: PageTerminal;
+  readonly #layout: PageLayout;
+  readonly #trust: PageTrust;
+  readonly #prompts: GuestPrompts;
   #lostAt = 0;
   #roundTripMs: number | undefined;
   #state: PageState = { kind: "loading" };
   #identity = "";
   #user = "";
-  #simulatedAllowed = false;
-  #claims: AppraisedClaims | undefined;
-  #terminal: TerminalView | undefined;
-  #fontSize = 14;
-  #screenReader = false;
   #connecting: ConnectingView | undefined;
-  readonly #strips = new PageStrips(this.#stage);
-  #frozen: FrozenDialog | undefined;
-  readonly #wentOn = new Map<ChangeKind, number>();
-  #override: ChangeKind | undefined; // why what was verified no longer stands
   #session: ConsoleSession | undefined;
   #signIn: PageSignIn | undefined;
-  #restart: (() => void) | undefined;
+  #restart: ((after?: HandOver) => void) | undefined;
+  #mayGoOnAlone = false; // after a hand-over: once for each connection that the user wanted
+  #handedOver: string | undefined; // what to say of it in the next session
+  #unanswered = false; // the connection ended before an answer's outcome was told
 
   constructor(root: HTMLElement) {
     this.#root = root;
-    this.#topBar = new TopBar({
-      toggleTrust: () => {
-        this.#trustChosen = true;
-        this.#setTrustOpen(!this.#trustOpen);
-        if (this.#trustOpen) this.#trust.focus();
-      },
-      toggleHostView: () => this.#setDrawerOpen(!this.#drawerOpen),
+    const focusWork = (): boolean => this.#stage.prompts.focus() || this.#terminal.focus();
+    this.#stage = new Stage({
+      answer: (prompt, text) => void this.#prompts.answer(prompt, text),
+      leave: () => void this.#terminal.focus(),
+      focusTerminal: () => void this.#terminal.focus(),
+    });
+    this.#prompts = new GuestPrompts({
+      show: (prompts, busy) => this.#showPrompts(prompts, busy),
+      say: (outcome) => this.#stage.prompts.say(outcome),
+      trouble: (number, words) => this.#stage.prompts.trouble(number, words),
+      clearFields: () => this.#stage.prompts.clearFields(),
+    });
+    this.#layout = new PageLayout(root, this.#stage, {
       chooseSignIn: () => void this.#signIn?.choose(),
-      openSearch: () => this.#terminal?.openSearch(),
-      changeFont: (by) => this.#changeFont(by),
-      setScreenReader: (on) => {
-        this.#screenReader = on;
-        if (this.#terminal !== undefined) this.#terminal.screenReaderMode = on;
-      },
+      openSearch: () => this.#terminal.openSearch(),
+      changeFont: (by) => this.#terminal.changeFont(by),
+      setScreenReader: (on) => this.#terminal.setScreenReader(on),
+      focusWork,
+      isWaiting: () => this.#state.kind === "connecting" || this.#state.kind === "signing-in",
     });
-    this.#trust = new TrustPanel(() => {
-      this.#trustChosen = true;
-      this.#setTrustOpen(false);
-      if (this.#terminal !== undefined) this.#terminal.focus();
-      else this.#topBar.focusBadge();
+    const { topBar, trust } = this.#layout;
+    this.#terminal = new PageTerminal(this.#stage, {
+      onTitle: (title) => this.#setTitle(title),
+      onLeave: () => topBar.focusBadge(),
     });
-    this.#middle = element("div", { class: "middle" }, this.#stage, this.#trust.element);
-    root.replaceChildren(this.#bars, this.#topBar.element, this.#middle);
-    this.#setTrustOpen(!this.#narrow.matches);
-    this.#narrow.addEventListener("change", () => {
-      const waiting = this.#state.kind === "connecting" || this.#state.kind === "signing-in";
-      this.#setTrustOpen(waiting && !this.#trustChosen ? !this.#narrow.matches : this.#trustOpen);
-    });
-    document.title = documentTitle("", "");
+    this.#trust = new PageTrust({ topBar, panel: trust, strips: this.#stage.strips });
+    this.#layout.open(this.#trust.bars);
+    this.#setTitle("");
     addEventListener("keydown", (event) => this.#shortcut(event), { capture: true });
     addEventListener("beforeunload", (event) => {
       const state = this.#state;
@@ -151,43 +148,49 @@ class Page implements SessionViews {
 
   start(link: ServerLink, parts: PageParts): void {
     const { config } = link;
+    const { topBar } = this.#layout;
     this.#identity = plainText(config.identity, 256) || plainText(config.address, 256);
-    this.#simulatedAllowed = config.simulated;
+    this.#trust.simulatedAllowed = config.simulated;
     this.#user = plainText(config.user, 64);
-    this.#topBar.setGuest(this.#identity, this.#user);
-    document.title = documentTitle(this.#identity, "");
-    this.#updateBars();
-    if (config.hostView) {
-      const drawer = new HostViewDrawer(() => this.#setDrawerOpen(false));
-      this.#drawer = drawer;
-      this.#topBar.offerHostView();
-      parts.openHostView(link, (frame) => drawer.add(frame));
-    }
+    topBar.setGuest(this.#identity, this.#user);
+    this.#setTitle("");
+    this.#trust.updateBars();
+    if (config.hostView) parts.openHostView(link, this.#layout.offerHostView());
     const signIn = new PageSignIn(new SignIn(parts.keys, () => parts.storage(link), config), link, {
       user: this.#user,
       holdsSession: () => this.#holdsSession,
       askForClick: (trouble) =>
         this.#connecting?.askForPasskey(trouble, () => void signIn.choose()) ?? new Promise(() => undefined),
-      focusTerminal: () => this.#terminal?.focus(),
+      focusTerminal: () => void this.#terminal.focus(),
       restart: () => this.#restart?.(),
       goTo: (url) => parts.goTo(url),
     });
     this.#signIn = signIn;
-    this.#topBar.offerSignIn();
-    this.#restart = () => void this.#connect(signIn, () => parts.sessionParts(link));
+    topBar.offerSignIn();
+    this.#restart = (after) => void this.#connect(signIn, () => parts.sessionParts(link), after);
     this.#restart();
   }
 
-  async #connect(signIn: PageSignIn, sessionParts: () => Omit<SessionParts, "sign">): Promise<void> {
+  /** @param after - by itself, because the connection before was handed over. */
+  async #connect(
+    signIn: PageSignIn,
+    sessionParts: () => Omit<SessionParts, "sign">,
+    after: HandOver | undefined,
+  ): Promise<void> {
+    this.#mayGoOnAlone = after === undefined;
+    if (after === undefined) this.#handedOver = undefined;
     signIn.stopAsking();
     void this.#session?.close();
     this.#session = undefined;
+    this.signedOut();
+    this.#unanswered = false;
     this.showNothingVerified();
-    this.show({ kind: "connecting", step: "dialing", attempt: 1 });
+    const because = after === undefined ? {} : ({ because: "hand-over" } as const);
+    this.show({ kind: "connecting", step: "dialing", attempt: 1, ...because });
     const begun = await signIn.begin();
     if (begun === undefined) return;
-    this.#trust.setConfig(begun.config);
-    this.#session = startConsoleSession({ ...sessionParts(), sign: begun.sign }, begun.config, this);
+    this.#layout.trust.setConfig(begun.config);
+    this.#session = startConsoleSession({ ...sessionParts(), sign: begun.sign }, begun.config, this, after);
   }
 
   /** Choosing another way to sign in gives up what is there. */
@@ -196,115 +199,126 @@ class Page implements SessionViews {
     return (
       state.kind === "live" ||
       state.kind === "opening" ||
+      state.kind === "prompts" ||
       (state.kind === "reconnecting" && state.during !== "signing-in")
     );
   }
 
   show(state: PageState): void {
+    if (state.kind === "handed-over") return this.#goOn(state);
     if (state.kind === "reconnecting" && this.#state.kind !== "reconnecting")
       this.#lostAt = performance.now();
     this.#state = state;
     this.#root.dataset["state"] = state.kind;
-    this.#topBar.setState(state);
-    this.#updateBadge();
-    this.#strips.clearState();
+    const { topBar } = this.#layout;
+    const { strips } = this.#stage;
+    topBar.setState(state);
+    this.#trust.setState(state);
+    strips.clearState();
     if (!showsTerminal(state)) {
-      this.#dropTerminal();
-      this.#strips.clearUnavailable();
+      this.#terminal.drop();
+      this.#setTitle("");
+      strips.clear();
     }
-    if (state.kind !== "frozen") this.#frozen?.connectionEnded();
+    this.#stage.offerTabs(showsTerminal(state) || isWithoutTerminal(state));
     if (OVER.has(state.kind)) this.#signIn?.stopAsking();
     if (state.kind === "connecting" || state.kind === "signing-in") {
-      this.#connecting ??= this.#mount(new ConnectingView(this.#identity));
-      if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt, state.anew === true);
+      this.#connecting ??= this.#mountConnecting();
+      if (state.kind === "connecting") this.#connecting.show(state.step, state.attempt, state.because);
       else this.#connecting.showSigningIn(plainText(state.user, 64), state.method);
       return;
     }
     if (state.kind === "reconnecting") {
-      this.#strips.setState(reconnectingStrip(state, this.#lostAt, () => performance.now()));
+      strips.setState(reconnectingStrip(state, this.#lostAt, () => performance.now()));
       if (state.during === "signing-in") return; // below the steps, which stay
     }
     this.#connecting?.dispose();
     this.#connecting = undefined;
     switch (state.kind) {
       case "loading":
-        this.#stage.replaceChildren(loadingPage());
+        this.#stage.show(loadingPage());
         break;
       case "insecure-context":
-        this.#stage.replaceChildren(insecureContextPage());
-        this.#hideTrust();
+        this.#stage.show(insecureContextPage());
+        this.#layout.hideTrust();
         break;
       case "link-used":
-        this.#stage.replaceChildren(linkUsedPage());
-        this.#hideTrust();
+        this.#stage.show(linkUsedPage());
+        this.#layout.hideTrust();
         break;
       case "refused":
       case "user-refused":
       case "failed":
-        this.#stage.replaceChildren(
-          failurePage(
-            state.failure,
-            this.#identity,
-            retryHelps(state.failure) ? this.#restart : undefined,
-            state.kind === "user-refused" ? this.#signIn?.otherWays() : undefined,
-          ),
-        );
-        this.#setTrustOpen(false);
+        this.#showFailure(state);
         break;
       case "live":
-        this.#topBar.setRoundTrip(this.#roundTripMs);
-        if (document.activeElement === document.body) this.#terminal?.focus();
+        topBar.setRoundTrip(this.#roundTripMs);
+        if (this.#handedOver !== undefined) this.#terminal.mark(this.#handedOver);
+        this.#handedOver = undefined;
+        if (document.activeElement === document.body) this.#terminal.focus();
+        break;
+      case "prompts":
+        this.#stage.show(noTerminalPage(state.failure, this.#identity));
         break;
       case "opening":
       case "reconnecting": // the strip says it
       case "frozen": // the dialog says it all
         break;
       case "ended":
-        this.#strips.setState({
+        strips.setState({
           element: endedStrip(
             state.words,
             state.clean,
             state.canOpenAgain ? () => this.#session?.openAgain() : undefined,
-            state.canConnectAgain === true ? this.#restart : undefined,
+            state.canConnectAgain === true ? () => this.#restart?.() : undefined,
           ),
           dispose: () => undefined,
         });
-        document.title = documentTitle(this.#identity, "");
+        this.#setTitle("");
         break;
       case "lost":
-        this.#strips.setState({
+        strips.setState({
           element: lostStrip(state.failure, this.#signIn?.usesPasskey === true, () => this.#restart?.()),
           dispose: () => undefined,
         });
-        document.title = documentTitle(this.#identity, "");
+        this.#setTitle("");
         break;
     }
   }
 
+  /** The guest's next sealttyd is a connection like any other. A guest that hands over again and again waits for the user. */
+  #goOn({ before, otherwise }: Extract<PageState, { kind: "handed-over" }>): void {
+    if (!this.#mayGoOnAlone) return this.show(otherwise);
+    this.#handedOver = handedOverWords(this.#unanswered);
+    this.#restart?.(before);
+  }
+
+  #showFailure(state: Extract<PageState, { kind: "refused" | "user-refused" | "failed" }>): void {
+    this.#stage.show(
+      failurePage(
+        state.failure,
+        this.#identity,
+        retryHelps(state.failure) ? () => this.#restart?.() : undefined,
+        state.kind === "user-refused" ? this.#signIn?.otherWays() : undefined,
+      ),
+    );
+    this.#layout.setTrustOpen(false);
+  }
+
   showPolicy(policy: Parameters<SessionViews["showPolicy"]>[0]): void {
-    this.#trust.setPolicy(policy);
+    this.#layout.trust.setPolicy(policy);
   }
 
   showNothingVerified(): void {
-    this.#claims = undefined;
-    this.#wentOn.clear();
-    this.#override = undefined;
-    this.#strips.clearUnavailable();
-    this.#trust.setClaims(undefined);
-    this.#updateBars();
+    this.#trust.nothingVerified();
   }
 
   showVerified(claims: AppraisedClaims): void {
-    this.#claims = claims;
-    this.#override = undefined;
-    this.#strips.clearUnavailable();
-    this.#trust.setClaims(claims);
-    this.#updateBadge();
-    this.#updateBars();
+    this.#trust.verified(claims);
   }
 
   showSeen(since: SinceSeen): void {
-    this.#trust.freshness.setSeen(since);
+    this.#layout.trust.freshness.setSeen(since);
   }
 
   askAboutChanges(since: SinceSeen): Promise<boolean> {
@@ -312,162 +326,101 @@ class Page implements SessionViews {
   }
 
   offerRecheck(recheck: (() => Promise<void>) | undefined): void {
-    this.#trust.freshness.setRecheck(recheck);
+    this.#layout.trust.freshness.setRecheck(recheck);
   }
 
   showUnavailable(reason: string, inARow: number): void {
-    const { freshness } = this.#trust;
-    freshness.unavailable(reason, inARow);
-    this.#strips.clearUnavailable();
-    if (inARow < UNAVAILABLE_IS_NOTABLE || this.#terminal === undefined) return;
-    const { checkedAt } = freshness;
-    const ago = checkedAt === undefined ? undefined : spanWords(Date.now() - checkedAt);
-    this.#strips.setUnavailable(unavailableStrip(inARow, ago));
+    this.#trust.unavailable(reason, inARow, this.#terminal.isThere);
   }
 
   freeze(event: GuestChanged, choices: FrozenChoices): void {
-    const kind = kindOfChange(event);
-    const { frozen, tab } = CHANGE_WORDS[kind];
-    this.#override = kind;
-    this.#updateBadge();
-    this.#strips.clearUnavailable(); // the dialog says more
-    this.#trust.setOverride(frozen);
-    this.#trust.freshness.changed();
-    this.#frozen?.dismiss(); // a later look at the same change: the confirmation is asked for anew
-    document.title = `${tab} · ${documentTitle(this.#identity, "")}`;
-    const done = (choose: () => void) => (): void => {
-      this.#frozen = undefined;
-      document.title = documentTitle(this.#identity, "");
-      choose();
-      this.#terminal?.focus();
-    };
-    this.#frozen = new FrozenDialog(event, this.#identity, this.#trust.freshness.checkedAt, Date.now(), {
-      close: done(() => choices.close()),
-      goOn: done(() => choices.goOn()),
+    this.#prompts.freeze();
+    document.title = `${CHANGE_WORDS[kindOfChange(event)].tab} · ${documentTitle(this.#identity, "")}`;
+    this.#trust.freeze(event, this.#identity, choices, () => {
+      this.#setTitle("");
+      this.#terminal.focus();
     });
   }
 
   showWentOn(kind: ChangeKind): void {
-    this.#wentOn.set(kind, Date.now());
-    const words = CHANGE_WORDS[kind].wentOn;
-    if (words !== undefined) {
-      this.#override = kind;
-      this.#trust.setOverride(words);
-    }
-    this.#updateBadge();
-    this.#updateBars();
+    this.#trust.wentOn(kind);
   }
 
   showStats(stats: Parameters<SessionViews["showStats"]>[0]): void {
-    this.#trust.setStats(stats);
+    this.#layout.trust.setStats(stats);
     this.#roundTripMs = stats.roundTripMs;
-    this.#topBar.setRoundTrip(this.#state.kind === "live" ? this.#roundTripMs : undefined);
+    this.#layout.topBar.setRoundTrip(this.#state.kind === "live" ? this.#roundTripMs : undefined);
   }
 
   showHostNoise(noise: Uint8Array): void {
-    this.#trust.addHostNoise(noise);
+    this.#layout.trust.addHostNoise(noise);
     this.#connecting?.addHostNoise(noise);
   }
 
   mountTerminal(): TerminalView {
     this.#connecting?.dispose();
     this.#connecting = undefined;
-    this.#strips.clearState();
-    this.#dropTerminal();
-    const view = new TerminalView({
-      onTitle: (title) => {
-        document.title = documentTitle(this.#identity, title);
-      },
-      onLeave: () => this.#topBar.focusBadge(),
-    });
-    this.#terminal = view;
-    this.#stage.replaceChildren(view.element);
-    view.open();
-    view.fontSize = this.#fontSize;
-    view.screenReaderMode = this.#screenReader;
-    if (!this.#trustChosen) this.#setTrustOpen(true);
-    if (this.#stage.inert) this.#trust.focus();
-    else view.focus();
+    this.#stage.strips.clear();
+    this.#setTitle("");
+    const view = this.#terminal.mount();
+    this.#layout.offerTrust();
+    if (this.#stage.inert) this.#layout.trust.focus();
+    else this.#terminal.focus();
     return view;
+  }
+
+  async signedIn(guest: Guest, { auth }: PageConfig): Promise<boolean> {
+    this.#stage.log.signedIn(guest, auth !== "none");
+    return auth === "none" ? false : await this.#prompts.open(guest);
+  }
+
+  signedOut(): void {
+    if (this.#prompts.close()) this.#unanswered = true;
+    this.#stage.log.signedOut();
   }
 
   warnInputStuck(stuck: boolean): void {
-    this.#strips.warnInputStuck(stuck);
+    this.#stage.strips.warnInputStuck(stuck);
   }
 
   showViewers(viewers: readonly Viewer[]): void {
-    this.#strips.setViewers(viewers, this.#terminal !== undefined);
+    this.#stage.strips.setViewers(viewers, this.#terminal.isThere);
   }
 
   sayRestored(words: string): void {
-    this.#terminal?.mark(words);
+    this.#terminal.mark(words);
   }
 
-  #updateBadge(): void {
-    if (this.#state.kind === "refused") this.#topBar.setAssurance("refused");
-    else if (this.#override !== undefined)
-      this.#topBar.setAssurance(this.#override === "unproven" ? "unproven" : "changed");
-    else this.#topBar.setAssurance(this.#claims?.assurance);
+  #showPrompts(prompts: readonly Prompt[], busy: number | undefined): void {
+    const { mayTakeFocus } = this.#stage; // as it is before a field is there
+    this.#stage.prompts.show(prompts, busy);
+    if (prompts.length > 0 && busy === undefined && mayTakeFocus) this.#stage.prompts.focus();
   }
 
-  #mount(view: ConnectingView): ConnectingView {
-    this.#stage.replaceChildren(view.element);
+  #mountConnecting(): ConnectingView {
+    const view = new ConnectingView(this.#identity);
+    this.#stage.show(view.element);
     return view;
   }
 
-  #dropTerminal(): void {
-    this.#terminal?.dispose();
-    this.#terminal = undefined;
-    document.title = documentTitle(this.#identity, "");
-  }
-
-  #updateBars(): void {
-    const bars = barsFor(this.#simulatedAllowed, this.#claims, this.#wentOn);
-    const words = (each: Iterable<Element>) => [...each].map((bar) => bar.textContent).join("\n");
-    if (words(bars) === words(this.#bars.children)) return; // saying it again would interrupt a screen reader
-    this.#bars.replaceChildren(...bars);
-  }
-
-  #hideTrust(): void {
-    this.#setTrustOpen(false);
-    this.#topBar.element.hidden = true;
-  }
-
-  #setTrustOpen(open: boolean): void {
-    this.#trustOpen = open;
-    this.#trust.element.hidden = !open;
-    this.#topBar.setTrustOpen(open);
-    this.#stage.inert = open && this.#narrow.matches; // nobody types into a terminal that is covered
-  }
-
-  #setDrawerOpen(open: boolean): void {
-    if (this.#drawer === undefined) return;
-    this.#drawerOpen = open;
-    this.#topBar.setHostViewOpen(open);
-    if (open) {
-      this.#root.append(this.#drawer.element);
-      this.#drawer.opened();
-    } else {
-      this.#drawer.element.remove();
-    }
-    this.#terminal?.focus(); // to type, and see it arrive on the host sealed
-  }
-
-  #changeFont(by: number): void {
-    if (this.#terminal !== undefined) {
-      this.#terminal.fontSize += by;
-      this.#fontSize = this.#terminal.fontSize;
-    }
+  /** @param title - the guest's. */
+  #setTitle(title: string): void {
+    document.title = documentTitle(this.#identity, title);
   }
 
   #shortcut(event: KeyboardEvent): void {
-    if (!event.ctrlKey || event.altKey || event.metaKey || this.#terminal === undefined) return;
+    if (!event.ctrlKey || event.altKey || event.metaKey || !this.#terminal.isThere) return;
     if (document.querySelector("dialog[open]") !== null) return; // a question stands over the terminal
-    if (event.key === "+" || event.key === "=") this.#changeFont(1);
-    else if (event.key === "-") this.#changeFont(-1);
+    if (event.key === "+" || event.key === "=") this.#terminal.changeFont(1);
+    else if (event.key === "-") this.#terminal.changeFont(-1);
     else if (event.shiftKey && event.code === "KeyF") this.#terminal.openSearch();
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
+}
+
+/** Signed in, and what is there stands beside no terminal. */
+function isWithoutTerminal(state: PageState): boolean {
+  return state.kind === "prompts" || (state.kind === "reconnecting" && state.during === "prompts");
 }

@@ -48,6 +48,28 @@ export function failurePage(
   );
 }
 
+/** Signed in, and the guest has no terminal for this user; what it asks stands below. */
+export function noTerminalPage(failure: Failure, identity: string): HTMLElement {
+  return statePage(
+    "caution",
+    "prompt",
+    "No terminal here",
+    element(
+      "p",
+      { class: "lead" },
+      "You are signed in to ",
+      element("span", { class: "identity" }, identity),
+      ", which gives you no terminal now. What it asks you is shown below, as soon as it asks.",
+    ),
+    element("p", {}, failure.what),
+    element(
+      "p",
+      { class: "quiet" },
+      "When the machine goes on from its initramfs to its system, this page connects again by itself.",
+    ),
+  );
+}
+
 /** The check that decided, expected against found. @param identity - where the guest must be named. */
 export function comparison(refusal: Refusal, identity?: string): HTMLElement {
   return element(

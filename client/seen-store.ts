@@ -30,6 +30,8 @@ export interface SinceSeen {
   readonly lasting: readonly ClaimedChange[];
   /** Values that are new at every boot changed. */
   readonly rebooted: boolean;
+  /** Since another sealttyd of the same boot handed over. */
+  readonly handOver?: true;
 }
 
 export class SeenStore {
@@ -93,6 +95,16 @@ export function sinceSeen(before: SeenBefore, now: readonly ClaimedValue[]): Sin
     at: before.at,
     lasting: changes.filter(({ scope }) => scope === "lasting"),
     rebooted: changes.some(({ scope }) => scope === "boot"),
+  };
+}
+
+/** The machine that is to go on, by its own word: then it is the same boot, too, and all of it is to be as it was. */
+export function sinceHandOver(before: SeenBefore, now: readonly ClaimedValue[]): SinceSeen {
+  return {
+    at: before.at,
+    lasting: changesBetween(before.values, now),
+    rebooted: false,
+    handOver: true,
   };
 }
 

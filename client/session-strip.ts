@@ -18,6 +18,10 @@ const LOST_FROM: Readonly<Record<Reconnecting["during"], { readonly title: strin
       title: "Reconnecting… trying to open your session",
       what: "The line was lost before your session opened. It goes on by itself once the line is back; what you type until then is not kept.",
     },
+    prompts: {
+      title: "Reconnecting…",
+      what: "The line was lost. The guest goes on waiting for your answers; they can be given once the line is back.",
+    },
     session: {
       title: "Reconnecting…",
       what: "The line was lost. Your session goes on in the guest; nothing is repeated, nothing is lost. What you type now is sent when the line is back.",

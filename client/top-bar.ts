@@ -207,7 +207,8 @@ const WITH_TERMINAL: ReadonlySet<PageState["kind"]> = new Set([
 ]);
 
 export function showsTerminal(state: PageState): boolean {
-  if (state.kind === "reconnecting" && state.during === "signing-in") return false;
+  if (state.kind === "reconnecting" && (state.during === "signing-in" || state.during === "prompts"))
+    return false;
   return WITH_TERMINAL.has(state.kind);
 }
 
@@ -228,7 +229,10 @@ function lineWords(state: PageState): LineWords {
     case "opening":
       return { words: "Opening the session", icon: "key", tone: "quiet" };
     case "live":
+    case "prompts":
       return { words: "Connected", icon: "plug", tone: "good" };
+    case "handed-over":
+      return { words: "Handed over", icon: "clock", tone: "quiet" };
     case "reconnecting":
       return { words: "Reconnecting", icon: "clock", tone: "caution" };
     case "frozen":

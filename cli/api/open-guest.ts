@@ -8,11 +8,13 @@ import { placeOf, requireWords, terminalRequest } from "../../protocol/api/reque
 import { type Connection, WatchedGuest } from "../../protocol/api/watched-guest.ts";
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { PromptsChannel } from "../../protocol/prompts/prompts-channel.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
 import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
 import type { ServiceRequest } from "../../protocol/session/service-request.ts";
 import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
 import type { ListenPlace } from "../../protocol/forward/target.ts";
+import { escapeBytes } from "../printable.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
 import { keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
@@ -25,7 +27,6 @@ import {
   SHELL_OPTIONS,
   STREAM_OPTIONS,
 } from "./misuse.ts";
-import { PromptsChannel } from "./prompts-channel.ts";
 import { remoteProcess, remoteTerminal } from "./remote-program.ts";
 import { duplexOf } from "./remote-stream.ts";
 import type {
@@ -204,7 +205,8 @@ export class OpenGuest implements Guest {
 
   /** What the guest asks for while it boots. For the command line alone: a person stands behind it, or a file of a person's. */
   async openPrompts(): Promise<PromptsChannel> {
-    return new PromptsChannel(await this.channels.openChannel({ kind: "prompts" }), this.owner);
+    const channel = await this.channels.openChannel({ kind: "prompts" });
+    return new PromptsChannel(channel, { ...this.owner, escape: escapeBytes });
   }
 
   /** What takes root's rights, as a program with its own end. For the command line alone, so far. */

@@ -1,6 +1,7 @@
 // `sealtty log`: the guest's kernel log since power-on, and as it comes.
 
 import { SealttyError } from "../../protocol/errors.ts";
+import { LatestRecords, MAX_HELD } from "../../protocol/kernel-log/latest-records.ts";
 import { KernelLogDecoder, type KernelLogMessage } from "../../protocol/kernel-log/messages.ts";
 import {
   LEVELS,
@@ -8,9 +9,10 @@ import {
   type Level,
   parseKernelRecord,
 } from "../../protocol/kernel-log/record.ts";
+import { type Gap, RecordOrder } from "../../protocol/kernel-log/record-order.ts";
+import { type Clocks, wallTimeOf } from "../../protocol/kernel-log/wall-time.ts";
 import type { RemoteProcess } from "../api/types.ts";
-import { type Clocks, KernelLogLines, wallTimeOf } from "../kernel-log-lines.ts";
-import { LatestRecords, MAX_HELD } from "../latest-records.ts";
+import { KernelLogLines } from "../kernel-log-lines.ts";
 import { type Command, type Input, KEYED_OPTIONS, onlyGuest } from "../options.ts";
 import { writeTo } from "../output.ts";
 import { jsonLine } from "../printable.ts";
@@ -99,12 +101,6 @@ async function show(
   throw serviceFailed("The guest could not read its kernel's log", exit, await complaint);
 }
 
-/** What stands in the place of records that were not there any more. */
-interface Gap {
-  readonly lost: number;
-  readonly atStart: boolean;
-}
-
 export class Printer {
   readonly #wishes: Wishes;
   readonly #stdout: TerminalOutput;
@@ -114,9 +110,7 @@ export class Printer {
   #lines: KernelLogLines | undefined;
   /** The latest of what was there at first, records as they came; undefined where all is shown at once, or once they were. */
   #waiting: LatestRecords<Uint8Array | Gap> | undefined;
-  /** Number of the next record where none is lost. */
-  #next = 0;
-  #any = false;
+  readonly #order = new RecordOrder();
 
   constructor(wishes: Wishes, services: Pick<Services, "stdout" | "environment">, reporter: Reporter) {
     this.#wishes = wishes;
@@ -154,12 +148,7 @@ export class Printer {
 
   async #takeRecord(bytes: Uint8Array): Promise<void> {
     const record = parseKernelRecord(bytes);
-    const lost = record.number - this.#next;
-    if (lost < 0)
-      throw new SealttyError("peer-misbehaved", "Records of the kernel's log came in a wrong order");
-    const gap = lost > 0 ? { lost, atStart: !this.#any } : undefined;
-    this.#any = true;
-    this.#next = record.number + 1;
+    const gap = this.#order.take(record.number);
     const shown = LEVELS.indexOf(record.level) <= LEVELS.indexOf(this.#wishes.level);
     if (this.#waiting !== undefined) {
       if (gap !== undefined) this.#waiting.push(gap);

@@ -100,6 +100,8 @@ interface Opened {
   readonly lines: PipePair[];
   /** What the guest's authorized_keys says from now on. */
   readonly enrol: (text: string) => void;
+  /** As its initramfs is followed by its system. */
+  readonly handOver: () => Promise<void>;
 }
 
 /** Opens a page onto a guest that has nobody's key. */
@@ -136,21 +138,24 @@ async function open(
       debug: silent,
     },
   );
-  const guest = testGuest(
-    fastClock(1),
-    {
-      keysAllowed: true,
-      loginAllowed: own.loginAllowed ?? true,
-      verifyUserKey: async (fields, publicKey, sshsig) => {
-        const grant = await judge(fields, publicKey, sshsig);
-        attempts.push({ fields, publicKey, sshsig, granted: grant !== undefined });
-        return grant;
+  const newGuest = (): TestGuest =>
+    testGuest(
+      fastClock(1),
+      {
+        keysAllowed: true,
+        loginAllowed: own.loginAllowed ?? true,
+        verifyUserKey: async (fields, publicKey, sshsig) => {
+          const grant = await judge(fields, publicKey, sshsig);
+          attempts.push({ fields, publicKey, sshsig, granted: grant !== undefined });
+          return grant;
+        },
       },
-    },
-    echoProcess,
-    nodeSuite,
-    SESSION_LIMITS,
-  );
+      echoProcess,
+      nodeSuite,
+      SESSION_LIMITS,
+    );
+  const guest = newGuest();
+  let serving = guest;
   const lines: PipePair[] = [];
   server = await startPageServer({
     port: 0,
@@ -161,7 +166,7 @@ async function open(
     guest: pageGuest({ user: USER }),
     dial: async () => {
       const line = memoryPipes();
-      void guest.endpoint.servePipe(line.guest).catch(() => undefined);
+      void serving.endpoint.servePipe(line.guest).catch(() => undefined);
       lines.push(line);
       return line.client;
     },
@@ -169,7 +174,11 @@ async function open(
   const url = server.url.replace("localhost", own.host ?? "localhost");
   faults = watchFaults(page, new URL(url).origin);
   await page.goto(url);
-  return { guest, attempts, lines, enrol };
+  const handOver = async (): Promise<void> => {
+    serving = newGuest();
+    await guest.endpoint.stop("handed-over");
+  };
+  return { guest, attempts, lines, enrol, handOver };
 }
 
 const inState = (state: string) => page.waitForSelector(`#page[data-state="${state}"]`, WAIT);
@@ -237,6 +246,39 @@ function keygenReads(line: string): string {
 function keygenVerifies(line: string, { fields, sshsig }: Attempt): boolean {
   return sshKeygenAccepts(scratch.path("check"), line, USER_AUTH_NAMESPACE, userAuthMessage(fields), sshsig);
 }
+
+test("after a hand-over a browser's key signs by itself, for the new connection", async () => {
+  const { enrol, attempts, handOver } = await open();
+  await inState("live");
+  enrol(await make("browser key"));
+  await named("Sign in with it").click();
+  await inState("live");
+  expect(attempts.length).toBe(1);
+  await handOver();
+  await named("This is expected: go on").click(WAIT); // the new guest's simulated key is another one
+  await inState("live");
+  expect(attempts.map(({ granted }) => granted)).toEqual([true, true]);
+  expect(await page.locator(".banner").textContent()).toContain("from its initramfs to its system");
+  expect(Buffer.from(attempts[1]?.fields.handshakeHash ?? [])).not.toEqual(
+    Buffer.from(attempts[0]?.fields.handshakeHash ?? []),
+  );
+});
+
+test("after a hand-over a passkey waits for its user", async () => {
+  const { enrol, attempts, handOver } = await open();
+  await inState("live");
+  enrol(await make("passkey"));
+  await named("Sign in with it").click();
+  await named("Use your passkey").click(WAIT);
+  await inState("live");
+  await handOver();
+  await named("This is expected: go on").click(WAIT);
+  await named("Use your passkey").waitFor(WAIT);
+  expect(attempts.length).toBe(1);
+  await named("Use your passkey").click();
+  await inState("live");
+  expect(attempts.map(({ granted }) => granted)).toEqual([true, true]);
+});
 
 describe("a passkey", () => {
   test("is made, enrolled and used: by a click each time, and known after a reload", async () => {

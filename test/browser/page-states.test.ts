@@ -592,3 +592,385 @@ describe("pasting and links", () => {
     expect(driver.context.pages().filter((each) => each.url().includes("xn--"))).toEqual([]);
   });
 });
+
+/** On a machine that does other things as well. */
+const SOON = { timeout: 30_000 };
+
+describe("the guest asks", () => {
+  const DISK = {
+    number: 1,
+    origin: "initramfs",
+    echo: false,
+    name: "/dev/vda2",
+    message: "Please unlock disk root_crypt",
+  } as const;
+  const panel = () => page.locator(".prompts");
+  const closeTrust = () => page.locator(".badge").click(); // on a narrow screen it covers the rest
+  const ask = (prompts: Parameters<typeof window.fake.ask>[0]) =>
+    page.evaluate((prompts) => window.fake.ask(prompts), prompts);
+  const outcome = (number: number, outcome: Parameters<typeof window.fake.outcome>[1]) =>
+    page.evaluate(([number, outcome]) => window.fake.outcome(number, outcome), [number, outcome] as const);
+  const answers = () => page.evaluate(() => window.fake.answers);
+  const field = () => page.locator(".prompt-field");
+
+  test("a passphrase: shown, typed without echo, refused, asked again, accepted", async () => {
+    await signIn("prompts=1");
+    await closeTrust();
+    await page.locator(".xterm-screen").click();
+    expect(await panel().isVisible()).toBe(false); // nothing is asked
+    await output("\r\nBusyBox v1.35.0 (Debian)\r\n\r\n~ # ");
+    await ask([DISK]);
+    await panel().waitFor();
+    const asked = page.getByLabel("Please unlock disk root_crypt (/dev/vda2)");
+    expect(await asked.evaluate((each) => each === document.activeElement)).toBe(true); // nobody was typing
+    expect(await asked.getAttribute("type")).toBe("password");
+    expect(await asked.getAttribute("autocomplete")).toBe("off");
+    expect(await page.locator("form").count()).toBe(0);
+    await page.keyboard.type("wrong");
+    await shootBoth("prompt");
+    await field().focus();
+    await page.keyboard.press("Enter");
+    await expect.poll(answers, SOON).toEqual([{ number: 1, text: "wrong" }]);
+    expect(await field().inputValue()).toBe("");
+    expect(await panel().textContent()).not.toContain("Accepted"); // silence confirms nothing
+    await page.keyboard.type("more"); // while the guest looks
+    expect(await field().inputValue()).toBe("");
+    await ask([{ ...DISK, number: 2 }]);
+    await outcome(1, "asked-again");
+    await expect.poll(() => panel().textContent(), SOON).toContain("Refused: the guest asks for it again.");
+    expect(await field().evaluate((each) => each === document.activeElement)).toBe(true);
+    await shoot("prompt-again");
+    await page.keyboard.type("right");
+    await page.getByRole("button", { name: "Answer" }).click();
+    await expect.poll(answers, SOON).toContainEqual({ number: 2, text: "right" });
+    await ask([]);
+    await outcome(2, "opened");
+    await expect.poll(() => panel().textContent(), SOON).toContain("Accepted: an encrypted volume");
+    expect(await field().count()).toBe(0);
+    await shoot("prompt-accepted");
+    expect(await typed()).toBe(""); // nothing of it went into the terminal
+    await page.getByRole("button", { name: "Dismiss" }).click();
+    expect(await panel().isVisible()).toBe(false);
+    await page.keyboard.type("ls");
+    await expect.poll(typed, SOON).toBe("ls");
+  });
+
+  test("two questions, one with an answer that is no secret, while somebody types in the terminal", async () => {
+    await signIn("prompts=1");
+    await closeTrust();
+    await page.locator(".xterm-screen").click();
+    await page.keyboard.type("cat fil");
+    await ask([DISK, { number: 2, origin: "systemd", echo: true, name: "", message: "Which tunnel?" }]);
+    await panel().waitFor();
+    await page.keyboard.type("e");
+    await expect.poll(typed, SOON).toBe("cat file"); // the keyboard stayed where it was
+    expect(await field().count()).toBe(2);
+    await page.getByLabel("Which tunnel?").fill("office");
+    await shootBoth("prompt-two");
+    await page.getByLabel("Which tunnel?").focus();
+    await page.keyboard.press("Enter");
+    await expect.poll(answers, SOON).toEqual([{ number: 2, text: "office" }]);
+    await ask([DISK]);
+    await outcome(2, "unknown");
+    await expect.poll(() => panel().textContent(), SOON).toContain("could not be seen");
+    await page.getByLabel("Please unlock disk").press("Enter");
+    await expect.poll(() => panel().textContent(), SOON).toContain("Nothing was typed, so nothing was sent.");
+    expect(await answers()).toHaveLength(1);
+  });
+
+  test("a hostile question: text and nothing else, on its place, no longer than it may be", async () => {
+    await signIn("prompts=1");
+    const evil = `<img src=x onerror=alert(1)>\u202egnp.exe\u001b[2J\n${"A".repeat(200)}`;
+    await ask(
+      Array.from({ length: 16 }, (_, i) => ({
+        ...DISK,
+        number: i + 1,
+        message: evil,
+        name: "x".repeat(128),
+      })),
+    );
+    await panel().waitFor();
+    expect(await page.locator(".prompts img").count()).toBe(0);
+    const words = await page.locator(".prompt-words").first().textContent();
+    expect(words).toContain("<img src=x onerror=alert(1)> gnp.exe [2J AAAA");
+    expect(words).not.toMatch(/[\u0000-\u001f\u202e]/);
+    const [place, stage] = await Promise.all([panel().boundingBox(), page.locator(".stage").boundingBox()]);
+    expect(place?.height ?? 999).toBeLessThan((stage?.height ?? 0) * 0.6);
+    expect(await page.locator(".xterm").isVisible()).toBe(true);
+    await shootBoth("prompt-hostile");
+  });
+
+  test("messages that cannot be read, and a program that ends: said, and nothing is asked", async () => {
+    await signIn("prompts=1");
+    await ask([DISK]);
+    await panel().waitFor();
+    await page.evaluate(() => window.fake.promptsEnd("no directory \u001b[31mx"));
+    await expect.poll(() => panel().textContent(), SOON).toContain("no directory \\x1b[31mx");
+    expect(await field().count()).toBe(0);
+    await signIn("prompts=1");
+    await page.evaluate(() => window.fake.promptsBytes([7, 0, 0, 1, 0]));
+    await expect.poll(() => panel().textContent(), SOON).toContain("cannot be read");
+  });
+
+  test("a guest that changed gets nothing of what was typed for the one before", async () => {
+    await signIn("prompts=1");
+    await ask([DISK]);
+    await field().fill("half a passphr");
+    await page.evaluate(() =>
+      window.fake.change({ reason: "It is another boot", changes: [], refusal: undefined }),
+    );
+    await page.waitForSelector("dialog.frozen[open]");
+    expect(await field().inputValue()).toBe("");
+    await page.keyboard.press("Enter"); // the focus is on closing
+    await inState("ended");
+    expect(await answers()).toEqual([]);
+  });
+
+  test("no shell in the initramfs: the question alone, and the page waits for it", async () => {
+    await visit("prompts=1&no-shell=1");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.admit());
+    await inState("prompts");
+    expect(await page.locator("h1").textContent()).toBe("No terminal here");
+    expect(await page.locator(".xterm").count()).toBe(0);
+    expect(await page.locator(".line").textContent()).toBe("Connected");
+    await ask([DISK]);
+    await panel().waitFor();
+    await shootBoth("prompt-alone");
+    await field().focus();
+    await page.keyboard.type("right");
+    await page.keyboard.press("Enter");
+    await expect.poll(answers, SOON).toEqual([{ number: 1, text: "right" }]);
+  });
+
+  test("no shell, and nothing this user may answer: a failure as ever", async () => {
+    await visit("no-shell=1");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.admit());
+    await inState("failed");
+    expect(await page.locator("h1").textContent()).toBe("The guest could not start the session");
+  });
+});
+
+describe("the machine leaves its initramfs", () => {
+  const handOver = async () => {
+    await page.evaluate(() => window.fake.handOver());
+    await inState("connecting");
+    await expect.poll(() => page.evaluate(() => window.fake.connects), SOON).toBe(2);
+  };
+  const admitted = async () => {
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.admit());
+    await inState("live");
+  };
+
+  test("the page connects again by itself, checks anew, and says what is new; once for each connection", async () => {
+    await signIn("prompts=1");
+    await output("~ # ");
+    await page.evaluate(() =>
+      window.fake.ask([{ number: 1, origin: "initramfs", echo: false, name: "", message: "Disk" }]),
+    );
+    await page.locator(".prompt-field").fill("right");
+    await page.locator(".prompt-field").press("Enter");
+    await handOver();
+    const words = await page.locator("main").textContent();
+    expect(words).toContain("The machine leaves its initramfs");
+    expect(words).toContain("the evidence is checked again, against the same policy");
+    expect(await page.locator(".badge").textContent()).toBe("Not verified yet");
+    expect(await page.locator(".prompts").isVisible()).toBe(false);
+    await page.evaluate(() => window.fake.state({ phase: "waiting-for-guest" }));
+    await shootBoth("hand-over");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await admitted();
+    const banner = page.locator(".banner");
+    expect(await banner.textContent()).toContain("The machine went on from its initramfs to its system.");
+    expect(await banner.textContent()).toContain("What became of your last answer was not told before that.");
+    await output(SCREEN);
+    await shootBoth("handed-over");
+    await page.locator(".xterm-screen").click();
+    await page.keyboard.type("w");
+    await expect.poll(typed, SOON).toBe("w");
+    // A second time the user is asked: no guest makes the page sign in again and again.
+    await page.evaluate(() => window.fake.handOver());
+    await inState("lost");
+    expect(await page.locator(".strip").textContent()).toContain("The machine starts its system");
+    expect(await page.evaluate(() => window.fake.connects)).toBe(2);
+    await page.getByRole("button", { name: "Connect again" }).click();
+    await inState("connecting");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await admitted();
+    expect(await banner.count()).toBe(0);
+  });
+
+  test("another boot, or another machine, after it: asked about before anything is sent", async () => {
+    await signIn();
+    await handOver();
+    await page.evaluate(() => {
+      window.fake.attest("hardware", {
+        values: [{ name: "snp.report-id", words: "REPORT_ID", value: "of another boot", scope: "boot" }],
+      });
+    });
+    await page.waitForSelector("dialog[open]");
+    const words = await page.locator("dialog").textContent();
+    expect(words).toContain("Something is different since the initramfs");
+    expect(words).toContain("of another boot");
+    await shootBoth("hand-over-changed");
+    await page.keyboard.press("Escape");
+    await inState("failed");
+    expect(await page.evaluate(() => window.fake.signIns)).toBe(1); // the first connection's
+  });
+
+  test("its session had ended already: the page connects again all the same", async () => {
+    await signIn();
+    await page.evaluate(() => window.fake.exit({ kind: "signalled", signal: "SIGHUP" }));
+    await inState("ended");
+    await handOver();
+    expect(await page.locator("main").textContent()).toContain("The machine leaves its initramfs");
+  });
+});
+
+describe("the kernel's log", () => {
+  const WALL = Date.UTC(2026, 10, 26, 17, 48, 30);
+  const toLog = () => page.getByRole("tab", { name: "Kernel log" }).click();
+  const rows = () => page.locator(".log-row").allInnerTexts();
+  const last = () => page.locator(".log-row").last().innerText();
+  const status = () => page.locator(".log-status").textContent();
+  const BOOT = [
+    "5,0,0,-;Linux version 6.1.0-40-amd64 (debian-kernel@lists.debian.org)",
+    "6,1,14,-;Command line: root=/dev/mapper/root_crypt ro quiet",
+    "6,2,412000,-;Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP",
+    "4,3,800123,-;virtio_blk virtio1: [vda] new size: 41943040 512-byte logical blocks",
+    "30,5,2200456,-;systemd[1]: Mounting boot.mount - /boot...",
+    "3,6,2903111,-;EXT4-fs error (device vda1): ext4_lookup:1857: inode #2: comm systemd: deleted inode",
+    "2,7,2903999,-;watchdog: BUG: soft lockup - CPU#0 stuck for 26s!\\x0aModules linked in: virtio_blk",
+  ];
+  const log = (records: readonly string[], wall?: number) =>
+    page.evaluate(([records, wall]) => window.fake.log(records, wall), [records, wall] as const);
+
+  test("not asked for before its tab is opened; who may not see it is told so", async () => {
+    await signIn();
+    expect(await page.evaluate(() => window.fake.logRequests)).toBe(0);
+    await toLog();
+    await expect.poll(status, SOON).toContain("You may not see the kernel's log here.");
+    expect(await status()).toContain("sealttyd.toml");
+    await shoot("kernel-log-refused");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await expect.poll(() => page.evaluate(() => window.fake.logRequests), SOON).toBe(2);
+    await signIn("auth=none&log=1");
+    await toLog();
+    expect(await status()).toContain("only to users who sign in with a key");
+    expect(await page.evaluate(() => window.fake.logRequests)).toBe(0);
+  });
+
+  test("since power-on and live, with gaps; by level; the terminal stays as it is", async () => {
+    await signIn("log=1");
+    await page.locator(".badge").click(); // the trust panel would cover it on a narrow screen
+    await output(SCREEN);
+    await toLog();
+    await log(BOOT, WALL);
+    await expect.poll(status, SOON).toBe("Reading what there is since power-on…");
+    await page.evaluate(() => window.fake.logCaughtUp());
+    await expect.poll(status, SOON).toBe("Live, 7 records since power-on.");
+    expect((await rows())[4]).toContain("1 record lost here: the kernel wrote over them");
+    expect((await rows())[0]).toMatch(/\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\s+notice\s+Linux version/);
+    expect(await page.locator(".xterm").isVisible()).toBe(false);
+    await shootBoth("kernel-log");
+    await page.getByLabel("Least level shown").selectOption("warn");
+    expect(await page.locator(".log-row").count()).toBe(4); // and the gap
+    await log(["7,8,3000000,-;fine", "1,9,3000001,-;not fine"]);
+    await expect.poll(() => page.locator(".log-row").count(), SOON).toBe(5);
+    await page.getByLabel("Least level shown").selectOption("debug");
+    await page.keyboard.press("Escape");
+    await page.getByRole("tab", { name: "Kernel log" }).press("ArrowLeft");
+    expect(await page.locator(".xterm").isVisible()).toBe(true);
+    await page.locator(".xterm-screen").click();
+    await page.keyboard.type("ls");
+    await expect.poll(typed, SOON).toBe("ls");
+    await page.emulateMedia({ colorScheme: "light" });
+    await toLog();
+    await shoot("kernel-log-light");
+    await page.emulateMedia({ colorScheme: "dark" });
+  });
+
+  test("hostile records are text: no sequence is acted on, nothing hides or runs", async () => {
+    await signIn("log=1");
+    await toLog();
+    await log(
+      [
+        "4,0,1,-;usb 1-1: Product: <img src=x onerror=alert(1)>\\x1b]0;owned\\x07\\xe2\\x80\\xae txt.exe",
+        `6,1,2,-;${"\\x0a".repeat(3)}three lines above\\x09tab`,
+        `6,2,3,-;${"W".repeat(4000)}`,
+      ],
+      WALL,
+    );
+    await expect.poll(() => page.locator(".log-row").count(), SOON).toBe(3);
+    expect(await page.locator(".log img").count()).toBe(0);
+    const [first = ""] = await rows();
+    expect(first).toContain("<img src=x onerror=alert(1)>\\u{1b}]0;owned\\u{7}\\u{202e} txt.exe");
+    expect(await page.title()).not.toContain("owned");
+    await shootBoth("kernel-log-hostile");
+  });
+
+  test("a flood: no more is held than fits, credit waits for what is drawn, and Pause holds the view", async () => {
+    await signIn("log=1");
+    await toLog();
+    await log(["6,0,0,-;begin"], WALL);
+    await page.evaluate(() => window.fake.logCaughtUp());
+    for (let at = 1; at < 12_000; at += 1000) {
+      await page.evaluate((at) => {
+        const records = Array.from({ length: 1000 }, (_, i) => `6,${at + i},${at + i},-;record ${at + i}`);
+        window.fake.log(records);
+      }, at);
+    }
+    await expect
+      .poll(status, { timeout: 30_000 })
+      .toBe("Live, 12,001 records since power-on. The latest 5,000 are kept here.");
+    expect(await page.locator(".log-row").count()).toBe(5000);
+    expect(await last()).toContain("record 12000");
+    const atEnd = () =>
+      page
+        .locator(".log-list")
+        .evaluate((list) => list.scrollHeight - list.scrollTop - list.clientHeight < 40);
+    expect(await atEnd()).toBe(true);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await log(["6,12001,20000,-;while paused"]);
+    await expect.poll(status, SOON).toBe("Paused: 1 record came since.");
+    expect(await last()).toContain("record 12000");
+    await page.getByRole("button", { name: "Go on" }).click();
+    await expect.poll(last, SOON).toContain("while paused");
+    // Whoever has scrolled up stays there.
+    await page.locator(".log-list").evaluate((list) => (list.scrollTop = list.scrollHeight / 2));
+    await log(["6,12002,20001,-;below"]);
+    await expect.poll(last, SOON).toContain("below");
+    expect(await atEnd()).toBe(false);
+    const place = () => page.locator(".log-list").evaluate((list) => list.scrollTop);
+    const before = await place();
+    await page.getByRole("tab", { name: "Terminal" }).click();
+    await toLog();
+    expect(Math.abs((await place()) - before)).toBeLessThan(200); // some rows went above it
+    expect(before).toBeGreaterThan(1000);
+  });
+
+  test("after a hand-over it is read anew, where the user looked at it", async () => {
+    await signIn("log=1");
+    await toLog();
+    await log(BOOT, WALL);
+    await expect.poll(() => page.locator(".log-row").count(), SOON).toBe(8);
+    await page.evaluate(() => window.fake.handOver());
+    await inState("connecting");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await inState("signing-in");
+    await page.evaluate(() => window.fake.admit());
+    await inState("live");
+    await expect.poll(() => page.evaluate(() => window.fake.logRequests), SOON).toBe(2);
+    await log(["6,0,0,-;of the system"], WALL);
+    await expect.poll(async () => (await rows()).join(), SOON).toContain("of the system");
+    expect(await page.locator(".log-row").count()).toBe(1);
+    await page.evaluate(() => window.fake.lose());
+    await inState("lost");
+    expect(await status()).toContain("this is what came until then");
+    expect(await page.locator(".log-row").count()).toBe(1);
+  });
+});

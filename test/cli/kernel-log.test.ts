@@ -3,10 +3,11 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, test } from "vitest";
 import { Printer } from "../../cli/commands/log.ts";
-import { KernelLogLines, wallTimeOf } from "../../cli/kernel-log-lines.ts";
+import { KernelLogLines } from "../../cli/kernel-log-lines.ts";
 import { Reporter } from "../../cli/report.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { type KernelRecord, parseKernelRecord } from "../../protocol/kernel-log/record.ts";
+import { wallTimeOf } from "../../protocol/kernel-log/wall-time.ts";
 import { eventProblem } from "../support/json-events.ts";
 
 const CLOCKS = { uptime: 5_000_000, wall: Date.parse("2026-11-26T17:48:30.000Z") };

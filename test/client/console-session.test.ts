@@ -6,13 +6,14 @@ import type { TerminalPort } from "../../client/channel-pump.ts";
 import {
   ANSWER_WITHIN_MS,
   startConsoleSession,
+  SYSTEM_STARTS_MS,
   type SessionParts,
   type SessionViews,
 } from "../../client/console-session.ts";
 import type { FrozenChoices } from "../../client/frozen-dialog.ts";
 import type { PageConfig } from "../../client/page-config.ts";
-import type { PageState } from "../../client/page-state.ts";
-import { SeenStore } from "../../client/seen-store.ts";
+import type { HandOver, PageState } from "../../client/page-state.ts";
+import { SeenStore, valuesToKeep } from "../../client/seen-store.ts";
 import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
@@ -77,6 +78,12 @@ const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 interface Holds {
   readonly signIn?: boolean;
   readonly opening?: boolean;
+  /** The guest asks this user for something. */
+  readonly prompts?: boolean;
+  /** The connection before was handed over. */
+  readonly after?: HandOver;
+  /** What comes of connecting in place of evidence. */
+  readonly refused?: Error;
   /** @param seen - with the clock, to be turned on. */
   readonly whileAsked?: (seen: { wallTime: number; readonly options: ConnectOptions[] }) => void;
 }
@@ -167,6 +174,7 @@ function scripted(
   const parts: SessionParts = {
     connect: async (options) => {
       seen.options.push(options);
+      if (holds.refused !== undefined) throw holds.refused;
       return {
         ...guest,
         verified: seen.now,
@@ -218,7 +226,7 @@ function scripted(
     showVerified: () => void said.push("verified"),
     showSeen: (since) => void said.push(`seen, ${since.lasting.length} changed`),
     askAboutChanges: async (since) => {
-      said.push(`asked about ${since.lasting.length}`);
+      said.push(`asked about ${since.lasting.length}${since.handOver === true ? " after a hand-over" : ""}`);
       holds.whileAsked?.(seen);
       return expected;
     },
@@ -232,8 +240,10 @@ function scripted(
     showHostNoise: () => undefined,
     mountTerminal: () => terminal,
     warnInputStuck: () => undefined,
+    signedIn: async () => holds.prompts === true,
+    signedOut: () => void said.push("signed out"),
   };
-  const session = startConsoleSession(parts, config, views);
+  const session = startConsoleSession(parts, config, views, holds.after);
   const tell = (event: AttestationEvent): void => seen.options.at(-1)?.onAttestation?.(event);
   const line = (state: ConnectionState): void => seen.options.at(-1)?.onState?.(state);
   return {
@@ -489,4 +499,93 @@ test("a no that comes late closes all the same, and connects to nothing", async 
   await settled();
   expect(console.seen.options).toHaveLength(1);
   expect(console.states.at(-1)).toBe("failed");
+});
+
+const HANDED_OVER = new SealttyError("handed-over", "another sealttyd takes over");
+const BOOT: ClaimedValue[] = [
+  ...measured("1"),
+  { name: "snp.report-id", words: "REPORT_ID", value: "1", scope: "boot" },
+];
+
+test("handed over: what was verified goes along, and what would be shown otherwise", async () => {
+  const console = scripted(BOOT);
+  await settled();
+  console.seen.fail?.(HANDED_OVER);
+  await settled();
+  const state = console.shown.at(-1);
+  expect(state).toMatchObject({
+    kind: "handed-over",
+    before: { at: 1_700_000_000_000 },
+    otherwise: { kind: "lost", failure: { title: "The machine starts its system" } },
+  });
+  expect(state?.kind === "handed-over" && state.before.values).toEqual(expect.arrayContaining(BOOT));
+  expect(console.said.at(-1)).toBe("signed out");
+  expect(console.seen.options).toHaveLength(1); // to go on is the page's to do
+});
+
+test("handed over while the guest is frozen: nothing goes on by itself", async () => {
+  const console = scripted(BOOT);
+  await settled();
+  console.tell(CHANGED);
+  console.seen.fail?.(HANDED_OVER);
+  await settled();
+  expect(console.states.at(-1)).toBe("lost");
+});
+
+test("who has shown no evidence is not believed that it hands over", async () => {
+  const console = scripted(BOOT, new Map(), true, { refused: HANDED_OVER });
+  await settled();
+  expect(console.states.at(-1)).toBe("failed");
+});
+
+test("after a hand-over the same boot goes on unasked, in time that a system needs to start", async () => {
+  const before = { at: 1, values: valuesToKeep(verified(BOOT).claims) };
+  const console = scripted(BOOT, new Map(), true, { after: before });
+  await settled();
+  expect(console.said.some((each) => each.startsWith("asked"))).toBe(false);
+  expect(console.seen.options[0]?.timeout).toBe(SYSTEM_STARTS_MS);
+  expect(console.seen.signIns).toBe(1);
+  console.line({ phase: "dialing", attempt: 2 });
+  expect(console.states.at(-1)).toBe("live");
+});
+
+test.each([
+  [
+    "another boot",
+    [...measured("1"), { name: "snp.report-id", words: "REPORT_ID", value: "2", scope: "boot" }],
+  ],
+  ["another image", [...measured("2"), ...BOOT.slice(1)]],
+] satisfies [string, ClaimedValue[]][])(
+  "after a hand-over %s is asked about, and a no sends nothing",
+  async (_, now) => {
+    const before = { at: 1, values: valuesToKeep(verified(BOOT).claims) };
+    const console = scripted(now, new Map(), false, { after: before });
+    await settled();
+    expect(console.said).toContain("asked about 1 after a hand-over");
+    expect(console.seen.signIns).toBe(0);
+    expect(console.states.at(-1)).toBe("failed");
+  },
+);
+
+test("no terminal, and something to answer: the connection stays for that, and is handed over from there", async () => {
+  const console = scripted(BOOT, new Map(), true, { opening: true, prompts: true });
+  await settled();
+  console.seen.opening?.reject(new SealttyError("program-failed", "no shell"));
+  await settled();
+  expect(console.shown.at(-1)).toMatchObject({ kind: "prompts", failure: { what: "no shell." } });
+  console.line({ phase: "reconnecting", reason: "" });
+  expect(console.shown.at(-1)).toMatchObject({ kind: "reconnecting", during: "prompts" });
+  console.line({ phase: "attested" });
+  expect(console.states.at(-1)).toBe("prompts");
+  console.line({ phase: "closed", reason: "handed-over" });
+  await settled();
+  expect(console.shown.at(-1)).toMatchObject({ kind: "handed-over", otherwise: { kind: "failed" } });
+});
+
+test("no terminal, and nothing to answer: a failure as ever", async () => {
+  const console = scripted(BOOT, new Map(), true, { opening: true });
+  await settled();
+  console.seen.opening?.reject(new SealttyError("program-failed", "no shell"));
+  await settled();
+  expect(console.shown.at(-1)).toMatchObject({ kind: "failed", failure: { what: "no shell." } });
 });

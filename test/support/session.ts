@@ -5,6 +5,7 @@ import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import type { Clock } from "../../protocol/clock.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { webCryptoSignatures } from "../../protocol/crypto/webcrypto-signatures.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
@@ -127,7 +128,8 @@ export function testGuest(
   const log: string[] = [];
   const secretKey = suite.randomBytes(32);
   const aux = encodeAux(simulatedParts({ publicKey: suite.ed25519PublicKey(secretKey), instance: "test" }));
-  const startProcess = async () => {
+  const startProcess: GuestServices["startProcess"] = async (_, request) => {
+    if (request.kind === "prompts") throw new SealttyError("user-refused", "Nobody answers prompts here");
     const process = makeProcess();
     processes.push(process);
     return process;

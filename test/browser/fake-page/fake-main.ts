@@ -10,6 +10,13 @@ import { nobleSuite } from "../../../protocol/crypto/noble.ts";
 import { webCryptoSignatures } from "../../../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError, type Refusal, type SealttyErrorCode } from "../../../protocol/errors.ts";
 import { utf8 } from "../../../protocol/bytes.ts";
+import { encodeKernelLog } from "../../../protocol/kernel-log/messages.ts";
+import {
+  encodePromptsMessage,
+  type Prompt,
+  type PromptOutcome,
+  PromptsDecoder,
+} from "../../../protocol/prompts/messages.ts";
 import type {
   AttestationEvent,
   AttestedGuest,
@@ -34,6 +41,7 @@ import { runPage } from "../../../client/page.ts";
 import { SeenStore } from "../../../client/seen-store.ts";
 import "./window.ts";
 import { LinkRefused } from "../../../client/server-link.ts";
+import { FakeStream } from "../../support/fake-stream.ts";
 import { NO_SESSIONS } from "../../support/no-sessions.ts";
 
 const query = new URLSearchParams(location.search);
@@ -45,41 +53,6 @@ function verified(assurance: Assurance, changes: Partial<AppraisedClaims>): Veri
     { signature: "valid", binding: "equal", instance: "pinned", referenceValues: "met", assurance: "met" },
     { ...fakeClaims(assurance, is("any")), ...changes },
   );
-}
-
-class FakeStream implements ReceiveStream {
-  readonly #chunks: Uint8Array[] = [];
-  #ended = false;
-  #error: Error | undefined;
-  #wake: (() => void) | undefined;
-  credit = 0;
-
-  push(bytes: Uint8Array): void {
-    this.#chunks.push(bytes);
-    this.#wake?.();
-  }
-  end(): void {
-    this.#ended = true;
-    this.#wake?.();
-  }
-  fail(error: Error): void {
-    this.#error = error;
-    this.#wake?.();
-  }
-  async read(): Promise<Uint8Array | undefined> {
-    for (;;) {
-      const chunk = this.#chunks.shift();
-      if (chunk !== undefined) return chunk;
-      if (this.#error !== undefined) throw this.#error;
-      if (this.#ended) return undefined;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-  }
-  consumed(length: number): void {
-    this.credit += length;
-  }
 }
 
 export class Fake {
@@ -94,6 +67,13 @@ export class Fake {
   #openNow: (() => void) | undefined;
   #dontOpen: ((error: Error) => void) | undefined;
   #stdout = new FakeStream();
+  #promptsOut = new FakeStream();
+  #promptsError = new FakeStream();
+  #logOut = new FakeStream();
+  /** What the page answered to the guest's questions. */
+  readonly answers: { readonly number: number; readonly text: string }[] = [];
+  /** How often it asked for the kernel's log. */
+  logRequests = 0;
   #exit: { resolve(exit: ExitStatus): void; reject(error: Error): void } | undefined;
   #closeConnection: ((reason: string) => void) | undefined;
   #onFrame: ((frame: WireFrame) => void) | undefined;
@@ -191,6 +171,10 @@ export class Fake {
             this.#dontOpen = reject;
           });
         }
+        if (request.kind === "prompts") return this.#openPrompts();
+        if (request.kind === "service") return this.#openLog();
+        if (is("no-shell"))
+          throw new SealttyError("program-failed", "The guest could not start the program.");
         return this.#open(request);
       },
       reattest: () => {
@@ -259,6 +243,39 @@ export class Fake {
   closeConnection(): void {
     this.#closeConnection?.("done");
   }
+  /** As a sealttyd of an initramfs ends. */
+  handOver(): void {
+    const error = new SealttyError("handed-over", "The guest's early sealttyd ended");
+    for (const stream of [this.#stdout, this.#promptsOut, this.#promptsError, this.#logOut])
+      stream.fail(error);
+    this.#exit?.reject(error);
+    this.state({ phase: "closed", reason: "handed-over" });
+    this.#closeConnection?.("handed-over");
+  }
+  ask(prompts: readonly Prompt[]): void {
+    this.#promptsOut.push(encodePromptsMessage({ type: "pending", prompts }));
+  }
+  outcome(number: number, outcome: PromptOutcome): void {
+    this.#promptsOut.push(encodePromptsMessage({ type: "outcome", number, outcome }));
+  }
+  promptsEnd(complaint: string): void {
+    this.#promptsError.push(utf8(complaint));
+    setTimeout(() => this.#promptsOut.end(), 20);
+  }
+  promptsBytes(bytes: readonly number[]): void {
+    this.#promptsOut.push(Uint8Array.from(bytes));
+  }
+  /** @param records - as the kernel has them. @param wall - of a clock before them. */
+  log(records: readonly string[], wall?: number): void {
+    if (wall !== undefined) this.#logOut.push(encodeKernelLog({ type: "clock", uptime: 60_000_000, wall }));
+    for (const record of records) this.#logOut.push(encodeKernelLog({ type: "record", bytes: utf8(record) }));
+  }
+  logCaughtUp(): void {
+    this.#logOut.push(encodeKernelLog({ type: "caught-up" }));
+  }
+  get logCredit(): number {
+    return this.#logOut.credit;
+  }
   frames(count: number, size: number): void {
     for (let i = 0; i < count; i++) {
       const bytes = crypto.getRandomValues(new Uint8Array(size + (i % 5)));
@@ -267,6 +284,33 @@ export class Fake {
   }
   set onFrame(listener: (frame: WireFrame) => void) {
     this.#onFrame = listener;
+  }
+
+  #openPrompts(): Channel {
+    if (!is("prompts")) throw new SealttyError("program-failed", "The guest could not start the program.");
+    this.#promptsOut = new FakeStream();
+    this.#promptsError = new FakeStream();
+    const decoder = new PromptsDecoder("client");
+    const write = async (bytes: Uint8Array): Promise<void> => {
+      for (const message of decoder.push(bytes))
+        if (message.type === "answer")
+          this.answers.push({
+            number: message.number,
+            text: new TextDecoder().decode(message.passphrase),
+          });
+    };
+    return { ...silentChannel(this.#promptsOut), stderr: this.#promptsError, write };
+  }
+
+  #openLog(): Channel {
+    this.logRequests++;
+    if (!is("log"))
+      throw new SealttyError(
+        "user-refused",
+        "The guest does not do this for this user. Its owner names in sealttyd.toml who may have it.",
+      );
+    this.#logOut = new FakeStream();
+    return silentChannel(this.#logOut);
   }
 
   #open(request: ChannelRequest): Channel {
@@ -287,6 +331,20 @@ export class Fake {
       exit,
     };
   }
+}
+
+/** A program that reads nothing and never ends. */
+function silentChannel(stdout: ReceiveStream): Channel {
+  return {
+    stdout,
+    stderr: new FakeStream(),
+    write: async () => undefined,
+    end: () => undefined,
+    resize: () => undefined,
+    signal: () => undefined,
+    hangUp: () => undefined,
+    exit: new Promise(() => undefined),
+  };
 }
 
 function randomBytes(length: number): Uint8Array<ArrayBuffer> {

@@ -1,21 +1,26 @@
-// A channel of kind "prompts": what the guest asks for now, and answers to it.
+// A channel of kind "prompts" as the client has it: what the guest asks for now, and answers to it. docs/protocol.md §8.12
 
-import type { Owner } from "../../protocol/api/program-end.ts";
-import { SealttyError } from "../../protocol/errors.ts";
-import {
-  encodePromptsMessage,
-  type Prompt,
-  type PromptOutcome,
-  PromptsDecoder,
-} from "../../protocol/prompts/messages.ts";
-import type { Channel, ReceiveStream } from "../../protocol/session/channel-api.ts";
-import { escapeBytes } from "../printable.ts";
+import type { Clock } from "../clock.ts";
+import { SealttyError } from "../errors.ts";
+import type { Channel, ReceiveStream } from "../session/channel-api.ts";
+import { encodePromptsMessage, type Prompt, type PromptOutcome, PromptsDecoder } from "./messages.ts";
 
+/** Characters, escaped, of what the guest's program says of its own failure. */
 const MAX_COMPLAINT = 1000;
+
+export interface PromptsSurroundings {
+  readonly clock: Pick<Clock, "after">;
+  /** Bytes of the guest's, made safe to show. @param limit - bytes kept. */
+  escape(bytes: Uint8Array, limit: number): string;
+  /** What is behind an error of the connection. */
+  explain(error: unknown): Error;
+  /** Calls `fail` once the guest is another one. @returns what takes it off again. */
+  onChanged(fail: (error: Error) => void): () => void;
+}
 
 export class PromptsChannel {
   readonly #channel: Channel;
-  readonly #owner: Owner;
+  readonly #around: PromptsSurroundings;
   readonly #unwatch: () => void;
   readonly #changed = new Set<() => void>();
   #pending: readonly Prompt[] | undefined; // until the guest has said it once
@@ -23,10 +28,10 @@ export class PromptsChannel {
   #ended: Error | undefined;
   #complaint = "";
 
-  constructor(channel: Channel, owner: Owner) {
+  constructor(channel: Channel, around: PromptsSurroundings) {
     this.#channel = channel;
-    this.#owner = owner;
-    this.#unwatch = owner.onChanged((error) => this.#end(error));
+    this.#around = around;
+    this.#unwatch = around.onChanged((error) => this.#end(error));
     void this.#read();
     void this.#listen(channel.stderr).catch(() => undefined); // how the connection ended, stdout tells as well
   }
@@ -36,9 +41,19 @@ export class PromptsChannel {
     return this.#pending ?? [];
   }
 
-  /** Whatever the guest's program said of its own failure. */
+  /** Whatever the guest's program said of its own failure, behind a colon. */
   get complaint(): string {
     return this.#complaint === "" ? "" : `: ${this.#complaint}`;
+  }
+
+  /** Why nothing comes any more. */
+  get ended(): Error | undefined {
+    return this.#ended;
+  }
+
+  /** @param tell - called after each change of `pending` and at the end. */
+  onChange(tell: () => void): void {
+    this.#changed.add(tell);
   }
 
   /**
@@ -51,7 +66,7 @@ export class PromptsChannel {
     );
   }
 
-  /** @param passphrase - is wiped. @throws SealttyError where the channel ends first. */
+  /** One at a time. @param passphrase - is wiped. @throws SealttyError where the channel ends first. */
   async answer(number: number, passphrase: Uint8Array): Promise<PromptOutcome> {
     this.#outcome = undefined;
     const message = encodePromptsMessage({ type: "answer", number, passphrase });
@@ -80,7 +95,7 @@ export class PromptsChannel {
     const cancel =
       ms === undefined
         ? (): void => undefined
-        : this.#owner.clock.after(ms, () => {
+        : this.#around.clock.after(ms, () => {
             over = true;
             wakeUp();
           });
@@ -121,7 +136,8 @@ export class PromptsChannel {
         ),
       );
     } catch (error) {
-      this.#end(this.#owner.explain(error));
+      this.#channel.hangUp(); // of what cannot be read nothing more is taken
+      this.#end(this.#around.explain(error));
     }
   }
 
@@ -139,7 +155,9 @@ export class PromptsChannel {
       const bytes = await stderr.read();
       if (bytes === undefined) return;
       if (this.#complaint.length < MAX_COMPLAINT)
-        this.#complaint = (this.#complaint + escapeBytes(bytes, MAX_COMPLAINT).replaceAll("\\x0a", " "))
+        this.#complaint = (
+          this.#complaint + this.#around.escape(bytes, MAX_COMPLAINT).replaceAll("\\x0a", " ")
+        )
           .slice(0, MAX_COMPLAINT)
           .trim();
       stderr.consumed(bytes.length);

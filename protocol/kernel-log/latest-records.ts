@@ -1,6 +1,6 @@
 // The latest of what a guest sends, as it came: so many, and no more bytes than this side is ready to hold.
 
-/** Bytes of records: 100,000 of them could be 800 MiB. */
+/** Bytes of records, unless said otherwise: 100,000 of them could be 800 MiB. */
 export const MAX_HELD = 16 * 1024 * 1024;
 
 export class LatestRecords<Entry> {
@@ -24,12 +24,12 @@ export class LatestRecords<Entry> {
     this.#seen++;
     this.#entries.push(entry);
     this.#size += this.#sizeOf(entry);
-    while (this.#held > this.#count || this.#size > this.#limit) this.#dropOldest();
+    while (this.length > this.#count || this.#size > this.#limit) this.#dropOldest();
   }
 
   /** How many were wished for, came, and are gone because all together were too large. */
   get tooMany(): number {
-    return Math.min(this.#seen, this.#count) - this.#held;
+    return Math.min(this.#seen, this.#count) - this.length;
   }
 
   /** From the oldest on. */
@@ -37,7 +37,8 @@ export class LatestRecords<Entry> {
     return this.#entries.filter((entry) => entry !== undefined);
   }
 
-  get #held(): number {
+  /** How many are held. */
+  get length(): number {
     return this.#entries.length - this.#first;
   }
 
@@ -46,7 +47,7 @@ export class LatestRecords<Entry> {
     if (oldest !== undefined) this.#size -= this.#sizeOf(oldest);
     this.#entries[this.#first] = undefined;
     this.#first++;
-    if (this.#first <= this.#held) return; // the whole list moves: now and then, not for each
+    if (this.#first <= this.length) return; // the whole list moves: now and then, not for each
     this.#entries = this.#entries.slice(this.#first);
     this.#first = 0;
   }

@@ -1,0 +1,184 @@
+// What the guest asks for now, below the terminal: its words as text on the terminal's colours, a field for each question,
+// and what became of the last answer. It takes the place that it needs and covers nothing.
+
+import { button, element } from "./dom.ts";
+import { icon } from "./icons.ts";
+import { plainText } from "./plain-text.ts";
+import type { PromptsView } from "./guest-prompts.ts";
+import type { Prompt } from "../protocol/prompts/messages.ts";
+
+/** Characters of the guest's that are shown. */
+const MAX_MESSAGE = 300;
+const MAX_NAME = 150;
+const ASKED_BY: Readonly<Record<Prompt["origin"], string>> = {
+  initramfs: "asked by the guest's initramfs",
+  systemd: "asked by a program of the guest's, through systemd",
+};
+
+export interface PromptsPanelActions {
+  answer(prompt: Prompt, text: string): void;
+  /** Nothing is asked any more, and the keyboard's place is gone with it. */
+  leave(): void;
+}
+
+interface Row {
+  readonly element: HTMLElement;
+  readonly field: HTMLInputElement;
+  readonly button: HTMLButtonElement;
+  readonly trouble: HTMLElement;
+}
+
+export class PromptsPanel implements PromptsView {
+  readonly element: HTMLElement;
+  readonly #actions: PromptsPanelActions;
+  readonly #list = element("ul", { class: "prompt-list" });
+  readonly #outcome = element("p", { class: "prompt-outcome", role: "status" });
+  readonly #dismiss: HTMLButtonElement;
+  readonly #asked = element("p", { class: "quiet", role: "status" });
+  readonly #rows = new Map<number, Row>();
+
+  constructor(actions: PromptsPanelActions) {
+    this.#actions = actions;
+    this.#dismiss = button(
+      "Dismiss",
+      () => {
+        this.say(undefined);
+        actions.leave();
+      },
+      { class: "button small", hidden: true },
+    );
+    this.element = element(
+      "section",
+      { class: "prompts", "aria-labelledby": "prompts-title", hidden: true },
+      element(
+        "header",
+        { class: "prompts-head" },
+        icon("key"),
+        element("h2", { id: "prompts-title" }, "The guest asks you"),
+        this.#asked,
+        this.#dismiss,
+      ),
+      this.#outcome,
+      this.#list,
+    );
+  }
+
+  show(prompts: readonly Prompt[], busy: number | undefined): void {
+    const held = this.element.contains(document.activeElement);
+    const numbers = new Set(prompts.map(({ number }) => number));
+    for (const [number, row] of this.#rows) {
+      if (numbers.has(number)) continue;
+      row.field.value = ""; // before it goes: nothing of it is anybody's to keep
+      row.element.remove();
+      this.#rows.delete(number);
+    }
+    for (const prompt of prompts) {
+      if (this.#rows.has(prompt.number)) continue;
+      const row = this.#rowOf(prompt);
+      this.#rows.set(prompt.number, row);
+      this.#list.append(row.element);
+    }
+    for (const [number, { field, button }] of this.#rows) {
+      field.readOnly = busy !== undefined; // one answer at a time; "disabled" would lose the keyboard's place
+      button.setAttribute("aria-disabled", String(field.readOnly));
+      button.textContent = busy === number ? "Waiting…" : "Answer";
+    }
+    const words = askedWords(prompts.length);
+    if (this.#asked.textContent !== words) this.#asked.textContent = words;
+    this.#showOrHide();
+    if (!held || this.element.contains(document.activeElement)) return;
+    if (busy === undefined && !this.focus()) this.#actions.leave();
+  }
+
+  say(outcome: { readonly words: string; readonly tone: "good" | "caution" } | undefined): void {
+    this.#outcome.textContent = outcome?.words ?? "";
+    this.#outcome.className = `prompt-outcome ${outcome?.tone ?? ""}`;
+    this.#outcome.hidden = this.#dismiss.hidden = outcome === undefined;
+    this.#showOrHide();
+  }
+
+  trouble(number: number, words: string): void {
+    const row = this.#rows.get(number);
+    if (row === undefined) return;
+    row.trouble.textContent = words;
+    row.field.focus();
+  }
+
+  clearFields(): void {
+    for (const { field } of this.#rows.values()) field.value = "";
+  }
+
+  /** @returns false where nothing is asked. */
+  focus(): boolean {
+    const [first] = this.#rows.values();
+    first?.field.focus();
+    return first !== undefined;
+  }
+
+  #showOrHide(): void {
+    this.element.hidden = this.#rows.size === 0 && this.#outcome.textContent === "";
+  }
+
+  #rowOf(prompt: Prompt): Row {
+    const { number, origin, echo } = prompt;
+    const id = `prompt-${number}`;
+    const message = plainText(prompt.message, MAX_MESSAGE);
+    const name = plainText(prompt.name, MAX_NAME);
+    // No form: browsers offer to keep what one sends. "off" for those that fill in what was never asked for.
+    const field = element("input", {
+      id,
+      class: "prompt-field",
+      type: echo ? "text" : "password",
+      autocomplete: "off",
+      autocapitalize: "off",
+      autocorrect: "off",
+      spellcheck: "false",
+      "aria-describedby": `${id}-by ${id}-trouble`,
+      "data-1p-ignore": true,
+      "data-bwignore": true,
+      "data-lpignore": "true",
+    });
+    const trouble = element("p", { id: `${id}-trouble`, class: "trouble", role: "alert" });
+    const answer = (): void => {
+      if (field.readOnly) return;
+      const text = field.value;
+      field.value = "";
+      trouble.textContent = "";
+      this.#actions.answer(prompt, text);
+    };
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      answer();
+    });
+    const send = button("Answer", answer, { class: "button primary" });
+    return {
+      field,
+      button: send,
+      trouble,
+      element: element(
+        "li",
+        { class: "prompt" },
+        element(
+          "label",
+          { for: id, class: "prompt-words" },
+          message === "" ? "a passphrase" : message,
+          name !== "" && !message.includes(name) && element("small", {}, ` (${name})`),
+        ),
+        element(
+          "p",
+          { id: `${id}-by`, class: "quiet prompt-by" },
+          `${ASKED_BY[origin]}; ${echo ? "shown while you type" : "hidden while you type"}`,
+        ),
+        element("div", { class: "prompt-line" }, field, send),
+        trouble,
+      ),
+    };
+  }
+}
+
+function askedWords(count: number): string {
+  if (count === 0) return "";
+  const many = count === 1 ? "" : `${count} questions. `;
+  return `${many}An answer goes to the guest alone, sealed, and is kept nowhere here.`;
+}

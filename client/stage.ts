@@ -1,0 +1,73 @@
+// The middle of the page, from top to bottom: tabs, the terminal (or what stands in its place) or the kernel's log, what the guest
+// asks for, and strips that say how the connection is.
+
+import { element } from "./dom.ts";
+import { KernelLogTab } from "./kernel-log-tab.ts";
+import { PageStrips } from "./page-strips.ts";
+import { PromptsPanel, type PromptsPanelActions } from "./prompts-panel.ts";
+import { StageTabs, type TabName } from "./stage-tabs.ts";
+
+export class Stage {
+  readonly element = element("main", { class: "stage" });
+  readonly log = new KernelLogTab();
+  readonly prompts: PromptsPanel;
+  readonly strips: PageStrips;
+  readonly #tabs: StageTabs;
+  readonly #place = element("div", { class: "stage-place", id: "view-terminal" });
+  #typed = false;
+
+  constructor(actions: PromptsPanelActions & { focusTerminal(): void }) {
+    this.prompts = new PromptsPanel(actions);
+    this.#tabs = new StageTabs((name) => {
+      this.#showView();
+      if (name === "terminal") actions.focusTerminal();
+    });
+    const strips = element("div", { class: "strips" });
+    this.strips = new PageStrips(strips);
+    this.log.view.element.id = "view-kernel-log";
+    this.element.append(this.#tabs.element, this.#place, this.log.view.element, this.prompts.element, strips);
+    this.#place.addEventListener("keydown", () => (this.#typed = true), { capture: true });
+    for (const [name, view] of [
+      ["terminal", this.#place],
+      ["kernel-log", this.log.view.element],
+    ] as const) {
+      view.setAttribute("role", "tabpanel");
+      view.setAttribute("aria-labelledby", `tab-${name}`);
+    }
+  }
+
+  /** The terminal, or what stands in its place. */
+  show(view: HTMLElement): void {
+    this.#typed = false;
+    this.#place.replaceChildren(view);
+  }
+
+  /** There is a guest to look at in more than one way. */
+  offerTabs(offered: boolean): void {
+    this.#tabs.element.hidden = !offered;
+    this.#showView();
+  }
+
+  get view(): TabName {
+    return this.#tabs.element.hidden ? "terminal" : this.#tabs.selected;
+  }
+
+  /** The user may be in the middle of a word in the terminal: nothing takes the keyboard away from there. */
+  get mayTakeFocus(): boolean {
+    const { activeElement } = document;
+    return activeElement === document.body || (!this.#typed && this.#place.contains(activeElement));
+  }
+
+  set inert(inert: boolean) {
+    this.element.inert = inert;
+  }
+  get inert(): boolean {
+    return this.element.inert;
+  }
+
+  #showView(): void {
+    const { view } = this;
+    this.#place.hidden = view !== "terminal";
+    this.log.show(view === "kernel-log");
+  }
+}
