@@ -70,7 +70,7 @@ export const SERVE = {
 export const SETUP = {
   usage: [
     "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--initramfs] [--root DIR] [--dry-run]",
-    "setup --provision …",
+    "setup --provision | --recovery …",
     "setup --remove [--root DIR] [--dry-run]",
   ],
   summary:
@@ -91,6 +91,10 @@ export const SETUP = {
     {
       name: "provision",
       help: "have the first boot wait for `sealtty provision`, and cloud-init take that seed and no other (docs/provision.md)",
+    },
+    {
+      name: "recovery",
+      help: "have rescue and emergency mode ask nothing on the consoles, which are the host's: sealttyd is the way in (docs/recovery.md)",
     },
     {
       name: "root",

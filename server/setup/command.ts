@@ -81,7 +81,9 @@ function wishesOf(args: readonly string[]): Wishes {
   const pipe = pipeOf(given.text("port"), given.text("tty"), here);
   if (
     remove &&
-    (evidence !== undefined || pipe !== undefined || given.has("initramfs") || given.has("provision"))
+    (evidence !== undefined ||
+      pipe !== undefined ||
+      (["initramfs", "provision", "recovery"] as const).some((name) => given.has(name)))
   )
     throw new Error("--remove undoes what was done, whatever it was: it goes with --root and --dry-run only");
   return {
@@ -90,6 +92,7 @@ function wishesOf(args: readonly string[]): Wishes {
     evidence,
     pipe,
     provision: given.has("provision"),
+    recovery: given.has("recovery"),
     dryRun: given.has("dry-run"),
     early: given.has("initramfs"),
     remove,

@@ -19,6 +19,7 @@ import {
   wordsOf,
 } from "./choose.ts";
 import { EARLY_CONFIG_FILE, KEYS_FILE } from "./places.ts";
+import { RECOVERY_FILES, recoveryWords, requireRecoveryUnit } from "./recovery.ts";
 import { type Change, NOTHING_DONE, type SetupRecord, Tree } from "./tree.ts";
 
 export interface SetupWishes {
@@ -30,6 +31,8 @@ export interface SetupWishes {
   readonly pipe: PipeConfig | undefined;
   /** Have the first boot wait for the owner's seed; what an earlier setup did of it stays in any case. */
   readonly provision: boolean;
+  /** Take rescue and emergency mode off the consoles: sealttyd is the way in. */
+  readonly recovery: boolean;
   readonly dryRun: boolean;
   /** For the initramfs, too. */
   readonly early: boolean;
@@ -78,8 +81,15 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const unit = findUnit(tree);
   requireFrontUser(tree, here);
   const provision = wishes.provision || before.made.some((each) => each.path === PROVISION_LINK);
-  const { text, early, words } = await configuration({ ...wishes, provision }, around, tree, before);
+  const { text, early, words: made } = await configuration({ ...wishes, provision }, around, tree, before);
+  const words = [...made];
   const changes: Change[] = provision ? provisionChanges(tree, before) : [];
+  if (wishes.recovery) {
+    requireRecoveryUnit(unit);
+    changes.push(...fileChanges(tree, before, RECOVERY_FILES, "takes recovery off the host's consoles"));
+    const own = text ?? tree.read(DEFAULT_CONFIG_FILE) ?? "";
+    words.push(recoveryWords(parseServerConfig(own, DEFAULT_CONFIG_FILE)));
+  }
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });
   if (early !== undefined && tree.read(EARLY_CONFIG_FILE) !== early)
@@ -116,7 +126,11 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   if (isOurs) tree.remove(DISABLED_FILE); // only now that all is there which keeps cloud-init to the seed
   if (here)
     for (const what of await around.missing(DEFAULT_CONFIG_FILE)) said.push(`on this machine, now: ${what}`);
-  if (!starts) return said;
+  if (!starts) {
+    // The next change to rescue mode may be before the next boot.
+    if (changes.some(({ path: file }) => RECOVERY_FILES.has(file))) await systemctl?.("daemon-reload");
+    return said;
+  }
   await systemctl("daemon-reload");
   if (!(await systemctl("start", UNIT)))
     throw new SetupFailed(said, `systemctl start ${UNIT} failed: systemctl status ${UNIT} says why`);
@@ -125,7 +139,7 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
 
 const PROVISION_LINK = `${OWN_UNITS}/sysinit.target.wants/${WAIT_UNIT}`;
 
-/** @throws SetupRefused where somebody else's file would be written over. */
+/** @throws SetupRefused. */
 function provisionChanges(tree: Tree, before: SetupRecord): Change[] {
   const unit = UNIT_DIRECTORIES.map((directory) => path.join(directory, WAIT_UNIT)).find((file) =>
     tree.has(file),
@@ -134,17 +148,26 @@ function provisionChanges(tree: Tree, before: SetupRecord): Change[] {
     throw new SetupRefused(
       `There is no ${WAIT_UNIT}: install the package, or packaging/systemd/${WAIT_UNIT}`,
     );
+  const changes = fileChanges(tree, before, CLOUD_INIT_FILES, "keeps cloud-init to your seed");
+  if (!tree.has(PROVISION_LINK)) changes.push({ kind: "link", path: PROVISION_LINK, target: unit });
+  return changes;
+}
+
+/** @param what - they do. @throws SetupRefused where somebody else's file would be written over. */
+function fileChanges(
+  tree: Tree,
+  before: SetupRecord,
+  files: ReadonlyMap<string, string>,
+  what: string,
+): Change[] {
   const changes: Change[] = [];
-  for (const [file, text] of CLOUD_INIT_FILES) {
+  for (const [file, text] of files) {
     const there = readOrAbsent(tree, file);
     if (there === text) continue;
     if (there !== undefined && !isOfSetup(file, tree, before))
-      throw new SetupRefused(
-        `${file} is yours, and says something else than what keeps cloud-init to your seed`,
-      );
+      throw new SetupRefused(`${file} is yours, and says something else than what ${what}`);
     changes.push({ kind: "file", path: file, text });
   }
-  if (!tree.has(PROVISION_LINK)) changes.push({ kind: "link", path: PROVISION_LINK, target: unit });
   return changes;
 }
 

@@ -14,8 +14,12 @@ import {
   findEvidence,
   findPort,
 } from "../../server/setup/choose.ts";
+import { CHECKS } from "../../server/doctor/checks.ts";
+import { System } from "../../server/doctor/system.ts";
+import { Tree as DoctorsTree } from "../../server/doctor/tree.ts";
 import { CLOUD_INIT_FILES, DISABLED } from "../../server/provision/cloud-init.ts";
 import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
+import { RECOVERY_FILES } from "../../server/setup/recovery.ts";
 import {
   type SetupSurroundings,
   type SetupWishes,
@@ -73,6 +77,7 @@ function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
     evidence: undefined,
     pipe: undefined,
     provision: false,
+    recovery: false,
     dryRun: false,
     early: false,
     ...more,
@@ -367,6 +372,66 @@ describe("set up and taken back", () => {
   });
 });
 
+describe("recovery", () => {
+  const UNITS = ["rescue", "emergency"].map((mode) => `usr/lib/systemd/system/${mode}.service`);
+  const SULOGIN = "[Service]\nExecStart=-/lib/systemd/systemd-sulogin-shell x\nStandardInput=tty-force\n";
+  const WORLD = { ...BARE, ...Object.fromEntries(UNITS.map((unit) => [unit, SULOGIN])) };
+  const found = () =>
+    CHECKS.filter(({ id }) => id === "recovery-console").flatMap(
+      (check) => check.look(new System(new DoctorsTree(root)))?.evidence ?? [],
+    );
+
+  test("is off the consoles for the doctor as well, and taken back with the rest", async () => {
+    writeTree(root, WORLD);
+    expect(found()).toHaveLength(2);
+    const before = treeOf(root);
+    const { around, calls } = surroundings(machine(SNP), true);
+    const said = await setUp(wishes({ recovery: true }), around);
+    for (const [file, text] of RECOVERY_FILES) expect(read(file)).toBe(text);
+    expect(said).toContain(
+      "in rescue and emergency mode: nothing on the consoles; by sealtty root by the keys of /etc/sealtty/authorized_keys, whom /bin/login lets in",
+    );
+    expect(found()).toEqual([]);
+    // It counts from the next change of mode on, and not only from the next boot.
+    expect(calls).toEqual(["is-active --quiet sealttyd.service", "daemon-reload"]);
+    expect(await setUp(wishes({ recovery: true }), around)).toContain("already set up: no file is changed");
+    await setUp(wishes(), around); // as with the initramfs: what was wished for once stays
+    expect(found()).toEqual([]);
+    expect((await takeAway(wishes(), around)).left).toBe(false);
+    expect(treeOf(root)).toEqual(before);
+    expect(found()).toHaveLength(2);
+  });
+
+  test("of an owner who wrote a file of that name: nothing is written over", async () => {
+    const [file = ""] = RECOVERY_FILES.keys();
+    writeTree(root, { ...WORLD, [file.slice(1)]: "[Service]\nExecStart=/bin/mine\n" });
+    expect(await refusalOf(setUp(wishes({ recovery: true }), surroundings().around))).toContain(
+      `${file} is yours`,
+    );
+  });
+
+  test.each([
+    ["no login, and keys that are not root's", 'authorized_keys = "/k"\nnames = ["alice"]\n', undefined],
+    ["keys of root's own file", 'authorized_keys = "/k/%u"\n', "root by the keys of /k/root"],
+    ["keys for everybody", 'authorized_keys = "/k"\nnames = ["*"]\n', "root by the keys of /k"],
+    ["a login alone", 'login = ["/bin/login"]\n', "whom /bin/login lets in"],
+  ])("who gets in is the configuration's to say: %s", async (_, users, way) => {
+    const own = `[pipe]\ntype = "virtio"\nname = "s"\n[evidence]\ntype = "tpm"\n[users]\n${users}`;
+    writeTree(root, { ...WORLD, "etc/sealtty/sealttyd.toml": own });
+    const work = setUp(wishes({ recovery: true }), surroundings().around);
+    if (way === undefined) expect(await refusalOf(work)).toContain("nobody could mend this machine");
+    else expect((await work).join("\n")).toMatch(new RegExp(`by sealtty ${way}$`, "m"));
+  });
+
+  test("where the unit would not start in these modes: refused", async () => {
+    const unit = UNIT.replace(/^WantedBy=.*$/m, "WantedBy=sysinit.target rescue.target");
+    writeTree(root, { ...WORLD, "usr/lib/systemd/system/sealttyd.service": unit });
+    expect(await refusalOf(setUp(wishes({ recovery: true }), surroundings().around))).toContain(
+      "does not say WantedBy=emergency.target",
+    );
+  });
+});
+
 describe("refused, and nothing is changed", () => {
   const refused = (
     files: Readonly<Record<string, string>>,
@@ -600,6 +665,7 @@ describe("the program", () => {
     [["--port", "a", "--tty", "/dev/hvc0"], "exclude each other"],
     [["--tty", "hvc0"], "absolute path"],
     [["--remove", "--port", "a"], "--remove undoes what was done"],
+    [["--remove", "--recovery"], "--remove undoes what was done"],
     [["here"], "Unexpected argument"],
     [["--root", ""], "--root takes a directory"],
     [["--remove", "--root="], "--root takes a directory"],

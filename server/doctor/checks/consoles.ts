@@ -1,6 +1,7 @@
 // Consoles whose other end is the host's: who logs in there, what runs there, and what is asked there.
 
 import { type Check, type Edit, found, plainWords } from "../check.ts";
+import { QUIET_SERVICE } from "../../setup/recovery.ts";
 import { type System, isHostTerminal } from "../system.ts";
 import { OWN_UNITS, maskOf } from "../units.ts";
 import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./command-line.ts";
@@ -316,9 +317,6 @@ const recoveryConsole: Check = {
       const input = units.startable(name) ? units.setting(name, "StandardInput") : undefined;
       return input?.value.startsWith("tty") === true ? [{ name, input }] : [];
     });
-    const text =
-      "[Service]\nExecStartPre=\nExecStart=\nExecStart=/bin/sleep infinity\n" +
-      "StandardInput=null\nStandardOutput=journal\nStandardError=journal\n";
     return found(
       there.map(({ name, input }) => ({
         where: input.where,
@@ -326,7 +324,7 @@ const recoveryConsole: Check = {
       })),
       {
         words: "Take sulogin off the consoles: sealttyd runs in these modes, and is the way in.",
-        edits: there.map(({ name }) => dropIn(`${OWN_UNITS}/${name}.d/${DROP_IN}.conf`, text)),
+        edits: there.map(({ name }) => dropIn(`${OWN_UNITS}/${name}.d/${DROP_IN}.conf`, QUIET_SERVICE)),
         after: [RELOAD],
         needs: "recovery",
       },
