@@ -6,9 +6,16 @@ import { defineConfig } from "vitest/config";
 
 const alone = [
   "test/vm/**/*.test.ts",
-  ...["demo", "page-keys", "page-keys-open", "page-takeover", "real-page", "verify", "web-api"].map(
-    (name) => `test/browser/${name}.test.ts`,
-  ),
+  ...[
+    "demo",
+    "page-keys",
+    "page-keys-open",
+    "page-takeover",
+    "real-page",
+    "page-unlock",
+    "verify",
+    "web-api",
+  ].map((name) => `test/browser/${name}.test.ts`),
   ...[
     "bad-input",
     "end-of-input",

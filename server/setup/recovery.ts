@@ -45,22 +45,28 @@ export function requireRecoveryUnit(unit: {
 }
 
 /**
- * Who gets in where nothing is asked on the consoles any more: the configuration's word, and nobody's beside it.
- * @throws SetupRefused where that is nobody.
+ * Who gets in where nothing is asked on the consoles any more: the configuration's word, and nobody's beside it. Whether a key
+ * has expired, or a password is known, is not looked at.
+ * @param read - a file of the guest's; undefined where there is none. @throws SetupRefused where that is nobody.
  */
-export function recoveryWords({ users, instance }: ServerConfig): string {
+export function recoveryWords(
+  { users, instance }: ServerConfig,
+  read: (path: string) => string | undefined,
+): string {
   const { authorizedKeys, names, login } = users;
-  const rootHasKeys =
-    authorizedKeys !== undefined &&
-    (names === "any" || names.some((name) => name === "root" || name === "*"));
+  const isForRoot = names === "any" || names.some((name) => name === "root" || name === "*");
+  const file = isForRoot ? authorizedKeys?.replaceAll("%u", "root") : undefined;
+  const rootHasKeys = file !== undefined && /^\s*[^#\s]/m.test(read(file) ?? "");
   const ways = [
-    ...(rootHasKeys ? [`root by the keys of ${authorizedKeys.replaceAll("%u", "root")}`] : []),
+    ...(rootHasKeys ? [`root by the keys of ${file}`] : []),
     ...(instance.document === undefined ? [] : ["whom the instance document names"]),
     ...(login === undefined ? [] : [`whom ${login[0]} lets in`]),
   ];
   if (ways.length === 0)
     throw new SetupRefused(
-      "The configuration lets root in by no key, and has no login: in rescue and emergency mode nobody could mend this machine",
+      file === undefined
+        ? "The configuration lets root in by no key, and has no login: in rescue and emergency mode nobody could mend this machine"
+        : `${file} has no key for root, and there is no login: in rescue and emergency mode nobody could mend this machine`,
     );
   return `in rescue and emergency mode: nothing on the consoles; by sealtty ${ways.join(", ")}`;
 }

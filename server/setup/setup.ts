@@ -88,7 +88,9 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
     requireRecoveryUnit(unit);
     changes.push(...fileChanges(tree, before, RECOVERY_FILES, "takes recovery off the host's consoles"));
     const own = text ?? tree.read(DEFAULT_CONFIG_FILE) ?? "";
-    words.push(recoveryWords(parseServerConfig(own, DEFAULT_CONFIG_FILE)));
+    words.push(
+      recoveryWords(parseServerConfig(own, DEFAULT_CONFIG_FILE), (file) => readOrAbsent(tree, file)),
+    );
   }
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });

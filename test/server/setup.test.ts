@@ -375,7 +375,12 @@ describe("set up and taken back", () => {
 describe("recovery", () => {
   const UNITS = ["rescue", "emergency"].map((mode) => `usr/lib/systemd/system/${mode}.service`);
   const SULOGIN = "[Service]\nExecStart=-/lib/systemd/systemd-sulogin-shell x\nStandardInput=tty-force\n";
-  const WORLD = { ...BARE, ...Object.fromEntries(UNITS.map((unit) => [unit, SULOGIN])) };
+  const KEYS = "# the owner's\nssh-ed25519 AAAA owner\n"; // what is a good key is the server's to say
+  const WORLD = {
+    ...BARE,
+    ...Object.fromEntries(UNITS.map((unit) => [unit, SULOGIN])),
+    ...Object.fromEntries(["etc/sealtty/authorized_keys", "k"].map((file) => [file, KEYS])),
+  };
   const found = () =>
     CHECKS.filter(({ id }) => id === "recovery-console").flatMap(
       (check) => check.look(new System(new DoctorsTree(root)))?.evidence ?? [],
@@ -412,12 +417,19 @@ describe("recovery", () => {
 
   test.each([
     ["no login, and keys that are not root's", 'authorized_keys = "/k"\nnames = ["alice"]\n', undefined],
-    ["keys of root's own file", 'authorized_keys = "/k/%u"\n', "root by the keys of /k/root"],
+    ["root's own file, which is not there", 'authorized_keys = "/none/%u"\n', undefined],
+    ["a file without a key", 'authorized_keys = "/empty"\nnames = ["root"]\n', undefined],
+    ["keys of root's own file", 'authorized_keys = "/own/%u"\n', "root by the keys of /own/root"],
     ["keys for everybody", 'authorized_keys = "/k"\nnames = ["*"]\n', "root by the keys of /k"],
     ["a login alone", 'login = ["/bin/login"]\n', "whom /bin/login lets in"],
   ])("who gets in is the configuration's to say: %s", async (_, users, way) => {
     const own = `[pipe]\ntype = "virtio"\nname = "s"\n[evidence]\ntype = "tpm"\n[users]\n${users}`;
-    writeTree(root, { ...WORLD, "etc/sealtty/sealttyd.toml": own });
+    writeTree(root, {
+      ...WORLD,
+      "own/root": KEYS,
+      empty: "# none yet\n\n",
+      "etc/sealtty/sealttyd.toml": own,
+    });
     const work = setUp(wishes({ recovery: true }), surroundings().around);
     if (way === undefined) expect(await refusalOf(work)).toContain("nobody could mend this machine");
     else expect((await work).join("\n")).toMatch(new RegExp(`by sealtty ${way}$`, "m"));
