@@ -113,7 +113,12 @@ function parseVnc(text: string): GuestAddress {
 function inner(text: string): GuestAddress | undefined {
   const rest = text.slice("vnc+".length);
   if (!/^(?:unix:|tcp:|wss?:\/\/)/i.test(rest)) return undefined;
-  return parseAddress(rest);
+  try {
+    return parseAddress(rest);
+  } catch (cause) {
+    if (!(cause instanceof SealttyError)) throw cause;
+    throw new SealttyError("bad-config", `${JSON.stringify(text)}: ${cause.message}`, { cause });
+  }
 }
 
 function parseProxmox(text: string): GuestAddress {

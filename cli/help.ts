@@ -23,7 +23,7 @@ proxy: 0 where both sides ended in order, 255 for errors. config-ssh: 0 good, 2 
 open, forward: 0 when told to end, 255 for errors. inspect: 0 good, 1 refused, 2 usage, 255 no connection.
 verify, policy, instance: 0 good, 1 refused, 2 usage. measure: 0 good, 2 usage, or files that do not fit.
 collateral: 0 good, 2 usage, 255 it could not be fetched. sessions, master, known-hosts: 0 good, 255 for errors.
-completion, man: 0, 255 for errors. log, sysrq, provision: 0 done, 255 for errors.
+completion, man: 0, 255 for errors. log, sysrq, provision: 0 done, 1 (sysrq) not confirmed, 128+n for signal n, 255 for errors.
 unlock: 0 accepted, 1 refused, not known, or nothing was asked, 255 for errors.
 `;
 }

@@ -16,7 +16,8 @@ const DEFAULT_IDLE_MS = 600_000;
 export const masterCommand: Command = {
   name: "master",
   summary: "keep a connection to a guest, for exec --master",
-  operands: "GUEST",
+  operands: "GUEST [--check | --stop]",
+  brief: "GUEST",
   options: [
     ...KEYED_OPTIONS,
     OBFUSCATE_OPTION,

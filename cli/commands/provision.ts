@@ -14,7 +14,8 @@ import { complaintOf, serviceFailed, useService } from "../service-program.ts";
 export const provisionCommand: Command = {
   name: "provision",
   summary: "give the guest its cloud-init user-data, on its first boot",
-  operands: "GUEST",
+  operands: "GUEST --user-data FILE",
+  brief: "GUEST",
   options: [
     ...KEYED_OPTIONS,
     { name: "user-data", value: "FILE", help: "cloud-init's user-data (required)" },

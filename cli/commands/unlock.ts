@@ -134,7 +134,7 @@ async function answerAll(prompts: PromptsChannel, { services, reporter, given }:
 type Outcome = PromptOutcome | "over";
 
 const OUTCOMES: Readonly<Record<Outcome, string>> = {
-  opened: "accepted: an encrypted volume of the guest is open now",
+  opened: "accepted: a volume of the guest is open now",
   "asked-again": "refused: the guest asks for it again",
   gone: "nobody in the guest asked for it any more: somebody else answered, or gave up",
   unknown: "the answer was handed over; what became of it could not be seen",

@@ -344,7 +344,7 @@ function earlyConfiguration(
     return { early: undefined, words: [`kept: ${EARLY_CONFIG_FILE} is yours`] };
   if (evidence === "simulated" || pipe.type === "unix" || pipe.type === "framebuffer")
     throw new SetupRefused(
-      `${DEFAULT_CONFIG_FILE} has simulated evidence, a unix socket or a framebuffer, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself`,
+      `${DEFAULT_CONFIG_FILE} has simulated evidence, a unix socket or a framebuffer, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself, with another pipe and evidence`,
     );
   return {
     early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,

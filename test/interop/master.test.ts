@@ -236,7 +236,7 @@ test.runIf(hasOpenssh)(
     );
     const stopped = await edited("--stop", "--all");
     expect(stopped).toMatchObject({ status: 0 });
-    expect(stopped.stdout).toContain(`process ${keeper}, 0 running`);
+    expect(stopped.stdout).toBe(`ended process ${keeper}\n`);
     await until(() => !alive(keeper));
     expect((await edited("--stop", "--all")).stderr).toContain("nobody keeps a connection");
   },
