@@ -1,6 +1,6 @@
 // sealtty itself: the built sealttyd as a process on a unix socket (or in a VM), and the repository's client in this process.
 
-import { existsSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
@@ -20,16 +20,19 @@ const INSTANCE = "bench";
 export const POLICY_TEXT = `version = 1\nname = "bench"\nminimumAssurance = "simulated"\n[simulated]\ninstance = "${INSTANCE}"\n`;
 const POLICY = parsePolicy(POLICY_TEXT);
 
-/** @param pipe - the lines of its [pipe] section. */
-export const sealttydConfig = (pipe: string, authorizedKeys?: string): string =>
+/** @param pipe - the lines of its [pipe] section. @param user - "root": it is not split in two. */
+export const sealttydConfig = (pipe: string, authorizedKeys?: string, user = "root"): string =>
   `[pipe]\n${pipe}\n[evidence]\ntype = "simulated"\ninstance = "${INSTANCE}"\ni_know_this_proves_nothing = true\n` +
-  `[daemon]\nuser = "root"\n[users]\nlogin = ["/bin/sh"]\n${authorizedKeys === undefined ? "" : `authorized_keys = ${JSON.stringify(authorizedKeys)}\nnames = ["*"]\n`}`;
+  `[daemon]\nuser = ${JSON.stringify(user)}\n[users]\nlogin = ["/bin/sh"]\n${authorizedKeys === undefined ? "" : `authorized_keys = ${JSON.stringify(authorizedKeys)}\nnames = ["*"]\n`}`;
 
 export interface Sealttyd extends Program {
   readonly socket: string;
 }
 
-/** Resolves once it listens. @param nodeArguments - for Node itself, such as --cpu-prof. @param authorizedKeys - a file. */
+/**
+ * Resolves once it listens. @param nodeArguments - for Node itself, such as --cpu-prof. @param authorizedKeys - a file; with it, and
+ * by root, sealttyd is in its two halves, as its unit starts it and as sshd is.
+ */
 export async function startSealttyd(
   nodeArguments: readonly string[] = [],
   authorizedKeys?: string,
@@ -38,7 +41,14 @@ export async function startSealttyd(
   const directory = scratchDirectory("sealttyd");
   const socket = path.join(directory, "guest.sock");
   const config = path.join(directory, "sealttyd.toml");
-  writeFileSync(config, sealttydConfig(`type = "unix"\npath = ${JSON.stringify(socket)}`, authorizedKeys));
+  const isSplit = authorizedKeys !== undefined && process.getuid?.() === 0;
+  // The half without rights has to come to the socket.
+  if (isSplit) for (const each of [path.dirname(directory), directory]) chmodSync(each, 0o755);
+  const user = isSplit ? "nobody" : "root";
+  writeFileSync(
+    config,
+    sealttydConfig(`type = "unix"\npath = ${JSON.stringify(socket)}`, authorizedKeys, user),
+  );
   const program = startProgram(process.execPath, [...nodeArguments, sealttydFile, "--config", config]);
   await program.waitForLog(/sealttyd serves/);
   return { ...program, socket };
