@@ -52,6 +52,11 @@ export interface Privileged {
   /** What a connection is about to be sent, all of it; absent: likewise. Nobody signs in on other evidence. */
   readonly attested?: (evidence: Evidence) => void;
   readonly startProcess: StartProcess;
+  /**
+   * The socket of the process that keeps sessions. Absent: they are kept where this is used. @param start - where none runs; else
+   * undefined says so.
+   */
+  readonly findKeeper?: (start: boolean) => Promise<string | undefined>;
   /** For forwarding; undefined: it is not allowed at all. */
   readonly startHelper: StartHelper | undefined;
   /** Beside every piece of evidence. @param proofContext - this connection's values. */

@@ -93,9 +93,12 @@ export interface GuestSessions {
     name: SessionName,
     request: AttachRequestOf,
     events: AttachmentEvents,
-  ): SessionAttachment | AttachRefusal;
+  ): SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>;
   /** @param proofs - without a key: the sessions that the user can name the secrets of. */
-  list(user: AuthenticatedUser, proofs: readonly SessionName[]): SessionSummary[];
+  list(
+    user: AuthenticatedUser,
+    proofs: readonly SessionName[],
+  ): readonly SessionSummary[] | Promise<readonly SessionSummary[]>;
   /** @returns whether there was such a session of this user's. */
-  kill(user: AuthenticatedUser, name: SessionName): boolean;
+  kill(user: AuthenticatedUser, name: SessionName): boolean | Promise<boolean>;
 }

@@ -11,6 +11,7 @@ import {
   MAX_USER_NAME,
 } from "../../protocol/limits.ts";
 import type { UserAuthFields } from "../../protocol/session/api.ts";
+import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ExitStatus, ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
 import { openBody, readOpen } from "../../protocol/session/open-request.ts";
@@ -34,6 +35,10 @@ export const OPERATIONS = {
   helper: 9,
   /** A socket to connect to three times, one after the other: stdin, stdout, stderr of a program to be started. */
   streams: 8,
+  /** The socket of the keeper of sessions, which is started where none runs. */
+  keeper: 11,
+  /** Of the keeper: who stands behind a sign-in of the front's. */
+  who: 12,
   /** A piece of a recorded program's output, its new size, or its end: answered once it is written. */
   record: 20,
 } as const;
@@ -97,11 +102,17 @@ export function startBody({ user, request, path }: StartCall): Uint8Array {
   return concat(userBody(user), lv16(utf8(path)), openBody(request));
 }
 
-function userBody({ name, ticket = NO_TICKET }: NamedUser): Uint8Array {
+export function namedUser(user: AuthenticatedUser): NamedUser {
+  return user.method === "none" || user.ticket === undefined
+    ? { name: user.name }
+    : { name: user.name, ticket: user.ticket };
+}
+
+export function userBody({ name, ticket = NO_TICKET }: NamedUser): Uint8Array {
   return concat(lv16(utf8(name)), u32(ticket));
 }
 
-function readUser(reader: Reader): NamedUser {
+export function readUser(reader: Reader): NamedUser {
   const name = reader.text16(MAX_USER_NAME);
   const ticket = reader.u32();
   if (ticket !== NO_TICKET && !isUserName(name)) reader.fail("names an impossible user");
@@ -291,6 +302,21 @@ export function readSignal(body: Uint8Array): { readonly program: number; readon
   const name = reader.text16(16);
   reader.end();
   return { program, name };
+}
+
+export function readNamedUser(body: Uint8Array): NamedUser {
+  const reader: Reader = new Reader(body, "Question about a sign-in");
+  const user = readUser(reader);
+  reader.end();
+  return user;
+}
+
+export function readFlag(body: Uint8Array): boolean {
+  const reader: Reader = new Reader(body, "A yes or no");
+  const flag = reader.u8();
+  reader.end();
+  if (flag > 1) reader.fail("is neither");
+  return flag === 1;
 }
 
 /** Of a program, or a ticket. */

@@ -180,6 +180,34 @@ describe.runIf(isRoot)("one half without the other", () => {
     }
   });
 
+  test("the front is killed while a session is kept: another one serves, and not a byte of the session's is lost", async () => {
+    const guest = await start();
+    try {
+      const [first = 0] = childrenOf(guest.child.pid);
+      const kept = cli(guest, "connect", "--keep");
+      kept.child.stdin.write("i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo n-$i-; sleep 0.02; done\n");
+      await kept.waitFor(/n-20-/);
+      process.kill(first, "SIGKILL");
+      await until(() => guest.log().includes("serves again"), "another front");
+      // Another client's, at once; and the one that was cut off, by itself, once it finds that nobody answers.
+      const other = cli(guest, "connect", "--attach", "last");
+      await kept.waitFor(/back in session/, 120_000);
+      kept.child.stdin.write("echo typed-$((6*7))\n");
+      await kept.waitFor(/^typed-42\r?$/m, 120_000);
+      await other.waitFor(/^typed-42\r?$/m);
+      for (const each of [kept, other]) {
+        const numbers = [...each.stdout().matchAll(/^n-(\d+)-\r?$/gm)].map(([, n]) => Number(n));
+        expect(numbers).toEqual(Array.from({ length: 2000 }, (_, i) => i + 1));
+      }
+      expect(guest.child.exitCode).toBeNull();
+      kept.child.stdin.write("exit 3\n");
+      expect(await kept.ended()).toBe(3);
+      expect(await other.ended()).toBe(3);
+    } finally {
+      await guest.stop();
+    }
+  });
+
   test("a stop ends both, and leaves neither socket nor directory", async () => {
     const directories = () => readdirSync("/run").filter((name) => name.startsWith("sealttyd-"));
     const before = directories();

@@ -1,0 +1,220 @@
+// The keeper's side: sessions live here, and a front attaches its clients to them. It believes a front nothing about users but
+// what the monitor says of their sign-ins; what a front does with an attachment is its clients' word, as far as anybody can tell.
+
+import type { Duplex } from "node:stream";
+import { u32, u8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
+import type {
+  AttachmentEvents,
+  AttachRefusal,
+  SessionAttachment,
+} from "../../protocol/session/guest-sessions.ts";
+import { ATTACH_OK, KILL_OK, KILL_UNKNOWN, keptBody } from "../../protocol/session/session-messages.ts";
+import { Link } from "../monitor/link.ts";
+import { type NamedUser, readNumber, readSignal } from "../monitor/operations.ts";
+import type { SessionRegistry } from "../sessions/registry.ts";
+import { isSignalOfClients } from "../../protocol/session/messages.ts";
+import {
+  ATTACHMENT_NOTICES,
+  CALLS,
+  exitBody,
+  KEEPER_NOTICES,
+  pairBody,
+  readAnswerBody,
+  readAsked,
+  readPair,
+  readResize,
+  readWrite,
+  TEXT_PIECE,
+} from "./wire.ts";
+
+const EMPTY = new Uint8Array(0);
+
+interface Held {
+  readonly attachment: SessionAttachment;
+  /** Whoever waits for the program's end is told that nobody will say it. */
+  readonly left: Promise<undefined>;
+  readonly leave: () => void;
+  live: boolean;
+  /** What is left to fetch of a screen. */
+  text: Uint8Array;
+}
+
+export interface KeeperOptions {
+  readonly sessions: SessionRegistry;
+  /** @throws SealttyError `user-refused` where nobody has signed in so (any more). */
+  readonly whoIs: (user: NamedUser) => Promise<AuthenticatedUser>;
+}
+
+/** One front: until its stream ends. Resolves once all that it had attached is left. */
+export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions): Promise<void> {
+  const held = new Map<number, Held>();
+  /** Of attachments that are being made. */
+  const early = new Map<number, { live: boolean }>();
+  let over = false;
+  const of = (number: number): Held => {
+    const found = held.get(number);
+    if (found === undefined) throw new SealttyError("peer-misbehaved", "No such attachment");
+    return found;
+  };
+
+  async function attach(
+    number: number,
+    make: (events: AttachmentEvents) => Promise<SessionAttachment | AttachRefusal>,
+  ): Promise<Uint8Array> {
+    if (held.has(number) || early.has(number))
+      throw new SealttyError("peer-misbehaved", "An attachment's number was used again");
+    const state = { live: true };
+    early.set(number, state);
+    let own: Held | undefined;
+    const tellViewers = (): void => {
+      if (own === undefined || over) return;
+      const { viewers } = own.attachment;
+      link.notify(KEEPER_NOTICES.viewers, keptBody({ type: "viewers", channel: number, state: viewers }));
+    };
+    const events: AttachmentEvents = {
+      isLive: () => (own ?? state).live,
+      fenced: () => link.notify(KEEPER_NOTICES.fenced, u32(number)),
+      forgotten: (lost) => link.notify(KEEPER_NOTICES.forgotten, pairBody(number, lost)),
+      viewersChanged: tellViewers,
+    };
+    try {
+      const attached = await make(events);
+      if ("code" in attached) return keptBody({ type: "attached", channel: number, code: attached.code });
+      if (over) {
+        attached.leave();
+        return EMPTY; // nobody hears it
+      }
+      own = heldOf(attached, state.live);
+      held.set(number, own);
+      tellViewers(); // before the answer: the front has them when it has the attachment
+      return keptBody({ type: "attached", channel: number, code: ATTACH_OK, place: attached.place });
+    } finally {
+      early.delete(number);
+    }
+  }
+
+  async function read(number: number): Promise<Uint8Array> {
+    const own = of(number);
+    const next = await own.attachment.read();
+    if (next === undefined) return readAnswerBody({ kind: "end" });
+    if (next instanceof Uint8Array) return readAnswerBody({ kind: "bytes", bytes: next });
+    if ("lost" in next) return readAnswerBody({ kind: "lost", lost: next.lost });
+    const { text, ...screen } = next.screen;
+    own.text = text;
+    return readAnswerBody({ kind: "screen", screen, length: text.length });
+  }
+
+  async function call(operation: number, body: Uint8Array): Promise<Uint8Array> {
+    switch (operation) {
+      case CALLS.open: {
+        const { user, message } = readAsked("keep", body);
+        const who = await whoIs(user);
+        return await attach(message.channel, (events) =>
+          sessions.open(who, message.request, message, events),
+        );
+      }
+      case CALLS.attach: {
+        const { user, message } = readAsked("attach", body);
+        const who = await whoIs(user);
+        return await attach(message.channel, async (events) =>
+          sessions.attach(who, message.session, message, events),
+        );
+      }
+      case CALLS.list: {
+        const { user, message } = readAsked("list", body);
+        const listed = sessions.list(await whoIs(user), message.proofs);
+        return keptBody({ type: "sessions", question: message.question, sessions: listed });
+      }
+      case CALLS.kill: {
+        const { user, message } = readAsked("kill", body);
+        const killed = sessions.kill(await whoIs(user), message.session);
+        return keptBody({
+          type: "killed",
+          question: message.question,
+          code: killed ? KILL_OK : KILL_UNKNOWN,
+        });
+      }
+      case CALLS.read:
+        return await read(readNumber(body));
+      case CALLS.text: {
+        const own = of(readNumber(body));
+        const piece = own.text.subarray(0, TEXT_PIECE);
+        own.text = own.text.subarray(piece.length);
+        return piece;
+      }
+      case CALLS.write: {
+        const { attachment, bytes } = readWrite(body);
+        return u8((await of(attachment).attachment.write(bytes)) ? 1 : 0);
+      }
+      case CALLS.exit: {
+        const { attachment, left } = of(readNumber(body));
+        return exitBody(await Promise.race([attachment.exit, left]));
+      }
+      default:
+        throw new SealttyError("peer-misbehaved", "Unknown call");
+    }
+  }
+
+  /** What comes for one that was left, crossed its end on the way. */
+  function notice(operation: number, body: Uint8Array): void {
+    switch (operation) {
+      case ATTACHMENT_NOTICES.confirm:
+        return held.get(readNumber(body))?.attachment.confirm();
+      case ATTACHMENT_NOTICES.endInput:
+        return held.get(readNumber(body))?.attachment.endInput();
+      case ATTACHMENT_NOTICES.resize: {
+        const { attachment, columns, rows } = readResize(body);
+        return held.get(attachment)?.attachment.resize(columns, rows);
+      }
+      case ATTACHMENT_NOTICES.signal: {
+        const { program: attachment, name } = readSignal(body);
+        if (!isSignalOfClients(name)) throw new SealttyError("peer-misbehaved", "Unknown signal");
+        return held.get(attachment)?.attachment.signal(name);
+      }
+      case ATTACHMENT_NOTICES.hangUp:
+        return held.get(readNumber(body))?.attachment.hangUp();
+      case ATTACHMENT_NOTICES.leave: {
+        const number = readNumber(body);
+        const left = held.get(number);
+        held.delete(number);
+        return left?.leave();
+      }
+      case ATTACHMENT_NOTICES.live: {
+        const { attachment, value } = readPair(body);
+        const own = held.get(attachment) ?? early.get(attachment);
+        if (own !== undefined) own.live = value === 1;
+        return;
+      }
+      default:
+        throw new SealttyError("peer-misbehaved", "Unknown notice");
+    }
+  }
+
+  let link!: Link;
+  return new Promise<void>((resolve) => {
+    link = new Link(stream, {
+      onCall: call,
+      onNotice: notice,
+      onEnd() {
+        over = true;
+        for (const { leave } of held.values()) leave();
+        held.clear();
+        resolve();
+      },
+    });
+  });
+}
+
+function heldOf(attachment: SessionAttachment, live: boolean): Held {
+  let tell = (): void => {};
+  const left = new Promise<undefined>((resolve) => {
+    tell = () => resolve(undefined);
+  });
+  const leave = (): void => {
+    attachment.leave();
+    tell();
+  };
+  return { attachment, left, leave, live, text: EMPTY };
+}

@@ -1,0 +1,96 @@
+// A process of sealttyd's without rights: the front, or the keeper of sessions.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { nodeClock } from "../../node/clock.ts";
+import type { Duplex } from "node:stream";
+import { type LogLevel, relayLine } from "../log.ts";
+import type { Account } from "../sessions/account.ts";
+import { signalQuietly } from "../sessions/guest-process.ts";
+import { setprivOfUtilLinux } from "../sessions/launch.ts";
+import { relayFrontLog } from "./front-log.ts";
+import { LINK_FD } from "./names.ts";
+
+export interface Child {
+  /** Its end of the link. */
+  readonly stream: Duplex;
+  /** It has ended, and all that it logged was taken. */
+  readonly gone: Promise<unknown>;
+  /** With what it started itself, if somebody took it over: mostly. Resolves as `gone`. */
+  kill(): Promise<void>;
+}
+
+export interface ChildSettings {
+  /** Which of sealttyd's processes it becomes. */
+  readonly option: string;
+  /** In the log. */
+  readonly name: string;
+  readonly account: Account;
+  /** What becomes the program, once it has lost its rights. */
+  readonly sandbox: readonly string[];
+  readonly logLevel: LogLevel;
+}
+
+export function startChild({ option, name, account, sandbox, logLevel }: ChildSettings): Child {
+  const child = spawnChild(option, account, sandbox);
+  const exited = new Promise<void>((resolve) => {
+    child.once("exit", () => resolve());
+    child.once("error", () => resolve());
+  });
+  const gone = Promise.all([exited, relayLog(child, name, logLevel)]);
+  return {
+    stream: child.stdio[LINK_FD] as Duplex,
+    gone,
+    async kill() {
+      if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
+        signalQuietly(-child.pid, "SIGKILL");
+      await gone;
+    },
+  };
+}
+
+export const ownPrograms = (): string[] => [process.execPath, process.argv[1] ?? ""];
+
+function spawnChild(option: string, account: Account, sandbox: readonly string[]): ChildProcess {
+  const [node = "", script = ""] = ownPrograms();
+  const program = [...sandbox, node, ...process.execArgv, script, option];
+  const environment: Record<string, string> = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
+  for (const name of ["SEALTTY_PTY_ADDON", "LANG"]) {
+    const value = process.env[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  const stdio: ("ignore" | "pipe")[] = ["ignore", "ignore", "pipe", "pipe"];
+  const setpriv = setprivOfUtilLinux();
+  const [file = "", ...args] =
+    setpriv === undefined
+      ? program
+      : [
+          setpriv,
+          `--reuid=${account.uid}`,
+          `--regid=${account.gid}`,
+          "--clear-groups",
+          "--no-new-privs",
+          "--inh-caps=-all",
+          "--bounding-set=-all",
+          "--",
+          ...program,
+        ];
+  return spawn(file, args, {
+    stdio,
+    cwd: "/",
+    env: environment,
+    detached: true, // Ctrl-C at a terminal is the monitor's to hear
+    // Whoever has this user already could stop the child before it is the program, and with it this start: nobody should.
+    ...(setpriv === undefined ? { uid: account.uid, gid: account.gid } : {}),
+  });
+}
+
+/** @returns when all of it was taken. */
+async function relayLog({ stderr }: ChildProcess, name: string, logLevel: LogLevel): Promise<void> {
+  if (stderr === null) return;
+  await relayFrontLog(stderr, {
+    clock: nodeClock,
+    write(level, text) {
+      if (level !== "debug" || logLevel === "debug") relayLine(level, name, text);
+    },
+  });
+}
