@@ -25,8 +25,8 @@ const EXIT_GOOD = 0;
 const EXIT_CHECK_FAILED = 1;
 const EXIT_USAGE = 2;
 const EXIT_FAILED = 255;
-/** systemd and people expect a stop to be quick; sessions got their SIGHUP by then. */
-const STOP_TIMEOUT_MS = 1800;
+/** systemd and people expect a stop to be quick; sessions got their SIGHUP by then: the front's 1500 ms and the keeper's 1000 are in it. */
+const STOP_TIMEOUT_MS = 2800;
 
 async function main(args: readonly string[]): Promise<number> {
   keepYoungHeapSmall();

@@ -230,6 +230,7 @@ export class GuestChannels {
         forgotten = lost;
         open?.forgotten(lost);
       },
+      unreachable: () => this.#owner.close("internal"),
       viewersChanged: () => viewers?.changed(),
     };
     let attached: SessionAttachment | AttachRefusal = { code: ATTACH_FAILED };
@@ -290,8 +291,8 @@ export class GuestChannels {
     { question, proofs }: Extract<SessionMessage, { type: "list" }>,
   ): Promise<void> {
     return this.#answered(async () => {
-      const sessions = (await this.#sessionsFor(user)?.list(user, proofs)) ?? [];
-      return { type: "sessions", question, sessions };
+      const sessions = await this.#askSessions(async () => await this.#sessionsFor(user)?.list(user, proofs));
+      return { type: "sessions", question, sessions: sessions ?? [] };
     });
   }
 
@@ -300,9 +301,20 @@ export class GuestChannels {
     { question, session }: Extract<SessionMessage, { type: "kill" }>,
   ): Promise<void> {
     return this.#answered(async () => {
-      const killed = (await this.#sessionsFor(user)?.kill(user, session)) === true;
-      return { type: "killed", question, code: killed ? KILL_OK : KILL_UNKNOWN };
+      const killed = await this.#askSessions(async () => await this.#sessionsFor(user)?.kill(user, session));
+      return { type: "killed", question, code: killed === true ? KILL_OK : KILL_UNKNOWN };
     });
+  }
+
+  /** Where they are kept elsewhere, that may end meanwhile, and its sessions have: no mistake of the client's. */
+  async #askSessions<T>(ask: () => Promise<T | undefined>): Promise<T | undefined> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof SealttyError)) throw error;
+      this.#owner.services.log(`could not ask about sessions: ${error.message}`);
+      return undefined;
+    }
   }
 
   /** @throws SealttyError `peer-misbehaved` where a client asks and asks, and waits for no answer. */

@@ -22,6 +22,8 @@ export interface AttachmentEvents {
   fenced(): void;
   /** The session ended and is not kept any longer: nothing more can be read. @param lost - bytes that never were. */
   forgotten(lost: number): void;
+  /** Sessions that are elsewhere: whether it goes on cannot be known here, and what its client lacks only another attachment gives. */
+  unreachable?(): void;
   /** Who is attached, or the size, is different. */
   viewersChanged(): void;
 }

@@ -30,7 +30,9 @@ import {
   type KeptMessage,
 } from "../../protocol/session/session-messages.ts";
 import { Link } from "../monitor/link.ts";
+import type { KeeperPlace } from "../privileged.ts";
 import { namedUser, readNumber, signalBody } from "../monitor/operations.ts";
+import { Turns } from "./turns.ts";
 import {
   askedBody,
   ATTACHMENT_NOTICES,
@@ -47,13 +49,18 @@ import {
 
 /** How often the keeper is told of connections that fell silent, or are heard again, ms. */
 const LOOK_EVERY = 1000;
+/**
+ * Questions to the keeper at a time. With a read, a write and the wait for an end of each attachment that there can be (480 of 20
+ * sessions with 8 each) they stay below the 1024 calls that it answers at once.
+ */
+const MAX_QUESTIONS = 128;
 /** Numbers of attachments are channels' in the messages. */
 const MAX_NUMBER = 0x00ffffff;
 
 export interface RemoteSessionsOptions {
   readonly clock: Clock;
-  /** The keeper's socket. @param start - where none runs; else undefined says so. @throws SealttyError where it cannot be had. */
-  find(start: boolean): Promise<string | undefined>;
+  /** @param start - where none runs; else undefined says so. @throws SealttyError where it cannot be had. */
+  find(start: boolean): Promise<KeeperPlace | undefined>;
   readonly log: (event: string) => void;
 }
 
@@ -105,14 +112,14 @@ export class RemoteSessions implements GuestSessions {
     const keeper = await this.#reach(false);
     if (keeper === undefined) return [];
     const body = askedBody(namedUser(user), { type: "list", question: 0, proofs });
-    return readKept("sessions", await keeper.link.call(CALLS.list, body)).sessions;
+    return readKept("sessions", await keeper.ask(CALLS.list, body)).sessions;
   }
 
   async kill(user: AuthenticatedUser, session: SessionName): Promise<boolean> {
     const keeper = await this.#reach(false);
     if (keeper === undefined) return false;
     const body = askedBody(namedUser(user), { type: "kill", question: 0, session });
-    return readKept("killed", await keeper.link.call(CALLS.kill, body)).code === KILL_OK;
+    return readKept("killed", await keeper.ask(CALLS.kill, body)).code === KILL_OK;
   }
 
   /** The front ends: its attachments are left, and the sessions go on where the keeper does. */
@@ -131,15 +138,16 @@ export class RemoteSessions implements GuestSessions {
   async #connect(start: boolean): Promise<Keeper | undefined> {
     let keeper: Keeper | undefined;
     try {
-      const path = await this.#options.find(start);
-      if (path === undefined) return undefined;
-      const socket = net.connect(path);
+      const place = await this.#options.find(start);
+      if (place === undefined) return undefined;
+      const socket = net.connect(place.socket);
       await new Promise<void>((resolve, reject) => {
         socket.once("connect", resolve);
         socket.once("error", () =>
           reject(new SealttyError("device-unavailable", "The keeper of sessions cannot be reached")),
         );
       });
+      socket.write(place.pass);
       keeper = new Keeper(socket, this.#options, () => {
         this.#keeper = undefined; // the next session has another one started
       });
@@ -155,6 +163,7 @@ class Keeper {
   readonly link: Link;
   readonly #clock: Clock;
   readonly #attachments = new Map<number, RemoteAttachment>();
+  readonly #questions = new Turns(MAX_QUESTIONS);
   #newest = 0;
   #watching = false;
 
@@ -164,11 +173,19 @@ class Keeper {
       onNotice: (operation, body) => this.#notice(operation, body),
       onEnd: () => {
         gone();
-        if (this.#attachments.size > 0) log("the keeper of sessions is gone, and its sessions are");
-        for (const each of this.#attachments.values()) each.gone();
+        this.#questions.drop(this);
+        if (this.#attachments.size > 0)
+          log("the connection to the keeper of sessions ended: clients of its sessions have to come back");
+        const cutOff = [...this.#attachments.values()];
         this.#attachments.clear();
+        for (const each of cutOff) each.gone();
       },
     });
+  }
+
+  /** What clients ask as often as they like, and all of them together. @throws SealttyError as the keeper says, or `transport-lost`. */
+  ask(operation: number, body: Uint8Array): Promise<Uint8Array> {
+    return this.#questions.run(this, () => this.link.call(operation, body));
   }
 
   async attach(
@@ -185,7 +202,7 @@ class Keeper {
     this.#attachments.set(number, own); // before: what happens to it may be told before the answer
     this.#watch();
     try {
-      const answer = await this.link.call(operation, askedBody(namedUser(user), message(number)));
+      const answer = await this.ask(operation, askedBody(namedUser(user), message(number)));
       const { code, place } = readKept("attached", answer);
       if (place === undefined) {
         this.#attachments.delete(number);
@@ -279,11 +296,11 @@ class RemoteAttachment implements SessionAttachment {
     this.#link.notify(ATTACHMENT_NOTICES.live, pairBody(this.#number, live ? 1 : 0));
   }
 
-  /** With the keeper: what it had not given is nowhere. */
+  /** The keeper's session may go on, for a client that comes back; if the keeper ended, it hears that then. */
   gone(): void {
     if (this.#left) return;
     this.#gone = true;
-    this.events.forgotten(0);
+    this.events.unreachable?.();
   }
 
   confirm(): void {

@@ -30,13 +30,19 @@ import {
 } from "./wire.ts";
 
 const EMPTY = new Uint8Array(0);
+/** More than all clients of a front can have; each that was left by its session, and not yet by the front, is a few words. */
+const MAX_HELD = 4096;
 
 interface Held {
-  readonly attachment: SessionAttachment;
+  /** Undefined once its session has left it: it must not hold that in memory. */
+  attachment: SessionAttachment | undefined;
+  readonly exit: SessionAttachment["exit"];
   /** Whoever waits for the program's end is told that nobody will say it. */
   readonly left: Promise<undefined>;
   readonly leave: () => void;
   live: boolean;
+  /** Each is answered before the next. */
+  readonly busy: Set<"read" | "write">;
   /** What is left to fetch of a screen. */
   text: Uint8Array;
 }
@@ -61,33 +67,51 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
 
   async function attach(
     number: number,
+    isNew: boolean,
     make: (events: AttachmentEvents) => Promise<SessionAttachment | AttachRefusal>,
   ): Promise<Uint8Array> {
     if (held.has(number) || early.has(number))
       throw new SealttyError("peer-misbehaved", "An attachment's number was used again");
+    if (held.size + early.size >= MAX_HELD)
+      throw new SealttyError("limit-exceeded", "Too many attachments that nobody leaves");
     const state = { live: true };
     early.set(number, state);
     let own: Held | undefined;
+    let isOver = false; // the session's word
+    const letGo = (): void => {
+      isOver = true;
+      if (own === undefined) return;
+      own.attachment = undefined;
+      own.text = EMPTY;
+    };
     const tellViewers = (): void => {
-      if (own === undefined || over) return;
+      if (own?.attachment === undefined || over) return;
       const { viewers } = own.attachment;
       link.notify(KEEPER_NOTICES.viewers, keptBody({ type: "viewers", channel: number, state: viewers }));
     };
     const events: AttachmentEvents = {
       isLive: () => (own ?? state).live,
-      fenced: () => link.notify(KEEPER_NOTICES.fenced, u32(number)),
-      forgotten: (lost) => link.notify(KEEPER_NOTICES.forgotten, pairBody(number, lost)),
+      fenced() {
+        letGo();
+        link.notify(KEEPER_NOTICES.fenced, u32(number));
+      },
+      forgotten(lost) {
+        letGo();
+        link.notify(KEEPER_NOTICES.forgotten, pairBody(number, lost));
+      },
       viewersChanged: tellViewers,
     };
     try {
       const attached = await make(events);
       if ("code" in attached) return keptBody({ type: "attached", channel: number, code: attached.code });
-      if (over) {
+      if (over || stream.destroyed) {
+        if (isNew) attached.hangUp(); // its client never learned its name
         attached.leave();
         return EMPTY; // nobody hears it
       }
       own = heldOf(attached, state.live);
       held.set(number, own);
+      if (isOver) letGo();
       tellViewers(); // before the answer: the front has them when it has the attachment
       return keptBody({ type: "attached", channel: number, code: ATTACH_OK, place: attached.place });
     } finally {
@@ -95,12 +119,24 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
     }
   }
 
-  async function read(number: number): Promise<Uint8Array> {
-    const own = of(number);
-    const next = await own.attachment.read();
+  /** @throws SealttyError `peer-misbehaved` where one of the kind is not answered yet: they would hold memory. */
+  async function alone<T>(own: Held, kind: "read" | "write", step: () => Promise<T>): Promise<T> {
+    if (own.busy.has(kind))
+      throw new SealttyError("peer-misbehaved", `An attachment's ${kind} before the last`);
+    own.busy.add(kind);
+    try {
+      return await step();
+    } finally {
+      own.busy.delete(kind);
+    }
+  }
+
+  async function read(own: Held): Promise<Uint8Array> {
+    const next = await own.attachment?.read();
     if (next === undefined) return readAnswerBody({ kind: "end" });
     if (next instanceof Uint8Array) return readAnswerBody({ kind: "bytes", bytes: next });
     if ("lost" in next) return readAnswerBody({ kind: "lost", lost: next.lost });
+    if (own.attachment === undefined) return readAnswerBody({ kind: "end" }); // nobody shows it, and it is large
     const { text, ...screen } = next.screen;
     own.text = text;
     return readAnswerBody({ kind: "screen", screen, length: text.length });
@@ -111,14 +147,14 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
       case CALLS.open: {
         const { user, message } = readAsked("keep", body);
         const who = await whoIs(user);
-        return await attach(message.channel, (events) =>
+        return await attach(message.channel, true, (events) =>
           sessions.open(who, message.request, message, events),
         );
       }
       case CALLS.attach: {
         const { user, message } = readAsked("attach", body);
         const who = await whoIs(user);
-        return await attach(message.channel, async (events) =>
+        return await attach(message.channel, false, async (events) =>
           sessions.attach(who, message.session, message, events),
         );
       }
@@ -136,8 +172,10 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
           code: killed ? KILL_OK : KILL_UNKNOWN,
         });
       }
-      case CALLS.read:
-        return await read(readNumber(body));
+      case CALLS.read: {
+        const own = of(readNumber(body));
+        return await alone(own, "read", () => read(own));
+      }
       case CALLS.text: {
         const own = of(readNumber(body));
         const piece = own.text.subarray(0, TEXT_PIECE);
@@ -146,11 +184,13 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
       }
       case CALLS.write: {
         const { attachment, bytes } = readWrite(body);
-        return u8((await of(attachment).attachment.write(bytes)) ? 1 : 0);
+        const own = of(attachment);
+        const taken = await alone(own, "write", async () => await own.attachment?.write(bytes));
+        return u8(taken === true ? 1 : 0);
       }
       case CALLS.exit: {
-        const { attachment, left } = of(readNumber(body));
-        return exitBody(await Promise.race([attachment.exit, left]));
+        const { exit, left } = of(readNumber(body));
+        return exitBody(await Promise.race([exit, left]));
       }
       default:
         throw new SealttyError("peer-misbehaved", "Unknown call");
@@ -161,20 +201,20 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
   function notice(operation: number, body: Uint8Array): void {
     switch (operation) {
       case ATTACHMENT_NOTICES.confirm:
-        return held.get(readNumber(body))?.attachment.confirm();
+        return held.get(readNumber(body))?.attachment?.confirm();
       case ATTACHMENT_NOTICES.endInput:
-        return held.get(readNumber(body))?.attachment.endInput();
+        return held.get(readNumber(body))?.attachment?.endInput();
       case ATTACHMENT_NOTICES.resize: {
         const { attachment, columns, rows } = readResize(body);
-        return held.get(attachment)?.attachment.resize(columns, rows);
+        return held.get(attachment)?.attachment?.resize(columns, rows);
       }
       case ATTACHMENT_NOTICES.signal: {
         const { program: attachment, name } = readSignal(body);
         if (!isSignalOfClients(name)) throw new SealttyError("peer-misbehaved", "Unknown signal");
-        return held.get(attachment)?.attachment.signal(name);
+        return held.get(attachment)?.attachment?.signal(name);
       }
       case ATTACHMENT_NOTICES.hangUp:
-        return held.get(readNumber(body))?.attachment.hangUp();
+        return held.get(readNumber(body))?.attachment?.hangUp();
       case ATTACHMENT_NOTICES.leave: {
         const number = readNumber(body);
         const left = held.get(number);
@@ -212,9 +252,17 @@ function heldOf(attachment: SessionAttachment, live: boolean): Held {
   const left = new Promise<undefined>((resolve) => {
     tell = () => resolve(undefined);
   });
-  const leave = (): void => {
-    attachment.leave();
-    tell();
+  const own: Held = {
+    attachment,
+    exit: attachment.exit,
+    left,
+    leave() {
+      own.attachment?.leave();
+      tell();
+    },
+    live,
+    busy: new Set(),
+    text: EMPTY,
   };
-  return { attachment, left, leave, live, text: EMPTY };
+  return own;
 }

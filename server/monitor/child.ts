@@ -10,12 +10,20 @@ import { setprivOfUtilLinux } from "../sessions/launch.ts";
 import { relayFrontLog } from "./front-log.ts";
 import { LINK_FD } from "./names.ts";
 
+/** What is left of a dead process's log is read in this time. */
+const LOG_WITHIN_MS = 1000;
+
 export interface Child {
   /** Its end of the link. */
   readonly stream: Duplex;
-  /** It has ended, and all that it logged was taken. */
+  /** It has ended; what it started itself, and left in its process group, was killed. */
+  readonly exited: Promise<void>;
+  /** Likewise, and all that it logged was taken. */
   readonly gone: Promise<unknown>;
-  /** With what it started itself, if somebody took it over: mostly. Resolves as `gone`. */
+  /**
+   * With its process group, which nothing leaves where it is in a sandbox. Resolves as `gone`, and no longer waits for a log that
+   * somebody holds open.
+   */
   kill(): Promise<void>;
 }
 
@@ -32,18 +40,28 @@ export interface ChildSettings {
 
 export function startChild({ option, name, account, sandbox, logLevel }: ChildSettings): Child {
   const child = spawnChild(option, account, sandbox);
+  const killGroup = (): void => {
+    if (child.pid !== undefined) signalQuietly(-child.pid, "SIGKILL");
+  };
   const exited = new Promise<void>((resolve) => {
-    child.once("exit", () => resolve());
+    // At once: the number of a group that is empty may be another's some day.
+    child.once("exit", () => {
+      killGroup();
+      resolve();
+    });
     child.once("error", () => resolve());
   });
   const gone = Promise.all([exited, relayLog(child, name, logLevel)]);
   return {
     stream: child.stdio[LINK_FD] as Duplex,
+    exited,
     gone,
     async kill() {
-      if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
-        signalQuietly(-child.pid, "SIGKILL");
+      if (child.exitCode === null && child.signalCode === null) killGroup();
+      await exited;
+      const cancel = nodeClock.after(LOG_WITHIN_MS, () => child.stderr?.destroy());
       await gone;
+      cancel();
     },
   };
 }

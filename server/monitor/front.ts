@@ -4,7 +4,7 @@
 import net from "node:net";
 import { type AuxParts, decodeAux, encodeAux } from "../../protocol/attestation/aux.ts";
 import { encodeEvidence, type EvidenceType } from "../../protocol/attestation/evidence.ts";
-import { textOf, u32, u8, utf8 } from "../../protocol/bytes.ts";
+import { u32, u8, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
 import type { CarrierEvent } from "../audit/events.ts";
@@ -21,6 +21,7 @@ import {
   authorizeBody,
   quoteBody,
   readGrant,
+  readKeeper,
   readQuoteAnswer,
 } from "./operations.ts";
 import { RemotePrograms } from "./remote.ts";
@@ -146,8 +147,7 @@ class RemotePrivileged implements Privileged {
   }
 
   readonly findKeeper: NonNullable<Privileged["findKeeper"]> = async (start) => {
-    const socket = textOf(await this.#link.call(OPERATIONS.keeper, u8(start ? 1 : 0)));
-    return socket === "" ? undefined : socket;
+    return readKeeper(await this.#link.call(OPERATIONS.keeper, u8(start ? 1 : 0)));
   };
 
   readonly askForDevice = (): void => {

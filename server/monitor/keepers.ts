@@ -2,18 +2,26 @@
 
 import fs from "node:fs";
 import path from "node:path";
+import { nodeClock } from "../../node/clock.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { TokenBucket } from "../../protocol/session/token-bucket.ts";
 import type { SessionsConfig } from "../config.ts";
 import type { KeeperSettings } from "../keeper/keeper.ts";
+import { PASS_LENGTH } from "../keeper/pass.ts";
 import type { Log, LogLevel } from "../log.ts";
+import type { KeeperPlace } from "../privileged.ts";
 import type { Account } from "../sessions/account.ts";
 import { type Child, startChild } from "./child.ts";
 import { Link } from "./link.ts";
 import type { Monitor, Peer } from "./monitor.ts";
 import { KEEPER_OPTION } from "./names.ts";
-import { FRONT_NOTICES, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
+import { FRONT_NOTICES, KEEPER_CALLS, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
 
+/** Started at once, one after the other; then one in half a minute. */
+const KEEPERS_AT_ONCE = 5;
+const KEEPERS_PER_SECOND = 1 / 30;
 /** Its programs are hung up in this time. */
 const STOP_TIMEOUT_MS = 1000;
 
@@ -32,11 +40,17 @@ export interface KeeperStarterOptions {
 
 interface Running {
   readonly socket: Promise<string>;
+  /** @throws SealttyError `transport-lost` where it ended. */
+  admit(pass: Uint8Array): Promise<unknown>;
+  frontEnded(): void;
   stop(): Promise<void>;
 }
 
 export class KeeperStarter {
   readonly #options: KeeperStarterOptions;
+  readonly #passes = new WeakMap<Peer, Uint8Array>();
+  readonly #ended = new WeakSet<Peer>();
+  readonly #starts = new TokenBucket(KEEPERS_PER_SECOND, KEEPERS_AT_ONCE);
   #keeper: Running | undefined;
 
   constructor(options: KeeperStarterOptions) {
@@ -47,10 +61,24 @@ export class KeeperStarter {
     return this.#keeper !== undefined;
   }
 
-  /** Its socket. @param start - where none runs; else undefined says so. @throws SealttyError `device-unavailable`. */
-  async find(start: boolean): Promise<string | undefined> {
+  /** @param start - where none runs; else undefined says so. @throws SealttyError `device-unavailable`, `transport-lost`. */
+  async find(start: boolean, front: Peer): Promise<KeeperPlace | undefined> {
     if (start) this.#keeper ??= this.#start();
-    return await this.#keeper?.socket;
+    const keeper = this.#keeper;
+    if (keeper === undefined) return undefined;
+    const socket = await keeper.socket;
+    const pass = this.#passes.get(front) ?? nodeSuite.randomBytes(PASS_LENGTH);
+    // Nobody waits for it any more; and to admit it would cut the next one off.
+    if (this.#ended.has(front)) throw new SealttyError("transport-lost", "The front that asked has ended");
+    this.#passes.set(front, pass);
+    await keeper.admit(pass);
+    return { socket, pass };
+  }
+
+  /** What it left behind is not it. */
+  frontEnded(front: Peer): void {
+    this.#ended.add(front);
+    this.#keeper?.frontEnded();
   }
 
   async stop(): Promise<void> {
@@ -58,6 +86,11 @@ export class KeeperStarter {
   }
 
   #start(): Running {
+    if (!this.#starts.take(nodeClock.now()))
+      throw new SealttyError(
+        "device-unavailable",
+        "Keepers of sessions end one after the other: the next one waits",
+      );
     const { account, directory, sessions, logLevel, log, sandbox } = this.#options;
     const monitor = this.#options.monitor();
     const own = path.join(directory, "keeper");
@@ -82,6 +115,8 @@ export class KeeperStarter {
     const peer: Peer = { kind: "keeper", notify: (operation, body) => link.notify(operation, body) };
     const keeper: Running = {
       socket: ready,
+      admit: (pass) => link.call(KEEPER_CALLS.admit, pass),
+      frontEnded: () => link.notify(MONITOR_NOTICES.frontEnded),
       async stop() {
         link.notify(MONITOR_NOTICES.stop);
         let timer: NodeJS.Timeout | undefined;

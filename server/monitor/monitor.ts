@@ -17,7 +17,7 @@ import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts"
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
 import type { Asked, Begun } from "../audit/programs.ts";
-import { auditName, helperService, type OwnPrivileged } from "../privileged.ts";
+import { auditName, helperService, type KeeperPlace, type OwnPrivileged } from "../privileged.ts";
 import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
@@ -35,6 +35,7 @@ import {
   type HelperCall,
   type HelperRequest,
   type NamedUser,
+  keeperBody,
   readFlag,
   readHelper,
   readNamedUser,
@@ -67,8 +68,10 @@ export interface MonitorOptions {
   readonly directory: string;
   /** Makes the console's device the front's. @throws SealttyError `device-unavailable`. */
   giveDevice(): void;
-  /** The keeper's socket. @param start - where none runs; else undefined says so. */
-  findKeeper(start: boolean): Promise<string | undefined>;
+  /** @param start - where none runs; else undefined says so. */
+  findKeeper(start: boolean, front: Peer): Promise<KeeperPlace | undefined>;
+  /** The keeper takes nothing of it any more. */
+  frontEnded(front: Peer): void;
 }
 
 /** Who asks: what it had started is told to it, and nobody else has a say in that. */
@@ -94,6 +97,7 @@ export class Monitor {
   readonly #offers: StreamOffers;
   readonly #evidence = new Mutex();
   readonly #signals = new SignalShares(nodeClock);
+  readonly #ended = new WeakSet<Peer>();
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -104,6 +108,7 @@ export class Monitor {
   async call(operation: number, body: Uint8Array, peer: Peer): Promise<Uint8Array> {
     const { privileged } = this.#options;
     const { provider } = privileged;
+    this.#requireThere(peer);
     if (
       KEEPERS.has(operation) ? operation === OPERATIONS.who && peer.kind === "front" : peer.kind === "keeper"
     )
@@ -112,9 +117,9 @@ export class Monitor {
       case OPERATIONS.who:
         return grantBody(this.#whoIs(readNamedUser(body)));
       case OPERATIONS.keeper:
-        return utf8((await this.#options.findKeeper(readFlag(body))) ?? "");
+        return keeperBody(await this.#options.findKeeper(readFlag(body), peer));
       case OPERATIONS.authorize:
-        return await this.#authorize(body);
+        return await this.#authorize(body, peer);
       case OPERATIONS.start:
         return startedBody(await this.#start(readStart(body), peer));
       case OPERATIONS.helper:
@@ -133,6 +138,7 @@ export class Monitor {
         const parts = decodeAux(provider.type, aux);
         try {
           const quote = await this.#evidence.run(() => provider.quote(binder, parts));
+          this.#requireThere(peer);
           remember(this.#quotes, digestOf(quote), MAX_QUOTES);
           return quoteAnswer(quote);
         } catch (error) {
@@ -181,6 +187,7 @@ export class Monitor {
 
   /** It is gone, and with it every terminal of its; programs without one are told in the same way. */
   hangUpAll(peer: Peer): void {
+    this.#ended.add(peer);
     for (const [number, { program, of }] of [...this.#programs]) {
       if (of !== peer) continue;
       program.hangUp();
@@ -193,6 +200,7 @@ export class Monitor {
       recording.outputEnded();
     }
     if (peer.kind === "keeper") return;
+    this.#options.frontEnded(peer);
     this.#offers.withdrawAll();
     // Whoever signed in did so over a connection that is gone.
     this.#grants.clear();
@@ -210,12 +218,18 @@ export class Monitor {
     return user;
   }
 
-  async #authorize(body: Uint8Array): Promise<Uint8Array> {
+  /** What was asked for before it ended is not done for the next one. @throws SealttyError `transport-lost`. */
+  #requireThere(peer: Peer): void {
+    if (this.#ended.has(peer)) throw new SealttyError("transport-lost", "Whoever asked has ended");
+  }
+
+  async #authorize(body: Uint8Array, peer: Peer): Promise<Uint8Array> {
     const { fields, publicKey, sshsig } = readAuthorize(body);
     // Without evidence of ours it was made for another machine, or was played again: once for each.
     const evidence = toHex(fields.evidenceDigest);
     if (!this.#attested.delete(evidence)) return grantBody(undefined);
     const grant = await this.#options.privileged.verifyUserKey(fields, publicKey, sshsig);
+    this.#requireThere(peer);
     if (grant === undefined) {
       remember(this.#attested, evidence, MAX_ATTESTED); // for the user's next key
       return grantBody(undefined);
@@ -283,6 +297,7 @@ export class Monitor {
     let release = (): void => {};
     let begun: Begun | undefined;
     const begin = (start: () => StartedProgram): readonly [Begun, StartedProgram] => {
+      this.#requireThere(peer);
       begun = programs.begin(asked);
       return [begun, start()];
     };

@@ -1,5 +1,7 @@
 // What the half that talks to the host may ask of the half that has rights. Every body is read to its exact end.
 
+import type { KeeperPlace } from "../privileged.ts";
+import { PASS_LENGTH } from "../keeper/pass.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { Reader, concat, fromHex, lv16, lv32, textOf, toHex, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import {
@@ -45,8 +47,19 @@ export const OPERATIONS = {
 
 /** Notices of the front. */
 export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4, signedOff: 5, audit: 20 } as const;
-/** Notices to the front. */
-export const MONITOR_NOTICES = { settings: 1, ended: 2, stop: 3 } as const;
+/** Notices to the front, and to the keeper. */
+export const MONITOR_NOTICES = {
+  settings: 1,
+  ended: 2,
+  stop: 3,
+  /** To the keeper: whoever is connected as the front is it no more. */
+  frontEnded: 4,
+} as const;
+/** Calls to the keeper. */
+export const KEEPER_CALLS = {
+  /** Whoever begins with these 16 bytes is the front. */
+  admit: 1,
+} as const;
 
 const MAX_PATH = 108;
 /** As in OPEN; longer ones no kernel takes. */
@@ -309,6 +322,20 @@ export function readNamedUser(body: Uint8Array): NamedUser {
   const user = readUser(reader);
   reader.end();
   return user;
+}
+
+/** Where the keeper is, and what a connection to it begins with; empty where none runs. */
+export function keeperBody(place: KeeperPlace | undefined): Uint8Array {
+  return place === undefined ? new Uint8Array(0) : concat(lv16(place.pass), lv16(utf8(place.socket)));
+}
+
+export function readKeeper(body: Uint8Array): KeeperPlace | undefined {
+  if (body.length === 0) return undefined;
+  const reader: Reader = new Reader(body, "Answer where the keeper is");
+  const pass = reader.lv16(PASS_LENGTH).slice();
+  const socket = reader.text16(MAX_PATH);
+  reader.end();
+  return { socket, pass };
 }
 
 export function readFlag(body: Uint8Array): boolean {

@@ -5,7 +5,6 @@ import os from "node:os";
 import path from "node:path";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
-import { TokenBucket } from "../../protocol/session/token-bucket.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig, ServerConfig } from "../config.ts";
@@ -24,12 +23,12 @@ import { Monitor, type Peer } from "./monitor.ts";
 import { FRONT_OPTION } from "./names.ts";
 import { FRONT_NOTICES, MONITOR_NOTICES, readNumber } from "./operations.ts";
 import { type SandboxNeeds, sandboxFor } from "./sandbox.ts";
+import { type Front, successiveFronts } from "./successive-fronts.ts";
 
-/** Fronts that are started again, one after the other; more often something is wrong that none mends. */
-const FRONTS_AT_ONCE = 5;
-const FRONTS_PER_SECOND = 1 / 30;
 /** The front says its last words to its connections in this time. */
 const STOP_TIMEOUT_MS = 1500;
+/** A front that ended has its link's end read in this time. */
+const LAST_WORDS_MS = 1000;
 const DEVICE_MODE = 0o600;
 const DIRECTORY_MODE = 0o711;
 
@@ -92,7 +91,8 @@ export async function serveSplit(
       front,
       directory,
       giveDevice: () => giveDevice(config.pipe, front),
-      findKeeper: (start) => keepers.find(start),
+      findKeeper: (start, front) => keepers.find(start, front),
+      frontEnded: (front) => keepers.frontEnded(front),
     });
     const startHalf = (): FrontHalf =>
       startFront({
@@ -113,27 +113,17 @@ export async function serveSplit(
     const failed = await Promise.race([half.ready, half.lost]);
     if (failed !== undefined) throw couldNotStart(failed, front);
     log.info("the half that talks to the host has no rights", { user: front.name, uid: front.uid });
-    /** Sessions that are kept are elsewhere: for them another front is worth it; else all of sealttyd is started again. */
-    const keepServing = async (): Promise<SealttyError> => {
-      const starts = new TokenBucket(FRONTS_PER_SECOND, FRONTS_AT_ONCE);
-      for (;;) {
-        const reason = await half.lost;
-        if (stopping || !keepers.running || !starts.take(nodeClock.now())) return reason;
-        log.warn(
-          "the half that talks to the host ended: another one is started, sessions that are kept go on",
-          {
-            cause: reason.message,
-          },
-        );
-        await half.end();
-        if (stopping) return reason;
+    const pipeLost = successiveFronts(half, {
+      clock: nodeClock,
+      log,
+      start: () => {
         half = startHalf();
-        const failed = await Promise.race([half.ready, half.lost]);
-        if (failed === undefined) log.info("the half that talks to the host serves again");
-      }
-    };
+        return half;
+      },
+      isWorthIt: () => keepers.running && !stopping,
+    });
     return {
-      pipeLost: keepServing(),
+      pipeLost,
       async stop() {
         stopping = true;
         await half.stop(STOP_TIMEOUT_MS);
@@ -146,13 +136,9 @@ export async function serveSplit(
   }
 }
 
-interface FrontHalf {
-  /** It serves. */
-  readonly ready: Promise<undefined>;
-  readonly lost: Promise<SealttyError>;
+interface FrontHalf extends Front {
   /** It may say its last words. */
   stop(withinMs: number): Promise<void>;
-  end(): Promise<void>;
 }
 
 function startFront(parts: {
@@ -201,6 +187,8 @@ function startFront(parts: {
     },
   });
   link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
+  // Its link may be held open by what it left behind: that is no front. What it said itself was taken by then.
+  void child.exited.then(() => nodeClock.after(LAST_WORDS_MS, () => link.close()));
   return {
     ready,
     lost,

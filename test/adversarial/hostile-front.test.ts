@@ -129,14 +129,24 @@ function monitorWith(
     directory,
     giveDevice: () => {},
     findKeeper: async () => undefined,
+    frontEnded: (front) => void endedFronts.push(front),
   });
-  const peer: Peer = { kind: "front", notify: (operation, body) => void told.push({ operation, body }) };
+  const endedFronts: Peer[] = [];
+  const newFront = (): Peer => ({
+    kind: "front",
+    notify: (operation, body) => void told.push({ operation, body }),
+  });
+  let peer = newFront();
   /** As this front has it. */
   const monitor = {
     call: (operation: number, body: Uint8Array) => whole.call(operation, body, peer),
     signal: (program: number, name: string) => whole.signal(program, name, peer),
     forget: (program: number) => whole.forget(program, peer),
-    hangUpAll: () => whole.hangUpAll(peer),
+    /** It ends, and another one comes. */
+    hangUpAll() {
+      whole.hangUpAll(peer);
+      peer = newFront();
+    },
     signedOff: (ticket: number) => whole.signedOff(ticket),
   };
   const start = (user: NamedUser, request: ProgramRequest, at: string) =>
@@ -169,7 +179,19 @@ function monitorWith(
   const grantFromNowOn = (other: UserRestrictions): void => {
     granted = other;
   };
-  return { whole, monitor, planned, told, start, attest, authorize, authorizeOn, grantFromNowOn, log };
+  return {
+    whole,
+    monitor,
+    endedFronts,
+    planned,
+    told,
+    start,
+    attest,
+    authorize,
+    authorizeOn,
+    grantFromNowOn,
+    log,
+  };
 }
 
 /** @param lines - takes what is written down. */
@@ -469,6 +491,34 @@ describe("beside the keeper of sessions", () => {
     expect(await who(alice)).toBeUndefined(); // the next front's users sign in themselves
   });
 
+  test("what a front asked for and did not live to hear is not there for the next one", async () => {
+    const { whole, monitor, endedFronts, authorize, attest, authorizeOn, start, planned } = monitorWith(
+      () => true,
+    );
+    const evidence = await attest();
+    const asked = [authorize(), authorizeOn(evidence)]; // the first has not even its evidence yet
+    monitor.hangUpAll();
+    expect(endedFronts).toHaveLength(1); // so the keeper is told
+    for (const each of await Promise.allSettled(asked)) expect(each.status).toBe("rejected");
+    for (const ticket of [1, 2]) {
+      const who = await whole.call(OPERATIONS.who, userBody({ ...alice, ticket }), keeper);
+      expect(readGrant(who)).toBeUndefined();
+    }
+    expect(await authorizeOn(evidence)).toBeUndefined();
+    // A program, on a terminal whose name may be another one's by now.
+    await authorize();
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    try {
+      const starting = start({ name: "" }, LOGIN, pty);
+      monitor.hangUpAll();
+      await expect(starting).rejects.toMatchObject({ code: "transport-lost" });
+      expect(planned).toHaveLength(1);
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  });
+
   test("a front that ends, or means it badly, ends no program of the keeper's", async () => {
     const { whole, monitor, authorize } = monitorWith(() => true);
     await authorize();
@@ -483,10 +533,10 @@ describe("beside the keeper of sessions", () => {
       monitor.forget(program);
       monitor.hangUpAll();
       const other: Peer = { kind: "front", notify: () => {} };
-      whole.hangUpAll(other);
       await expect(
         whole.call(OPERATIONS.record, recordBody({ kind: "end", program }), other),
       ).rejects.toMatchObject({ code: "peer-misbehaved" });
+      whole.hangUpAll(other);
       // Had any of these reached it, its end would be told now, before that of one that was started later.
       const second = addon.open(80, 24);
       const later = startBody({ user: alice, request: SHELL, path: second.pty });
