@@ -13,7 +13,6 @@ import type {
   ShellOptions,
   Viewers,
 } from "./api/types.ts";
-import type { OpenGuest } from "./api/open-guest.ts";
 import type { Input, OptionSpec } from "./options.ts";
 import type { SessionStore } from "./session-store.ts";
 
@@ -137,18 +136,6 @@ export async function openKept(
   const terminal = await guest.attach(session, { ...attachment, mode: options.mode, columns, rows });
   const moved = await store.remember(session); // as the newest
   return { terminal, news, remembered: moved || session.secret !== undefined }; // a secret came from there
-}
-
-/** Behind a new connection, on the same terminal: its next byte is the one that comes next. */
-export async function comeBack(
-  guest: OpenGuest,
-  lost: KeptTerminal,
-  size: { readonly columns: number; readonly rows: number },
-  hasScreen: boolean,
-): Promise<Pick<Kept, "terminal" | "news">> {
-  const news = new SessionNews();
-  const screen = hasScreen ? { screenLines: MAX_SCREEN_LINES } : {};
-  return { terminal: await guest.comeBack(lost, { ...news.listeners, ...screen, ...size }), news };
 }
 
 /** What a user loses where a session could not be remembered. */

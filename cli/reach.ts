@@ -142,28 +142,18 @@ export async function reach(
     readonly verdict?: boolean;
     readonly shaping?: ShapingProfile;
     readonly talk?: Talk;
-    readonly patience?: number | undefined;
-    /** As it was read before: nobody is asked for its passphrase again. */
-    readonly identity?: Identity | undefined;
   } = {},
 ): Promise<Reached> {
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
   const address = parseAddress(guest);
   const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
   const login = needs.login ?? true;
-  const identity = login
-    ? (needs.identity ?? (await readIdentity(input, services, needs.key ?? false)))
-    : undefined; // a missing key is said before the guest is bothered
+  const identity = login ? await readIdentity(input, services, needs.key ?? false) : undefined; // a missing key is said before the guest is bothered
   const talk = needs.talk ?? reporter;
   const { settings, listeners, explain, watch } = settingsOf(input, address, policy.name, services, talk);
   try {
     const reachable = await attest(
-      {
-        ...settings,
-        policy,
-        shaping: needs.shaping,
-        ...(needs.patience === undefined ? {} : { patience: needs.patience }),
-      },
+      { ...settings, policy, shaping: needs.shaping },
       listeners,
       services,
     ).catch(async (error: unknown) => {

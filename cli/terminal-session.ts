@@ -183,7 +183,6 @@ export async function runTerminal(
       void sending.then(() => program.input.end());
     };
     stdin.on("data", onData);
-    stdin.resume(); // an earlier attachment on this terminal paused it
     stdin.once("end", onEnd);
     stdin.once("error", onEnd);
     offs.push(() => {

@@ -20,14 +20,6 @@ import type {
 } from "./types.ts";
 
 const GUEST_KEY_LENGTH = 32;
-/** What a terminal's attachment is in the protocol: for one that goes on where it ended. */
-const channels = new WeakMap<KeptTerminal, inside.SessionChannel>();
-
-export function channelOf(terminal: KeptTerminal): inside.SessionChannel {
-  const channel = channels.get(terminal);
-  if (channel === undefined) throw new SealttyError("api-misuse", "Not a terminal of this program");
-  return channel;
-}
 
 /** Of `KeepOptions` and `AttachOptions` what both have. */
 export type AttachmentOptions = Pick<AttachOptions, "onMark" | "onViewers">;
@@ -72,7 +64,7 @@ export function keptTerminal(
     },
   );
   ended.catch(ignored); // a caller that never asks is no unhandled rejection
-  const terminal: KeptTerminal = {
+  return {
     session: nameOf(channel.session, guestKey),
     mode,
     lost,
@@ -94,8 +86,6 @@ export function keptTerminal(
     },
     detach,
   };
-  channels.set(terminal, channel);
-  return terminal;
 }
 
 /** Says where what `read` gives stands in the session. */

@@ -13,7 +13,7 @@ import type { ListenPlace } from "../../protocol/forward/target.ts";
 import type { ChangeWatch } from "./change-watch.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
-import { channelOf, keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
+import { keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
 import {
   ATTACH_OPTIONS,
   COPY_OPTIONS,
@@ -140,24 +140,6 @@ export class OpenGuest implements Guest {
     const opening = this.#connection.guest.attach({
       session,
       mode,
-      from: 0,
-      columns,
-      rows,
-      ...(screenLines === undefined ? {} : { screenLines }),
-    });
-    return keptTerminal(await this.#explained(opening), options, this.owner, this.key);
-  }
-
-  /**
-   * Goes on where `lost` ended, which was attached by another connection: with the next byte of output, and with the input that the
-   * session had not taken.
-   */
-  async comeBack(lost: KeptTerminal, options: AttachOptions): Promise<KeptTerminal> {
-    const { columns, rows, screenLines } = options;
-    const opening = this.#connection.guest.attach({
-      session: sessionOf(lost.session, this.key),
-      after: channelOf(lost),
-      mode: lost.mode,
       from: 0,
       columns,
       rows,

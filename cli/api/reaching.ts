@@ -79,8 +79,6 @@ export interface GuestSettings {
   readonly acceptSimulated: boolean;
   /** Ms until the appraisal must be done. */
   readonly timeout: number;
-  /** Ms of silence after which the connection is given up; absent: the protocol's ten minutes. */
-  readonly patience?: number;
   readonly encoding: ConnectOptions["encoding"];
 }
 

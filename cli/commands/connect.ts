@@ -5,7 +5,6 @@ import type { ShellOptions } from "../api/types.ts";
 import { passedEnvironment, terminalName } from "../environment.ts";
 import { EXIT_OURS } from "../exit-status.ts";
 import {
-  comeBack,
   comeBackCommand,
   keepOptions,
   notRememberedWords,
@@ -25,16 +24,11 @@ import {
 import { RawTerminal } from "../raw-terminal.ts";
 import { obfuscationOf } from "../option-values.ts";
 import { RecordingFile } from "../recording-file.ts";
-import { enter, reach, type Reached } from "../reach.ts";
+import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
 import type { Services } from "../services.ts";
 import { SessionStore } from "../session-store.ts";
 import { escapeOption, gapWords, runTerminal } from "../terminal-session.ts";
-
-/** Of silence, after which a kept session is come back to over another connection, which costs it nothing. */
-const KEPT_PATIENCE_MS = 30_000;
-/** As long as a connection without a kept session waits. */
-const COME_BACK_WITHIN_MS = 10 * 60_000;
 
 export const connectCommand: Command = {
   name: "connect",
@@ -98,14 +92,12 @@ async function recordedCommand(
 ): Promise<number> {
   const escapeCharacter = escapeOption(input);
   const keep = keepOptions(input);
-  const needs = {
+  const reached = await reach(guestName, input, services, reporter, {
     key: program.command !== undefined || reporter.batch, // else the guest's login program would ask
     shaping: obfuscationOf(input, "adaptive"),
-  };
-  const patience = keep === undefined ? undefined : KEPT_PATIENCE_MS;
-  let reached = await reach(guestName, input, services, reporter, { ...needs, patience });
+  });
   try {
-    let guest = await enter(reached);
+    const guest = await enter(reached);
     const terminal = new RawTerminal(services);
     if (!terminal.hasKeyboard)
       reporter.say("sealtty: standard input is no terminal: its bytes are sent as they are");
@@ -114,12 +106,12 @@ async function recordedCommand(
       reached.identity === undefined && program.command === undefined
         ? { ...screen, login: true }
         : { ...screen, ...program };
-    const attestation = () => ({ watch: reached.watch, askAgain: () => guest.reattest() });
+    const attestation = { watch: reached.watch, askAgain: () => guest.reattest() };
     if (keep === undefined) {
       const opened = await guest.shell(shell);
       recording?.begin(screen);
       const status = await runTerminal(opened, terminal, escapeCharacter, services, reporter, {
-        attestation: attestation(),
+        attestation,
         recording,
       });
       reporter.warnings(guest.claims);
@@ -127,8 +119,7 @@ async function recordedCommand(
     }
     const store = new SessionStore(guest.key, services);
     const kept = await openKept(guest, shell, keep, store, terminal.hasScreen);
-    const { remembered } = kept;
-    let { terminal: opened, news } = kept;
+    const { terminal: opened, remembered } = kept;
     const { session, mode, lost } = opened;
     recording?.begin(screen);
     const id = shortId(session.id);
@@ -137,79 +128,34 @@ async function recordedCommand(
     if (!remembered) reporter.warn(notRememberedWords(session, store));
     if (lost > 0) reporter.say(gapWords(lost));
     const { detachKeys } = keep;
-    const comeBackWords =
+    const comeBack =
       remembered || session.secret === undefined
         ? `come back with: ${comeBackCommand(guestName, id, input)}`
         : "nobody can come back to it, because its secret could not be kept";
     let status: number;
     let exited = false;
-    const noteExit = (): void => {
-      opened.exit.then(
-        () => {
-          exited = true;
-        },
-        () => undefined,
-      );
-    };
-    noteExit();
-    /** @throws what the session ended with. */
-    const run = async (): Promise<number> => {
-      for (;;) {
-        const began = services.clock.now();
-        try {
-          return await runTerminal(opened, terminal, escapeCharacter, services, reporter, {
-            attestation: attestation(),
-            recording,
-            kept: { terminal: opened, news, detachKeys },
-          });
-        } catch (error) {
-          const { identity } = reached;
-          const lostIt = error instanceof SealttyError && error.code === "transport-lost";
-          if (!lostIt || identity === undefined || session.secret !== undefined) throw error;
-          if (services.clock.now() - began < KEPT_PATIENCE_MS / 2) throw error; // it would be lost again at once
-          reporter.event("coming-back", { id: session.id });
-          reporter.say(
-            `sealtty: nothing is heard of the guest; signing in anew to come back to session ${id}`,
-          );
-          await reached.end();
-          reached = await reachAgain(error, () =>
-            reach(guestName, input, services, reporter, { ...needs, patience, identity }),
-          );
-          guest = await enter(reached);
-          ({ terminal: opened, news } = await comeBack(guest, opened, terminal.size, terminal.hasScreen));
-          noteExit();
-          reporter.event("came-back", { id: session.id, lost: opened.lost });
-          reporter.say(`sealtty: back in session ${id}`);
-          if (opened.lost > 0) reporter.say(gapWords(opened.lost));
-        }
-      }
-    };
-    const reachAgain = async (lostWith: unknown, again: () => Promise<Reached>): Promise<Reached> => {
-      const until = services.clock.now() + COME_BACK_WITHIN_MS;
-      for (;;) {
-        try {
-          return await again();
-        } catch (error) {
-          const silent =
-            error instanceof SealttyError &&
-            ["guest-silent", "timeout", "transport-lost"].includes(error.code);
-          if (!silent) throw error;
-          if (services.clock.now() > until) throw lostWith;
-        }
-      }
-    };
+    opened.exit.then(
+      () => {
+        exited = true;
+      },
+      () => undefined,
+    );
     try {
-      status = await run();
+      status = await runTerminal(opened, terminal, escapeCharacter, services, reporter, {
+        attestation,
+        recording,
+        kept: { terminal: opened, news: kept.news, detachKeys },
+      });
     } catch (error) {
       if (error instanceof SealttyError && error.code === "transport-lost")
-        reporter.say(`sealtty: the session runs on in the guest; ${comeBackWords}`);
+        reporter.say(`sealtty: the session runs on in the guest; ${comeBack}`);
       if (error instanceof SealttyError && error.code === "session-gone") await store.forget(session);
       throw error;
     }
     if (exited) await store.forget(session);
     else if (status !== EXIT_OURS) {
       reporter.event("detached", { id: session.id });
-      reporter.say(`sealtty: detached from session ${id}; ${comeBackWords}`);
+      reporter.say(`sealtty: detached from session ${id}; ${comeBack}`);
     }
     reporter.warnings(guest.claims);
     return status;

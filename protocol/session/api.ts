@@ -56,11 +56,6 @@ export interface ConnectOptions {
   readonly acceptSimulated: boolean;
   /** Milliseconds until the appraisal must be done. */
   readonly timeout: number;
-  /**
-   * Milliseconds without anything authentic from the guest after which the connection is given up; default ten minutes, never less
-   * than its next question and its answer take (20 s).
-   */
-  readonly patience?: number;
   /** Frames for 8-bit clean pipes, armoured lines for the rest; "auto" tries both in turn. */
   readonly encoding: "auto" | "binary" | "armour";
   /** How sizes and times of packets are hidden, both ways, from the appraisal on. Absent: not at all, nor asked for. */

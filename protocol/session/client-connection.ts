@@ -51,10 +51,7 @@ import {
 
 const CLOSE_WAIT = 1000;
 
-type Options = Pick<
-  ConnectOptions,
-  "dial" | "suite" | "clock" | "encoding" | "patience" | "onState" | "onHostNoise"
->;
+type Options = Pick<ConnectOptions, "dial" | "suite" | "clock" | "encoding" | "onState" | "onHostNoise">;
 
 export class ClientConnection {
   readonly closed: Promise<string>;
@@ -118,7 +115,7 @@ export class ClientConnection {
     });
     this.#renewals = new ClientRenewals(options.clock);
     this.#deadline = new Deadline(options.clock, () => this.#onTime());
-    this.#liveness = new ClientLiveness((state) => options.onState?.(state), options.patience);
+    this.#liveness = new ClientLiveness((state) => options.onState?.(state));
     this.#link.run().catch((error: unknown) => this.#fail(asSealttyError(error)));
   }
 

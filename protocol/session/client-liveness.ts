@@ -13,15 +13,12 @@ const HANGING = 5000;
 
 export class ClientLiveness {
   readonly #tell: (state: ConnectionState) => void;
-  readonly #giveUp: number;
   #phase: ConnectionState = { phase: "dialing", attempt: 1 }; // where the connection stands apart from lost pipes
   #saidLost = false;
   #lastPing = 0;
 
-  /** @param giveUp - ms. */
-  constructor(tell: (state: ConnectionState) => void, giveUp = GIVE_UP) {
+  constructor(tell: (state: ConnectionState) => void) {
     this.#tell = tell;
-    this.#giveUp = giveUp;
     tell(this.#phase);
   }
 
@@ -58,18 +55,13 @@ export class ClientLiveness {
     const silent = now - lastHeard;
     // This clock may have jumped (a suspended machine, a page in the background): then nobody was asked yet.
     const asked = this.#lastPing > lastHeard && now - this.#lastPing >= HANGING;
-    if (silent >= this.#giveUp && asked) {
+    if (silent >= GIVE_UP && asked) {
       return new SealttyError(
         "transport-lost",
-        `Nothing authentic came from the guest for ${spanWords(this.#giveUp)}; the connection is given up. The guest may have restarted, or have been restored from an old snapshot: connect again.`,
+        "Nothing authentic came from the guest for 10 minutes; the connection is given up. The guest may have restarted, or have been restored from an old snapshot: connect again.",
       );
     }
     if (silent >= KEEP_ALIVE + HANGING) this.lost("the guest does not answer");
     return undefined;
   }
-}
-
-function spanWords(ms: number): string {
-  const minutes = ms / 60_000;
-  return Number.isInteger(minutes) ? `${minutes} minutes` : `${Math.round(ms / 1000)} seconds`;
 }
