@@ -59,11 +59,19 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
   /** Of attachments that are being made. */
   const early = new Map<number, { live: boolean }>();
   let over = false;
+  const isGone = (): boolean => over || stream.destroyed;
   const of = (number: number): Held => {
     const found = held.get(number);
     if (found === undefined) throw new SealttyError("peer-misbehaved", "No such attachment");
     return found;
   };
+
+  /** @throws SealttyError as `whoIs`, or `transport-lost` where nobody waits for what was asked any more. */
+  async function nameOf(user: NamedUser): Promise<AuthenticatedUser> {
+    const found = await whoIs(user);
+    if (isGone()) throw new SealttyError("transport-lost", "The front that asked is gone");
+    return found;
+  }
 
   async function attach(
     number: number,
@@ -104,7 +112,7 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
     try {
       const attached = await make(events);
       if ("code" in attached) return keptBody({ type: "attached", channel: number, code: attached.code });
-      if (over || stream.destroyed) {
+      if (isGone()) {
         if (isNew) attached.hangUp(); // its client never learned its name
         attached.leave();
         return EMPTY; // nobody hears it
@@ -146,26 +154,26 @@ export function serveSessions(stream: Duplex, { sessions, whoIs }: KeeperOptions
     switch (operation) {
       case CALLS.open: {
         const { user, message } = readAsked("keep", body);
-        const who = await whoIs(user);
+        const who = await nameOf(user);
         return await attach(message.channel, true, (events) =>
           sessions.open(who, message.request, message, events),
         );
       }
       case CALLS.attach: {
         const { user, message } = readAsked("attach", body);
-        const who = await whoIs(user);
+        const who = await nameOf(user);
         return await attach(message.channel, false, async (events) =>
           sessions.attach(who, message.session, message, events),
         );
       }
       case CALLS.list: {
         const { user, message } = readAsked("list", body);
-        const listed = sessions.list(await whoIs(user), message.proofs);
+        const listed = sessions.list(await nameOf(user), message.proofs);
         return keptBody({ type: "sessions", question: message.question, sessions: listed });
       }
       case CALLS.kill: {
         const { user, message } = readAsked("kill", body);
-        const killed = sessions.kill(await whoIs(user), message.session);
+        const killed = sessions.kill(await nameOf(user), message.session);
         return keptBody({
           type: "killed",
           question: message.question,

@@ -8,10 +8,14 @@ import type { Account } from "../sessions/account.ts";
 import { signalQuietly } from "../sessions/guest-process.ts";
 import { setprivOfUtilLinux } from "../sessions/launch.ts";
 import { relayFrontLog } from "./front-log.ts";
+import type { Link } from "./link.ts";
 import { LINK_FD } from "./names.ts";
 
 /** What is left of a dead process's log is read in this time. */
 const LOG_WITHIN_MS = 1000;
+
+/** Likewise of its link. */
+const LAST_WORDS_MS = 1000;
 
 export interface Child {
   /** Its end of the link. */
@@ -64,6 +68,12 @@ export function startChild({ option, name, account, sandbox, logLevel }: ChildSe
       cancel();
     },
   };
+}
+
+/** What a process left behind may hold its link open, and is not that process. @param link - what it said itself is taken before. */
+export async function endWith({ exited }: Child, link: Pick<Link, "close">): Promise<void> {
+  await exited;
+  nodeClock.after(LAST_WORDS_MS, () => link.close());
 }
 
 export const ownPrograms = (): string[] => [process.execPath, process.argv[1] ?? ""];

@@ -13,7 +13,7 @@ import { PASS_LENGTH } from "../keeper/pass.ts";
 import type { Log, LogLevel } from "../log.ts";
 import type { KeeperPlace } from "../privileged.ts";
 import type { Account } from "../sessions/account.ts";
-import { type Child, startChild } from "./child.ts";
+import { type Child, endWith, startChild } from "./child.ts";
 import { Link } from "./link.ts";
 import type { Monitor, Peer } from "./monitor.ts";
 import { KEEPER_OPTION } from "./names.ts";
@@ -150,6 +150,7 @@ export class KeeperStarter {
         log.warn("the keeper of sessions ended, and its sessions have");
       },
     });
+    void endWith(child, link);
     const settings: KeeperSettings = { socket, sessions, logLevel };
     link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
     return keeper;

@@ -15,7 +15,7 @@ import { openPrivileged } from "../privileged.ts";
 import { type RunningServer, consoleSettings } from "../serve.ts";
 import type { Account } from "../sessions/account.ts";
 import { loadPtyAddon } from "../sessions/pty-addon.ts";
-import { type Child, ownPrograms, startChild } from "./child.ts";
+import { type Child, endWith, ownPrograms, startChild } from "./child.ts";
 import type { FrontSettings } from "./front.ts";
 import { KeeperStarter, programNotice } from "./keepers.ts";
 import { Link } from "./link.ts";
@@ -27,8 +27,6 @@ import { type Front, successiveFronts } from "./successive-fronts.ts";
 
 /** The front says its last words to its connections in this time. */
 const STOP_TIMEOUT_MS = 1500;
-/** A front that ended has its link's end read in this time. */
-const LAST_WORDS_MS = 1000;
 const DEVICE_MODE = 0o600;
 const DIRECTORY_MODE = 0o711;
 
@@ -187,8 +185,7 @@ function startFront(parts: {
     },
   });
   link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
-  // Its link may be held open by what it left behind: that is no front. What it said itself was taken by then.
-  void child.exited.then(() => nodeClock.after(LAST_WORDS_MS, () => link.close()));
+  void endWith(child, link);
   return {
     ready,
     lost,

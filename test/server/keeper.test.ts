@@ -60,10 +60,13 @@ const NEXT_PASS = new Uint8Array(16).fill(4);
 function keeper({
   makeProcess = echoProcess,
   answered = () => Promise.resolve(),
+  begun = () => Promise.resolve(),
   clock = nodeClock,
 }: {
   readonly makeProcess?: () => FakeProcess;
   readonly answered?: () => Promise<void>;
+  /** Programs run once this has resolved. */
+  readonly begun?: () => Promise<void>;
   readonly clock?: Clock;
 } = {}) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-keeper-"));
@@ -77,6 +80,7 @@ function keeper({
     startProcess: async () => {
       const made = makeProcess();
       processes.push(made);
+      await begun();
       return made;
     },
     log: () => {},
@@ -351,19 +355,26 @@ describe("a front that asks for as much as it can", () => {
   });
 });
 
-test("a session whose front ended while it was being opened is hung up: nobody knows its name", async () => {
-  let open = (): void => {};
-  const gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const { front, processes, asked, taking } = keeper({ answered: () => gate });
-  const opening = front().open(alice, SHELL, OWN, watching());
-  await until(() => asked.length === 1);
-  taking.ended();
-  await expect(opening).rejects.toMatchObject({ code: "transport-lost" });
-  open();
-  await until(() => processes.length === 1);
-  await until(() => processes[0]?.events.includes("hang up") === true);
+test("what a front asked for and did not live to hear: no program for it, and one that had begun is hung up", async () => {
+  for (const which of ["answered", "begun"] as const) {
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    const { front, processes, asked, taking } = keeper({ [which]: () => gate });
+    const own = front();
+    const opening = own.open(alice, SHELL, OWN, watching());
+    await until(() => (which === "begun" ? processes.length === 1 : asked.length === 1));
+    taking.ended();
+    await expect(opening).rejects.toMatchObject({ code: "transport-lost" });
+    open();
+    if (which === "begun") await until(() => processes[0]?.events.includes("hang up") === true);
+    else {
+      taking.admit(NEXT_PASS);
+      await front(NEXT_PASS).list(alice, []); // asked behind it
+      expect(processes).toEqual([]);
+    }
+  }
 });
 
 test("whoever signed in to no front: refused, whatever the front says", async () => {
