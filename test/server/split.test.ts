@@ -2,6 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -154,6 +155,51 @@ describe.runIf(isRoot)("a front without rights", () => {
     const refused = holder.cliWithoutKey(guest, "exec", "-l", "root", "-i", other, "-n", "--", "id");
     expect(await refused.ended()).toBe(255);
     expect(refused.stderr()).toContain("user-refused");
+  });
+});
+
+describe.runIf(isRoot)("as in emergency mode", () => {
+  /** /run stays as it is; /dev and the rest have file systems of their own. */
+  const READ_ONLY = 'mount --bind /run /run && mount -o remount,bind,ro / && exec "$@"';
+  const temporary = process.env["TMPDIR"];
+  let scratch: string;
+  beforeAll(() => {
+    scratch = mkdtempSync("/run/sealtty-split-");
+    chmodSync(scratch, 0o755); // whoever the front becomes has to pass
+    process.env["TMPDIR"] = scratch;
+  });
+  afterAll(() => {
+    if (temporary === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = temporary;
+    rmSync(scratch, { recursive: true });
+  });
+
+  test("a root that cannot be written to, and no network: exec, and a session that is kept", async () => {
+    const guest = await startSealttyd({
+      authorizedKeys: holder.publicKey,
+      daemonUser: "nobody",
+      through: ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", READ_ONLY, "sh"],
+    });
+    try {
+      const whole = cli(
+        guest,
+        "exec",
+        "-n",
+        "--",
+        "sh",
+        "-c",
+        "id -un; touch /var/x; sed 1d /proc/net/route | wc -l",
+      );
+      expect(await whole.ended()).toBe(0);
+      expect(whole.stdout()).toBe("root\n0\n");
+      expect(whole.stderr()).toContain("Read-only file system");
+      const kept = cli(guest, "connect", "--keep");
+      kept.child.stdin.write("echo kept-$((6*7)); exit 5\n");
+      await kept.waitFor(/kept-42/);
+      expect(await kept.ended()).toBe(5);
+    } finally {
+      await guest.stop();
+    }
   });
 });
 
