@@ -6,10 +6,11 @@ import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./conf
 import { runDoctor } from "./doctor/command.ts";
 import { earlyFiles, earlyLines } from "./early.ts";
 import { openEvidence } from "./evidence/open.ts";
+import { runKeeper } from "./keeper/keeper.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
 import { runFront } from "./monitor/front.ts";
-import { FRONT_OPTION } from "./monitor/names.ts";
+import { FRONT_OPTION, KEEPER_OPTION } from "./monitor/names.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
 import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
 import { SERVE, givenOptions, usageText } from "./options.ts";
@@ -25,12 +26,13 @@ const EXIT_GOOD = 0;
 const EXIT_CHECK_FAILED = 1;
 const EXIT_USAGE = 2;
 const EXIT_FAILED = 255;
-/** systemd and people expect a stop to be quick; sessions got their SIGHUP by then. */
-const STOP_TIMEOUT_MS = 1800;
+/** systemd and people expect a stop to be quick; sessions got their SIGHUP by then: the front's 1500 ms and the keeper's 1000 are in it. */
+const STOP_TIMEOUT_MS = 2800;
 
 async function main(args: readonly string[]): Promise<number> {
   prepareHeapForFloods();
   if (args.length === 1 && args[0] === FRONT_OPTION) return await runFront();
+  if (args.length === 1 && args[0] === KEEPER_OPTION) return await runKeeper();
   const [command, ...rest] = args;
   if (command === "setup") return await setupCommand(rest, createLog({ level: "warn" }));
   if (command === "man") return printManual(rest);

@@ -40,6 +40,13 @@ import { helperLaunch } from "./streams/as-user.ts";
 import type { StartHelper } from "./streams/streams.ts";
 import { userKeys } from "./user-keys.ts";
 
+/** The keeper of sessions, for one front. */
+export interface KeeperPlace {
+  readonly socket: string;
+  /** 16 bytes, with which a connection to it begins. */
+  readonly pass: Uint8Array;
+}
+
 /** What the console's server needs, from whichever process. */
 export interface Privileged {
   readonly provider: EvidenceProvider;
@@ -53,6 +60,8 @@ export interface Privileged {
   /** What a connection is about to be sent, all of it; absent: likewise. Nobody signs in on other evidence. */
   readonly attested?: (evidence: Evidence) => void;
   readonly startProcess: StartProcess;
+  /** The process that keeps sessions. Absent: they are kept where this is used. @param start - where none runs; else undefined says so. */
+  readonly findKeeper?: (start: boolean) => Promise<KeeperPlace | undefined>;
   /** For forwarding; undefined: it is not allowed at all. */
   readonly startHelper: StartHelper | undefined;
   /** Beside every piece of evidence. @param proofContext - this connection's values. */

@@ -15,6 +15,7 @@ import { openServerPipes } from "./pipes/open-pipe.ts";
 import { NO_EVIDENCE, type Privileged, openPrivileged } from "./privileged.ts";
 import { watchForRestores } from "./restore-watch.ts";
 import { screenThreadFile, screenThreads } from "./screen/start-thread.ts";
+import { RemoteSessions } from "./keeper/remote-sessions.ts";
 import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { SessionRegistry } from "./sessions/registry.ts";
 import { Streams } from "./streams/streams.ts";
@@ -75,18 +76,11 @@ export async function serveConsole(
 async function serveWith(config: ConsoleSettings, privileged: Privileged, log: Log): Promise<RunningServer> {
   const { provider, startProcess, startHelper } = privileged;
   const collector = new EvidenceCollector({ provider, clock: nodeClock, perSecond: EVIDENCE_PER_SECOND });
-  const threadFile = config.sessions.keep ? screenThreadFile() : undefined;
-  if (config.sessions.keep && threadFile === undefined)
-    log.warn("sealttyd-screen.js is missing: kept sessions come back without what has left their ring");
-  const sessions = new SessionRegistry({
-    suite: nodeSuite,
-    clock: nodeClock,
-    limits: config.sessions,
-    startProcess,
-    startScreenThread: threadFile === undefined ? undefined : screenThreads(threadFile),
-    log: (event) => log.info(event),
-    say: (event) => privileged.say(event),
-  });
+  const { findKeeper } = privileged;
+  const sessions =
+    findKeeper === undefined
+      ? localSessions(config.sessions, { startProcess, say: (event) => privileged.say(event) }, log)
+      : new RemoteSessions({ clock: nodeClock, find: findKeeper, log: (event) => log.warn(event) });
   const endpoint = new GuestEndpoint({
     suite: nodeSuite,
     clock: nodeClock,
@@ -172,4 +166,24 @@ async function serveWith(config: ConsoleSettings, privileged: Privileged, log: L
       await privileged.close();
     },
   };
+}
+
+/** Of this process: they end with it. Also the keeper's own. */
+export function localSessions(
+  limits: SessionsConfig,
+  { startProcess, say }: Pick<Privileged, "startProcess" | "say">,
+  log: Log,
+): SessionRegistry {
+  const threadFile = limits.keep ? screenThreadFile() : undefined;
+  if (limits.keep && threadFile === undefined)
+    log.warn("sealttyd-screen.js is missing: kept sessions come back without what has left their ring");
+  return new SessionRegistry({
+    suite: nodeSuite,
+    clock: nodeClock,
+    limits,
+    startProcess,
+    startScreenThread: threadFile === undefined ? undefined : screenThreads(threadFile),
+    log: (event) => log.info(event),
+    say,
+  });
 }

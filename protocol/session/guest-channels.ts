@@ -45,6 +45,8 @@ import { WidePlaces } from "./wide-places.ts";
 const LIVE_WITHIN = 45_000;
 /** Of one connection; more are dropped. */
 const SIGNALS_PER_SECOND = 20;
+/** About sessions, of one connection, that wait for their answers: a client asks one at a time, or a few. */
+const MAX_QUESTIONS = 16;
 /** Bytes of answers not taken above which nobody is told of viewers. */
 const MAX_HELD_FOR_VIEWERS = 32 * 1024;
 
@@ -73,6 +75,7 @@ export class GuestChannels {
   readonly #wide = new WidePlaces();
   readonly #listeners: GuestListeners;
   readonly #signals = new TokenBucket(SIGNALS_PER_SECOND, SIGNALS_PER_SECOND);
+  #questions = 0; // about sessions, not answered yet
   #starting = 0; // whose program is being started
   #newestChannel = 0; // numbers only grow: none is ever used again
 
@@ -116,16 +119,9 @@ export class GuestChannels {
         return;
       }
       case "list":
-        return this.#messages.send({
-          type: "sessions",
-          question: message.question,
-          sessions: this.#sessionsFor(user)?.list(user, message.proofs) ?? [],
-        });
-      case "kill": {
-        const killed = this.#sessionsFor(user)?.kill(user, message.session) === true;
-        const code = killed ? KILL_OK : KILL_UNKNOWN;
-        return this.#messages.send({ type: "killed", question: message.question, code });
-      }
+        return this.#run(this.#list(user, message));
+      case "kill":
+        return this.#run(this.#kill(user, message));
       case "resize":
         this.#open.get(message.channel)?.resize(message.columns, message.rows);
         return;
@@ -234,6 +230,7 @@ export class GuestChannels {
         forgotten = lost;
         open?.forgotten(lost);
       },
+      unreachable: () => this.#owner.close("internal"),
       viewersChanged: () => viewers?.changed(),
     };
     let attached: SessionAttachment | AttachRefusal = { code: ATTACH_FAILED };
@@ -287,6 +284,50 @@ export class GuestChannels {
       last = this.#messages.sent;
       return true;
     });
+  }
+
+  #list(
+    user: AuthenticatedUser,
+    { question, proofs }: Extract<SessionMessage, { type: "list" }>,
+  ): Promise<void> {
+    return this.#answered(async () => {
+      const sessions = await this.#askSessions(async () => await this.#sessionsFor(user)?.list(user, proofs));
+      return { type: "sessions", question, sessions: sessions ?? [] };
+    });
+  }
+
+  #kill(
+    user: AuthenticatedUser,
+    { question, session }: Extract<SessionMessage, { type: "kill" }>,
+  ): Promise<void> {
+    return this.#answered(async () => {
+      const killed = await this.#askSessions(async () => await this.#sessionsFor(user)?.kill(user, session));
+      return { type: "killed", question, code: killed === true ? KILL_OK : KILL_UNKNOWN };
+    });
+  }
+
+  /** Where they are kept elsewhere, that may end meanwhile, and its sessions have: no mistake of the client's. */
+  async #askSessions<T>(ask: () => Promise<T | undefined>): Promise<T | undefined> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof SealttyError)) throw error;
+      this.#owner.services.log(`could not ask about sessions: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  /** @throws SealttyError `peer-misbehaved` where a client asks and asks, and waits for no answer. */
+  async #answered(answer: () => Promise<SessionMessage>): Promise<void> {
+    if (this.#questions >= MAX_QUESTIONS)
+      throw new SealttyError("peer-misbehaved", "Too many questions about sessions at once");
+    this.#questions++;
+    try {
+      const message = await answer();
+      if (!this.#owner.ending()) this.#messages.send(message);
+    } finally {
+      this.#questions--;
+    }
   }
 
   #takeNumber(channel: number): void {

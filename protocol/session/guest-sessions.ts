@@ -22,6 +22,8 @@ export interface AttachmentEvents {
   fenced(): void;
   /** The session ended and is not kept any longer: nothing more can be read. @param lost - bytes that never were. */
   forgotten(lost: number): void;
+  /** Sessions that are elsewhere: whether it goes on cannot be known here, and what its client lacks only another attachment gives. */
+  unreachable?(): void;
   /** Who is attached, or the size, is different. */
   viewersChanged(): void;
 }
@@ -93,9 +95,12 @@ export interface GuestSessions {
     name: SessionName,
     request: AttachRequestOf,
     events: AttachmentEvents,
-  ): SessionAttachment | AttachRefusal;
+  ): SessionAttachment | AttachRefusal | Promise<SessionAttachment | AttachRefusal>;
   /** @param proofs - without a key: the sessions that the user can name the secrets of. */
-  list(user: AuthenticatedUser, proofs: readonly SessionName[]): SessionSummary[];
+  list(
+    user: AuthenticatedUser,
+    proofs: readonly SessionName[],
+  ): readonly SessionSummary[] | Promise<readonly SessionSummary[]>;
   /** @returns whether there was such a session of this user's. */
-  kill(user: AuthenticatedUser, name: SessionName): boolean;
+  kill(user: AuthenticatedUser, name: SessionName): boolean | Promise<boolean>;
 }

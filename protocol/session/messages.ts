@@ -71,6 +71,10 @@ export const SIGNALS = [
 ] as const;
 export type SignalName = (typeof SIGNALS)[number];
 
+export function isSignalOfClients(name: string): name is SignalName {
+  return SIGNALS.some((each) => each === name);
+}
+
 export type SessionMessage =
   | { readonly type: "evidence"; readonly evidence: Evidence; readonly encoded: Uint8Array }
   | { readonly type: "no-evidence" } // the guest could not collect any; why stays in its log

@@ -11,12 +11,13 @@ import { toHex, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { mayListen, mayOpen } from "../../protocol/forward/permission.ts";
+import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
 import { isTerminalRequest } from "../../protocol/session/open-request.ts";
 import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts";
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
 import type { Asked, Begun } from "../audit/programs.ts";
-import { auditName, helperService, type OwnPrivileged } from "../privileged.ts";
+import { auditName, helperService, type KeeperPlace, type OwnPrivileged } from "../privileged.ts";
 import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";
@@ -34,7 +35,10 @@ import {
   type HelperCall,
   type HelperRequest,
   type NamedUser,
+  keeperBody,
+  readFlag,
   readHelper,
+  readNamedUser,
   readRecord,
   type RecordCall,
   readStart,
@@ -64,8 +68,20 @@ export interface MonitorOptions {
   readonly directory: string;
   /** Makes the console's device the front's. @throws SealttyError `device-unavailable`. */
   giveDevice(): void;
+  /** @param start - where none runs; else undefined says so. */
+  findKeeper(start: boolean, front: Peer): Promise<KeeperPlace | undefined>;
+  /** The keeper takes nothing of it any more. */
+  frontEnded(front: Peer): void;
+}
+
+/** Who asks: what it had started is told to it, and nobody else has a say in that. */
+export interface Peer {
+  readonly kind: "front" | "keeper";
   notify(operation: number, body: Uint8Array): void;
 }
+
+/** Of the keeper: terminals for sessions, and who is meant by those that a front names. */
+const KEEPERS: ReadonlySet<number> = new Set([OPERATIONS.start, OPERATIONS.record, OPERATIONS.who]);
 
 export class Monitor {
   readonly #options: MonitorOptions;
@@ -74,13 +90,14 @@ export class Monitor {
   readonly #quotes = new Set<string>(); // SHA-256, hex; oldest first
   readonly #attested = new Set<string>(); // SHA-256 of encoded evidence around one of them, on which nobody signed in yet
   #nextTicket = 1;
-  readonly #programs = new Map<number, { readonly program: StartedProgram; readonly sender: SignalSender }>();
+  readonly #programs = new Map<number, Running>();
   /** Places of programs, each given back once the program has ended and nobody holds its outputs. */
   readonly #places = new Map<number, { over: boolean; ended: boolean; release(): void }>();
-  readonly #recordings = new Map<number, Recording>();
+  readonly #recordings = new Map<number, { readonly recording: Recording; readonly of: Peer }>();
   readonly #offers: StreamOffers;
   readonly #evidence = new Mutex();
   readonly #signals = new SignalShares(nodeClock);
+  readonly #ended = new WeakSet<Peer>();
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -88,18 +105,27 @@ export class Monitor {
   }
 
   /** @throws SealttyError: its code and words go to the front's log. */
-  async call(operation: number, body: Uint8Array): Promise<Uint8Array> {
+  async call(operation: number, body: Uint8Array, peer: Peer): Promise<Uint8Array> {
     const { privileged } = this.#options;
     const { provider } = privileged;
+    this.#requireThere(peer);
+    if (
+      KEEPERS.has(operation) ? operation === OPERATIONS.who && peer.kind === "front" : peer.kind === "keeper"
+    )
+      throw new SealttyError("peer-misbehaved", "Not this process's to ask");
     switch (operation) {
+      case OPERATIONS.who:
+        return grantBody(this.#whoIs(readNamedUser(body)));
+      case OPERATIONS.keeper:
+        return keeperBody(await this.#options.findKeeper(readFlag(body), peer));
       case OPERATIONS.authorize:
-        return await this.#authorize(body);
+        return await this.#authorize(body, peer);
       case OPERATIONS.start:
-        return startedBody(await this.#start(readStart(body)));
+        return startedBody(await this.#start(readStart(body), peer));
       case OPERATIONS.helper:
-        return startedBody(await this.#startHelper(readHelper(body)));
+        return startedBody(await this.#startHelper(readHelper(body), peer));
       case OPERATIONS.record:
-        await this.#record(readRecord(body));
+        await this.#record(readRecord(body), peer);
         return new Uint8Array(0);
       case OPERATIONS.streams:
         requireEmpty(body);
@@ -112,6 +138,7 @@ export class Monitor {
         const parts = decodeAux(provider.type, aux);
         try {
           const quote = await this.#evidence.run(() => provider.quote(binder, parts));
+          this.#requireThere(peer);
           remember(this.#quotes, digestOf(quote), MAX_QUOTES);
           return quoteAnswer(quote);
         } catch (error) {
@@ -141,34 +168,68 @@ export class Monitor {
   }
 
   /** For a program that is gone: nothing; where too many come of one share: hang-ups alone. */
-  signal(program: number, name: string): void {
+  signal(program: number, name: string, peer: Peer): void {
     const running = this.#programs.get(program);
-    running?.program.signal(name, () => this.#signals.mayCost(running.sender));
+    if (running?.of === peer) running.program.signal(name, () => this.#signals.mayCost(running.sender));
   }
 
   signedOff(ticket: number): void {
     this.#grants.delete(ticket);
   }
 
-  forget(program: number): void {
-    this.#programs.get(program)?.program.forget();
+  forget(program: number, peer: Peer): void {
+    const running = this.#programs.get(program);
+    if (running !== undefined && running.of !== peer) return;
+    running?.program.forget();
     this.#programs.delete(program);
     this.#leave(program, "over");
   }
 
-  /** The front is gone, and with it every terminal; programs without one are told in the same way. */
-  hangUpAll(): void {
-    for (const { program } of this.#programs.values()) program.hangUp();
-    this.#programs.clear();
+  /** It is gone, and with it every terminal of its; programs without one are told in the same way. */
+  hangUpAll(peer: Peer): void {
+    this.#ended.add(peer);
+    for (const [number, { program, of }] of [...this.#programs]) {
+      if (of !== peer) continue;
+      program.hangUp();
+      this.#programs.delete(number);
+      this.#leave(number, "over"); // nobody will say so
+    }
+    for (const [number, { recording, of }] of [...this.#recordings]) {
+      if (of !== peer) continue;
+      this.#recordings.delete(number);
+      recording.outputEnded();
+    }
+    if (peer.kind === "keeper") return;
+    this.#options.frontEnded(peer);
     this.#offers.withdrawAll();
+    // Whoever signed in did so over a connection that is gone.
+    this.#grants.clear();
+    this.#attested.clear();
+    this.#quotes.clear();
   }
 
-  async #authorize(body: Uint8Array): Promise<Uint8Array> {
+  /** For the keeper, of whom a front names: what stands behind its word. */
+  #whoIs({ name, ticket }: NamedUser): KeyGrant | undefined {
+    if (ticket === undefined) return undefined;
+    const user = this.#grants.get(ticket);
+    if (user === undefined || user.name !== name || isExpired(user.restrictions, Date.now()))
+      return undefined;
+    this.#use(ticket, user);
+    return user;
+  }
+
+  /** What was asked for before it ended is not done for the next one. @throws SealttyError `transport-lost`. */
+  #requireThere(peer: Peer): void {
+    if (this.#ended.has(peer)) throw new SealttyError("transport-lost", "Whoever asked has ended");
+  }
+
+  async #authorize(body: Uint8Array, peer: Peer): Promise<Uint8Array> {
     const { fields, publicKey, sshsig } = readAuthorize(body);
     // Without evidence of ours it was made for another machine, or was played again: once for each.
     const evidence = toHex(fields.evidenceDigest);
     if (!this.#attested.delete(evidence)) return grantBody(undefined);
     const grant = await this.#options.privileged.verifyUserKey(fields, publicKey, sshsig);
+    this.#requireThere(peer);
     if (grant === undefined) {
       remember(this.#attested, evidence, MAX_ATTESTED); // for the user's next key
       return grantBody(undefined);
@@ -185,7 +246,7 @@ export class Monitor {
     this.#grants.set(ticket, user);
   }
 
-  async #start({ user: named, request, path }: StartCall): Promise<StartedAnswer> {
+  async #start({ user: named, request, path }: StartCall, peer: Peer): Promise<StartedAnswer> {
     const service = auditName(request);
     const user = this.#userFor(named, service);
     const { launch, terminal } = await this.#watched(user, service, async () => {
@@ -196,10 +257,12 @@ export class Monitor {
     });
     if ((terminal === undefined) === isTerminalRequest(request))
       throw new SealttyError("peer-misbehaved", "The program and what it is to run on do not fit");
-    return await this.#begin({ user, service, launch, terminal }, path);
+    if (peer.kind === "keeper" && terminal === undefined)
+      throw new SealttyError("peer-misbehaved", "A session has a terminal");
+    return await this.#begin({ user, service, launch, terminal }, path, peer);
   }
 
-  async #startHelper({ user: named, helper, path }: HelperCall): Promise<StartedAnswer> {
+  async #startHelper({ user: named, helper, path }: HelperCall, peer: Peer): Promise<StartedAnswer> {
     const service = helperService(helper);
     const user = this.#userFor(named, service);
     const launch = await this.#watched(user, service, async () => {
@@ -207,7 +270,7 @@ export class Monitor {
         throw new SealttyError("user-refused", "This user or key may not forward, or not there");
       return await this.#options.privileged.planHelper(user, helper);
     });
-    return await this.#begin({ user, service, launch }, path);
+    return await this.#begin({ user, service, launch }, path, peer);
   }
 
   /** A program of the front's own user could look into the front: keys of connections are there. */
@@ -227,13 +290,14 @@ export class Monitor {
   }
 
   /** Written down first, then started; and not before the front has shown where it is to run. */
-  async #begin(asked: Asked, path: string): Promise<StartedAnswer> {
+  async #begin(asked: Asked, path: string, peer: Peer): Promise<StartedAnswer> {
     const { user, service, launch, terminal } = asked;
     const { witnesses, shares } = this.#options.privileged;
     const { programs } = witnesses;
     let release = (): void => {};
     let begun: Begun | undefined;
     const begin = (start: () => StartedProgram): readonly [Begun, StartedProgram] => {
+      this.#requireThere(peer);
       begun = programs.begin(asked);
       return [begun, start()];
     };
@@ -253,7 +317,7 @@ export class Monitor {
               }),
             );
       const sender = { owner, own: user.method === "none" ? ownSignals() : undefined };
-      return this.#keep(started, { sender, untilEnd: terminal !== undefined, release });
+      return this.#keep(started, { sender, untilEnd: terminal !== undefined, release, of: peer });
     } catch (error) {
       release();
       if (begun === undefined) programs.refused(user, service, error);
@@ -264,17 +328,17 @@ export class Monitor {
 
   #keep(
     [begun, program]: readonly [Begun, StartedProgram],
-    { sender, untilEnd, release }: Place,
+    { sender, untilEnd, release, of }: Place,
   ): StartedAnswer {
     const { program: number, recording } = begun;
-    this.#programs.set(number, { program, sender });
+    this.#programs.set(number, { program, sender, of });
     this.#places.set(number, { over: untilEnd, ended: false, release });
-    if (recording !== undefined) this.#recordings.set(number, recording);
+    if (recording !== undefined) this.#recordings.set(number, { recording, of });
     void program.ended.then((end) => {
       if (untilEnd) this.#programs.delete(number);
       this.#leave(number, "ended");
       begun.ended(end.status);
-      this.#options.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
+      of.notify(MONITOR_NOTICES.ended, endedBody({ program: number, ...end }));
     });
     const recorded = recording !== undefined;
     const { recordings } = this.#options.privileged.witnesses;
@@ -282,9 +346,10 @@ export class Monitor {
   }
 
   /** The front's word for what a terminal showed: it can leave out and make up, but changes nothing that is written. */
-  async #record(call: RecordCall): Promise<void> {
-    const recording = this.#recordings.get(call.program);
-    if (recording === undefined) throw notItsOwn("recording");
+  async #record(call: RecordCall, peer: Peer): Promise<void> {
+    const found = this.#recordings.get(call.program);
+    if (found?.of !== peer) throw notItsOwn("recording");
+    const { recording } = found;
     if (call.kind === "output") {
       try {
         await recording.output(call.bytes);
@@ -356,8 +421,15 @@ export class Monitor {
   }
 }
 
+interface Running {
+  readonly program: StartedProgram;
+  readonly sender: SignalSender;
+  readonly of: Peer;
+}
+
 interface Place {
   readonly sender: SignalSender;
+  readonly of: Peer;
   /** Nobody will say that its outputs were closed. */
   readonly untilEnd: boolean;
   readonly release: () => void;

@@ -1,5 +1,7 @@
 // What the half that talks to the host may ask of the half that has rights. Every body is read to its exact end.
 
+import type { KeeperPlace } from "../privileged.ts";
+import { PASS_LENGTH } from "../keeper/pass.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { Reader, concat, fromHex, lv16, lv32, textOf, toHex, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import {
@@ -11,6 +13,7 @@ import {
   MAX_USER_NAME,
 } from "../../protocol/limits.ts";
 import type { UserAuthFields } from "../../protocol/session/api.ts";
+import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ExitStatus, ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
 import { openBody, readOpen } from "../../protocol/session/open-request.ts";
@@ -34,14 +37,29 @@ export const OPERATIONS = {
   helper: 9,
   /** A socket to connect to three times, one after the other: stdin, stdout, stderr of a program to be started. */
   streams: 8,
+  /** The socket of the keeper of sessions, which is started where none runs. */
+  keeper: 11,
+  /** Of the keeper: who stands behind a sign-in of the front's. */
+  who: 12,
   /** A piece of a recorded program's output, its new size, or its end: answered once it is written. */
   record: 20,
 } as const;
 
 /** Notices of the front. */
 export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4, signedOff: 5, audit: 20 } as const;
-/** Notices to the front. */
-export const MONITOR_NOTICES = { settings: 1, ended: 2, stop: 3 } as const;
+/** Notices to the front, and to the keeper. */
+export const MONITOR_NOTICES = {
+  settings: 1,
+  ended: 2,
+  stop: 3,
+  /** To the keeper: whoever is connected as the front is it no more. */
+  frontEnded: 4,
+} as const;
+/** Calls to the keeper. */
+export const KEEPER_CALLS = {
+  /** Whoever begins with these 16 bytes is the front. */
+  admit: 1,
+} as const;
 
 const MAX_PATH = 108;
 /** As in OPEN; longer ones no kernel takes. */
@@ -97,11 +115,17 @@ export function startBody({ user, request, path }: StartCall): Uint8Array {
   return concat(userBody(user), lv16(utf8(path)), openBody(request));
 }
 
-function userBody({ name, ticket = NO_TICKET }: NamedUser): Uint8Array {
+export function namedUser(user: AuthenticatedUser): NamedUser {
+  return user.method === "none" || user.ticket === undefined
+    ? { name: user.name }
+    : { name: user.name, ticket: user.ticket };
+}
+
+export function userBody({ name, ticket = NO_TICKET }: NamedUser): Uint8Array {
   return concat(lv16(utf8(name)), u32(ticket));
 }
 
-function readUser(reader: Reader): NamedUser {
+export function readUser(reader: Reader): NamedUser {
   const name = reader.text16(MAX_USER_NAME);
   const ticket = reader.u32();
   if (ticket !== NO_TICKET && !isUserName(name)) reader.fail("names an impossible user");
@@ -291,6 +315,35 @@ export function readSignal(body: Uint8Array): { readonly program: number; readon
   const name = reader.text16(16);
   reader.end();
   return { program, name };
+}
+
+export function readNamedUser(body: Uint8Array): NamedUser {
+  const reader: Reader = new Reader(body, "Question about a sign-in");
+  const user = readUser(reader);
+  reader.end();
+  return user;
+}
+
+/** Where the keeper is, and what a connection to it begins with; empty where none runs. */
+export function keeperBody(place: KeeperPlace | undefined): Uint8Array {
+  return place === undefined ? new Uint8Array(0) : concat(lv16(place.pass), lv16(utf8(place.socket)));
+}
+
+export function readKeeper(body: Uint8Array): KeeperPlace | undefined {
+  if (body.length === 0) return undefined;
+  const reader: Reader = new Reader(body, "Answer where the keeper is");
+  const pass = reader.lv16(PASS_LENGTH).slice();
+  const socket = reader.text16(MAX_PATH);
+  reader.end();
+  return { socket, pass };
+}
+
+export function readFlag(body: Uint8Array): boolean {
+  const reader: Reader = new Reader(body, "A yes or no");
+  const flag = reader.u8();
+  reader.end();
+  if (flag > 1) reader.fail("is neither");
+  return flag === 1;
 }
 
 /** Of a program, or a ticket. */

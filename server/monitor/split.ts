@@ -1,33 +1,31 @@
 // Starts the two halves of sealttyd: this process stays the monitor, and a front without rights is started.
 
-import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { Duplex } from "node:stream";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { nodeClock } from "../../node/clock.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig } from "../config/pipe.ts";
 import type { ServerConfig } from "../config.ts";
-import { escapeText, type Log, type LogLevel, relayLine } from "../log.ts";
+import { escapeText, type Log, type LogLevel } from "../log.ts";
 import { giveBackConsole, takeConsole } from "../pipes/framebuffer/console.ts";
 import { removeStaleSocket } from "../pipes/unix-listener.ts";
 import { findVirtioDevice } from "../pipes/virtio-port.ts";
 import { openPrivileged } from "../privileged.ts";
 import { type RunningServer, consoleSettings } from "../serve.ts";
 import type { Account } from "../sessions/account.ts";
-import { setprivOfUtilLinux } from "../sessions/launch.ts";
-import { signalQuietly } from "../sessions/guest-process.ts";
 import { loadPtyAddon } from "../sessions/pty-addon.ts";
-import { FRONT_OPTION, LINK_FD } from "./names.ts";
+import { type Child, endWith, ownPrograms, startChild } from "./child.ts";
 import type { FrontSettings } from "./front.ts";
-import { relayFrontLog } from "./front-log.ts";
-import { sandboxFor } from "./sandbox.ts";
+import { KeeperStarter, programNotice } from "./keepers.ts";
 import { Link } from "./link.ts";
-import { Monitor } from "./monitor.ts";
-import { FRONT_NOTICES, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
+import { Monitor, type Peer } from "./monitor.ts";
+import { FRONT_OPTION } from "./names.ts";
+import { FRONT_NOTICES, MONITOR_NOTICES, readNumber } from "./operations.ts";
+import { type SandboxNeeds, sandboxFor } from "./sandbox.ts";
+import { type Front, successiveFronts } from "./successive-fronts.ts";
 
 /** The front says its last words to its connections in this time. */
 const STOP_TIMEOUT_MS = 1500;
@@ -69,90 +67,66 @@ export async function serveSplit(
       mayForward: privileged.startHelper !== undefined,
       logLevel,
     };
-    const sandbox = config.daemon.sandbox
-      ? sandboxFor({ pipe, inet: settings.mayForward, programs: frontPrograms() })
-      : "the configuration says so";
+    const sandboxOf = (needs: Omit<SandboxNeeds, "programs">): readonly string[] | string =>
+      config.daemon.sandbox ? sandboxFor({ ...needs, programs: ownPrograms() }) : "the configuration says so";
+    const sandbox = sandboxOf({ pipe, inet: settings.mayForward });
     if (typeof sandbox === "string")
       log.info("the half that talks to the host gets no sandbox", { why: sandbox });
-    const child = startFront(front, typeof sandbox === "string" ? [] : sandbox);
-    const exited = new Promise<void>((resolve) => {
-      child.once("exit", () => resolve());
-      child.once("error", () => resolve());
+    const keepers = new KeeperStarter({
+      account: front,
+      directory,
+      sessions: config.sessions,
+      logLevel,
+      log,
+      sandbox: (own) => {
+        const found = sandboxOf({ pipe: { type: "unix", path: own }, inet: false });
+        return typeof found === "string" ? [] : found;
+      },
+      monitor: () => monitor,
+      audit: (body) => privileged.witnesses.audit.ofFront(body),
     });
-    const gone = Promise.all([exited, relayLog(child, logLevel)]);
-    undo.push(async () => {
-      // Its group: what it started itself, if somebody took it over, mostly goes with it.
-      if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
-        signalQuietly(-child.pid, "SIGKILL");
-      await gone;
-    });
-    let ready = (): void => {};
-    let lost: (reason: SealttyError) => void = () => {};
-    const isReady = new Promise<void>((resolve) => {
-      ready = resolve;
-    });
-    const pipeLost = new Promise<SealttyError>((resolve) => {
-      lost = resolve;
-    });
-    const monitor = new Monitor({
+    undo.push(() => keepers.stop());
+    const monitor: Monitor = new Monitor({
       privileged,
       front,
       directory,
       giveDevice: () => giveDevice(config.pipe, front),
-      notify: (operation, body) => link.notify(operation, body),
+      findKeeper: (start, front) => keepers.find(start, front),
+      frontEnded: (front) => keepers.frontEnded(front),
     });
-    const link: Link = new Link(child.stdio[LINK_FD] as Duplex, {
-      onCall: (operation, body) => monitor.call(operation, body),
-      onNotice(operation, body) {
-        switch (operation) {
-          case FRONT_NOTICES.ready:
-            return ready();
-          case FRONT_NOTICES.signal: {
-            const { program, name } = readSignal(body);
-            return monitor.signal(program, name);
-          }
-          case FRONT_NOTICES.forget:
-            return monitor.forget(readNumber(body));
-          case FRONT_NOTICES.signedOff:
-            return monitor.signedOff(readNumber(body));
-          case FRONT_NOTICES.audit:
-            return privileged.witnesses.audit.ofFront(body);
-          case FRONT_NOTICES.lost:
-            // Its words behind ours: none of them begins a line of the log.
-            return lost(
-              new SealttyError(
-                "transport-lost",
-                `The half that talks to the host cannot go on: ${escapeText(Buffer.from(body).toString("utf8"))}`,
-              ),
-            );
-          default:
-            throw new SealttyError("peer-misbehaved", "Unknown notice");
-        }
-      },
-      onEnd(reason) {
-        monitor.hangUpAll();
-        lost(
-          reason.code === "peer-misbehaved"
-            ? reason
-            : new SealttyError("transport-lost", "The half of sealttyd that talks to the host ended"),
-        );
-      },
-    });
-    undo.push(() => link.close());
-    link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
-    const failed = await Promise.race([isReady, pipeLost]);
+    const startHalf = (): FrontHalf =>
+      startFront({
+        monitor,
+        child: startChild({
+          option: FRONT_OPTION,
+          name: "front",
+          account: front,
+          sandbox: typeof sandbox === "string" ? [] : sandbox,
+          logLevel,
+        }),
+        settings,
+        audit: (body) => privileged.witnesses.audit.ofFront(body),
+      });
+    let half = startHalf();
+    let stopping = false;
+    undo.push(() => half.end());
+    const failed = await Promise.race([half.ready, half.lost]);
     if (failed !== undefined) throw couldNotStart(failed, front);
     log.info("the half that talks to the host has no rights", { user: front.name, uid: front.uid });
+    const pipeLost = successiveFronts(half, {
+      clock: nodeClock,
+      log,
+      start: () => {
+        half = startHalf();
+        return half;
+      },
+      isWorthIt: () => keepers.running && !stopping,
+    });
     return {
       pipeLost,
       async stop() {
-        link.notify(MONITOR_NOTICES.stop);
-        let timer: NodeJS.Timeout | undefined;
-        const tooLong = new Promise<void>((resolve) => {
-          timer = setTimeout(resolve, STOP_TIMEOUT_MS);
-        });
-        await Promise.race([gone, tooLong]);
-        clearTimeout(timer);
+        stopping = true;
+        await half.stop(STOP_TIMEOUT_MS);
         await cleanUp();
       },
     };
@@ -162,52 +136,75 @@ export async function serveSplit(
   }
 }
 
-const frontPrograms = (): string[] => [process.execPath, process.argv[1] ?? ""];
-
-/** @param sandbox - what becomes the program, once it has lost its rights. */
-function startFront(front: Account, sandbox: readonly string[]): ChildProcess {
-  const [node = "", script = ""] = frontPrograms();
-  const program = [...sandbox, node, ...process.execArgv, script, FRONT_OPTION];
-  const environment: Record<string, string> = { PATH: process.env["PATH"] ?? "/usr/bin:/bin" };
-  for (const name of ["SEALTTY_PTY_ADDON", "LANG"]) {
-    const value = process.env[name];
-    if (value !== undefined) environment[name] = value;
-  }
-  const stdio: ("ignore" | "pipe")[] = ["ignore", "ignore", "pipe", "pipe"];
-  const setpriv = setprivOfUtilLinux();
-  const [file = "", ...args] =
-    setpriv === undefined
-      ? program
-      : [
-          setpriv,
-          `--reuid=${front.uid}`,
-          `--regid=${front.gid}`,
-          "--clear-groups",
-          "--no-new-privs",
-          "--inh-caps=-all",
-          "--bounding-set=-all",
-          "--",
-          ...program,
-        ];
-  return spawn(file, args, {
-    stdio,
-    cwd: "/",
-    env: environment,
-    detached: true, // Ctrl-C at a terminal is the monitor's to hear
-    // Whoever has this user already could stop the child before it is the program, and with it this start: nobody should.
-    ...(setpriv === undefined ? { uid: front.uid, gid: front.gid } : {}),
-  });
+interface FrontHalf extends Front {
+  /** It may say its last words. */
+  stop(withinMs: number): Promise<void>;
 }
 
-/** @returns when all of it was taken. */
-async function relayLog({ stderr }: ChildProcess, logLevel: LogLevel): Promise<void> {
-  if (stderr === null) return;
-  await relayFrontLog(stderr, {
-    clock: nodeClock,
-    write(level, text) {
-      if (level !== "debug" || logLevel === "debug") relayLine(level, "front", text);
+function startFront(parts: {
+  readonly monitor: Monitor;
+  readonly child: Child;
+  readonly settings: FrontSettings;
+  readonly audit: (body: Uint8Array) => void;
+}): FrontHalf {
+  const { monitor, child, settings, audit } = parts;
+  let isReady = (): void => {};
+  let isLost: (reason: SealttyError) => void = () => {};
+  const ready = new Promise<undefined>((resolve) => {
+    isReady = () => resolve(undefined);
+  });
+  const lost = new Promise<SealttyError>((resolve) => {
+    isLost = resolve;
+  });
+  const peer: Peer = { kind: "front", notify: (operation, body) => link.notify(operation, body) };
+  const link: Link = new Link(child.stream, {
+    onCall: (operation, body) => monitor.call(operation, body, peer),
+    onNotice(operation, body) {
+      switch (operation) {
+        case FRONT_NOTICES.ready:
+          return isReady();
+        case FRONT_NOTICES.signedOff:
+          return monitor.signedOff(readNumber(body));
+        case FRONT_NOTICES.lost:
+          // Its words behind ours: none of them begins a line of the log.
+          return isLost(
+            new SealttyError(
+              "transport-lost",
+              `The half that talks to the host cannot go on: ${escapeText(Buffer.from(body).toString("utf8"))}`,
+            ),
+          );
+        default:
+          return programNotice({ monitor, peer, audit }, operation, body);
+      }
+    },
+    onEnd(reason) {
+      monitor.hangUpAll(peer);
+      isLost(
+        reason.code === "peer-misbehaved"
+          ? reason
+          : new SealttyError("transport-lost", "The half of sealttyd that talks to the host ended"),
+      );
     },
   });
+  link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
+  void endWith(child, link);
+  return {
+    ready,
+    lost,
+    async stop(withinMs) {
+      link.notify(MONITOR_NOTICES.stop);
+      let timer: NodeJS.Timeout | undefined;
+      const tooLong = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, withinMs);
+      });
+      await Promise.race([child.gone, tooLong]);
+      clearTimeout(timer);
+    },
+    async end() {
+      link.close();
+      await child.kill();
+    },
+  };
 }
 
 /** Others may pass, and connect to what is theirs in it; only root writes. */

@@ -9,8 +9,8 @@
  *
  * Landlock (Linux 5.13): no file is made, changed or removed, but for devices that are there, and --own; only the system's own
  * directories are read. From ABI 6 on no signal and no abstract socket leaves it.
- * seccomp: no call that mounts, traces, loads code into the kernel or makes namespaces, none that changes users or the clock, no
- * io_uring, and no sockets but unix ones (and --inet). A list of what is refused rather than of what is allowed: Node and the C
+ * seccomp: no call that mounts, traces, loads code into the kernel or makes namespaces, none that changes users or the clock or
+ * leaves the process group, no io_uring, and no sockets but unix ones (and --inet). A list of what is refused rather than of what is allowed: Node and the C
  * library find new calls to make with each version, and a console that does not start any more helps nobody.
  *
  * What the kernel does not have is said on standard error, with a priority for the log in front, and left out; what it has and
@@ -127,6 +127,8 @@ static const int refused[] = {
     /* other processes */
     SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, 438 /* pidfd_getfd */,
     440 /* process_madvise */,
+    /* out of the process group: whoever ends it ends all that it started */
+    SYS_setsid, SYS_setpgid,
     /* the kernel's own machines, which have been the way into it */
     SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, 425, 426, 427 /* io_uring */, SYS_add_key, SYS_request_key,
     SYS_keyctl,

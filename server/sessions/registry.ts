@@ -188,6 +188,12 @@ export class SessionRegistry implements GuestSessions {
     return true;
   }
 
+  /** Those whose secret no client will say any more: it says it to the guest's key that it heard it from, and to no other. */
+  hangUpKeyless(): void {
+    for (const { session, owner } of [...this.#entries])
+      if (owner.method === "none" && !session.ended) session.hangUp();
+  }
+
   /** Hangs up every program. */
   stop(): void {
     this.#stopped = true;

@@ -1,5 +1,7 @@
 // What takes rescue and emergency mode off the host's consoles: files that `sealttyd setup --recovery` writes. docs/recovery.md
 
+import { parseAuthorizedKeys } from "../../protocol/user-auth/authorized-keys.ts";
+import { isExpired } from "../../protocol/user-auth/restrictions.ts";
 import type { ServerConfig } from "../config.ts";
 import { SetupRefused } from "./choose.ts";
 
@@ -45,28 +47,43 @@ export function requireRecoveryUnit(unit: {
 }
 
 /**
- * Who gets in where nothing is asked on the consoles any more: the configuration's word, and nobody's beside it. Whether a key
- * has expired, or a password is known, is not looked at.
- * @param read - a file of the guest's; undefined where there is none. @throws SetupRefused where that is nobody.
+ * Who gets in where nothing is asked on the consoles any more: the configuration's word, and nobody's beside it. Keys of root's are looked
+ * for; whether a document names somebody, or a login lets somebody in, cannot be known here, and that is said.
+ * @param read - a file of the system's; undefined where it is not there.
+ * @param now - ms since 1970 UTC.
+ * @throws SetupRefused where that is nobody.
  */
 export function recoveryWords(
   { users, instance }: ServerConfig,
-  read: (path: string) => string | undefined,
-): string {
+  read: (file: string) => string | undefined,
+  now: number,
+): string[] {
   const { authorizedKeys, names, login } = users;
-  const isForRoot = names === "any" || names.some((name) => name === "root" || name === "*");
-  const file = isForRoot ? authorizedKeys?.replaceAll("%u", "root") : undefined;
-  const rootHasKeys = file !== undefined && /^\s*[^#\s]/m.test(read(file) ?? "");
-  const ways = [
-    ...(rootHasKeys ? [`root by the keys of ${file}`] : []),
-    ...(instance.document === undefined ? [] : ["whom the instance document names"]),
+  const document = instance.document !== undefined;
+  const rootIsNamed = names === "any" || names.some((name) => name === "root" || name === "*");
+  // Where there is a document its keys are good, and no file's.
+  const file = document || !rootIsNamed ? undefined : authorizedKeys?.replaceAll("%u", "root");
+  const hasKey = file !== undefined && hasShellKey(read(file) ?? "", now);
+  const unsure = [
+    ...(document ? ["whom the instance document names"] : []),
     ...(login === undefined ? [] : [`whom ${login[0]} lets in`]),
   ];
+  const ways = [...(hasKey ? [`root by the keys of ${file}`] : []), ...unsure];
+  const noKey = `${file} has no key by which root gets a shell`;
   if (ways.length === 0)
     throw new SetupRefused(
-      file === undefined
-        ? "The configuration lets root in by no key, and has no login: in rescue and emergency mode nobody could mend this machine"
-        : `${file} has no key for root, and there is no login: in rescue and emergency mode nobody could mend this machine`,
+      `${file === undefined ? "The configuration lets root in by no key, and has no login" : `${noKey}, and there is no login`}: in rescue and emergency mode nobody could mend this machine`,
     );
-  return `in rescue and emergency mode: nothing on the consoles; by sealtty ${ways.join(", ")}`;
+  const words = `in rescue and emergency mode: nothing on the consoles; by sealtty ${ways.join(", ")}`;
+  if (hasKey) return [words];
+  const but = file === undefined ? "" : `${noKey}, and `;
+  return [words, `beware: ${but}whether anybody gets in so was not looked at: try it before you need it`];
+}
+
+/** A forced command is no shell, and a key that is over opens nothing. */
+function hasShellKey(text: string, now: number): boolean {
+  return parseAuthorizedKeys(text).keys.some(
+    ({ options: { restrictions } }) =>
+      restrictions.pty && restrictions.command === undefined && !isExpired(restrictions, now),
+  );
 }

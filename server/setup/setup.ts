@@ -88,9 +88,8 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
     requireRecoveryUnit(unit);
     changes.push(...fileChanges(tree, before, RECOVERY_FILES, "takes recovery off the host's consoles"));
     const own = text ?? tree.read(DEFAULT_CONFIG_FILE) ?? "";
-    words.push(
-      recoveryWords(parseServerConfig(own, DEFAULT_CONFIG_FILE), (file) => readOrAbsent(tree, file)),
-    );
+    const config = parseServerConfig(own, DEFAULT_CONFIG_FILE);
+    words.push(...recoveryWords(config, (file) => tree.read(file), Date.now()));
   }
   if (text !== undefined && tree.read(DEFAULT_CONFIG_FILE) !== text)
     changes.push({ kind: "file", path: DEFAULT_CONFIG_FILE, text });

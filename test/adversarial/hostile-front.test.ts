@@ -22,9 +22,9 @@ import { Programs } from "../../server/audit/programs.ts";
 import { MAX_PROGRAMS } from "../../server/config/users.ts";
 import type { RecordingConfig } from "../../server/config/records.ts";
 import { createLog } from "../../server/log.ts";
-import { remoteSink } from "../../server/monitor/front.ts";
+import { remoteSink } from "../../server/monitor/remote.ts";
 import { Link } from "../../server/monitor/link.ts";
-import { Monitor } from "../../server/monitor/monitor.ts";
+import { Monitor, type Peer } from "../../server/monitor/monitor.ts";
 import {
   OPERATIONS,
   authorizeBody,
@@ -45,6 +45,7 @@ import {
   readSignal,
   readStart,
   startBody,
+  userBody,
 } from "../../server/monitor/operations.ts";
 import type { OwnPrivileged } from "../../server/privileged.ts";
 import { Recordings } from "../../server/recording/recordings.ts";
@@ -123,13 +124,32 @@ function monitorWith(
       return request.kind === "exec" ? { launch } : { launch, terminal: { columns: 80, rows: 24 } };
     },
   };
-  const monitor = new Monitor({
+  const whole = new Monitor({
     privileged,
     front: { uid: front },
     directory,
     giveDevice: () => {},
+    findKeeper: async () => undefined,
+    frontEnded: (front) => void endedFronts.push(front),
+  });
+  const endedFronts: Peer[] = [];
+  const newFront = (): Peer => ({
+    kind: "front",
     notify: (operation, body) => void told.push({ operation, body }),
   });
+  let peer = newFront();
+  /** As this front has it. */
+  const monitor = {
+    call: (operation: number, body: Uint8Array) => whole.call(operation, body, peer),
+    signal: (program: number, name: string) => whole.signal(program, name, peer),
+    forget: (program: number) => whole.forget(program, peer),
+    /** It ends, and another one comes. */
+    hangUpAll() {
+      whole.hangUpAll(peer);
+      peer = newFront();
+    },
+    signedOff: (ticket: number) => whole.signedOff(ticket),
+  };
   const start = (user: NamedUser, request: ProgramRequest, at: string) =>
     monitor.call(OPERATIONS.start, startBody({ user, request, path: at }));
   /** The monitor makes it, and is told what was sent. @returns encoded. */
@@ -160,7 +180,19 @@ function monitorWith(
   const grantFromNowOn = (other: UserRestrictions): void => {
     granted = other;
   };
-  return { monitor, planned, told, start, attest, authorize, authorizeOn, grantFromNowOn, log };
+  return {
+    whole,
+    monitor,
+    endedFronts,
+    planned,
+    told,
+    start,
+    attest,
+    authorize,
+    authorizeOn,
+    grantFromNowOn,
+    log,
+  };
 }
 
 /** @param lines - takes what is written down. */
@@ -428,6 +460,104 @@ describe("places for programs", () => {
     leave(); // once
     shares.take("c");
     expect(() => shares.take("a")).toThrow(/Too many programs run/);
+  });
+});
+
+describe("beside the keeper of sessions", () => {
+  const keeper: Peer = { kind: "keeper", notify: () => {} };
+
+  test("each has its own calls, and a front none of the keeper's", async () => {
+    const { whole, monitor, authorize } = monitorWith(() => true);
+    await authorize();
+    const misbehaved = { code: "peer-misbehaved" };
+    await expect(monitor.call(OPERATIONS.who, userBody(alice))).rejects.toMatchObject(misbehaved);
+    for (const [name, operation] of Object.entries(OPERATIONS)) {
+      if (["start", "record", "who"].includes(name)) continue;
+      await expect(whole.call(operation, new Uint8Array(), keeper), name).rejects.toMatchObject(misbehaved);
+    }
+    // Programs of sessions are on terminals: no other place is taken of it.
+    const exec = startBody({ user: alice, request: EXEC, path: `${directory}/x` });
+    await expect(whole.call(OPERATIONS.start, exec, keeper)).rejects.toMatchObject(misbehaved);
+  });
+
+  test("what stands behind a front's word is the monitor's to say, and nothing once that front is gone", async () => {
+    const { whole, monitor, authorize } = monitorWith(() => true);
+    await authorize();
+    const who = async (user: NamedUser) =>
+      readGrant(await whole.call(OPERATIONS.who, userBody(user), keeper));
+    expect(await who(alice)).toMatchObject({ key: nodeSuite.sha256(KEY), restrictions: UNRESTRICTED });
+    for (const user of [{ ...alice, name: "root" }, { ...alice, ticket: 7 }, { name: "alice" }])
+      expect(await who(user)).toBeUndefined();
+    monitor.hangUpAll();
+    expect(await who(alice)).toBeUndefined(); // the next front's users sign in themselves
+  });
+
+  test("what a front asked for and did not live to hear is not there for the next one", async () => {
+    const { whole, monitor, endedFronts, authorize, attest, authorizeOn, start, planned } = monitorWith(
+      () => true,
+    );
+    const evidence = await attest();
+    const asked = [authorize(), authorizeOn(evidence)]; // the first has not even its evidence yet
+    monitor.hangUpAll();
+    expect(endedFronts).toHaveLength(1); // so the keeper is told
+    for (const each of await Promise.allSettled(asked)) expect(each.status).toBe("rejected");
+    for (const ticket of [1, 2]) {
+      const who = await whole.call(OPERATIONS.who, userBody({ ...alice, ticket }), keeper);
+      expect(readGrant(who)).toBeUndefined();
+    }
+    expect(await authorizeOn(evidence)).toBeUndefined();
+    // A program, on a terminal whose name may be another one's by now.
+    await authorize();
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    try {
+      const starting = start({ name: "" }, LOGIN, pty);
+      monitor.hangUpAll();
+      await expect(starting).rejects.toMatchObject({ code: "transport-lost" });
+      expect(planned).toHaveLength(1);
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  });
+
+  test("a front that ends, or means it badly, ends no program of the keeper's", async () => {
+    const { whole, monitor, authorize } = monitorWith(() => true);
+    await authorize();
+    const addon = loadPtyAddon();
+    const { master, slave, pty } = addon.open(80, 24);
+    try {
+      const told: number[] = [];
+      const own: Peer = { kind: "keeper", notify: (_, body) => void told.push(readEnded(body).program) };
+      const body = startBody({ user: alice, request: SHELL, path: pty });
+      const { program } = readStarted(await whole.call(OPERATIONS.start, body, own));
+      monitor.signal(program, "SIGKILL");
+      monitor.forget(program);
+      monitor.hangUpAll();
+      const other: Peer = { kind: "front", notify: () => {} };
+      await expect(
+        whole.call(OPERATIONS.record, recordBody({ kind: "end", program }), other),
+      ).rejects.toMatchObject({ code: "peer-misbehaved" });
+      whole.hangUpAll(other);
+      // Had any of these reached it, its end would be told now, before that of one that was started later.
+      const second = addon.open(80, 24);
+      const later = startBody({ user: alice, request: SHELL, path: second.pty });
+      await authorize(); // it signs in anew: the tickets of before are gone
+      const again = { ...alice, ticket: (alice.ticket ?? 0) + 1 };
+      await expect(whole.call(OPERATIONS.start, later, own)).rejects.toMatchObject({ code: "user-refused" });
+      const next = startBody({ user: again, request: SHELL, path: second.pty });
+      const started = readStarted(await whole.call(OPERATIONS.start, next, own)).program;
+      whole.signal(started, "SIGKILL", own);
+      while (told.length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(told).toEqual([started]);
+      whole.signal(program, "SIGKILL", own);
+      while (told.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(told).toEqual([started, program]);
+      for (const each of [second.master, second.slave]) fs.closeSync(each);
+    } finally {
+      whole.hangUpAll(keeper);
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
   });
 });
 

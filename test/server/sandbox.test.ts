@@ -50,6 +50,8 @@ attempt("runs one beside", () => spawnSync(beside + "/program").error?.code ?? "
 attempt("makes a namespace", () => spawnSync("unshare", ["-U", "true"]).status === 0 ? "done" : "refused");
 for (const [name, family, protocol] of [["vsock", 40, 0], ["packet", 17, 0], ["crypto", 38, 0], ["netlink of audit", 16, 9], ["bluetooth", 31, 1]])
   attempt("opens " + name, () => spawnSync("perl", ["-e", "socket(S, shift, 3, shift) and print 'done' or print $!+0", String(family), String(protocol)]).stdout.toString());
+for (const name of ["setsid", "setpgid"])
+  attempt("leaves its group by " + name, () => spawnSync("perl", ["-MPOSIX", "-e", "POSIX::" + name + (name === "setpgid" ? "(0, 0)" : "() != -1") + " and print 'done' or print $!+0"]).stdout.toString());
 attempt("becomes another user", () => { process.setgid(12345); });
 const listen = (name, at) => new Promise((resolve) => {
   const server = net.createServer();
@@ -144,6 +146,8 @@ describe("whatever the kernel is", () => {
       cores: "0 0",
       "makes a namespace": "refused",
       "becomes another user": "EPERM",
+      "leaves its group by setsid": "1", // EPERM
+      "leaves its group by setpgid": "1",
       "listens on a port": "EAFNOSUPPORT",
       ...NO_FAMILIES,
     });

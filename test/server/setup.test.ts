@@ -16,6 +16,7 @@ import {
 } from "../../server/setup/choose.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
 import { System } from "../../server/doctor/system.ts";
+import { concat, lv32, utf8 } from "../../protocol/bytes.ts";
 import { Tree as DoctorsTree } from "../../server/doctor/tree.ts";
 import { CLOUD_INIT_FILES, DISABLED } from "../../server/provision/cloud-init.ts";
 import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
@@ -372,15 +373,12 @@ describe("set up and taken back", () => {
   });
 });
 
+const KEY_LINE = `ssh-ed25519 ${Buffer.from(concat(lv32(utf8("ssh-ed25519")), lv32(new Uint8Array(32).fill(5)))).toString("base64")} me\n`;
+
 describe("recovery", () => {
   const UNITS = ["rescue", "emergency"].map((mode) => `usr/lib/systemd/system/${mode}.service`);
   const SULOGIN = "[Service]\nExecStart=-/lib/systemd/systemd-sulogin-shell x\nStandardInput=tty-force\n";
-  const KEYS = "# the owner's\nssh-ed25519 AAAA owner\n"; // what is a good key is the server's to say
-  const WORLD = {
-    ...BARE,
-    ...Object.fromEntries(UNITS.map((unit) => [unit, SULOGIN])),
-    ...Object.fromEntries(["etc/sealtty/authorized_keys", "k"].map((file) => [file, KEYS])),
-  };
+  const WORLD = { ...BARE, ...Object.fromEntries(UNITS.map((unit) => [unit, SULOGIN])) };
   const found = () =>
     CHECKS.filter(({ id }) => id === "recovery-console").flatMap(
       (check) => check.look(new System(new DoctorsTree(root)))?.evidence ?? [],
@@ -394,7 +392,10 @@ describe("recovery", () => {
     const said = await setUp(wishes({ recovery: true }), around);
     for (const [file, text] of RECOVERY_FILES) expect(read(file)).toBe(text);
     expect(said).toContain(
-      "in rescue and emergency mode: nothing on the consoles; by sealtty root by the keys of /etc/sealtty/authorized_keys, whom /bin/login lets in",
+      "in rescue and emergency mode: nothing on the consoles; by sealtty whom /bin/login lets in",
+    );
+    expect(said).toContain(
+      "beware: /etc/sealtty/authorized_keys has no key by which root gets a shell, and whether anybody gets in so was not looked at: try it before you need it",
     );
     expect(found()).toEqual([]);
     // It counts from the next change of mode on, and not only from the next boot.
@@ -417,18 +418,29 @@ describe("recovery", () => {
 
   test.each([
     ["no login, and keys that are not root's", 'authorized_keys = "/k"\nnames = ["alice"]\n', undefined],
-    ["root's own file, which is not there", 'authorized_keys = "/none/%u"\n', undefined],
-    ["a file without a key", 'authorized_keys = "/empty"\nnames = ["root"]\n', undefined],
-    ["keys of root's own file", 'authorized_keys = "/own/%u"\n', "root by the keys of /own/root"],
-    ["keys for everybody", 'authorized_keys = "/k"\nnames = ["*"]\n', "root by the keys of /k"],
+    ["keys of root's own file", 'authorized_keys = "/k/%u"\n', "root by the keys of /k/root"],
+    ["keys for everybody", 'authorized_keys = "/k/all"\nnames = ["*"]\n', "root by the keys of /k/all"],
+    [
+      "keys and a login",
+      'authorized_keys = "/k/all"\nnames = ["root"]\nlogin = ["/bin/login"]\n',
+      "root by the keys of /k/all, whom /bin/login lets in",
+    ],
     ["a login alone", 'login = ["/bin/login"]\n', "whom /bin/login lets in"],
-  ])("who gets in is the configuration's to say: %s", async (_, users, way) => {
+    ["keys that are not there", 'authorized_keys = "/k/none"\nnames = ["root"]\n', undefined],
+    ["a file without a key", 'authorized_keys = "/k/empty"\nnames = ["*"]\n', undefined],
+    ["keys that are over, or run one command", 'authorized_keys = "/k/useless"\nnames = ["*"]\n', undefined],
+  ])("who gets in is the configuration's to say, and the keys': %s", async (_, users, way) => {
     const own = `[pipe]\ntype = "virtio"\nname = "s"\n[evidence]\ntype = "tpm"\n[users]\n${users}`;
+    const useless = `expiry-time="20200101" ${KEY_LINE}command="uptime" ${KEY_LINE}restrict ${KEY_LINE}`;
     writeTree(root, {
       ...WORLD,
-      "own/root": KEYS,
-      empty: "# none yet\n\n",
       "etc/sealtty/sealttyd.toml": own,
+      ...{
+        "k/root": KEY_LINE,
+        "k/all": `# mine\n${KEY_LINE}`,
+        "k/empty": "# none yet\n",
+        "k/useless": useless,
+      },
     });
     const work = setUp(wishes({ recovery: true }), surroundings().around);
     if (way === undefined) expect(await refusalOf(work)).toContain("nobody could mend this machine");

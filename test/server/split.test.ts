@@ -12,8 +12,10 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startChild } from "../../server/monitor/child.ts";
 import { type KeyHolder, keyHolder } from "../support/key-holder.ts";
 import { sshKeygen } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
@@ -224,6 +226,73 @@ describe.runIf(isRoot)("one half without the other", () => {
       running.child.kill("SIGKILL"); // it would go on dialling
     } finally {
       await guest.stop();
+    }
+  });
+
+  test("the front is killed while a session is kept: another one serves, and not a byte of the session's is lost", async () => {
+    const guest = await start();
+    try {
+      const [first = 0] = childrenOf(guest.child.pid);
+      const kept = cli(guest, "connect", "--keep");
+      kept.child.stdin.write("i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo n-$i-; sleep 0.02; done\n");
+      await kept.waitFor(/n-20-/);
+      const [, keeper = 0] = childrenOf(guest.child.pid);
+      process.kill(first, "SIGKILL");
+      await until(() => guest.log().includes("serves again"), "another front");
+      kept.child.kill("SIGKILL"); // for ten minutes it would wait for the one that is gone
+      const next = cli(guest, "connect", "--attach", "last");
+      next.child.stdin.write("echo typed-$((6*7))\n");
+      await next.waitFor(/^typed-42\r?$/m);
+      const numbers = [...next.stdout().matchAll(/^n-(\d+)-\r?$/gm)].map(([, n]) => Number(n));
+      expect(numbers).toEqual(Array.from({ length: 1000 }, (_, i) => i + 1));
+      expect(guest.child.exitCode).toBeNull();
+
+      // The keeper, too: its sessions end with it, and whoever asks for them hears that, and the front goes on.
+      process.kill(keeper, "SIGKILL");
+      expect(await next.ended()).toBe(255);
+      const listed = cli(guest, "sessions");
+      expect([await listed.ended(), listed.stdout()]).toEqual([0, "no sessions\n"]);
+      const again = cli(guest, "connect", "--keep");
+      again.child.stdin.write("echo another-$((6*7)); exit 3\n");
+      await again.waitFor(/^another-42\r?$/m);
+      expect(await again.ended()).toBe(3);
+    } finally {
+      await guest.stop();
+    }
+  });
+
+  test("a half that leaves others behind: those of its group are killed with it, and none holds up its end", async () => {
+    const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-child-"));
+    const script = path.join(directory, "half.cjs");
+    // One in its group, and one that left it, as only without a sandbox one can; both hold its log and its link open.
+    writeFileSync(
+      script,
+      `const { spawn } = require("node:child_process");
+       const left = [false, true].map((detached) =>
+         spawn("sleep", ["1000"], { detached, stdio: ["ignore", "ignore", 2, 3] }).pid);
+       require("node:fs").writeSync(3, left.join(" ") + ".");
+       process.exit(0);`,
+    );
+    const [own = ""] = process.argv.splice(1, 1, script);
+    let outside = 0;
+    try {
+      const account = { name: "root", uid: 0, gid: 0, home: "/", shell: "/bin/sh" };
+      const child = startChild({ option: "--x", name: "x", account, sandbox: [], logLevel: "info" });
+      let said = "";
+      child.stream.on("data", (bytes: Buffer) => {
+        said += bytes.toString();
+      });
+      await until(() => said.endsWith("."), "both are there");
+      const [inside = 0, other = 0] = said.slice(0, -1).split(" ").map(Number);
+      outside = other;
+      await child.exited;
+      await until(() => !isAlive(inside), "the one of its group was killed");
+      await child.kill();
+      expect(isAlive(outside)).toBe(true); // so its end was not waited for
+    } finally {
+      process.argv.splice(1, 1, own);
+      if (outside > 0) process.kill(outside, "SIGKILL");
+      rmSync(directory, { recursive: true });
     }
   });
 

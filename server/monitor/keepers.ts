@@ -1,0 +1,178 @@
+// The monitor's end of the keeper of sessions: starts one at the first session, and another one where that has ended.
+
+import fs from "node:fs";
+import path from "node:path";
+import { nodeClock } from "../../node/clock.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
+import { utf8 } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
+import { TokenBucket } from "../../protocol/session/token-bucket.ts";
+import type { SessionsConfig } from "../config/sessions.ts";
+import type { KeeperSettings } from "../keeper/keeper.ts";
+import { PASS_LENGTH } from "../keeper/pass.ts";
+import type { Log, LogLevel } from "../log.ts";
+import type { KeeperPlace } from "../privileged.ts";
+import type { Account } from "../sessions/account.ts";
+import { type Child, endWith, startChild } from "./child.ts";
+import { Link } from "./link.ts";
+import type { Monitor, Peer } from "./monitor.ts";
+import { KEEPER_OPTION } from "./names.ts";
+import { FRONT_NOTICES, KEEPER_CALLS, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
+
+/** Started at once, one after the other; then one in half a minute. */
+const KEEPERS_AT_ONCE = 5;
+const KEEPERS_PER_SECOND = 1 / 30;
+/** Its programs are hung up in this time. */
+const STOP_TIMEOUT_MS = 1000;
+
+export interface KeeperStarterOptions {
+  readonly account: Account;
+  /** Root's, which others may pass. */
+  readonly directory: string;
+  readonly sessions: SessionsConfig;
+  readonly logLevel: LogLevel;
+  readonly log: Log;
+  /** @param socket - in a directory of its own. */
+  readonly sandbox: (socket: string) => readonly string[];
+  readonly monitor: () => Monitor;
+  readonly audit: (body: Uint8Array) => void;
+}
+
+interface Running {
+  readonly socket: Promise<string>;
+  /** @throws SealttyError `transport-lost` where it ended. */
+  admit(pass: Uint8Array): Promise<unknown>;
+  frontEnded(): void;
+  stop(): Promise<void>;
+}
+
+export class KeeperStarter {
+  readonly #options: KeeperStarterOptions;
+  readonly #passes = new WeakMap<Peer, Uint8Array>();
+  readonly #ended = new WeakSet<Peer>();
+  readonly #starts = new TokenBucket(KEEPERS_PER_SECOND, KEEPERS_AT_ONCE);
+  #keeper: Running | undefined;
+
+  constructor(options: KeeperStarterOptions) {
+    this.#options = options;
+  }
+
+  get running(): boolean {
+    return this.#keeper !== undefined;
+  }
+
+  /** @param start - where none runs; else undefined says so. @throws SealttyError `device-unavailable`, `transport-lost`. */
+  async find(start: boolean, front: Peer): Promise<KeeperPlace | undefined> {
+    if (start) this.#keeper ??= this.#start();
+    const keeper = this.#keeper;
+    if (keeper === undefined) return undefined;
+    const socket = await keeper.socket;
+    const pass = this.#passes.get(front) ?? nodeSuite.randomBytes(PASS_LENGTH);
+    // Nobody waits for it any more; and to admit it would cut the next one off.
+    if (this.#ended.has(front)) throw new SealttyError("transport-lost", "The front that asked has ended");
+    this.#passes.set(front, pass);
+    await keeper.admit(pass);
+    return { socket, pass };
+  }
+
+  /** What it left behind is not it. */
+  frontEnded(front: Peer): void {
+    this.#ended.add(front);
+    this.#keeper?.frontEnded();
+  }
+
+  async stop(): Promise<void> {
+    await this.#keeper?.stop();
+  }
+
+  #start(): Running {
+    if (!this.#starts.take(nodeClock.now()))
+      throw new SealttyError(
+        "device-unavailable",
+        "Keepers of sessions end one after the other: the next one waits",
+      );
+    const { account, directory, sessions, logLevel, log, sandbox } = this.#options;
+    const monitor = this.#options.monitor();
+    const own = path.join(directory, "keeper");
+    const socket = path.join(own, "keeper.sock");
+    fs.mkdirSync(own, { mode: 0o700, recursive: true }); // one that ended left it
+    fs.chownSync(own, account.uid, account.gid);
+    fs.rmSync(socket, { force: true });
+    const child: Child = startChild({
+      option: KEEPER_OPTION,
+      name: "keeper",
+      account,
+      sandbox: sandbox(socket),
+      logLevel,
+    });
+    let isReady = (): void => {};
+    let failed: (error: SealttyError) => void = () => {};
+    const ready = new Promise<string>((resolve, reject) => {
+      isReady = () => resolve(socket);
+      failed = reject;
+    });
+    ready.catch(() => {}); // whoever asked hears it
+    const peer: Peer = { kind: "keeper", notify: (operation, body) => link.notify(operation, body) };
+    const keeper: Running = {
+      socket: ready,
+      admit: (pass) => link.call(KEEPER_CALLS.admit, pass),
+      frontEnded: () => link.notify(MONITOR_NOTICES.frontEnded),
+      async stop() {
+        link.notify(MONITOR_NOTICES.stop);
+        let timer: NodeJS.Timeout | undefined;
+        const tooLong = new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, STOP_TIMEOUT_MS);
+        });
+        await Promise.race([child.gone, tooLong]);
+        clearTimeout(timer);
+        link.close();
+        await child.kill();
+        fs.rmSync(socket, { force: true });
+        try {
+          fs.rmdirSync(own);
+        } catch {
+          // something is left in it, which is not ours to remove
+        }
+      },
+    };
+    const link: Link = new Link(child.stream, {
+      onCall: (operation, body) => monitor.call(operation, body, peer),
+      onNotice: (operation, body) => {
+        if (operation === FRONT_NOTICES.ready) isReady();
+        else programNotice({ monitor, peer, audit: (event) => this.#options.audit(event) }, operation, body);
+      },
+      onEnd: () => {
+        monitor.hangUpAll(peer);
+        failed(new SealttyError("device-unavailable", "The keeper of sessions ended"));
+        void child.kill();
+        if (this.#keeper !== keeper) return;
+        this.#keeper = undefined;
+        log.warn("the keeper of sessions ended, and its sessions have");
+      },
+    });
+    void endWith(child, link);
+    const settings: KeeperSettings = { socket, sessions, logLevel };
+    link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
+    return keeper;
+  }
+}
+
+/** What fronts and keepers say of programs. @throws SealttyError `peer-misbehaved`. */
+export function programNotice(
+  { monitor, peer, audit }: { monitor: Monitor; peer: Peer; audit: (body: Uint8Array) => void },
+  operation: number,
+  body: Uint8Array,
+): void {
+  switch (operation) {
+    case FRONT_NOTICES.signal: {
+      const { program, name } = readSignal(body);
+      return monitor.signal(program, name, peer);
+    }
+    case FRONT_NOTICES.forget:
+      return monitor.forget(readNumber(body), peer);
+    case FRONT_NOTICES.audit:
+      return audit(body);
+    default:
+      throw new SealttyError("peer-misbehaved", "Unknown notice");
+  }
+}
