@@ -16,7 +16,10 @@ export type RfbPlace =
 export interface RfbDialOptions {
   /** The host's, for its VNC server. */
   readonly password?: string;
-  /** For TLS inside RFB (VeNCrypt), which there is on TCP: PEM certificates in place of the system's. */
+  /**
+   * For TLS inside RFB (VeNCrypt), which there is on TCP: PEM certificates in place of the system's. With this or the name a
+   * server is refused there that shows no certificate.
+   */
   readonly ca?: string | Buffer;
   /** For the same: the name in the certificate, where it is not the host's. */
   readonly tlsServerName?: string;
@@ -35,6 +38,7 @@ export async function dialRfb(place: RfbPlace, options: RfbDialOptions = {}): Pr
   const what = `the VNC server at port ${place.port} of ${JSON.stringify(place.host)}`;
   return await openRfb(await connectTcp(place.host, place.port), {
     ...common,
+    needsCertificate: options.ca !== undefined || options.tlsServerName !== undefined,
     startTls: (pipe: Pipe, kind) =>
       startTls(pipe, what, {
         anonymous: kind === "anonymous",

@@ -18,11 +18,13 @@ const INSIDE_TLS: readonly (readonly [number: number, tls: TlsKind, inside: numb
   [258, "anonymous", VNC_AUTH],
 ];
 
+/** Of TLS on the pipe: it cannot be had, it is taken where it is offered, or nothing is but TLS with a checked certificate. */
+export type TlsWish = "none" | "any" | "certificate";
+
 export interface RfbOpening {
   /** For the host's own question; says nothing to the guest. Only its first 8 bytes count. */
   readonly password?: string;
-  /** Whoever runs this can make TLS on the pipe. */
-  readonly tls: boolean;
+  readonly tls: TlsWish;
 }
 
 /** What a server has when it opens. */
@@ -32,7 +34,8 @@ export interface RfbScreenSize {
 }
 
 /**
- * Takes the least that a server offers: what is carried needs none of its secrecy. Other viewers are left alone.
+ * Takes None where a server offers it and no certificate is asked for: what is carried needs none of its secrecy. A password's
+ * answer goes inside of TLS where there is TLS: in the clear it can be guessed at by whoever listens. Other viewers are left alone.
  * @throws SealttyError `transport-lost` with words, on a server that refuses, wants what we lack or makes no sense.
  */
 export function* opening(wishes: RfbOpening): Parser<RfbScreenSize> {
@@ -57,17 +60,20 @@ function* security(wishes: RfbOpening): Parser<void> {
   const count = yield* takeByte();
   if (count === 0) throw yield* refusal("refused the connection");
   const offered = Array.from(yield { kind: "take", length: count });
-  if (offered.includes(NONE)) {
+  const certificate = wishes.tls === "certificate";
+  if (offered.includes(NONE) && !certificate) {
     yield { kind: "say", bytes: u8(NONE) };
     return yield* inside(NONE, wishes);
   }
+  if (offered.includes(VENCRYPT) && wishes.tls !== "none") {
+    yield { kind: "say", bytes: u8(VENCRYPT) };
+    return yield* venCrypt(wishes);
+  }
+  if (certificate)
+    throw rfbFault(`offers no TLS, and a certificate of its was asked for (types ${offered.join(", ")})`);
   if (offered.includes(VNC_AUTH) && wishes.password !== undefined) {
     yield { kind: "say", bytes: u8(VNC_AUTH) };
     return yield* inside(VNC_AUTH, wishes);
-  }
-  if (offered.includes(VENCRYPT) && wishes.tls) {
-    yield { kind: "say", bytes: u8(VENCRYPT) };
-    return yield* venCrypt(wishes);
   }
   if (offered.includes(VNC_AUTH)) throw rfbFault("wants a password, and none was given");
   if (offered.includes(VENCRYPT))
@@ -84,9 +90,12 @@ function* venCrypt(wishes: RfbOpening): Parser<void> {
   const count = yield* takeByte();
   const list = new Reader(yield { kind: "take", length: 4 * count }, "A list");
   const offered = Array.from({ length: count }, () => list.u32());
-  const known = INSIDE_TLS.filter(([number]) => offered.includes(number));
+  const good = INSIDE_TLS.filter(([, tls]) => tls === "certificate" || wishes.tls === "any");
+  const known = good.filter(([number]) => offered.includes(number));
   const chosen = known.find(([, , within]) => within === NONE || wishes.password !== undefined);
   if (chosen === undefined && known.length > 0) throw rfbFault("wants a password, and none was given");
+  if (chosen === undefined && INSIDE_TLS.some(([number]) => offered.includes(number)))
+    throw rfbFault("offers TLS without a certificate alone, and one was asked for");
   if (chosen === undefined)
     throw rfbFault(
       `offers only ways to sign in by VeNCrypt that are not known here (types ${offered.join(", ")})`,

@@ -16,7 +16,7 @@ import {
 import { rfbFault } from "./fault.ts";
 import { Framebuffer, type RowRange } from "./framebuffer.ts";
 import { type Fed, Intake, type TlsKind } from "./intake.ts";
-import { opening, type RfbScreenSize } from "./opening.ts";
+import { opening, type RfbScreenSize, type TlsWish } from "./opening.ts";
 import { type RfbServerFindings, serverMessages } from "./server-messages.ts";
 
 /** From the first byte to the screen's size, ms. */
@@ -26,6 +26,8 @@ const OPENS_WITHIN = 10_000;
  * to 30. Update requests do not. docs/vnc.md has the figures.
  */
 export const POKE_EVERY = 100;
+/** Bytes that are read in one turn: of messages of a byte each, as a server may send them, these take some ms. */
+const READ_AT_ONCE = 64 * 1024;
 const NOTHING = new Uint8Array(0);
 
 export interface RfbOptions {
@@ -37,11 +39,16 @@ export interface RfbOptions {
    * @throws SealttyError `transport-lost`.
    */
   readonly startTls?: (pipe: Pipe, kind: TlsKind) => Promise<Pipe>;
+  /** A server without TLS and a certificate is refused, whatever else it offers. */
+  readonly needsCertificate?: boolean;
 }
 
-/** An update of the server's, whole. The framebuffer has it, and does not change before the callback is over. */
+/**
+ * What whole updates of the server's brought, one or many: it is told once for all that came together. The framebuffer has it, and
+ * maybe the beginning of the next one; it does not change before the callback is over.
+ */
 export interface RfbUpdate {
-  /** It has another size than before, or this is the first update: nothing that was read before counts. */
+  /** It has another size than before, or this is the first one: nothing that was read before counts. */
   readonly resized: boolean;
   /** The rows that were written to, from the top; their bytes may be the same as before. */
   readonly rows: readonly RowRange[];
@@ -56,10 +63,10 @@ export async function openRfb(pipe: Pipe, options: RfbOptions): Promise<RfbClien
   let late = false;
   const cancel = options.clock.after(OPENS_WITHIN, () => {
     late = true;
-    void current.close();
+    current.close().catch(ignore); // what was read of it says what became of it
   });
   try {
-    const intake = new Intake(opening({ ...passwordOf(options), tls: options.startTls !== undefined }));
+    const intake = new Intake(opening({ ...passwordOf(options), tls: tlsOf(options) }));
     let incoming = current.incoming[Symbol.asyncIterator]();
     for (;;) {
       const next = await incoming.next();
@@ -77,7 +84,7 @@ export async function openRfb(pipe: Pipe, options: RfbOptions): Promise<RfbClien
         return new RfbClient(pipeFrom(current, incoming), fed.end.value, fed.end.rest, options.clock);
     }
   } catch (error) {
-    await current.close();
+    await current.close().catch(ignore); // what went wrong first is told
     throw late ? rfbFault("did not open its screen in time", error) : error;
   } finally {
     cancel();
@@ -106,6 +113,9 @@ export class RfbClient {
   #poking = true;
   #cancelPoke: (() => void) | undefined;
   #running = false;
+  #told = false; // the first update was
+  #resized = false; // since it was told last
+  #tellDue = false;
   #over = false;
   #failure: unknown;
 
@@ -134,20 +144,19 @@ export class RfbClient {
 
   /**
    * Asks for the screen and reads until the end; to be called once.
-   * @param onUpdate - what it throws ends the connection, and is thrown here.
+   * @param onUpdate - called where rows were written to, for a new size, and the first time; never twice for what came together: a look
+   * at the picture costs more than an update of four bytes. What it throws ends the connection, and is thrown here.
    * @throws SealttyError `transport-lost` where the connection did not end in order.
    */
   async run(onUpdate: (update: RfbUpdate) => void): Promise<void> {
     if (this.#running) throw new SealttyError("api-misuse", "An RFB client runs once");
     this.#running = true;
-    let first = true;
     const intake = new Intake(
       serverMessages(this.#screen, this.#findings, (resized) => {
-        const rows = this.#screen.takeChanges();
         if (resized) this.#request = "all";
         else if (this.#request === "none") this.#request = "changes";
-        onUpdate({ resized: resized || first, rows });
-        first = false;
+        this.#resized ||= resized;
+        this.#tellSoon(onUpdate);
       }),
     );
     this.#pokeLater();
@@ -155,10 +164,14 @@ export class RfbClient {
       intake.feed(this.#early);
       this.#write();
       for await (const chunk of this.#pipe.incoming) {
+        for (let at = 0; at < chunk.length && !this.#over; at += READ_AT_ONCE) {
+          if (at > 0) await new Promise<void>((resolve) => this.#clock.soon(resolve));
+          intake.feed(chunk.subarray(at, at + READ_AT_ONCE));
+          this.#write();
+        }
         if (this.#over) break;
-        intake.feed(chunk);
-        this.#write();
       }
+      this.#tell(onUpdate);
     } catch (error) {
       this.#failure ??= error;
     } finally {
@@ -206,6 +219,40 @@ export class RfbClient {
     await this.#pipe.close();
   }
 
+  /** Once all that has come already is read: neither many updates in one chunk nor many chunks make many calls. */
+  #tellSoon(onUpdate: (update: RfbUpdate) => void): void {
+    if (this.#tellDue) return;
+    this.#tellDue = true;
+    this.#clock.soon(() => {
+      try {
+        this.#tell(onUpdate);
+      } catch (error) {
+        void this.#fail(error);
+      }
+    });
+  }
+
+  #tell(onUpdate: (update: RfbUpdate) => void): void {
+    if (!this.#tellDue || this.#over) return;
+    this.#tellDue = false;
+    const resized = this.#resized || !this.#told;
+    const rows = this.#screen.takeChanges();
+    if (!resized && rows.length === 0) return;
+    this.#told = true;
+    this.#resized = false;
+    onUpdate({ resized, rows });
+  }
+
+  /** Ends `run`, which throws it. */
+  async #fail(error: unknown): Promise<void> {
+    this.#failure ??= error;
+    try {
+      await this.close();
+    } catch {
+      // a pipe that cannot even be closed: what went wrong first is told
+    }
+  }
+
   #pokeLater(): void {
     if (!this.#poking || this.#over) return;
     this.#cancelPoke = this.#clock.after(POKE_EVERY, () => {
@@ -244,8 +291,7 @@ export class RfbClient {
         }
       }
     } catch (error) {
-      this.#failure ??= error;
-      await this.close(); // so that `run` ends, too
+      await this.#fail(error);
     } finally {
       this.#writing = false;
     }
@@ -268,6 +314,13 @@ export class RfbClient {
 function passwordOf({ password }: RfbOptions): { readonly password?: string } {
   return password === undefined ? {} : { password };
 }
+
+function tlsOf({ startTls, needsCertificate = false }: RfbOptions): TlsWish {
+  if (needsCertificate) return "certificate";
+  return startTls === undefined ? "none" : "any";
+}
+
+function ignore(): void {}
 
 /** `pipe` with what is left of its bytes, which one reader has begun. */
 function pipeFrom(pipe: Pipe, incoming: AsyncIterator<Uint8Array>): Pipe {

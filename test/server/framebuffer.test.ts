@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { parseServerConfig } from "../../server/config.ts";
@@ -237,6 +237,112 @@ describe("taking the console and giving it back", () => {
     expect(read("dev/tty1")).toBe("");
   });
 
+  test("devices get the owners and modes back that they had", () => {
+    put("dev/fb0");
+    addInput("event1", KEYBOARD);
+    addInput("event3", TABLET);
+    const modes = { "dev/fb0": 0o660, "dev/input/event3": 0o664, "dev/input/event1": 0o640 };
+    for (const [name, mode] of Object.entries(modes)) fs.chmodSync(at(name), mode);
+    takeConsole(CONFIG, owner, places);
+    for (const name of Object.keys(modes)) expect(fs.statSync(at(name)).mode & 0o7777).toBe(0o600);
+    expect(giveBackConsole(places)).toBe(true);
+    for (const [name, mode] of Object.entries(modes)) {
+      const { uid, gid, mode: now } = fs.statSync(at(name));
+      expect({ name, uid, gid, mode: now & 0o7777 }).toEqual({ name, ...owner, mode });
+    }
+    // What is not given to anybody is not touched.
+    fs.chmodSync(at("dev/fb0"), 0o660);
+    takeConsole(CONFIG, undefined, places);
+    giveBackConsole(places);
+    expect(fs.statSync(at("dev/fb0")).mode & 0o7777).toBe(0o660);
+  });
+
+  test("of two that start at once one has it, and the other changes nothing", () => {
+    put("dev/fb0");
+    addInput("event1", KEYBOARD);
+    put("proc/4711/stat", `4711 (sealttyd) S ${"0 ".repeat(18)}52 0 0\n`);
+    const others = JSON.stringify({ holder: { pid: 4711, began: "52" }, before: [], owners: [] });
+    const { existsSync } = fs;
+    const looked = vi.spyOn(fs, "existsSync").mockImplementation((name) => {
+      // The other one is there once this one has looked for it.
+      if (!existsSync(at("run/console.json"))) put("run/console.json", others);
+      return existsSync(name);
+    });
+    try {
+      expect(refusal(() => takeConsole(CONFIG, undefined, places))).toContain("one that has just started");
+      expect(looked).toHaveBeenCalled();
+    } finally {
+      looked.mockRestore();
+    }
+    expect(read("run/console.json")).toBe(others);
+    expect(fs.readdirSync(at("run"))).toEqual(["console.json"]);
+    expect(read("sys/class/vtconsole/vtcon1/bind")).toBe("1\n");
+    expect(read("dev/tty1")).toBe("");
+  });
+
+  test("what a dead one left is given back by one process, and a claim of a dead one's does not count", () => {
+    addInput("event1", KEYBOARD);
+    takeConsole(CONFIG, undefined, places);
+    const note = JSON.parse(read("run/console.json")) as object;
+    put("run/console.json", JSON.stringify({ ...note, holder: { pid: 4711, began: "52" } }));
+    put("run/console.json.4711-52", JSON.stringify({ pid: 4712, began: "60" }));
+    put("proc/4712/stat", `4712 (sealttyd) S ${"0 ".repeat(18)}60 0 0\n`);
+    expect(giveBackConsole(places)).toBe(false);
+    refusal(() => takeConsole(CONFIG, undefined, places));
+    expect(read("proc/sys/kernel/printk")).toBe("1 4 1 7");
+    fs.rmSync(at("proc/4712"), { recursive: true });
+    expect(giveBackConsole(places)).toBe(true);
+    expect(read("proc/sys/kernel/printk")).toBe("7 4 1 7");
+    expect(fs.readdirSync(at("run"))).toEqual([]);
+  });
+
+  test("the note's directory: made for its owner alone, left as it is, refused where others write to it", () => {
+    addInput("event1", KEYBOARD);
+    takeConsole(CONFIG, undefined, places);
+    expect(fs.statSync(at("run")).mode & 0o777).toBe(0o700);
+    giveBackConsole(places);
+    fs.chmodSync(at("run"), 0o755);
+    takeConsole(CONFIG, undefined, places);
+    expect(fs.statSync(at("run")).mode & 0o777).toBe(0o755);
+    expect(fs.statSync(at("run/console.json")).mode & 0o777).toBe(0o600);
+    giveBackConsole(places);
+    fs.chmodSync(at("run"), 0o757);
+    expect(refusal(() => takeConsole(CONFIG, undefined, places))).toContain("a directory of root's");
+    fs.renameSync(at("run"), at("elsewhere"));
+    fs.chmodSync(at("elsewhere"), 0o700);
+    fs.symlinkSync(at("elsewhere"), at("run"));
+    expect(refusal(() => takeConsole(CONFIG, undefined, places))).toContain("a directory of root's");
+    expect(fs.readdirSync(at("elsewhere"))).toEqual([]);
+    expect(read("dev/tty1")).not.toContain("encrypted");
+  });
+
+  test.each([
+    "",
+    "{",
+    "null",
+    "[]",
+    "{}",
+    '{"holder":{"pid":"1"},"before":[],"owners":[]}',
+    '{"holder":{"pid":1,"began":"../x"},"before":[],"owners":[]}',
+    '{"holder":{"pid":1},"before":[{"file":1,"value":"x"}],"owners":[]}',
+    '{"holder":{"pid":1},"before":[],"owners":[{"path":"/x","uid":0,"gid":0,"mode":"0"}]}',
+    '{"holder":{"pid":1},"before":[],"owners":[],"terminal":7}',
+    '{"holder":{"pid":1},"before":{},"owners":[]}',
+  ])("a note of %j counts as none, and is warned of", (text) => {
+    addInput("event1", KEYBOARD);
+    put("run/console.json", text);
+    const warned: string[] = [];
+    const log = { warn: (message: string) => void warned.push(message) };
+    expect(giveBackConsole(places, log)).toBe(false);
+    expect(warned).toEqual([expect.stringContaining("cannot be read")]);
+    expect(giveBackConsole(places, log)).toBe(false);
+    put("run/console.json", text);
+    takeConsole(CONFIG, undefined, places, log);
+    expect(warned.length).toBe(2);
+    expect(giveBackConsole(places, log)).toBe(true);
+    expect(fs.readdirSync(at("run"))).toEqual([]);
+  });
+
   test("a note that is somebody else's, or none at all, is not believed", () => {
     fs.mkdirSync(at("run"));
     put("elsewhere", "precious");
@@ -376,6 +482,27 @@ describe("screens", () => {
     await ended; // a FIFO without a writer is a device that is gone
     keys.close();
     keys.close();
+  });
+
+  test("a mouse that says other things without end is given up, and others have their turn meanwhile", async () => {
+    const devices: ConsoleDevices = {
+      screen: { kind: "cells", path: "" },
+      input: { device: "ps2-mouse", wire: "raw", path: "/dev/zero" },
+      held: [],
+    };
+    const clock = new ManualClock();
+    let failure: unknown;
+    const opening = openKeys(devices, clock).catch((error: unknown) => {
+      failure = error;
+    });
+    while (failure === undefined) {
+      clock.advance(5);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await opening;
+    expect(failure).toMatchObject({ code: "device-unavailable", message: "The PS/2 mouse does not answer" });
+    expect(clock.now()).toBeGreaterThan(2000);
+    expect(clock.timers).toBe(0);
   });
 
   test("a device that nobody may grab: nothing stays open", async () => {

@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { SealttyError } from "../../../protocol/errors.ts";
 import { errorCode } from "../../../node/socket-pipe.ts";
-import { escapeText } from "../../log.ts";
+import { createLog, escapeText, type Log } from "../../log.ts";
 import type { FramebufferConfig } from "../../config/pipe.ts";
 import type { ConsoleDevices } from "./devices.ts";
 import { findInputs, type FoundInput } from "./find-input.ts";
@@ -21,6 +21,8 @@ const NOTE = "console.json";
 const MAX_NOTE = 64 * 1024;
 const BEGAN_FIELD = 22 - 3;
 const DEVICE_MODE = 0o600;
+const PERMISSIONS = 0o7777;
+const OTHERS_WRITE = 0o002;
 const AUX_PORT = "i8042 AUX port";
 /** For people who look at the plain picture; the last rows are nobody's else (docs/vnc-modem.md §1). ASCII: any font has it. */
 const NOTICE = ["This console is encrypted.", "Open it with: sealtty connect GUEST"];
@@ -34,20 +36,28 @@ interface Before {
   readonly value: string;
 }
 
+/** One device, whose it was and how. */
+interface OwnerBefore extends DeviceOwner {
+  readonly path: string;
+  /** Permission bits. */
+  readonly mode: number;
+}
+
+/** What is to be given back, and who has it. */
 interface Note {
   /** Who has it: a process, and when it began. */
   readonly holder: Holder;
-  readonly devices: ConsoleDevices;
   /** To be written back, in this order. */
   readonly before: readonly Before[];
+  readonly owners: readonly OwnerBefore[];
   /** Terminal to be cleared; undefined: there is none. */
-  readonly terminal: string | undefined;
+  readonly terminal?: string | undefined;
 }
 
 interface Holder {
   readonly pid: number;
   /** As /proc/PID/stat has it: another process of that number began later. */
-  readonly began: string | undefined;
+  readonly began?: string | undefined;
 }
 
 /**
@@ -58,52 +68,89 @@ export function takeConsole(
   config: FramebufferConfig,
   owner: DeviceOwner | undefined,
   places: Places = PLACES,
+  log: Pick<Log, "warn"> = createLog(),
 ): ConsoleDevices {
-  const other = livingHolder(places);
-  if (other !== undefined)
-    throw new SealttyError(
-      "device-unavailable",
-      `Another sealttyd (process ${other}) has the machine's screen and keys`,
-    );
-  giveBackConsole(places); // what an earlier one left behind
-  const holder = { pid: process.pid, began: beginningOf(process.pid, places) };
+  const other = livingHolder(readNote(places), places);
+  if (other !== undefined) throw hasIt(`process ${other}`);
+  try {
+    giveBackConsole(places, log); // what an earlier one left behind
+  } catch (cause) {
+    throw cannotTake(cause);
+  }
+  const holder = thisProcess(places);
   const before: Before[] = [];
+  const owners: OwnerBefore[] = [];
   const screen = findScreen(config, places);
   const terminal = activeTerminal(places);
+  // Devices are for people who read the note.
   let devices: ConsoleDevices = { screen, input: { device: "keyboard", wire: "evdev", path: "" }, held: [] };
-  const note = (): void => writeNote({ holder, devices, before, terminal }, places);
+  const text = (): string => JSON.stringify({ holder, devices, before, owners, terminal });
   /** Noted first: what fails half way is undone, too. */
   const change = (file: string, value: string, old: string): void => {
     before.unshift({ file, value: old });
-    note();
+    replaceNote(text(), places);
     fs.writeFileSync(file, value);
   };
   try {
-    note();
+    makeDirectory(places);
+    // The first note is what takes it: of two that start at once one alone can make it, and nothing was changed or read before.
+    if (!createFile(path.join(places.run, NOTE), text())) throw hasIt("one that has just started");
     const { input, held } = chooseInput(config, places, change);
     devices = { screen, input, held };
     if (terminal !== undefined) showNotice(terminal, places);
     for (const { file, value, old } of screenChanges(screen.kind, places)) change(file, value, old);
-    note();
-    if (owner !== undefined) for (const device of [screen.path, input.path, ...held]) give(device, owner);
+    const given = owner === undefined ? [] : [screen.path, input.path, ...held];
+    for (const device of given) {
+      const { uid, gid, mode } = fs.statSync(device);
+      owners.push({ path: device, uid, gid, mode: mode & PERMISSIONS });
+    }
+    replaceNote(text(), places);
+    if (owner !== undefined) for (const device of given) give(device, owner, DEVICE_MODE);
     return devices;
   } catch (cause) {
-    giveBackConsole(places);
-    if (cause instanceof SealttyError) throw cause;
-    const code = errorCode(cause) ?? "unknown error";
-    throw new SealttyError("device-unavailable", `Cannot take the console from the kernel: ${code}`, {
-      cause,
-    });
+    giveBackConsole(places, log);
+    throw cannotTake(cause);
   }
+}
+
+function hasIt(who: string): SealttyError {
+  return new SealttyError(
+    "device-unavailable",
+    `Another sealttyd (${who}) has the machine's screen and keys`,
+  );
+}
+
+function cannotTake(cause: unknown): SealttyError {
+  if (cause instanceof SealttyError) return cause;
+  const code = errorCode(cause) ?? "unknown error";
+  return new SealttyError("device-unavailable", `Cannot take the console from the kernel: ${code}`, {
+    cause,
+  });
 }
 
 /**
  * Idempotent, and goes on where something is gone. For the end, and after a crash. What another sealttyd has that lives stays
  * its. @returns whether anything was given back.
  */
-export function giveBackConsole(places: Places = PLACES): boolean {
+export function giveBackConsole(places: Places = PLACES, log: Pick<Log, "warn"> = createLog()): boolean {
   const note = readNote(places);
-  if (note === undefined || livingHolder(places) !== undefined) return false;
+  if (note === undefined || livingHolder(note, places) !== undefined) return false;
+  const back = (): boolean => {
+    if (note === "unusable") {
+      log.warn("What is noted of the console cannot be read: nothing of it is given back", {
+        file: path.join(places.run, NOTE),
+      });
+    } else {
+      writeBack(note);
+    }
+    fs.rmSync(path.join(places.run, NOTE), { force: true });
+    return note !== "unusable";
+  };
+  const own = note !== "unusable" && sameHolder(note.holder, thisProcess(places));
+  return own ? back() : alone(note, places, back);
+}
+
+function writeBack(note: Note): void {
   for (const { file, value } of note.before) {
     try {
       fs.writeFileSync(file, value);
@@ -118,25 +165,59 @@ export function giveBackConsole(places: Places = PLACES): boolean {
       // no terminal any more
     }
   }
-  const { screen, input, held } = note.devices;
-  for (const device of [screen.path, input.path, ...held]) {
-    if (device === "") continue;
+  for (const { path: device, uid, gid, mode } of note.owners) {
     try {
-      give(device, { uid: 0, gid: 0 });
+      give(device, { uid, gid }, mode);
     } catch {
       // unplugged
     }
   }
-  fs.rmSync(path.join(places.run, NOTE), { force: true });
-  return true;
+}
+
+/**
+ * Does `back`, unless another process is at it, or was: of several that find a dead one's note at once, a slow one would undo what
+ * a quick one has taken meanwhile, and remove its note.
+ * @returns what `back` does; false: it was not done.
+ */
+function alone(note: Note | "unusable", places: Places, back: () => boolean): boolean {
+  const name = nameOf(note);
+  const claim = path.join(places.run, `${NOTE}.${name}`);
+  const mine = JSON.stringify(thisProcess(places));
+  if (!createFile(claim, mine)) {
+    const claimant = holderFrom(parsed(textIn(claim) ?? ""));
+    if (claimant !== undefined && lives(claimant, places)) return false;
+    fs.rmSync(claim, { force: true }); // it died over it
+    if (!createFile(claim, mine)) return false;
+  }
+  try {
+    const now = readNote(places);
+    return now !== undefined && nameOf(now) === name && back();
+  } finally {
+    fs.rmSync(claim, { force: true });
+  }
+}
+
+/** Of a note, by who made it: a dead process makes no other. */
+function nameOf(note: Note | "unusable"): string {
+  return note === "unusable" ? note : `${note.holder.pid}-${note.holder.began ?? "unknown"}`;
 }
 
 /** @returns its number; undefined: nobody has it, or this process, or one that is gone. */
-function livingHolder(places: Places): number | undefined {
-  const holder = readNote(places)?.holder;
-  if (holder === undefined || holder.pid === process.pid) return undefined;
-  const now = beginningOf(holder.pid, places);
-  return now !== undefined && now === holder.began ? holder.pid : undefined;
+function livingHolder(note: Note | "unusable" | undefined, places: Places): number | undefined {
+  if (note === undefined || note === "unusable" || note.holder.pid === process.pid) return undefined;
+  return lives(note.holder, places) ? note.holder.pid : undefined;
+}
+
+function thisProcess(places: Places): Holder {
+  return { pid: process.pid, began: beginningOf(process.pid, places) };
+}
+
+function sameHolder(a: Holder, b: Holder): boolean {
+  return a.pid === b.pid && a.began === b.began;
+}
+
+function lives({ pid, began }: Holder, places: Places): boolean {
+  return began !== undefined && beginningOf(pid, places) === began;
 }
 
 /** @returns undefined where there is no such process. */
@@ -146,32 +227,118 @@ function beginningOf(pid: number, { proc }: Places): string | undefined {
   return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[BEGAN_FIELD];
 }
 
-function give(device: string, { uid, gid }: DeviceOwner): void {
+function give(device: string, { uid, gid }: DeviceOwner, mode: number): void {
   fs.chownSync(device, uid, gid);
-  fs.chmodSync(device, DEVICE_MODE);
+  fs.chmodSync(device, mode);
 }
 
-function writeNote(note: Note, { run }: Places): void {
-  fs.mkdirSync(run, { recursive: true });
-  fs.chmodSync(run, 0o755);
-  const file = path.join(run, NOTE);
-  fs.writeFileSync(`${file}.new`, JSON.stringify(note));
-  fs.chmodSync(`${file}.new`, 0o644); // whatever the umask is
-  fs.renameSync(`${file}.new`, file);
+/**
+ * For the note; others keep things there, too, and one that is there stays as it is.
+ * @throws SealttyError `device-unavailable` where somebody else could put a note there.
+ */
+function makeDirectory({ run }: Places): void {
+  fs.mkdirSync(run, { recursive: true, mode: 0o700 });
+  const found = fs.lstatSync(run);
+  if (!found.isDirectory() || !isOurs(found.uid) || (found.mode & OTHERS_WRITE) !== 0)
+    throw new SealttyError(
+      "device-unavailable",
+      `"${escapeText(run)}" has to be a directory of root's that nobody else writes to: remove what is there`,
+    );
 }
 
-/** @returns undefined where there is none, or none of ours: nothing is written to files that somebody else named. */
-function readNote({ run }: Places): Note | undefined {
+/** Root's, or this process's. */
+function isOurs(uid: number): boolean {
+  return uid === 0 || uid === process.getuid?.();
+}
+
+/** There whole, or not at all. @returns false: there is one already, which stays. */
+function createFile(file: string, text: string): boolean {
+  const draft = draftOf(file, text);
+  try {
+    fs.linkSync(draft, file);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === "EEXIST") return false;
+    throw error;
+  } finally {
+    fs.rmSync(draft, { force: true });
+  }
+}
+
+function replaceNote(text: string, { run }: Places): void {
   const file = path.join(run, NOTE);
-  let text: string;
+  fs.renameSync(draftOf(file, text), file);
+}
+
+function draftOf(file: string, text: string): string {
+  const draft = `${file}.new-${process.pid}`;
+  fs.rmSync(draft, { force: true }); // a process of this number that died
+  fs.writeFileSync(draft, text, { flag: "wx", mode: 0o600 });
+  return draft;
+}
+
+/**
+ * @returns undefined where there is none; "unusable" where it is none of ours, as nothing is written to files that somebody else
+ * named, or cannot be read.
+ */
+function readNote({ run }: Places): Note | "unusable" | undefined {
+  const file = path.join(run, NOTE);
   try {
     const { uid, size } = fs.lstatSync(file);
-    if ((uid !== 0 && uid !== process.getuid?.()) || size > MAX_NOTE) return undefined;
-    text = fs.readFileSync(file, "utf8");
+    if (!isOurs(uid) || size > MAX_NOTE) return "unusable";
+    return noteFrom(parsed(fs.readFileSync(file, "utf8"))) ?? "unusable";
+  } catch (error) {
+    const code = errorCode(error);
+    return code === "ENOENT" || code === "ENOTDIR" ? undefined : "unusable";
+  }
+}
+
+/** @returns undefined where it is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
-  return JSON.parse(text) as Note; // root's, or our own
+}
+
+function noteFrom(value: unknown): Note | undefined {
+  if (!isRecord(value)) return undefined;
+  const holder = holderFrom(value["holder"]);
+  const { before, owners, terminal } = value;
+  if (holder === undefined || !isListOf(before, isBefore) || !isListOf(owners, isOwnerBefore))
+    return undefined;
+  if (terminal !== undefined && typeof terminal !== "string") return undefined;
+  return { holder, before, owners, terminal };
+}
+
+function holderFrom(value: unknown): Holder | undefined {
+  if (!isRecord(value)) return undefined;
+  const { pid, began } = value;
+  if (!isCount(pid)) return undefined;
+  if (began !== undefined && (typeof began !== "string" || !/^[0-9]{1,20}$/.test(began))) return undefined;
+  return { pid, began };
+}
+
+function isBefore(value: unknown): value is Before {
+  return isRecord(value) && typeof value["file"] === "string" && typeof value["value"] === "string";
+}
+
+function isOwnerBefore(value: unknown): value is OwnerBefore {
+  if (!isRecord(value) || typeof value["path"] !== "string") return false;
+  return isCount(value["uid"]) && isCount(value["gid"]) && isCount(value["mode"]);
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function isListOf<T>(value: unknown, isOne: (one: unknown) => one is T): value is readonly T[] {
+  return Array.isArray(value) && value.every(isOne);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
 // Screen

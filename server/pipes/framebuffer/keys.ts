@@ -72,16 +72,15 @@ async function hears(fd: number, wanted: readonly number[], clock: Clock): Promi
   const deadline = clock.now() + MOUSE_PATIENCE_MS;
   const buffer = new Uint8Array(64);
   let at = 0;
-  while (at < wanted.length) {
+  for (;;) {
     const length = readNow(fd, buffer, 0);
     if (length === 0) throw new SealttyError("device-unavailable", "The PS/2 mouse is gone");
-    if (length === "again") {
-      if (clock.now() > deadline)
-        throw new SealttyError("device-unavailable", "The PS/2 mouse does not answer");
-      await new Promise<void>((resolve) => void clock.after(LOOK_EVERY_MS, resolve));
-      continue;
-    }
-    for (const byte of buffer.subarray(0, length)) if (byte === wanted[at]) at++;
+    if (length !== "again") for (const byte of buffer.subarray(0, length)) if (byte === wanted[at]) at++;
+    if (at >= wanted.length) return;
+    // Looked at each time: the host can have the mouse say other things without end.
+    if (clock.now() > deadline)
+      throw new SealttyError("device-unavailable", "The PS/2 mouse does not answer");
+    await new Promise<void>((resolve) => void clock.after(LOOK_EVERY_MS, resolve));
   }
 }
 

@@ -38,7 +38,7 @@ import {
 import { seeded, testSeed } from "../../support/seeded.ts";
 
 const seed = testSeed();
-const PLAIN: RfbOpening = { tls: false };
+const PLAIN: RfbOpening = { tls: "none" };
 
 /** `bytes` in pieces of these lengths, in turns. */
 function* pieces(bytes: Uint8Array, lengths: readonly number[]): Generator<Uint8Array> {
@@ -131,14 +131,14 @@ describe("opening", () => {
   const challenge = Uint8Array.from({ length: 16 }, (_, i) => i * 11);
   const auth = concat(VERSION, Uint8Array.of(2, 2, 19), challenge, u32(0), screen(4, 4));
   test.each(lengths)("with a password, in pieces of %i", (...sizes) => {
-    const { said, value } = talk(opening({ password: "secret", tls: false }), auth, sizes);
+    const { said, value } = talk(opening({ password: "secret", tls: "none" }), auth, sizes);
     expect(said).toBe(`${hello}02${toHex(vncResponse(utf8("secret"), challenge))}01`);
     expect(value).toEqual({ width: 4, height: 4 });
   });
 
   test("None is taken although there is a password: a challenge's answer can be guessed at", () => {
     const { said } = talk(
-      opening({ password: "secret", tls: true }),
+      opening({ password: "secret", tls: "any" }),
       concat(VERSION, Uint8Array.of(3, 19, 2, 1)),
     );
     expect(said).toBe(`${hello}01`);
@@ -149,7 +149,7 @@ describe("opening", () => {
   const chosen = (type: number): string => `${hello}130002${toHex(u32(type))}`;
 
   test("VeNCrypt: TLS begins after the type, and the sign-in goes on inside", () => {
-    const wishes = { password: "secret", tls: true };
+    const wishes: RfbOpening = { password: "secret", tls: "any" };
     const intake = new Intake(opening(wishes));
     const before = intake.feed(venCrypt(258, 261));
     expect(toHex(before.say)).toBe(chosen(261));
@@ -167,15 +167,38 @@ describe("opening", () => {
     [[258, 257], undefined, 257, "anonymous"],
     [[258, 259], "secret", 258, "anonymous"],
   ] as const)("VeNCrypt: of %j with password %s takes %i", (types, password, type, tls) => {
-    const wishes = { tls: true, ...(password === undefined ? {} : { password }) };
+    const wishes: RfbOpening = { tls: "any", ...(password === undefined ? {} : { password }) };
     const result = talk(opening(wishes), venCrypt(...types));
     expect(result.said).toBe(chosen(type));
     expect(result.tls).toBe(tls);
   });
 
+  test("a password goes inside of TLS where there is TLS, although the server would take it in the clear", () => {
+    const both = concat(VERSION, Uint8Array.of(2, 2, 19));
+    expect(talk(opening({ password: "secret", tls: "any" }), both).said).toBe(`${hello}13`);
+    expect(talk(opening({ password: "secret", tls: "none" }), both).said).toBe(`${hello}02`);
+  });
+
+  test("where a certificate is asked for nothing else is taken, and no challenge answered", () => {
+    const wishes: RfbOpening = { password: "secret", tls: "certificate" };
+    const all = concat(VERSION, Uint8Array.of(3, 1, 2, 19));
+    expect(talk(opening(wishes), all).said).toBe(`${hello}13`);
+    expect(talk(opening(wishes), venCrypt(257, 258, 261)).said).toBe(chosen(261));
+    expect(talk(opening(wishes), venCrypt(258, 260)).tls).toBe("certificate");
+    for (const list of [[1], [2], [1, 2]]) {
+      const intake = new Intake(opening(wishes));
+      expect(refused(() => intake.feed(concat(VERSION, Uint8Array.of(list.length, ...list))))).toContain(
+        `offers no TLS, and a certificate of its was asked for (types ${list.join(", ")})`,
+      );
+    }
+    expect(refused(() => talk(opening(wishes), venCrypt(257, 258)))).toContain(
+      "TLS without a certificate alone",
+    );
+  });
+
   test("bytes in the clear behind the word for TLS are never taken for what comes inside of it", () => {
     const bytes = concat(venCrypt(257), u32(0), screen(4, 4));
-    expect(refused(() => talk(opening({ tls: true }), bytes))).toContain("where TLS has to begin");
+    expect(refused(() => talk(opening({ tls: "any" }), bytes))).toContain("where TLS has to begin");
   });
 
   const types = (...list: number[]): Uint8Array => concat(VERSION, Uint8Array.of(list.length, ...list));
@@ -192,11 +215,11 @@ describe("opening", () => {
     ["a refusal without words", concat(types(), u32(0)), PLAIN, "refused the connection."],
     ["password wanted", types(2), PLAIN, "wants a password, and none was given"],
     ["TLS wanted", types(19), PLAIN, "wants TLS inside RFB (VeNCrypt)"],
-    ["other ways", types(16, 30, 255), { tls: true, password: "x" }, "(types 16, 30, 255)"],
+    ["other ways", types(16, 30, 255), { tls: "any", password: "x" }, "(types 16, 30, 255)"],
     [
       "a wrong password",
       concat(types(2), challenge, u32(1), words("no")),
-      { tls: false, password: "x" },
+      { tls: "none", password: "x" },
       'did not take the password, and says "no"',
     ],
     [
@@ -205,17 +228,17 @@ describe("opening", () => {
       PLAIN,
       'let nobody in, and says "too many"',
     ],
-    ["VeNCrypt 0.1", concat(types(19), Uint8Array.of(0, 1)), { tls: true }, "that is not 0.2"],
-    ["VeNCrypt 1.2", concat(types(19), Uint8Array.of(1, 2)), { tls: true }, "that is not 0.2"],
-    ["0.2 not taken", concat(types(19), Uint8Array.of(0, 2, 1)), { tls: true }, "does not take version 0.2"],
+    ["VeNCrypt 0.1", concat(types(19), Uint8Array.of(0, 1)), { tls: "any" }, "that is not 0.2"],
+    ["VeNCrypt 1.2", concat(types(19), Uint8Array.of(1, 2)), { tls: "any" }, "that is not 0.2"],
+    ["0.2 not taken", concat(types(19), Uint8Array.of(0, 2, 1)), { tls: "any" }, "does not take version 0.2"],
     [
       "no type of VeNCrypt",
       concat(types(19), Uint8Array.of(0, 2, 0, 0)),
-      { tls: true },
+      { tls: "any" },
       "by VeNCrypt that are not known",
     ],
-    ["password inside TLS", venCrypt(258), { tls: true }, "wants a password, and none was given"],
-    ["TLS that does not begin", venCrypt(257).fill(0, 22), { tls: true }, "does not begin TLS"],
+    ["password inside TLS", venCrypt(258), { tls: "any" }, "wants a password, and none was given"],
+    ["TLS that does not begin", venCrypt(257).fill(0, 22), { tls: "any" }, "does not begin TLS"],
     [
       "a long name",
       concat(types(1), u32(0), screen(4, 4, "", MAX_RFB_NAME + 1)),
@@ -252,7 +275,7 @@ describe("opening", () => {
       Uint8Array.of(1, 19, 0, 2, 0, 255),
       ...Array.from({ length: 255 }, () => u32(257)),
     );
-    expect(talk(opening({ tls: true }), many, [100]).said).toBe(chosen(257));
+    expect(talk(opening({ tls: "any" }), many, [100]).said).toBe(chosen(257));
   });
 
   test("half of it, cut anywhere, is waited for", () => {
@@ -282,7 +305,7 @@ describe("opening", () => {
         fc.uint8Array({ maxLength: 80 }),
         fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }),
         (start, noise, sizes) => {
-          refused(() => talk(opening({ password: "x", tls: true }), concat(start, noise), sizes));
+          refused(() => talk(opening({ password: "x", tls: "any" }), concat(start, noise), sizes));
         },
       ),
       { seed, numRuns: 1000 },

@@ -121,6 +121,34 @@ describe("openRfb()", () => {
     await expect(server.say(VERSION)).rejects.toEqual(lost);
   });
 
+  test("a pipe that cannot be closed is given up all the same, and nothing is left unhandled", async () => {
+    const clock = new ManualClock();
+    let fail: (error: Error) => void = () => {};
+    const pipe: Pipe = {
+      incoming: {
+        [Symbol.asyncIterator]: () => ({
+          next: () => new Promise((_, reject) => (fail = reject)),
+        }),
+      },
+      send: () => Promise.resolve(),
+      close: () => Promise.reject(new Error("cannot close")),
+    };
+    const unhandled: unknown[] = [];
+    const note = (error: unknown): void => void unhandled.push(error);
+    process.on("unhandledRejection", note);
+    try {
+      const opening = openRfb(pipe, { clock });
+      opening.catch(() => {});
+      clock.advance(10_000);
+      await new Promise((resolve) => setImmediate(resolve));
+      fail(new SealttyError("transport-lost", "cut"));
+      await expect(opening).rejects.toThrow("did not open its screen in time");
+      expect(unhandled).toEqual([]);
+    } finally {
+      process.off("unhandledRejection", note);
+    }
+  });
+
   test("a server that ends, or is cut off, is transport-lost, and leaves no timer", async () => {
     const ended = await opening(VERSION);
     await ended.server.hears(toHex(VERSION));
@@ -213,6 +241,72 @@ describe("RfbClient", () => {
     await expect(client.run(() => {})).rejects.toThrow("runs once");
   });
 
+  test("a flood of updates is told once: those without a row not at all, and many chunks as one", async () => {
+    const { server, updates, updated } = await running();
+    await server.say(update(pixel));
+    await server.hears(changes(4, 2));
+    await updated(1);
+    await server.say(new Uint8Array(64 * 1024)); // 16,384 updates without anything
+    await server.hears(changes(4, 2));
+    await server.say(...Array.from({ length: 1000 }, () => update(pixel)));
+    await server.hears(changes(4, 2));
+    await updated(2);
+    await server.say(update(desktopSize(4, 2)));
+    await server.hears(all(4, 2));
+    await updated(3);
+    expect(updates).toEqual([
+      { resized: true, rows: [{ from: 1, to: 2 }] },
+      { resized: false, rows: [{ from: 1, to: 2 }] },
+      { resized: true, rows: [] },
+    ]);
+  });
+
+  test("chunks that came together are read before any of it is told", async () => {
+    const clock = new ManualClock();
+    const due: (() => void)[] = [];
+    clock.soon = (callback) => void due.push(callback);
+    const chunks = [
+      opened(4, 2),
+      ...Array.from({ length: 100 }, () => update(pixel)),
+      update(desktopSize(3, 3)),
+    ];
+    let read = 0;
+    const pipe: Pipe = {
+      incoming: (async function* () {
+        for (const chunk of chunks) {
+          read++;
+          yield chunk;
+        }
+        for (const callback of due.splice(0)) callback();
+        yield update(pixel); // the pipe ends behind it
+      })(),
+      send: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+    };
+    const client = await openRfb(pipe, { clock });
+    const told: [number, RfbUpdate][] = [];
+    await client.run((one) => void told.push([read, one]));
+    expect(told).toEqual([
+      [chunks.length, { resized: true, rows: [] }],
+      [chunks.length, { resized: false, rows: [{ from: 1, to: 2 }] }],
+    ]);
+  });
+
+  test("a chunk of any length leaves others their turn, and ends where the client is closed", async () => {
+    const { server, client, end, updated } = await running();
+    let turns = 0;
+    const { soon } = server.clock;
+    server.clock.soon = (callback) => {
+      turns++;
+      if (turns === 5) void client.close();
+      soon(callback);
+    };
+    await server.say(concat(update(pixel), new Uint8Array(1024 * 1024).fill(2)));
+    await updated(1);
+    await end;
+    expect(turns).toBe(5);
+  });
+
   test("half an update changes nothing that is told", async () => {
     const { server, updates } = await running();
     const bytes = update(pixel);
@@ -286,13 +380,13 @@ describe("RfbClient", () => {
     };
     const [client] = await Promise.all([openRfb(pipe, { clock: server.clock }), server.say(opened(4, 2))]);
     blocked = true;
-    let updates = 0;
     let wake = (): void => {};
-    client.run(() => (updates++, wake())).catch(() => {});
+    client.run(() => wake()).catch(() => {});
     expect(sent.pop()).toBe(HELLO + all(4, 2));
     sent.length = 0;
+    const told = new Promise<void>((resolve) => (wake = resolve));
     await server.say(...Array.from({ length: 1000 }, () => update(pixel)));
-    while (updates < 1000) await new Promise<void>((resolve) => (wake = resolve));
+    await told;
     server.clock.advance(1000 * POKE_EVERY);
     expect(sent).toEqual([]);
     const batch = Array.from({ length: MAX_RFB_UNSENT / 64 }, (): RfbInput[] =>
