@@ -233,14 +233,14 @@ function rowOf(entry: LogEntry): HTMLElement {
       "p",
       { class: "log-row log-gap" },
       entry.atStart
-        ? `The oldest ${counted(entry.lost)} since power-on are gone: the kernel wrote over them.`
-        : `${counted(entry.lost)} lost here: the kernel wrote over them before they were read.`,
+        ? `${counted(entry.lost)} since power-on, the oldest, gone: the kernel had written over what was there.`
+        : `${counted(entry.lost)} lost here: the kernel wrote over what nobody had read.`,
     );
   }
   const { at, level, facility, text } = entry;
   return element(
     "p",
-    { class: `log-row ${level}` },
+    { class: `log-row level-${level}` },
     element("time", { title: new Date(at).toISOString() }, timeWords(at)),
     element("span", { class: "log-level" }, level),
     element(

@@ -131,7 +131,9 @@ class Page implements SessionViews {
     });
     const { topBar, trust } = this.#layout;
     this.#terminal = new PageTerminal(this.#stage, {
-      onTitle: (title) => this.#setTitle(title),
+      onTitle: (title) => {
+        if (this.#state.kind !== "frozen") this.#setTitle(title); // the tab says that it is, and no guest unsays it
+      },
       onLeave: () => topBar.focusBadge(),
     });
     this.#trust = new PageTrust({ topBar, panel: trust, strips: this.#stage.strips });

@@ -252,10 +252,11 @@ test("after a hand-over a browser's key signs by itself, for the new connection"
   await inState("live");
   enrol(await make("browser key"));
   await named("Sign in with it").click();
+  await expect.poll(() => attempts.length, WAIT).toBe(1); // "live" it was before, too
   await inState("live");
-  expect(attempts.length).toBe(1);
   await handOver();
   await named("This is expected: go on").click(WAIT); // the new guest's simulated key is another one
+  await expect.poll(() => attempts.length, WAIT).toBe(2);
   await inState("live");
   expect(attempts.map(({ granted }) => granted)).toEqual([true, true]);
   expect(await page.locator(".banner").textContent()).toContain("from its initramfs to its system");

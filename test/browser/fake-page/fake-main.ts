@@ -165,14 +165,14 @@ export class Fake {
         return isFrozen();
       },
       openChannel: async (request) => {
+        if (request.kind === "prompts") return this.#openPrompts();
+        if (request.kind === "service") return this.#openLog();
         if (is("slow-opening")) {
           await new Promise<void>((resolve, reject) => {
             this.#openNow = resolve;
             this.#dontOpen = reject;
           });
         }
-        if (request.kind === "prompts") return this.#openPrompts();
-        if (request.kind === "service") return this.#openLog();
         if (is("no-shell"))
           throw new SealttyError("program-failed", "The guest could not start the program.");
         return this.#open(request);
