@@ -346,6 +346,7 @@ class Page implements SessionViews {
 
   showWentOn(kind: ChangeKind): void {
     this.#trust.wentOn(kind);
+    void this.#prompts.goOn();
   }
 
   showStats(stats: Parameters<SessionViews["showStats"]>[0]): void {

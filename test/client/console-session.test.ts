@@ -155,6 +155,7 @@ function scripted(
         resize: () => undefined,
         signal: () => undefined,
         hangUp: () => undefined,
+        hangUpUnsent: () => undefined,
         exit: new Promise(() => undefined),
       };
     },

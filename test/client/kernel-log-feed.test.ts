@@ -6,7 +6,7 @@ import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { encodeKernelLog } from "../../protocol/kernel-log/messages.ts";
 import { MAX_KERNEL_CLOCK } from "../../protocol/limits.ts";
-import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { OwnChannel, ChannelRequest } from "../../protocol/session/channel-api.ts";
 import { FakeStream } from "../support/fake-stream.ts";
 
 const WALL = 1_800_000_000_000;
@@ -21,17 +21,18 @@ function follow({ slow = false } = {}) {
   const requests: ChannelRequest[] = [];
   const entries: LogEntry[] = [];
   const seen = { caughtUp: 0, hungUp: 0, draw: undefined as (() => void) | undefined };
-  const channel: Channel = {
+  const channel: OwnChannel = {
     stdout,
     stderr,
     write: async () => undefined,
     end: () => undefined,
     resize: () => undefined,
     signal: () => undefined,
+    hangUpUnsent: () => undefined,
     hangUp: () => void seen.hungUp++,
     exit: new Promise(() => undefined),
   };
-  const openChannel = async (request: ChannelRequest): Promise<Channel> => {
+  const openChannel = async (request: ChannelRequest): Promise<OwnChannel> => {
     requests.push(request);
     return channel;
   };
