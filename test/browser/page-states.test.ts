@@ -678,6 +678,34 @@ describe("the guest asks", () => {
     expect(await answers()).toHaveLength(1);
   });
 
+  test("a question that goes away while somebody types into it: the rest goes to no other one, and not into the terminal", async () => {
+    await signIn("prompts=1");
+    await closeTrust();
+    const other = { ...DISK, number: 2, message: "Please unlock disk data_crypt" };
+    await ask([DISK, other]);
+    await page.getByLabel("Please unlock disk root_crypt").focus();
+    await page.keyboard.type("half a");
+    await ask([other]);
+    await expect.poll(() => panel().textContent(), SOON).toContain("The question is gone");
+    await shoot("prompt-gone");
+    await page.keyboard.type(" passphrase");
+    await page.keyboard.press("Enter");
+    expect(await page.getByLabel("data_crypt").inputValue()).toBe("");
+    await page.getByLabel("data_crypt").focus();
+    await page.keyboard.type("half an");
+    await ask([]);
+    await expect.poll(() => field().count(), SOON).toBe(0);
+    await page.keyboard.type("other one");
+    await page.keyboard.press("Enter");
+    await ask([{ ...DISK, number: 3 }]);
+    await expect.poll(() => field().count(), SOON).toBe(1);
+    await page.keyboard.type("still"); // a new question does not take the keyboard either
+    await page.keyboard.press("Enter");
+    expect(await field().inputValue()).toBe("");
+    expect(await answers()).toEqual([]);
+    expect(await typed()).toBe("");
+  });
+
   test("a hostile question: text and nothing else, on its place, no longer than it may be", async () => {
     await signIn("prompts=1");
     const evil = `<img src=x onerror=alert(1)>\u202egnp.exe\u001b[2J\n${"A".repeat(200)}`;
