@@ -140,12 +140,13 @@ export class PromptsPanel implements PromptsView {
     const id = `prompt-${number}`;
     const message = plainText(prompt.message, MAX_MESSAGE);
     const name = plainText(prompt.name, MAX_NAME);
-    // No form: browsers offer to keep what one sends. "off" for those that fill in what was never asked for.
+    // No form: browsers offer to keep what one sends. "off" for those that fill in what was never asked for; with passwords
+    // some do so all the same, but not where a code is good for once.
     const field = element("input", {
       id,
       class: "prompt-field",
       type: echo ? "text" : "password",
-      autocomplete: "off",
+      autocomplete: echo ? "off" : "one-time-code",
       autocapitalize: "off",
       autocorrect: "off",
       spellcheck: "false",
