@@ -228,7 +228,8 @@ export function startConsoleSession(
   const comparedWithBefore = async (claims: AppraisedClaims): Promise<"go-on" | "not-expected" | "late"> => {
     const values = valuesToKeep(claims);
     const before = expected ?? after ?? parts.seen.recall(config.identity, config.address);
-    const since = before && (before === after ? sinceHandOver : sinceSeen)(before, values);
+    // Also where the user said yes to other values since the hand-over: no other boot takes that one's place unasked.
+    const since = before && (after === undefined ? sinceSeen : sinceHandOver)(before, values);
     if (since !== undefined && since.lasting.length > 0) {
       const askedAt = parts.wallTime(); // a clock that stood still while the machine slept would not know
       if (!(await views.askAboutChanges(since))) return "not-expected";

@@ -7,6 +7,7 @@ import { MAX_PROMPT_ANSWER } from "../protocol/limits.ts";
 import { isPassphrase, type Prompt, type PromptOutcome } from "../protocol/prompts/messages.ts";
 import { PromptsChannel } from "../protocol/prompts/prompts-channel.ts";
 import type { Guest } from "../protocol/session/api.ts";
+import type { OwnChannel } from "../protocol/session/channel-api.ts";
 import { ownTimer } from "./browser-clock.ts";
 import { escapedBytes, plainText } from "./plain-text.ts";
 
@@ -29,12 +30,18 @@ const OUTCOMES: Readonly<Record<PromptOutcome, string>> = {
   unknown: "Your answer was handed over. What became of it could not be seen.",
   failed: "Your answer could not be handed over in the guest",
 };
+const CUT_OFF =
+  "The guest changed, or may have, while your answer was under way. What became of it is not known; what had not gone out by then never will.";
 const MAX_COMPLAINT = 300;
 
 export class GuestPrompts {
   readonly #view: PromptsView;
-  #prompts: PromptsChannel | undefined;
-  #connection = 0; // counts them: what an older one still says is not shown
+  #guest: Pick<Guest, "openChannel"> | undefined;
+  #channel: OwnChannel | undefined;
+  #prompts: PromptsChannel | undefined; // on that channel
+  #connection = 0; // counts channels: what an older one still says is not shown
+  #frozen = false;
+  #cutOff = false; // an answer was under way at the freeze
   #busy: number | undefined;
   readonly #answered = new Set<number>(); // done with, though the guest may list them for a moment more
 
@@ -45,22 +52,29 @@ export class GuestPrompts {
   /** Once for each connection. @returns whether the guest lets this user answer. Never rejects. */
   async open(guest: Pick<Guest, "openChannel">): Promise<boolean> {
     this.close();
+    this.#guest = guest;
+    return await this.#open(guest);
+  }
+
+  async #open(guest: Pick<Guest, "openChannel">): Promise<boolean> {
     const connection = this.#connection;
-    let opened: PromptsChannel;
+    let channel: OwnChannel;
     try {
-      opened = new PromptsChannel(await guest.openChannel({ kind: "prompts" }), {
-        clock: { after: ownTimer },
-        escape: (bytes, limit) => plainText(escapedBytes(bytes.subarray(0, limit)), limit),
-        explain: asError,
-        onChanged: () => () => undefined, // while the guest is frozen nothing passes; what comes after is the user's choice
-      });
+      channel = await guest.openChannel({ kind: "prompts" });
     } catch {
       return false; // not this user, or too many; a connection that is over is said elsewhere
     }
     if (connection !== this.#connection) {
-      opened.end();
+      channel.end();
       return false;
     }
+    const opened = new PromptsChannel(channel, {
+      clock: { after: ownTimer },
+      escape: (bytes, limit) => plainText(escapedBytes(bytes.subarray(0, limit)), limit),
+      explain: asError,
+      onChanged: () => () => undefined, // while the guest is frozen nothing passes: freeze()
+    });
+    this.#channel = channel;
     this.#prompts = opened;
     opened.onChange(() => {
       if (connection === this.#connection) this.#update(opened);
@@ -69,18 +83,43 @@ export class GuestPrompts {
     return true;
   }
 
-  /** The guest is another one, or may be: nothing that was typed for it is kept. */
+  /**
+   * The guest is another one, or may be: nothing that was typed for it is kept. An answer that is under way would be sent
+   * (again) to what is there now, once the user goes on: so its channel ends here, and all of it that has not arrived.
+   */
   freeze(): void {
+    this.#frozen = true;
     this.#view.clearFields();
+    if (this.#busy === undefined) return;
+    this.#channel?.hangUpUnsent();
+    this.#cutOff = true;
+    this.#forgetChannel();
+    this.#view.show([], undefined);
+    this.#view.say({ words: CUT_OFF, tone: "caution" });
+  }
+
+  /** The user goes on with the guest as it is now. */
+  async goOn(): Promise<void> {
+    this.#frozen = false;
+    if (!this.#cutOff || this.#guest === undefined) return;
+    this.#cutOff = false; // it is told
+    await this.#open(this.#guest);
+  }
+
+  #forgetChannel(): void {
+    this.#connection++;
+    this.#channel = undefined;
+    this.#prompts = undefined;
+    this.#busy = undefined;
+    this.#answered.clear();
   }
 
   /** The connection is over. @returns whether an answer's outcome had not been told. */
   close(): boolean {
-    const waits = this.#busy !== undefined;
-    this.#connection++;
-    this.#prompts = undefined;
-    this.#busy = undefined;
-    this.#answered.clear();
+    const waits = this.#busy !== undefined || this.#cutOff;
+    this.#forgetChannel();
+    this.#guest = undefined;
+    this.#frozen = this.#cutOff = false;
     this.#view.clearFields();
     this.#view.show([], undefined);
     this.#view.say(undefined);
@@ -89,7 +128,7 @@ export class GuestPrompts {
 
   async answer({ number }: Prompt, text: string): Promise<void> {
     const prompts = this.#prompts;
-    if (prompts === undefined || this.#busy !== undefined) return;
+    if (prompts === undefined || this.#busy !== undefined || this.#frozen) return;
     const passphrase = utf8(text);
     if (!isPassphrase(passphrase)) {
       passphrase.fill(0);
@@ -108,7 +147,7 @@ export class GuestPrompts {
     try {
       outcome = await prompts.answer(number, passphrase);
     } catch {
-      // why the channel ended, its end says; or the connection's
+      // why the channel ended, its end says; or the connection's. The outcome of another answer is such an end, too.
     }
     if (connection !== this.#connection) return;
     this.#busy = undefined;

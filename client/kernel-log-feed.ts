@@ -28,6 +28,23 @@ export interface LogPort {
   ready(): Promise<void>;
 }
 
+/**
+ * For one reading: once it counts no more, what it still finds is not shown, lest it stand in another guest's log, and it ends.
+ * @param counts - asked each time.
+ */
+export function portWhile(port: LogPort, counts: () => boolean): LogPort {
+  return {
+    add(entry) {
+      if (counts()) port.add(entry);
+    },
+    caughtUp() {
+      if (counts()) port.caughtUp();
+    },
+    ready: () =>
+      counts() ? port.ready() : Promise.reject(new SealttyError("transport-lost", "The log is read anew")),
+  };
+}
+
 /** Follows the log until its end, which is always an error: of the connection, of the guest's program, or a refusal. */
 export async function followKernelLog(guest: Pick<Guest, "openChannel">, port: LogPort): Promise<never> {
   const channel = await guest.openChannel({ kind: "service", service: { name: "kernel-log", follow: true } });

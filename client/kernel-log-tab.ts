@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import type { Guest } from "../protocol/session/api.ts";
-import { followKernelLog } from "./kernel-log-feed.ts";
+import { followKernelLog, portWhile } from "./kernel-log-feed.ts";
 import { KernelLogView } from "./kernel-log-view.ts";
 
 const NEEDS_KEY =
@@ -14,6 +14,7 @@ export class KernelLogTab {
   #keyed = false;
   #shown = false;
   #begun = false;
+  #readings = 0; // only the last one counts
 
   /** @param keyed - the user signed in with a key. */
   signedIn(guest: Pick<Guest, "openChannel">, keyed: boolean): void {
@@ -41,9 +42,11 @@ export class KernelLogTab {
     if (guest === undefined) return;
     this.#begun = true;
     this.view.begin();
+    const reading = ++this.#readings;
+    const counts = (): boolean => reading === this.#readings;
     if (!this.#keyed) return this.view.end(NEEDS_KEY, false);
-    followKernelLog(guest, this.view).catch((error: unknown) => {
-      if (guest === this.#guest) this.#ended(error);
+    followKernelLog(guest, portWhile(this.view, counts)).catch((error: unknown) => {
+      if (guest === this.#guest && counts()) this.#ended(error);
     });
   }
 

@@ -49,6 +49,8 @@ export class KernelLogView implements LogPort {
   #fresh: LogEntry[] = []; // not drawn yet, while it is drawn
   #following = true; // the end is in view, and stays there
   #scrollTop = 0; // where it is not: a list that was hidden has forgotten it
+  #shown: number[] = []; // characters of each row
+  #shownText = 0; // of all
   #drawPending = false;
   #drawn: (() => void)[] = [];
 
@@ -174,8 +176,7 @@ export class KernelLogView implements LogPort {
     const fresh = this.#fresh.slice(-MAX_RECORDS);
     this.#fresh = [];
     if (fresh.length > 0) {
-      this.#list.append(...fresh.filter((entry) => this.#isShown(entry)).map(rowOf));
-      while (this.#list.childElementCount > MAX_RECORDS) this.#list.firstElementChild?.remove();
+      this.#append(fresh.filter((entry) => this.#isShown(entry)));
       if (this.#following) this.#list.scrollTop = this.#list.scrollHeight;
     }
     this.#letGo();
@@ -185,10 +186,29 @@ export class KernelLogView implements LogPort {
   #redraw(): void {
     this.#fresh = [];
     const shown = this.#held.held().filter((entry) => this.#isShown(entry));
-    this.#list.replaceChildren(...shown.map(rowOf));
+    this.#list.replaceChildren();
+    this.#shown = [];
+    this.#shownText = 0;
+    this.#append(shown);
     this.#list.scrollTop = this.#following ? this.#list.scrollHeight : this.#scrollTop;
     this.#sayStatus();
     this.#letGo();
+  }
+
+  /** The oldest rows go as they do from what is kept: rows are more memory still. */
+  #append(entries: readonly LogEntry[]): void {
+    this.#list.append(...entries.map(rowOf));
+    for (const entry of entries) {
+      const size = textOf(entry);
+      this.#shown.push(size);
+      this.#shownText += size;
+    }
+    let gone = 0;
+    while (this.#shown.length - gone > MAX_RECORDS || this.#shownText > MAX_LOG_TEXT) {
+      this.#list.firstElementChild?.remove();
+      this.#shownText -= this.#shown[gone++] ?? 0;
+    }
+    this.#shown = this.#shown.slice(gone);
   }
 
   #letGo(): void {
@@ -220,7 +240,12 @@ export class KernelLogView implements LogPort {
 }
 
 function newStore(): LatestRecords<LogEntry> {
-  return new LatestRecords(MAX_RECORDS, (entry) => ("lost" in entry ? 0 : entry.text.length), MAX_LOG_TEXT);
+  return new LatestRecords(MAX_RECORDS, textOf, MAX_LOG_TEXT);
+}
+
+/** Characters. */
+function textOf(entry: LogEntry): number {
+  return "lost" in entry ? 0 : entry.text.length;
 }
 
 function counted(count: number): string {

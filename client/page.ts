@@ -145,7 +145,7 @@ class Page implements SessionViews {
       if (state.kind === "live" || (state.kind === "reconnecting" && state.during === "session"))
         event.preventDefault();
     });
-    addEventListener("pagehide", () => void this.#session?.close({ atOnce: true }));
+    addEventListener("pagehide", () => void this.#session?.close({ atOnce: true }).catch(() => undefined));
   }
 
   start(link: ServerLink, parts: PageParts): void {
@@ -182,7 +182,7 @@ class Page implements SessionViews {
     this.#mayGoOnAlone = after === undefined;
     if (after === undefined) this.#handedOver = undefined;
     signIn.stopAsking();
-    void this.#session?.close();
+    void this.#session?.close().catch(() => undefined); // what it fails with is of a connection that is given up
     this.#session = undefined;
     this.signedOut();
     this.#unanswered = false;
@@ -346,6 +346,7 @@ class Page implements SessionViews {
 
   showWentOn(kind: ChangeKind): void {
     this.#trust.wentOn(kind);
+    void this.#prompts.goOn();
   }
 
   showStats(stats: Parameters<SessionViews["showStats"]>[0]): void {

@@ -17,9 +17,13 @@ const ASKED_BY: Readonly<Record<Prompt["origin"], string>> = {
 
 export interface PromptsPanelActions {
   answer(prompt: Prompt, text: string): void;
-  /** Nothing is asked any more, and the keyboard's place is gone with it. */
+  /** Nothing is asked any more after the user's answer, or what became of it is dismissed: the keyboard's place is gone. */
   leave(): void;
 }
+
+/** Where the question goes away that somebody may be typing an answer to. */
+const GONE =
+  "The question is gone, and what you had typed with it: it went nowhere. Look what is asked before you type it anew.";
 
 interface Row {
   readonly element: HTMLElement;
@@ -32,10 +36,11 @@ export class PromptsPanel implements PromptsView {
   readonly element: HTMLElement;
   readonly #actions: PromptsPanelActions;
   readonly #list = element("ul", { class: "prompt-list" });
-  readonly #outcome = element("p", { class: "prompt-outcome", role: "status" });
+  readonly #outcome = element("p", { class: "prompt-outcome", role: "status", tabindex: -1 });
   readonly #dismiss: HTMLButtonElement;
   readonly #asked = element("p", { class: "quiet", role: "status" });
   readonly #rows = new Map<number, Row>();
+  #busy: number | undefined;
 
   constructor(actions: PromptsPanelActions) {
     this.#actions = actions;
@@ -65,9 +70,13 @@ export class PromptsPanel implements PromptsView {
 
   show(prompts: readonly Prompt[], busy: number | undefined): void {
     const held = this.element.contains(document.activeElement);
+    const answered = [busy, this.#busy];
+    this.#busy = busy;
+    let gone = false; // from under the user's fingers
     const numbers = new Set(prompts.map(({ number }) => number));
     for (const [number, row] of this.#rows) {
       if (numbers.has(number)) continue;
+      gone ||= row.element.contains(document.activeElement) && !answered.includes(number);
       row.field.value = ""; // before it goes: nothing of it is anybody's to keep
       row.element.remove();
       this.#rows.delete(number);
@@ -86,6 +95,7 @@ export class PromptsPanel implements PromptsView {
     const words = askedWords(prompts.length);
     if (this.#asked.textContent !== words) this.#asked.textContent = words;
     this.#showOrHide();
+    if (gone) return this.#sayGone();
     if (!held || this.element.contains(document.activeElement)) return;
     if (busy === undefined && !this.focus()) this.#actions.leave();
   }
@@ -115,6 +125,12 @@ export class PromptsPanel implements PromptsView {
     return first !== undefined;
   }
 
+  /** The rest of a passphrase, and Enter, must not reach another question, the terminal, or a button. */
+  #sayGone(): void {
+    this.say({ words: GONE, tone: "caution" });
+    this.#outcome.focus();
+  }
+
   #showOrHide(): void {
     this.element.hidden = this.#rows.size === 0 && this.#outcome.textContent === "";
   }
@@ -124,12 +140,13 @@ export class PromptsPanel implements PromptsView {
     const id = `prompt-${number}`;
     const message = plainText(prompt.message, MAX_MESSAGE);
     const name = plainText(prompt.name, MAX_NAME);
-    // No form: browsers offer to keep what one sends. "off" for those that fill in what was never asked for.
+    // No form: browsers offer to keep what one sends. "off" for those that fill in what was never asked for; with passwords
+    // some do so all the same, but not where a code is good for once.
     const field = element("input", {
       id,
       class: "prompt-field",
       type: echo ? "text" : "password",
-      autocomplete: "off",
+      autocomplete: echo ? "off" : "one-time-code",
       autocapitalize: "off",
       autocorrect: "off",
       spellcheck: "false",

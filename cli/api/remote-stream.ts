@@ -3,6 +3,7 @@
 import { Duplex } from "node:stream";
 import { callbackify } from "node:util";
 import { exitOf } from "../../protocol/api/exit.ts";
+import { callHook } from "../../protocol/api/hooks.ts";
 import { onAbort, type Owner } from "../../protocol/api/program-end.ts";
 import { brokenBy, errorsOf } from "../../protocol/api/stream-end.ts";
 import type { StreamPlace } from "../../protocol/forward/target.ts";
@@ -25,11 +26,8 @@ export function duplexOf(
   let outputEnded = false;
   let pulling = false;
   const errors = errorsOf(channel, (bytes) => {
-    try {
-      options.onStderr?.(bytes);
-    } catch (error) {
-      fail(error);
-    }
+    // A copy: whoever gets it may give its buffer away, which a packet shares with others. Also a promise of the hook's may fail.
+    callHook(() => options.onStderr?.(new Uint8Array(bytes)), fail);
   });
   const exit = channel.exit.then(
     async (status) => {

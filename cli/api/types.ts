@@ -365,7 +365,7 @@ export interface CopyResult {
 export interface StreamOptions {
   /** Breaks it off: the stream fails with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** What the program behind a service says on its standard error; otherwise thrown away. */
+  /** What the program behind a service says on its standard error; otherwise thrown away. If it fails, the stream does. */
   onStderr?(bytes: Uint8Array): void;
 }
 

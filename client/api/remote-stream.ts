@@ -1,6 +1,7 @@
 // A connection to somewhere in the guest as two web streams: each direction ends on its own.
 
 import { exitOf } from "../../protocol/api/exit.ts";
+import { callHook } from "../../protocol/api/hooks.ts";
 import { onAbort, type Owner } from "../../protocol/api/program-end.ts";
 import { brokenBy, errorsOf } from "../../protocol/api/stream-end.ts";
 import { SealttyError } from "../../protocol/errors.ts";
@@ -29,11 +30,8 @@ export function remoteStream(
   };
   const left = (reason: unknown): void => fail(reason ?? brokenOff());
   const errors = errorsOf(channel, (bytes) => {
-    try {
-      options.onStderr?.(bytes);
-    } catch (error) {
-      fail(error);
-    }
+    // A copy: whoever gets it may give its buffer away, which a packet shares with others. Also a promise of the hook's may fail.
+    callHook(() => options.onStderr?.(new Uint8Array(bytes)), fail);
   });
   const exit = channel.exit.then(
     async (status) => {

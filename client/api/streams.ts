@@ -97,6 +97,15 @@ export function writableOf(
 ): Sink {
   let controller!: WritableStreamDefaultController;
   let aborted = false; // it fails by itself
+  let ended = false;
+  const sizeOf = (piece: string | Uint8Array): number => {
+    try {
+      return requirePiece(piece).length;
+    } catch (error) {
+      if (!ended) on.left(error); // the stream fails now, without a word to anybody else: half of an input is none
+      throw error;
+    }
+  };
   const writable = new WritableStream<string | Uint8Array>(
     {
       start(own) {
@@ -114,9 +123,12 @@ export function writableOf(
           throw explain(error);
         }
       },
-      close: () => on.end(),
+      close() {
+        ended = true;
+        return on.end();
+      },
     },
-    { highWaterMark: WRITE_AHEAD, size: (piece) => requirePiece(piece).length },
+    { highWaterMark: WRITE_AHEAD, size: sizeOf },
   );
   return {
     writable,

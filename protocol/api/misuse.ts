@@ -19,8 +19,9 @@ export const SWITCH: Check = { words: "true or false", holds: (value) => typeof 
 export const TEXT: Check = { words: "a text", holds: isText };
 export const HOOK: Check = { words: "a function", holds: (value) => typeof value === "function" };
 export const MILLISECONDS: Check = {
-  words: "a number of milliseconds, above 0",
-  holds: (value) => typeof value === "number" && Number.isFinite(value) && value > 0,
+  words: "a number of milliseconds, above 0 and below 2^31",
+  // A timer for longer goes off at once.
+  holds: (value) => typeof value === "number" && value > 0 && value < 2 ** 31,
 };
 /** Of whichever realm: a test runner has its own, and a page's frames have. */
 export const SIGNAL: Check = {
@@ -65,7 +66,10 @@ export function requireOptions<T extends object>(call: string, options: T, check
   if (!isObject(options))
     throw misuse(`${call} takes its options as an object: ${Object.keys(checks).join(", ")}`, options);
   const known = new Map<string, Check>(Object.entries(checks));
-  for (const [name, value] of Object.entries(options)) {
+  // What an object has from its prototype, or hides from a listing, is read as well.
+  const names = new Set([...Object.keys(options), ...[...known.keys()].filter((name) => name in options)]);
+  for (const name of names) {
+    const value: unknown = Reflect.get(options, name);
     const check = known.get(name);
     if (check === undefined)
       throw new SealttyError(

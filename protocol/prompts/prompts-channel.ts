@@ -77,8 +77,12 @@ export class PromptsChannel {
       passphrase.fill(0);
     }
     const outcome = await this.#until(() => this.#outcome);
-    if (outcome === undefined || outcome.number !== number)
-      throw new SealttyError("peer-misbehaved", "The guest told the outcome of another answer");
+    if (outcome === undefined || outcome.number !== number) {
+      const error = new SealttyError("peer-misbehaved", "The guest told the outcome of another answer");
+      this.#channel.hangUp();
+      this.#end(error);
+      throw error;
+    }
     return outcome.outcome;
   }
 

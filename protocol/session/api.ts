@@ -15,7 +15,7 @@ import type { Refusal } from "../errors.ts";
 import type { ShapingProfile } from "../packets/shaping.ts";
 import type { Pipe } from "../pipe.ts";
 import type { ListenPlace } from "../forward/target.ts";
-import type { Channel, ChannelRequest } from "./channel-api.ts";
+import type { ChannelRequest, OwnChannel } from "./channel-api.ts";
 import type {
   AttachRequest,
   OpenSessionRequest,
@@ -138,7 +138,7 @@ export interface Guest {
   readonly verified: VerifiedGuest;
   readonly stats: ConnectionStats;
   /** @throws SealttyError `user-refused` where the guest does not allow it, `limit-exceeded`. */
-  openChannel(request: ChannelRequest): Promise<Channel>;
+  openChannel(request: ChannelRequest): Promise<OwnChannel>;
   /** A program that lives on when the connection does not. @throws SealttyError as `openChannel`. */
   openSession(request: OpenSessionRequest): Promise<SessionChannel>;
   /** @throws SealttyError `session-gone`, `limit-exceeded`, `user-refused`. */

@@ -53,6 +53,15 @@ export interface ReceiveStream {
   consumed(length: number): void;
 }
 
+/** One that was opened for its own connection alone, and not for a session. */
+export interface OwnChannel extends Channel {
+  /**
+   * Hang up, also while the connection is frozen: of what was written and has not arrived nothing leaves any more. Zeros go
+   * in its place, where it was on its way.
+   */
+  hangUpUnsent(): void;
+}
+
 export interface Channel {
   readonly stdout: ReceiveStream;
   /** Empty on a pty. */

@@ -4,7 +4,7 @@ import { SealttyError } from "../errors.ts";
 import { MAX_SEND_BUFFER, OUTPUT_STREAM_WINDOW, WIDE_OUTPUT_WINDOW } from "../limits.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
-import type { Channel, ExitStatus, ReceiveStream } from "./channel-api.ts";
+import type { ExitStatus, OwnChannel, ReceiveStream } from "./channel-api.ts";
 import type { Gate } from "./gate.ts";
 import type { MessageStream } from "./message-stream.ts";
 import { SIGNALS } from "./messages.ts";
@@ -66,7 +66,7 @@ class StreamReader implements ReceiveStream {
   }
 }
 
-export class ClientChannel implements Channel {
+export class ClientChannel implements OwnChannel {
   readonly stdout: ReceiveStream;
   readonly stderr: ReceiveStream;
   readonly exit: Promise<ExitStatus>;
@@ -156,6 +156,13 @@ export class ClientChannel implements Channel {
 
   hangUp(): void {
     if (!this.#over) this.#messages.send({ type: "hang-up", channel: this.#number });
+  }
+
+  hangUpUnsent(): void {
+    this.#inOut.send.blank();
+    this.#wakeAll(); // who waited for room writes nothing more
+    this.hangUp();
+    this.#connection.onWork();
   }
 
   /** The guest knows the channel: only now may anything go on its streams. */

@@ -7,7 +7,7 @@ import { isForwardMessage } from "../forward/forward-messages.ts";
 import type { ListenPlace } from "../forward/target.ts";
 import type { Stream } from "../streams/stream.ts";
 import type { StreamConnection } from "../streams/stream-connection.ts";
-import type { Channel, ChannelRequest } from "./channel-api.ts";
+import type { ChannelRequest, OwnChannel } from "./channel-api.ts";
 import { ClientChannel } from "./client-channel.ts";
 import { ClientListeners } from "./client-listeners.ts";
 import { ClientQuestions } from "./client-questions.ts";
@@ -66,7 +66,7 @@ export class ClientChannels {
   }
 
   /** Only after the user was authenticated: the guest closes the connection otherwise. */
-  async open(request: ChannelRequest): Promise<Channel> {
+  async open(request: ChannelRequest): Promise<OwnChannel> {
     checkRequest(request);
     await this.#owner.gate.opened();
     const { channel } = await this.#openWith((number) => ({ type: "open", channel: number, request }));

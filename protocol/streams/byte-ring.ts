@@ -46,6 +46,11 @@ export class ByteRing {
     this.#most = 0;
   }
 
+  /** What is held is forgotten, but not how much it was: zeros stand in its place. */
+  blank(): void {
+    this.#bytes.fill(0);
+  }
+
   /** The memory is given back, too: whoever wipes may keep the ring itself. */
   wipe(): void {
     this.#bytes.fill(0);

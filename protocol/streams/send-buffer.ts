@@ -111,6 +111,12 @@ export class SendBuffer {
     for (const arrived of this.#arrived.overlapping(from, to)) this.#lost.remove(arrived.from, arrived.to);
   }
 
+  /** For the last bytes of a stream that were a secret: what has not arrived never leaves (again), zeros and the end do. */
+  blank(): void {
+    this.#ring.blank();
+    this.#ended = true;
+  }
+
   wipe(): void {
     this.#ring.wipe();
     this.#sent = this.#ring.end;

@@ -624,7 +624,7 @@ describe("the guest asks", () => {
     const asked = page.getByLabel("Please unlock disk root_crypt (/dev/vda2)");
     expect(await asked.evaluate((each) => each === document.activeElement)).toBe(true); // nobody was typing
     expect(await asked.getAttribute("type")).toBe("password");
-    expect(await asked.getAttribute("autocomplete")).toBe("off");
+    expect(await asked.getAttribute("autocomplete")).toBe("one-time-code");
     expect(await page.locator("form").count()).toBe(0);
     await page.keyboard.type("wrong");
     await shootBoth("prompt");
@@ -676,6 +676,34 @@ describe("the guest asks", () => {
     await page.getByLabel("Please unlock disk").press("Enter");
     await expect.poll(() => panel().textContent(), SOON).toContain("Nothing was typed, so nothing was sent.");
     expect(await answers()).toHaveLength(1);
+  });
+
+  test("a question that goes away while somebody types into it: the rest goes to no other one, and not into the terminal", async () => {
+    await signIn("prompts=1");
+    await closeTrust();
+    const other = { ...DISK, number: 2, message: "Please unlock disk data_crypt" };
+    await ask([DISK, other]);
+    await page.getByLabel("Please unlock disk root_crypt").focus();
+    await page.keyboard.type("half a");
+    await ask([other]);
+    await expect.poll(() => panel().textContent(), SOON).toContain("The question is gone");
+    await shoot("prompt-gone");
+    await page.keyboard.type(" passphrase");
+    await page.keyboard.press("Enter");
+    expect(await page.getByLabel("data_crypt").inputValue()).toBe("");
+    await page.getByLabel("data_crypt").focus();
+    await page.keyboard.type("half an");
+    await ask([]);
+    await expect.poll(() => field().count(), SOON).toBe(0);
+    await page.keyboard.type("other one");
+    await page.keyboard.press("Enter");
+    await ask([{ ...DISK, number: 3 }]);
+    await expect.poll(() => field().count(), SOON).toBe(1);
+    await page.keyboard.type("still"); // a new question does not take the keyboard either
+    await page.keyboard.press("Enter");
+    expect(await field().inputValue()).toBe("");
+    expect(await answers()).toEqual([]);
+    expect(await typed()).toBe("");
   });
 
   test("a hostile question: text and nothing else, on its place, no longer than it may be", async () => {
@@ -912,6 +940,23 @@ describe("the kernel's log", () => {
     expect(first).toContain("<img src=x onerror=alert(1)>\\u{1b}]0;owned\\u{7}\\u{202e} txt.exe");
     expect(await page.title()).not.toContain("owned");
     await shootBoth("kernel-log-hostile");
+  });
+
+  test("long records: the rows that are drawn are no more text than what is kept", async () => {
+    await signIn("log=1");
+    await toLog();
+    await log(["6,0,0,-;begin"], WALL);
+    await page.evaluate(() => {
+      const text = "x".repeat(7000);
+      const records = Array.from({ length: 700 }, (_, i) => `6,${i + 1},${i + 1},-;record ${i + 1} ${text}`);
+      for (let at = 0; at < 700; at += 100) window.fake.log(records.slice(at, at + 100));
+      window.fake.logCaughtUp();
+    });
+    await expect.poll(status, { timeout: 60_000 }).toContain("Live, 701 records since power-on. The latest");
+    expect(await last()).toContain("record 700");
+    const kept = Number(/The latest (\d+)/.exec((await status()) ?? "")?.[1]);
+    expect(kept).toBeLessThan(600); // of 4 MiB
+    expect(await page.locator(".log-row").count()).toBe(kept);
   });
 
   test("a flood: no more is held than fits, credit waits for what is drawn, and Pause holds the view", async () => {

@@ -141,7 +141,10 @@ export function fakeGuest(
     ...NO_SESSIONS,
     verified,
     stats: STATS,
-    openChannel,
+    openChannel: async (request) => {
+      const channel = await openChannel(request);
+      return Object.assign(channel, { hangUpUnsent: () => channel.hangUp() });
+    },
     reattest: () => Promise.resolve(),
     frozen: false,
     goOn: () => undefined,

@@ -2,8 +2,11 @@
 // test/browser/web-api.test.ts has the rest, in a browser.
 
 import { webcrypto } from "node:crypto";
+import { Duplex } from "node:stream";
 import { describe, expect, test, vi } from "vitest";
+import { duplexOf } from "../../cli/api/remote-stream.ts";
 import { type Browser, connectFrom, publicKeyLine } from "../../client/api/index.ts";
+import { remoteStream } from "../../client/api/remote-stream.ts";
 import { readableOf } from "../../client/api/streams.ts";
 import type { ConnectOptions, Guest } from "../../client/api/types.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
@@ -11,7 +14,9 @@ import { utf8 } from "../../protocol/bytes.ts";
 import { webCryptoSignatures } from "../../protocol/crypto/webcrypto-signatures.ts";
 import { asError, SealttyError } from "../../protocol/errors.ts";
 import { connect } from "../../protocol/session/connect.ts";
+import type { Channel } from "../../protocol/session/channel-api.ts";
 import { fastClock } from "../support/clocks.ts";
+import { FakeStream } from "../support/fake-stream.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import {
   acceptAnyKey,
@@ -87,6 +92,7 @@ test("what connect() cannot mean is refused with a sentence, says no secret, and
       { collateral: { crls: Array.from({ length: 513 }, () => piece) } },
     ],
     ["api-misuse", "timeout is a number", { timeout: 0 }],
+    ["api-misuse", "timeout is a number", { timeout: 2 ** 31 }],
     ["api-misuse", "onChanged is a function", { onChanged: true }],
     ["bad-config", "is none that a browser reaches", { guest: "unix:/x" }],
     ["bad-config", "is none that a browser reaches", { guest: "https://host/" }],
@@ -121,6 +127,11 @@ test("what no call can mean is refused, and the connection lives on", async () =
     ["A terminal has 1 to 10000", () => connected.shell({ ...SIZE, columns: 0 })],
     ["A destination is { host, port }", () => connected.openStream(any("h:80"))],
     ["A service is a word", () => connected.openStream({ service: any(1) })],
+    ["cwd is", () => connected.exec(["ls"], any(Object.create({ cwd: 7 })))],
+    [
+      "stdin is true, a text",
+      () => connected.exec(["ls"], Object.defineProperty({}, "stdin", { value: 7, enumerable: false })),
+    ],
     ["onStderr is a function", () => connected.openStream({ path: "/x" }, { onStderr: any([]) })],
   ];
   for (const [words, call] of wrong) {
@@ -133,6 +144,9 @@ test("what no call can mean is refused, and the connection lives on", async () =
   expect(() => terminal.resize(0, 24)).toThrow(expect.objectContaining({ code: "api-misuse" }) as Error);
   const writer = terminal.input.getWriter();
   await expect(writer.write(any(7))).rejects.toEqual(refusal("api-misuse"));
+  await expect(terminal.exit).rejects.toEqual(refusal("api-misuse")); // and not with half an input
+  await vi.waitFor(() => expect(guest.processes[0]?.events).toContain("hang up"), { timeout: 30_000 });
+  expect(guest.processes[0]?.events).not.toContain("end");
   const numbers = await connected.exec(["cat"], { stdin: any([1, 2, 3]) });
   await expect(numbers.exit).rejects.toEqual(refusal("api-misuse"));
   await connected.close();
@@ -170,6 +184,52 @@ describe("a hook that fails", () => {
     await connected.closed;
     await expect(connected.exec(["true"])).rejects.toEqual(failed);
   });
+
+  test.each([
+    ["throws", broken],
+    ["rejects", () => Promise.reject(new Error("broken"))],
+  ])(
+    "onStderr %s: its stream fails, and the guest's side is hung up; what it gets is its own",
+    async (_, hook) => {
+      for (const make of [remoteStream, duplexOf]) {
+        const stderr = new FakeStream();
+        const ends: string[] = [];
+        const packet = utf8("complaint");
+        const fail = new Error("not told");
+        let told: Uint8Array | undefined;
+        const channel: Channel = {
+          stdout: new FakeStream(),
+          stderr,
+          write: () => Promise.resolve(),
+          end: () => void ends.push("end"),
+          resize: () => undefined,
+          signal: () => undefined,
+          hangUp: () => void ends.push("hang up"),
+          exit: new Promise(() => undefined),
+        };
+        const onStderr = (bytes: Uint8Array): void => {
+          told = bytes;
+          structuredClone(bytes, { transfer: [bytes.buffer] });
+          return any(hook());
+        };
+        const owner = { clock: fastClock(10), onChanged: () => () => {}, explain: asError };
+        const stream = make(channel, { kind: "service", name: "x" }, { onStderr }, owner);
+        const failed =
+          stream instanceof Duplex
+            ? new Promise<Error>((resolve) => stream.once("error", resolve))
+            : stream.readable
+                .getReader()
+                .read()
+                .then(() => fail, asError);
+        stderr.push(packet);
+        expect((await failed).message).toBe("broken");
+        expect(told).toHaveLength(0); // given away
+        expect(packet).toEqual(utf8("complaint"));
+        await vi.waitFor(() => expect(stderr.credit).toBe(packet.length));
+        expect(ends).toEqual(["hang up"]);
+      }
+    },
+  );
 });
 
 test("without a key: the login program, and the key's hook is not asked", async () => {

@@ -155,6 +155,7 @@ function scripted(
         resize: () => undefined,
         signal: () => undefined,
         hangUp: () => undefined,
+        hangUpUnsent: () => undefined,
         exit: new Promise(() => undefined),
       };
     },
@@ -566,6 +567,28 @@ test.each([
     expect(console.states.at(-1)).toBe("failed");
   },
 );
+
+test("after a hand-over a yes that comes late is one to that boot: another one is asked about again", async () => {
+  const before = { at: 1, values: valuesToKeep(verified(BOOT).claims) };
+  const boot = (value: string): ClaimedValue[] => [
+    ...measured("1"),
+    { name: "snp.report-id", words: "REPORT_ID", value, scope: "boot" },
+  ];
+  let asked = 0;
+  const console = scripted(boot("2"), new Map(), true, {
+    after: before,
+    whileAsked: (seen) => {
+      if (asked++ > 0) return;
+      seen.wallTime += ANSWER_WITHIN_MS + 1;
+      console.seen.now = verified(boot("3"));
+    },
+  });
+  await settled();
+  expect(asked).toBe(2);
+  expect(console.seen.options).toHaveLength(2);
+  expect(console.seen.signIns).toBe(1);
+  expect(console.states.at(-1)).toBe("live");
+});
 
 test("no terminal, and something to answer: the connection stays for that, and is handed over from there", async () => {
   const console = scripted(BOOT, new Map(), true, { opening: true, prompts: true });

@@ -12,7 +12,7 @@ import {
   type PromptsMessage,
   PromptsDecoder,
 } from "../../protocol/prompts/messages.ts";
-import type { Channel } from "../../protocol/session/channel-api.ts";
+import type { OwnChannel } from "../../protocol/session/channel-api.ts";
 import { FakeStream } from "../support/fake-stream.ts";
 
 const DISK: Prompt = { number: 1, origin: "initramfs", echo: false, name: "vda", message: "Root disk" };
@@ -26,7 +26,7 @@ function playedGuest() {
   const answers: PromptsMessage[] = [];
   const written: Uint8Array[] = [];
   const ends: string[] = [];
-  const channel: Channel = {
+  const channel: OwnChannel = {
     stdout,
     stderr,
     write: async (bytes) => {
@@ -37,6 +37,7 @@ function playedGuest() {
     resize: () => undefined,
     signal: () => undefined,
     hangUp: () => void ends.push("hang-up"),
+    hangUpUnsent: () => void ends.push("hang-up, unsent"),
     exit: new Promise(() => undefined),
   };
   const say = (message: PromptsMessage): void => stdout.push(encodePromptsMessage(message));
@@ -147,15 +148,19 @@ test.each([
   expect(troubles).toEqual([expect.stringMatching(words)]);
 });
 
-test("an answer for which another's outcome comes is not taken for done", async () => {
-  const { prompts, ask, seen, outcome } = await opened();
+test("an answer for which another's outcome comes: said, hung up, and nothing asked any more", async () => {
+  const { prompts, ask, seen, outcome, ends } = await opened();
   ask(DISK);
   await settled();
   const done = prompts.answer(DISK, "x");
   outcome(7, "opened");
   await done;
-  expect(seen.said).toBe("");
-  expect(seen.shown).toEqual([1]);
+  expect(ends).toContain("hang-up");
+  expect(seen).toMatchObject({ shown: [], busy: undefined, tone: "caution" });
+  expect(seen.said).toContain("cannot be read");
+  ask(OTHER);
+  await settled();
+  expect(seen.shown).toEqual([]);
 });
 
 test("what cannot be read as questions: said, given up, nothing asked", async () => {
@@ -202,4 +207,68 @@ test("frozen: what was typed for the guest that it was is cleared", async () => 
   const before = cleared();
   prompts.freeze();
   expect(cleared()).toBe(before + 1);
+});
+
+test("frozen with an answer under way: its channel ends with what had not arrived; after that the guest is asked anew", async () => {
+  const first = playedGuest();
+  const second = playedGuest();
+  const { view, seen } = playedView();
+  const prompts = new GuestPrompts(view);
+  const guests = [first, second];
+  expect(
+    await prompts.open({
+      openChannel: async () => {
+        const next = guests.shift();
+        if (next === undefined) throw new Error("opened too often");
+        return next.guest.openChannel();
+      },
+    }),
+  ).toBe(true);
+  first.ask(DISK, OTHER);
+  await settled();
+  const done = prompts.answer(DISK, "x");
+  await settled();
+  prompts.freeze();
+  expect(first.ends).toEqual(["hang-up, unsent"]);
+  expect(seen).toMatchObject({ shown: [], busy: undefined, tone: "caution" });
+  expect(seen.said).toContain("What became of it is not known");
+  first.outcome(1, "opened"); // whoever says it now
+  await done;
+  expect(seen.tone).toBe("caution");
+  expect(guests).toHaveLength(1); // nothing is opened before the user chose
+  await prompts.goOn();
+  second.ask(OTHER);
+  await settled();
+  expect(seen.shown).toEqual([2]);
+  expect(seen.said).toContain("What became of it is not known");
+  const answered = prompts.answer(OTHER, "y");
+  second.outcome(2, "opened");
+  await answered;
+  expect(second.answers).toHaveLength(1);
+  expect(first.answers).toHaveLength(1);
+});
+
+test("frozen with nothing under way: the channel stays; nothing is answered before the user went on", async () => {
+  const { prompts, ask, ends, answers, seen } = await opened();
+  ask(DISK);
+  await settled();
+  prompts.freeze();
+  await prompts.answer(DISK, "x");
+  expect(answers).toEqual([]);
+  await prompts.goOn();
+  expect(ends).toEqual([]);
+  void prompts.answer(DISK, "x");
+  await settled();
+  expect(answers).toHaveLength(1);
+  expect(seen.busy).toBe(1);
+});
+
+test("the connection ends while frozen: that an answer was cut off is told", async () => {
+  const { prompts, ask } = await opened();
+  ask(DISK);
+  await settled();
+  void prompts.answer(DISK, "x");
+  await settled();
+  prompts.freeze();
+  expect(prompts.close()).toBe(true);
 });

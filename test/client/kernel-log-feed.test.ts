@@ -1,12 +1,12 @@
 // The kernel's log on its way to the page's view: in order, with its gaps, no faster than it is drawn, and nothing unreadable taken.
 
 import { expect, test } from "vitest";
-import { followKernelLog, type LogEntry } from "../../client/kernel-log-feed.ts";
+import { followKernelLog, portWhile, type LogEntry } from "../../client/kernel-log-feed.ts";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { encodeKernelLog } from "../../protocol/kernel-log/messages.ts";
 import { MAX_KERNEL_CLOCK } from "../../protocol/limits.ts";
-import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
+import type { OwnChannel, ChannelRequest } from "../../protocol/session/channel-api.ts";
 import { FakeStream } from "../support/fake-stream.ts";
 
 const WALL = 1_800_000_000_000;
@@ -15,38 +15,42 @@ const LAST_CLOCK = encodeKernelLog({ type: "clock", uptime: 0, wall: MAX_KERNEL_
 const record = (text: string) => encodeKernelLog({ type: "record", bytes: utf8(text) });
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-function follow({ slow = false } = {}) {
+function follow({ slow = false, while: counts = (): boolean => true } = {}) {
   const stdout = new FakeStream();
   const stderr = new FakeStream();
   const requests: ChannelRequest[] = [];
   const entries: LogEntry[] = [];
   const seen = { caughtUp: 0, hungUp: 0, draw: undefined as (() => void) | undefined };
-  const channel: Channel = {
+  const channel: OwnChannel = {
     stdout,
     stderr,
     write: async () => undefined,
     end: () => undefined,
     resize: () => undefined,
     signal: () => undefined,
+    hangUpUnsent: () => undefined,
     hangUp: () => void seen.hungUp++,
     exit: new Promise(() => undefined),
   };
-  const openChannel = async (request: ChannelRequest): Promise<Channel> => {
+  const openChannel = async (request: ChannelRequest): Promise<OwnChannel> => {
     requests.push(request);
     return channel;
   };
   const over = followKernelLog(
     { openChannel },
-    {
-      add: (entry) => void entries.push(entry),
-      caughtUp: () => void seen.caughtUp++,
-      ready: () =>
-        slow
-          ? new Promise<void>((resolve) => {
-              seen.draw = resolve;
-            })
-          : Promise.resolve(),
-    },
+    portWhile(
+      {
+        add: (entry) => void entries.push(entry),
+        caughtUp: () => void seen.caughtUp++,
+        ready: () =>
+          slow
+            ? new Promise<void>((resolve) => {
+                seen.draw = resolve;
+              })
+            : Promise.resolve(),
+      },
+      counts,
+    ),
   );
   over.catch(() => undefined);
   return { stdout, stderr, requests, entries, seen, over };
@@ -110,4 +114,17 @@ test("the connection's end is what the connection says", async () => {
   const { stdout, over } = follow();
   stdout.fail(new SealttyError("handed-over", "over"));
   await expect(over).rejects.toMatchObject({ code: "handed-over" });
+});
+
+test("a reading that counts no more shows nothing of what it still finds, and ends", async () => {
+  let counts = true;
+  const { stdout, entries, seen, over } = follow({ while: () => counts });
+  stdout.push(concat(CLOCK, record("6,0,1,-;of the guest before")));
+  await settled();
+  expect(entries).toHaveLength(1);
+  counts = false;
+  stdout.push(concat(record("6,1,2,-;late"), encodeKernelLog({ type: "caught-up" })));
+  await expect(over).rejects.toMatchObject({ code: "transport-lost" });
+  expect(entries).toHaveLength(1);
+  expect(seen).toMatchObject({ caughtUp: 0, hungUp: 1 });
 });

@@ -131,6 +131,27 @@ test("a changed guest freezes the session both ways until the user goes on", asy
   await session.close();
 });
 
+test("an input that is given up while frozen: the guest is told at once, and what had not arrived never leaves", async () => {
+  const { machine, guest, session } = await open();
+  const channel = await session.openChannel(LOGIN);
+  const process = guest.processes[0];
+  if (process === undefined) throw new Error("no process");
+  process.reads = () => new Promise(() => {}); // so that no credit comes
+  const secret = new Uint8Array(INPUT_STREAM_WINDOW + 4096).fill(7);
+  await channel.write(secret);
+  machine.secretKey = nodeSuite.randomBytes(32);
+  await session.reattest();
+  expect(session.frozen).toBe(true);
+  const late = channel.write(utf8("more"));
+  channel.hangUpUnsent();
+  await expect.poll(() => process.events).toContain("hang up");
+  expect(session.frozen).toBe(true);
+  session.goOn();
+  await late; // went nowhere, and waits for nothing
+  await expect(channel.exit).resolves.toEqual({ kind: "signalled", signal: "SIGHUP" });
+  await session.close();
+});
+
 test("bytes written before the freeze and still unsent do not leave either", async () => {
   const { machine, guest, session } = await open();
   const channel = await session.openChannel(LOGIN);

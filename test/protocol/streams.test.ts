@@ -133,6 +133,22 @@ test("SendBuffer: a loss among thousands of holes looks at what it overlaps, not
   expect(buffer.held).toBe(0);
 });
 
+test("SendBuffer: what is blanked leaves as zeros, lost or never sent, and nothing is written behind it", () => {
+  const buffer = new SendBuffer();
+  buffer.allow(6);
+  buffer.write(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+  const sent = buffer.take(4);
+  expect(sent?.bytes).toEqual(Uint8Array.of(1, 2, 3, 4));
+  buffer.onArrived(0, 1, false);
+  buffer.onLost(0, 4, false);
+  buffer.blank();
+  expect(buffer.ended).toBe(true);
+  expect(buffer.take(9)).toEqual({ offset: 1, bytes: new Uint8Array(3), end: false });
+  expect(buffer.take(9)).toEqual({ offset: 4, bytes: new Uint8Array(2), end: false });
+  buffer.allow(8);
+  expect(buffer.take(9)).toEqual({ offset: 6, bytes: new Uint8Array(2), end: true });
+});
+
 test("SendBuffer: what is lost comes again, what arrived does not, and credit is never overdrawn", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 500 }), fc.infiniteStream(fc.nat({ max: 100 })), (data, dice) => {

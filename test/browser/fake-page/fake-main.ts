@@ -25,7 +25,7 @@ import type {
   Guest,
 } from "../../../protocol/session/api.ts";
 import type {
-  Channel,
+  OwnChannel,
   ChannelRequest,
   ExitStatus,
   ReceiveStream,
@@ -286,7 +286,7 @@ export class Fake {
     this.#onFrame = listener;
   }
 
-  #openPrompts(): Channel {
+  #openPrompts(): OwnChannel {
     if (!is("prompts")) throw new SealttyError("program-failed", "The guest could not start the program.");
     this.#promptsOut = new FakeStream();
     this.#promptsError = new FakeStream();
@@ -302,7 +302,7 @@ export class Fake {
     return { ...silentChannel(this.#promptsOut), stderr: this.#promptsError, write };
   }
 
-  #openLog(): Channel {
+  #openLog(): OwnChannel {
     this.logRequests++;
     if (!is("log"))
       throw new SealttyError(
@@ -313,7 +313,7 @@ export class Fake {
     return silentChannel(this.#logOut);
   }
 
-  #open(request: ChannelRequest): Channel {
+  #open(request: ChannelRequest): OwnChannel {
     this.requests.push(request);
     this.#stdout = new FakeStream();
     const exit = new Promise<ExitStatus>((resolve, reject) => {
@@ -328,13 +328,14 @@ export class Fake {
       resize: (columns, rows) => void this.resizes.push([columns, rows]),
       signal: () => undefined,
       hangUp: () => undefined,
+      hangUpUnsent: () => undefined,
       exit,
     };
   }
 }
 
 /** A program that reads nothing and never ends. */
-function silentChannel(stdout: ReceiveStream): Channel {
+function silentChannel(stdout: ReceiveStream): OwnChannel {
   return {
     stdout,
     stderr: new FakeStream(),
@@ -343,6 +344,7 @@ function silentChannel(stdout: ReceiveStream): Channel {
     resize: () => undefined,
     signal: () => undefined,
     hangUp: () => undefined,
+    hangUpUnsent: () => undefined,
     exit: new Promise(() => undefined),
   };
 }
