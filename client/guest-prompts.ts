@@ -24,7 +24,7 @@ export interface PromptsView {
 
 /** Only the guest's own word that a volume opened is good news. */
 const OUTCOMES: Readonly<Record<PromptOutcome, string>> = {
-  opened: "Accepted: an encrypted volume of the guest is open now.",
+  opened: "Accepted: a volume of the guest is open now.",
   "asked-again": "Refused: the guest asks for it again.",
   gone: "Nobody in the guest asked for it any more: somebody else answered, or gave up. Your answer went nowhere.",
   unknown: "Your answer was handed over. What became of it could not be seen.",

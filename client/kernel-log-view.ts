@@ -23,7 +23,7 @@ const LEVEL_CHOICES: readonly (readonly [Level, string])[] = [
   ["notice", "Notices and above"],
   ["warn", "Warnings and above"],
   ["err", "Errors and above"],
-  ["crit", "Critical only"],
+  ["crit", "Critical and above"],
 ];
 
 export class KernelLogView implements LogPort {

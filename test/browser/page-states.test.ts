@@ -645,7 +645,7 @@ describe("the guest asks", () => {
     await expect.poll(answers, SOON).toContainEqual({ number: 2, text: "right" });
     await ask([]);
     await outcome(2, "opened");
-    await expect.poll(() => panel().textContent(), SOON).toContain("Accepted: an encrypted volume");
+    await expect.poll(() => panel().textContent(), SOON).toContain("Accepted: a volume");
     expect(await field().count()).toBe(0);
     await shoot("prompt-accepted");
     expect(await typed()).toBe(""); // nothing of it went into the terminal

@@ -92,7 +92,7 @@ test.each(["user-refused", "program-failed", "limit-exceeded", "transport-lost"]
 );
 
 test.each([
-  ["opened", "good", /^Accepted: an encrypted volume of the guest is open now/],
+  ["opened", "good", /^Accepted: a volume of the guest is open now/],
   ["asked-again", "caution", /^Refused: the guest asks for it again/],
   ["gone", "caution", /Your answer went nowhere/],
   ["unknown", "caution", /could not be seen/],

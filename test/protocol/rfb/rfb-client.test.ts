@@ -295,7 +295,7 @@ describe("RfbClient", () => {
   test("a chunk of any length leaves others their turn, and ends where the client is closed", async () => {
     const { server, client, end, updated } = await running();
     let turns = 0;
-    const { soon } = server.clock;
+    const soon = server.clock.soon.bind(server.clock);
     server.clock.soon = (callback) => {
       turns++;
       if (turns === 5) void client.close();
