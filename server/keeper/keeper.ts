@@ -1,5 +1,5 @@
 // The process that kept sessions live in: their programs' terminals, their latest output, their screens. It reads nothing of the
-// host's; a front that ends, by a mistake or because somebody found one, takes no session with it. docs/decisions/0028
+// host's; a front that ends, by a mistake or because somebody found one, takes no session with it. docs/decisions/0030
 
 import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";

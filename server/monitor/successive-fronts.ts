@@ -1,4 +1,4 @@
-// One front after the other: where one ends, and sessions are kept elsewhere, another one is started. docs/decisions/0028
+// One front after the other: where one ends, and sessions are kept elsewhere, another one is started. docs/decisions/0030
 
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
