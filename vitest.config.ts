@@ -30,7 +30,7 @@ const alone = [
   "test/formal/spin.test.ts",
   "test/adversarial/host-floods.test.ts",
 ];
-const debian = ["test/vm/unlock.test.ts", "test/interop/cloud-init.test.ts"];
+const debian = ["test/vm/whole-debian.test.ts", "test/interop/cloud-init.test.ts"];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({

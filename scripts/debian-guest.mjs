@@ -21,6 +21,13 @@ const SECTOR = 4096;
 /** LUKS2's own default: what is before it are headers. */
 const DATA_OFFSET = 16 * 1024 * 1024;
 const ROOT_UUID = "7c1c8e0a-5ea1-4771-8000-000000000001";
+/** What setup's configuration ends with is [provision]. An emulated machine takes its time. */
+const MORE_CONFIGURATION = 'wait_seconds = 3600\n\n[services]\nkernel_log = ["root"]\n';
+/** Of a disk that fstab names and the machine does not have: its boot fails. */
+export const missingLabel = "sealtty-data";
+/** What the host has ready for cloud-init, where its word on the kernel's command line is believed. */
+export const decoyDirectory = "/srv/decoy";
+const DECOY = "#cloud-config\nusers:\n  - name: decoy\n";
 export const diskName = "root_crypt";
 export const diskPassphrase = "sealtty-disk-Passphrase";
 
@@ -218,13 +225,24 @@ export async function buildDebianGuest({ withSealtty = true } = {}) {
 
 async function fillRoot(root, authorizedKeys, withSealtty) {
   put(root, {
-    "etc/fstab": { data: `/dev/mapper/${diskName} / ext4 errors=remount-ro 0 1\n` },
+    "etc/fstab": {
+      data:
+        `/dev/mapper/${diskName} / ext4 errors=remount-ro 0 1\n` +
+        `LABEL=${missingLabel} /mnt ext4 defaults,x-systemd.device-timeout=2s 0 2\n`,
+    },
     "etc/crypttab": { data: `${diskName} UUID=${ROOT_UUID} none luks,initramfs\n` },
     "etc/hostname": { data: "sealtty-debian\n" },
     // Nothing of the machine that makes it, which has other disks than the one that boots.
-    "etc/initramfs-tools/modules": { data: "virtio_blk\ndm_crypt\nxts\naes_generic\nsha256_generic\next4\n" },
+    "etc/initramfs-tools/modules": {
+      data: "virtio_blk\ndm_crypt\nxts\naes_generic\naesni_intel\nsha256_generic\next4\n",
+    },
     "etc/initramfs-tools/update-initramfs.conf": { data: "update_initramfs=yes\nbackup_initramfs=no\n" },
-    "etc/cloud/cloud-init.disabled": { data: "" }, // the disk's: no test of it needs minutes of an emulated machine
+    // As much of cloud-init as a test looks at: each module costs an emulated machine seconds.
+    "etc/cloud/cloud.cfg.d/50-test.cfg": {
+      data: "cloud_init_modules: [write-files, users-groups]\ncloud_config_modules: []\ncloud_final_modules: []\n",
+    },
+    [`${decoyDirectory.slice(1)}/user-data`]: { data: DECOY },
+    [`${decoyDirectory.slice(1)}/meta-data`]: { data: "instance-id: decoy\n" },
     "etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
   });
   const shadow = path.join(root, "etc/shadow");
@@ -243,8 +261,9 @@ async function fillRoot(root, authorizedKeys, withSealtty) {
     fs.rmSync(path.join(root, "root/sealttyd.deb"));
     await mustRun(process.execPath, [
       path.join(projectRoot, "dist/bin/sealttyd.js"),
-      ...["setup", "--root", root, "--evidence", "tpm", "--initramfs"],
+      ...["setup", "--root", root, "--evidence", "tpm", "--initramfs", "--provision", "--recovery"],
     ]);
+    fs.appendFileSync(path.join(root, "etc/sealtty/sealttyd.toml"), MORE_CONFIGURATION);
   }
   await inRoot(root, "update-initramfs", "-c", "-k", "all");
 }

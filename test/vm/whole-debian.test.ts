@@ -1,0 +1,268 @@
+// One boot of a whole Debian with an encrypted root, walked over virtio-serial: unlock in the initramfs; a boot that fails, mended in
+// emergency mode; a seed for cloud-init; a login with a password; exec; rescue mode; doctor. After each step what the host saw is searched.
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { DebianGuest } from "../../scripts/lib/vm.mjs";
+import { type Relay, startRelay } from "../../relay/relay.ts";
+import { runCli } from "../support/cli.ts";
+import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
+import { onTerminal, type OnTerminal } from "../support/on-terminal.ts";
+import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+
+const project = path.resolve(import.meta.dirname, "../..");
+const { buildDebianGuest, decoyDirectory, diskPassphrase, missingLabel } = (await import(
+  `${project}/scripts/debian-guest.mjs`
+)) as {
+  readonly buildDebianGuest: () => Promise<DebianGuest>;
+  readonly decoyDirectory: string;
+  readonly diskPassphrase: string;
+  readonly missingLabel: string;
+};
+const { defaultPassword, shadowHash } = (await import(`${project}/scripts/guest-image.mjs`)) as {
+  readonly defaultPassword: string;
+  readonly shadowHash: (password: string) => Promise<string>;
+};
+const WRONG = "canary-wrong-Passphrase";
+const MOTTO = "canary-of-the-seed";
+const CAROLS = "canary-carol-Password";
+/** An emulated machine that mounts a disk and starts systemd, on a machine that does other things as well. */
+const SYSTEM_TIMEOUT = 300_000;
+const STEP_TIMEOUT = 4 * SYSTEM_TIMEOUT;
+
+let vm: Vm;
+let tap: WireTap;
+let relay: Relay;
+let home: string;
+let identity: string;
+let relayLog = "";
+/** Root's, from emergency mode on. */
+let shell: OnTerminal;
+let began = 0;
+const address = (): string => `ws://127.0.0.1:${relay.port}/g`;
+const policy = (): string => path.join(home, "policy.toml");
+const options = (): string[] => ["--policy", policy(), "--timeout", String(SYSTEM_TIMEOUT / 1000)];
+const withKey = (): string[] => [...options(), "-l", "root", "-i", identity];
+
+beforeAll(async () => {
+  home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-walk-"));
+  const system = await buildDebianGuest();
+  process.stdout.write(`initramfs with sealtty: ${(fs.statSync(system.initrd).size / 1e6).toFixed(1)} MB\n`);
+  began = performance.now();
+  vm = await bootVm({
+    firmware: "seabios",
+    system,
+    cpus: 1, // two that are emulated wait for each other where this machine has other work: its kernel then sees lock-ups
+    // The host's word to cloud-init, which would have its user made.
+    append: `ds=nocloud;s=file://${decoyDirectory}/`,
+    ready: /Please unlock disk/,
+    timeoutMs: SYSTEM_TIMEOUT,
+  });
+  tell("asks for the passphrase");
+  identity = path.join(home, "id"); // ssh's rules for its mode hold wherever the cache is
+  fs.copyFileSync(system.identity, identity);
+  fs.chmodSync(identity, 0o600);
+  tap = await tapWire({ path: vm.unixPath ?? "" });
+  relay = await startRelay({
+    listen: { host: "127.0.0.1", port: 0 },
+    guests: new Map([["g", { kind: "tcp", host: "127.0.0.1", port: tap.port }]]),
+    allowOrigins: [],
+    log: (line) => (relayLog += `${line}\n`),
+  });
+  const saved = await cli("inspect", [address(), "--save-policy", policy(), "--timeout", "300"]);
+  if (saved.status !== 0) throw new Error(saved.stderr);
+  tell("its evidence was looked at");
+}, BOOT_TIMEOUT + SYSTEM_TIMEOUT);
+afterAll(async () => {
+  await relay?.close();
+  await tap?.close();
+  await vm?.stop();
+  fs.rmSync(home, { recursive: true });
+});
+
+const tell = (what: string): void => {
+  process.stdout.write(`${Math.round((performance.now() - began) / 1000)} s: ${what}\n`);
+};
+const cli = (command: string, args: readonly string[], input?: string) =>
+  runCli([command, ...args], input, { env: { HOME: home } });
+/** Unshaped where nothing is typed that could be guessed from sizes: slots cost an emulated machine its time. */
+const terminal = (...args: readonly string[]): Promise<OnTerminal> =>
+  onTerminal(["connect", address(), ...args], { home, patience: SYSTEM_TIMEOUT });
+const UNSHAPED = ["--obfuscate", "off"];
+
+/** In the guest's own log in, which the channel carries. */
+async function logIn(user: string, password: string): Promise<OnTerminal> {
+  const opened = await terminal(...options());
+  await opened.shows(/login: /);
+  await opened.type(`${user}\r`);
+  await opened.shows(/Password: /);
+  await opened.type(`${password}\r`);
+  await opened.shows(/[#$] $/);
+  return opened;
+}
+
+/** Nothing of them is in what crossed the host, or is on its consoles and in its logs. */
+function hostHasNothingOf(...secrets: readonly string[]): void {
+  const captured = tap.captured();
+  expect(captured.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000);
+  const texts = [vm.serialLog(), vm.swtpmLog(), relayLog].map((text) => Buffer.from(text));
+  for (const secret of secrets) expect(findSecret([...captured, ...texts], secret)).toEqual([]);
+}
+
+/** What a console says where somebody is asked: by sulogin, by a getty, by a shell. */
+const ASKS = /maintenance|password|login:|Give root|emergency mode|rescue mode|[#$] $/i;
+
+test(
+  "unlock: asked in the initramfs, refused, opened, and the system takes over",
+  async () => {
+    const early = await terminal(...withKey(), ...UNSHAPED);
+    await early.shows(/# /);
+    expect(await early.run("echo early-$((6*7)); ls -d /conf; cat /proc/1/comm")).toBe(
+      "early-42\n/conf\ninit\n",
+    );
+    tell("a shell in the initramfs");
+
+    const unlock = await onTerminal(["unlock", address(), ...withKey()], { home, patience: SYSTEM_TIMEOUT });
+    await unlock.shows(/Please unlock disk root_crypt: $/);
+    const before = unlock.mark();
+    await unlock.type(`${WRONG}\r`);
+    await unlock.shows(/refused: [^]*Please unlock disk root_crypt: $/, before);
+    await unlock.type(`${diskPassphrase}\r`);
+    expect(await unlock.exit).toEqual({ kind: "exited", status: 0 });
+    expect(unlock.shown()).not.toContain(diskPassphrase);
+
+    await early.shows(/handed-over: The guest's early sealttyd, of its initramfs, ended/);
+    expect(await early.exit).toEqual({ kind: "exited", status: 255 });
+    expect(vm.serialLog()).toContain("Please unlock disk"); // the console is the one that the host has
+    hostHasNothingOf(diskPassphrase, WRONG, "early-42");
+    tell("disk unlocked");
+  },
+  STEP_TIMEOUT,
+);
+
+test(
+  "a boot that fails: root's shell by sealtty in emergency mode, without a network, with a full disk; nothing on the console",
+  async () => {
+    const consoleBefore = vm.serialLog().length;
+    shell = await terminal(...withKey(), ...UNSHAPED);
+    await shell.shows(/# /);
+    tell("a shell in the failed boot");
+    expect(
+      await shell.run("until systemctl -q is-active emergency.target; do sleep 1; done; cat /proc/1/comm"),
+    ).toBe("systemd\n");
+    expect(
+      await shell.run("ls /sys/class/net; systemctl is-failed local-fs.target mnt.mount; pidof sulogin"),
+    ).toBe("lo\ninactive\ninactive\n");
+    // Full to the last block that root has: first without writing, as an emulated machine encrypts slowly.
+    expect(
+      await shell.run(
+        "fallocate -l $(($(stat -f -c '%f*%S' /))) /full 2>/dev/null; cat /dev/zero >/full2 2>/dev/null; echo x >/var/lib/more; wc -c </var/lib/more",
+      ),
+    ).toMatch(/No space left on device\n0\n$/);
+    const full = await cli(
+      "exec",
+      [address(), ...withKey(), "--", "sh", "-c", "cat; echo exec-$((6*7)); exit 7"],
+      MOTTO,
+    );
+    expect([full.stdout, full.status]).toEqual([`${MOTTO}exec-42\n`, 7]);
+    expect(vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
+    hostHasNothingOf("exec-42", MOTTO);
+    tell("exec with a full disk");
+
+    // The drill of docs/recovery.md.
+    await shell.run(
+      `rm /full /full2 /var/lib/more; sed -i /${missingLabel}/d /etc/fstab; systemctl daemon-reload`,
+    );
+    await shell.run("systemctl --no-block default");
+  },
+  STEP_TIMEOUT,
+);
+
+test(
+  "the mended boot waits for its seed, and cloud-init does what is in it, and not what the host has ready",
+  async () => {
+    expect(
+      await shell.run(
+        "until systemctl -q is-active local-fs.target; do sleep 1; done; systemctl is-active cloud-init-local; ls /run/sealtty/cloud-init 2>&1",
+      ),
+    ).toMatch(/^inactive\n.*No such file or directory\n$/);
+    const userData = path.join(home, "user-data");
+    const seed = {
+      users: [{ name: "carol", lock_passwd: false, passwd: await shadowHash(CAROLS), shell: "/bin/bash" }],
+      write_files: [{ path: "/etc/motto", content: MOTTO }],
+    };
+    fs.writeFileSync(userData, `#cloud-config\n${JSON.stringify(seed)}\n`); // JSON is YAML
+    const taken = await cli("provision", [address(), ...withKey(), "--user-data", userData]);
+    expect(taken.stderr).toContain("the guest has its user-data");
+    expect(taken.status).toBe(0);
+    expect(
+      await shell.run(
+        "until systemctl -q is-active multi-user.target; do sleep 1; done; cat /etc/motto; echo; id -un carol decoy",
+      ),
+    ).toMatch(new RegExp(`^${MOTTO}\\n[^]*carol\\n.*decoy.*no such user\\n$`));
+    hostHasNothingOf(MOTTO);
+    tell("provisioned and booted");
+  },
+  STEP_TIMEOUT,
+);
+
+test(
+  "a user of PAM's logs in with a password, through the channel",
+  async () => {
+    const session = await logIn("carol", CAROLS);
+    expect(await session.run("id -un; echo carol-$((6*7))")).toBe("carol\ncarol-42\n");
+    await session.type("exit\r");
+    expect(await session.exit).toEqual({ kind: "exited", status: 0 });
+    hostHasNothingOf(CAROLS, "carol-42");
+    // The same is asked on the host's console, until doctor closes that: this test can fail.
+    await vm.waitForSerial(/sealtty-debian login: /, SYSTEM_TIMEOUT);
+    tell("logged in with a password");
+  },
+  STEP_TIMEOUT,
+);
+
+test(
+  "rescue mode: sessions go on, root's password is asked for inside the channel, and nothing on the console",
+  async () => {
+    await shell.run("systemctl --no-block isolate rescue.target");
+    expect(
+      await shell.run(
+        "until systemctl -q is-active rescue.target; do sleep 1; done; systemctl is-active rescue.service multi-user.target",
+      ),
+    ).toBe("active\ninactive\n");
+    const consoleBefore = vm.serialLog().length;
+    const root = await logIn("root", defaultPassword);
+    expect(await root.run("id -un; echo root-$((6*7)); pidof sulogin")).toBe("root\nroot-42\n");
+    await root.type("exit\r");
+    expect(await root.exit).toEqual({ kind: "exited", status: 0 });
+    expect(vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
+    hostHasNothingOf(defaultPassword, "root-42");
+    tell("in rescue mode");
+  },
+  STEP_TIMEOUT,
+);
+
+test(
+  "doctor finds what is planted and what Debian has, mends it, and the console is silent",
+  async () => {
+    const look = 'sealttyd doctor --json | sed -n \'s/.*"event":"finding","id":"\\([a-z-]*\\)".*/\\1/p\'';
+    await shell.run("systemctl enable debug-shell 2>/dev/null");
+    const before = (await shell.run(look)).split("\n");
+    expect(before).toEqual(expect.arrayContaining(["debug-shell", "getty-generator"]));
+    expect(before).not.toContain("recovery-console"); // setup --recovery closed it
+    await shell.run("sealttyd doctor --fix >/run/fixed; systemctl daemon-reload");
+    const after = (await shell.run(look)).split("\n");
+    for (const id of ["debug-shell", "getty-generator"]) expect(after).not.toContain(id);
+    const consoleBefore = vm.serialLog().length;
+    expect(await shell.run("systemctl start serial-getty@ttyS0.service debug-shell.service 2>&1")).toMatch(
+      /masked/,
+    );
+    expect(vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
+    await shell.type("exit\r");
+    expect(await shell.exit).toEqual({ kind: "exited", status: 0 });
+    tell("doctor");
+    process.stdout.write(`what the console showed:\n${vm.serialLog()}\n`);
+  },
+  STEP_TIMEOUT,
+);
