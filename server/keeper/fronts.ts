@@ -55,7 +55,10 @@ export class Fronts {
     socket.on("error", () => {}); // its close says enough
     this.#silent.add(socket);
     const [oldest] = this.#silent;
-    if (this.#silent.size > MAX_SILENT) oldest?.destroy();
+    if (oldest !== undefined && this.#silent.size > MAX_SILENT) {
+      this.#silent.delete(oldest); // now, and not with its close: else the next ones would cut this one again, and stay
+      oldest.destroy();
+    }
     const said = await this.#saidOn(socket);
     this.#silent.delete(socket);
     const pass = this.#pass;

@@ -83,8 +83,8 @@ export function readAnswerBody(answer: ReadAnswer): Uint8Array {
     case "lost":
       return concat(kind, u64(answer.lost));
     case "screen": {
-      const { begin, end, columns, rows, lines, cut } = answer.screen;
-      const [length] = [answer.length];
+      const { screen, length } = answer;
+      const { begin, end, columns, rows, lines, cut } = screen;
       return concat(kind, u64(begin), u64(end), u32(columns), u32(rows), u32(lines), u32(cut), u32(length));
     }
     case "end":
