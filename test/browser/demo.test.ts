@@ -14,7 +14,7 @@ let demo: RunningCli;
 
 beforeAll(async () => {
   [browser, demo] = [
-    await launchBrowser({ colorScheme: "dark" }),
+    await launchBrowser({ colorScheme: "dark", webgl: true }),
     startCli(["--no-open", "--port", "0"], { program: START }),
   ];
 });
@@ -64,6 +64,7 @@ test("npm start: a working terminal in the browser, the same guest for the CLI, 
   await page.keyboard.type("# the host cannot read this\n");
   await expect.poll(shown, { timeout: 30_000 }).toMatch(/# the host cannot read this.*@/);
   await page.waitForFunction(() => /[0-9a-f]{2} [0-9a-f]{2} [0-9a-f]{2}/.test(document.body.innerText));
+  expect(await page.locator(".xterm-screen canvas").count()).toBeGreaterThan(0); // it draws with WebGL
   await page.screenshot({ path: path.join(SHOTS, "demo.png") });
   expect(faults.violations).toEqual([]);
   expect(faults.errors).toEqual([]);

@@ -275,9 +275,8 @@ describe("a live session", () => {
     expect(request).toMatchObject({ kind: "shell", command: [], term: "xterm-256color" });
   });
 
-  test("it draws with WebGL, and what was parsed gives credit back", async () => {
+  test("what was parsed gives credit back", async () => {
     await signIn();
-    expect(await page.locator(".xterm-screen canvas").count()).toBeGreaterThan(0);
     await output("x".repeat(100_000));
     await expect.poll(() => page.evaluate(() => window.fake.credit)).toBe(100_000);
   });

@@ -1,4 +1,4 @@
-// A fresh Debian Chromium for one test file: own profile, no traffic of its own, software WebGL.
+// A fresh Debian Chromium for one test file: own profile, no traffic of its own.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
@@ -9,8 +9,6 @@ export const CHROMIUM = "/usr/bin/chromium";
 
 const ARGUMENTS = [
   "--no-sandbox", // the tests run as root
-  "--use-angle=swiftshader",
-  "--enable-unsafe-swiftshader",
   "--disable-dev-shm-usage",
   "--disable-quic",
   "--no-first-run",
@@ -20,17 +18,26 @@ const ARGUMENTS = [
   "--disable-sync",
 ];
 
+/** In software, on the tests' own processors: half of what a page costs there. */
+const WITH_WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
+/** The terminal is drawn as elements then, as in a browser that has no WebGL. */
+const WITHOUT_WEBGL = ["--disable-gpu", "--disable-software-rasterizer", "--disable-webgl", "--disable-webgl2"];
+
 export interface TestBrowser {
   readonly context: BrowserContext;
   close(): Promise<void>;
 }
 
-export async function launchBrowser(options: BrowserContextOptions = {}): Promise<TestBrowser> {
+/** @param webgl - the terminal is drawn with it, as it is for most users. */
+export async function launchBrowser({
+  webgl = false,
+  ...options
+}: BrowserContextOptions & { readonly webgl?: boolean } = {}): Promise<TestBrowser> {
   const profile = await mkdtemp(path.join(os.tmpdir(), "sealtty-chromium-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: CHROMIUM,
     headless: true,
-    args: ARGUMENTS,
+    args: [...ARGUMENTS, ...(webgl ? WITH_WEBGL : WITHOUT_WEBGL)],
     viewport: { width: 1280, height: 800 },
     ...options,
   });

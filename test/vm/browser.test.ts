@@ -18,7 +18,7 @@ let browser: TestBrowser;
 mkdirSync(SHOTS, { recursive: true });
 
 beforeAll(async () => {
-  browser = await launchBrowser();
+  browser = await launchBrowser({ webgl: true });
 }, BOOT_TIMEOUT);
 afterAll(async () => {
   await browser?.close();
