@@ -1,60 +1,83 @@
-// Two groups, one after the other: what computes, waits, or shows a page its states, three files side by side; then what boots
-// VMs, drives a browser against a guest, measures or wants both processors, one file at a time. A third one needs a whole Debian, which takes minutes to
-// make: `npm run test:debian`.
+// Groups, one after the other:
+// - pure and unit: what computes, waits, or shows pages, three files at a time. Files of `pure` share their modules, which have no state.
+// - machines: what boots one, or starts many programs, two files at a time.
+// - alone: what measures, or floods and looks at who is still served.
+// A last one, `debian`, boots more of a whole Debian than there is time for in each run: `npm run test:debian`.
 
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
-const alone = [
+/** What takes longest, in this order, so that nothing long is left for the end. */
+const LONG = [
+  ...["vm/whole-debian", "vm/remote-shell", "vm/vnc", "vm/pipes", "vm/instance"],
+  ...["browser/page-states", "server/pam", "browser/trust-states", "browser/page-keys", "browser/real-page"],
+  ...["protocol/shaping", "adversarial/attacks", "interop/api", "interop/files", "server/doctor"],
+].map((name) => `/test/${name}.test.ts`);
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification): number => {
+      const found = LONG.findIndex((name) => moduleId.endsWith(name));
+      return found === -1 ? LONG.length : found;
+    };
+    return (await super.sort(files)).toSorted((a, b) => place(a) - place(b));
+  }
+}
+
+const pure = ["test/protocol/**/*.test.ts", "test/client/**/*.test.ts"];
+const machines = [
   "test/vm/**/*.test.ts",
-  ...[
-    "demo",
-    "page-keys",
-    "page-keys-open",
-    "page-takeover",
-    "real-page",
-    "page-unlock",
-    "verify",
-    "web-api",
-  ].map((name) => `test/browser/${name}.test.ts`),
-  ...[
-    "bad-input",
-    "end-of-input",
-    "flow",
-    "forward",
-    "hosts",
-    "sessions",
-    "shaping-statistics",
-    "soak",
-    "terminal-gone",
-  ].map((name) => `test/interop/${name}.test.ts`),
-  "test/formal/spin.test.ts",
+  "test/browser/demo.test.ts",
+  ...["bad-input", "terminal-gone"].map((name) => `test/interop/${name}.test.ts`),
+];
+const alone = [
+  ...["cloud-init", "flow", "forward", "shaping-statistics", "soak"].map((name) => `test/interop/${name}.test.ts`),
   "test/adversarial/host-floods.test.ts",
 ];
-const debian = ["test/vm/whole-debian.test.ts", "test/interop/cloud-init.test.ts"];
+const debian: string[] = [];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
           ...common,
-          name: "unit",
-          maxWorkers: 3, // many wait for timers of their programs, or for a browser
-          include: ["test/**/*.test.ts"],
-          exclude: [...alone, ...debian],
+          name: "pure",
+          maxWorkers: 3,
+          isolate: false,
+          include: pure,
           sequence: { groupOrder: 0 },
         },
       },
       {
         test: {
           ...common,
-          name: "system",
-          include: alone,
-          exclude: debian,
-          fileParallelism: false,
+          name: "unit",
+          maxWorkers: 3, // many wait for timers of their programs, or for a browser
+          include: ["test/**/*.test.ts"],
+          exclude: [...pure, ...machines, ...alone, ...debian],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: "machines",
+          maxWorkers: 2,
+          include: machines,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: "alone",
+          include: alone,
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -63,7 +86,7 @@ export default defineConfig({
           name: "debian",
           include: debian,
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

@@ -3,13 +3,16 @@
 import type { Page } from "playwright-core";
 import type { TestBrowser } from "./browser.ts";
 
+/** For what is waited for, ms. */
+const PATIENCE = 90_000;
+
 /** @returns once the guest is verified. */
-export async function visit(browser: TestBrowser, url: string): Promise<Page> {
+export async function visit(browser: TestBrowser, url: string, patience = PATIENCE): Promise<Page> {
   const page = await browser.context.newPage();
   page.on("dialog", (dialog) => void dialog.accept());
   await page.goto(url);
-  await page.waitForSelector('#page[data-state="live"]', { timeout: 90_000 });
-  // The terminal is drawn with WebGL; its text is there for screen readers.
+  await page.waitForSelector('#page[data-state="live"]', { timeout: patience });
+  // However the terminal is drawn, its text is there for screen readers.
   await page.evaluate(() =>
     document.querySelector<HTMLInputElement>('label.check-label input[type="checkbox"]')?.click(),
   );
@@ -23,7 +26,7 @@ export const shown = (page: Page): Promise<string> =>
       .join("\n"),
   );
 
-export async function waitForText(page: Page, text: string): Promise<void> {
+export async function waitForText(page: Page, text: string, patience = PATIENCE): Promise<void> {
   await page
     .waitForFunction(
       (text) =>
@@ -32,7 +35,7 @@ export async function waitForText(page: Page, text: string): Promise<void> {
           .join("\n")
           .includes(text),
       text,
-      { timeout: 90_000 },
+      { timeout: patience },
     )
     .catch(async () => {
       throw new Error(`The terminal never showed ${JSON.stringify(text)}, but:\n${await shown(page)}`);

@@ -1,12 +1,14 @@
-// One boot of a whole Debian with an encrypted root, walked over virtio-serial: unlock in the initramfs; a boot that fails, mended in
-// emergency mode; a seed for cloud-init; a login with a password; exec; rescue mode; doctor. After each step what the host saw is searched.
+// One boot of a whole Debian with an encrypted root, walked over virtio-serial: unlock in the initramfs, from a browser, whose page goes
+// on in the system; a boot that fails, mended in emergency mode; a seed for cloud-init; a login with a password; exec; rescue mode; doctor. After each step what the host saw is searched.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DebianGuest } from "../../scripts/lib/vm.mjs";
 import { type Relay, startRelay } from "../../relay/relay.ts";
-import { runCli } from "../support/cli.ts";
+import { launchBrowser, refuseFaults, type TestBrowser, watchFaults } from "../support/browser.ts";
+import { type RunningCli, runCli, startCli } from "../support/cli.ts";
+import { paste, visit, waitForText } from "../support/console-page.ts";
 import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
 import { onTerminal, type OnTerminal } from "../support/on-terminal.ts";
 import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
@@ -27,9 +29,13 @@ const { defaultPassword, shadowHash } = (await import(`${project}/scripts/guest-
 const WRONG = "canary-wrong-Passphrase";
 const MOTTO = "canary-of-the-seed";
 const CAROLS = "canary-carol-Password";
+/** To make that Debian, where none is kept. */
+const MAKE_TIMEOUT = 900_000;
 /** An emulated machine that mounts a disk and starts systemd, on a machine that does other things as well. */
 const SYSTEM_TIMEOUT = 300_000;
 const STEP_TIMEOUT = 4 * SYSTEM_TIMEOUT;
+const PATIENCE = { timeout: SYSTEM_TIMEOUT };
+const SHOTS = path.join(project, "test-results/vm");
 
 let vm: Vm;
 let tap: WireTap;
@@ -37,6 +43,9 @@ let relay: Relay;
 let home: string;
 let identity: string;
 let relayLog = "";
+let browser: TestBrowser | undefined;
+/** `sealtty open`, whose page unlocks the disk. */
+let opened: RunningCli | undefined;
 /** Root's, from emergency mode on. */
 let shell: OnTerminal;
 let began = 0;
@@ -45,36 +54,43 @@ const policy = (): string => path.join(home, "policy.toml");
 const options = (): string[] => ["--policy", policy(), "--timeout", String(SYSTEM_TIMEOUT / 1000)];
 const withKey = (): string[] => [...options(), "-l", "root", "-i", identity];
 
-beforeAll(async () => {
-  home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-walk-"));
-  const system = await buildDebianGuest();
-  process.stdout.write(`initramfs with sealtty: ${(fs.statSync(system.initrd).size / 1e6).toFixed(1)} MB\n`);
-  began = performance.now();
-  vm = await bootVm({
-    firmware: "seabios",
-    system,
-    cpus: 1, // two that are emulated wait for each other where this machine has other work: its kernel then sees lock-ups
-    // The host's word to cloud-init, which would have its user made.
-    append: `ds=nocloud;s=file://${decoyDirectory}/`,
-    ready: /Please unlock disk/,
-    timeoutMs: SYSTEM_TIMEOUT,
-  });
-  tell("asks for the passphrase");
-  identity = path.join(home, "id"); // ssh's rules for its mode hold wherever the cache is
-  fs.copyFileSync(system.identity, identity);
-  fs.chmodSync(identity, 0o600);
-  tap = await tapWire({ path: vm.unixPath ?? "" });
-  relay = await startRelay({
-    listen: { host: "127.0.0.1", port: 0 },
-    guests: new Map([["g", { kind: "tcp", host: "127.0.0.1", port: tap.port }]]),
-    allowOrigins: [],
-    log: (line) => (relayLog += `${line}\n`),
-  });
-  const saved = await cli("inspect", [address(), "--save-policy", policy(), "--timeout", "300"]);
-  if (saved.status !== 0) throw new Error(saved.stderr);
-  tell("its evidence was looked at");
-}, BOOT_TIMEOUT + SYSTEM_TIMEOUT);
+beforeAll(
+  async () => {
+    home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-walk-"));
+    const system = await buildDebianGuest();
+    process.stdout.write(
+      `initramfs with sealtty: ${(fs.statSync(system.initrd).size / 1e6).toFixed(1)} MB\n`,
+    );
+    began = performance.now();
+    vm = await bootVm({
+      firmware: "seabios",
+      system,
+      cpus: 1, // two that are emulated wait for each other where this machine has other work: its kernel then sees lock-ups
+      // The host's word to cloud-init, which would have its user made.
+      append: `ds=nocloud;s=file://${decoyDirectory}/`,
+      ready: /Please unlock disk/,
+      timeoutMs: SYSTEM_TIMEOUT,
+    });
+    tell("asks for the passphrase");
+    identity = path.join(home, "id"); // ssh's rules for its mode hold wherever the cache is
+    fs.copyFileSync(system.identity, identity);
+    fs.chmodSync(identity, 0o600);
+    tap = await tapWire({ path: vm.unixPath ?? "" });
+    relay = await startRelay({
+      listen: { host: "127.0.0.1", port: 0 },
+      guests: new Map([["g", { kind: "tcp", host: "127.0.0.1", port: tap.port }]]),
+      allowOrigins: [],
+      log: (line) => (relayLog += `${line}\n`),
+    });
+    const saved = await cli("inspect", [address(), "--save-policy", policy(), "--timeout", "300"]);
+    if (saved.status !== 0) throw new Error(saved.stderr);
+    tell("its evidence was looked at");
+  },
+  MAKE_TIMEOUT + BOOT_TIMEOUT + SYSTEM_TIMEOUT,
+);
 afterAll(async () => {
+  await opened?.stop();
+  await browser?.close();
   await relay?.close();
   await tap?.close();
   await vm?.stop();
@@ -106,7 +122,9 @@ async function logIn(user: string, password: string): Promise<OnTerminal> {
 function hostHasNothingOf(...secrets: readonly string[]): void {
   const captured = tap.captured();
   expect(captured.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000);
-  const texts = [vm.serialLog(), vm.swtpmLog(), relayLog].map((text) => Buffer.from(text));
+  const texts = [vm.serialLog(), vm.swtpmLog(), relayLog, opened?.stderr() ?? ""].map((text) =>
+    Buffer.from(text),
+  );
   for (const secret of secrets) expect(findSecret([...captured, ...texts], secret)).toEqual([]);
 }
 
@@ -123,19 +141,56 @@ test(
     );
     tell("a shell in the initramfs");
 
+    browser = await launchBrowser();
+    const args = ["open", address(), ...withKey(), ...UNSHAPED, "--no-open", "--port", "0"];
+    opened = startCli(args, { env: { HOME: home } });
+    const [, url = ""] = await opened.waitFor(/Open: (http:\/\/\S+)/, SYSTEM_TIMEOUT);
+    const page = await visit(browser, url, SYSTEM_TIMEOUT);
+    const faults = watchFaults(page, new URL(url).origin);
+    const field = page.locator(".prompt-field");
+    await field.waitFor(PATIENCE);
+    expect(await page.locator(".prompt-words").textContent()).toBe("Please unlock disk root_crypt: ");
+    tell("asked in the browser");
+
+    // Two may be asked at once: a wrong answer by the command, and what is asked after it answered in the page.
+    const first = await field.getAttribute("id");
     const unlock = await onTerminal(["unlock", address(), ...withKey()], { home, patience: SYSTEM_TIMEOUT });
     await unlock.shows(/Please unlock disk root_crypt: $/);
     const before = unlock.mark();
     await unlock.type(`${WRONG}\r`);
     await unlock.shows(/refused: [^]*Please unlock disk root_crypt: $/, before);
-    await unlock.type(`${diskPassphrase}\r`);
-    expect(await unlock.exit).toEqual({ kind: "exited", status: 0 });
-    expect(unlock.shown()).not.toContain(diskPassphrase);
+    await unlock.type("\x03");
+    await unlock.exit;
+    await page.locator(`.prompt-field:not([id="${first}"])`).waitFor(PATIENCE);
+    await field.fill(diskPassphrase);
+    await page.screenshot({ path: path.join(SHOTS, "unlock.png") });
+    await page.getByRole("button", { name: "Answer" }).click();
+
+    // The initramfs ends, and the page goes on in the system by itself, once that has a sealttyd.
+    await page.waitForFunction(
+      () =>
+        /went on from its initramfs to its system/.test(document.querySelector(".banner")?.textContent ?? ""),
+      undefined,
+      PATIENCE,
+    );
+    await page.waitForSelector('#page[data-state="live"]', PATIENCE);
+    tell("the page went on in the system");
+    await page.locator(".xterm-helper-textarea").focus();
+    await waitForText(page, "#", SYSTEM_TIMEOUT);
+    await paste(page, "cat /proc/1/comm; echo page-$((6*7))");
+    await page.keyboard.press("Enter");
+    await waitForText(page, "page-42", SYSTEM_TIMEOUT);
+    await waitForText(page, "systemd", SYSTEM_TIMEOUT);
+    await page.screenshot({ path: path.join(SHOTS, "unlocked.png") });
+    expect(await page.content()).not.toContain(diskPassphrase);
+    await page.close();
+    refuseFaults(faults);
+    await opened.stop();
 
     await early.shows(/handed-over: The guest's early sealttyd, of its initramfs, ended/);
     expect(await early.exit).toEqual({ kind: "exited", status: 255 });
     expect(vm.serialLog()).toContain("Please unlock disk"); // the console is the one that the host has
-    hostHasNothingOf(diskPassphrase, WRONG, "early-42");
+    hostHasNothingOf(diskPassphrase, WRONG, "early-42", "page-42");
     tell("disk unlocked");
   },
   STEP_TIMEOUT,
