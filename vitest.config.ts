@@ -31,7 +31,9 @@ const machines = [
   ...["bad-input", "terminal-gone"].map((name) => `test/interop/${name}.test.ts`),
 ];
 const alone = [
-  ...["cloud-init", "flow", "forward", "shaping-statistics", "soak"].map((name) => `test/interop/${name}.test.ts`),
+  ...["cloud-init", "flow", "forward", "shaping-statistics", "soak"].map(
+    (name) => `test/interop/${name}.test.ts`,
+  ),
   "test/adversarial/host-floods.test.ts",
 ];
 const debian: string[] = [];
