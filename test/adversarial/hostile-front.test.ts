@@ -14,6 +14,7 @@ import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { decodeEvidence, encodeEvidence } from "../../protocol/attestation/evidence.ts";
 import { concat, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { MAX_CONTROL_MESSAGE } from "../../protocol/limits.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { ServiceRequest } from "../../protocol/session/service-request.ts";
@@ -841,6 +842,48 @@ describe("the link", () => {
     }
     expect(ended()).toMatchObject({ code: "peer-misbehaved" });
     expect(stream.writableLength).toBeLessThan(32 * 1024 * 1024);
+  });
+
+  test("the largest frame drop by drop, and then what breaks the rules: ends it, and nothing else", async () => {
+    let taken = 0;
+    const { stream, ended } = linkWith({
+      onNotice: (_, body) => {
+        taken = body.length;
+      },
+    });
+    const largest = MAX_CONTROL_MESSAGE + 4096;
+    const pieces = 300_000;
+    stream.emit("data", concat(u32(largest), u8(3), u8(1), u32(0), new Uint8Array(largest - 6 - pieces)));
+    for (let i = 0; i < pieces && ended() === undefined; i++) stream.emit("data", Uint8Array.of(i));
+    expect([taken, ended()]).toEqual([largest - 6, undefined]);
+    stream.push(frame(u8(1), u8(0), u32(7)));
+    await settled();
+    await settled();
+    expect(ended()).toMatchObject({ code: "peer-misbehaved" });
+  });
+
+  test("many small frames at once: each byte of theirs is copied so many times, not all that is behind it", async () => {
+    let [notices, copied] = [0, 0];
+    const { stream } = linkWith({ onNotice: () => void notices++ });
+    const one = frame(u8(3), u8(1), u32(0));
+    const many = new Uint8Array(one.length * 20_000);
+    for (let at = 0; at < many.length; at += one.length) many.set(one, at);
+    const set = Uint8Array.prototype.set;
+    const spy = vi.spyOn(Uint8Array.prototype, "set").mockImplementation(function (
+      this: Uint8Array,
+      from: ArrayLike<number>,
+      at?: number,
+    ) {
+      copied += from.length;
+      set.call(this, from, at);
+    });
+    try {
+      stream.emit("data", many);
+    } finally {
+      spy.mockRestore();
+    }
+    expect(notices).toBe(20_000);
+    expect(copied).toBeLessThan(4 * many.length);
   });
 
   test("byte by byte or at once, calls come whole, and errors carry only our own words", async () => {
