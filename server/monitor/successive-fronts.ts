@@ -54,8 +54,8 @@ export async function successiveFronts(
     try {
       front = start();
     } catch (error) {
-      front = undefined; // no memory, or no process, for now
-      const cause = errorCode(error) ?? "unknown error";
+      front = undefined; // no memory, no process or no screen, for now
+      const cause = error instanceof SealttyError ? error.message : (errorCode(error) ?? "unknown error");
       reason = new SealttyError(
         "transport-lost",
         `The half that talks to the host cannot be started: ${cause}`,
