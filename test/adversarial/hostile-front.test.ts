@@ -85,6 +85,7 @@ function monitorWith(
   restrictions: UserRestrictions = UNRESTRICTED,
   recording?: RecordingConfig,
   maxPrograms = MAX_PROGRAMS,
+  probe = async (): Promise<void> => {},
 ) {
   let granted = restrictions;
   const log: string[] = [];
@@ -96,7 +97,7 @@ function monitorWith(
       type: "simulated",
       prepareAux: async () => ({}),
       quote: async (binder) => binder.slice(),
-      probe: async () => {},
+      probe,
       close: async () => {},
     },
     sick: false,
@@ -519,6 +520,37 @@ describe("beside the keeper of sessions", () => {
       fs.closeSync(master);
       fs.closeSync(slave);
     }
+  });
+
+  test("a front's questions to the evidence device: so many at a time, and none once it has ended", async () => {
+    let [asked, answer] = [0, (): void => {}];
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const { monitor } = monitorWith(
+      () => true,
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+      async () => {
+        asked++;
+        await answered;
+      },
+    );
+    const outcome = (question: Promise<unknown>) =>
+      question.then(
+        () => "answered",
+        (error: unknown) => (error instanceof SealttyError ? error.code : error),
+      );
+    const ask = () => outcome(monitor.call(OPERATIONS.probe, new Uint8Array()));
+    const first = Array.from({ length: 10 }, ask);
+    expect(await Promise.all(first.slice(8))).toEqual(["limit-exceeded", "limit-exceeded"]);
+    monitor.hangUpAll();
+    const next = ask();
+    answer();
+    expect(await Promise.all(first.slice(0, 8))).toEqual(["answered", ...Array(7).fill("transport-lost")]);
+    expect([await next, asked]).toEqual(["answered", 2]);
   });
 
   test("a front that ends, or means it badly, ends no program of the keeper's", async () => {
