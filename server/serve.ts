@@ -173,6 +173,7 @@ export function localSessions(
   limits: SessionsConfig,
   { startProcess, say }: Pick<Privileged, "startProcess" | "say">,
   log: Log,
+  holds?: (any: boolean) => void,
 ): SessionRegistry {
   const threadFile = limits.keep ? screenThreadFile() : undefined;
   if (limits.keep && threadFile === undefined)
@@ -185,5 +186,6 @@ export function localSessions(
     startScreenThread: threadFile === undefined ? undefined : screenThreads(threadFile),
     log: (event) => log.info(event),
     say,
+    ...(holds === undefined ? {} : { holds }),
   });
 }

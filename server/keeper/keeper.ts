@@ -3,6 +3,7 @@
 
 import net from "node:net";
 import { nodeClock } from "../../node/clock.ts";
+import { u8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { SessionsConfig } from "../config/sessions.ts";
 import { createLog, type LogLevel } from "../log.ts";
@@ -72,6 +73,7 @@ export async function runKeeper(): Promise<number> {
       say: (event) => programs.say(event),
     },
     log,
+    (any) => link.notify(FRONT_NOTICES.holds, u8(any ? 1 : 0)),
   );
   const whoIs = async (user: NamedUser): Promise<AuthenticatedUser> => {
     if (user.ticket === undefined) return { name: user.name, method: "none" };

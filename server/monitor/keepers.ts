@@ -17,13 +17,24 @@ import { type Child, endWith, startChild } from "./child.ts";
 import { Link } from "./link.ts";
 import type { Monitor, Peer } from "./monitor.ts";
 import { KEEPER_OPTION } from "./names.ts";
-import { FRONT_NOTICES, KEEPER_CALLS, MONITOR_NOTICES, readNumber, readSignal } from "./operations.ts";
+import {
+  FRONT_NOTICES,
+  KEEPER_CALLS,
+  MONITOR_NOTICES,
+  readFlag,
+  readNumber,
+  readSignal,
+} from "./operations.ts";
 
 /** Started at once, one after the other; then one in half a minute. */
 const KEEPERS_AT_ONCE = 5;
 const KEEPERS_PER_SECOND = 1 / 30;
 /** Its programs are hung up in this time. */
 const STOP_TIMEOUT_MS = 1000;
+/** Of its directory, and its socket. */
+const OWN_MODE = 0o700;
+/** Linux: opened to be named only; a link is itself. Not in Node's constants. */
+const O_PATH = 0o10000000;
 
 export interface KeeperStarterOptions {
   readonly account: Account;
@@ -52,13 +63,15 @@ export class KeeperStarter {
   readonly #ended = new WeakSet<Peer>();
   readonly #starts = new TokenBucket(KEEPERS_PER_SECOND, KEEPERS_AT_ONCE);
   #keeper: Running | undefined;
+  #hold = false;
 
   constructor(options: KeeperStarterOptions) {
     this.#options = options;
   }
 
-  get running(): boolean {
-    return this.#keeper !== undefined;
+  /** Whether there are sessions for which another front is worth it, in the keeper's own words. */
+  get hold(): boolean {
+    return this.#keeper !== undefined && this.#hold;
   }
 
   /** @param start - where none runs; else undefined says so. @throws SealttyError `device-unavailable`, `transport-lost`. */
@@ -67,6 +80,7 @@ export class KeeperStarter {
     const keeper = this.#keeper;
     if (keeper === undefined) return undefined;
     const socket = await keeper.socket;
+    letIn(socket);
     const pass = this.#passes.get(front) ?? nodeSuite.randomBytes(PASS_LENGTH);
     // Nobody waits for it any more; and to admit it would cut the next one off.
     if (this.#ended.has(front)) throw new SealttyError("transport-lost", "The front that asked has ended");
@@ -95,7 +109,7 @@ export class KeeperStarter {
     const monitor = this.#options.monitor();
     const own = path.join(directory, "keeper");
     const socket = path.join(own, "keeper.sock");
-    fs.mkdirSync(own, { mode: 0o700, recursive: true }); // one that ended left it
+    fs.mkdirSync(own, { mode: OWN_MODE, recursive: true }); // one that ended left it
     fs.chownSync(own, account.uid, account.gid);
     fs.rmSync(socket, { force: true });
     const child: Child = startChild({
@@ -139,6 +153,7 @@ export class KeeperStarter {
       onCall: (operation, body) => monitor.call(operation, body, peer),
       onNotice: (operation, body) => {
         if (operation === FRONT_NOTICES.ready) isReady();
+        else if (operation === FRONT_NOTICES.holds) this.#hold = readFlag(body);
         else programNotice({ monitor, peer, audit: (event) => this.#options.audit(event) }, operation, body);
       },
       onEnd: () => {
@@ -147,6 +162,7 @@ export class KeeperStarter {
         void child.kill();
         if (this.#keeper !== keeper) return;
         this.#keeper = undefined;
+        this.#hold = false;
         log.warn("the keeper of sessions ended, and its sessions have");
       },
     });
@@ -154,6 +170,23 @@ export class KeeperStarter {
     const settings: KeeperSettings = { socket, sessions, logLevel };
     link.notify(MONITOR_NOTICES.settings, utf8(JSON.stringify(settings)));
     return keeper;
+  }
+}
+
+/**
+ * For the next front: one that was taken over is the directory's owner, too, and outside of a sandbox may have shut it for good. Never
+ * what a link in it leads to.
+ */
+function letIn(socket: string): void {
+  fs.chmodSync(path.dirname(socket), OWN_MODE);
+  let fd: number | undefined;
+  try {
+    fd = fs.openSync(socket, O_PATH | fs.constants.O_NOFOLLOW);
+    if (fs.fstatSync(fd).isSocket()) fs.chmodSync(`/proc/self/fd/${fd}`, OWN_MODE);
+  } catch {
+    // it is gone: the front hears so when it connects
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
   }
 }
 

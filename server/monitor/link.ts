@@ -14,6 +14,7 @@ const MAX_REASON = 4096;
 /** Of answers that the peer does not take: then it is no peer. Bytes; several of the largest evidence. */
 const MAX_WAITING = 16 * 1024 * 1024;
 
+const LENGTH = 4;
 /** Kind, operation, number. */
 const HEAD = 6;
 const CALL = 0;
@@ -36,9 +37,9 @@ export class Link {
   readonly #calls = new Map<number, { resolve(body: Uint8Array): void; reject(error: unknown): void }>();
   #next = 0;
   #answering = 0;
-  #parts: Uint8Array[] = [];
-  #held = 0;
-  #wanted = 4; // bytes: a length, or all of a frame
+  #piece: Uint8Array = new Uint8Array(LENGTH); // a frame's length, or the frame
+  #isFrame = false;
+  #filled = 0; // bytes of the piece that are here
   #ended = false;
 
   constructor(stream: Duplex, handlers: LinkHandlers) {
@@ -75,27 +76,32 @@ export class Link {
     if (this.#stream.writableLength > MAX_WAITING) this.#misbehaved();
   }
 
+  /** Each byte is copied once, however small the chunks and the frames are: whoever sends them means it badly. */
   #receive(chunk: Uint8Array): void {
-    if (this.#ended) return;
-    this.#parts.push(chunk);
-    this.#held += chunk.length;
-    // Joined only once all of a frame is here: no copying again for each chunk of a large one.
-    while (!this.#ended && this.#held >= this.#wanted) {
-      const bytes = concat(...this.#parts);
-      const length = new DataView(bytes.buffer).getUint32(0);
-      if (length < HEAD || length > MAX_FRAME) return this.#misbehaved();
-      const whole = bytes.length >= 4 + length;
-      const rest = whole ? bytes.subarray(4 + length) : bytes;
-      this.#parts = rest.length > 0 ? [rest] : [];
-      this.#held = rest.length;
-      this.#wanted = whole ? 4 : 4 + length;
-      if (!whole) continue;
-      try {
-        this.#take(bytes.subarray(4, 4 + length));
-      } catch {
-        return this.#misbehaved();
+    try {
+      for (let at = 0; at < chunk.length && !this.#ended; ) {
+        const next = chunk.subarray(at, at + this.#piece.length - this.#filled);
+        this.#piece.set(next, this.#filled);
+        this.#filled += next.length;
+        at += next.length;
+        if (this.#filled === this.#piece.length) this.#takePiece();
       }
+    } catch {
+      this.#misbehaved();
     }
+  }
+
+  #takePiece(): void {
+    const piece = this.#piece;
+    const isFrame = this.#isFrame;
+    this.#expect(isFrame ? LENGTH : lengthIn(piece), !isFrame);
+    if (isFrame) this.#take(piece);
+  }
+
+  #expect(length: number, isFrame: boolean): void {
+    this.#piece = new Uint8Array(length);
+    this.#isFrame = isFrame;
+    this.#filled = 0;
   }
 
   #take(frame: Uint8Array): void {
@@ -146,7 +152,7 @@ export class Link {
   #end(reason: SealttyError): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#parts = [];
+    this.#piece = new Uint8Array(0);
     this.#stream.destroy();
     for (const call of this.#calls.values()) call.reject(reason);
     this.#calls.clear();
@@ -155,6 +161,13 @@ export class Link {
 }
 
 const gone = (): SealttyError => new SealttyError("transport-lost", "The other half of sealttyd is gone");
+
+/** @throws RangeError */
+function lengthIn(bytes: Uint8Array): number {
+  const length = new DataView(bytes.buffer).getUint32(0);
+  if (length < HEAD || length > MAX_FRAME) throw new RangeError("No frame is of that length");
+  return length;
+}
 
 /** Messages of our own errors are fixed words and the system's codes. */
 function failureOf(error: unknown): readonly [string, string] {

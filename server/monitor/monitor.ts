@@ -54,6 +54,8 @@ const MAX_GRANTS = 4096;
 /** Likewise, of quotes until it is known what was sent around them, and of what was sent until somebody signs in on it. */
 const MAX_QUOTES = 64;
 const MAX_ATTESTED = 1024;
+/** Questions to the device at a time, of one front: an honest one asks one after the other (server/evidence/collect.ts). */
+const MAX_EVIDENCE_ASKED = 8;
 /** As a listener of a user's names its own (server/streams/user-socket.ts): no other is fetched from. */
 const LISTENERS_SOCKET = /^\/(?:[^/]+\/)*sealtty-[A-Za-z0-9]{6}\/s$/;
 const TERMINAL = /^\/dev\/pts\/\d{1,10}$/;
@@ -96,6 +98,7 @@ export class Monitor {
   readonly #recordings = new Map<number, { readonly recording: Recording; readonly of: Peer }>();
   readonly #offers: StreamOffers;
   readonly #evidence = new Mutex();
+  readonly #evidenceAsked = new WeakMap<Peer, number>();
   readonly #signals = new SignalShares(nodeClock);
   readonly #ended = new WeakSet<Peer>();
 
@@ -132,12 +135,12 @@ export class Monitor {
         return utf8(await this.#offers.make());
       case OPERATIONS.prepareAux:
         requireEmpty(body);
-        return await this.#evidence.run(async () => encodeAux(await provider.prepareAux()));
+        return await this.#onEvidence(peer, async () => encodeAux(await provider.prepareAux()));
       case OPERATIONS.quote: {
         const { binder, aux } = readQuote(body);
         const parts = decodeAux(provider.type, aux);
         try {
-          const quote = await this.#evidence.run(() => provider.quote(binder, parts));
+          const quote = await this.#onEvidence(peer, () => provider.quote(binder, parts));
           this.#requireThere(peer);
           remember(this.#quotes, digestOf(quote), MAX_QUOTES);
           return quoteAnswer(quote);
@@ -154,7 +157,7 @@ export class Monitor {
       }
       case OPERATIONS.probe:
         requireEmpty(body);
-        await this.#evidence.run(() => provider.probe());
+        await this.#onEvidence(peer, () => provider.probe());
         return new Uint8Array(0);
       case OPERATIONS.commonParts:
         return encodeAux(await privileged.commonParts(body));
@@ -221,6 +224,22 @@ export class Monitor {
   /** What was asked for before it ended is not done for the next one. @throws SealttyError `transport-lost`. */
   #requireThere(peer: Peer): void {
     if (this.#ended.has(peer)) throw new SealttyError("transport-lost", "Whoever asked has ended");
+  }
+
+  /** One after the other, as the device takes them; what is not begun when its front ends never is. @throws SealttyError */
+  async #onEvidence<T>(peer: Peer, ask: () => Promise<T>): Promise<T> {
+    const asked = this.#evidenceAsked.get(peer) ?? 0;
+    if (asked >= MAX_EVIDENCE_ASKED)
+      throw new SealttyError("limit-exceeded", "So much is asked of the evidence device already");
+    this.#evidenceAsked.set(peer, asked + 1);
+    try {
+      return await this.#evidence.run(async () => {
+        this.#requireThere(peer);
+        return await ask();
+      });
+    } finally {
+      this.#evidenceAsked.set(peer, (this.#evidenceAsked.get(peer) ?? 1) - 1);
+    }
   }
 
   async #authorize(body: Uint8Array, peer: Peer): Promise<Uint8Array> {

@@ -46,7 +46,16 @@ export const OPERATIONS = {
 } as const;
 
 /** Notices of the front. */
-export const FRONT_NOTICES = { ready: 1, signal: 2, forget: 3, lost: 4, signedOff: 5, audit: 20 } as const;
+export const FRONT_NOTICES = {
+  ready: 1,
+  signal: 2,
+  forget: 3,
+  lost: 4,
+  signedOff: 5,
+  /** Of the keeper: whether it has sessions that a client of another front can come back to, or such are just beginning. */
+  holds: 6,
+  audit: 20,
+} as const;
 /** Notices to the front, and to the keeper. */
 export const MONITOR_NOTICES = {
   settings: 1,

@@ -10,8 +10,6 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig } from "../config/pipe.ts";
 import type { ServerConfig } from "../config.ts";
 import { escapeText, type Log, type LogLevel } from "../log.ts";
-import { giveBackConsole, takeConsole } from "../pipes/framebuffer/console.ts";
-import { removeStaleSocket } from "../pipes/unix-listener.ts";
 import { findVirtioDevice } from "../pipes/virtio-port.ts";
 import { openPrivileged } from "../privileged.ts";
 import { type RunningServer, consoleSettings } from "../serve.ts";
@@ -19,6 +17,7 @@ import type { Account } from "../sessions/account.ts";
 import { loadPtyAddon } from "../sessions/pty-addon.ts";
 import { type Child, endWith, ownPrograms, startChild } from "./child.ts";
 import type { FrontSettings } from "./front.ts";
+import { type FrontPipe, pipeForFronts, removeEmpty } from "./front-pipe.ts";
 import { KeeperStarter, programNotice } from "./keepers.ts";
 import { Link } from "./link.ts";
 import { Monitor, type Peer } from "./monitor.ts";
@@ -56,7 +55,9 @@ export async function serveSplit(
   try {
     const directory = monitorDirectory();
     undo.push(() => removeEmpty(directory));
-    const pipe = await pipeForFront(config.pipe, front, directory, undo);
+    const consolePipe: FrontPipe = await pipeForFronts(config.pipe, front, directory);
+    undo.push(() => consolePipe.undo());
+    const pipe = consolePipe.ready();
     const settings: FrontSettings = {
       ...consoleSettings(config, handsOver),
       pipe,
@@ -94,7 +95,7 @@ export async function serveSplit(
       findKeeper: (start, front) => keepers.find(start, front),
       frontEnded: (front) => keepers.frontEnded(front),
     });
-    const startHalf = (): FrontHalf =>
+    const startHalf = (pipe: PipeConfig): FrontHalf =>
       startFront({
         monitor,
         child: startChild({
@@ -104,10 +105,10 @@ export async function serveSplit(
           sandbox: typeof sandbox === "string" ? [] : sandbox,
           logLevel,
         }),
-        settings,
+        settings: { ...settings, pipe },
         audit: (body) => privileged.witnesses.audit.ofFront(body),
       });
-    let half = startHalf();
+    let half = startHalf(pipe);
     let stopping = false;
     undo.push(() => half.end());
     const failed = await Promise.race([half.ready, half.lost]);
@@ -117,10 +118,10 @@ export async function serveSplit(
       clock: nodeClock,
       log,
       start: () => {
-        half = startHalf();
+        half = startHalf(consolePipe.ready());
         return half;
       },
-      isWorthIt: () => keepers.running && !stopping,
+      isWorthIt: () => keepers.hold && !stopping,
     });
     return {
       pipeLost,
@@ -215,56 +216,9 @@ function monitorDirectory(): string {
   return directory;
 }
 
-/** Never what is in it: a directory of the front's holds what the front, or whoever took it over, put there, links too. */
-function removeEmpty(directory: string): void {
-  try {
-    fs.rmdirSync(directory);
-  } catch {
-    // something is left in it: then it stays
-  }
-}
-
-/**
- * A socket is the front's own, in a directory of its; the name that was configured leads there. Screen and keys are taken here,
- * once: whoever took the front over cannot have the kernel's console changed again and again.
- */
-async function pipeForFront(
-  pipe: PipeConfig,
-  front: Account,
-  directory: string,
-  undo: (() => void)[],
-): Promise<PipeConfig> {
-  if (pipe.type === "framebuffer") {
-    const taken = takeConsole(pipe, front);
-    undo.push(() => void giveBackConsole());
-    return { ...pipe, taken };
-  }
-  if (pipe.type !== "unix") return pipe;
-  const of = path.join(directory, "console");
-  fs.mkdirSync(of, { mode: 0o700 });
-  fs.chownSync(of, front.uid, front.gid);
-  const own = path.join(of, "pipe.sock");
-  await removeStaleSocket(pipe.path);
-  try {
-    fs.symlinkSync(own, pipe.path);
-  } catch (cause) {
-    throw new SealttyError(
-      "device-unavailable",
-      `Cannot make "${escapeText(pipe.path)}": ${errorCode(cause) ?? "unknown error"}. Check that its directory exists.`,
-      { cause },
-    );
-  }
-  undo.push(() => {
-    fs.rmSync(pipe.path, { force: true });
-    fs.rmSync(own, { force: true });
-    removeEmpty(of);
-  });
-  return { type: "unix", path: own };
-}
-
 /** A hot-plugged port comes back as root's: the front asks each time that it opens one. */
 function giveDevice(pipe: PipeConfig, front: Account): void {
-  if (pipe.type === "unix" || pipe.type === "framebuffer") return; // pipeForFront() did
+  if (pipe.type === "unix" || pipe.type === "framebuffer") return; // pipeForFronts() did
   const device = pipe.type === "virtio" ? findVirtioDevice(pipe.name) : fs.realpathSync(pipe.device);
   fs.chownSync(device, front.uid, front.gid);
   fs.chmodSync(device, DEVICE_MODE);

@@ -11,8 +11,10 @@ const FRONTS_AT_ONCE = 5;
 const FRONTS_PER_SECOND = 1 / 30;
 /** How often it is looked whether the next may be started, or is of no use any more, ms. */
 const LOOK_EVERY = 250;
-/** A killed one is gone by then, unless the kernel cannot end it: with its device still open no other could serve. Ms. */
+/** A killed one is gone by then, unless the kernel cannot end it yet: with its device still open no other could serve. Ms. */
 const END_WITHIN = 10_000;
+/** How often that is said again, ms. */
+const SAY_EVERY = 60_000;
 
 export interface Front {
   /** It serves. */
@@ -32,7 +34,7 @@ export interface SuccessiveFrontsOptions {
   readonly isWorthIt: () => boolean;
 }
 
-/** @returns why there will be no other front: nobody has a session for it, or the kernel does not end the one before. */
+/** @returns why there will be no other front: nobody has a session for it. */
 export async function successiveFronts(
   first: Front,
   { clock, log, start, isWorthIt }: SuccessiveFrontsOptions,
@@ -40,6 +42,23 @@ export async function successiveFronts(
   const starts = new TokenBucket(FRONTS_PER_SECOND, FRONTS_AT_ONCE);
   let front: Front | undefined = first;
   let reason = await first.lost;
+  /** @returns false: no other one is worth it any more. */
+  const isOver = async (end: Promise<void>): Promise<boolean> => {
+    let over = false;
+    void end.then(() => {
+      over = true;
+    });
+    if (await within(clock, END_WITHIN, end)) return true;
+    let said: number | undefined;
+    while (!over && isWorthIt()) {
+      if (said === undefined || clock.now() - said >= SAY_EVERY) {
+        said = clock.now();
+        log.error("THE KERNEL DOES NOT END A HALF THAT IT WAS TOLD TO END: no other one serves until it has");
+      }
+      await within(clock, LOOK_EVERY, end);
+    }
+    return over;
+  };
   for (;;) {
     if (!isWorthIt()) return reason;
     const told = { cause: reason.message };
@@ -47,15 +66,15 @@ export async function successiveFronts(
       "the half that talks to the host ended: another one is started, sessions that are kept go on",
       told,
     );
-    if (front !== undefined && !(await within(clock, END_WITHIN, front.end()))) return reason;
+    if (front !== undefined && !(await isOver(front.end()))) return reason;
     while (isWorthIt() && !starts.take(clock.now()))
       await new Promise<void>((resolve) => clock.after(LOOK_EVERY, resolve));
     if (!isWorthIt()) return reason;
     try {
       front = start();
     } catch (error) {
-      front = undefined; // no memory, or no process, for now
-      const cause = errorCode(error) ?? "unknown error";
+      front = undefined; // no memory, no process or no screen, for now
+      const cause = error instanceof SealttyError ? error.message : (errorCode(error) ?? "unknown error");
       reason = new SealttyError(
         "transport-lost",
         `The half that talks to the host cannot be started: ${cause}`,

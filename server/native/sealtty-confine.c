@@ -9,8 +9,9 @@
  *
  * Landlock (Linux 5.13): no file is made, changed or removed, but for devices that are there, and --own; only the system's own
  * directories are read. From ABI 6 on no signal and no abstract socket leaves it.
- * seccomp: no call that mounts, traces, loads code into the kernel or makes namespaces, none that changes users or the clock or
- * leaves the process group, no io_uring, and no sockets but unix ones (and --inet). A list of what is refused rather than of what is allowed: Node and the C
+ * seccomp: no call that mounts, traces, loads code into the kernel or makes namespaces, none that changes users, the clock or whose
+ * and for whom a file is, or leaves the process group, none that changes another process's limits or turns (Landlock knows neither of
+ * the two), no memory or queues that outlive it, no io_uring, and no sockets but unix ones (and --inet). A list of what is refused rather than of what is allowed: Node and the C
  * library find new calls to make with each version, and a console that does not start any more helps nobody.
  *
  * What the kernel does not have is said on standard error, with a priority for the log in front, and left out; what it has and
@@ -126,7 +127,13 @@ static int confine_files(int argc, char **argv, const struct wishes *wishes) {
 static const int refused[] = {
     /* other processes */
     SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, 438 /* pidfd_getfd */,
-    440 /* process_madvise */,
+    440 /* process_madvise */, SYS_migrate_pages, SYS_move_pages,
+    /* who may do what with a file: one that is this user's may be another program's */
+    SYS_fchmod, SYS_fchmodat, 452 /* fchmodat2 */, SYS_fchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr,
+    SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, 463, 466 /* setxattrat, removexattrat */, 469 /* file_setattr */,
+    /* what stays when all that made it is gone */
+    SYS_shmget, SYS_shmat, SYS_shmctl, SYS_msgget, SYS_msgsnd, SYS_msgrcv, SYS_msgctl, SYS_semget, SYS_semop,
+    SYS_semtimedop, SYS_semctl, SYS_mq_open, SYS_mq_unlink,
     /* out of the process group: whoever ends it ends all that it started */
     SYS_setsid, SYS_setpgid,
     /* the kernel's own machines, which have been the way into it */
@@ -147,11 +154,20 @@ static const int refused[] = {
     SYS_kexec_file_load,
 #endif
 #ifdef __x86_64__
-    SYS_iopl, SYS_ioperm, SYS_modify_ldt, SYS_mknod, SYS_uselib, SYS_create_module, SYS_lookup_dcookie,
+    SYS_chmod, SYS_chown, SYS_lchown, SYS_iopl, SYS_ioperm, SYS_modify_ldt, SYS_mknod, SYS_uselib, SYS_create_module, SYS_lookup_dcookie,
 #endif
 };
 
-enum { MAX_STEPS = 256, SYS_clone3_NUMBER = 435 };
+/* Refused unless their first argument is 0, which is the process that asks: others of its user have turns and limits, too. */
+static const int for_itself[] = {SYS_prlimit64, SYS_sched_setattr, SYS_sched_setscheduler, SYS_sched_setparam,
+                                 SYS_sched_setaffinity};
+/* Likewise, where the first says what the second is. */
+static const struct {
+  int call;
+  uint32_t a_process;
+} for_one[] = {{SYS_setpriority, PRIO_PROCESS}, {SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */}};
+
+enum { MAX_STEPS = 512, SYS_clone3_NUMBER = 435 };
 static struct sock_filter steps[MAX_STEPS];
 static unsigned short count;
 
@@ -175,8 +191,9 @@ static size_t argument(int index) {
 
 static int confine_calls(int inet) {
   if (prctl(PR_GET_SECCOMP) < 0) return 0;
-  const uint32_t new_namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
-                                  CLONE_NEWPID | CLONE_NEWNET | 0x80 /* CLONE_NEWTIME */;
+  /* And no child of the one that started this: that knows nothing of it, and would never take its end. */
+  const uint32_t not_in_clone = CLONE_PARENT | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                                CLONE_NEWPID | CLONE_NEWNET | 0x80 /* CLONE_NEWTIME */;
   load(offsetof(struct seccomp_data, arch));
   step(BPF_JMP | BPF_JEQ | BPF_K, THIS_ARCH, 1, 0);
   answer(SECCOMP_RET_KILL_PROCESS);
@@ -193,9 +210,24 @@ static int confine_calls(int inet) {
   /* Each part below is jumped over, the number still loaded, unless it is about this call. */
   step(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4);
   load(argument(0));
-  step(BPF_JMP | BPF_JSET | BPF_K, new_namespaces, 0, 1);
+  step(BPF_JMP | BPF_JSET | BPF_K, not_in_clone, 0, 1);
   answer(failing_with(EPERM));
   answer(SECCOMP_RET_ALLOW);
+
+  for (size_t i = 0; i < sizeof for_itself / sizeof *for_itself; i++) {
+    step(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)for_itself[i], 0, 4);
+    load(argument(0));
+    answer_if_equal(0, SECCOMP_RET_ALLOW);
+    answer(failing_with(EPERM));
+  }
+  for (size_t i = 0; i < sizeof for_one / sizeof *for_one; i++) {
+    step(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)for_one[i].call, 0, 6);
+    load(argument(0));
+    step(BPF_JMP | BPF_JEQ | BPF_K, for_one[i].a_process, 0, 3);
+    load(argument(1));
+    answer_if_equal(0, SECCOMP_RET_ALLOW);
+    answer(failing_with(EPERM));
+  }
 
   step(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 8);
   load(argument(1));
@@ -241,6 +273,17 @@ static int failed(const char *what) {
   return FAILED;
 }
 
+/* Of the user's, threads as well: front and keeper have a dozen or two each, one more for each screen, and start a program now and then. */
+enum { MAX_PROCESSES = 1024 };
+
+static int bound_processes(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NPROC, &limit)) return -1;
+  if (limit.rlim_max > MAX_PROCESSES) limit.rlim_max = MAX_PROCESSES;
+  if (limit.rlim_cur > limit.rlim_max) limit.rlim_cur = limit.rlim_max;
+  return setrlimit(RLIMIT_NPROC, &limit);
+}
+
 int main(int argc, char **argv) {
   struct wishes wishes = {0};
   int at = 1;
@@ -253,6 +296,7 @@ int main(int argc, char **argv) {
   if (at + 1 >= argc) return usage();
   char **program = argv + at + 1;
 
+  if (bound_processes()) return failed("a limit of processes");
   const struct rlimit none = {0, 0};
   if (setrlimit(RLIMIT_CORE, &none)) return failed("no core files"); /* they would hold connections' keys */
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return failed("no new privileges");

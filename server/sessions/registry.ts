@@ -81,6 +81,8 @@ export interface RegistryOptions {
   log(event: string): void;
   /** For the audit. */
   say?(event: CarrierEvent): void;
+  /** Once that changes: whether there are sessions of keys, or such are just beginning; others nobody comes back to from elsewhere. */
+  holds?(any: boolean): void;
 }
 
 export class SessionRegistry implements GuestSessions {
@@ -88,6 +90,7 @@ export class SessionRegistry implements GuestSessions {
   #entries: Entry[] = []; // oldest first
   readonly #starting = { "ssh-key": 0, none: 0 };
   #stopped = false;
+  #toldToHold = false;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
@@ -99,12 +102,26 @@ export class SessionRegistry implements GuestSessions {
     own: NewSessionOptions,
     events: AttachmentEvents,
   ): Promise<SessionAttachment | AttachRefusal> {
+    try {
+      return await this.#open(user, request, own, events);
+    } finally {
+      this.#tellWhetherItHolds();
+    }
+  }
+
+  async #open(
+    user: AuthenticatedUser,
+    request: TerminalRequest,
+    own: NewSessionOptions,
+    events: AttachmentEvents,
+  ): Promise<SessionAttachment | AttachRefusal> {
     const { suite, clock, limits } = this.#options;
     const allowed =
       user.method === "none" ? request.kind === "login" : allowsKind(user.restrictions, request.kind);
     if (!allowed) return { code: ATTACH_NOT_ALLOWED };
     if (!this.#makeRoom(user.method)) return { code: ATTACH_TOO_MANY };
     this.#starting[user.method]++;
+    this.#tellWhetherItHolds(); // before there is a program
     let process: Awaited<ReturnType<StartProcess>>;
     try {
       process = await this.#options.startProcess(user, request);
@@ -252,6 +269,15 @@ export class SessionRegistry implements GuestSessions {
     this.#entries.find((entry) => entry.session === session)?.cancelForgetting();
     this.#entries = this.#entries.filter((entry) => entry.session !== session);
     session.forget();
+    this.#tellWhetherItHolds();
+  }
+
+  #tellWhetherItHolds(): void {
+    const any =
+      this.#starting["ssh-key"] > 0 || this.#entries.some(({ owner }) => owner.method === "ssh-key");
+    if (any === this.#toldToHold) return;
+    this.#toldToHold = any;
+    this.#options.holds?.(any);
   }
 }
 

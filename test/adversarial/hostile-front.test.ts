@@ -14,6 +14,7 @@ import { encodeAux } from "../../protocol/attestation/aux.ts";
 import { decodeEvidence, encodeEvidence } from "../../protocol/attestation/evidence.ts";
 import { concat, u32, u8, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { MAX_CONTROL_MESSAGE } from "../../protocol/limits.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import type { ProgramRequest } from "../../protocol/session/channel-api.ts";
 import type { ServiceRequest } from "../../protocol/session/service-request.ts";
@@ -84,6 +85,7 @@ function monitorWith(
   restrictions: UserRestrictions = UNRESTRICTED,
   recording?: RecordingConfig,
   maxPrograms = MAX_PROGRAMS,
+  probe = async (): Promise<void> => {},
 ) {
   let granted = restrictions;
   const log: string[] = [];
@@ -95,7 +97,7 @@ function monitorWith(
       type: "simulated",
       prepareAux: async () => ({}),
       quote: async (binder) => binder.slice(),
-      probe: async () => {},
+      probe,
       close: async () => {},
     },
     sick: false,
@@ -520,6 +522,37 @@ describe("beside the keeper of sessions", () => {
     }
   });
 
+  test("a front's questions to the evidence device: so many at a time, and none once it has ended", async () => {
+    let [asked, answer] = [0, (): void => {}];
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const { monitor } = monitorWith(
+      () => true,
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+      async () => {
+        asked++;
+        await answered;
+      },
+    );
+    const outcome = (question: Promise<unknown>) =>
+      question.then(
+        () => "answered",
+        (error: unknown) => (error instanceof SealttyError ? error.code : error),
+      );
+    const ask = () => outcome(monitor.call(OPERATIONS.probe, new Uint8Array()));
+    const first = Array.from({ length: 10 }, ask);
+    expect(await Promise.all(first.slice(8))).toEqual(["limit-exceeded", "limit-exceeded"]);
+    monitor.hangUpAll();
+    const next = ask();
+    answer();
+    expect(await Promise.all(first.slice(0, 8))).toEqual(["answered", ...Array(7).fill("transport-lost")]);
+    expect([await next, asked]).toEqual(["answered", 2]);
+  });
+
   test("a front that ends, or means it badly, ends no program of the keeper's", async () => {
     const { whole, monitor, authorize } = monitorWith(() => true);
     await authorize();
@@ -841,6 +874,38 @@ describe("the link", () => {
     }
     expect(ended()).toMatchObject({ code: "peer-misbehaved" });
     expect(stream.writableLength).toBeLessThan(32 * 1024 * 1024);
+  });
+
+  test("the largest frame drop by drop, and then what breaks the rules: ends it, and nothing else", async () => {
+    let taken = 0;
+    const { stream, ended } = linkWith({
+      onNotice: (_, body) => {
+        taken = body.length;
+      },
+    });
+    const largest = MAX_CONTROL_MESSAGE + 4096;
+    const pieces = 300_000;
+    stream.emit("data", concat(u32(largest), u8(3), u8(1), u32(0), new Uint8Array(largest - 6 - pieces)));
+    for (let i = 0; i < pieces && ended() === undefined; i++) stream.emit("data", Uint8Array.of(i));
+    expect([taken, ended()]).toEqual([largest - 6, undefined]);
+    stream.push(frame(u8(1), u8(0), u32(7)));
+    await settled();
+    await settled();
+    expect(ended()).toMatchObject({ code: "peer-misbehaved" });
+  });
+
+  test("many small frames at once: each byte of theirs is copied so many times, not all that is behind it", async () => {
+    let notices = 0;
+    const { stream } = linkWith({ onNotice: () => void notices++ });
+    const one = frame(u8(3), u8(1), u32(0));
+    const many = new Uint8Array(one.length * 20_000);
+    for (let at = 0; at < many.length; at += one.length) many.set(one, at);
+    const set = vi.spyOn(Uint8Array.prototype, "set");
+    stream.emit("data", many);
+    const copied = set.mock.calls.reduce((sum, [from]) => sum + from.length, 0);
+    set.mockRestore();
+    expect(notices).toBe(20_000);
+    expect(copied).toBeLessThan(4 * many.length);
   });
 
   test("byte by byte or at once, calls come whole, and errors carry only our own words", async () => {

@@ -9,6 +9,7 @@ import { nodeClock } from "../../node/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { parseServerConfig } from "../../server/config.ts";
 import type { FramebufferConfig } from "../../server/config/pipe.ts";
+import { pipeForFronts } from "../../server/monitor/front-pipe.ts";
 import { giveBackConsole, takeConsole } from "../../server/pipes/framebuffer/console.ts";
 import type { ConsoleDevices } from "../../server/pipes/framebuffer/devices.ts";
 import { findInputs, hasBit } from "../../server/pipes/framebuffer/find-input.ts";
@@ -151,6 +152,28 @@ describe("taking the console and giving it back", () => {
     giveBackConsole(places);
     expect(read("proc/sys/kernel/printk")).toBe("7 4 1 7");
     expect(read("dev/tty1")).toBe("\x1b[2J\x1b[H\x1b[?25h");
+  });
+
+  test("for each front anew: devices that came back as others, and root's, are this one's, and those that are gone say so", async () => {
+    const modes = (): number[] =>
+      ["dev/fb0", "dev/input/event4"].map((device) => fs.statSync(at(device)).mode & 0o777);
+    put("dev/fb0");
+    addInput("event3", TABLET);
+    const own = await pipeForFronts(CONFIG, owner, root, places);
+    expect(own.ready()).toMatchObject({ taken: { input: { path: at("dev/input/event3") } } });
+    for (const gone of ["dev/input/event3", "sys/class/input/event3", "dev/fb0"])
+      fs.rmSync(at(gone), { recursive: true });
+    expect(refusal(() => own.ready())).toContain("no tablet, mouse or keyboard");
+    expect(read("sys/class/vtconsole/vtcon1/bind")).toBe("1"); // no front: the kernel has its console
+    put("dev/fb0");
+    addInput("event4", TABLET);
+    for (const device of ["dev/fb0", "dev/input/event4"]) fs.chmodSync(at(device), 0o640);
+    expect(own.ready()).toMatchObject({ taken: { input: { path: at("dev/input/event4") } } });
+    expect(modes()).toEqual([0o600, 0o600]);
+    expect(read("sys/class/vtconsole/vtcon1/bind")).toBe("0");
+    own.undo();
+    expect(modes()).toEqual([0o640, 0o640]);
+    expect(read("sys/class/vtconsole/vtcon1/bind")).toBe("1");
   });
 
   test("what was taken before a crash is given back before it is taken again", () => {

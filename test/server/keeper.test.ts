@@ -394,6 +394,41 @@ test("whoever signed in to no front: refused, whatever the front says", async ()
   expect(await own.attach(nobody, one.place.session, PLACE, watching())).toEqual({ code: ATTACH_UNKNOWN });
 });
 
+test("whether somebody could come back from another front is told once it changes, and before there is a program", async () => {
+  const held: boolean[] = [];
+  let [toldAtStart, fails] = [-1, true];
+  const sessions = new SessionRegistry({
+    suite: nodeSuite,
+    clock: nodeClock,
+    limits: SESSION_LIMITS,
+    startProcess: async () => {
+      toldAtStart = held.length;
+      if (fails) throw new SealttyError("program-failed", "No such shell");
+      return echoProcess();
+    },
+    log: () => {},
+    holds: (any) => void held.push(any),
+  });
+  cleanUp.push(() => sessions.stop());
+  await expect(sessions.open(alice, SHELL, OWN, watching())).rejects.toThrow("No such shell");
+  expect([toldAtStart, held]).toEqual([1, [true, false]]);
+  fails = false;
+  attached(await sessions.open(nobody, LOGIN, OWN, watching()));
+  expect(held).toEqual([true, false]);
+  const [first, second] = [
+    attached(await sessions.open(alice, SHELL, OWN, watching())),
+    attached(await sessions.open(alice, SHELL, OWN, watching())),
+  ];
+  expect([toldAtStart, held]).toEqual([3, [true, false, true]]);
+  for (const each of [first, second]) each.hangUp();
+  await until(() => sessions.list(alice, []).every(({ running }) => !running));
+  for (const { place } of [first, second]) {
+    expect(held).toEqual([true, false, true]); // one that ended has output that somebody may come back for
+    sessions.kill(alice, { id: place.session.id, secret: undefined });
+  }
+  expect(held).toEqual([true, false, true, false]);
+});
+
 test("where no keeper runs there is no session, and nobody starts one to find that out", async () => {
   const { front } = keeper();
   const own = front(PASS, false);

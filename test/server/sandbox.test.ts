@@ -52,6 +52,36 @@ for (const [name, family, protocol] of [["vsock", 40, 0], ["packet", 17, 0], ["c
   attempt("opens " + name, () => spawnSync("perl", ["-e", "socket(S, shift, 3, shift) and print 'done' or print $!+0", String(family), String(protocol)]).stdout.toString());
 for (const name of ["setsid", "setpgid"])
   attempt("leaves its group by " + name, () => spawnSync("perl", ["-MPOSIX", "-e", "POSIX::" + name + (name === "setpgid" ? "(0, 0)" : "() != -1") + " and print 'done' or print $!+0"]).stdout.toString());
+const NOBODYS = 2147483646; // no process has that number: what is not refused finds none
+const calls = {
+  "has limits of another": [302, 261, NOBODYS, 7, 0, 0],
+  "has its own limits": [302, 261, 0, 7, 0, 0],
+  "moves another": [203, 122, NOBODYS, 0, 0],
+  "gives another turns": [144, 119, NOBODYS, -1, 0],
+  "gives another turns by their parameters": [142, 118, NOBODYS, 0],
+  "gives another turns by their attributes": [314, 274, NOBODYS, 0, 0],
+  "gives another fewer turns": [141, 140, 0, NOBODYS, 19],
+  "gives a group fewer turns": [141, 140, 1, NOBODYS, 19],
+  "gives all of its user fewer turns": [141, 140, 2, NOBODYS, 19],
+  "gives itself fewer turns": [141, 140, 0, 0, 19],
+  "gives another fewer turns at the disk": [251, 30, 1, NOBODYS, 0],
+  "gives all of its user fewer turns at the disk": [251, 30, 3, NOBODYS, 0],
+  "asks for memory that stays": [29, 194, 0, 0, 0],
+  "asks for a queue that stays": [68, 186, 31905, 0],
+  "asks for semaphores that stay": [64, 190, 31905, 0, 0],
+  "asks for a queue by name": [240, 180, 0, 0, 0, 0],
+  "changes a file's mode by the newest call": [452, 452, -1, 0, 0, 0],
+  "makes its parent a child": [56, 220, 0x8000 | 17, 0, 0, 0, 0],
+};
+const words = Object.values(calls).map(([x64, arm64, ...rest]) => [process.arch === "arm64" ? arm64 : x64, ...rest].join(","));
+const each = "for (@ARGV) { my @a = map { int } split /,/; my $r = syscall(shift(@a), @a); print $r == -1 ? $! + 0 : 'done', ' ' }";
+const said = spawnSync("perl", ["-e", each, ...words]).stdout.toString().trim().split(" ");
+Object.keys(calls).forEach((name, i) => { found[name] = said[i]; });
+attempt("changes a file's mode", () => { fs.chmodSync(own, 0o700); });
+attempt("changes an open file's mode", () => { const fd = fs.openSync("/dev/null", "r"); try { fs.fchmodSync(fd, 0o666); } finally { fs.closeSync(fd); } });
+attempt("changes a file's owner", () => { fs.chownSync(own, process.getuid(), process.getgid()); });
+attempt("changes a link's owner", () => { fs.lchownSync(own, process.getuid(), process.getgid()); });
+found.processes = /^Max processes +(\\S+ +\\S+)/m.exec(fs.readFileSync("/proc/self/limits", "utf8"))[1].split(/ +/).every((most) => Number(most) <= 1024) ? "bounded" : "not bounded";
 attempt("becomes another user", () => { process.setgid(12345); });
 const listen = (name, at) => new Promise((resolve) => {
   const server = net.createServer();
@@ -150,6 +180,26 @@ describe("whatever the kernel is", () => {
       "leaves its group by setpgid": "1",
       "listens on a port": "EAFNOSUPPORT",
       ...NO_FAMILIES,
+    });
+  });
+
+  test("nothing of another process's, nor whose and for whom a file is, though both are the same user's", () => {
+    const { found } = tried();
+    const refused = Object.entries(found).filter(([name]) => /another|^gives a|mode|owner/.test(name));
+    expect(refused).toHaveLength(16);
+    for (const [name, answer] of refused)
+      expect([name, answer]).toEqual([name, expect.stringMatching(/^(1|EPERM)$/)]);
+    expect(found).toMatchObject({ "has its own limits": "done", "gives itself fewer turns": "done" });
+  });
+
+  test("nothing that outlives it: no memory or queues that stay, no children of its parent's, a bound on its own", () => {
+    expect(tried().found).toMatchObject({
+      "asks for memory that stays": "1", // EPERM
+      "asks for a queue that stays": "1",
+      "asks for semaphores that stay": "1",
+      "asks for a queue by name": "1",
+      "makes its parent a child": "1",
+      processes: "bounded",
     });
   });
 

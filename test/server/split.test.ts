@@ -237,6 +237,9 @@ describe.runIf(isRoot)("one half without the other", () => {
       kept.child.stdin.write("i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo n-$i-; sleep 0.02; done\n");
       await kept.waitFor(/n-20-/);
       const [, keeper = 0] = childrenOf(guest.child.pid);
+      // As one that was taken over, and is in no sandbox, could: they are its user's.
+      const own = path.dirname(path.dirname(readlinkSync(guest.socket)));
+      for (const shut of ["keeper/keeper.sock", "keeper", "console"]) chmodSync(path.join(own, shut), 0);
       process.kill(first, "SIGKILL");
       await until(() => guest.log().includes("serves again"), "another front");
       kept.child.kill("SIGKILL"); // for ten minutes it would wait for the one that is gone
@@ -256,6 +259,24 @@ describe.runIf(isRoot)("one half without the other", () => {
       again.child.stdin.write("echo another-$((6*7)); exit 3\n");
       await again.waitFor(/^another-42\r?$/m);
       expect(await again.ended()).toBe(3);
+    } finally {
+      await guest.stop();
+    }
+  });
+
+  test("the front is killed while the keeper has nothing that anybody could come back to: sealttyd ends", async () => {
+    const guest = await start();
+    try {
+      const kept = holder.cliWithoutKey(guest, "connect", "--keep");
+      kept.child.stdin.write("echo kept-$((6*7))\n");
+      await kept.waitFor(/^kept-42\r?$/m);
+      const [front = 0, keeper = 0] = childrenOf(guest.child.pid);
+      expect(isAlive(keeper)).toBe(true);
+      process.kill(front, "SIGKILL");
+      await until(() => guest.child.exitCode !== null, "sealttyd ends");
+      expect(guest.child.exitCode).toBe(255);
+      await until(() => !isAlive(keeper), "the keeper ends");
+      kept.child.kill("SIGKILL"); // it would go on dialling
     } finally {
       await guest.stop();
     }

@@ -15,10 +15,10 @@ const settled = async (): Promise<void> => {
 
 function fronts(start: (count: number) => Front) {
   const clock = new ManualClock();
-  let [started, worthIt, over] = [0, true, false];
+  let [started, worthIt, over, errors] = [0, true, false, 0];
   const lasting = successiveFronts(dead(), {
     clock,
-    log: quiet,
+    log: { ...quiet, error: () => void errors++ },
     start: () => start(++started),
     isWorthIt: () => worthIt,
   });
@@ -29,6 +29,8 @@ function fronts(start: (count: number) => Front) {
     lasting,
     started: () => started,
     isOver: () => over,
+    /** How often something was an error. */
+    said: () => errors,
     pass: async (seconds: number): Promise<void> => {
       await settled();
       for (let i = 0; i < seconds * 4; i++) {
@@ -82,10 +84,34 @@ test("a device that is gone, or no process to be had: tried again, and served on
   expect([started(), isOver()]).toEqual([8, false]);
 });
 
-test("a front that the kernel does not end: no other one beside it", async () => {
-  const { started, isOver, pass } = fronts(() => ({ ...dead(), end: () => new Promise(() => {}) }));
+test("a front that the kernel does not end: none beside it, sessions go on meanwhile, and once it is gone the next one serves", async () => {
+  let end = (): void => {};
+  const stuck = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const { started, isOver, pass, said, nobodyKeepsASession } = fronts(() => ({
+    ...dead(),
+    end: () => stuck,
+  }));
   await pass(9);
-  expect([started(), isOver()]).toEqual([1, false]);
-  await pass(2);
+  expect([started(), isOver(), said()]).toEqual([1, false, 0]);
+  await pass(180);
+  expect([started(), isOver(), said()]).toEqual([1, false, 3]);
+  end();
+  await pass(1);
+  expect([started() > 1, isOver()]).toEqual([true, false]);
+  nobodyKeepsASession();
+  await pass(1);
+  expect(isOver()).toBe(true);
+});
+
+test("a front that the kernel does not end, and nobody keeps a session any more: the end", async () => {
+  const { started, isOver, pass, nobodyKeepsASession } = fronts(() => ({
+    ...dead(),
+    end: () => new Promise(() => {}),
+  }));
+  await pass(15);
+  nobodyKeepsASession();
+  await pass(1);
   expect([started(), isOver()]).toEqual([1, true]);
 });
