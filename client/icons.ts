@@ -34,6 +34,7 @@ const SHAPES = {
     "M9 11.5l-1.6 1.6a3 3 0 0 1-4.3-4.3L4.7 7.2",
   ],
   stop: ["M4 4h8v8H4z"],
+  screen: ["M2 3h12v8H2z", "M8 11v2.5", "M5 13.5h6"],
   lines: ["M3 4h10", "M3 8h10", "M3 12h6"],
   clipboard: ["M5.5 3h-2v11h9V3h-2", "M5.5 1.8h5v2.6h-5z"],
 } as const;

@@ -109,7 +109,8 @@ class Page implements SessionViews {
 
   constructor(root: HTMLElement) {
     this.#root = root;
-    const focusWork = (): boolean => this.#stage.prompts.focus() || this.#terminal.focus();
+    const focusWork = (): boolean =>
+      this.#stage.prompts.focus() || this.#terminal.focus() || this.#stage.focusDesktop();
     this.#stage = new Stage({
       answer: (prompt, text) => void this.#prompts.answer(prompt, text),
       leave: () => void this.#terminal.focus(),
@@ -337,6 +338,7 @@ class Page implements SessionViews {
 
   freeze(event: GuestChanged, choices: FrozenChoices): void {
     this.#prompts.freeze();
+    this.#stage.desktop.freeze();
     document.title = `${CHANGE_WORDS[kindOfChange(event)].tab} · ${documentTitle(this.#identity, "")}`;
     this.#trust.freeze(event, this.#identity, choices, () => {
       this.#setTitle("");
@@ -374,12 +376,14 @@ class Page implements SessionViews {
 
   async signedIn(guest: Guest, { auth }: PageConfig): Promise<boolean> {
     this.#stage.log.signedIn(guest, auth !== "none");
+    this.#stage.desktop.signedIn(guest, auth !== "none");
     return auth === "none" ? false : await this.#prompts.open(guest);
   }
 
   signedOut(): void {
     if (this.#prompts.close()) this.#unanswered = true;
     this.#stage.log.signedOut();
+    this.#stage.desktop.signedOut();
   }
 
   warnInputStuck(stuck: boolean): void {
@@ -413,6 +417,7 @@ class Page implements SessionViews {
 
   #shortcut(event: KeyboardEvent): void {
     if (!event.ctrlKey || event.altKey || event.metaKey || !this.#terminal.isThere) return;
+    if (this.#stage.view === "desktop") return; // they are the guest's there
     if (document.querySelector("dialog[open]") !== null) return; // a question stands over the terminal
     if (event.key === "+" || event.key === "=") this.#terminal.changeFont(1);
     else if (event.key === "-") this.#terminal.changeFont(-1);

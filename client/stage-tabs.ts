@@ -3,11 +3,12 @@
 import { button, element } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
 
-export type TabName = "terminal" | "kernel-log";
+export type TabName = "terminal" | "kernel-log" | "desktop";
 
 const TABS: readonly { readonly name: TabName; readonly words: string; readonly icon: IconName }[] = [
   { name: "terminal", words: "Terminal", icon: "prompt" },
   { name: "kernel-log", words: "Kernel log", icon: "lines" },
+  { name: "desktop", words: "Desktop", icon: "screen" },
 ];
 
 export class StageTabs {

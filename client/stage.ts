@@ -1,6 +1,7 @@
-// The middle of the page, from top to bottom: tabs, the terminal (or what stands in its place) or the kernel's log, what the guest
-// asks for, and strips that say how the connection is.
+// The middle of the page, from top to bottom: tabs, the terminal (or what stands in its place), the kernel's log or the desktop,
+// what the guest asks for, and strips that say how the connection is.
 
+import { DesktopTab } from "./desktop-tab.ts";
 import { element } from "./dom.ts";
 import { KernelLogTab } from "./kernel-log-tab.ts";
 import { PageStrips } from "./page-strips.ts";
@@ -10,6 +11,7 @@ import { StageTabs, type TabName } from "./stage-tabs.ts";
 export class Stage {
   readonly element = element("main", { class: "stage" });
   readonly log = new KernelLogTab();
+  readonly desktop = new DesktopTab();
   readonly prompts: PromptsPanel;
   readonly strips: PageStrips;
   readonly #tabs: StageTabs;
@@ -25,11 +27,20 @@ export class Stage {
     const strips = element("div", { class: "strips" });
     this.strips = new PageStrips(strips);
     this.log.view.element.id = "view-kernel-log";
-    this.element.append(this.#tabs.element, this.#place, this.log.view.element, this.prompts.element, strips);
+    this.desktop.view.element.id = "view-desktop";
+    this.element.append(
+      this.#tabs.element,
+      this.#place,
+      this.log.view.element,
+      this.desktop.view.element,
+      this.prompts.element,
+      strips,
+    );
     this.#place.addEventListener("keydown", () => (this.#typed = true), { capture: true });
     for (const [name, view] of [
       ["terminal", this.#place],
       ["kernel-log", this.log.view.element],
+      ["desktop", this.desktop.view.element],
     ] as const) {
       view.setAttribute("role", "tabpanel");
       view.setAttribute("aria-labelledby", `tab-${name}`);
@@ -58,6 +69,13 @@ export class Stage {
     return activeElement === document.body || (!this.#typed && this.#place.contains(activeElement));
   }
 
+  /** @returns false where another view is looked at. */
+  focusDesktop(): boolean {
+    if (this.view !== "desktop") return false;
+    this.desktop.view.focus();
+    return true;
+  }
+
   set inert(inert: boolean) {
     this.element.inert = inert;
   }
@@ -69,5 +87,6 @@ export class Stage {
     const { view } = this;
     this.#place.hidden = view !== "terminal";
     this.log.show(view === "kernel-log");
+    this.desktop.show(view === "desktop");
   }
 }

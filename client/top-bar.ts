@@ -185,7 +185,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["Ctrl+Shift+C", "copy"],
   ["Ctrl+Shift+V", "paste, after a look at it"],
   ["Ctrl+Shift+F", "find"],
-  ["Ctrl+Shift+M", "leave the terminal by keyboard"],
+  ["Ctrl+Shift+M", "leave the terminal or desktop by keyboard"],
   ["Ctrl + / Ctrl −", "text size"],
 ];
 

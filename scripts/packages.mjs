@@ -7,7 +7,7 @@ import { isMain, run, runScript, ScriptError } from "./lib/run.mjs";
 /** docs/dependencies.md says why each. */
 export const packageGroups = {
   vm: ["qemu-system-x86", "qemu-utils", "ovmf", "swtpm", "busybox-static", "zstd"],
-  browser: ["chromium"],
+  browser: ["chromium", "tigervnc-standalone-server", "x11-xserver-utils", "xterm"],
   flow: ["vim-tiny"],
   soak: ["mosh"],
   ssh: ["openssh-client", "openssh-server"],

@@ -10,6 +10,7 @@ import { nobleSuite } from "../../../protocol/crypto/noble.ts";
 import { webCryptoSignatures } from "../../../protocol/crypto/webcrypto-signatures.ts";
 import { SealttyError, type Refusal, type SealttyErrorCode } from "../../../protocol/errors.ts";
 import { utf8 } from "../../../protocol/bytes.ts";
+import type { StreamTarget } from "../../../protocol/forward/target.ts";
 import { encodeKernelLog } from "../../../protocol/kernel-log/messages.ts";
 import {
   encodePromptsMessage,
@@ -39,6 +40,7 @@ import { PageKeys } from "../../../client/page-keys.ts";
 import { takeToken } from "../../../client/page-token.ts";
 import { runPage } from "../../../client/page.ts";
 import { SeenStore } from "../../../client/seen-store.ts";
+import { desktopRefusal, FakeDesktop } from "./fake-desktop.ts";
 import "./window.ts";
 import { LinkRefused } from "../../../client/server-link.ts";
 import { FakeStream } from "../../support/fake-stream.ts";
@@ -74,6 +76,11 @@ export class Fake {
   readonly answers: { readonly number: number; readonly text: string }[] = [];
   /** How often it asked for the kernel's log. */
   logRequests = 0;
+  /** The desktops that the page was connected with; and to where it wanted to. */
+  readonly desktops: FakeDesktop[] = [];
+  readonly desktopPlaces: string[] = [];
+  /** What goes wrong with the next one. */
+  desktopMode = query.get("desktop") ?? "";
   #exit: { resolve(exit: ExitStatus): void; reject(error: Error): void } | undefined;
   #closeConnection: ((reason: string) => void) | undefined;
   #onFrame: ((frame: WireFrame) => void) | undefined;
@@ -167,6 +174,7 @@ export class Fake {
       openChannel: async (request) => {
         if (request.kind === "prompts") return this.#openPrompts();
         if (request.kind === "service") return this.#openLog();
+        if (request.kind === "stream") return this.#openDesktop(request.target);
         if (is("slow-opening")) {
           await new Promise<void>((resolve, reject) => {
             this.#openNow = resolve;
@@ -237,6 +245,7 @@ export class Fake {
   }
   lose(): void {
     const error = new SealttyError("transport-lost", "The host closed the line");
+    for (const desktop of this.desktops) desktop.fail(error);
     this.#stdout.fail(error);
     this.#exit?.reject(error);
   }
@@ -248,6 +257,7 @@ export class Fake {
     const error = new SealttyError("handed-over", "The guest's early sealttyd ended");
     for (const stream of [this.#stdout, this.#promptsOut, this.#promptsError, this.#logOut])
       stream.fail(error);
+    for (const desktop of this.desktops) desktop.fail(error);
     this.#exit?.reject(error);
     this.state({ phase: "closed", reason: "handed-over" });
     this.#closeConnection?.("handed-over");
@@ -300,6 +310,15 @@ export class Fake {
           });
     };
     return { ...silentChannel(this.#promptsOut), stderr: this.#promptsError, write };
+  }
+
+  #openDesktop(target: StreamTarget): OwnChannel {
+    this.desktopPlaces.push(JSON.stringify(target));
+    const refusal = desktopRefusal(this.desktopMode);
+    if (refusal !== undefined) throw refusal;
+    const desktop = new FakeDesktop(this.desktopMode);
+    this.desktops.push(desktop);
+    return desktop.channel();
   }
 
   #openLog(): OwnChannel {
