@@ -19,6 +19,8 @@ export const packageGroups = {
   hosts: ["websockify", "openssl"],
   shells: ["zsh", "fish", "mandoc"],
   debian: ["mmdebstrap", "cryptsetup-bin", "e2fsprogs", "openssh-client"],
+  libvirt: ["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "swtpm", "swtpm-tools"],
+  nspawn: ["systemd-container"],
   formal: ["spin", "gcc", "libc6-dev"],
 };
 
