@@ -10,9 +10,9 @@ refuse() {
   exit 1
 }
 
-# Whether the kernel can execute $1 of the root disk, without its doing anything: the dynamic linker only lists its libraries. An init
-# without one is asked for its version. Any other end is a refusal: a shell is tried for what is of no format that the kernel knows. By the
-# disk's env, as the linker would list chroot's own.
+# Whether the kernel finds $1 on the root disk, and what it names to load it, without its doing anything: the dynamic linker only lists its
+# libraries. An init without one is asked for its version. By the disk's env, as the linker would list chroot's own. One whose head is
+# garbled is not told from a script (execvp); systemd gives nobody a shell for it, but stands still.
 can_be_run() {
   chroot /sysroot /usr/bin/env LD_TRACE_LOADED_OBJECTS=1 "$1" --version </dev/null >/dev/null 2>&1
 }
@@ -20,8 +20,8 @@ can_be_run() {
 problem=$(sealtty_volume_problem /sys/block /etc/sealtty/ciphers) || refuse "the encrypted volumes could not be looked at"
 [ -z "$problem" ] || refuse "$problem"
 
-# Where systemd finds none of its own, of init= and of /sbin/init, it takes /bin/sh, on the console. A host that garbles the right
-# blocks would have a shell of root's over a disk that is open.
+# Where systemd finds none of its own, of init= and of /sbin/init, or not what is to load it (ENOENT), it takes /bin/sh, on the console. A
+# host that garbles the right blocks would have a shell of root's over a disk that is open.
 can_be_run /sbin/init || refuse "there is no /sbin/init on the root disk that could be run"
 set -f
 read -r words </proc/cmdline || [ -n "$words" ]

@@ -86,9 +86,9 @@ describe("before the system is started", () => {
       () => fs.rmSync(at("sysroot/sbin/init")),
       /no \/sbin\/init on the root disk that could be run/,
     ],
-    ["an init of no format", () => put(at("sysroot/sbin/init"), "126\n"), /no \/sbin\/init/],
+    ["an init that may not be executed", () => put(at("sysroot/sbin/init"), "126\n"), /no \/sbin\/init/],
     [
-      "an init that a shell would take for a script",
+      "an init that ends badly",
       () => put(at("sysroot/sbin/init"), "2\n"),
       /no \/sbin\/init/,
     ],

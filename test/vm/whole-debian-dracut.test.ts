@@ -138,9 +138,9 @@ test(
 test(
   "unlock: systemd's question is answered, wrongly and rightly; a root whose init cannot be run is not started",
   async () => {
-    // As if the host had garbled it: once the root is mounted, another file is in its place.
+    // As if the host had garbled it: once the root is mounted, it names a loader that is not there. systemd would go on with /bin/sh.
     await early.run(
-      "echo garbled >/run/init; chmod 755 /run/init; echo 'mount --bind /run/init /sysroot/usr/lib/systemd/systemd' >/usr/lib/dracut/hooks/pre-pivot/95-test.sh",
+      "echo '#!/none' >/run/init; chmod 755 /run/init; echo 'mount --bind /run/init /sysroot/usr/lib/systemd/systemd' >/usr/lib/dracut/hooks/pre-pivot/95-test.sh",
     );
     const unlock = await onTerminal(["unlock", address(), ...withKey()], { home, patience: SYSTEM_TIMEOUT });
     await unlock.shows(/root_crypt[^\n]*: $/);
