@@ -13,10 +13,13 @@ import { ensurePackages, refreshPackageLists } from "./packages.mjs";
 
 const FORMAT = 2; // raise it when what is done here changes
 const SUITE = "bookworm";
-const PACKAGES =
-  "systemd systemd-sysv udev dbus login passwd kmod procps zstd busybox linux-image-cloud-amd64 initramfs-tools cryptsetup-initramfs libpam-runtime libpam-modules libpam-systemd cloud-init".split(
-    " ",
-  );
+const SHARED_PACKAGES =
+  "systemd systemd-sysv udev dbus login passwd kmod procps zstd busybox linux-image-cloud-amd64 libpam-runtime libpam-modules libpam-systemd";
+/** By what makes its initramfs. Only one of them has cloud-init: a test's boot need not have it twice. */
+const PACKAGES = {
+  "initramfs-tools": `${SHARED_PACKAGES} initramfs-tools cryptsetup-initramfs cloud-init`.split(" "),
+  dracut: `${SHARED_PACKAGES} dracut cryptsetup-bin`.split(" "),
+};
 const SECTOR = 4096;
 /** LUKS2's own default: what is before it are headers. */
 const DATA_OFFSET = 16 * 1024 * 1024;
@@ -40,9 +43,10 @@ const filesBelow = (directory) =>
     .toSorted();
 
 /** Debian's suite with the machine's own mirrors, before anything of ours is in it. */
-async function baseArchive() {
+async function baseArchive(initramfs = "initramfs-tools") {
+  const packages = PACKAGES[initramfs];
   const key = createHash("sha256")
-    .update(JSON.stringify([FORMAT, SUITE, PACKAGES]))
+    .update(JSON.stringify([FORMAT, SUITE, packages]))
     .digest("hex");
   const directory = await cachedDirectory(`debian/base-${key.slice(0, 16)}`, async (unfinished) => {
     await refreshPackageLists();
@@ -51,21 +55,25 @@ async function baseArchive() {
       fs.existsSync(file),
     );
     if (sources === undefined) throw new ScriptError("apt has no sources of Debian here");
-    const include = `--include=${PACKAGES.join(",")}`;
+    const include = `--include=${packages.join(",")}`;
     // Its initramfs would be made here and once more with ours in it.
     const noInitramfs =
       'mkdir -p "$1/etc/initramfs-tools" && echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"';
-    await mustRun("mmdebstrap", [
-      "--mode=root",
-      "--variant=minbase",
-      include,
-      ...without,
-      `--essential-hook=${noInitramfs}`,
-      "--dpkgopt=force-confold",
-      SUITE,
-      path.join(unfinished, "base.tar"),
-      sources,
-    ]);
+    await mustRun(
+      "mmdebstrap",
+      [
+        "--mode=root",
+        "--variant=minbase",
+        include,
+        ...without,
+        `--essential-hook=${noInitramfs}`,
+        "--dpkgopt=force-confold",
+        SUITE,
+        path.join(unfinished, "base.tar"),
+        sources,
+      ],
+      { env: { ...process.env, INITRD: "No" } }, // the same, for dracut's hook of the kernel
+    );
     await mustRun("zstd", ["-q", "-3", "--rm", path.join(unfinished, "base.tar")]);
   });
   return path.join(directory, "base.tar.zst");
@@ -179,14 +187,15 @@ function ownDigest(options) {
 
 /**
  * Makes it, or finds it in .cache.
- * @param {{ withSealtty?: boolean }} [options] - false: without it, to compare what an initramfs costs.
+ * @param {{ initramfs?: "initramfs-tools" | "dracut", withSealtty?: boolean }} [options] - initramfs: what makes that. withSealtty:
+ *   false to compare what it costs there.
  * @returns {Promise<{ kernel: string, initrd: string, disk: string, identity: string, append: string }>} disk: an image, to be used as
  *   a snapshot. identity: an SSH key that root has in the initramfs and on the disk. append: for the kernel's command line.
  */
-export async function buildDebianGuest({ withSealtty = true } = {}) {
+export async function buildDebianGuest({ initramfs = "initramfs-tools", withSealtty = true } = {}) {
   requireRoot();
   await ensurePackages(["debian", "native"]);
-  const base = await baseArchive();
+  const base = await baseArchive(initramfs);
   const key = ownDigest([path.basename(path.dirname(base)), withSealtty]);
   const directory = await cachedDirectory(`debian/guest-${key.slice(0, 16)}`, async (unfinished) => {
     const root = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-"));
@@ -195,7 +204,7 @@ export async function buildDebianGuest({ withSealtty = true } = {}) {
       await mustRun("tar", ["-C", root, "--zstd", "-xpf", base]);
       const identity = path.join(unfinished, "id_ed25519");
       await mustRun("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", identity]);
-      await fillRoot(root, fs.readFileSync(`${identity}.pub`, "utf8"), withSealtty);
+      await fillRoot(root, fs.readFileSync(`${identity}.pub`, "utf8"), initramfs, withSealtty);
       const boot = (name) =>
         path.join(
           root,
@@ -223,15 +232,16 @@ export async function buildDebianGuest({ withSealtty = true } = {}) {
   };
 }
 
-async function fillRoot(root, authorizedKeys, withSealtty) {
-  put(root, {
+/** What only one of the two needs, by what makes the initramfs. */
+const OWN_FILES = {
+  "initramfs-tools": {
+    // A disk that is not there, for a boot that fails.
     "etc/fstab": {
       data:
         `/dev/mapper/${diskName} / ext4 errors=remount-ro 0 1\n` +
         `LABEL=${missingLabel} /mnt ext4 defaults,x-systemd.device-timeout=2s 0 2\n`,
     },
     "etc/crypttab": { data: `${diskName} UUID=${ROOT_UUID} none luks,initramfs\n` },
-    "etc/hostname": { data: "sealtty-debian\n" },
     // Nothing of the machine that makes it, which has other disks than the one that boots.
     "etc/initramfs-tools/modules": {
       data: "virtio_blk\ndm_crypt\nxts\naes_generic\naesni_intel\nsha256_generic\next4\n",
@@ -243,11 +253,27 @@ async function fillRoot(root, authorizedKeys, withSealtty) {
     },
     [`${decoyDirectory.slice(1)}/user-data`]: { data: DECOY },
     [`${decoyDirectory.slice(1)}/meta-data`]: { data: "instance-id: decoy\n" },
+  },
+  dracut: {
+    "etc/fstab": { data: `/dev/mapper/${diskName} / ext4 errors=remount-ro 0 1\n` },
+    "etc/crypttab": { data: `${diskName} UUID=${ROOT_UUID} none luks,x-initrd.attach\n` },
+    // For any machine, and so with the passphrase's disk by name: docs/unlock.md.
+    "etc/dracut.conf.d/image.conf": {
+      data: 'hostonly="no"\ncompress="zstd"\ninstall_items+=" /etc/crypttab "\n',
+    },
+  },
+};
+
+async function fillRoot(root, authorizedKeys, initramfs, withSealtty) {
+  put(root, {
+    ...OWN_FILES[initramfs],
+    "etc/hostname": { data: "sealtty-debian\n" },
     "etc/sealtty/authorized_keys": { data: authorizedKeys, mode: 0o600 },
   });
   const shadow = path.join(root, "etc/shadow");
   const hash = await shadowHash(defaultPassword);
   fs.writeFileSync(shadow, fs.readFileSync(shadow, "utf8").replace(/^root:[^:]*:/m, `root:${hash}:`));
+  const isDracut = initramfs === "dracut";
   if (withSealtty) {
     const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-deb-"));
     try {
@@ -261,11 +287,15 @@ async function fillRoot(root, authorizedKeys, withSealtty) {
     fs.rmSync(path.join(root, "root/sealttyd.deb"));
     await mustRun(process.execPath, [
       path.join(projectRoot, "dist/bin/sealttyd.js"),
-      ...["setup", "--root", root, "--evidence", "tpm", "--initramfs", "--provision", "--recovery"],
+      ...["setup", "--root", root, "--evidence", "tpm", "--initramfs", "--recovery"],
+      ...(isDracut ? [] : ["--provision"]),
     ]);
-    fs.appendFileSync(path.join(root, "etc/sealtty/sealttyd.toml"), MORE_CONFIGURATION);
+    if (!isDracut) fs.appendFileSync(path.join(root, "etc/sealtty/sealttyd.toml"), MORE_CONFIGURATION);
   }
-  await inRoot(root, "update-initramfs", "-c", "-k", "all");
+  if (!isDracut) await inRoot(root, "update-initramfs", "-c", "-k", "all");
+  else
+    for (const version of fs.readdirSync(path.join(root, "lib/modules")))
+      await inRoot(root, "dracut", "--force", "--quiet", `/boot/initrd.img-${version}`, version);
 }
 
 /** Ms until the disk's passphrase is asked for, the least of some boots: what else a machine does only adds to it. */

@@ -59,6 +59,17 @@ const EARLY = {
   "usr/share/initramfs-tools/scripts/init-premount/sealtty": "initramfs-tools/scripts/init-premount/sealtty",
   "usr/share/initramfs-tools/scripts/init-bottom/sealtty": "initramfs-tools/scripts/init-bottom/sealtty",
 };
+/** By their modes; does nothing without /etc/sealtty/initramfs.toml either. */
+const DRACUT_MODULE = "usr/lib/dracut/modules.d/99sealtty";
+const DRACUT_FILES = {
+  "module-setup.sh": 0o755,
+  "disk.sh": 0o755,
+  "needs-disk.conf": 0o644,
+  "quiet.service": 0o644,
+  "quiet-step.service": 0o644,
+  "sealtty-disk.service": 0o644,
+  "sealttyd-early.service": 0o644,
+};
 const MAINTAINER_SCRIPTS = ["postinst", "postrm", "prerm"];
 /** Debian's names of Node's. */
 const ARCHITECTURES = { x64: "amd64", arm64: "arm64" };
@@ -298,6 +309,8 @@ export async function packageDeb({
       staging.write(`usr/lib/${kind}/sealttyd.conf`, fromProject(`packaging/${kind}/sealttyd.conf`));
     for (const [name, source] of Object.entries(EARLY))
       staging.write(name, fromProject(`packaging/${source}`), 0o755);
+    for (const [name, mode] of Object.entries(DRACUT_FILES))
+      staging.write(`${DRACUT_MODULE}/${name}`, fromProject(`packaging/dracut/${name}`), mode);
     staging.write(`${LIBRARY}/initramfs-volumes.sh`, fromProject("packaging/initramfs-tools/volumes.sh"));
     for (const [name, source] of Object.entries(CONFIGURATION))
       staging.write(name, fromProject(`packaging/${source}`));

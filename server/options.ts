@@ -103,7 +103,7 @@ export const SETUP = {
     },
     {
       name: "initramfs",
-      help: "a configuration for the initramfs, too, to unlock the root disk; update-initramfs then puts it in",
+      help: "a configuration for the initramfs, too, to unlock the root disk; update-initramfs, or dracut, then puts it in",
     },
     { name: "remove", help: "undoes what setup did, and nothing else" },
     { name: "dry-run", short: "n", help: "only says what would be done" },

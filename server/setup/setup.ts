@@ -18,6 +18,7 @@ import {
   findPort,
   wordsOf,
 } from "./choose.ts";
+import { forDracut } from "./dracut.ts";
 import { EARLY_CONFIG_FILE, KEYS_FILE } from "./places.ts";
 import { RECOVERY_FILES, recoveryWords, requireRecoveryUnit } from "./recovery.ts";
 import { type Change, NOTHING_DONE, type SetupRecord, Tree } from "./tree.ts";
@@ -84,6 +85,11 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   const { text, early, words: made } = await configuration({ ...wishes, provision }, around, tree, before);
   const words = [...made];
   const changes: Change[] = provision ? provisionChanges(tree, before) : [];
+  if (wishes.early) {
+    const dracut = forDracut(tree);
+    changes.push(...dracut.changes);
+    words.push(...dracut.words);
+  }
   if (wishes.recovery) {
     requireRecoveryUnit(unit);
     changes.push(...fileChanges(tree, before, RECOVERY_FILES, "takes recovery off the host's consoles"));

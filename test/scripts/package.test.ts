@@ -68,6 +68,9 @@ describe("the package", () => {
           .map((name) => `usr/share/doc/sealttyd/${name}`),
         ..."man5/sealttyd.toml.5.gz man8/sealttyd.8.gz".split(" ").map((name) => `usr/share/man/${name}`),
         "usr/share/lintian/overrides/sealttyd",
+        ..."needs-disk.conf quiet-step.service quiet.service sealtty-disk.service sealttyd-early.service"
+          .split(" ")
+          .map((name) => `usr/lib/dracut/modules.d/99sealtty/${name}`),
       ]
         .map((name) => `-rw-r--r-- root/root ${name}`)
         .concat(
@@ -77,6 +80,9 @@ describe("the package", () => {
           "hooks/sealtty scripts/init-bottom/sealtty scripts/init-premount/sealtty"
             .split(" ")
             .map((name) => `-rwxr-xr-x root/root usr/share/initramfs-tools/${name}`),
+          "disk.sh module-setup.sh"
+            .split(" ")
+            .map((name) => `-rwxr-xr-x root/root usr/lib/dracut/modules.d/99sealtty/${name}`),
           "lrwxrwxrwx root/root usr/bin/sealttyd -> ../lib/sealtty/sealttyd.js",
         )
         .toSorted(),

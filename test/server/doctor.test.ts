@@ -150,6 +150,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       also: ["credential-import", "bootloader-seed"],
     },
   ],
+  "shutdown-initramfs": [
+    {
+      files: {
+        [`${units}/dracut-shutdown.service`]:
+          "[Service]\nExecStop=/usr/lib/dracut/dracut-initramfs-restore\n",
+        [`${units}/sysinit.target.wants/dracut-shutdown.service`]: { link: "../dracut-shutdown.service" },
+      },
+      evidence: "dracut-shutdown.service is wanted",
+    },
+  ],
   "console-service": [
     {
       files: service("StandardInput=tty-force\nTTYPath=/dev/ttyS0"),
@@ -797,6 +807,18 @@ describe("what is good is not found", () => {
       {
         "/usr/lib/udev/rules.d/50-tpm.rules": 'KERNEL=="tpm*", MODE="0666"\n',
         "/etc/udev/rules.d/60-tpm.rules": 'KERNEL=="tpm0|tpmrm0", MODE="0660"\n',
+      },
+    ],
+    [
+      "dracut's initramfs with sealtty in it, whatever the command line says, and none when the machine stops",
+      {
+        ...without("rd.shell=0"),
+        "/usr/lib/dracut/dracut-functions.sh": "",
+        "/usr/lib/dracut/modules.d/99sealtty/module-setup.sh": "",
+        "/etc/sealtty/initramfs.toml": "",
+        [`${units}/dracut-shutdown.service`]: "",
+        [`${own}/dracut-shutdown.service`]: { link: "/dev/null" },
+        [`${units}/sysinit.target.wants/dracut-shutdown.service`]: { link: "../dracut-shutdown.service" },
       },
     ],
     [

@@ -281,6 +281,32 @@ describe("set up and taken back", () => {
     );
   });
 
+  test("for an initramfs of dracut's: what would run /boot's as root at the end is masked, and taken back with the rest", async () => {
+    const mask = "etc/systemd/system/dracut-shutdown.service";
+    const MODULE = "usr/lib/dracut/modules.d/99sealtty/module-setup.sh";
+    const files = { ...BARE, "usr/lib/dracut/dracut-init.sh": "", [MODULE]: "" };
+    writeTree(root, files);
+    const before = treeOf(root);
+    const { around } = surroundings();
+    await setUp(wishes(), around);
+    expect(fs.existsSync(at(`/${mask}`))).toBe(false); // no initramfs of ours: none of our business
+    const said = (await setUp(wishes({ early: true }), around)).join("\n");
+    expect(said).toContain(`linked: /${mask} -> /dev/null`);
+    expect(said).toMatch(/dracut --force/);
+    expect(said).not.toMatch(/there is no .*99sealtty/);
+    expect(fs.readlinkSync(at(`/${mask}`))).toBe("/dev/null");
+    expect((await setUp(wishes({ early: true }), around)).join("\n")).toContain("already set up");
+    await takeAway(wishes(), around);
+    expect(treeOf(root)).toEqual(before);
+
+    fs.rmSync(at(`/${MODULE}`));
+    writeTree(root, { [mask]: "[Service]\n" });
+    const kept = (await setUp(wishes({ early: true }), around)).join("\n");
+    expect(kept).toMatch(/there is no .*99sealtty/);
+    expect(kept).toMatch(/dracut-shutdown\.service is yours/);
+    expect(read(`/${mask}`)).toBe("[Service]\n");
+  });
+
   test("for an initramfs, with evidence or a console that none has: refused", async () => {
     for (const pipe of [
       { type: "unix", path: "/run/s" },

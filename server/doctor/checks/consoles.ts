@@ -1,6 +1,8 @@
 // Consoles whose other end is the host's: who logs in there, what runs there, and what is asked there.
 
 import { type Check, type Edit, found, plainWords } from "../check.ts";
+import { DRACUT_FILES, DRACUT_MODULE, DRACUT_SHUTDOWN } from "../../setup/dracut.ts";
+import { EARLY_CONFIG_FILE } from "../../setup/places.ts";
 import { QUIET_SERVICE } from "../../setup/recovery.ts";
 import { type System, isHostTerminal } from "../system.ts";
 import { OWN_UNITS, maskOf } from "../units.ts";
@@ -289,7 +291,10 @@ const initramfsShell: Check = {
   repair: "hand",
   look(system) {
     const tools = system.firstOf("/usr/share/initramfs-tools/init", "/etc/initramfs-tools/initramfs.conf");
-    const dracut = system.firstOf("/usr/lib/dracut/dracut-init.sh", "/usr/lib/dracut/dracut-functions.sh");
+    // sealtty's module for dracut closes that in the image itself, whatever the command line says.
+    const dracut = [EARLY_CONFIG_FILE, DRACUT_MODULE].every((file) => system.exists(file))
+      ? undefined
+      : system.firstOf(...DRACUT_FILES);
     const evidence = [
       ...(tools === undefined ? [] : linesWithout(system, /^panic=-?[0-9]+$/, "panic= (initramfs-tools)")),
       ...(dracut === undefined ? [] : linesWithout(system, /^rd\.shell=0$/, "rd.shell=0 (dracut)")),
@@ -302,6 +307,27 @@ const initramfsShell: Check = {
       words: "Have a failed boot end in a new start.",
       byHand: changeCommandLine(system, { add: add.join(" ") }),
     });
+  },
+};
+
+const shutdownInitramfs: Check = {
+  id: "shutdown-initramfs",
+  severity: "high",
+  title: "dracut unpacks an initramfs when the machine stops, and runs it as root",
+  why: "It comes from /boot, which is the host's where it is not on the encrypted disk, and nothing measures it then: what the host has put there runs beside the disk that is still open.",
+  repair: "whole",
+  look(system) {
+    if (!system.units.startable(DRACUT_SHUTDOWN)) return undefined;
+    const wanted = system.units.wanted(DRACUT_SHUTDOWN);
+    return found(
+      wanted.map((where) => ({ where, found: `${DRACUT_SHUTDOWN} is wanted` })),
+      {
+        words: "Mask it: systemd ends an encrypted root without it.",
+        edits: masksOf(system, [DRACUT_SHUTDOWN]),
+        // Not stopped: that is what unpacks it.
+        after: [RELOAD],
+      },
+    );
   },
 };
 
@@ -400,5 +426,6 @@ export const consoleChecks: readonly Check[] = [
   virtualTerminals,
   inittab,
   recoveryConsole,
+  shutdownInitramfs,
   passphraseConsole,
 ];

@@ -1,0 +1,129 @@
+#!/bin/bash
+# Puts sealttyd into an initramfs of dracut's, where /etc/sealtty/initramfs.toml says how it is to be there: docs/unlock.md.
+# Everything in it lies unencrypted on the disk: no secret belongs there, and sealttyd refuses the one that could be named.
+# As initramfs-tools' hook, whose scripts are beside this in the package's sources; here systemd starts what has to run.
+
+config=/etc/sealtty/initramfs.toml
+
+# A broken module must be heard of: an initramfs without the console that somebody counts on is worse than the old one. dracut takes no
+# notice of what install() returns.
+sealtty_fail() {
+  dfatal "sealtty: $*"
+  exit 1
+}
+
+# called by dracut
+check() {
+  [[ $mount_needs ]] && return 1
+  [[ -e "${dracutsysrootdir-}$config" ]]
+}
+
+# called by dracut
+installkernel() {
+  # By name: those that a kernel has not, or has built in, are passed over.
+  hostonly='' instmods -s virtio_pci virtio_console tpm_crb tpm_tis qemu_fw_cfg sev-guest tdx-guest tsm
+  return 0
+}
+
+# A program with its libraries, also where the file has no right to be executed, as an addon of Node's.
+sealtty_install_program() {
+  inst_simple "$1" || return 1
+  # Where it needs none, ldd says so by its status.
+  { ldd "$1" 2>/dev/null || :; } | while read -r first second third _; do
+    case $first$second in
+    /*) inst_library "$first" || return 1 ;;
+    *'=>') inst_library "$third" || return 1 ;; # "not found" is none, either
+    esac
+  done
+}
+
+sealtty_install_files() {
+  local kind file line
+  while read -r kind file; do
+    case $kind in
+    program) sealtty_install_program "$file" || sealtty_fail "$file could not be copied" ;;
+    file) inst_simple "$file" || sealtty_fail "$file could not be copied" ;;
+    user) # whom the half becomes that talks to the host
+      line=$(getent passwd "$file") || sealtty_fail "there is no user $file, whom [daemon] user names"
+      grep -qs "^$file:" "$initdir/etc/passwd" || echo "$line" >>"$initdir/etc/passwd"
+      ;;
+    '') ;;
+    *) sealtty_fail "sealttyd --check --initramfs says what this module does not know: $kind" ;;
+    esac
+  done <<<"$1"
+}
+
+# Root has no password in it: neither the system's, whose hash the host could try words on, nor an empty one.
+sealtty_lock_root() {
+  local line
+  rm -f "$initdir/etc/shadow" "$initdir/etc/shadow-"
+  while IFS= read -r line; do
+    [[ $line == root:* ]] || printf '%s\n' "$line"
+  done <"$initdir/etc/passwd" >"$initdir/etc/passwd.sealtty"
+  echo 'root:*:0:0:root:/:/bin/sh' >>"$initdir/etc/passwd.sealtty"
+  chmod 644 "$initdir/etc/passwd.sealtty"
+  mv "$initdir/etc/passwd.sealtty" "$initdir/etc/passwd" || sealtty_fail "root's line of passwd could not be written"
+}
+
+# In place of whatever is there: inst_simple leaves that, and would say that all is well.
+# $1: a file beside this one
+# $2: its place in the image
+sealtty_install_own() {
+  rm -f "$initdir$2"
+  inst_simple "$moddir/$1" "$2" || sealtty_fail "$1 could not be copied"
+}
+
+# In the image and not on the kernel's command line, as with rd.shell=0: that is the host's where nobody measures it.
+sealtty_close_consoles() {
+  local units="$initdir/etc/systemd/system" name
+  mkdir -p "$units"
+  for name in emergency rescue; do
+    sealtty_install_own quiet.service "/etc/systemd/system/$name.service"
+  done
+  sealtty_install_own quiet-step.service /etc/systemd/system/dracut-emergency.service
+  # Shells, words for the command line, and the passphrase's question, whose tries a host could use up.
+  for name in debug-shell.service dracut-cmdline-ask.service getty@.service serial-getty@.service console-getty.service \
+    systemd-ask-password-{console,plymouth,wall}.{path,service}; do
+    ln -sfn /dev/null "$units/$name" || sealtty_fail "$name could not be masked"
+  done
+  # They make units, and masks, of what the command line says (systemd.debug_shell, systemd.mask=, systemd.run=), or start a system that
+  # lies asleep on a disk, which is the host's.
+  for name in debug getty hibernate-resume run ssh; do
+    rm -f "$initdir"/{usr/,}lib/systemd/system-generators/systemd-$name-generator
+  done
+  mkdir -p "$initdir/etc/systemd/system.conf.d"
+  printf '[Manager]\nShowStatus=no\nCrashShell=no\n' >"$initdir/etc/systemd/system.conf.d/sealtty.conf"
+}
+
+# called by dracut
+install() {
+  local files name
+  [[ -z ${dracutsysrootdir-} ]] || sealtty_fail "--sysroot is not for it: run dracut in that root"
+  # Its units are systemd's, and what it keeps from the consoles is dracut-systemd's. Not as depends(): dracut would leave this out.
+  for name in systemd-initrd dracut-systemd; do
+    dracut_module_included "$name" || sealtty_fail "it needs dracut's module $name"
+  done
+  files=$(/usr/lib/sealtty/sealttyd.js --check --initramfs --config "$config") ||
+    sealtty_fail "$config will not do in an initramfs"
+  sealtty_install_files "$files"
+  inst_simple "$config" /etc/sealtty/sealttyd.toml || sealtty_fail "$config could not be copied"
+  sealtty_lock_root
+
+  # For what is looked at before the system is started: what is open is to be encrypted, as this system's disks are where they are open here.
+  inst_simple /usr/lib/sealtty/initramfs-volumes.sh || sealtty_fail "initramfs-volumes.sh could not be copied"
+  sealtty_install_own disk.sh /usr/lib/sealtty/initramfs-disk.sh
+  inst_multiple cat chroot dmsetup modprobe sh sleep || sealtty_fail "not all that it needs could be copied"
+  . /usr/lib/sealtty/initramfs-volumes.sh
+  mkdir -p "$initdir/etc/sealtty"
+  sealtty_ciphers /etc/crypttab >"$initdir/etc/sealtty/ciphers" || sealtty_fail "the ciphers could not be written down"
+
+  for name in sealttyd-early.service sealtty-disk.service; do
+    sealtty_install_own "$name" "/etc/systemd/system/$name"
+  done
+  mkdir -p "$initdir/etc/systemd/system/sysinit.target.wants"
+  ln -sfn ../sealttyd-early.service "$initdir/etc/systemd/system/sysinit.target.wants/sealttyd-early.service"
+  for name in initrd-cleanup.service initrd-switch-root.service; do
+    sealtty_install_own needs-disk.conf "/etc/systemd/system/$name.d/sealtty.conf"
+  done
+  sealtty_close_consoles
+}
