@@ -3,12 +3,12 @@
 import type { Page } from "playwright-core";
 import type { TestBrowser } from "./browser.ts";
 
-/** @returns once the guest is verified. */
-export async function visit(browser: TestBrowser, url: string): Promise<Page> {
+/** @param timeout - ms until the guest is verified. @returns once it is. */
+export async function visit(browser: TestBrowser, url: string, timeout = 90_000): Promise<Page> {
   const page = await browser.context.newPage();
   page.on("dialog", (dialog) => void dialog.accept());
   await page.goto(url);
-  await page.waitForSelector('#page[data-state="live"]', { timeout: 90_000 });
+  await page.waitForSelector('#page[data-state="live"]', { timeout });
   // The terminal is drawn with WebGL; its text is there for screen readers.
   await page.evaluate(() =>
     document.querySelector<HTMLInputElement>('label.check-label input[type="checkbox"]')?.click(),
