@@ -6,7 +6,7 @@ import type { TestBrowser } from "./browser.ts";
 /** For what is waited for, ms. */
 const PATIENCE = 90_000;
 
-/** @returns once the guest is verified. */
+/** @param patience - ms until the guest is verified. @returns once it is. */
 export async function visit(browser: TestBrowser, url: string, patience = PATIENCE): Promise<Page> {
   const page = await browser.context.newPage();
   page.on("dialog", (dialog) => void dialog.accept());

@@ -263,6 +263,7 @@ export class SimulatedInput {
   readonly #display: SimulatedDisplay;
   readonly #trouble: InputTrouble;
   #heard: (bytes: Uint8Array) => void = () => {};
+  #gone: () => void = () => {};
   // Pointer
   #queue: QueuedPointer[] = [];
   #mask = 0; // as the client said last
@@ -293,10 +294,16 @@ export class SimulatedInput {
     return {
       device: this.#device,
       wire: this.#raw ? "raw" : "evdev",
-      listen: (heard) => {
+      listen: (heard, gone) => {
         this.#heard = heard;
+        this.#gone = gone;
       },
     };
+  }
+
+  /** The host takes the device away. */
+  unplug(): void {
+    this.#gone();
   }
 
   clientKeys(): ClientKeys {
