@@ -142,6 +142,7 @@ export function startConsoleSession(
   let guest: Guest | undefined;
   let connectionOver = false;
   let closedByUs = false;
+  const givenUp = new AbortController();
   let stage: Stage | undefined;
   const freeze: Freeze = { frozen: false, count: 0 };
 
@@ -262,7 +263,12 @@ export function startConsoleSession(
     const heard =
       <Value>(take: (value: Value) => void) =>
       (value: Value): void => {
-        if (!closedByUs && connection === made) take(value); // another one counts by now
+        if (closedByUs || connection !== made) return; // another one counts by now
+        try {
+          take(value);
+        } catch (error) {
+          fault(error);
+        }
       };
     made.attested = await parts.connect({
       dial: () => parts.dial(config),
@@ -276,6 +282,7 @@ export function startConsoleSession(
       policy,
       acceptSimulated: config.simulated,
       timeout: because === "hand-over" ? SYSTEM_STARTS_MS : APPRAISAL_MS,
+      signal: givenUp.signal,
       encoding: config.encoding,
       shaping: config.obfuscate,
       onState: heard((state) => {
@@ -400,6 +407,18 @@ export function startConsoleSession(
     void attested?.close().catch(() => undefined);
   };
 
+  /** What fails in a view was not said, be it that the guest changed: nothing goes on behind that. */
+  const fault = (error: unknown): void => {
+    const open = guest ?? connection?.attested;
+    try {
+      fail(error);
+    } finally {
+      closedByUs = true;
+      givenUp.abort();
+      void open?.close().catch(() => undefined);
+    }
+  };
+
   run().catch(fail);
 
   return {
@@ -409,6 +428,7 @@ export function startConsoleSession(
     },
     async close(how) {
       closedByUs = true;
+      givenUp.abort(); // where it is not there yet, nothing dials on for it
       await (guest ?? connection?.attested)?.close(how);
     },
   };

@@ -2,7 +2,8 @@
 
 import { exitOf } from "../../protocol/api/exit.ts";
 import { callHook } from "../../protocol/api/hooks.ts";
-import { onAbort, type Owner } from "../../protocol/api/program-end.ts";
+import { onAbort } from "../../protocol/abort.ts";
+import type { Owner } from "../../protocol/api/program-end.ts";
 import { brokenBy, errorsOf } from "../../protocol/api/stream-end.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { StreamPlace } from "../../protocol/forward/target.ts";

@@ -1,5 +1,6 @@
 // A program in the guest, whoever carries its streams: what it is fed with, and an end that is never taken for another.
 
+import { type AbortLike, onAbort } from "../abort.ts";
 import { utf8 } from "../bytes.ts";
 import type { Clock } from "../clock.ts";
 import { SealttyError } from "../errors.ts";
@@ -16,14 +17,6 @@ export interface Owner {
   onChanged(fail: (error: SealttyError) => void): () => void;
   /** What is behind an error of the connection. */
   explain(error: unknown): Error;
-}
-
-/** What is needed of an AbortSignal, which Node and browsers have each of their own. */
-export interface AbortLike {
-  readonly aborted: boolean;
-  readonly reason: unknown;
-  addEventListener(type: "abort", listener: () => void, options?: { once: boolean }): void;
-  removeEventListener(type: "abort", listener: () => void): void;
 }
 
 export interface Limits {
@@ -73,15 +66,6 @@ export function endOf(
   });
   exit.catch(() => undefined); // a caller that never asks is no unhandled rejection
   return { exit, fail };
-}
-
-/** Calls `fail` with the signal's reason, at once where it was aborted before. @returns what takes it off again. */
-export function onAbort(signal: AbortLike | undefined, fail: (reason: unknown) => void): () => void {
-  if (signal === undefined) return () => {};
-  const aborted = (): void => fail(signal.reason);
-  if (signal.aborted) aborted();
-  else signal.addEventListener("abort", aborted, { once: true });
-  return () => signal.removeEventListener("abort", aborted);
 }
 
 /** Bytes or text, at once or as they come. */

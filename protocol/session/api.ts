@@ -1,5 +1,6 @@
 // What the page and the CLI see of a guest: the shapes only. protocol/session/connect.ts makes them.
 
+import type { AbortLike } from "../abort.ts";
 import type { BindingContext } from "../attestation/binder.ts";
 import type { ClaimedChange } from "../attestation/changes.ts";
 import type { Collateral } from "../attestation/collateral.ts";
@@ -56,6 +57,8 @@ export interface ConnectOptions {
   readonly acceptSimulated: boolean;
   /** Milliseconds until the appraisal must be done. */
   readonly timeout: number;
+  /** Gives up what is not appraised yet: the pipe is closed, none is dialled any more, and `connect` throws the signal's reason. */
+  readonly signal?: AbortLike;
   /** Frames for 8-bit clean pipes, armoured lines for the rest; "auto" tries both in turn. */
   readonly encoding: "auto" | "binary" | "armour";
   /** How sizes and times of packets are hidden, both ways, from the appraisal on. Absent: not at all, nor asked for. */

@@ -1,6 +1,7 @@
 // The client's side of a connection, top to bottom: keys, evidence, appraisal, then the user, then channels.
 // docs/protocol.md §4 to §8
 
+import { onAbort } from "../abort.ts";
 import { acceptedEvidenceTypes, appraise, describeUnderNoPolicy } from "../attestation/appraisal.ts";
 import { type Commitment, commitmentOf } from "../attestation/commitment.ts";
 import type { BindingContext } from "../attestation/binder.ts";
@@ -152,6 +153,10 @@ async function reachEvidence<Result>(
       pipe,
     }),
   );
+  let off: () => void = () => {};
+  const givenUp = new Promise<never>((_, reject) => {
+    off = onAbort(options.signal, reject);
+  });
   let stopTimer: () => void = () => {};
   const timeUp = new Promise<never>((_, reject) => {
     stopTimer = options.clock.after(options.timeout, () =>
@@ -159,16 +164,21 @@ async function reachEvidence<Result>(
     );
   });
   try {
-    const { encoded, evidence, handshaken } = await Promise.race([connection.evidence(), timeUp]);
+    const { encoded, evidence, handshaken } = await Promise.race([connection.evidence(), timeUp, givenUp]);
     connection.enter({ phase: "appraising" });
     const { handshakeHash, guestStatic, exporter } = handshaken;
     const context: BindingContext = { handshakeHash, guestStatic, exporter, clientNonce: nonce };
-    const result = await Promise.race([judge(evidence, commitmentOf(options.suite, context)), timeUp]);
+    const result = await Promise.race([
+      judge(evidence, commitmentOf(options.suite, context)),
+      timeUp,
+      givenUp,
+    ]);
     return { connection, evidence, encoded, context, result };
   } catch (error) {
     await connection.close("not-authenticated");
     throw error;
   } finally {
     stopTimer();
+    off();
   }
 }

@@ -14,6 +14,7 @@ import type { FrozenChoices } from "../../client/frozen-dialog.ts";
 import type { PageConfig } from "../../client/page-config.ts";
 import type { HandOver, PageState } from "../../client/page-state.ts";
 import { SeenStore, valuesToKeep } from "../../client/seen-store.ts";
+import { onAbort } from "../../protocol/abort.ts";
 import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
@@ -82,6 +83,8 @@ interface Holds {
   readonly prompts?: boolean;
   /** The connection before was handed over. */
   readonly after?: HandOver;
+  /** Until it is given up. */
+  readonly neverConnects?: boolean;
   /** What comes of connecting in place of evidence. */
   readonly refused?: Error;
   /** @param seen - with the clock, to be turned on. */
@@ -115,6 +118,8 @@ function scripted(
     wentOn: 0,
     now: verified(first),
     signIns: 0,
+    /** Every view fails that is told of the guest's evidence. */
+    viewsFail: false,
     fail: undefined as ((error: Error) => void) | undefined,
   };
   const guest: Guest = {
@@ -176,6 +181,7 @@ function scripted(
     connect: async (options) => {
       seen.options.push(options);
       if (holds.refused !== undefined) throw holds.refused;
+      if (holds.neverConnects === true) await new Promise((_, reject) => onAbort(options.signal, reject));
       return {
         ...guest,
         verified: seen.now,
@@ -232,8 +238,12 @@ function scripted(
       return expected;
     },
     offerRecheck: (recheck) => void said.push(recheck === undefined ? "no recheck" : "recheck"),
-    showUnavailable: (_, inARow) => void said.push(`unavailable ${inARow}`),
+    showUnavailable: (_, inARow) => {
+      if (seen.viewsFail) throw new TypeError("of the page");
+      said.push(`unavailable ${inARow}`);
+    },
     freeze: (_, choices) => {
+      if (seen.viewsFail) throw new TypeError("of the page");
       seen.choices = choices;
     },
     showWentOn: (kind) => void said.push(`went on, ${kind}`),
@@ -611,4 +621,34 @@ test("no terminal, and nothing to answer: a failure as ever", async () => {
   console.seen.opening?.reject(new SealttyError("program-failed", "no shell"));
   await settled();
   expect(console.shown.at(-1)).toMatchObject({ kind: "failed", failure: { what: "no shell." } });
+});
+
+test.each([
+  ["a guest that changed", CHANGED],
+  ["a missing answer", { kind: "unavailable", reason: "no answer", inARow: 1 }],
+] as const)("the page fails to tell of %s: the connection ends, and is said to", async (_, event) => {
+  const console = scripted(measured("1"));
+  await settled();
+  console.seen.viewsFail = true;
+  expect(() => console.tell(event)).not.toThrow(); // whom it would reach, nobody hears
+  const state = console.shown.at(-1);
+  expect(state?.kind === "lost" && state.failure.title).toBe("Something went wrong in this page");
+  expect(console.seen.closes).toBeGreaterThan(0);
+  expect(console.said.at(-1)).toBe("signed out");
+  const { length } = console.shown;
+  console.seen.fail?.(new SealttyError("transport-lost", "The connection was closed"));
+  await settled();
+  expect(console.shown).toHaveLength(length); // its own end says nothing else over that
+});
+
+test("closed before there is a guest: what connects is told, and what comes of it is shown no more", async () => {
+  const console = scripted(measured("1"), new Map(), true, { neverConnects: true });
+  await settled();
+  const { signal } = console.seen.options[0] ?? {};
+  expect(signal?.aborted).toBe(false);
+  const { length } = console.shown;
+  await console.session.close();
+  expect(signal?.aborted).toBe(true);
+  await settled();
+  expect(console.shown).toHaveLength(length);
 });

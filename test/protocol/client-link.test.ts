@@ -5,7 +5,9 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { encodeFrame } from "../../protocol/frames/frame-encoder.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
 import { ClientLink } from "../../protocol/session/client-link.ts";
+import { connect } from "../../protocol/session/connect.ts";
 import { ManualClock } from "../support/clocks.ts";
+import { clientOptions } from "../support/session.ts";
 
 const FRAME = encodeFrame(Uint8Array.of(0x15, 1, 2, 3, 4, 5), "binary");
 
@@ -79,3 +81,50 @@ test.each([
     expect(gaps.at(-1)).toBeLessThan(5100);
   },
 );
+
+test.each([
+  ["while nobody answers on its pipe", true],
+  ["between two pipes", false],
+])("a connection that is given up %s: its pipe is closed, and none is dialled any more", async (_, holds) => {
+  const clock = new ManualClock();
+  const givenUp = new AbortController();
+  let dialled = 0;
+  let closed = 0;
+  const dial = async (): Promise<Pipe> => {
+    dialled++;
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    const next = async (): Promise<IteratorResult<Uint8Array>> => {
+      if (holds) await ended;
+      return { done: true, value: undefined };
+    };
+    return {
+      incoming: { [Symbol.asyncIterator]: () => ({ next }) },
+      send: async () => undefined,
+      close: async () => {
+        closed++;
+        end();
+      },
+    };
+  };
+  const connecting = connect(clientOptions(clock, dial, { timeout: 600_000, signal: givenUp.signal }));
+  const outcome = connecting.catch((error: unknown) => error);
+  while (dialled === 0 || (!holds && closed === 0)) await new Promise((resolve) => setImmediate(resolve));
+  givenUp.abort(new Error("given up"));
+  expect(await outcome).toMatchObject({ message: "given up" });
+  expect(closed).toBeGreaterThan(0);
+  for (let i = 0; i < 100; i++) {
+    clock.advance(6000);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(dialled).toBe(1);
+  expect(clock.timers).toBe(0);
+});
+
+test("given up before it began: nothing of it stays", async () => {
+  const clock = new ManualClock();
+  const signal = AbortSignal.abort(new Error("given up"));
+  const dial = () => Promise.reject(new SealttyError("transport-lost", "nobody there"));
+  await expect(connect(clientOptions(clock, dial, { signal }))).rejects.toThrow("given up");
+  expect(clock.timers).toBe(0);
+});
