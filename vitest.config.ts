@@ -36,7 +36,7 @@ const alone = [
   ),
   "test/adversarial/host-floods.test.ts",
 ];
-const debian: string[] = [];
+const debian = ["test/vm/whole-debian-dracut.test.ts", "test/vm/doctor-debian.test.ts"];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({
@@ -70,6 +70,7 @@ export default defineConfig({
           name: "machines",
           maxWorkers: 2,
           include: machines,
+          exclude: debian,
           sequence: { groupOrder: 1 },
         },
       },

@@ -31,6 +31,8 @@ async function prepare() {
     "hosts",
     "shells",
     "debian",
+    "libvirt",
+    "nspawn",
   ]);
   await build();
   await buildGuestImage();

@@ -21,7 +21,12 @@ const ARGUMENTS = [
 /** In software, on the tests' own processors: half of what a page costs there. */
 const WITH_WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
 /** The terminal is drawn as elements then, as in a browser that has no WebGL. */
-const WITHOUT_WEBGL = ["--disable-gpu", "--disable-software-rasterizer", "--disable-webgl", "--disable-webgl2"];
+const WITHOUT_WEBGL = [
+  "--disable-gpu",
+  "--disable-software-rasterizer",
+  "--disable-webgl",
+  "--disable-webgl2",
+];
 
 export interface TestBrowser {
   readonly context: BrowserContext;
