@@ -4,6 +4,7 @@ import { connectTcp } from "../node/tcp-pipe.ts";
 import { connectUnixSocket } from "../node/unix-socket-pipe.ts";
 import { connectWebSocket } from "../node/web-socket-pipe.ts";
 import type { Clock } from "../protocol/clock.ts";
+import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
 import type { GuestAddress } from "./address.ts";
 import { connectHybridVsock } from "./hosts/hybrid-vsock.ts";
@@ -19,7 +20,33 @@ import { openTty } from "./tty-pipe.ts";
  * @param environment - holds, or names the files of, what a host's API wants to know (docs/hosts.md).
  * @throws SealttyError `transport-lost`, `device-unavailable` or `bad-config`.
  */
-export function dial(address: GuestAddress, environment: Environment, clock: Clock): Promise<Pipe> {
+export async function dial(address: GuestAddress, environment: Environment, clock: Clock): Promise<Pipe> {
+  const pipe = await dialKind(address, environment, clock);
+  return address.kind === "tcp" || address.kind === "unix" ? unlessVnc(pipe, address.text) : pipe;
+}
+
+const VNC_GREETING = /^RFB [0-9]{3}\.[0-9]{3}\n/;
+
+/** A VNC server speaks first, and never sends what a frame is made of: its user waits for a guest that cannot come. */
+function unlessVnc(pipe: Pipe, text: string): Pipe {
+  async function* incoming(): AsyncGenerator<Uint8Array> {
+    let first = true;
+    for await (const chunk of pipe.incoming) {
+      if (first && VNC_GREETING.test(String.fromCharCode(...chunk.subarray(0, 12))))
+        throw new SealttyError("transport-lost", `a VNC server answers there: write vnc+${text}`);
+      first = false;
+      yield chunk;
+    }
+  }
+  return {
+    incoming: incoming(),
+    ...(pipe.gathers === undefined ? {} : { gathers: pipe.gathers }),
+    send: (chunk) => pipe.send(chunk),
+    close: () => pipe.close(),
+  };
+}
+
+function dialKind(address: GuestAddress, environment: Environment, clock: Clock): Promise<Pipe> {
   switch (address.kind) {
     case "web-socket":
       return connectWebSocket(address.url);
@@ -53,5 +80,5 @@ export async function checkHostSettings(address: GuestAddress, environment: Envi
   else if (address.kind === "kubevirt") await kubevirtAccess(environment);
   else if (address.kind === "nova") await novaAccess(address, environment);
   else if (address.kind === "incus") await incusAccess(environment);
-  else if (address.kind === "vnc") await vncAccess(environment);
+  else if (address.kind === "vnc") await vncAccess(environment, address.place);
 }

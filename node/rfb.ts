@@ -16,6 +16,8 @@ export type RfbPlace =
 export interface RfbDialOptions {
   /** The host's, for its VNC server. */
   readonly password?: string;
+  /** How a password is given: said where the server wants one, and there is none. */
+  readonly passwordAdvice?: string;
   /**
    * For TLS inside RFB (VeNCrypt), which there is on TCP: PEM certificates in place of the system's. With this or the name a
    * server is refused there that shows no certificate.
@@ -30,6 +32,7 @@ export async function dialRfb(place: RfbPlace, options: RfbDialOptions = {}): Pr
   const common = {
     clock: nodeClock,
     ...(options.password === undefined ? {} : { password: options.password }),
+    ...(options.passwordAdvice === undefined ? {} : { passwordAdvice: options.passwordAdvice }),
   };
   // A web socket has TLS of its own, as wss:, and a unix socket needs none.
   if (place.kind === "unix") return await openRfb(await connectUnixSocket(place.path), common);

@@ -125,11 +125,25 @@ function whyNot(error: Error): [why: string, next: string] {
   if (/handshake has timed out/.test(error.message)) {
     return TOOK_TOO_LONG;
   }
+  if (code?.startsWith("HPE_") === true) {
+    return saysRfb(error)
+      ? ["that port is a VNC server's own, and no web socket", "Write vnc+tcp:HOST:PORT for it."]
+      : ["that port speaks no HTTP", "Check the port."];
+  }
   if (speaksNoTls(error)) return ["that port speaks no TLS", "Check the port, or write ws: for wss:."];
   if (/subprotocol/i.test(error.message)) {
     return ["the server does not speak the subprotocol offered", "Check that this is a console's address."];
   }
   return [code ?? "the web socket handshake failed", "Check the address, the network and the certificate."];
+}
+
+/** Node's parser of HTTP shows what it could not read. */
+function saysRfb(error: Error): boolean {
+  return (
+    "rawPacket" in error &&
+    error.rawPacket instanceof Uint8Array &&
+    /^RFB [0-9]{3}\.[0-9]{3}\n/.test(Buffer.from(error.rawPacket).toString("latin1", 0, 12))
+  );
 }
 
 /** The query of an address may hold a ticket or token. */

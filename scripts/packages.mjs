@@ -7,7 +7,7 @@ import { isMain, run, runScript, ScriptError } from "./lib/run.mjs";
 /** docs/dependencies.md says why each. */
 export const packageGroups = {
   vm: ["qemu-system-x86", "qemu-utils", "ovmf", "swtpm", "busybox-static", "zstd"],
-  browser: ["chromium", "tigervnc-standalone-server", "x11-xserver-utils", "xterm"],
+  browser: ["chromium", "xterm"],
   flow: ["vim-tiny"],
   soak: ["mosh"],
   ssh: ["openssh-client", "openssh-server"],
@@ -16,6 +16,7 @@ export const packageGroups = {
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
+  vnc: ["tigervnc-standalone-server", "x11-utils", "x11-xserver-utils", "openssl"],
   hosts: ["websockify", "openssl"],
   shells: ["zsh", "fish", "mandoc"],
   debian: ["mmdebstrap", "cryptsetup-bin", "e2fsprogs", "openssh-client"],

@@ -21,6 +21,7 @@ async function prepare() {
   await ensurePackages([
     "vm",
     "browser",
+    "vnc",
     "flow",
     "ssh",
     "remote",

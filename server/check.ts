@@ -16,6 +16,9 @@ import { loadPtyAddon } from "./sessions/pty-addon.ts";
 import { findAccount } from "./sessions/account.ts";
 import { findProgram } from "./sessions/launch.ts";
 import { connectProgram } from "./streams/as-user.ts";
+import type { FramebufferConfig } from "./config/pipe.ts";
+import { lookAtInput, lookAtScreen } from "./pipes/framebuffer/console.ts";
+import type { Places } from "./pipes/framebuffer/places.ts";
 import { VIRTIO_PORTS, virtioPortNames } from "./pipes/virtio-port.ts";
 
 /** What would not work here and now, a sentence each. An image may be checked on another machine than it boots on. */
@@ -27,8 +30,7 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
   }
   if (pipe.type === "tty" && !existsSync(pipe.device)) missing.push(`there is no ${escapeText(pipe.device)}`);
   if (pipe.type === "framebuffer") {
-    if (pipe.screen !== undefined && !existsSync(pipe.screen))
-      missing.push(`there is no ${escapeText(pipe.screen)}`);
+    missing.push(...lookAtConsole(pipe).missing);
     if (findNativeProgram("sealtty-display") === undefined)
       missing.push(
         "the program sealtty-display is missing: no screen could be measured, no keyboard grabbed",
@@ -91,6 +93,29 @@ export async function missingHere(config: ServerConfig): Promise<string[]> {
     missing.push(error.message);
   }
   return missing;
+}
+
+/** What a client would come by here; nothing where the pipe is another. */
+export function foundHere({ pipe }: ServerConfig): string[] {
+  return pipe.type === "framebuffer" ? lookAtConsole(pipe).found : [];
+}
+
+/** @param places - other directories for tests. */
+export function lookAtConsole(
+  pipe: FramebufferConfig,
+  places?: Places,
+): { readonly found: string[]; readonly missing: string[] } {
+  const found: string[] = [];
+  const missing: string[] = [];
+  for (const look of [lookAtScreen, lookAtInput]) {
+    try {
+      found.push(look(pipe, places));
+    } catch (error) {
+      if (!(error instanceof SealttyError)) throw error;
+      missing.push(error.message.replace(/^T/, "t"));
+    }
+  }
+  return { found, missing };
 }
 
 function wantsServices({ services, provision }: ServerConfig): boolean {

@@ -1,7 +1,7 @@
 // sealttyd: the in-guest console server. Reads the command line and the configuration, serves until told to stop.
 
 import { SealttyError } from "../protocol/errors.ts";
-import { missingHere } from "./check.ts";
+import { foundHere, missingHere } from "./check.ts";
 import { DEFAULT_CONFIG_FILE, type ServerConfig, readServerConfig } from "./config.ts";
 import { runDoctor } from "./doctor/command.ts";
 import { earlyFiles, earlyLines } from "./early.ts";
@@ -64,6 +64,8 @@ async function main(args: readonly string[]): Promise<number> {
     }
     if (options.check) {
       process.stdout.write(`${options.config}: good\n`);
+      for (const found of foundHere(config))
+        process.stdout.write(`on this machine, now: it takes ${found}\n`);
       for (const missing of await missingHere(config)) {
         process.stdout.write(`on this machine, now: ${missing}\n`);
       }

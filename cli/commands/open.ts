@@ -58,7 +58,7 @@ export const openCommand: Command = {
     const { text, policy } = await readPolicy(input, input.alias ?? guest, services);
     await checkHostSettings(address, services.environment); // the page dials; by then nobody looks here
     const vncPassword =
-      address.kind === "vnc" && (await vncAccess(services.environment)).password !== undefined;
+      address.kind === "vnc" && (await vncAccess(services.environment, address.place)).password !== undefined;
     const user = userOf(input, services);
     if (!isUserName(user))
       throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);

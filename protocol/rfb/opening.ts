@@ -24,6 +24,8 @@ export type TlsWish = "none" | "any" | "certificate";
 export interface RfbOpening {
   /** For the host's own question; says nothing to the guest. Only its first 8 bytes count. */
   readonly password?: string;
+  /** For people: how a password is given. */
+  readonly passwordAdvice?: string;
   readonly tls: TlsWish;
 }
 
@@ -75,7 +77,7 @@ function* security(wishes: RfbOpening): Parser<void> {
     yield { kind: "say", bytes: u8(VNC_AUTH) };
     return yield* inside(VNC_AUTH, wishes);
   }
-  if (offered.includes(VNC_AUTH)) throw rfbFault("wants a password, and none was given");
+  if (offered.includes(VNC_AUTH)) throw noPassword(wishes);
   if (offered.includes(VENCRYPT))
     throw rfbFault("wants TLS inside RFB (VeNCrypt), which cannot be had on this pipe");
   throw rfbFault(`offers only ways to sign in that are not known here (types ${offered.join(", ")})`);
@@ -93,7 +95,7 @@ function* venCrypt(wishes: RfbOpening): Parser<void> {
   const good = INSIDE_TLS.filter(([, tls]) => tls === "certificate" || wishes.tls === "any");
   const known = good.filter(([number]) => offered.includes(number));
   const chosen = known.find(([, , within]) => within === NONE || wishes.password !== undefined);
-  if (chosen === undefined && known.length > 0) throw rfbFault("wants a password, and none was given");
+  if (chosen === undefined && known.length > 0) throw noPassword(wishes);
   if (chosen === undefined && INSIDE_TLS.some(([number]) => offered.includes(number)))
     throw rfbFault("offers TLS without a certificate alone, and one was asked for");
   if (chosen === undefined)
@@ -125,6 +127,11 @@ function* refusal(what: string): Parser<Error> {
   const length = new Reader(yield { kind: "take", length: 4 }, "A reason").u32();
   if (length === 0 || length > MAX_RFB_REASON) return rfbFault(what);
   return rfbFault(`${what}, and says ${hostWords(yield { kind: "take", length })}`);
+}
+
+function noPassword({ passwordAdvice }: RfbOpening): Error {
+  const what = "wants a password, and none was given";
+  return rfbFault(passwordAdvice === undefined ? what : `${what}: ${passwordAdvice}`);
 }
 
 function* takeByte(): Parser<number> {

@@ -16,7 +16,7 @@ import {
 import { rfbFault } from "./fault.ts";
 import { Framebuffer, type RowRange } from "./framebuffer.ts";
 import { type Fed, Intake, type TlsKind } from "./intake.ts";
-import { opening, type RfbScreenSize, type TlsWish } from "./opening.ts";
+import { opening, type RfbOpening, type RfbScreenSize, type TlsWish } from "./opening.ts";
 import { type RfbServerFindings, serverMessages } from "./server-messages.ts";
 
 /** From the first byte to the screen's size, ms. */
@@ -34,6 +34,8 @@ export interface RfbOptions {
   readonly clock: Clock;
   /** For a host that asks for one; it is the host's, and no secret of the guest. */
   readonly password?: string;
+  /** For people: how a password is given. Part of the error where one is wanted. */
+  readonly passwordAdvice?: string;
   /**
    * Where TLS can be had. Takes the pipe over; the one that it gives closes it.
    * @throws SealttyError `transport-lost`.
@@ -311,8 +313,11 @@ export class RfbClient {
   }
 }
 
-function passwordOf({ password }: RfbOptions): { readonly password?: string } {
-  return password === undefined ? {} : { password };
+function passwordOf({ password, passwordAdvice }: RfbOptions): Omit<RfbOpening, "tls"> {
+  return {
+    ...(password === undefined ? {} : { password }),
+    ...(passwordAdvice === undefined ? {} : { passwordAdvice }),
+  };
 }
 
 function tlsOf({ startTls, needsCertificate = false }: RfbOptions): TlsWish {

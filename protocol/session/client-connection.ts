@@ -77,6 +77,7 @@ export class ClientConnection {
   readonly #shaped = new ShapingAnswer();
   #failure: SealttyError | undefined;
   #linkLost = false;
+  #lostBy: string | undefined; // why the last pipe ended, in our words
   readonly #liveness: ClientLiveness;
   readonly #lookout: Lookout;
   #retirement: Uint8Array | undefined; // a RETIRED body to send
@@ -150,7 +151,7 @@ export class ClientConnection {
     const { welcomed, otherVersion } = this.#handshake;
     const dialing = this.#link.pipes === 0;
     return timeoutError(
-      { dialing, keys: this.#handshaken !== undefined, welcomed, otherVersion },
+      { dialing, keys: this.#handshaken !== undefined, welcomed, otherVersion, lostBy: this.#lostBy },
       timeout,
       address,
     );
@@ -281,6 +282,7 @@ export class ClientConnection {
 
   #onLost(reason: string): void {
     this.#linkLost = true;
+    this.#lostBy = reason;
     if (this.#failure === undefined) this.#liveness.lost(reason);
     this.#checkAlive();
     this.#lookout.look();

@@ -26,6 +26,8 @@ export function timeoutError(
     readonly keys: boolean;
     readonly welcomed: boolean;
     readonly otherVersion: number | undefined;
+    /** Why the last pipe ended; undefined: none did. */
+    readonly lostBy: string | undefined;
   },
   timeout: number,
   address: string,
@@ -57,7 +59,7 @@ export function timeoutError(
   }
   return new SealttyError(
     "guest-silent",
-    `No sealttyd answered ${waited}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`,
+    `No sealttyd answered ${waited}${progress.lostBy === undefined ? "" : ` (${progress.lostBy.replace(/\.$/, "")})`}. Check that the address is the guest's console, that nothing else holds it (one client at a time on most hosts), and that sealttyd runs in the guest.`,
   );
 }
 

@@ -198,6 +198,28 @@ describe("the pipe of this machine", () => {
     expectError(outcome, 255, code, [words]);
     expect(outcome.stdout).toBe("");
   });
+  test.each([
+    ["tcp:127.0.0.1:PORT", "guest-silent", /a VNC server answers there: write vnc\+tcp:127/],
+    ["ws://127.0.0.1:PORT/", "transport-lost", /a VNC server's own, and no web socket. Write vnc\+tcp:/],
+    ["vnc+ws://127.0.0.1:PORT/", "transport-lost", /a VNC server's own, and no web socket. Write vnc\+tcp:/],
+    ["vnc+tcp:127.0.0.1:PORT", "transport-lost", /wants a password.*SEALTTY_VNC_PASSWORD_FILE/],
+  ])("%s of a VNC server that wants a password", async (form, code, words) => {
+    const server = net
+      .createServer((socket) => {
+        socket.on("error", () => {});
+        socket.write("RFB 003.008\n");
+        socket.once("data", () => socket.write(Uint8Array.of(1, 2)));
+        ended.push(() => void socket.destroy());
+      })
+      .listen(0, "127.0.0.1");
+    await once(server, "listening");
+    ended.push(() => void server.close());
+    const address = form.replace("PORT", String((server.address() as net.AddressInfo).port));
+    const outcome = await cli("inspect", address, "--simulated", "--timeout", "2");
+    expect(outcome.stderr).toMatch(words);
+    expect(outcome.stderr).toContain(code);
+    expect(outcome.status).toBe(255);
+  });
   test("held by another client: the server takes the connection and never answers the upgrade", async () => {
     const server = net.createServer(() => {}).listen(0, "127.0.0.1");
     await once(server, "listening");

@@ -7,6 +7,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { nodeClock } from "../../node/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
+import { lookAtConsole } from "../../server/check.ts";
 import { parseServerConfig } from "../../server/config.ts";
 import type { FramebufferConfig } from "../../server/config/pipe.ts";
 import { pipeForFronts } from "../../server/monitor/front-pipe.ts";
@@ -248,6 +249,30 @@ describe("taking the console and giving it back", () => {
     expect(refusal(() => takeConsole(CONFIG, undefined, places))).toContain("neither a framebuffer");
     expect(read("sys/class/vtconsole/vtcon1/bind").trim()).toBe("1");
     expect(fs.readdirSync(at("run"))).toEqual([]);
+  });
+
+  test("--check says what it would take, or what there is not, and changes nothing", () => {
+    const look = (own: Partial<FramebufferConfig> = {}) => lookAtConsole({ ...CONFIG, ...own }, places);
+    expect(look()).toMatchObject({
+      found: [`the text cells of ${at("dev/vcsa1")}`],
+      missing: [expect.stringMatching(/^there is no tablet, mouse or keyboard .*-device virtio-tablet-pci/)],
+    });
+    put("dev/fb0");
+    addInput("event1", KEYBOARD);
+    expect(look()).toEqual({
+      found: [`the screen ${at("dev/fb0")}`, `the keyboard ${at("dev/input/event1")}`],
+      missing: [],
+    });
+    put("sys/bus/serio/devices/serio1/description", "i8042 AUX port\n");
+    expect(look().found).toContain("the PS/2 mouse");
+    expect(look({ input: "tablet" }).missing).toMatchObject([expect.stringMatching(/^there is no tablet /)]);
+    addInput("event2", TABLET);
+    expect(look().found).toContain(`the virtio-tablet ${at("dev/input/event2")}`);
+    expect(look({ screen: at("dev/fb7") }).missing).toMatchObject([
+      expect.stringMatching(/^there is no screen: .*fb7.*QEMU: -device VGA/),
+    ]);
+    expect(read("sys/class/vtconsole/vtcon1/bind").trim()).toBe("1");
+    expect(fs.existsSync(at("run"))).toBe(false);
   });
 
   test("where no note can be written nothing is taken", () => {

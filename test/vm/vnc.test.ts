@@ -17,7 +17,7 @@ import type { ConnectOptions } from "../../protocol/session/api.ts";
 import { connect, inspectGuest } from "../../protocol/session/connect.ts";
 import { launchBrowser, watchFaults } from "../support/browser.ts";
 import { runCli, startCli } from "../support/cli.ts";
-import { logIn, visit, waitForText } from "../support/console-page.ts";
+import { logIn, paste, visit, waitForText } from "../support/console-page.ts";
 import { findSecret, tapWire, webSocketPayloads } from "../support/host-eyes.ts";
 import { sshKeygen } from "../support/openssh.ts";
 import { clientOptions } from "../support/session.ts";
@@ -330,42 +330,6 @@ describe("a framebuffer and a virtio tablet", () => {
   );
 
   test(
-    "the page, straight to the VNC server's web socket: verified evidence, login, a command",
-    async () => {
-      const browser = await launchBrowser();
-      const tap = await tapWire({ port: await machine.webSocketPort() });
-      const open = startCli([
-        ...["open", `vnc+ws://127.0.0.1:${tap.port}/`, "--policy", machine.at("policy.toml")],
-        ...["-l", "root", "--no-open", "--port", "0"],
-      ]);
-      try {
-        const [, url = ""] = await open.waitFor(/Open: (http:\/\/[0-9a-f]+\.localhost:\d+\/#\S+)/);
-        const page = await visit(browser, url);
-        const faults = watchFaults(page, new URL(url).origin);
-        await logIn(page, PASSWORD, "seen");
-        await page.keyboard.type(`echo ${SECRET} | tr a-z A-Z\n`);
-        await waitForText(page, SECRET.toUpperCase());
-        expect(await page.locator("body").innerText()).toMatch(/TPM/);
-        expect(faults.violations).toEqual([]);
-        await page.close();
-        const found: string[] = [];
-        for (const stream of tap.captured())
-          streamSearch(SECRETS, (what) => found.push(what))(webSocketPayloads(stream));
-        expect(tap.bytes()).toBeGreaterThan(100_000);
-        expect(found).toEqual([]);
-      } catch (error) {
-        process.stderr.write(`--- sealtty open\n${open.stderr()}\n`);
-        throw error;
-      } finally {
-        await open.stop();
-        await tap.close();
-        await browser.close();
-      }
-    },
-    TEST_TIMEOUT,
-  );
-
-  test(
     "who types on the plain VNC reaches nobody",
     async () => {
       const rfb = await dialRfb({ kind: "unix", path: machine.at("vnc") });
@@ -403,5 +367,64 @@ describe("VGA text and a PS/2 mouse", () => {
       expect(machine.tap.found()).toEqual([]);
     },
     TEST_TIMEOUT,
+  );
+});
+
+describe("a framebuffer and a keyboard, nothing else", () => {
+  const machine = new Machine();
+
+  beforeAll(
+    // Without its PS/2 ports the machine has no mouse either.
+    () => machine.boot("ovmf", ["-machine", "i8042=off", "-device", "virtio-keyboard-pci"]),
+    BOOT_TIMEOUT + CONNECT_TIMEOUT,
+  );
+  afterAll(() => machine.stop());
+
+  test(
+    "by the commands' vnc+unix: a policy; the page, straight to the VNC server's web socket: verified evidence, login, a command",
+    async () => {
+      const saved = await runCli([
+        ...["inspect", machine.address, "--save-policy", machine.at("policy.toml"), "--timeout", "120"],
+      ]);
+      expect(saved.status, saved.stderr).toBe(0);
+      const browser = await launchBrowser();
+      const tap = await tapWire({ port: await machine.webSocketPort() });
+      const open = startCli([
+        ...["open", `vnc+ws://127.0.0.1:${tap.port}/`, "--policy", machine.at("policy.toml")],
+        ...["-l", "root", "--no-open", "--port", "0"],
+      ]);
+      try {
+        const [, url = ""] = await open.waitFor(/Open: (http:\/\/[0-9a-f]+\.localhost:\d+\/#\S+)/);
+        const page = await visit(browser, url, 2 * CONNECT_TIMEOUT);
+        const faults = watchFaults(page, new URL(url).origin);
+        await logIn(page, PASSWORD, "seen");
+        // At once: each key that is typed alone is half a second of key presses.
+        await paste(
+          page,
+          `echo ${SECRET} | tr a-z A-Z; grep -o '"device.*held[^]]*]' /run/sealtty/console.json`,
+        );
+        await page.keyboard.press("Enter");
+        await waitForText(page, SECRET.toUpperCase());
+        // Whatever else there was would be what it listens to, or holds.
+        await waitForText(page, '"device":"keyboard","wire":"evdev"');
+        await waitForText(page, '"held":[]');
+        expect(await page.locator("body").innerText()).toMatch(/TPM/);
+        expect(faults.violations).toEqual([]);
+        await page.close();
+        const found: string[] = [];
+        for (const stream of tap.captured())
+          streamSearch(SECRETS, (what) => found.push(what))(webSocketPayloads(stream));
+        expect(tap.bytes()).toBeGreaterThan(100_000);
+        expect(found).toEqual([]);
+      } catch (error) {
+        process.stderr.write(`--- sealtty open\n${open.stderr()}\n`);
+        throw error;
+      } finally {
+        await open.stop();
+        await tap.close();
+        await browser.close();
+      }
+    },
+    2 * TEST_TIMEOUT, // 63 bytes a second
   );
 });

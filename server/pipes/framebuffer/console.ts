@@ -8,7 +8,7 @@ import { errorCode } from "../../../node/socket-pipe.ts";
 import { createLog, escapeText, type Log } from "../../log.ts";
 import type { FramebufferConfig } from "../../config/pipe.ts";
 import type { ConsoleDevices } from "./devices.ts";
-import { findInputs, type FoundInput } from "./find-input.ts";
+import { findInputs, type FoundInput, INPUT_KINDS } from "./find-input.ts";
 import { namesIn, PLACES, type Places, textIn } from "./places.ts";
 
 /** Whose the devices become. */
@@ -111,6 +111,23 @@ export function takeConsole(
     giveBackConsole(places, log);
     throw cannotTake(cause);
   }
+}
+
+/** What a client would come by, without taking any of it. @throws SealttyError `device-unavailable`, in words. */
+export function lookAtScreen(config: FramebufferConfig, places: Places = PLACES): string {
+  const { kind, path: device } = findScreen(config, places);
+  return `${kind === "pixels" ? "the screen" : "the text cells of"} ${escapeText(device)}`;
+}
+
+/** The same of an input device: the best, or the one that was asked for. */
+export function lookAtInput({ input: wanted }: FramebufferConfig, places: Places = PLACES): string {
+  const found = findInputs(places);
+  for (const kind of wanted === undefined ? INPUT_KINDS : [wanted]) {
+    if (kind === "mouse" && mousePort(places) !== undefined) return "the PS/2 mouse";
+    const one = found.find((other) => other.kind === kind);
+    if (one !== undefined) return `the ${one.device} ${escapeText(one.path)}`;
+  }
+  throw noInput(wanted);
 }
 
 function hasIt(who: string): SealttyError {
@@ -436,7 +453,11 @@ function chooseInput(
   }
   const keyboard = chosen("keyboard");
   if (keyboard !== undefined && (wanted ?? "keyboard") === "keyboard") return asEvents(keyboard);
-  throw new SealttyError(
+  throw noInput(wanted);
+}
+
+function noInput(wanted: FramebufferConfig["input"]): SealttyError {
+  return new SealttyError(
     "device-unavailable",
     `There is no ${wanted ?? "tablet, mouse or keyboard"} to hear a client by. ` +
       "Give the machine one (QEMU: -device virtio-tablet-pci), and the kernel its modules: virtio_input and evdev; serio_raw for a PS/2 mouse.",
@@ -448,10 +469,8 @@ function takeMouse(
   places: Places,
   change: (file: string, value: string, old: string) => void,
 ): string | undefined {
-  const root = path.join(places.sys, "bus/serio/devices");
-  const port = namesIn(root).find((name) => textIn(root, name, "description") === AUX_PORT);
-  if (port === undefined) return undefined;
-  const directory = path.join(root, port);
+  const directory = mousePort(places);
+  if (directory === undefined) return undefined;
   const rawDevice = (): string | undefined => {
     const name = namesIn(directory, "misc").find((one) => /^serio_raw[0-9]+$/.test(one));
     return name === undefined ? undefined : path.join(places.dev, name);
@@ -465,4 +484,11 @@ function takeMouse(
   }
   const device = rawDevice();
   return device !== undefined && fs.existsSync(device) ? device : undefined;
+}
+
+/** The directory of the port that a PS/2 mouse is on. */
+function mousePort({ sys }: Places): string | undefined {
+  const root = path.join(sys, "bus/serio/devices");
+  const name = namesIn(root).find((one) => textIn(root, one, "description") === AUX_PORT);
+  return name === undefined ? undefined : path.join(root, name);
 }

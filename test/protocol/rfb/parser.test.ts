@@ -214,6 +214,12 @@ describe("opening", () => {
     ],
     ["a refusal without words", concat(types(), u32(0)), PLAIN, "refused the connection."],
     ["password wanted", types(2), PLAIN, "wants a password, and none was given"],
+    [
+      "password wanted, and advice",
+      types(2),
+      { ...PLAIN, passwordAdvice: "say it" },
+      "wants a password, and none was given: say it.",
+    ],
     ["TLS wanted", types(19), PLAIN, "wants TLS inside RFB (VeNCrypt)"],
     ["other ways", types(16, 30, 255), { tls: "any", password: "x" }, "(types 16, 30, 255)"],
     [
