@@ -87,11 +87,7 @@ describe("before the system is started", () => {
       /no \/sbin\/init on the root disk that could be run/,
     ],
     ["an init that may not be executed", () => put(at("sysroot/sbin/init"), "126\n"), /no \/sbin\/init/],
-    [
-      "an init that ends badly",
-      () => put(at("sysroot/sbin/init"), "2\n"),
-      /no \/sbin\/init/,
-    ],
+    ["an init that ends badly", () => put(at("sysroot/sbin/init"), "2\n"), /no \/sbin\/init/],
     ["an init that crashes", () => put(at("sysroot/sbin/init"), "139\n"), /no \/sbin\/init/],
     ["a root that cannot be entered", () => put(at("sysroot/sbin/init"), "125\n"), /no \/sbin\/init/],
     [
