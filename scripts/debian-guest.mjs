@@ -1,6 +1,7 @@
 // A whole Debian for tests, beside the small guest of guest-image.mjs: systemd, udev, PAM, the sealtty package, and an encrypted root
 // that the initramfs has to open first. Needs root, for mmdebstrap and chroot; no loop devices. Kept under .cache/, by what is in it.
-//   node scripts/debian-guest.mjs [--cost]     prepares it, and prints where it is, how long that took and what the initramfs costs
+//   node scripts/debian-guest.mjs [--dracut] [--cost]     prepares it, and prints where it is, how long that took and what the initramfs
+//     costs; with dracut only its size, as nothing on the console says when it asks
 
 import { createCipheriv, createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -313,14 +314,16 @@ async function bootTime(system) {
 if (isMain(import.meta)) {
   await runScript(async () => {
     const start = performance.now();
-    const guest = await buildDebianGuest();
+    const initramfs = process.argv.includes("--dracut") ? "dracut" : "initramfs-tools";
+    const guest = await buildDebianGuest({ initramfs });
     process.stdout.write(
       `${guest.kernel}\n${guest.initrd}\n${guest.disk}\nmade or found in ${secondsSince(start)}\n`,
     );
     if (!process.argv.includes("--cost")) return;
-    const without = await buildDebianGuest({ withSealtty: false });
+    const without = await buildDebianGuest({ initramfs, withSealtty: false });
     const mb = ({ initrd }) => `${(fs.statSync(initrd).size / 1e6).toFixed(1)} MB`;
     process.stdout.write(`initramfs: ${mb(guest)}, without sealtty ${mb(without)}\n`);
+    if (initramfs === "dracut") return;
     const [ms, msWithout] = [await bootTime(guest), await bootTime(without)].map(Math.round);
     process.stdout.write(
       `until the passphrase is asked for: ${ms} ms, without sealtty ${msWithout} ms (the least of three)\n`,

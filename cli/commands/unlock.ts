@@ -142,13 +142,12 @@ const OUTCOMES: Readonly<Record<Outcome, string>> = {
   over: "the guest goes on from its initramfs to the system on its disk",
 };
 
-/** An initramfs that is left has its root, and may be too quick to say so. */
+/** An initramfs that is left has its root, and may be too quick to say so; where systemd runs in it, systemd asked. */
 async function told(prompts: PromptsChannel, prompt: Prompt, passphrase: Uint8Array): Promise<Outcome> {
   try {
     return await prompts.answer(prompt.number, passphrase);
   } catch (error) {
-    if (prompt.origin === "initramfs" && error instanceof SealttyError && error.code === "handed-over")
-      return "over";
+    if (asksForVolume(prompt) && error instanceof SealttyError && error.code === "handed-over") return "over";
     throw error;
   }
 }

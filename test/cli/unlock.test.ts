@@ -6,6 +6,7 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { run } from "../../cli/program.ts";
 import { concat } from "../../protocol/bytes.ts";
+import { SealttyError } from "../../protocol/errors.ts";
 import { encodePromptsMessage, type Prompt, PromptsDecoder } from "../../protocol/prompts/messages.ts";
 import { type FakeCli, fakeCli, POLICY_TEXT } from "./fake-cli.ts";
 
@@ -27,8 +28,8 @@ const OTHER = {
 } as const;
 const ECHOED = { origin: "systemd", echo: true, name: "cryptsetup:/dev/vdc", message: "Shown" } as const;
 
-/** @returns the exit status, and which questions were answered. */
-async function unlock(cli: FakeCli, asked: readonly Omit<Prompt, "number">[]) {
+/** @param over - the guest says nothing to an answer, as its initramfs is left. @returns the exit status, and which questions were answered. */
+async function unlock(cli: FakeCli, asked: readonly Omit<Prompt, "number">[], over = false) {
   const file = (name: string): string => path.join(directory, name);
   const done = run(
     [
@@ -47,9 +48,11 @@ async function unlock(cli: FakeCli, asked: readonly Omit<Prompt, "number">[]) {
       if (message.type !== "answer") continue;
       seen++;
       answered.push(prompts.find(({ number }) => number === message.number)?.message ?? "?");
-      cli.channel.stdout.push(
-        encodePromptsMessage({ type: "outcome", number: message.number, outcome: "opened" }),
-      );
+      if (over) cli.channel.stdout.push(new SealttyError("handed-over", "over"));
+      else
+        cli.channel.stdout.push(
+          encodePromptsMessage({ type: "outcome", number: message.number, outcome: "opened" }),
+        );
     }
   }, 1);
   cli.channel.stdout.push(encodePromptsMessage({ type: "pending", prompts }));
@@ -70,6 +73,15 @@ test("a file answers the initramfs and cryptsetup; what else is asked is named a
   expect(cli.errors()).toContain("no disk's question: Shown (cryptsetup:/dev/vdc)");
   expect(cli.errors()).not.toContain("canary");
 });
+
+test.each([INITRAMFS, DISK])(
+  "a guest that goes on from its initramfs with the answer ($origin) has its disk",
+  async (disk) => {
+    const cli = fakeCli();
+    expect(await unlock(cli, [disk], true)).toEqual({ status: 0, answered: [disk.message] });
+    expect(cli.errors()).toContain("goes on from its initramfs");
+  },
+);
 
 test("where no disk asks within --wait nothing is answered, and that is no success", async () => {
   const cli = fakeCli();
