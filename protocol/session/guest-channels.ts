@@ -306,13 +306,17 @@ export class GuestChannels {
     });
   }
 
-  /** Where they are kept elsewhere, that may end meanwhile, and its sessions have: no mistake of the client's. */
+  /**
+   * Where they are kept elsewhere, that may not answer: no mistake of the client's. Nor is it told that there are none: the connection
+   * ends, as where one that is attached to is out of reach.
+   */
   async #askSessions<T>(ask: () => Promise<T | undefined>): Promise<T | undefined> {
     try {
       return await ask();
     } catch (error) {
       if (!(error instanceof SealttyError)) throw error;
       this.#owner.services.log(`could not ask about sessions: ${error.message}`);
+      if (error.code !== "user-refused") this.#owner.close("internal");
       return undefined;
     }
   }

@@ -9,7 +9,7 @@ import { escapeText, type Log } from "../log.ts";
 import { AuditFile } from "./audit-file.ts";
 import { type CarrierEvent, readCarrierEvent, type TrustedEvent } from "./events.ts";
 
-/** Of the half that carries bytes: more than an honest one says, however many programs a client starts. */
+/** Of a half that carries bytes: more than an honest one says, however many programs a client starts. */
 const CARRIER_EVENTS_PER_SECOND = 500;
 const CARRIER_EVENTS_AT_ONCE = 5000;
 /** What was refused, anybody can provoke: an honest front asks about no more keys (AuthTurns). */
@@ -17,12 +17,14 @@ const REFUSALS_PER_SECOND = 20;
 const REFUSALS_AT_ONCE = 500;
 
 /** Who says so: all of sealttyd in one process, or one of its halves. */
-export type Speaker = "sealttyd" | "monitor" | "front";
+export type Speaker = "sealttyd" | "monitor" | Carrier;
+/** Those without rights. */
+export type Carrier = "front" | "keeper";
 
 export interface AuditOptions {
   readonly config: AuditConfig;
   readonly log: Log;
-  readonly speaker: Exclude<Speaker, "front">;
+  readonly speaker: Exclude<Speaker, Carrier>;
   readonly clock: Clock;
   /** Ms since 1970, UTC. */
   readonly wallTime: () => number;
@@ -31,7 +33,11 @@ export interface AuditOptions {
 export class Audit {
   readonly #options: AuditOptions;
   readonly #file: AuditFile | undefined;
-  readonly #carried = new TokenBucket(CARRIER_EVENTS_PER_SECOND, CARRIER_EVENTS_AT_ONCE);
+  /** One each: a front's flood leaves the keeper's lines what they are. */
+  readonly #carried = {
+    front: new TokenBucket(CARRIER_EVENTS_PER_SECOND, CARRIER_EVENTS_AT_ONCE),
+    keeper: new TokenBucket(CARRIER_EVENTS_PER_SECOND, CARRIER_EVENTS_AT_ONCE),
+  };
   readonly #refusals = new TokenBucket(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE);
   readonly #reopen = (): void => this.#file?.close();
   #dropped = 0;
@@ -67,9 +73,9 @@ export class Audit {
     this.#bounded(this.#refusals, event, this.#options.speaker);
   }
 
-  /** What the front says. @throws SealttyError `peer-misbehaved`. */
-  ofFront(body: Uint8Array): void {
-    this.#bounded(this.#carried, readCarrierEvent(body), "front");
+  /** What one of the halves without rights says. @throws SealttyError `peer-misbehaved`. */
+  of(by: Carrier, body: Uint8Array): void {
+    this.#bounded(this.#carried[by], readCarrierEvent(body), by);
   }
 
   close(): void {

@@ -65,7 +65,7 @@ const PTY_MAJORS = { first: 136, last: 143 } as const;
 export interface MonitorOptions {
   readonly privileged: OwnPrivileged;
   /** The front's: what it may give a program to run on has to be its own. */
-  readonly front: Pick<Account, "uid">;
+  readonly front: Pick<Account, "uid" | "gid">;
   /** For sockets that the front connects to. Root's: nobody else writes there. */
   readonly directory: string;
   /** Makes the console's device the front's. @throws SealttyError `device-unavailable`. */
@@ -120,7 +120,7 @@ export class Monitor {
       case OPERATIONS.who:
         return grantBody(this.#whoIs(readNamedUser(body)));
       case OPERATIONS.keeper:
-        return keeperBody(await this.#options.findKeeper(readFlag(body), peer));
+        return keeperBody(await this.#options.findKeeper(this.#mayStart(readFlag(body)), peer));
       case OPERATIONS.authorize:
         return await this.#authorize(body, peer);
       case OPERATIONS.start:
@@ -209,6 +209,16 @@ export class Monitor {
     this.#grants.clear();
     this.#attested.clear();
     this.#quotes.clear();
+  }
+
+  /** @throws SealttyError `user-refused` for a front that has nobody who could keep a session. */
+  #mayStart(start: boolean): boolean {
+    const now = Date.now();
+    const { loginAllowed } = this.#options.privileged;
+    const anybody =
+      loginAllowed || [...this.#grants.values()].some(({ restrictions }) => !isExpired(restrictions, now));
+    if (start && !anybody) throw new SealttyError("user-refused", "Nobody has signed in so");
+    return start;
   }
 
   /** For the keeper, of whom a front names: what stands behind its word. */
@@ -331,7 +341,7 @@ export class Monitor {
             )
           : this.#onTerminal(path, (slave) =>
               begin(() => {
-                giveTerminal(slave, launch.account);
+                giveTerminal(slave, launch.account, this.#options.front);
                 return runOnTerminal(launch, slave);
               }),
             );

@@ -84,7 +84,7 @@ export async function serveSplit(
         return typeof found === "string" ? [] : found;
       },
       monitor: () => monitor,
-      audit: (body) => privileged.witnesses.audit.ofFront(body),
+      audit: (body) => privileged.witnesses.audit.of("keeper", body),
     });
     undo.push(() => keepers.stop());
     const monitor: Monitor = new Monitor({
@@ -106,7 +106,7 @@ export async function serveSplit(
           logLevel,
         }),
         settings: { ...settings, pipe },
-        audit: (body) => privileged.witnesses.audit.ofFront(body),
+        audit: (body) => privileged.witnesses.audit.of("front", body),
       });
     let half = startHalf(pipe);
     let stopping = false;

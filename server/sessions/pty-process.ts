@@ -43,6 +43,7 @@ const END_AGAIN_MAX_MS = 5000;
 /** Some 40 s: a program that takes no end then is none of those that flush their input, and others may come to type. */
 const END_AGAIN_TIMES = 12;
 const MODE_TERMINAL = 0o620;
+const MODE_PRIVATE = 0o600;
 
 export interface PtyLaunch extends Launch {
   readonly columns: number;
@@ -56,7 +57,7 @@ export interface PtyLaunch extends Launch {
  */
 export async function startOnPty(launch: PtyLaunch): Promise<GuestProcess> {
   return await startOnTerminal(launch, launch.clock ?? nodeClock, async ({ slave }) => {
-    giveTerminal(slave, launch.account);
+    giveTerminal(slave, launch.account, { gid: process.getgid?.() ?? 0 });
     return runOnTerminal(launch, slave);
   });
 }
@@ -94,11 +95,20 @@ export async function startOnTerminal(
   }
 }
 
-/** The terminal belongs to who uses it: mesg(1), a shell's own job control through /dev/tty, and nobody else. */
-export function giveTerminal(slave: number, account: Account | undefined): void {
+/**
+ * The terminal belongs to who uses it: mesg(1), a shell's own job control through /dev/tty, and nobody else.
+ * @param opener - whose group it has where devpts is mounted without gid=: that one may not write there.
+ */
+export function giveTerminal(
+  slave: number,
+  account: Pick<Account, "uid" | "gid"> | undefined,
+  opener: Pick<Account, "gid">,
+): void {
   if (account === undefined) return;
-  fs.fchownSync(slave, account.uid, fs.fstatSync(slave).gid);
-  fs.fchmodSync(slave, MODE_TERMINAL);
+  const { gid } = fs.fstatSync(slave);
+  const isOpeners = gid === opener.gid;
+  fs.fchownSync(slave, account.uid, isOpeners ? account.gid : gid);
+  fs.fchmodSync(slave, isOpeners ? MODE_PRIVATE : MODE_TERMINAL);
 }
 
 function openPair(

@@ -85,11 +85,12 @@ function monitorWith(
   restrictions: UserRestrictions = UNRESTRICTED,
   recording?: RecordingConfig,
   maxPrograms = MAX_PROGRAMS,
-  probe = async (): Promise<void> => {},
+  { probe = async (): Promise<void> => {}, loginAllowed = true } = {},
 ) {
   let granted = restrictions;
   const log: string[] = [];
   const witnesses = witnessesTo(log, recording);
+  const keepers: boolean[] = [];
   const planned: { user: AuthenticatedUser; request: ProgramRequest }[] = [];
   const told: { operation: number; body: Uint8Array }[] = [];
   const privileged: OwnPrivileged = {
@@ -101,7 +102,7 @@ function monitorWith(
       close: async () => {},
     },
     sick: false,
-    loginAllowed: true,
+    loginAllowed,
     keysAllowed: true,
     verifyUserKey: witnesses.programs.watchKeys(async (_, publicKey) =>
       good() ? { key: nodeSuite.sha256(publicKey), restrictions: granted } : undefined,
@@ -128,10 +129,13 @@ function monitorWith(
   };
   const whole = new Monitor({
     privileged,
-    front: { uid: front },
+    front: { uid: front, gid: process.getgid?.() ?? 0 },
     directory,
     giveDevice: () => {},
-    findKeeper: async () => undefined,
+    findKeeper: async (start) => {
+      keepers.push(start);
+      return undefined;
+    },
     frontEnded: (front) => void endedFronts.push(front),
   });
   const endedFronts: Peer[] = [];
@@ -185,6 +189,7 @@ function monitorWith(
   return {
     whole,
     monitor,
+    keepers,
     endedFronts,
     planned,
     told,
@@ -522,22 +527,29 @@ describe("beside the keeper of sessions", () => {
     }
   });
 
+  test("a front starts no keeper where nobody could have a session: logins without a key are not allowed, and nobody is signed in", async () => {
+    const made = monitorWith(() => true, undefined, undefined, undefined, undefined, { loginAllowed: false });
+    const ask = (start: number) => made.monitor.call(OPERATIONS.keeper, u8(start));
+    await expect(ask(1)).rejects.toMatchObject({ code: "user-refused" });
+    await ask(0);
+    const grant = await made.authorize();
+    await ask(1);
+    made.monitor.signedOff(grant?.ticket ?? 0);
+    await expect(ask(1)).rejects.toMatchObject({ code: "user-refused" });
+    expect(made.keepers).toEqual([false, true]);
+  });
+
   test("a front's questions to the evidence device: so many at a time, and none once it has ended", async () => {
     let [asked, answer] = [0, (): void => {}];
     const answered = new Promise<void>((resolve) => {
       answer = resolve;
     });
-    const { monitor } = monitorWith(
-      () => true,
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-      async () => {
+    const { monitor } = monitorWith(() => true, undefined, undefined, undefined, undefined, {
+      async probe() {
         asked++;
         await answered;
       },
-    );
+    });
     const outcome = (question: Promise<unknown>) =>
       question.then(
         () => "answered",

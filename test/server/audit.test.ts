@@ -201,7 +201,8 @@ describe("the file", () => {
 describe("the front, which may be the host's", () => {
   test("says what it carries, as the front", () => {
     const { audit, lines } = auditWith();
-    audit.ofFront(
+    audit.of(
+      "front",
       utf8(JSON.stringify({ event: "carried", program: 1, bytes_in: 2, bytes_out: 3, seconds: 0.5 })),
     );
     expect(lines).toEqual(["<6>audit event=carried by=front program=1 bytes_in=2 bytes_out=3 seconds=0.5\n"]);
@@ -226,7 +227,7 @@ describe("the front, which may be the host's", () => {
       "carried",
     ].map((what) => JSON.stringify(what));
     for (const text of [...said, "", "{", " ".repeat(5000)])
-      expect(() => audit.ofFront(utf8(text)), text).toThrow(
+      expect(() => audit.of("front", utf8(text)), text).toThrow(
         expect.objectContaining({ code: "peer-misbehaved" }),
       );
     expect(lines).toEqual([]);
@@ -260,9 +261,17 @@ describe("the front, which may be the host's", () => {
   test("a flood is cut off, and said", () => {
     const { audit, lines } = auditWith();
     const event = utf8(JSON.stringify({ event: "session-end" }));
-    for (let i = 0; i < 50_000; i++) audit.ofFront(event);
+    for (let i = 0; i < 50_000; i++) audit.of("front", event);
     expect(lines.length).toBeLessThan(40_000);
     expect(lines.length).toBeGreaterThan(1000);
+  });
+
+  test("its flood leaves the keeper's lines, which say whose they are", () => {
+    const { audit, lines } = auditWith();
+    const event = utf8(JSON.stringify({ event: "session-end" }));
+    for (let i = 0; i < 50_000; i++) audit.of("front", event);
+    for (let i = 0; i < 1000; i++) audit.of("keeper", event);
+    expect(lines.filter((line) => line.includes("event=session-end by=keeper"))).toHaveLength(1000);
   });
 
   test("so are refusals, which anybody can provoke; what was let happen is never cut off", () => {

@@ -342,7 +342,7 @@ describe.runIf(canMakePamWorld).each([
       "echo at=$(tty) owner=$(stat -c %U:%a $(tty)) ses=$(ps -o sid= -p $$ | tr -d ' ') pid=$$.\n",
     );
     const [, line = "", session, pid] = await shell.waitFor(
-      /at=\/dev\/(pts\/\d+) owner=mary:620 ses=(\d+) pid=(\d+)\./,
+      /at=\/dev\/(pts\/\d+) owner=mary:6[02]0 ses=(\d+) pid=(\d+)\./,
     );
     expect(session).toBe(pid);
     expect(who(world.utmp)).toMatch(new RegExp(`^mary\\s+${line}\\s.*\\(sealtty\\)$`, "m"));

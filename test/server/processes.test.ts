@@ -504,6 +504,26 @@ if (isRoot) {
     },
   );
 
+  test("pty: its group may write to it where that is the system's, not where it is that of whoever opened it", async () => {
+    const { loadPtyAddon } = await import("../../server/sessions/pty-addon.ts");
+    const { giveTerminal } = await import("../../server/sessions/pty-process.ts");
+    const { master, slave } = loadPtyAddon().open(80, 24);
+    const owner = () => {
+      const { uid, gid, mode } = fs.fstatSync(slave);
+      return { uid, gid, mode: mode & 0o777 };
+    };
+    try {
+      const { gid } = owner();
+      giveTerminal(slave, { uid: 12_345, gid: 12_346 }, { gid: gid + 1 });
+      expect(owner()).toEqual({ uid: 12_345, gid, mode: 0o620 });
+      giveTerminal(slave, { uid: 12_345, gid: 12_346 }, { gid });
+      expect(owner()).toEqual({ uid: 12_345, gid: 12_346, mode: 0o600 });
+    } finally {
+      fs.closeSync(master);
+      fs.closeSync(slave);
+    }
+  });
+
   test("pty: nor do they on a terminal; sealttyd's own hang-up does", async () => {
     const file = likeSudo();
     const account = await nobody();
@@ -512,7 +532,7 @@ if (isRoot) {
     const { runOnTerminal } = await import("../../server/sessions/running-program.ts");
     const { master, slave } = loadPtyAddon().open(80, 24);
     try {
-      giveTerminal(slave, account);
+      giveTerminal(slave, account, { gid: 0 });
       const at = path.join(path.dirname(file), "said");
       fs.writeFileSync(at, "", { mode: 0o666 });
       fs.chmodSync(at, 0o666);

@@ -1,6 +1,6 @@
 // Sessions that outlive connections: a guest and its clients in memory, every connection with full handshake and evidence.
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { concat, utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import {
@@ -147,6 +147,27 @@ test("detaching: its output ends, it is no exit, and the program runs on", async
   expect(guest.processes[0]?.events).toEqual([]);
   await user.close();
 });
+
+test.each(["list", "kill"] as const)(
+  "where sessions are kept elsewhere and cannot be asked about: the client is not told that there are none (%s)",
+  async (question) => {
+    const { guest, reach } = world();
+    const client = await reach();
+    const one = await client.guest.openSession({ request: LOGIN });
+    const answer = vi.spyOn(guest.sessions, question);
+    const ask = () =>
+      question === "list" ? client.guest.listSessions([one.session]) : client.guest.killSession(one.session);
+    answer.mockImplementationOnce(() => {
+      throw new SealttyError("user-refused", "Nobody has signed in so");
+    });
+    expect(await ask()).toEqual(question === "list" ? [] : false); // nobody who is signed in has one
+    answer.mockImplementationOnce(() => {
+      throw new SealttyError("transport-lost", "The other half of sealttyd is gone");
+    });
+    await expect(ask()).rejects.toMatchObject({ code: "transport-lost" });
+    expect(guest.log).toContain("could not ask about sessions: The other half of sealttyd is gone");
+  },
+);
 
 test("without a key the session's secret is needed, on every connection and from every user", async () => {
   const { reach } = world();
