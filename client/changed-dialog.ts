@@ -6,8 +6,15 @@ import { element } from "./dom.ts";
 import type { SinceSeen } from "./seen-store.ts";
 import { dateWords } from "./time-words.ts";
 
-/** @returns whether the user expected it; false on Escape. */
-export async function askAboutChanges(identity: string, since: SinceSeen): Promise<boolean> {
+/**
+ * @param isTyping - a Tab and Enter of what is typed for something else do not go on. @returns whether the user expected it; false
+ * on Escape.
+ */
+export async function askAboutChanges(
+  identity: string,
+  since: SinceSeen,
+  isTyping: () => boolean,
+): Promise<boolean> {
   const handOver = since.handOver === true;
   const expected = await ask(
     handOver ? "Something is different since the initramfs" : "Something is different since you last looked",
@@ -25,7 +32,7 @@ export async function askAboutChanges(identity: string, since: SinceSeen): Promi
     ],
     [
       { label: "Close the connection", value: false },
-      { label: "This is expected: go on", value: true, look: "primary" },
+      { label: "This is expected: go on", value: true, look: "primary", unless: isTyping },
     ],
   );
   return expected === true;

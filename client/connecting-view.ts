@@ -99,8 +99,11 @@ export class ConnectingView {
     );
   }
 
-  /** Nothing is asked of an authenticator before the user's own click. @param trouble - what came of the click before. @param otherWay - to sign in. */
-  askForPasskey(trouble: string | undefined, otherWay: () => void): Promise<void> {
+  /**
+   * Nothing is asked of an authenticator before the user's own click. @param trouble - what came of the click before.
+   * @param otherWay - to sign in. @param unlooked - the user may be typing without a look: no key is to press the button.
+   */
+  askForPasskey(trouble: string | undefined, otherWay: () => void, unlooked: boolean): Promise<void> {
     return new Promise((resolve) => {
       const use = button(
         "Use your passkey",
@@ -111,7 +114,13 @@ export class ConnectingView {
         },
         { class: "button primary" },
       );
+      const waits = element(
+        "p",
+        { class: "quiet", role: "status", tabindex: -1, hidden: !unlooked },
+        "The new connection waits for your passkey. Nothing that you type presses the button before you go to it.",
+      );
       this.#ask.replaceChildren(
+        waits,
         element(
           "p",
           { class: "trouble", role: "alert", hidden: trouble === undefined },
@@ -126,7 +135,7 @@ export class ConnectingView {
         ),
       );
       this.#ask.hidden = false;
-      if (document.activeElement === document.body) use.focus();
+      if (document.activeElement === document.body) (unlooked ? waits : use).focus();
     });
   }
 

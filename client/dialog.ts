@@ -6,6 +6,8 @@ export interface Choice<Value> {
   readonly label: string;
   readonly value: Value;
   readonly look?: "primary" | "danger";
+  /** Not taken while this says so. */
+  readonly unless?: () => boolean;
 }
 
 /** Resolves with the choice, or undefined on Escape. The first choice has the focus: let it be the harmless one. */
@@ -21,6 +23,7 @@ export function ask<Value>(
       button(
         choice.label,
         () => {
+          if (choice.unless?.() === true) return;
           answer = choice.value;
           dialog.close();
         },

@@ -16,6 +16,8 @@ export interface PromptsView {
   show(prompts: readonly Prompt[], busy: number | undefined): void;
   /** What became of the last answer; undefined takes it away. */
   say(outcome: { readonly words: string; readonly tone: "good" | "caution" } | undefined): void;
+  /** The connection is over: nothing is asked any more. */
+  close(): void;
   /** What is wrong with what was typed. */
   trouble(number: number, words: string): void;
   /** What was typed and not sent. */
@@ -121,8 +123,7 @@ export class GuestPrompts {
     this.#guest = undefined;
     this.#frozen = this.#cutOff = false;
     this.#view.clearFields();
-    this.#view.show([], undefined);
-    this.#view.say(undefined);
+    this.#view.close();
     return waits;
   }
 

@@ -36,6 +36,11 @@ export class PageTerminal {
     this.#view = undefined;
   }
 
+  /** Until the user lets the keyboard in. */
+  hold(isTyping: () => boolean, onOpened: () => void): void {
+    this.#view?.hold(isTyping, onOpened);
+  }
+
   /** @returns false where there is none that could be seen. */
   focus(): boolean {
     if (this.#view === undefined || this.#stage.view !== "terminal") return false;

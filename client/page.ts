@@ -46,6 +46,7 @@ import { endedStrip, lostStrip, reconnectingStrip } from "./session-strip.ts";
 import { SignIn } from "./sign-in.ts";
 import { Stage } from "./stage.ts";
 import type { TerminalView } from "./terminal-view.ts";
+import { Typing } from "./typing.ts";
 import { documentTitle } from "./title-rules.ts";
 import { showsTerminal } from "./top-bar.ts";
 
@@ -94,6 +95,7 @@ class Page implements SessionViews {
   readonly #layout: PageLayout;
   readonly #trust: PageTrust;
   readonly #prompts: GuestPrompts;
+  readonly #typing = new Typing();
   #lostAt = 0;
   #roundTripMs: number | undefined;
   #state: PageState = { kind: "loading" };
@@ -105,6 +107,7 @@ class Page implements SessionViews {
   #restart: ((after?: HandOver) => void) | undefined;
   #mayGoOnAlone = false; // after a hand-over: once for each connection that the user wanted
   #handedOver: string | undefined; // what to say of it in the next session
+  #byItself = false; // this connection came without the user, who may be typing for the one before
   #unanswered = false; // the connection ended before an answer's outcome was told
 
   constructor(root: HTMLElement) {
@@ -119,6 +122,7 @@ class Page implements SessionViews {
     this.#prompts = new GuestPrompts({
       show: (prompts, busy) => this.#showPrompts(prompts, busy),
       say: (outcome) => this.#stage.prompts.say(outcome),
+      close: () => this.#stage.prompts.close(),
       trouble: (number, words) => this.#stage.prompts.trouble(number, words),
       clearFields: () => this.#stage.prompts.clearFields(),
     });
@@ -163,7 +167,11 @@ class Page implements SessionViews {
       user: this.#user,
       holdsSession: () => this.#holdsSession,
       askForClick: (trouble) =>
-        this.#connecting?.askForPasskey(trouble, () => void signIn.choose()) ?? new Promise(() => undefined),
+        this.#connecting?.askForPasskey(
+          trouble,
+          () => void signIn.choose(),
+          this.#byItself && trouble === undefined, // what came of a click is looked at
+        ) ?? new Promise(() => undefined),
       focusTerminal: () => void this.#terminal.focus(),
       restart: () => this.#restart?.(),
       goTo: (url) => parts.goTo(url),
@@ -181,6 +189,7 @@ class Page implements SessionViews {
     after: HandOver | undefined,
   ): Promise<void> {
     this.#mayGoOnAlone = after === undefined;
+    this.#byItself = after !== undefined;
     if (after === undefined) this.#handedOver = undefined;
     signIn.stopAsking();
     void this.#session?.close().catch(() => undefined); // what it fails with is of a connection that is given up
@@ -258,7 +267,6 @@ class Page implements SessionViews {
         topBar.setRoundTrip(this.#roundTripMs);
         if (this.#handedOver !== undefined) this.#terminal.mark(this.#handedOver);
         this.#handedOver = undefined;
-        if (document.activeElement === document.body) this.#terminal.focus();
         break;
       case "prompts":
         this.#stage.show(noTerminalPage(state.failure, this.#identity));
@@ -272,7 +280,7 @@ class Page implements SessionViews {
           element: endedStrip(
             state.words,
             state.clean,
-            state.canOpenAgain ? () => this.#session?.openAgain() : undefined,
+            state.canOpenAgain ? () => this.#openAgain() : undefined,
             state.canConnectAgain === true ? () => this.#restart?.() : undefined,
           ),
           dispose: () => undefined,
@@ -294,6 +302,11 @@ class Page implements SessionViews {
     if (!this.#mayGoOnAlone) return this.show(otherwise);
     this.#handedOver = handedOverWords(this.#unanswered);
     this.#restart?.(before);
+  }
+
+  #openAgain(): void {
+    this.#byItself = false; // the user wanted this one
+    this.#session?.openAgain();
   }
 
   #showFailure(state: Extract<PageState, { kind: "refused" | "user-refused" | "failed" }>): void {
@@ -325,7 +338,7 @@ class Page implements SessionViews {
   }
 
   askAboutChanges(since: SinceSeen): Promise<boolean> {
-    return askAboutChanges(this.#identity, since);
+    return askAboutChanges(this.#identity, since, () => this.#typing.goesOn);
   }
 
   offerRecheck(recheck: (() => Promise<void>) | undefined): void {
@@ -369,9 +382,19 @@ class Page implements SessionViews {
     this.#setTitle("");
     const view = this.#terminal.mount();
     this.#layout.offerTrust();
-    if (this.#stage.inert) this.#layout.trust.focus();
+    if (this.#byItself) this.#hold();
+    else if (this.#stage.inert) this.#layout.trust.focus();
     else this.#terminal.focus();
     return view;
+  }
+
+  /** A terminal that came by itself. The keyboard's place is left where it is: words of what went away may be there. */
+  #hold(): void {
+    this.#terminal.hold(
+      () => this.#typing.goesOn,
+      () => (this.#byItself = false),
+    );
+    if (document.activeElement === document.body) this.#terminal.focus();
   }
 
   async signedIn(guest: Guest, { auth }: PageConfig): Promise<boolean> {
@@ -399,7 +422,7 @@ class Page implements SessionViews {
   }
 
   #showPrompts(prompts: readonly Prompt[], busy: number | undefined): void {
-    const { mayTakeFocus } = this.#stage; // as it is before a field is there
+    const mayTakeFocus = this.#stage.mayTakeFocus && !this.#byItself; // as it is before a field is there
     this.#stage.prompts.show(prompts, busy);
     if (prompts.length > 0 && busy === undefined && mayTakeFocus) this.#stage.prompts.focus();
   }

@@ -17,13 +17,18 @@ const ASKED_BY: Readonly<Record<Prompt["origin"], string>> = {
 
 export interface PromptsPanelActions {
   answer(prompt: Prompt, text: string): void;
-  /** Nothing is asked any more after the user's answer, or what became of it is dismissed: the keyboard's place is gone. */
+  /** The user dismissed what is said: the keyboard's place is gone. */
   leave(): void;
 }
 
 /** Where the question goes away that somebody may be typing an answer to. */
 const GONE =
   "The question is gone, and what you had typed with it: it went nowhere. Look what is asked before you type it anew.";
+/** Where an answer's question goes away before it is known what became of the answer. */
+const WAITING =
+  "Your answer is with the guest. What becomes of it is said here, and what you type until then goes nowhere.";
+const NOT_TOLD =
+  "It was not told what became of your answer. What you typed after it went nowhere: look what is asked before you type it anew.";
 
 interface Row {
   readonly element: HTMLElement;
@@ -41,6 +46,7 @@ export class PromptsPanel implements PromptsView {
   readonly #asked = element("p", { class: "quiet", role: "status" });
   readonly #rows = new Map<number, Row>();
   #busy: number | undefined;
+  #typedOn = false; // while an answer was under way
 
   constructor(actions: PromptsPanelActions) {
     this.#actions = actions;
@@ -66,11 +72,20 @@ export class PromptsPanel implements PromptsView {
       this.#outcome,
       this.#list,
     );
+    this.element.addEventListener(
+      "keydown",
+      ({ key, repeat }) => {
+        if (this.#busy !== undefined && key !== "Tab" && key !== "Shift" && !repeat) this.#typedOn = true;
+      },
+      { capture: true },
+    );
   }
 
   show(prompts: readonly Prompt[], busy: number | undefined): void {
     const held = this.element.contains(document.activeElement);
     const answered = [busy, this.#busy];
+    const isAnswered = this.#busy !== undefined && busy === undefined;
+    if (this.#busy === undefined) this.#typedOn = false;
     this.#busy = busy;
     let gone = false; // from under the user's fingers
     const numbers = new Set(prompts.map(({ number }) => number));
@@ -95,15 +110,32 @@ export class PromptsPanel implements PromptsView {
     const words = askedWords(prompts.length);
     if (this.#asked.textContent !== words) this.#asked.textContent = words;
     this.#showOrHide();
-    if (gone) return this.#sayGone();
-    if (!held || this.element.contains(document.activeElement)) return;
-    if (busy === undefined && !this.focus()) this.#actions.leave();
+    if (gone) return this.#standOn(GONE, "caution");
+    if (isAnswered && this.#outcome.textContent === WAITING) this.#tell(NOT_TOLD, "caution");
+    const lost = held && !this.element.contains(document.activeElement);
+    const isWaiting = lost || document.activeElement === this.#outcome;
+    // Whoever typed on, without a look perhaps, types to nobody: the next question is another one.
+    if (isAnswered && isWaiting && !this.#typedOn && this.focus()) return;
+    if (!lost) return;
+    if (busy !== undefined) this.#standOn(WAITING, "");
+    else if (this.#outcome.textContent === "") this.#standOn(NOT_TOLD, "caution");
+    else this.#outcome.focus();
+  }
+
+  /** What is said stays where the keyboard is in it: what is typed on must not get to what comes next. */
+  close(): void {
+    this.show([], undefined);
+    if (!this.element.contains(document.activeElement)) this.say(undefined);
   }
 
   say(outcome: { readonly words: string; readonly tone: "good" | "caution" } | undefined): void {
-    this.#outcome.textContent = outcome?.words ?? "";
-    this.#outcome.className = `prompt-outcome ${outcome?.tone ?? ""}`;
-    this.#outcome.hidden = this.#dismiss.hidden = outcome === undefined;
+    this.#tell(outcome?.words ?? "", outcome?.tone ?? "");
+  }
+
+  #tell(words: string, tone: "good" | "caution" | ""): void {
+    this.#outcome.textContent = words;
+    this.#outcome.className = `prompt-outcome ${tone}`;
+    this.#outcome.hidden = this.#dismiss.hidden = words === "";
     this.#showOrHide();
   }
 
@@ -126,8 +158,8 @@ export class PromptsPanel implements PromptsView {
   }
 
   /** The rest of a passphrase, and Enter, must not reach another question, the terminal, or a button. */
-  #sayGone(): void {
-    this.say({ words: GONE, tone: "caution" });
+  #standOn(words: string, tone: "caution" | ""): void {
+    this.#tell(words, tone);
     this.#outcome.focus();
   }
 

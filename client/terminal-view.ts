@@ -25,6 +25,7 @@ import { askAboutLink } from "./link-dialog.ts";
 import { safeLink } from "./link-guard.ts";
 import { PasteDialog } from "./paste-dialog.ts";
 import { MAX_PASTE, pasteInput, reviewPaste } from "./paste-guard.ts";
+import { TerminalGate } from "./terminal-gate.ts";
 import { TerminalNotices } from "./terminal-notices.ts";
 import { TerminalSearch } from "./terminal-search.ts";
 import { DARK, LIGHT, MONOSPACE } from "./terminal-theme.ts";
@@ -71,6 +72,7 @@ export class TerminalView implements TerminalPort {
   #resize: ((columns: number, rows: number) => void) | undefined;
   #fitPending = false;
   #finished = false;
+  #gate: TerminalGate | undefined;
   readonly #pastes = new PasteDialog();
   #clipboard: "ask" | "asking" | "allowed" | "blocked" = "ask";
 
@@ -190,6 +192,7 @@ export class TerminalView implements TerminalPort {
 
   finish(): void {
     this.#finished = true;
+    this.#letIn(); // to read and to copy: nothing is typed any more
     this.#restore.abandon();
     this.#input = undefined;
     this.#resize = undefined;
@@ -211,7 +214,25 @@ export class TerminalView implements TerminalPort {
   }
 
   focus(): void {
-    this.#terminal.focus();
+    if (this.#gate === undefined) this.#terminal.focus();
+    else this.#gate.focus();
+  }
+
+  /** No key reaches the terminal, whatever has or gets the focus, until the user lets the keyboard in. @param onOpened - by then. */
+  hold(isTyping: () => boolean, onOpened: () => void): void {
+    this.#gate = new TerminalGate(isTyping, () => {
+      this.#letIn();
+      onOpened();
+      this.focus();
+    });
+    this.#screen.inert = true;
+    this.#screen.after(this.#gate.element);
+  }
+
+  #letIn(): void {
+    this.#gate?.element.remove();
+    this.#gate = undefined;
+    this.#screen.inert = false;
   }
 
   openSearch(): void {

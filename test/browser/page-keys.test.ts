@@ -275,6 +275,11 @@ test("after a hand-over a passkey waits for its user", async () => {
   await handOver();
   await named("This is expected: go on").click(WAIT);
   await named("Use your passkey").waitFor(WAIT);
+  for (const key of ["Enter", "Space"]) await page.keyboard.press(key); // as they are typed without a look
+  expect(await named("Use your passkey").isEnabled()).toBe(true);
+  await shoot("hand-over-passkey");
+  await page.keyboard.press("Tab");
+  expect(await named("Use your passkey").evaluate((each) => each === document.activeElement)).toBe(true);
   expect(attempts.length).toBe(1);
   await named("Use your passkey").click();
   await inState("live");

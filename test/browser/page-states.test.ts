@@ -637,8 +637,12 @@ describe("the guest asks", () => {
     await ask([{ ...DISK, number: 2 }]);
     await outcome(1, "asked-again");
     await expect.poll(() => panel().textContent(), SOON).toContain("Refused: the guest asks for it again.");
-    expect(await field().evaluate((each) => each === document.activeElement)).toBe(true);
+    await page.keyboard.type("and more"); // whoever types on does not look: it is no beginning of another answer
+    await page.keyboard.press("Enter");
+    expect(await field().inputValue()).toBe("");
     await shoot("prompt-again");
+    await page.keyboard.press("Tab"); // from the words to the question below them
+    expect(await field().evaluate((each) => each === document.activeElement)).toBe(true);
     await page.keyboard.type("right");
     await page.getByRole("button", { name: "Answer" }).click();
     await expect.poll(answers, SOON).toContainEqual({ number: 2, text: "right" });
@@ -652,6 +656,68 @@ describe("the guest asks", () => {
     expect(await panel().isVisible()).toBe(false);
     await page.keyboard.type("ls");
     await expect.poll(typed, SOON).toBe("ls");
+  });
+
+  const focused = () =>
+    page.evaluate(() => document.activeElement?.id || (document.activeElement?.className ?? "").trim());
+
+  test.each([
+    ["while its question stands", false],
+    ["after its question went", true],
+  ])(
+    "an answer that takes its time, %s: what is typed again meanwhile, and its Enter, go nowhere",
+    async (_, goesFirst) => {
+      await signIn("prompts=1");
+      await closeTrust();
+      await page.locator(".xterm-screen").click();
+      await ask([DISK]);
+      await field().waitFor();
+      await page.keyboard.type("right");
+      await page.keyboard.press("Enter");
+      await expect.poll(answers, SOON).toEqual([{ number: 1, text: "right" }]);
+      await page.keyboard.type("ri"); // nothing seems to happen
+      if (goesFirst) {
+        await ask([]);
+        await expect.poll(() => panel().textContent(), SOON).toContain("Your answer is with the guest.");
+        await shoot("prompt-waiting");
+        // The line comes back under the user's fingers: it does not bring the keyboard into the terminal either.
+        await page.evaluate(() => window.fake.state({ phase: "reconnecting", reason: "" }));
+        await inState("reconnecting");
+        await page.evaluate(() => window.fake.state({ phase: "attested" }));
+        await inState("live");
+        await page.keyboard.type("g");
+      }
+      await outcome(1, "opened");
+      await expect.poll(() => panel().textContent(), SOON).toContain("Accepted: a volume");
+      expect(await focused()).toBe("prompt-outcome good");
+      await page.keyboard.type("ght");
+      await page.keyboard.press("Enter");
+      await page.keyboard.press("Space");
+      expect(await panel().isVisible()).toBe(true);
+      expect(await typed()).toBe("");
+      await page.getByRole("button", { name: "Dismiss" }).click();
+      await page.keyboard.type("ls");
+      await expect.poll(typed, SOON).toBe("ls");
+    },
+  );
+
+  test("two disks after one another, by keyboard alone: the next question has it, where nobody typed on", async () => {
+    await signIn("prompts=1");
+    await ask([DISK]);
+    await field().waitFor();
+    await page.keyboard.type("one");
+    await page.keyboard.press("Enter");
+    await expect.poll(answers, SOON).toHaveLength(1);
+    await ask([]);
+    await expect.poll(() => panel().textContent(), SOON).toContain("Your answer is with the guest.");
+    await ask([{ ...DISK, number: 2, message: "Please unlock disk data_crypt" }]);
+    await expect.poll(() => field().count(), SOON).toBe(1);
+    await outcome(1, "opened");
+    await expect.poll(focused, SOON).toBe("prompt-2");
+    await page.keyboard.type("two");
+    await page.keyboard.press("Enter");
+    await expect.poll(answers, SOON).toContainEqual({ number: 2, text: "two" });
+    expect(await typed()).toBe("");
   });
 
   test("two questions, one with an answer that is no secret, while somebody types in the terminal", async () => {
@@ -792,6 +858,78 @@ describe("the machine leaves its initramfs", () => {
     await page.evaluate(() => window.fake.admit());
     await inState("live");
   };
+  const gate = () => page.getByRole("button", { name: "Click here to type in the new system's terminal" });
+  const DISK = { number: 1, origin: "initramfs", echo: false, name: "", message: "Disk" } as const;
+  const onGate = () => gate().evaluate((each) => each === document.activeElement);
+  /** As a passphrase is typed: without a look. */
+  const typeOn = async (text: string) => {
+    await page.keyboard.type(text);
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Space");
+  };
+
+  test("a passphrase that is being typed meanwhile goes nowhere: not into the new system's terminal, nor to a question of its", async () => {
+    await signIn("prompts=1");
+    await page.locator(".badge").click(); // on a narrow screen it covers the rest
+    await page.locator(".xterm-screen").click();
+    await page.evaluate((disk) => window.fake.ask([disk]), DISK);
+    await page.locator(".prompt-field").waitFor();
+    await page.keyboard.type("half a pass");
+    await handOver();
+    await typeOn("phr");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await admitted();
+    await typeOn("ase");
+    await output(SCREEN);
+    expect(await page.locator(".prompts").textContent()).toContain("The question is gone");
+    await shootBoth("hand-over-typing");
+    await page.evaluate((disk) => window.fake.ask([{ ...disk, number: 2, origin: "systemd" }]), DISK);
+    await expect.poll(() => page.locator(".prompt-field").count(), SOON).toBe(1);
+    await typeOn("once more");
+    expect(await gate().isVisible()).toBe(true);
+    expect(await page.locator(".prompt-field").inputValue()).toBe("");
+    expect(await page.evaluate(() => window.fake.answers)).toEqual([]);
+    expect(await typed()).toBe("");
+    await page.getByRole("button", { name: "Dismiss" }).click(); // is no way around it
+    await typeOn("x");
+    expect(await typed()).toBe("");
+    await gate().click();
+    expect(await gate().count()).toBe(0);
+    await page.keyboard.type("w");
+    await expect.poll(typed, SOON).toBe("w");
+  });
+
+  test("so does what is being typed in the initramfs's terminal; by keyboard it is Tab, and Enter once nobody types", async () => {
+    await signIn();
+    await page.locator(".badge").click();
+    await page.locator(".xterm-screen").click();
+    await page.keyboard.type("cat");
+    await expect.poll(typed, SOON).toBe("cat");
+    await handOver();
+    await typeOn(" /etc/cr");
+    await page.evaluate(() => window.fake.attest("hardware"));
+    await admitted();
+    await typeOn("ypt");
+    expect(await typed()).toBe("cat");
+    expect(await page.locator(".gate-words").getAttribute("role")).toBe("alert"); // told to who cannot see it
+    expect(await page.locator(".gate-words").evaluate((each) => each === document.activeElement)).toBe(true);
+    await shoot("gate");
+    await page.keyboard.press("Tab"); // as a shell completes a name
+    expect(await onGate()).toBe(true);
+    await gate().evaluate((each: HTMLElement) => {
+      dispatchEvent(new KeyboardEvent("keydown", { key: "t" }));
+      each.click(); // as Enter does, at once after it
+    });
+    expect(await gate().isVisible()).toBe(true);
+    await expect
+      .poll(async () => {
+        if ((await gate().count()) > 0) await page.keyboard.press("Enter");
+        return await gate().count();
+      }, SOON)
+      .toBe(0);
+    await page.keyboard.type("s");
+    await expect.poll(typed, SOON).toBe("cats");
+  });
 
   test("the page connects again by itself, checks anew, and says what is new; once for each connection", async () => {
     await signIn("prompts=1");
@@ -801,12 +939,21 @@ describe("the machine leaves its initramfs", () => {
     );
     await page.locator(".prompt-field").fill("right");
     await page.locator(".prompt-field").press("Enter");
+    await expect.poll(() => page.evaluate(() => window.fake.answers), SOON).toHaveLength(1);
+    await page.evaluate(() => window.fake.ask([]));
+    await expect
+      .poll(() => page.locator(".prompts").textContent(), SOON)
+      .toContain("Your answer is with the guest.");
     await handOver();
     const words = await page.locator("main").textContent();
     expect(words).toContain("The machine leaves its initramfs");
     expect(words).toContain("the evidence is checked again, against the same policy");
     expect(await page.locator(".badge").textContent()).toBe("Not verified yet");
-    expect(await page.locator(".prompts").isVisible()).toBe(false);
+    // The keyboard is there: what is typed on goes to words, and nowhere from there.
+    expect(await page.locator(".prompts").textContent()).toContain(
+      "It was not told what became of your answer",
+    );
+    expect(await page.locator(".prompt-field").count()).toBe(0);
     await page.evaluate(() => window.fake.state({ phase: "waiting-for-guest" }));
     await shootBoth("hand-over");
     await page.evaluate(() => window.fake.attest("hardware"));
@@ -816,7 +963,7 @@ describe("the machine leaves its initramfs", () => {
     expect(await banner.textContent()).toContain("What became of your last answer was not told before that.");
     await output(SCREEN);
     await shootBoth("handed-over");
-    await page.locator(".xterm-screen").click();
+    await gate().click();
     await page.keyboard.type("w");
     await expect.poll(typed, SOON).toBe("w");
     // A second time the user is asked: no guest makes the page sign in again and again.
@@ -844,6 +991,11 @@ describe("the machine leaves its initramfs", () => {
     expect(words).toContain("Something is different since the initramfs");
     expect(words).toContain("of another boot");
     await shootBoth("hand-over-changed");
+    await page.getByRole("button", { name: "This is expected: go on" }).evaluate((each: HTMLElement) => {
+      dispatchEvent(new KeyboardEvent("keydown", { key: "t" }));
+      each.click(); // as Tab and Enter of a shell's line do
+    });
+    expect(await page.locator("dialog[open]").isVisible()).toBe(true);
     await page.keyboard.press("Escape");
     await inState("failed");
     expect(await page.evaluate(() => window.fake.signIns)).toBe(1); // the first connection's

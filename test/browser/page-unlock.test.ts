@@ -90,7 +90,6 @@ test("a passphrase typed in the page reaches who asks, and nobody on the way; th
     for (const event of ["framesent", "framereceived"] as const)
       socket.on(event as "framesent", ({ payload }) => void local.push(Buffer.from(payload)));
   });
-  const input = () => page.locator(".xterm-helper-textarea");
   const panel = page.locator(".prompts");
   await page.goto(url);
   await page.waitForSelector('#page[data-state="live"]', WAIT);
@@ -132,7 +131,7 @@ test("a passphrase typed in the page reaches who asks, and nobody on the way; th
   expect(banner).toContain("What became of your last answer was not told");
   await expect.poll(() => shown(page), WAIT).toMatch(/pid=\d+\./);
   expect(await shown(page)).not.toContain(before);
-  await input().focus();
+  await page.getByRole("button", { name: "Click here to type in the new system's terminal" }).click();
   await page.keyboard.type("still here\n");
   await expect.poll(() => shown(page), WAIT).toContain("still here");
 

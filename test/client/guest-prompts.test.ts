@@ -66,6 +66,9 @@ function playedView() {
       seen.said = outcome?.words ?? "";
       seen.tone = outcome?.tone ?? "";
     },
+    close() {
+      Object.assign(seen, { shown: [], busy: undefined, said: "", tone: "" });
+    },
     trouble: (_, words) => void troubles.push(words),
     clearFields: () => void cleared++,
   };

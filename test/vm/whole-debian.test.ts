@@ -175,7 +175,7 @@ test(
     );
     await page.waitForSelector('#page[data-state="live"]', PATIENCE);
     tell("the page went on in the system");
-    await page.locator(".xterm-helper-textarea").focus();
+    await page.getByRole("button", { name: "Click here to type in the new system's terminal" }).click();
     await waitForText(page, "#", SYSTEM_TIMEOUT);
     await paste(page, "cat /proc/1/comm; echo page-$((6*7))");
     await page.keyboard.press("Enter");
