@@ -36,7 +36,7 @@ const alone = [
   ),
   "test/adversarial/host-floods.test.ts",
 ];
-const debian = ["test/vm/whole-debian-dracut.test.ts", "test/vm/doctor-debian.test.ts"];
+const debian = ["test/vm/whole-debian-dracut.test.ts"];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({
