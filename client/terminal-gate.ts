@@ -2,7 +2,6 @@
 // end, say. So the keyboard stays out until the user lets it in, by a click, or by Tab and Enter.
 
 import { button, element } from "./dom.ts";
-import { icon } from "./icons.ts";
 
 export class TerminalGate {
   readonly element: HTMLElement;
@@ -23,12 +22,11 @@ export class TerminalGate {
         { class: "gate-card" },
         this.#words,
         button(
-          icon("prompt"),
+          "Click here to type in the new system's terminal",
           () => {
             if (!isTyping()) open();
           },
           { class: "button primary" },
-          "Click here to type in the new system's terminal",
         ),
         element("p", { class: "quiet" }, "By keyboard: Tab to it, and Enter."),
       ),

@@ -890,7 +890,7 @@ describe("the machine leaves its initramfs", () => {
     expect(await page.locator(".prompt-field").inputValue()).toBe("");
     expect(await page.evaluate(() => window.fake.answers)).toEqual([]);
     expect(await typed()).toBe("");
-    await page.getByRole("button", { name: "Dismiss" }).click(); // is no way around it
+    await page.locator(".prompts").getByRole("button", { name: "Dismiss" }).click(); // is no way around it
     await typeOn("x");
     expect(await typed()).toBe("");
     await gate().click();
