@@ -108,7 +108,10 @@ describe("QEMU's VNC server", () => {
     for (const viewed of viewers) {
       await viewed.until(() => differences(viewed, before) === 0);
       expect(viewed.updates[0]?.resized).toBe(true);
-      expect(viewed.updates.flatMap(({ rows }) => rows)).toContainEqual({ from: 0, to: before.height });
+      // In one update or, on a busy machine, in several.
+      const rows = viewed.updates.flatMap((update) => update.rows);
+      expect(rows.some(({ from }) => from === 0)).toBe(true);
+      expect(rows.some(({ to }) => to === before.height)).toBe(true);
       expect(viewed.client.sendsScancodes).toBe(true);
       expect(viewed.client.pointerIsAbsolute).toBe(false); // a PS/2 mouse
     }
