@@ -17,6 +17,7 @@ import { type Child, endWith, startChild } from "./child.ts";
 import { Link } from "./link.ts";
 import type { Monitor, Peer } from "./monitor.ts";
 import { KEEPER_OPTION } from "./names.ts";
+import { answersWithin } from "./patience.ts";
 import {
   FRONT_NOTICES,
   KEEPER_CALLS,
@@ -31,6 +32,8 @@ const KEEPERS_AT_ONCE = 5;
 const KEEPERS_PER_SECOND = 1 / 30;
 /** Its programs are hung up in this time. */
 const STOP_TIMEOUT_MS = 1000;
+/** Seconds; it does little to answer, on a machine that may be slow. */
+const ANSWERS_WITHIN = 60;
 /** Of its directory, and its socket. */
 const OWN_MODE = 0o700;
 /** Linux: opened to be named only; a link is itself. Not in Node's constants. */
@@ -54,6 +57,8 @@ interface Running {
   /** @throws SealttyError `transport-lost` where it ended. */
   admit(pass: Uint8Array): Promise<unknown>;
   frontEnded(): void;
+  /** At once. */
+  end(): void;
   stop(): Promise<void>;
 }
 
@@ -79,13 +84,13 @@ export class KeeperStarter {
     if (start) this.#keeper ??= this.#start();
     const keeper = this.#keeper;
     if (keeper === undefined) return undefined;
-    const socket = await keeper.socket;
+    const socket = await this.#patiently(keeper, keeper.socket);
     letIn(socket);
     const pass = this.#passes.get(front) ?? nodeSuite.randomBytes(PASS_LENGTH);
     // Nobody waits for it any more; and to admit it would cut the next one off.
     if (this.#ended.has(front)) throw new SealttyError("transport-lost", "The front that asked has ended");
     this.#passes.set(front, pass);
-    await keeper.admit(pass);
+    await this.#patiently(keeper, keeper.admit(pass));
     return { socket, pass };
   }
 
@@ -97,6 +102,15 @@ export class KeeperStarter {
 
   async stop(): Promise<void> {
     await this.#keeper?.stop();
+  }
+
+  /** One that hangs has its sessions, but nobody reaches them: it is ended, and the next session has another one. */
+  async #patiently<T>(keeper: Running, answer: Promise<T>): Promise<T> {
+    if (!(await answersWithin(nodeClock, ANSWERS_WITHIN, answer))) {
+      this.#options.log.error("THE KEEPER OF SESSIONS DOES NOT ANSWER: it is ended, and so are its sessions");
+      keeper.end();
+    }
+    return await answer; // fails then
   }
 
   #start(): Running {
@@ -131,6 +145,7 @@ export class KeeperStarter {
       socket: ready,
       admit: (pass) => link.call(KEEPER_CALLS.admit, pass),
       frontEnded: () => link.notify(MONITOR_NOTICES.frontEnded),
+      end: () => link.close(),
       async stop() {
         link.notify(MONITOR_NOTICES.stop);
         let timer: NodeJS.Timeout | undefined;

@@ -1,0 +1,28 @@
+// Waits for another process of this machine: one that hangs is found out, and one of a machine that the host stopped is not taken for it.
+
+import type { Clock } from "../../protocol/clock.ts";
+
+const TICK = 1000; // ms
+
+/**
+ * @param seconds - in which this process ran itself: while the host has the machine stopped, however long, at most one passes.
+ * @returns false where it was neither done nor failed by then.
+ */
+export async function answersWithin(clock: Clock, seconds: number, work: Promise<unknown>): Promise<boolean> {
+  let cancel = (): void => {};
+  const tooLong = new Promise<boolean>((resolve) => {
+    const wait = (left: number): void => {
+      cancel = clock.after(TICK, () => (left > 1 ? wait(left - 1) : resolve(false)));
+    };
+    wait(seconds);
+  });
+  const answered = work.then(
+    () => true,
+    () => true,
+  );
+  try {
+    return await Promise.race([answered, tooLong]);
+  } finally {
+    cancel();
+  }
+}
