@@ -1,7 +1,7 @@
 // Groups, one after the other:
-// - pure and unit: what computes, waits, or shows pages, three files at a time. Files of `pure` share their modules, which have no state.
 // - machines: what boots one, or starts many programs, two files at a time.
 // - alone: what measures, or floods and looks at who is still served.
+// - pure and unit: what computes, waits, or shows pages, three files at a time. Files of `pure` share their modules, which have no state.
 // A last one, `debian`, boots more of a whole Debian than there is time for in each run: `npm run test:debian`.
 
 import { defineConfig } from "vitest/config";
@@ -10,7 +10,14 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** What takes longest, in this order, so that nothing long is left for the end. */
 const LONG = [
   ...["vm/whole-debian", "vm/remote-shell", "vm/vnc", "vm/pipes", "vm/instance"],
-  ...["browser/page-states", "server/pam", "browser/trust-states", "browser/page-keys", "browser/real-page"],
+  ...[
+    "browser/page-states",
+    "browser/desktop-states",
+    "server/pam",
+    "browser/trust-states",
+    "browser/page-keys",
+    "browser/real-page",
+  ],
   ...["protocol/shaping", "adversarial/attacks", "interop/api", "interop/files", "server/doctor"],
 ].map((name) => `/test/${name}.test.ts`);
 
@@ -27,7 +34,7 @@ class LongestFirst extends BaseSequencer {
 const pure = ["test/protocol/**/*.test.ts", "test/client/**/*.test.ts"];
 const machines = [
   "test/vm/**/*.test.ts",
-  "test/browser/demo.test.ts",
+  ...["demo", "desktop"].map((name) => `test/browser/${name}.test.ts`),
   ...["bad-input", "terminal-gone"].map((name) => `test/interop/${name}.test.ts`),
 ];
 const alone = [
@@ -47,11 +54,30 @@ export default defineConfig({
       {
         test: {
           ...common,
+          name: "machines",
+          maxWorkers: 2,
+          include: machines,
+          exclude: debian,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: "alone",
+          include: alone,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...common,
           name: "pure",
           maxWorkers: 3,
           isolate: false,
           include: pure,
-          sequence: { groupOrder: 0 },
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -61,25 +87,6 @@ export default defineConfig({
           maxWorkers: 3, // many wait for timers of their programs, or for a browser
           include: ["test/**/*.test.ts"],
           exclude: [...pure, ...machines, ...alone, ...debian],
-          sequence: { groupOrder: 0 },
-        },
-      },
-      {
-        test: {
-          ...common,
-          name: "machines",
-          maxWorkers: 2,
-          include: machines,
-          exclude: debian,
-          sequence: { groupOrder: 1 },
-        },
-      },
-      {
-        test: {
-          ...common,
-          name: "alone",
-          include: alone,
-          fileParallelism: false,
           sequence: { groupOrder: 2 },
         },
       },

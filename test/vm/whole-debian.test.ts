@@ -142,8 +142,8 @@ test(
     tell("a shell in the initramfs");
 
     browser = await launchBrowser();
-    const args = ["open", address(), ...withKey(), ...UNSHAPED, "--no-open", "--port", "0"];
-    opened = startCli(args, { env: { HOME: home } });
+    const args = ["open", address(), "--policy", policy(), "-l", "root", "-i", identity];
+    opened = startCli([...args, "--no-open", "--port", "0"], { env: { HOME: home } });
     const [, url = ""] = await opened.waitFor(/Open: (http:\/\/\S+)/, SYSTEM_TIMEOUT);
     const page = await visit(browser, url, SYSTEM_TIMEOUT);
     const faults = watchFaults(page, new URL(url).origin);
