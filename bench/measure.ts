@@ -6,6 +6,8 @@ import { percentile } from "./statistics.ts";
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 const UNIT = 65_536; // floods are multiples of it
 const MAX_FLOOD = 4 * 1024 ** 3;
+/** Bytes: a character for each cell of 80 by 24. */
+const SCREEN = 80 * 24;
 
 async function withTerminal<T>(
   peer: Peer,
@@ -72,6 +74,26 @@ export function echo(peer: Peer, samples: number, warmUp: number): Promise<EchoT
       if (sent > warmUp) times.push((performance.now() - start) * 1000);
     }
     return { p50: percentile(times, 0.5), p99: percentile(times, 0.99) };
+  });
+}
+
+/** A key to a shell, as busybox's and bash are, that fills its screen again for each. @returns ms until all of it is here, each time. */
+export function repaint(peer: Peer, times: number): Promise<number[]> {
+  return withTerminal(peer, async (terminal, inbox) => {
+    const line =
+      `p=$(head -c ${SCREEN} /dev/zero | tr '\\0' x); stty raw -echo; ` +
+      `printf '${MARKER.slice(0, 3)}%s' '${MARKER.slice(3)}'; while read -r -n 1 k; do printf %s "$p"; done\n`;
+    await terminal.write(bytes(line));
+    await inbox.untilMarker(MARKER, peer.patienceMs);
+    const key = bytes("x");
+    const took: number[] = [];
+    for (let painted = 1; painted <= times; painted++) {
+      const start = performance.now();
+      await terminal.write(key);
+      await inbox.untilLength(painted * SCREEN, peer.patienceMs);
+      took.push(performance.now() - start);
+    }
+    return took;
   });
 }
 

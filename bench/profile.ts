@@ -56,7 +56,7 @@ function table(side: string, profile: CpuProfile): string {
 }
 
 /** CPU time of a process so far, in seconds: proc_pid_stat(5), in ticks of 10 ms. */
-function cpuOf(pid: number): { user: number; system: number } {
+export function cpuOf(pid: number): { user: number; system: number } {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };

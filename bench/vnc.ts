@@ -2,19 +2,25 @@
 
 import { randomInt } from "node:crypto";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { nodeClock } from "../node/clock.ts";
 import { dialRfb } from "../node/rfb.ts";
 import { openModemOverRfb } from "../protocol/modem/modem-over-rfb.ts";
 import type { Vm, VmOptions } from "../scripts/lib/vm.mjs";
 import { scratchDirectory } from "./children.ts";
-import { echo, flood, swallow, timeToPrompt } from "./measure.ts";
+import { echo, flood, repaint, swallow, timeToPrompt } from "./measure.ts";
 import { busyboxFloodLine, type Peer } from "./peer.ts";
 import { projectRoot } from "./places.ts";
+import { cpuOf } from "./profile.ts";
 import type { Row } from "./report.ts";
 import { sealttydConfig, sealttyPeerOver } from "./sealtty.ts";
+import { percentile } from "./statistics.ts";
 
 const PATIENCE_MS = 180_000;
+/** Long enough to see what a guest does by itself, ms. */
+const IDLE_MS = 10_000;
+const REPAINTS = 10;
 
 interface Machine {
   readonly name: string;
@@ -109,15 +115,31 @@ async function measured(machine: Machine, keys: number): Promise<Row[]> {
       floodLine: busyboxFloodLine,
     });
     const row = (figure: string, value: number): Row => ({ figure, peer: name, rounds: [value], ratios: [] });
+    /** Of the emulator: there is no other measure of a guest's own where each of its instructions is many of ours. */
+    const busy = async <T>(work: () => Promise<T>): Promise<{ value: T; percent: number }> => {
+      const pid = vm.pids[0] as number;
+      const used = (): number => cpuOf(pid).user + cpuOf(pid).system; // s
+      const [start, before] = [performance.now(), used()];
+      const value = await work();
+      return { value, percent: (100_000 * (used() - before)) / (performance.now() - start) };
+    };
+    const idle = await busy(() => sleep(IDLE_MS));
     const opening = await timeToPrompt(peer);
-    const { p50, p99 } = await echo(peer, keys, 5);
+    const keyed = await busy(() => echo(peer, keys, 5));
+    const { p50, p99 } = keyed.value;
+    const painted = await repaint(peer, REPAINTS);
+    const flooded = await busy(() => flood(peer, down));
     return [
       row("through VNC: opening to prompt, ms", opening.prompt),
       row("through VNC: until attested, ms", opening["attested"] ?? Number.NaN),
       row("through VNC: keystroke echo p50, ms", p50 / 1000),
       row("through VNC: keystroke echo p99, ms", p99 / 1000),
-      row("through VNC: to the client, kB/s", (await flood(peer, down)) * 1000),
+      row("through VNC: 80×24 characters drawn anew p50, ms", percentile(painted, 0.5)),
+      row("through VNC: to the client, kB/s", flooded.value * 1000),
       row("through VNC: to the guest, kB/s", await swallow(peer, up)),
+      row("through VNC: QEMU's processor time, nobody connected, %", idle.percent),
+      row("through VNC: QEMU's processor time, keys, %", keyed.percent),
+      row("through VNC: QEMU's processor time, to the client, %", flooded.percent),
     ];
   } finally {
     await vm.stop();
