@@ -16,7 +16,7 @@ export const packageGroups = {
   tpm: ["swtpm", "tpm2-tools"],
   native: ["gcc", "libc6-dev"],
   measure: ["systemd-boot-efi", "binutils", "osslsigncode", "openssl", "ovmf"],
-  vnc: ["tigervnc-standalone-server", "x11-utils", "x11-xserver-utils", "openssl"],
+  vnc: ["tigervnc-standalone-server", "x11vnc", "x11-utils", "x11-xserver-utils", "openssl"],
   hosts: ["websockify", "openssl"],
   shells: ["zsh", "fish", "mandoc"],
   debian: ["mmdebstrap", "cryptsetup-bin", "e2fsprogs", "openssh-client"],

@@ -1,4 +1,4 @@
-// The RFB client against TigerVNC's Xvnc: signing in, each pixel, a new size, keys and the pointer.
+// The RFB client against TigerVNC's Xvnc and x11vnc: signing in, each pixel, a new size, keys and the pointer.
 
 import { afterEach, expect, test } from "vitest";
 import { dialRfb, type RfbDialOptions, type RfbPlace } from "../../node/rfb.ts";
@@ -52,12 +52,9 @@ function isPattern({ width, height, pixels }: RfbClient["framebuffer"]): boolean
   return true;
 }
 
-test("Xvnc shows every pixel, follows a new size, and hears keys and the pointer", async () => {
-  const server = await xvnc("None");
-  server.x("xsetroot", "-mod", "5", "7", "-fg", "#12ab34", "-bg", "#fe01c8");
-  const viewed = await view({ kind: "unix", path: server.socket });
+/** Of X, by the viewer's own events. Asked again and again: xev says nothing when it begins to listen. */
+async function hearsAll(server: Xvnc, { client }: Awaited<ReturnType<typeof view>>): Promise<void> {
   const heard = server.xev();
-  // Asked again and again: xev says nothing when it begins to listen.
   const until = async (pattern: RegExp, say: () => Promise<void>): Promise<void> => {
     let over = false;
     const told = heard.told(pattern).then(() => (over = true));
@@ -66,7 +63,7 @@ test("Xvnc shows every pixel, follows a new size, and hears keys and the pointer
       await Promise.race([told, new Promise((resolve) => setTimeout(resolve, 50))]);
     }
   };
-  const at = (x: number, y: number, buttons = 0) => viewed.client.send([{ kind: "pointer", buttons, x, y }]);
+  const at = (x: number, y: number, buttons = 0) => client.send([{ kind: "pointer", buttons, x, y }]);
   let moves = 0;
   await until(/MotionNotify event[^]*root:\(4\d,51\)/, () => at(40 + (moves++ % 10), 51));
   await until(/ButtonPress event[^]*root:\(60,61\)[^]*button 3/, async () => {
@@ -75,13 +72,33 @@ test("Xvnc shows every pixel, follows a new size, and hears keys and the pointer
   });
   await until(/KeyPress event[^]*keysym 0x61, a\)/, async () => {
     for (const down of [true, false])
-      await viewed.client.send([{ kind: "key", down, scancode: 0x1e, keysym: 0x61 }]);
+      await client.send([{ kind: "key", down, scancode: 0x1e, keysym: 0x61 }]);
   });
+}
+
+const drawPattern = (server: Xvnc): void =>
+  server.x("xsetroot", "-mod", "5", "7", "-fg", "#12ab34", "-bg", "#fe01c8");
+
+test("Xvnc shows every pixel, follows a new size, and hears keys and the pointer", async () => {
+  const server = await xvnc("None");
+  drawPattern(server);
+  const viewed = await view({ kind: "unix", path: server.socket });
+  await hearsAll(server, viewed);
 
   await viewed.until(isPattern);
   expect([viewed.client.framebuffer.width, viewed.client.framebuffer.height]).toEqual([640, 480]);
   server.x("xrandr", "-s", "800x600");
   await viewed.until((shown) => shown.width === 800 && shown.height === 600 && isPattern(shown));
+  await viewed.end();
+});
+
+test("x11vnc shows every pixel of a display that is there, and passes keys and the pointer on", async () => {
+  const server = await xvnc("None");
+  drawPattern(server);
+  const viewed = await view(await server.x11vnc());
+  await hearsAll(server, viewed);
+  await viewed.until(isPattern);
+  expect([viewed.client.framebuffer.width, viewed.client.framebuffer.height]).toEqual([640, 480]);
   await viewed.end();
 });
 

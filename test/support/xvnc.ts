@@ -8,6 +8,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import type { Readable } from "node:stream";
+import type { RfbPlace } from "../../node/rfb.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import { vncResponse } from "../../protocol/rfb/des.ts";
 import { makeCertificate } from "./hosts/web-host.ts";
@@ -26,6 +27,8 @@ export interface Xvnc {
   x(program: string, ...args: readonly string[]): void;
   /** What happens on the root window, as xev tells it, until the server stops. */
   xev(): { told(pattern: RegExp): Promise<void> };
+  /** x11vnc, which shows its display in turn. @returns once it listens. */
+  x11vnc(): Promise<RfbPlace>;
   stop(): Promise<void>;
 }
 
@@ -92,6 +95,21 @@ export async function startXvnc(security: string, geometry = "640x480"): Promise
           },
         };
       },
+      async x11vnc() {
+        const port = await freePort();
+        const child = start(
+          "x11vnc",
+          [
+            ...["-rfbport", String(port), "-localhost", "-noipv6", "-norc", "-nopw", "-forever", "-shared"],
+            ...["-nocursor", "-nap", "-wait", "10"],
+          ],
+          display,
+        );
+        let said = "";
+        child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
+        await firstLine(child.stdout as Readable, () => said); // PORT=
+        return { kind: "tcp", host: "127.0.0.1", port };
+      },
       stop,
     };
   } catch (error) {
@@ -107,7 +125,7 @@ async function firstLine(from: Readable, complaints: () => string): Promise<stri
     const [line, rest] = text.split("\n");
     if (rest !== undefined) return line as string;
   }
-  throw new Error(`Xvnc ended: ${complaints()}`);
+  throw new Error(`The server ended: ${complaints()}`);
 }
 
 /** Somebody else could take it until it is used; nobody here does. */
