@@ -23,7 +23,7 @@ export interface PromptsPanelActions {
 
 /** Where the question goes away that somebody may be typing an answer to. */
 const GONE =
-  "The question is gone, and what you had typed with it: it went nowhere. Look what is asked before you type it anew.";
+  "The question is gone, with whatever you had typed: that went nowhere. Look what is asked before you type again.";
 /** Where an answer's question goes away before it is known what became of the answer. */
 const WAITING =
   "Your answer is with the guest. What becomes of it is said here, and what you type until then goes nowhere.";
