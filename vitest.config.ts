@@ -2,7 +2,7 @@
 // - machines: what boots one, or starts many programs, two files at a time.
 // - alone: what measures, or floods and looks at who is still served.
 // - pure and unit: what computes, waits, or shows pages, three files at a time. Files of `pure` share their modules, which have no state.
-// A last one, `debian`, boots more of a whole Debian than there is time for in each run: `npm run test:debian`.
+// A last one, `dracut`, boots another Debian, for which there is no time in each run: `npm run test:dracut`.
 
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
@@ -43,7 +43,7 @@ const alone = [
   ),
   "test/adversarial/host-floods.test.ts",
 ];
-const debian = ["test/vm/whole-debian-dracut.test.ts"];
+const dracut = ["test/vm/whole-debian-dracut.test.ts"];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;
 
 export default defineConfig({
@@ -57,7 +57,7 @@ export default defineConfig({
           name: "machines",
           maxWorkers: 2,
           include: machines,
-          exclude: debian,
+          exclude: dracut,
           sequence: { groupOrder: 0 },
         },
       },
@@ -86,15 +86,15 @@ export default defineConfig({
           name: "unit",
           maxWorkers: 3, // many wait for timers of their programs, or for a browser
           include: ["test/**/*.test.ts"],
-          exclude: [...pure, ...machines, ...alone, ...debian],
+          exclude: [...pure, ...machines, ...alone, ...dracut],
           sequence: { groupOrder: 2 },
         },
       },
       {
         test: {
           ...common,
-          name: "debian",
-          include: debian,
+          name: "dracut",
+          include: dracut,
           fileParallelism: false,
           sequence: { groupOrder: 3 },
         },

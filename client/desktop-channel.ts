@@ -1,4 +1,4 @@
-// A connection into the guest in the shape that noVNC takes: something like a web socket. Credit is given back once what came was
+// A connection into the guest in the shape that noVNC takes: something like a data channel of WebRTC's. Credit is given back once what came was
 // drawn, what goes out waits below a bound.
 
 import { brokenBy, errorsOf } from "../protocol/api/stream-end.ts";

@@ -6,7 +6,7 @@ import { SealttyError } from "../protocol/errors.ts";
 import type { DesktopChannel } from "./desktop-channel.ts";
 
 /** 8K. A pixel takes eight bytes here. */
-export const MAX_DESKTOP_PIXELS = 7680 * 4320;
+const MAX_DESKTOP_PIXELS = 7680 * 4320;
 
 export type DesktopEnd =
   | { readonly kind: "over" } // the server's end, or ours

@@ -12,8 +12,8 @@ import type { DesktopEnd, DesktopScreen } from "./desktop-screen.ts";
 import { type DesktopSettings, DesktopView } from "./desktop-view.ts";
 import { plainText } from "./plain-text.ts";
 
-/** Bytes of either clipboard, in UTF-8. */
-export const MAX_DESKTOP_CLIPBOARD = 100 * 1024;
+/** Bytes of either clipboard: the guest's in UTF-8, the user's in Latin-1. */
+const MAX_DESKTOP_CLIPBOARD = 100 * 1024;
 /** How long a server may say nothing that VNC's beginning needs; not while the user is asked. */
 const SILENCE_MS = 20_000;
 const MAX_REASON = 200;

@@ -1,19 +1,19 @@
-// `npm test`: installs what is missing, builds, prepares the guest image, runs vitest with our arguments passed on. With --debian
-// (`npm run test:debian`) what there is no time for in each run, and no others.
+// `npm test`: installs what is missing, builds, prepares the guest image, runs vitest with our arguments passed on. With --dracut
+// (`npm run test:dracut`) those of a Debian whose initramfs is dracut's, and no others: each run has no time for them.
 // The last line is always `N passed, N failed, N skipped`.
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { build } from "./build.mjs";
-import { buildDebianGuest, debianRoot } from "./debian-guest.mjs";
+import { buildDebianGuest } from "./debian-guest.mjs";
 import { buildGuestImage } from "./guest-image.mjs";
 import { ensureNodeModules, runTool } from "./lib/install.mjs";
 import { ScriptError, secondsSince } from "./lib/run.mjs";
 import { ensurePackages } from "./packages.mjs";
 
 const given = process.argv.slice(2);
-const wholeDebian = given.includes("--debian");
+const dracut = given.includes("--dracut");
 
 async function prepare() {
   const start = performance.now();
@@ -37,10 +37,7 @@ async function prepare() {
   ]);
   await build();
   await buildGuestImage();
-  if (wholeDebian) {
-    await buildDebianGuest();
-    await debianRoot();
-  }
+  if (dracut) await buildDebianGuest({ initramfs: "dracut" });
   process.stdout.write(`prepared in ${secondsSince(start)}\n`);
 }
 
@@ -77,8 +74,8 @@ async function runTests(args) {
 let count = { passed: 0, failed: 1, skipped: 0 }; // what it is when a step before the tests fails
 try {
   await prepare();
-  const projects = wholeDebian ? ["debian"] : ["pure", "unit", "machines", "alone"];
-  const others = given.filter((argument) => argument !== "--debian");
+  const projects = dracut ? ["dracut"] : ["pure", "unit", "machines", "alone"];
+  const others = given.filter((argument) => argument !== "--dracut");
   count = await runTests([...projects.map((name) => `--project=${name}`), ...others]);
 } catch (error) {
   process.stderr.write(`${error instanceof ScriptError ? error.message : error.stack}\n`);

@@ -1,5 +1,6 @@
 // One boot of a whole Debian with an encrypted root, walked over virtio-serial: unlock in the initramfs, from a browser, whose page goes
-// on in the system; a boot that fails, mended in emergency mode; a seed for cloud-init; a login with a password; exec; rescue mode; doctor. After each step what the host saw is searched.
+// on in the system; a boot that fails, with exec, mended in emergency mode; a seed for cloud-init; a login with a password; rescue mode;
+// doctor. After each step what the host saw is searched.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -102,20 +103,20 @@ const tell = (what: string): void => {
 };
 const cli = (command: string, args: readonly string[], input?: string) =>
   runCli([command, ...args], input, { env: { HOME: home } });
-/** Unshaped where nothing is typed that could be guessed from sizes: slots cost an emulated machine its time. */
 const terminal = (...args: readonly string[]): Promise<OnTerminal> =>
   onTerminal(["connect", address(), ...args], { home, patience: SYSTEM_TIMEOUT });
+/** Where nothing is typed that could be guessed from sizes: slots cost an emulated machine its time. */
 const UNSHAPED = ["--obfuscate", "off"];
 
 /** In the guest's own log in, which the channel carries. */
 async function logIn(user: string, password: string): Promise<OnTerminal> {
-  const opened = await terminal(...options());
-  await opened.shows(/login: /);
-  await opened.type(`${user}\r`);
-  await opened.shows(/Password: /);
-  await opened.type(`${password}\r`);
-  await opened.shows(/[#$] $/);
-  return opened;
+  const session = await terminal(...options());
+  await session.shows(/login: /);
+  await session.type(`${user}\r`);
+  await session.shows(/Password: /);
+  await session.type(`${password}\r`);
+  await session.shows(/[#$] $/);
+  return session;
 }
 
 /** Nothing of them is in what crossed the host, or is on its consoles and in its logs. */
