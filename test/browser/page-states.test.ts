@@ -155,6 +155,7 @@ describe("the line lost before there is a session", () => {
     await page.evaluate(() => window.fake.openNow());
     await inState("live");
     await output("still the same terminal");
+    await page.locator(".xterm-screen").click(); // while the window was narrow the trust panel covered it, and had the keyboard
     await page.keyboard.type("ls");
     await expect.poll(typed).toBe("ls");
   });
