@@ -24,6 +24,7 @@ const NO_PLACE =
   "That is no place in the guest. It is HOST:PORT, :DISPLAY (:1 is port 5901), or the absolute path of a unix socket.";
 const CONNECTION_OVER =
   "The connection to the guest has ended. Once there is one again, the desktop comes back.";
+const OVER_BEFORE = "The connection to the guest has ended before the desktop was there.";
 const CHANGED =
   "The guest changed, or may have: the desktop was cut off, and what was typed and not sent never will be.";
 
@@ -39,6 +40,8 @@ interface Attempt {
   screen: DesktopScreen | undefined;
   name: string;
   on: boolean;
+  /** When the user last did something for it (performance.now()); undefined: it came by itself. */
+  asked: number | undefined;
   stopSilence: (() => void) | undefined;
 }
 
@@ -51,12 +54,15 @@ export class DesktopTab {
   #wanted: PeerPlace | undefined; // connected as soon as there is a guest
   #attempt: Attempt | undefined; // the one that counts
   #clipboard: string | undefined;
+  readonly #typingSince: (moment: number) => boolean;
 
-  constructor() {
+  /** @param typingSince - whether the user is in the middle of typing what they began after that moment (performance.now()). */
+  constructor(typingSince: (moment: number) => boolean) {
+    this.#typingSince = typingSince;
     this.view = new DesktopView({
       connect: (place) => this.#asked(place),
       disconnect: () => this.#end("", false),
-      credentials: (given) => this.#attempt?.screen?.sendCredentials(given),
+      credentials: (given) => this.#answer(given),
       settingsChanged: (settings) => this.#apply(settings),
       focusDesktop: () => this.#attempt?.screen?.focus({ preventScroll: true }),
       left: () => this.#attempt?.screen?.releaseKeys(),
@@ -100,11 +106,18 @@ export class DesktopTab {
     if (wanted === undefined) return this.view.off(NO_PLACE, true);
     this.#wanted = wanted;
     if (this.#guest === undefined) this.view.off(CONNECTION_OVER, true);
-    else this.#connectIfWanted();
+    else this.#connectIfWanted(performance.now());
+  }
+
+  #answer(given: { readonly username: string; readonly password: string }): void {
+    const attempt = this.#attempt;
+    if (attempt === undefined) return;
+    attempt.asked = performance.now();
+    attempt.screen?.sendCredentials(given);
   }
 
   /** Not behind another tab: nobody would see what it asks. */
-  #connectIfWanted(): void {
+  #connectIfWanted(asked?: number): void {
     const guest = this.#guest;
     const place = this.#wanted;
     if (guest === undefined || place === undefined || this.#attempt !== undefined || !this.#shown) return;
@@ -115,6 +128,7 @@ export class DesktopTab {
       screen: undefined,
       name: "",
       on: false,
+      asked,
       stopSilence: undefined,
     };
     this.#attempt = attempt;
@@ -143,7 +157,7 @@ export class DesktopTab {
       credentialsWanted: (user) => {
         if (!counts()) return;
         attempt.stopSilence?.();
-        this.view.askForCredentials(user);
+        this.view.askForCredentials(user, this.#mayTakeFocus(attempt));
       },
       clipboard: (text) => {
         if (counts()) this.#offerCopy(text);
@@ -176,10 +190,16 @@ export class DesktopTab {
     if (screen === undefined) return;
     attempt.stopSilence?.();
     attempt.on = true;
+    const mayTakeFocus = this.#mayTakeFocus(attempt); // as it is before its form is gone
     this.view.connected();
     this.#describe(attempt);
     this.#apply(this.view.settings);
-    if (this.#shown) screen.focus({ preventScroll: true });
+    if (mayTakeFocus) screen.focus({ preventScroll: true });
+  }
+
+  /** When it gets so far, the host chooses: the rest of a passphrase that is typed elsewhere meanwhile would go to the guest's screen. */
+  #mayTakeFocus({ asked }: Attempt): boolean {
+    return this.#shown && asked !== undefined && this.view.mayTakeFocus && !this.#typingSince(asked);
   }
 
   #describe(attempt: Attempt): void {
@@ -240,8 +260,10 @@ export class DesktopTab {
     this.view.off(words, trouble);
   }
 
-  /** The connection to the guest is over. */
+  /** The connection to the guest is over. What was not there yet does not come by itself. */
   #cutOff(): void {
+    const { on } = this.#attempt ?? { on: false };
+    if (!on) return this.#end(OVER_BEFORE, true);
     this.#drop();
     this.view.off(CONNECTION_OVER, true);
   }

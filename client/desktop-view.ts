@@ -189,12 +189,12 @@ export class DesktopView {
     this.say(words);
   }
 
-  /** @param user - a name is wanted as well. */
-  askForCredentials(user: boolean): void {
+  /** @param user - a name is wanted as well. @param takeFocus - the keyboard is meant for the answer. */
+  askForCredentials(user: boolean, takeFocus: boolean): void {
     this.#show("asking");
     this.#userRow.hidden = !user;
     this.say("Its VNC server asks who you are.");
-    (user ? this.#user : this.#password).focus();
+    if (takeFocus) (user ? this.#user : this.#password).focus();
   }
 
   connected(): void {
@@ -225,6 +225,12 @@ export class DesktopView {
     this.#copy.disabled = length === undefined;
     this.#copy.textContent =
       length === undefined ? "Copy its clipboard" : `Copy its clipboard (${length.toLocaleString("en")})`;
+  }
+
+  /** Nothing else has the keyboard. */
+  get mayTakeFocus(): boolean {
+    const { activeElement } = document;
+    return activeElement === document.body || this.element.contains(activeElement);
   }
 
   focus(): void {

@@ -118,6 +118,7 @@ class Page implements SessionViews {
       answer: (prompt, text) => void this.#prompts.answer(prompt, text),
       leave: () => void this.#terminal.focus(),
       focusTerminal: () => void this.#terminal.focus(),
+      typingSince: (moment) => this.#typing.goesOnSince(moment),
     });
     this.#prompts = new GuestPrompts({
       show: (prompts, busy) => this.#showPrompts(prompts, busy),

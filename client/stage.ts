@@ -11,14 +11,17 @@ import { StageTabs, type TabName } from "./stage-tabs.ts";
 export class Stage {
   readonly element = element("main", { class: "stage" });
   readonly log = new KernelLogTab();
-  readonly desktop = new DesktopTab();
+  readonly desktop: DesktopTab;
   readonly prompts: PromptsPanel;
   readonly strips: PageStrips;
   readonly #tabs: StageTabs;
   readonly #place = element("div", { class: "stage-place", id: "view-terminal" });
   #typed = false;
 
-  constructor(actions: PromptsPanelActions & { focusTerminal(): void }) {
+  constructor(
+    actions: PromptsPanelActions & { focusTerminal(): void; typingSince(moment: number): boolean },
+  ) {
+    this.desktop = new DesktopTab((moment) => actions.typingSince(moment));
     this.prompts = new PromptsPanel(actions);
     this.#tabs = new StageTabs((name) => {
       this.#showView();

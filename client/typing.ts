@@ -28,7 +28,12 @@ export class Typing {
   }
 
   get goesOn(): boolean {
-    return performance.now() - this.#at < GOES_ON_FOR;
+    return this.goesOnSince(-Infinity);
+  }
+
+  /** @param moment - of performance.now(): keys before it do not count, as the one that asked for something. */
+  goesOnSince(moment: number): boolean {
+    return this.#at > moment && performance.now() - this.#at < GOES_ON_FOR;
   }
 }
 

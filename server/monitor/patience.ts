@@ -1,11 +1,13 @@
 // Waits for another process of this machine: one that hangs is found out, and one of a machine that the host stopped is not taken for it.
+// That holds for a machine that is stopped as a whole. A host that runs the processor this process is on, and not the one that the
+// other is on, makes the other look hung.
 
 import type { Clock } from "../../protocol/clock.ts";
 
 const TICK = 1000; // ms
 
 /**
- * @param seconds - in which this process ran itself: while the host has the machine stopped, however long, at most one passes.
+ * @param seconds - in which this process ran itself: while the host has the whole machine stopped, however long, at most one passes.
  * @returns false where it was neither done nor failed by then.
  */
 export async function answersWithin(clock: Clock, seconds: number, work: Promise<unknown>): Promise<boolean> {

@@ -38,8 +38,9 @@ export function screenThreads(
   let running = 0;
   return (start, events) => {
     if (running >= most) return undefined;
-    running++;
-    return new WorkerThread(file, memory, start, events, () => running--);
+    const thread = new WorkerThread(file, memory, start, events, () => running--);
+    running++; // not where it could not be started: it never ends
+    return thread;
   };
 }
 

@@ -1,6 +1,7 @@
 // A session's screen, kept by a thread of its own: fed with output before it leaves the ring, asked when somebody needs what
 // left it. The thread may hang or crash; then it is ended, and what it knew is lost. The session goes on.
 
+import { errorCode } from "../../node/socket-pipe.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { MAX_SCREEN_BYTES, MAX_SCREEN_LINES } from "../../protocol/limits.ts";
 import type { SessionScreen } from "../../protocol/session/session-api.ts";
@@ -35,7 +36,7 @@ export interface ScreenThreadEvents {
   gone(why: string): void;
 }
 
-/** @returns undefined where there may be no more of them. */
+/** @returns undefined where there may be no more of them. @throws where the machine has none: no process, or no memory, is left. */
 export type StartScreenThread = (start: ScreenStart, events: ScreenThreadEvents) => ScreenThread | undefined;
 
 interface Unanswered {
@@ -178,7 +179,11 @@ export class ScreenKeeper {
         if (thread !== undefined && thread === this.#thread) this.#lose(why);
       },
     };
-    thread = startThread({ columns: size.columns, rows: size.rows }, events);
+    try {
+      thread = startThread({ columns: size.columns, rows: size.rows }, events);
+    } catch (error) {
+      return this.#lose(`cannot be started (${errorCode(error) ?? "unknown error"})`);
+    }
     this.#thread = thread;
     this.#heard = false;
     this.#from = this.#fed = from;

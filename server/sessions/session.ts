@@ -121,7 +121,12 @@ export class Session implements AttachedSession {
         onChange: () => this.changed(),
       });
     }
-    void this.#takeOutput();
+    void this.#takeOutput()
+      .catch(() => {
+        options.log("a session's output cannot be taken: it is hung up");
+        this.hangUp();
+      })
+      .then(() => this.#outputEnded());
   }
 
   /** All of its output was read. */
@@ -332,6 +337,9 @@ export class Session implements AttachedSession {
       }
       this.changed();
     }
+  }
+
+  #outputEnded(): void {
     this.#endedAt = this.clock.now();
     this.#stopIdling();
     this.#waitForExit();

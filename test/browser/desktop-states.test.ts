@@ -252,10 +252,70 @@ test("after a hand-over it comes back by itself, where it is looked at", async (
   await inState("live");
   await expect.poll(() => page.evaluate(() => window.fake.desktops.length), SOON).toBe(2);
   await expect.poll(status, SOON).toContain("800 × 500");
+  expect(await hasKeyboard()).toBe(false); // when it is back, the host chooses
   await page.evaluate(() => window.fake.lose());
   await inState("lost");
   expect(await status()).toContain("The connection to the guest has ended.");
   expect(await canvas().count()).toBe(0);
+});
+
+test("a desktop that was not there before the hand-over does not come by itself", async () => {
+  await signedIn("desktop=silent");
+  await connect().click();
+  await expect.poll(() => page.evaluate(() => window.fake.desktops.length), SOON).toBe(1);
+  await page.evaluate(() => window.fake.handOver());
+  await inState("connecting");
+  await page.evaluate(() => {
+    window.fake.desktopMode = "";
+    window.fake.attest("hardware");
+  });
+  await inState("signing-in");
+  await page.evaluate(() => window.fake.admit());
+  await inState("live");
+  expect(await status()).toBe("The connection to the guest has ended before the desktop was there.");
+  await connect().click();
+  await expect.poll(status, SOON).toContain("800 × 500");
+  expect(await page.evaluate(() => window.fake.desktops.length)).toBe(2);
+});
+
+test.each([
+  ["a desktop", "silent", () => expect.poll(status, SOON).toContain("800 × 500")],
+  ["a question for a password", "silent-password", () => page.getByLabel("Password").waitFor(SOON)],
+])("%s that comes while something is typed elsewhere leaves the keyboard there", async (_, mode, hasCome) => {
+  await signedIn(`prompts=1&desktop=${mode}`);
+  await connect().click();
+  await expect.poll(() => page.evaluate(() => window.fake.desktops.length), SOON).toBe(1);
+  await page.evaluate(() =>
+    window.fake.ask([{ number: 1, origin: "initramfs", echo: false, name: "", message: "Disk" }]),
+  );
+  const field = page.locator(".prompt-field");
+  await field.click();
+  await page.keyboard.type("half a pass");
+  await page.evaluate(() => window.fake.desktops[0]?.begin());
+  await hasCome();
+  await page.keyboard.type("phrase");
+  expect(await field.inputValue()).toBe("half a passphrase");
+  expect(await told("keys")).toEqual([]);
+});
+
+test("a desktop that comes in the middle of typing takes no key of it, wherever the keyboard is", async () => {
+  await signedIn("desktop=silent");
+  await place().fill("localhost:5900");
+  await place().press("Enter");
+  await expect.poll(() => page.evaluate(() => window.fake.desktops.length), SOON).toBe(1);
+  await page.evaluate(() => {
+    const type = () =>
+      document
+        .querySelector("#desktop-place")
+        ?.dispatchEvent(new KeyboardEvent("keydown", { key: "x", bubbles: true }));
+    type();
+    setInterval(type, 20); // somebody who goes on, however slow the machine is
+    window.fake.desktops[0]?.begin();
+  });
+  await expect.poll(status, SOON).toContain("800 × 500");
+  expect(await hasKeyboard()).toBe(false);
+  await page.locator(".desktop-screen").focus();
+  expect(await hasKeyboard()).toBe(true);
 });
 
 test("a guest that changed: the desktop is cut off, unsent, and does not come back by itself", async () => {

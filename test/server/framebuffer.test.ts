@@ -1,6 +1,6 @@
 // The machine's screen and keys as sealttyd takes them: on a made-up /sys and /dev, with files and a FIFO as devices.
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -154,6 +154,41 @@ describe("taking the console and giving it back", () => {
     expect(read("proc/sys/kernel/printk")).toBe("7 4 1 7");
     expect(read("dev/tty1")).toBe("\x1b[2J\x1b[H\x1b[?25h");
   });
+
+  test("a terminal that is stopped, and takes nothing, holds nothing up", () => {
+    addInput("event1", KEYBOARD);
+    fs.rmSync(at("dev/tty1"));
+    execFileSync("mkfifo", [at("dev/tty1")]);
+    const { O_RDWR, O_NONBLOCK } = fs.constants;
+    const full = fs.openSync(at("dev/tty1"), O_RDWR | O_NONBLOCK);
+    // Who waits for it would do so for good, and no limit of time would end this test: one that goes on long after is the way out.
+    const goesOn = spawn(
+      process.execPath,
+      [
+        "-e",
+        `setTimeout(() => {
+          fs.writeFileSync(process.argv[1] + ".went-on", "");
+          fs.createReadStream(process.argv[1]).resume();
+        }, 60_000)`,
+        at("dev/tty1"),
+      ],
+      { stdio: "ignore" },
+    );
+    try {
+      const fill = () => {
+        for (;;) fs.writeSync(full, new Uint8Array(4096));
+      };
+      expect(fill).toThrow("EAGAIN");
+      takeConsole(CONFIG, undefined, places);
+      expect(read("proc/sys/kernel/printk")).toBe("1 4 1 7");
+      expect(giveBackConsole(places)).toBe(true);
+      expect(read("proc/sys/kernel/printk")).toBe("7 4 1 7");
+      expect(fs.existsSync(at("dev/tty1.went-on"))).toBe(false);
+    } finally {
+      goesOn.kill("SIGKILL");
+      fs.closeSync(full);
+    }
+  }, 120_000);
 
   test("for each front anew: devices that came back as others, and root's, are this one's, and those that are gone say so", async () => {
     const modes = (): number[] =>

@@ -47,7 +47,7 @@ class FakeThread {
   }
 }
 
-function world(ringBytes = 1000, size = SIZE) {
+function world(ringBytes = 1000, size = SIZE, instead?: StartScreenThread) {
   const ring = new ByteRing();
   const clock = new ManualClock();
   const threads: FakeThread[] = [];
@@ -69,7 +69,7 @@ function world(ringBytes = 1000, size = SIZE) {
     ring,
     clock,
     ...size,
-    startThread,
+    startThread: instead ?? startThread,
     log: (event) => log.push(event),
     onChange: () => changes++,
   });
@@ -204,6 +204,27 @@ test("a session that ends three threads gets no other; its output never waits fo
   expect(await keeper.screen(5)).toBeUndefined();
   expect(threads.every(({ ended }) => ended)).toBe(true);
   expect(keeper.full).toBe(false);
+});
+
+test("where no thread can be started there is no screen; after three tries none is tried", async () => {
+  let tries = 0;
+  const { keeper, print, log } = world(1000, SIZE, () => {
+    tries++;
+    throw Object.assign(new Error("no process is left"), { code: "ERR_WORKER_INIT_FAILED" });
+  });
+  for (let piece = 0; piece < 10; piece++) print(numbers(0, 1000));
+  expect(await keeper.screen(5)).toBeUndefined();
+  expect(keeper.full).toBe(false);
+  expect(tries).toBe(3);
+  expect(log).toEqual(
+    Array(3).fill("the keeper of a session's screen is ended: it cannot be started (ERR_WORKER_INIT_FAILED)"),
+  );
+});
+
+test("a thread that could not be started takes nobody's place", () => {
+  const start = screenThreads("no-path.js", 1); // the engine throws at once, as where no process is left
+  for (let tries = 0; tries < 2; tries++)
+    expect(() => start(SIZE, { answered: () => {}, gone: () => {} })).toThrow(/no-path/);
 });
 
 test("the program waits while four MiB are not parsed, and no longer than the thread lives", () => {

@@ -1056,6 +1056,30 @@ test("a terminal that cannot be resized, and a viewer that cannot be told, keep 
   expect(guest.log).toContain("a session's terminal cannot be resized");
 });
 
+test("output that cannot be taken hangs up that session, and no other", async () => {
+  const guest = testGuest(new ManualClock());
+  const user = { name: "root", method: "none" } as const;
+  const events = { isLive: () => true, fenced: () => {}, forgotten: () => {}, viewersChanged: () => {} };
+  const own = { client: new Uint8Array(16), sizing: "smallest", idleSeconds: 0 } as const;
+  const one = await guest.sessions.open(user, LOGIN, own, events);
+  const other = await guest.sessions.open(user, LOGIN, own, events);
+  if ("code" in one || "code" in other) throw new Error("not opened");
+  const [broken, well] = guest.processes;
+  if (broken === undefined || well === undefined) throw new Error("not started");
+  broken.stdout.read = () => Promise.reject(new Error("broken"));
+  broken.print(utf8("the last"));
+  expect(await one.read()).toEqual(utf8("the last"));
+  expect(await one.read()).toBeUndefined();
+  expect(broken.events).toEqual(["hang up"]);
+  expect(await one.exit).toEqual({ kind: "signalled", signal: "SIGHUP" });
+  expect(guest.log).toContain("a session's output cannot be taken: it is hung up");
+  const names = [one, other].map((each) => each.place.session);
+  expect(guest.sessions.list(user, names)).toMatchObject([{ running: false }, { running: true }]);
+  well.print(utf8("goes on"));
+  expect(await other.read()).toEqual(utf8("goes on"));
+  expect(well.events).toEqual([]);
+});
+
 test("no credit for input that was not counted: its client must keep it", async () => {
   for (const taken of [true, false]) {
     const connection = {

@@ -177,7 +177,7 @@ function writeBack(note: Note): void {
   }
   if (note.terminal !== undefined) {
     try {
-      fs.writeFileSync(note.terminal, GIVEN_BACK);
+      say(note.terminal, GIVEN_BACK);
     } catch {
       // no terminal any more
     }
@@ -425,7 +425,20 @@ function showNotice(terminal: string, { dev }: Places): void {
     const column = Math.max(1, Math.floor((columns - line.length) / 2) + 1);
     return `\x1b[${rows - NOTICE.length + i + 1};${column}H${line.slice(0, columns)}`;
   });
-  fs.writeFileSync(terminal, `${TAKEN}${lines.join("")}`);
+  say(terminal, `${TAKEN}${lines.join("")}`);
+}
+
+/** Never waits: a terminal that somebody has stopped (Scroll Lock, Ctrl-S) would take nothing until it goes on, and is not told. */
+function say(terminal: string, text: string): void {
+  const { O_WRONLY, O_TRUNC, O_NONBLOCK, O_NOCTTY } = fs.constants;
+  const fd = fs.openSync(terminal, O_WRONLY | O_TRUNC | O_NONBLOCK | O_NOCTTY);
+  try {
+    fs.writeSync(fd, text);
+  } catch (error) {
+    if (errorCode(error) !== "EAGAIN") throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
 // Input

@@ -50,12 +50,16 @@ export class FakeDesktop {
   /** @param mode - what goes wrong; "" is nothing. */
   constructor(mode: string) {
     this.#mode = mode;
-    if (mode === "silent") return;
+    if (mode.startsWith("silent")) return; // until the test says its first words
     this.#say(mode === "ssh" ? "SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n" : "RFB 003.008\n");
   }
 
   get credit(): number {
     return this.#stdout.credit;
+  }
+
+  get #asks(): boolean {
+    return this.#mode.endsWith("password");
   }
 
   channel(): OwnChannel {
@@ -87,6 +91,11 @@ export class FakeDesktop {
   fail(error: SealttyError): void {
     this.#stdout.fail(error);
     this.#end?.reject(error);
+  }
+
+  /** The first words of a silent one. */
+  begin(): void {
+    this.#say("RFB 003.008\n");
   }
 
   bytes(bytes: Uint8Array): void {
@@ -133,15 +142,15 @@ export class FakeDesktop {
     switch (this.#stage) {
       case "version": {
         if (this.#taken(12) === undefined) return false;
-        const types = this.#mode === "tls" ? [19] : this.#mode === "password" ? [19, 2] : [1];
+        const types = this.#mode === "tls" ? [19] : this.#asks ? [19, 2] : [1];
         this.bytes(concat(u8(types.length), Uint8Array.from(types)));
         this.#stage = "security";
         return true;
       }
       case "security":
         if (this.#taken(1) === undefined) return false;
-        this.#stage = this.#mode === "password" ? "password" : "init";
-        this.bytes(this.#mode === "password" ? new Uint8Array(16).fill(7) : u32(0));
+        this.#stage = this.#asks ? "password" : "init";
+        this.bytes(this.#asks ? new Uint8Array(16).fill(7) : u32(0));
         return true;
       case "password": {
         const answer = this.#taken(16);
