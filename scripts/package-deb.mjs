@@ -64,7 +64,9 @@ const DRACUT_MODULE = "usr/lib/dracut/modules.d/99sealtty";
 const DRACUT_FILES = {
   "module-setup.sh": 0o755,
   "disk.sh": 0o755,
+  "look-first.conf": 0o644,
   "needs-disk.conf": 0o644,
+  "no-init.conf": 0o644,
   "quiet.service": 0o644,
   "quiet-step.service": 0o644,
   "sealtty-disk.service": 0o644,

@@ -23,10 +23,20 @@ problem=$(sealtty_volume_problem /sys/block /etc/sealtty/ciphers) || refuse "the
 # Where systemd finds none of its own, of init= and of /sbin/init, or not what is to load it (ENOENT), it takes /bin/sh, on the console. A
 # host that garbles the right blocks would have a shell of root's over a disk that is open.
 can_be_run /sbin/init || refuse "there is no /sbin/init on the root disk that could be run"
+
+# The image obeys no init=, and another one than the usual is a host's word for a shell, or an owner's that would go unheard. Without the
+# quotes that systemd takes away, wherever in a word.
 set -f
-read -r words </proc/cmdline || [ -n "$words" ]
-for word in $words; do
+line=$(cat /proc/cmdline) || refuse "the kernel's command line could not be read"
+while :; do
+  case $line in
+  *[\"\'\\]*) line=${line%%[\"\'\\]*}${line#*[\"\'\\]} ;;
+  *) break ;;
+  esac
+done
+for word in $line; do
   case $word in
-  init=/*) can_be_run "${word#init=}" || refuse "there is no ${word#init=} on the root disk that could be run" ;;
+  init=/sbin/init | init=/lib/systemd/systemd | init=/usr/lib/systemd/systemd) ;;
+  init=* | rd.init=*) refuse "the command line names an init that is not the usual one" ;;
   esac
 done

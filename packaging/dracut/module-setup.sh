@@ -4,6 +4,9 @@
 # As initramfs-tools' hook, whose scripts are beside this in the package's sources; here systemd starts what has to run.
 
 config=/etc/sealtty/initramfs.toml
+# By these process 1 takes the host's words when it starts: credentials, by which systemd's own units write files as root and set sysctls,
+# and, of the EFI variable SystemdOptions, whatever a command line can say.
+SEALTTY_HOSTS=(qemu_fw_cfg dmi-sysfs efivarfs)
 
 # A broken module must be heard of: an initramfs without the console that somebody counts on is worse than the old one. dracut takes no
 # notice of what install() returns.
@@ -22,6 +25,12 @@ check() {
 installkernel() {
   # By name: those that a kernel has not, or has built in, are passed over.
   hostonly='' instmods -s virtio_pci virtio_console tpm_crb tpm_tis qemu_fw_cfg sev-guest tdx-guest tsm
+  local name
+  for name in "${SEALTTY_HOSTS[@]}"; do
+    # shellcheck disable=SC2154 # srcmods is dracut's
+    grep -qs "/${name//[-_]/[-_]}\.ko$" "$srcmods/modules.builtin" || continue
+    dwarn "sealtty: this kernel has $name built in, so what the host gives systemd by it is taken in the initramfs: docs/unlock.md"
+  done
   return 0
 }
 
@@ -95,6 +104,26 @@ sealtty_close_consoles() {
   printf '[Manager]\nShowStatus=no\nCrashShell=no\n' >"$initdir/etc/systemd/system.conf.d/sealtty.conf"
 }
 
+# The host's words to systemd beside the command line, which is the only way that can be measured.
+sealtty_refuse_words() {
+  local kind name
+  mkdir -p "$initdir/etc/modprobe.d"
+  # systemd and udev obey; sealttyd-early.service asks for the one that it needs by its name, when process 1 looks no more.
+  printf 'blacklist %s\n' "${SEALTTY_HOSTS[@]}" >"$initdir/etc/modprobe.d/sealtty.conf" ||
+    sealtty_fail "modprobe.d could not be written"
+  # Where a driver is built in: no unit is given a credential. For all of a kind, as later modules and generators make more of them.
+  for kind in service socket mount swap; do
+    name="$initdir/etc/systemd/system/$kind.d"
+    mkdir -p "$name"
+    printf '%s\n' "[${kind^}]" LoadCredential= LoadCredentialEncrypted= SetCredential= SetCredentialEncrypted= ImportCredential= \
+      >"$name/zzz-sealtty.conf" || sealtty_fail "credentials could not be refused"
+  done
+  # Its systemctl asks the variable for an init= once more. disk.sh has looked at what is started without one.
+  sealtty_install_own no-init.conf /etc/systemd/system/initrd-switch-root.service.d/zzz-sealtty.conf
+  # What it does to the root with its programs is done only behind a look, too.
+  sealtty_install_own look-first.conf /etc/systemd/system/dracut-pre-pivot.service.d/zzz-sealtty.conf
+}
+
 # called by dracut
 install() {
   local files name
@@ -126,4 +155,5 @@ install() {
     sealtty_install_own needs-disk.conf "/etc/systemd/system/$name.d/sealtty.conf"
   done
   sealtty_close_consoles
+  sealtty_refuse_words
 }

@@ -8,7 +8,8 @@ export const DRACUT_FILES = ["/usr/lib/dracut/dracut-init.sh", "/usr/lib/dracut/
 export const DRACUT_MODULE = "/usr/lib/dracut/modules.d/99sealtty/module-setup.sh";
 /** Unpacks the initramfs from /boot once more when the machine stops, and what is in it then runs as root. */
 export const DRACUT_SHUTDOWN = "dracut-shutdown.service";
-const MASK = `/etc/systemd/system/${DRACUT_SHUTDOWN}`;
+/** What systemd is told of by a daemon-reload alone. */
+export const DRACUT_MASK = `/etc/systemd/system/${DRACUT_SHUTDOWN}`;
 
 export interface ForDracut {
   readonly changes: readonly Change[];
@@ -24,10 +25,11 @@ export function forDracut(tree: Tree): ForDracut {
     words.push(
       `there is no ${DRACUT_MODULE}: install the package, or packaging/dracut, before dracut makes it`,
     );
-  if (!tree.has(MASK)) return { changes: [{ kind: "link", path: MASK, target: "/dev/null" }], words };
-  if (!tree.leadsTo(MASK, "/dev/null"))
+  if (!tree.has(DRACUT_MASK))
+    return { changes: [{ kind: "link", path: DRACUT_MASK, target: "/dev/null" }], words };
+  if (!tree.leadsTo(DRACUT_MASK, "/dev/null"))
     words.push(
-      `${MASK} is yours: where it runs, what the host has in /boot when the machine stops is run as root, beside the open disk`,
+      `${DRACUT_MASK} is yours: where it runs, what the host has in /boot when the machine stops is run as root, beside the open disk`,
     );
   return { changes: [], words };
 }

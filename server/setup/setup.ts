@@ -18,7 +18,7 @@ import {
   findPort,
   wordsOf,
 } from "./choose.ts";
-import { forDracut } from "./dracut.ts";
+import { DRACUT_MASK, forDracut } from "./dracut.ts";
 import { EARLY_CONFIG_FILE, KEYS_FILE } from "./places.ts";
 import { RECOVERY_FILES, recoveryWords, requireRecoveryUnit } from "./recovery.ts";
 import { type Change, NOTHING_DONE, type SetupRecord, Tree } from "./tree.ts";
@@ -134,8 +134,9 @@ export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Pro
   if (here)
     for (const what of await around.missing(DEFAULT_CONFIG_FILE)) said.push(`on this machine, now: ${what}`);
   if (!starts) {
-    // The next change to rescue mode may be before the next boot.
-    if (changes.some(({ path: file }) => RECOVERY_FILES.has(file))) await systemctl?.("daemon-reload");
+    // The next change to rescue mode may be before the next boot, and what dracut does at the machine's stop is.
+    if (changes.some(({ path: file }) => RECOVERY_FILES.has(file) || file === DRACUT_MASK))
+      await systemctl?.("daemon-reload");
     return said;
   }
   await systemctl("daemon-reload");

@@ -68,7 +68,7 @@ describe("the package", () => {
           .map((name) => `usr/share/doc/sealttyd/${name}`),
         ..."man5/sealttyd.toml.5.gz man8/sealttyd.8.gz".split(" ").map((name) => `usr/share/man/${name}`),
         "usr/share/lintian/overrides/sealttyd",
-        ..."needs-disk.conf quiet-step.service quiet.service sealtty-disk.service sealttyd-early.service"
+        ..."look-first.conf needs-disk.conf no-init.conf quiet-step.service quiet.service sealtty-disk.service sealttyd-early.service"
           .split(" ")
           .map((name) => `usr/lib/dracut/modules.d/99sealtty/${name}`),
       ]

@@ -317,6 +317,19 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       evidence: "x@.service: StandardError=tty",
     },
   ],
+  "efi-options": [
+    {
+      files: {
+        "/sys/firmware/efi/efivars/SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67":
+          "\x07\0\0\0i\0n\0i\0t\0=\0",
+        "/sys/firmware/efi/efivars/BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c": "\x07\0\0\0\x01\0",
+      },
+      evidence: /SystemdOptions-8cf2644b/,
+      byHand: {
+        "/sys/firmware/efi/efivars/SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67": null,
+      },
+    },
+  ],
   "host-credentials": [
     {
       files: { "/run/credentials/@system/passwd.hashed-password.root": "$6$SECRET" },

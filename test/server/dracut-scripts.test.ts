@@ -28,7 +28,7 @@ afterEach(() => fs.rmSync(scratch, { recursive: true }));
 function script(name: string): string {
   const text = fs.readFileSync(path.join(MODULE, name), "utf8");
   const moved = text.replaceAll(
-    /(?<=[\s"=<>(])\/(?=(?:dev\/kmsg|etc|usr|proc|sys|sysroot)\b)/g,
+    /(?<=[\s"=<>(])(?<!\binit=)\/(?=(?:dev\/kmsg|etc|usr|proc|sys|sysroot)\b)/g,
     `${scratch}/`,
   );
   put(at("module", name), moved);
@@ -73,11 +73,34 @@ describe("before the system is started", () => {
     expect(fs.readFileSync(at("dev/kmsg"), "utf8")).toBe("");
   });
 
-  test("so is the init that the command line names, and nothing else of it is taken for one", () => {
-    put(at("proc/cmdline"), "rdinit=/bin/no * init=/bin/other quiet");
-    put(at("sysroot/bin/other"), "0\n");
-    expect(disk().status).toBe(0);
-    expect(executed()).toBe(asked("/sbin/init") + asked("/bin/other"));
+  test.each([
+    ["the usual init", "* init=/lib/systemd/systemd init=/sbin/init quiet init=/usr/lib/systemd/systemd\n"],
+    ["nothing for the system's init", `rdinit=/bin/no sysinit=/x x.init=/y note="it's \\"\n`],
+    ["no line's end", "quiet"],
+    ["nothing", "\n"],
+  ])("so it is where the command line names %s", (_what, line) => {
+    put(at("proc/cmdline"), line);
+    expect(disk()).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(executed()).toBe(asked("/sbin/init"));
+  });
+
+  test.each([
+    "init=/bin/sh",
+    "ro init=/sbin/init init=/bin/other quiet",
+    "init=",
+    'init="/bin/sh"',
+    "'init=/bin/sh'",
+    'i"n"it=/bin/sh',
+    String.raw`in\it=/bin/sh`,
+    `x="a 'b" "rd.init=/bin/sh"`,
+    "quiet\ninit=/bin/sh",
+    "quiet\tinit=/lib/systemd/systemd/../../../bin/sh",
+  ])("it is not where the command line names another init: %j", (line) => {
+    put(at("proc/cmdline"), `${line}\n`);
+    expect(disk().status).toBe(1);
+    expect(fs.readFileSync(at("dev/kmsg"), "utf8")).toBe(
+      "<3>sealtty: the command line names an init that is not the usual one; the system is not started\n",
+    );
   });
 
   test.each<[string, () => void, RegExp]>([
@@ -90,11 +113,7 @@ describe("before the system is started", () => {
     ["an init that ends badly", () => put(at("sysroot/sbin/init"), "2\n"), /no \/sbin\/init/],
     ["an init that crashes", () => put(at("sysroot/sbin/init"), "139\n"), /no \/sbin\/init/],
     ["a root that cannot be entered", () => put(at("sysroot/sbin/init"), "125\n"), /no \/sbin\/init/],
-    [
-      "another init that is not there",
-      () => put(at("proc/cmdline"), "init=/bin/none\n"),
-      /no \/bin\/none on the root disk/,
-    ],
+    ["no command line", () => fs.rmSync(at("proc/cmdline")), /command line could not be read/],
     ["a plain root", () => device("root_crypt", "0 1 linear 254:1 0"), /volume root_crypt is not encrypted/],
     ["another cipher", () => put(at("etc/sealtty/ciphers"), "serpent-xts-plain64\n"), /which no disk had/],
     ["no list of volumes", () => fs.rmSync(at("sys"), { recursive: true }), /there is no .*sys\/block/],
@@ -119,6 +138,7 @@ describe("the module", () => {
   const image = (...names: string[]): string => at("image", ...names);
   /** dracut's functions, as far as it calls them; what the image has is left, as there. */
   const DRACUT = `dfatal() { echo "fatal: $*" >&2; }
+dwarn() { echo "warning: $*" >&2; }
 inst_simple() { [ -e "$initdir/\${2:-$1}" ] && return 0; [ -e "$1" ] || return 1; mkdir -p "$initdir/$(dirname "\${2:-$1}")"; cp -p "$1" "$initdir/\${2:-$1}"; }
 inst_library() { echo "library $1"; [ -e "$1" ]; }
 inst_multiple() { echo "multiple $*"; }
@@ -232,6 +252,46 @@ dracut_module_included() { [[ " $included " == *" $1 "* ]]; }
     expect(fs.readlinkSync(image("etc/systemd/system/sysinit.target.wants/sealttyd-early.service"))).toBe(
       "../sealttyd-early.service",
     );
+  });
+
+  test("takes no words of the host's beside the command line, whatever units are added later", () => {
+    check("program /bin/sh");
+    expect(install()).toMatchObject({ status: 0, stderr: "" });
+    const read = (name: string): string => fs.readFileSync(image(name), "utf8");
+    expect(read("etc/modprobe.d/sealtty.conf")).toBe(
+      "blacklist qemu_fw_cfg\nblacklist dmi-sysfs\nblacklist efivarfs\n",
+    );
+    for (const [kind, section] of Object.entries({
+      service: "Service",
+      socket: "Socket",
+      mount: "Mount",
+      swap: "Swap",
+    }))
+      expect(read(`etc/systemd/system/${kind}.d/zzz-sealtty.conf`)).toBe(
+        `[${section}]\nLoadCredential=\nLoadCredentialEncrypted=\nSetCredential=\nSetCredentialEncrypted=\nImportCredential=\n`,
+      );
+    const dropIn = (unit: string): string =>
+      read(path.join(at("etc/systemd/system"), `${unit}.service.d/zzz-sealtty.conf`));
+    expect(dropIn("initrd-switch-root")).toContain(
+      "[Service]\nEnvironment=SYSTEMD_PROC_CMDLINE= SYSTEMD_EFI_OPTIONS=\n",
+    );
+    expect(dropIn("dracut-pre-pivot")).toContain(
+      `[Service]\nExecStartPre=/bin/sh ${at("usr/lib/sealtty/initramfs-disk.sh")}\n`,
+    );
+  });
+
+  test("has the drivers that sealttyd needs, and says which of the host's ways in the kernel has built in", () => {
+    const kernel = () => call(`srcmods='${at("modules")}'; installkernel`);
+    put(at("modules/modules.builtin"), "kernel/fs/xfs.ko\nkernel/drivers/firmware/dmi-sysfs-other.ko\n");
+    expect(kernel()).toMatchObject({ status: 0, stderr: "" });
+    expect(kernel().stdout).toMatch(/^modules -s virtio_pci .*\bqemu_fw_cfg\b/);
+    put(
+      at("modules/modules.builtin"),
+      "kernel/drivers/firmware/dmi-sysfs.ko\nkernel/fs/efivarfs/efivarfs.ko\n",
+    );
+    const { status, stderr } = kernel();
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/^warning: .*dmi-sysfs built in.*\nwarning: .*efivarfs built in.*\n$/);
   });
 
   test.each<[string, () => void, string | undefined, RegExp]>([

@@ -8,6 +8,9 @@ import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./comm
 import { DROP_IN, RELOAD, dropIn, masksOf, stopsOf } from "./consoles.ts";
 
 const CREDENTIALS = "/run/credentials/@system";
+const EFI_VARIABLES = "/sys/firmware/efi/efivars";
+/** systemd's own, by its vendor's number. */
+const SYSTEMD_OPTIONS = "SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67";
 const FW_CFG_CREDENTIALS = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
 const DMI_ENTRIES = "/sys/firmware/dmi/entries";
 const NO_IMPORT = /^systemd\.import_credentials=(?:0|n|no|f|false|off)$/;
@@ -42,6 +45,24 @@ const hostCredentials: Check = {
       words: "Have systemd take none, and make the system anew: what they did to it stays.",
       byHand: changeCommandLine(system, { add: "systemd.import_credentials=no" }),
     });
+  },
+};
+
+const efiOptions: Check = {
+  id: "efi-options",
+  severity: "critical",
+  title: "An EFI variable has words for systemd",
+  why: "systemd obeys SystemdOptions as it does the kernel's command line, in an initramfs too: another init, a shell, units. The host keeps the variables, and nothing measures this one.",
+  repair: "hand",
+  look(system) {
+    const there = system.list(EFI_VARIABLES).filter((name) => name === SYSTEMD_OPTIONS);
+    return found(
+      there.map((name) => ({ where: EFI_VARIABLES, found: name })),
+      {
+        words: "Delete it, and look at what it had systemd do.",
+        byHand: there.map((name) => `chattr -i ${EFI_VARIABLES}/${name} && rm ${EFI_VARIABLES}/${name}`),
+      },
+    );
   },
 };
 
@@ -383,6 +404,7 @@ const hostShare: Check = {
 
 export const channelChecks: readonly Check[] = [
   hostCredentials,
+  efiOptions,
   cloudInit,
   guestAgent,
   cloudAgent,
