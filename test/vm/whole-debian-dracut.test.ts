@@ -55,7 +55,14 @@ beforeAll(
       system,
       cpus: 1, // two that are emulated wait for each other where this machine has other work
       // A host's words for a shell, none of which gets it one.
-      append: "rd.shell=1 rd.systemd.debug_shell systemd.debug_shell rd.systemd.mask=sealtty-disk.service",
+      append: `rd.shell=1 rd.systemd.debug_shell systemd.debug_shell rd.systemd.mask=sealtty-disk.service "systemd.set_credential=tmpfiles.extra:f /run/host-line"`,
+      // A host's words for systemd's own units: files, and sysctls.
+      qemuArguments: [
+        "-fw_cfg",
+        "name=opt/io.systemd.credentials/host.fw_cfg,string=x",
+        "-smbios",
+        "type=11,value=io.systemd.credential:sysctl.extra=kernel.domainname=host-smbios",
+      ],
       ready: /^/, // nothing is said there until the system has its own gettys
       timeoutMs: SYSTEM_TIMEOUT,
     });
@@ -121,6 +128,18 @@ test(
         "ls /etc/shadow 2>&1; systemctl is-enabled debug-shell.service dracut-cmdline-ask.service systemd-ask-password-console.path; systemctl is-active debug-shell.service",
       ),
     ).toMatch(/No such file or directory\nmasked\nmasked\nmasked\ninactive\n$/);
+    // systemd took the line's, and SMBIOS's, for which this kernel has the driver built in, but gave them to no unit. fw_cfg's it did not see.
+    expect(await early.run("set -- /run/credentials/@system/*; echo ${*##*/}; echo /run/credentials/*")).toBe(
+      "sysctl.extra tmpfiles.extra\n/run/credentials/@system\n",
+    );
+    expect(
+      await early.run("cd /sys/firmware/qemu_fw_cfg/by_name/opt; echo io.systemd.credentials/*; cd /"),
+    ).toBe("io.systemd.credentials/host.fw_cfg\n");
+    expect(
+      await early.run(
+        "systemctl is-active systemd-sysctl systemd-tmpfiles-setup; ls -d /run/host-line 2>&1; cat /proc/sys/kernel/domainname",
+      ),
+    ).toMatch(/^active\nactive\n[^\n]*No such file or directory\n\(none\)\n$/);
     // What dracut and systemd start for a shell waits for the owner.
     await early.run("systemctl --no-block start dracut-emergency.service rescue.service");
     expect(
