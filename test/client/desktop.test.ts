@@ -18,7 +18,7 @@ test.each([
   ["5902", { kind: "tcp", host: "127.0.0.1", port: 5902 }],
   ["[::1]:5900", { kind: "tcp", host: "::1", port: 5900 }],
   ["/run/user/1000/vnc.sock", { kind: "unix", path: "/run/user/1000/vnc.sock" }],
-  ["unix:/tmp/my desktop", { kind: "unix", path: "/tmp/my desktop" }],
+  ["unix:/srv/my desktop", { kind: "unix", path: "/srv/my desktop" }],
 ])("%j is a place", (text, place) => {
   expect(parseDesktopPlace(text)).toEqual(place);
 });
