@@ -6,6 +6,7 @@ import { connectWebSocket } from "../node/web-socket-pipe.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
+import { isRfbGreeting } from "../protocol/rfb/opening.ts";
 import type { GuestAddress } from "./address.ts";
 import { connectHybridVsock } from "./hosts/hybrid-vsock.ts";
 import { dialIncus, incusAccess } from "./hosts/incus.ts";
@@ -25,14 +26,12 @@ export async function dial(address: GuestAddress, environment: Environment, cloc
   return address.kind === "tcp" || address.kind === "unix" ? unlessVnc(pipe, address.text) : pipe;
 }
 
-const VNC_GREETING = /^RFB [0-9]{3}\.[0-9]{3}\n/;
-
 /** A VNC server speaks first, and never sends what a frame is made of: its user waits for a guest that cannot come. */
 function unlessVnc(pipe: Pipe, text: string): Pipe {
   async function* incoming(): AsyncGenerator<Uint8Array> {
     let first = true;
     for await (const chunk of pipe.incoming) {
-      if (first && VNC_GREETING.test(String.fromCharCode(...chunk.subarray(0, 12))))
+      if (first && isRfbGreeting(chunk))
         throw new SealttyError("transport-lost", `a VNC server answers there: write vnc+${text}`);
       first = false;
       yield chunk;

@@ -6,6 +6,7 @@ import { WebSocket } from "ws";
 import type { ClientOptions, RawData } from "ws";
 import { SealttyError } from "../protocol/errors.ts";
 import type { Pipe } from "../protocol/pipe.ts";
+import { isRfbGreeting } from "../protocol/rfb/opening.ts";
 import { errorCode } from "./socket-pipe.ts";
 
 /** One message of the peer; QEMU sends at most 4096 bytes, relays at most 260 KiB. */
@@ -139,11 +140,7 @@ function whyNot(error: Error): [why: string, next: string] {
 
 /** Node's parser of HTTP shows what it could not read. */
 function saysRfb(error: Error): boolean {
-  return (
-    "rawPacket" in error &&
-    error.rawPacket instanceof Uint8Array &&
-    /^RFB [0-9]{3}\.[0-9]{3}\n/.test(Buffer.from(error.rawPacket).toString("latin1", 0, 12))
-  );
+  return "rawPacket" in error && error.rawPacket instanceof Uint8Array && isRfbGreeting(error.rawPacket);
 }
 
 /** The query of an address may hold a ticket or token. */

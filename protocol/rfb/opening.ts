@@ -129,6 +129,11 @@ function* refusal(what: string): Parser<Error> {
   return rfbFault(`${what}, and says ${hostWords(yield { kind: "take", length })}`);
 }
 
+/** Whether these are the first bytes of a VNC server: its version, whole (RFC 6143, 7.1.1). */
+export function isRfbGreeting(bytes: Uint8Array): boolean {
+  return /^RFB [0-9]{3}\.[0-9]{3}\n/.test(String.fromCharCode(...bytes.subarray(0, 12)));
+}
+
 function noPassword({ passwordAdvice }: RfbOpening): Error {
   const what = "wants a password, and none was given";
   return rfbFault(passwordAdvice === undefined ? what : `${what}: ${passwordAdvice}`);
