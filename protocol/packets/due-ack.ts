@@ -30,11 +30,12 @@ export class DueAck {
     this.#toldAt = now;
   }
 
-  received(number: number, asksForAck: boolean, now: number): void {
+  /** @param ends - it has the CLOSE: whoever takes it will not be here any more to answer later. */
+  received(number: number, asksForAck: boolean, now: number, ends = false): void {
     const outOfOrder = this.#received.add(number);
     if (!asksForAck) return;
     this.#waiting++;
-    if (outOfOrder || this.#waiting >= ACK_EVERY) this.#at = now;
+    if (ends || outOfOrder || this.#waiting >= ACK_EVERY) this.#at = now;
     else this.#at ??= now + MAX_ACK_DELAY;
   }
 

@@ -47,6 +47,8 @@ const MAX_ANSWERS_WAITING = 64;
 /** Connections that were given up because of a rollback, remembered to tell clients that did not hear of it. */
 const MAX_RETIRED = 64;
 const IDLE = 60_000;
+/** How long clients have to acknowledge the last word of a daemon that ends, ms. Its callers wait longer: server/monitor/split.ts. */
+const GOODBYE_WITHIN = 1000;
 
 /** One pipe: what comes in is decoded, what goes out takes turns. */
 class Port implements GuestPort {
@@ -116,7 +118,9 @@ export class GuestEndpoint {
   readonly #probes = new TokenBucket(100, 50);
   readonly #turns: AuthTurns;
   readonly #pumps = new Set<PipePump>();
+  #ending = false;
   #stopped = false;
+  #onLastOver: (() => void) | undefined;
 
   constructor(options: GuestEndpointOptions) {
     this.#options = options;
@@ -158,11 +162,20 @@ export class GuestEndpoint {
     for (const connection of this.#all()) connection.doubt();
   }
 
-  /** Tells every client, hangs up every program. The CLOSE frames leave as far as the pipes take them at once. */
+  /**
+   * Tells every client, hangs up every program. Pipes are read on until each client has said that it heard so, for
+   * GOODBYE_WITHIN at most: who did not hear it would wait for a guest that is not there any more. docs/protocol.md §8.5
+   */
   async stop(why: "shutting-down" | "handed-over" = "shutting-down"): Promise<void> {
-    this.#stopped = true;
+    this.#ending = true;
     for (const connection of this.#all()) connection.close(why);
-    await new Promise<void>((resolve) => this.#options.clock.after(100, resolve));
+    if (this.connectionCount > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onLastOver = resolve;
+        this.#options.clock.after(GOODBYE_WITHIN, resolve);
+      });
+    }
+    this.#stopped = true;
     for (const connection of this.#all()) connection.destroy();
     for (const pump of this.#pumps) pump.stop();
   }
@@ -173,6 +186,8 @@ export class GuestEndpoint {
     try {
       if (head.type === FRAME_PACKET) this.#onPacket(head.id, body, encoding, port);
       else if (head.type === FRAME_RETIRED) this.#onRetired(head.id, body);
+      else if (this.#ending)
+        return; // nobody new
       else if (head.type === FRAME_HELLO) this.#onHello(body, encoding, port);
       else if (head.type === FRAME_INIT) this.#onInit(head.id, body, encoding, port);
       else if (head.type === FRAME_PROBE) this.#onProbe(body, encoding, port);
@@ -309,6 +324,7 @@ export class GuestEndpoint {
     const rest = (this.#connections.get(id) ?? []).filter((other) => other !== connection);
     if (rest.length > 0) this.#connections.set(id, rest);
     else this.#connections.delete(id);
+    if (this.connectionCount === 0) this.#onLastOver?.();
   }
 
   #rememberRetired(id: number, body: Uint8Array, method: "ssh-key" | "none"): void {

@@ -251,6 +251,7 @@ export class GuestConnection {
         this.#channels.end();
         this.#linger();
       }
+      if (this.#connection.closeArrived) this.destroy();
       this.#deadline.set(this.#nextDeadline());
     } catch (error) {
       if (this.#connection.rolledBack !== undefined) this.#retire(this.#connection.rolledBack);

@@ -200,15 +200,17 @@ export class StreamConnection {
       this.#forgetAt = now + 3 * this.#recovery.rto;
     let keep = true;
     let asksForAck = false;
+    let ends = false;
     for (const frame of readPacketFrames(packet.plaintext)) {
       if (frame.type !== "ack") asksForAck = true;
+      if (frame.type === "close") ends = true;
       keep = this.#take(frame, now) && keep;
     }
     // Older ones may be what the host held back from before.
     if (packet.number > this.#ack.newest) this.#doubting = false;
     this.#slots?.heard(now);
     if (!keep) return packet.number; // not acknowledged: its content comes again
-    this.#ack.received(packet.number, asksForAck, now);
+    this.#ack.received(packet.number, asksForAck, now, ends);
     if (asksForAck) this.#slots?.active(now);
     this.onWork();
     return packet.number;

@@ -1,0 +1,75 @@
+// A daemon that ends: its clients hear so, also over a slow pipe and while they type; and it does not wait for those that are away.
+import { expect, test } from "vitest";
+import { utf8 } from "../../protocol/bytes.ts";
+import { connect } from "../../protocol/session/connect.ts";
+import { ManualClock } from "../support/clocks.ts";
+import { memoryPipes } from "../support/memory-pipe.ts";
+import { clientOptions, echoProcess, testGuest } from "../support/session.ts";
+
+const MS_AT_ONCE = 5;
+
+/** @param delay - of what goes to the client, ms. */
+async function session(delay: number) {
+  const clock = new ManualClock();
+  const guest = testGuest(clock, {}, echoProcess);
+  let deaf = false;
+  const pipes = memoryPipes((chunk, deliver, direction) => {
+    if (deaf) return;
+    const copy = chunk.slice();
+    if (direction === "to-client") clock.after(delay, () => deliver(copy));
+    else deliver(copy);
+  });
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  let running = true;
+  const passing = (async () => {
+    while (running) {
+      await new Promise((resolve) => setImmediate(resolve));
+      clock.advance(MS_AT_ONCE);
+    }
+  })();
+  const attested = await connect(clientOptions(clock, async () => pipes.client));
+  const opened = await attested.authenticate({ method: "none", user: "root" });
+  const channel = await opened.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 });
+  channel.exit.catch(() => {});
+  return {
+    ...{ clock, guest, channel },
+    closed: opened.closed,
+    cutOff: () => {
+      deaf = true;
+    },
+    async end() {
+      running = false;
+      await passing;
+    },
+  };
+}
+
+test.each([0, 100, 300])("who types hears that it was handed over, %i ms away", async (delay) => {
+  const { clock, guest, channel, closed, end } = await session(delay);
+  const stopping = guest.endpoint.stop("handed-over");
+  const typing = channel.write(utf8("typed meanwhile")).catch(() => {});
+  expect(await closed).toBe("handed-over");
+  const heard = clock.now();
+  await Promise.all([stopping, typing]);
+  expect(clock.now() - heard).toBeLessThan(100); // nobody is left to wait for
+  expect(guest.endpoint.connectionCount).toBe(0);
+  await end();
+});
+
+test("a client that is away is waited for no longer than a second", async () => {
+  const { clock, guest, cutOff, end } = await session(0);
+  cutOff();
+  const before = clock.now();
+  await guest.endpoint.stop("handed-over");
+  const waited = clock.now() - before;
+  expect(waited).toBeGreaterThanOrEqual(1000);
+  expect(waited).toBeLessThan(1000 + 20 * MS_AT_ONCE);
+  expect(guest.endpoint.connectionCount).toBe(0);
+  await end();
+});
+
+test("nobody is there: it ends at once", async () => {
+  const clock = new ManualClock();
+  await testGuest(clock).endpoint.stop();
+  expect(clock.now()).toBe(0);
+});
