@@ -41,11 +41,13 @@ function stateOf({ terminal }: ScreenState, from = 0) {
 
 /** Nothing shows these, no sequence makes them anew, and only a later oddity would: docs/limits.md §6. */
 function hasHiddenState({ terminal }: ScreenState): boolean {
-  const { buffers, _charsetService, _inputHandler } = coreOf(terminal);
+  const { buffers, coreService, _charsetService, _inputHandler } = coreOf(terminal);
   const { charset, glevel, _charsets } = _charsetService;
   const { active } = buffers;
   // A line that goes on from one that is gone; a charset that a restored cursor brought and nobody designated.
   if (active.lines.get(0)?.isWrapped === true || charset !== _charsets[glevel]) return true;
+  // Origin mode that the other screen left on, and a cursor outside of the region: no sequence puts it there.
+  if (coreService.decPrivateModes.origin && within(active) !== active.y) return true;
   // The library saves half of an underline with a cursor, and restores the other half of another one.
   const { fg, bg, extended } = _inputHandler._curAttrData;
   const underlined = (fg & UNDERLINE) !== 0;
