@@ -16,9 +16,10 @@ const FORMAT = 2; // raise it when what is done here changes
 const SUITE = "bookworm";
 const SHARED_PACKAGES =
   "systemd systemd-sysv udev dbus login passwd kmod procps zstd busybox linux-image-cloud-amd64 libpam-runtime libpam-modules libpam-systemd";
-/** By what makes its initramfs. Only one of them has cloud-init: a test's boot need not have it twice. */
+/** By what makes its initramfs. Only one of them has cloud-init, and an agent for the doctor to find: a test's boot need not have them twice. */
 const PACKAGES = {
-  "initramfs-tools": `${SHARED_PACKAGES} initramfs-tools cryptsetup-initramfs cloud-init`.split(" "),
+  "initramfs-tools":
+    `${SHARED_PACKAGES} initramfs-tools cryptsetup-initramfs cloud-init qemu-guest-agent`.split(" "),
   dracut: `${SHARED_PACKAGES} dracut cryptsetup-bin`.split(" "),
 };
 const SECTOR = 4096;

@@ -43,6 +43,8 @@ export interface VmOptions {
   readonly virtio?: VmPipe | undefined;
   /** A virtconsole as /dev/hvc0, with a sealttyd of its own; default none. */
   readonly hvc0?: VmPipe | undefined;
+  /** ttyS0 at a unix socket, where somebody may type into it; default: only read. */
+  readonly typesOnSerial?: boolean;
   /** A whole Debian in place of the small guest (scripts/debian-guest.mjs), whose other options mean nothing then; with `ready`. */
   readonly system?: DebianGuest;
   /** What its serial console says once bootVm is to return; default: the small guest's own word. */
@@ -79,6 +81,8 @@ export interface Vm {
   /** Of the virtio port, if its pipe is of that kind. */
   readonly wsUrl: string | undefined;
   readonly unixPath: string | undefined;
+  /** The host's end of ttyS0, with `typesOnSerial`. */
+  readonly serialPath: string | undefined;
   /** QEMU and swtpm. */
   readonly pids: readonly number[];
   /** Resolves when QEMU ended, by stop() or by itself. */

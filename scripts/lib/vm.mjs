@@ -140,12 +140,11 @@ function qemuArguments(options, image, directory, sockets) {
       `file=${system.disk},if=none,id=root,format=raw,snapshot=on`,
       ..."-device virtio-blk-pci,drive=root".split(" "),
     );
-  args.push(
-    "-chardev",
-    `file,id=serial,path=${path.join(directory, "serial.log")}`,
-    "-serial",
-    "chardev:serial",
-  );
+  const log = path.join(directory, "serial.log");
+  const serial = options.typesOnSerial
+    ? `socket,id=serial,path=${path.join(directory, "serial")},server=on,wait=off,logfile=${log}`
+    : `file,id=serial,path=${log}`;
+  args.push("-chardev", serial, "-serial", "chardev:serial");
   args.push("-qmp", `unix:${sockets.monitor},server=on,wait=off`);
   if (sockets.tpm) {
     args.push("-chardev", `socket,id=tpm,path=${sockets.tpm}`);
@@ -262,6 +261,7 @@ async function bootOnce(options, image) {
       address: (virtio ?? hvc0)?.address,
       wsUrl: virtio?.wsUrl,
       unixPath: virtio?.unixPath,
+      serialPath: options.typesOnSerial ? path.join(directory, "serial") : undefined,
       pids: [qemu.pid, ...(tpm ? [tpm.child.pid] : [])],
       ended: qemu.ended,
       serialLog,

@@ -83,7 +83,7 @@ function ownState(buffer: CoreBuffer, columns: number) {
     tabs: [...Array(columns).keys()].filter((column) => buffer.tabs[column] === true),
     region: [buffer.scrollTop, buffer.scrollBottom],
     saved: [
-      buffer.savedX,
+      Math.min(buffer.savedX, columns),
       Math.max(0, buffer.savedY - buffer.ybase),
       // The saved looks' underline style is the library's own muddle: it saves all but that.
       colour(buffer.savedCurAttrData.fg),
