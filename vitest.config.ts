@@ -42,7 +42,6 @@ const alone = [
     (name) => `test/interop/${name}.test.ts`,
   ),
   "test/adversarial/host-floods.test.ts",
-  "test/browser/page-unlock.test.ts", // a sealttyd that hands over waits a moment, and no longer, until its clients have heard so
 ];
 const dracut = ["test/vm/whole-debian-dracut.test.ts"];
 const common = { pool: "forks", testTimeout: 240_000, hookTimeout: 240_000 } as const;

@@ -5,6 +5,7 @@ import { escapeText } from "../log.ts";
 import { DOCTOR, givenOptions, rootOf, usageText } from "../options.ts";
 import { type Finding, SEVERITIES, type Severity } from "./check.ts";
 import { CHECKS } from "./checks.ts";
+import { inOrder } from "./checks/consoles.ts";
 import { hasWayIn } from "./checks/own.ts";
 import { type Change, applyEdits, undoEdits } from "./repair.ts";
 import { type Output, jsonOutput, textOutput } from "./report.ts";
@@ -160,7 +161,7 @@ function fix(tree: Tree, options: Options, output: Output): number {
   if (!options.dryRun) {
     const paths = new Set(changes.filter(({ done }) => done).map((change) => change.path));
     const made = wanted.filter((finding) => finding.fix.edits.some((edit) => paths.has(edit.path)));
-    output.after([...new Set(made.flatMap((finding) => finding.fix.after))]);
+    output.after(inOrder(made.flatMap((finding) => finding.fix.after)));
   }
   return look(new Tree(options.root), options, output, options.dryRun ? [] : changes);
 }

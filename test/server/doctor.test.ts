@@ -6,6 +6,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { PLANTED } from "../support/planted-findings.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
@@ -872,13 +873,30 @@ const MANY: Files = {
   "/dev/tdx_guest": { text: "", mode: 0o666 },
 };
 
+test("docs/doctor.md says which ones the VM's test plants, and which of them a host makes use of there", () => {
+  const text = fs.readFileSync(path.resolve(import.meta.dirname, "../../docs/doctor.md"), "utf8");
+  const [, section = ""] = /## What a test has seen[^\n]*\n([^]*?)\n## /.exec(text) ?? [];
+  const [used, found, left] = section
+    .split(/, of these: |no more found after it, [^`]*|whoever writes the command line: /)
+    .slice(1)
+    .map((part) => [...part.matchAll(/`([a-z-]+)`/g)].map(([, id]) => id));
+  const planted = (which: (one: (typeof PLANTED)[number]) => boolean) =>
+    PLANTED.filter(which).map(({ id }) => id);
+  expect(used).toEqual(planted(({ use }) => use !== undefined));
+  expect(found).toEqual(planted(({ use, stays }) => use === undefined && stays !== true));
+  expect(left).toEqual(planted(({ stays }) => stays === true));
+});
+
 describe("--fix and --undo", () => {
   test("of many things: a second fix changes nothing, and one undo takes all of it back", () => {
     plant(root, MANY);
     const before = snapshot(root);
     const fixed = doctor("--fix");
     expect(fixed.status).toBe(0);
-    expect(fixed.out).toContain("systemctl stop getty@tty1.service");
+    // Once systemd has read that a unit is masked, it does not know any more how that is to be ended.
+    expect(fixed.out).toContain(
+      "    systemctl stop qemu-guest-agent.service\n    systemctl stop getty@tty1.service\n    systemctl daemon-reload\n",
+    );
     const after = snapshot(root);
     expect(doctor("--fix").out).not.toContain("changed");
     expect(snapshot(root)).toEqual(after);

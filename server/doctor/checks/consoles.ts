@@ -10,6 +10,7 @@ import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./comm
 
 const GETTY = /^(?:(?:getty|serial-getty|autovt|container-getty)@.*|console-getty)\.service$/;
 export const RELOAD = "systemctl daemon-reload";
+const STOP = "systemctl stop";
 const OFF = "(?:0|n|no|f|false|off)";
 const REASON_DROP_IN = "# Written by sealttyd doctor --fix; sealttyd doctor --undo takes it away.\n";
 
@@ -30,7 +31,17 @@ export function masksOf(system: System, names: readonly string[]): Edit[] {
 
 export function stopsOf(names: readonly string[]): string[] {
   const plain = plainWords(names.filter((name) => !name.includes("@.")));
-  return [RELOAD, ...(plain.length === 0 ? [] : [`systemctl stop ${plain.join(" ")}`])];
+  return [...(plain.length === 0 ? [] : [`${STOP} ${plain.join(" ")}`]), RELOAD];
+}
+
+/**
+ * Stops before all else: once systemd has read that a unit is masked, it does not know any more how that is ended, and a shell that
+ * takes SIGTERM for nothing keeps it waiting for 90 s.
+ */
+export function inOrder(commands: readonly string[]): string[] {
+  const once = [...new Set(commands)];
+  const isStop = (command: string): boolean => command.startsWith(STOP);
+  return [...once.filter(isStop), ...once.filter((command) => !isStop(command))];
 }
 
 const consoleProcess: Check = {
