@@ -11,6 +11,7 @@ import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
 import { runFront } from "./monitor/front.ts";
 import { FRONT_OPTION, KEEPER_OPTION } from "./monitor/names.ts";
+import { doneWithin } from "./monitor/patience.ts";
 import { noDaemonUser, serveSplit } from "./monitor/split.ts";
 import { MANUAL_SECTIONS, daemonManual } from "./manual/manual.ts";
 import { SERVE, givenOptions, usageText } from "./options.ts";
@@ -19,6 +20,7 @@ import { giveBackConsole } from "./pipes/framebuffer/console.ts";
 import { type RunningServer, serve } from "./serve.ts";
 import { findAccount } from "./sessions/account.ts";
 import { setupCommand } from "./setup/command.ts";
+import { nodeClock } from "../node/clock.ts";
 import { VERSION } from "../node/version.ts";
 import { prepareHeapForFloods } from "../node/heap-for-floods.ts";
 
@@ -77,7 +79,8 @@ async function main(args: readonly string[]): Promise<number> {
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
     const why = await Promise.race([stopped, server.pipeLost]);
     if (typeof why === "string") log.info("sealttyd stops", { signal: why });
-    await within(STOP_TIMEOUT_MS, server.stop());
+    const stopping = server.stop();
+    if (await doneWithin(nodeClock, STOP_TIMEOUT_MS, stopping)) await stopping; // that it failed is said
     if (typeof why !== "string") throw why;
     return EXIT_GOOD;
   } catch (error) {
@@ -180,15 +183,6 @@ function stopSignal(): Promise<string> {
       });
     }
   });
-}
-
-async function within(timeout: number, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLong = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeout);
-  });
-  await Promise.race([work, tooLong]);
-  clearTimeout(timer);
 }
 
 function report(log: Log, error: unknown): void {

@@ -17,7 +17,7 @@ import { type Child, endWith, startChild } from "./child.ts";
 import { Link } from "./link.ts";
 import type { Monitor, Peer } from "./monitor.ts";
 import { KEEPER_OPTION } from "./names.ts";
-import { answersWithin } from "./patience.ts";
+import { answersWithin, doneWithin } from "./patience.ts";
 import {
   FRONT_NOTICES,
   KEEPER_CALLS,
@@ -33,7 +33,7 @@ const KEEPERS_PER_SECOND = 1 / 30;
 /** Its programs are hung up in this time. */
 const STOP_TIMEOUT_MS = 1000;
 /** Seconds; it does little to answer, on a machine that may be slow. */
-const ANSWERS_WITHIN = 60;
+const ANSWER_SECONDS = 60;
 /** Of its directory, and its socket. */
 const OWN_MODE = 0o700;
 /** Linux: opened to be named only; a link is itself. Not in Node's constants. */
@@ -106,7 +106,7 @@ export class KeeperStarter {
 
   /** One that hangs has its sessions, but nobody reaches them: it is ended, and the next session has another one. */
   async #patiently<T>(keeper: Running, answer: Promise<T>): Promise<T> {
-    if (!(await answersWithin(nodeClock, ANSWERS_WITHIN, answer))) {
+    if (!(await answersWithin(nodeClock, ANSWER_SECONDS, answer))) {
       this.#options.log.error("THE KEEPER OF SESSIONS DOES NOT ANSWER: it is ended, and so are its sessions");
       keeper.end();
     }
@@ -148,12 +148,7 @@ export class KeeperStarter {
       end: () => link.close(),
       async stop() {
         link.notify(MONITOR_NOTICES.stop);
-        let timer: NodeJS.Timeout | undefined;
-        const tooLong = new Promise<void>((resolve) => {
-          timer = setTimeout(resolve, STOP_TIMEOUT_MS);
-        });
-        await Promise.race([child.gone, tooLong]);
-        clearTimeout(timer);
+        await doneWithin(nodeClock, STOP_TIMEOUT_MS, child.gone);
         link.close();
         await child.kill();
         fs.rmSync(socket, { force: true });

@@ -18,12 +18,32 @@ export async function answersWithin(clock: Clock, seconds: number, work: Promise
     };
     wait(seconds);
   });
-  const answered = work.then(
+  return await first(work, tooLong, () => cancel());
+}
+
+/**
+ * By the clock alone, for what a machine that stood still may as well be given up after.
+ * @param limit - ms. @returns false where it was neither done nor failed by then.
+ */
+export async function doneWithin(clock: Clock, limit: number, work: Promise<unknown>): Promise<boolean> {
+  let cancel = (): void => {};
+  const tooLong = new Promise<boolean>((resolve) => {
+    cancel = clock.after(limit, () => resolve(false));
+  });
+  return await first(work, tooLong, cancel);
+}
+
+async function first(
+  work: Promise<unknown>,
+  tooLong: Promise<boolean>,
+  cancel: () => void,
+): Promise<boolean> {
+  const done = work.then(
     () => true,
     () => true,
   );
   try {
-    return await Promise.race([answered, tooLong]);
+    return await Promise.race([done, tooLong]);
   } finally {
     cancel();
   }

@@ -6,6 +6,7 @@ import path from "node:path";
 import { utf8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { nodeClock } from "../../node/clock.ts";
+import { doneWithin } from "./patience.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { PipeConfig } from "../config/pipe.ts";
 import type { ServerConfig } from "../config.ts";
@@ -194,12 +195,7 @@ function startFront(parts: {
     lost,
     async stop(withinMs) {
       link.notify(MONITOR_NOTICES.stop);
-      let timer: NodeJS.Timeout | undefined;
-      const tooLong = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, withinMs);
-      });
-      await Promise.race([child.gone, tooLong]);
-      clearTimeout(timer);
+      await doneWithin(nodeClock, withinMs, child.gone);
     },
     async end() {
       link.close();

@@ -5,6 +5,7 @@ import { SealttyError } from "../../protocol/errors.ts";
 import { TokenBucket } from "../../protocol/session/token-bucket.ts";
 import { errorCode } from "../../node/socket-pipe.ts";
 import type { Log } from "../log.ts";
+import { doneWithin } from "./patience.ts";
 
 /** Started at once, one after the other; then one in half a minute: whoever makes each of them crash gets few tries. */
 const FRONTS_AT_ONCE = 5;
@@ -12,7 +13,7 @@ const FRONTS_PER_SECOND = 1 / 30;
 /** How often it is looked whether the next may be started, or is of no use any more, ms. */
 const LOOK_EVERY = 250;
 /** A killed one is gone by then, unless the kernel cannot end it yet: with its device still open no other could serve. Ms. */
-const END_WITHIN = 10_000;
+const END_WITHIN_MS = 10_000;
 /** How often that is said again, ms. */
 const SAY_EVERY = 60_000;
 
@@ -43,19 +44,19 @@ export async function successiveFronts(
   let front: Front | undefined = first;
   let reason = await first.lost;
   /** @returns false: no other one is worth it any more. */
-  const isOver = async (end: Promise<void>): Promise<boolean> => {
+  const hasEnded = async (end: Promise<void>): Promise<boolean> => {
     let over = false;
     void end.then(() => {
       over = true;
     });
-    if (await within(clock, END_WITHIN, end)) return true;
+    if (await doneWithin(clock, END_WITHIN_MS, end)) return true;
     let said: number | undefined;
     while (!over && isWorthIt()) {
       if (said === undefined || clock.now() - said >= SAY_EVERY) {
         said = clock.now();
         log.error("THE KERNEL DOES NOT END A HALF THAT IT WAS TOLD TO END: no other one serves until it has");
       }
-      await within(clock, LOOK_EVERY, end);
+      await doneWithin(clock, LOOK_EVERY, end);
     }
     return over;
   };
@@ -66,7 +67,7 @@ export async function successiveFronts(
       "the half that talks to the host ended: another one is started, sessions that are kept go on",
       told,
     );
-    if (front !== undefined && !(await isOver(front.end()))) return reason;
+    if (front !== undefined && !(await hasEnded(front.end()))) return reason;
     while (isWorthIt() && !starts.take(clock.now()))
       await new Promise<void>((resolve) => clock.after(LOOK_EVERY, resolve));
     if (!isWorthIt()) return reason;
@@ -85,18 +86,5 @@ export async function successiveFronts(
     const failed: SealttyError | undefined = await Promise.race([front.ready, front.lost]);
     if (failed === undefined) log.info("the half that talks to the host serves again");
     reason = await front.lost;
-  }
-}
-
-/** @returns whether it was done by then. */
-async function within(clock: Clock, ms: number, work: Promise<void>): Promise<boolean> {
-  let cancel = (): void => {};
-  const tooLong = new Promise<boolean>((resolve) => {
-    cancel = clock.after(ms, () => resolve(false));
-  });
-  try {
-    return await Promise.race([work.then(() => true), tooLong]);
-  } finally {
-    cancel();
   }
 }

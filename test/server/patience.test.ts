@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import type { Clock } from "../../protocol/clock.ts";
-import { answersWithin } from "../../server/monitor/patience.ts";
+import { answersWithin, doneWithin } from "../../server/monitor/patience.ts";
 
 /** Its only timer is run by hand, however much later than it was due. */
 function lateClock() {
@@ -44,7 +44,16 @@ test.each([
   ["an answer", () => Promise.resolve(1)],
   ["a failure", () => Promise.reject(new Error("no"))],
 ])("%s is one, and no timer stays", async (_what, work: () => Promise<unknown>) => {
-  const { clock, isWaiting } = lateClock();
-  expect(await answersWithin(clock, 10, work())).toBe(true);
-  expect(isWaiting()).toBe(false);
+  for (const within of [answersWithin, doneWithin]) {
+    const { clock, isWaiting } = lateClock();
+    expect(await within(clock, 10, work())).toBe(true);
+    expect(isWaiting()).toBe(false);
+  }
+});
+
+test("by the clock alone a limit is over once it has passed", async () => {
+  const { clock, run } = lateClock();
+  const done = doneWithin(clock, 10, new Promise(() => {}));
+  await run(10);
+  expect(await done).toBe(false);
 });
