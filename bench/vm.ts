@@ -114,6 +114,7 @@ export async function startVm(own: Pick<VmOptions, "sealttyd" | "files"> = {}): 
   };
   const socket = path.join(scratchDirectory("vm"), "bench.sock");
   const vm = await bootVm({
+    cpus: 2,
     firmware: "seabios",
     tpm: false,
     evidence: "simulated",

@@ -93,6 +93,7 @@ async function measured(machine: Machine, keys: number): Promise<Row[]> {
   };
   const socket = path.join(scratchDirectory("vnc"), "vnc");
   const vm = await bootVm({
+    cpus: 2,
     firmware,
     tpm: false,
     evidence: "simulated",

@@ -122,6 +122,7 @@ async function demo(directory, password, rest, stop) {
   let vm;
   try {
     vm = await bootVm({
+      cpus: 2, // nothing else has this machine's while somebody looks
       virtio: { kind: "websocket" },
       tpmStateDirectory: path.join(directory, "tpm"),
       password,

@@ -50,6 +50,7 @@ export interface VmOptions {
   /** What its serial console says once bootVm is to return; default: the small guest's own word. */
   readonly ready?: RegExp;
   readonly memoryMiB?: number;
+  /** Default 1: several that are emulated wait for each other where a machine has other work, and cost it a fifth more. */
   readonly cpus?: number;
   /** More of the kernel command line; `sealtty.only=virtio|hvc0|none` starts that instance only. */
   readonly append?: string;

@@ -287,7 +287,7 @@ export async function bootVm(given = {}) {
     tpm: true,
     virtio: { kind: "unix" },
     memoryMiB: 1024,
-    cpus: 2,
+    cpus: 1,
     append: "",
     qemuArguments: [],
     sealttyd: path.join(projectRoot, "dist/bin/sealttyd.js"),

@@ -5,7 +5,7 @@ import { escapeText } from "../log.ts";
 import { DOCTOR, givenOptions, rootOf, usageText } from "../options.ts";
 import { type Finding, SEVERITIES, type Severity } from "./check.ts";
 import { CHECKS } from "./checks.ts";
-import { inOrder } from "./checks/consoles.ts";
+import { inOrder, isForNextBoot } from "./checks/consoles.ts";
 import { hasWayIn } from "./checks/own.ts";
 import { type Change, applyEdits, undoEdits } from "./repair.ts";
 import { type Output, jsonOutput, textOutput } from "./report.ts";
@@ -34,7 +34,7 @@ export function runDoctor(args: readonly string[], streams: DoctorStreams): numb
     streams.out(usageText(DOCTOR));
     return EXIT_GOOD;
   }
-  const output = options.json ? jsonOutput(streams.out) : textOutput(streams.out);
+  const output = options.json ? jsonOutput(streams.out) : textOutput(streams.out, options.root);
   if (options.list) {
     for (const check of CHECKS) output.check(check);
     return EXIT_GOOD;
@@ -161,7 +161,9 @@ function fix(tree: Tree, options: Options, output: Output): number {
   if (!options.dryRun) {
     const paths = new Set(changes.filter(({ done }) => done).map((change) => change.path));
     const made = wanted.filter((finding) => finding.fix.edits.some((edit) => paths.has(edit.path)));
-    output.after(inOrder(made.flatMap((finding) => finding.fix.after)));
+    const after = inOrder(made.flatMap((finding) => finding.fix.after));
+    // Nothing of an image runs: only what it boots with is left to be made.
+    output.after(options.root === "/" ? after : after.filter(isForNextBoot));
   }
   return look(new Tree(options.root), options, output, options.dryRun ? [] : changes);
 }

@@ -1,6 +1,7 @@
 // What the doctor says, as text or as lines of JSON. Whatever it found in the system is escaped: names and contents may be an attacker's.
 
 import { escapeText } from "../log.ts";
+import { isForNextBoot } from "./checks/consoles.ts";
 import type { Check, Edit, Evidence, Finding } from "./check.ts";
 import { type Change, wordsOf } from "./repair.ts";
 import type { Blind } from "./tree.ts";
@@ -47,7 +48,9 @@ const HELD_BACK = {
     "no sealttyd is enabled for rescue.target and emergency.target, so nobody could repair this machine. Enable it first, or say --lock-out",
 } as const;
 
-export function textOutput(out: (text: string) => void): Output {
+/** @param root - of the system that is looked at. */
+export function textOutput(out: (text: string) => void, root: string): Output {
+  const isImage = root !== "/";
   const line = (label: string, text: string) => out(`  ${label.padEnd(7)} ${text}\n`);
   const lines = (label: string, texts: readonly string[]) =>
     texts.forEach((text, i) => line(i === 0 ? label : "", text));
@@ -64,7 +67,7 @@ export function textOutput(out: (text: string) => void): Output {
       line("fix", fix.words);
       lines("--fix", fix.edits.flatMap(editLines));
       lines("hand", fix.byHand.map(shown));
-      lines("then", fix.after.map(shown));
+      lines("then", fix.after.filter((command) => !isImage || isForNextBoot(command)).map(shown));
       out("\n");
     },
     blind: ({ where, reason }) => out(`not looked at: ${shown(where)}: ${shown(reason)}\n`),
@@ -74,9 +77,18 @@ export function textOutput(out: (text: string) => void): Output {
       ),
     heldBack: ({ id }, needs) => out(`held back: ${id}: ${HELD_BACK[needs]}\n`),
     after(commands) {
-      if (commands.length > 0) out("To have it at once, or else from the next boot on:\n");
-      for (const command of commands) out(`    ${shown(command)}\n`);
-      if (commands.length > 0) out("\n");
+      const list = (head: string, of: readonly string[]) => {
+        if (of.length === 0) return;
+        out(`${head}\n${of.map((command) => `    ${shown(command)}\n`).join("")}\n`);
+      };
+      list(
+        "To have it at once, or else from the next boot on:",
+        commands.filter((command) => !isForNextBoot(command)),
+      );
+      list(
+        "Needed before the next boot. What an initramfs has is measured: your policy needs new values then.",
+        commands.filter(isForNextBoot),
+      );
     },
     nothingToUndo: () => out("There is nothing to undo.\n"),
     end({ checks, findings, counted, blind, commandLines, threshold }) {
@@ -87,6 +99,10 @@ export function textOutput(out: (text: string) => void): Output {
       if (commandLines === 0)
         out(
           "No command line of the kernel is to be found here: what whoever boots it puts there is not checked.\n",
+        );
+      if (isImage && findings > 0)
+        out(
+          `Commands are for the system below ${shown(root)}, as by chroot, and not for the machine that you are on.\n`,
         );
       out(`${checks} checks, ${findings} findings${rest}, ${blind} not looked at.\n`);
     },

@@ -101,8 +101,8 @@ export class Units {
     return lastOf(this.#tree, [...(file === undefined ? [] : [file]), ...this.#dropIns(name)], key);
   }
 
-  /** Every line with this key, where a unit may have several. */
-  text(name: string): readonly Setting[] {
+  /** The unit's file and its drop-ins, each with its text. */
+  files(name: string): readonly Setting[] {
     const file = this.file(name);
     return [...(file === undefined ? [] : [file]), ...this.#dropIns(name)].map((where) => ({
       where,

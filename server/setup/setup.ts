@@ -10,6 +10,7 @@ import { CLOUD_INIT_FILES, DISABLED, DISABLED_FILE, WAIT_UNIT } from "../provisi
 import { rootOption } from "../rooted-path.ts";
 import { accountIn } from "../sessions/account.ts";
 import {
+  EVIDENCE_TYPES,
   type Machine,
   type RealEvidence,
   SetupRefused,
@@ -72,6 +73,7 @@ const UNIT_DIRECTORIES = [
 const SYSUSERS = "/usr/lib/sysusers.d/sealttyd.conf";
 const FRONT_USER = "sealtty";
 const LOGIN = "/bin/login";
+const CLOUD_INIT = "/usr/bin/cloud-init";
 
 /** @returns what was done, a line each. @throws SetupRefused: then nothing was. SetupFailed: then not all was. */
 export async function setUp(wishes: SetupWishes, around: SetupSurroundings): Promise<string[]> {
@@ -270,7 +272,7 @@ function requireFrontUser(tree: Tree, here: boolean): void {
   if (!here && tree.has(SYSUSERS)) return; // systemd makes it when the image boots
   const root = here ? "" : `${rootOption(tree.root)} `;
   throw new SetupRefused(
-    `There is no user ${FRONT_USER}, whom the half becomes that talks to the host: ` +
+    `The user ${FRONT_USER} is missing. sealttyd's process without rights, which talks to the host, runs as it. Make it: ` +
       `systemd-sysusers ${root}${path.basename(SYSUSERS)}, or useradd ${root}--system --shell /usr/sbin/nologin ${FRONT_USER}`,
   );
 }
@@ -293,7 +295,7 @@ async function configuration(
   if (there !== undefined && !isOfSetup(DEFAULT_CONFIG_FILE, tree, before)) {
     if (wishes.evidence !== undefined || wishes.pipe !== undefined)
       throw new SetupRefused(
-        `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Change it there, or move it away and set up again.`,
+        `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Leave out --evidence, --port and --tty and change it there, or move it away and set up again.`,
       );
     let own: ServerConfig;
     try {
@@ -314,7 +316,7 @@ async function configuration(
   const { here } = wishes;
   if (!here && wishes.evidence === undefined)
     throw new SetupRefused(
-      "Of another machine's files it cannot be found out what that machine will have: name it with --evidence",
+      `For another machine's files say what evidence it will have: --evidence ${EVIDENCE_TYPES.join(", ")}`,
     );
   const pipe = wishes.pipe ?? (here ? findPort(around.machine) : USUAL_PIPE);
   const evidence = wishes.evidence ?? (await findEvidence(around.machine));
@@ -332,6 +334,9 @@ async function configuration(
         : []),
       `with a key: root, by the keys of ${KEYS_FILE}${tree.has(KEYS_FILE) ? "" : ", which is not there yet"}`,
       ...forEarly.words,
+      ...(wishes.provision && !tree.has(CLOUD_INIT)
+        ? [`there is no ${CLOUD_INIT}: install cloud-init, or nothing does what is in the seed`]
+        : []),
     ],
   };
 }
@@ -356,7 +361,11 @@ function earlyConfiguration(
     early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
     words: [
       "in the initramfs: the same console, for root by the same keys, to unlock disks and for a shell",
-      "the next update-initramfs -u puts it in, after each change of keys as well",
+      ...(tree.has(KEYS_FILE)
+        ? ["the next update-initramfs -u puts it in, after each change of keys as well"]
+        : [
+            `update-initramfs FAILS until ${KEYS_FILE} is there; it puts both in, after each change of keys as well`,
+          ]),
     ],
   };
 }

@@ -548,7 +548,7 @@ describe("refused, and nothing is changed", () => {
     const { "etc/passwd": _, ...others } = BARE;
     const files = { ...others, "usr/lib/sysusers.d/sealttyd.conf": "u sealtty -\n" };
     expect(await refused(files)).toMatch(
-      /There is no user sealtty,.*: systemd-sysusers sealttyd.conf, or useradd --system --shell/,
+      /The user sealtty is missing\..*: systemd-sysusers sealttyd.conf, or useradd --system --shell/,
     );
     expect(await setUp(wishes({ here: false, evidence: "tdx" }), surroundings().around)).toContain(
       `written: ${DEFAULT_CONFIG_FILE}`,
@@ -598,7 +598,7 @@ describe("refused, and nothing is changed", () => {
           fs.mkdirSync(path.dirname(at(file)), { recursive: true });
           fs.symlinkSync(`${up}${path.join(outside, name).slice(up === "" ? 0 : 1)}`, at(file));
           expect(await refused({}, image)).toMatch(
-            name === "passwd" ? /no user sealtty/ : /leads nowhere in/,
+            name === "passwd" ? /user sealtty is missing/ : /leads nowhere in/,
           );
         }
         fs.rmSync(at(file));

@@ -137,7 +137,7 @@ export const PLANTED: readonly Planted[] = [
     plant: `${unit("planted-shell.service", "[Service]\nExecStart=/bin/sh -i\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS1\nSendSIGHUP=yes\n[Install]\nWantedBy=multi-user.target\n")}; systemctl enable --now planted-shell.service 2>/dev/null`,
     use: asShell((host) => host.secondSerial),
   },
-  { id: "console-process", plant: "true" }, // of the two above
+  { id: "console-process" }, // the shells and gettys planted above
   {
     id: "debug-shell",
     plant: "systemctl enable debug-shell.service 2>/dev/null",
@@ -184,7 +184,6 @@ export const PLANTED: readonly Planted[] = [
   {
     id: "systemd-console",
     plant: `${dropIn("/etc/systemd/system.conf.d/planted.conf", "[Manager]\nLogTarget=console\n")}; systemctl daemon-reexec`,
-    // Its names have - and, so that nothing of this finding is the last one's.
     use: printed((word) => `systemctl start ${word}.service 2>/dev/null; systemd-run -q --unit=${word} true`),
   },
   {

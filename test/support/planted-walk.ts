@@ -5,7 +5,7 @@ import { PLANTED, type PlantingHost, type RunInGuest } from "./planted-findings.
 
 /** For what a host does to show in an emulated guest, ms. */
 const SHOWS_WITHIN = 60_000;
-/** What the host gets nothing of is looked at after as long in the guest, s. */
+/** Seconds to wait before it is believed that the host got nothing. */
 const QUIET_FOR = 3;
 /** What the doctor leaves to do by hand, where it is a command, and not one of a boot. */
 const COMMAND = /^(?:kill \d+|swapoff -a|modprobe -r \w+)$/;
@@ -39,7 +39,7 @@ let words = 0;
 const newWord = (id: string): string => `planted-${id}-${++words}-`.replaceAll("-", "x");
 
 /** @returns the ids of what the host has nothing of, which then would prove nothing later. */
-async function hostHasNothing({ host, run }: Scene): Promise<string[]> {
+async function notUsableByHost({ host, run }: Scene): Promise<string[]> {
   const without = [];
   for (const { id, use } of PLANTED) {
     const has = await use?.(host, run, newWord(id));
@@ -67,7 +67,7 @@ export async function closesWhatItFinds(scene: Scene): Promise<void> {
   const { run, tell, doctor } = scene;
   for (const { plant } of PLANTED) if (plant !== undefined) await run(`${plant}; true`);
   tell("planted");
-  expect(await hostHasNothing(scene)).toEqual([]);
+  expect(await notUsableByHost(scene)).toEqual([]);
   tell("the host makes use of it");
   expect(findingsOf(eventsOf(await doctor()))).toEqual(expect.arrayContaining(PLANTED.map(({ id }) => id)));
   tell("found");

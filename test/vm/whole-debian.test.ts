@@ -68,7 +68,6 @@ beforeAll(
     vm = await bootVm({
       firmware: "seabios",
       system,
-      cpus: 1, // two that are emulated wait for each other where this machine has other work: its kernel then sees lock-ups
       // The host's word to cloud-init, which would have its user made.
       append: `ds=nocloud;s=file://${decoyDirectory}/`,
       ready: /Please unlock disk/,

@@ -277,7 +277,7 @@ const HELPERS: readonly Agent[] = [
 ];
 
 function agentsOf(system: System, agents: readonly Agent[]) {
-  const running = agents.length === 0 ? [] : system.processes();
+  const running = system.processes();
   return agents.flatMap((agent) => {
     const units = agent.units.filter((name) => system.units.startable(name));
     const pids = running.filter(({ name }) => name === agent.process).map(({ pid }) => pid);
@@ -357,7 +357,7 @@ const vsock: Check = {
       .filter((socket) => units.startable(socket))
       .flatMap((socket) =>
         units
-          .text(socket)
+          .files(socket)
           .filter(({ value }) => /^\s*Listen(?:Stream|Datagram|SequentialPacket)\s*=\s*vsock:/m.test(value))
           .map(({ where }) => ({ where, socket })),
       );

@@ -42,6 +42,7 @@ export function changeCommandLine(
 
 function placeOf(system: System): string {
   if (system.exists("/etc/kernel/cmdline")) return "/etc/kernel/cmdline, then build the kernel image anew";
-  if (system.exists("/etc/default/grub")) return "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub";
+  if (system.exists("/etc/default/grub"))
+    return "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub; or where the host starts this kernel itself: QEMU's -append";
   return "where this machine is started: the boot loader's entry, or QEMU's -append";
 }

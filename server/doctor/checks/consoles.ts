@@ -2,7 +2,7 @@
 
 import { type Check, type Edit, found, plainWords } from "../check.ts";
 import { DRACUT_FILES, DRACUT_MODULE, DRACUT_SHUTDOWN } from "../../setup/dracut.ts";
-import { EARLY_CONFIG_FILE } from "../../setup/places.ts";
+import { EARLY_CONFIG_FILE, EARLY_HOOK } from "../../setup/places.ts";
 import { QUIET_SERVICE } from "../../setup/recovery.ts";
 import { type System, isHostTerminal } from "../system.ts";
 import { OWN_UNITS, maskOf } from "../units.ts";
@@ -33,6 +33,9 @@ export function stopsOf(names: readonly string[]): string[] {
   const plain = plainWords(names.filter((name) => !name.includes("@.")));
   return [...(plain.length === 0 ? [] : [`${STOP} ${plain.join(" ")}`]), RELOAD];
 }
+
+/** Of commands that count for another boot than this one: what an initramfs has is measured. */
+export const isForNextBoot = (command: string): boolean => /^(?:update-initramfs|dracut) /.test(command);
 
 /**
  * Stops before all else: once systemd has read that a unit is masked, it does not know any more how that is ended, and a shell that
@@ -151,7 +154,7 @@ const autologin: Check = {
     const { units } = system;
     const names = units.names(GETTY).filter((name) => units.startable(name));
     const lines = names.flatMap((name) =>
-      units.text(name).flatMap(({ where, value }) =>
+      units.files(name).flatMap(({ where, value }) =>
         value
           .split("\n")
           .filter((line) => logsInByItself(line))
@@ -301,11 +304,13 @@ const initramfsShell: Check = {
   why: "The host only has to keep the root disk away: then it has a root shell without a password, on its console, in a machine whose measurements are right.",
   repair: "hand",
   look(system) {
-    const tools = system.firstOf("/usr/share/initramfs-tools/init", "/etc/initramfs-tools/initramfs.conf");
-    // sealtty's module for dracut closes that in the image itself, whatever the command line says.
-    const dracut = [EARLY_CONFIG_FILE, DRACUT_MODULE].every((file) => system.exists(file))
+    // sealtty's hook has panic=1800 in the image, for as long as somebody may mend it inside the channel; its module for dracut
+    // closes the shell there whatever the command line says.
+    const closedBy = (file: string): boolean => system.exists(EARLY_CONFIG_FILE) && system.exists(file);
+    const tools = closedBy(EARLY_HOOK)
       ? undefined
-      : system.firstOf(...DRACUT_FILES);
+      : system.firstOf("/usr/share/initramfs-tools/init", "/etc/initramfs-tools/initramfs.conf");
+    const dracut = closedBy(DRACUT_MODULE) ? undefined : system.firstOf(...DRACUT_FILES);
     const evidence = [
       ...(tools === undefined ? [] : linesWithout(system, /^panic=-?[0-9]+$/, "panic= (initramfs-tools)")),
       ...(dracut === undefined ? [] : linesWithout(system, /^rd\.shell=0$/, "rd.shell=0 (dracut)")),
