@@ -72,6 +72,8 @@ const DRACUT_FILES = {
   "sealtty-disk.service": 0o644,
   "sealttyd-early.service": 0o644,
 };
+/** What the programs' own words call docs/NAME.md, as far as it is about the guest. */
+const GUIDES = ["doctor", "install", "kernel-log", "provision", "recovery", "unlock", "vnc-guest"];
 const MAINTAINER_SCRIPTS = ["postinst", "postrm", "prerm"];
 /** Debian's names of Node's. */
 const ARCHITECTURES = { x64: "amd64", arm64: "arm64" };
@@ -321,6 +323,8 @@ export async function packageDeb({
     staging.write(`usr/share/lintian/overrides/${NAME}`, fromProject("packaging/deb/lintian-overrides"));
     const documents = `usr/share/doc/${NAME}`;
     staging.write(`${documents}/copyright`, copyright(nodeLicence));
+    for (const guide of GUIDES)
+      staging.write(`${documents}/docs/${guide}.md.gz`, gzipped(fromProject(`docs/${guide}.md`)));
     staging.write(`${documents}/changelog.gz`, gzipped(fromProject("CHANGELOG.md")));
     staging.write(`${documents}/changelog.Debian.gz`, gzipped(Buffer.from(changelog(version, time))));
 

@@ -18,6 +18,7 @@ const FILES = [
   ["/etc/pam.d/sealtty", "PAM's rules for sessions of users with a key"],
   [RECORD_FILE, "what setup did, for --remove"],
   ["/var/log/sealtty", "for an audit file and recordings"],
+  ["/usr/share/doc/sealttyd/docs", "what is called docs/NAME.md here, of the guest's side"],
 ] as const;
 
 const ENVIRONMENT = [

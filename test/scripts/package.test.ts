@@ -66,6 +66,9 @@ describe("the package", () => {
         ..."changelog.Debian.gz changelog.gz copyright"
           .split(" ")
           .map((name) => `usr/share/doc/sealttyd/${name}`),
+        ..."doctor install kernel-log provision recovery unlock vnc-guest"
+          .split(" ")
+          .map((name) => `usr/share/doc/sealttyd/docs/${name}.md.gz`),
         ..."man5/sealttyd.toml.5.gz man8/sealttyd.8.gz".split(" ").map((name) => `usr/share/man/${name}`),
         "usr/share/lintian/overrides/sealttyd",
         ..."look-first.conf needs-disk.conf no-init.conf quiet-step.service quiet.service sealtty-disk.service sealttyd-early.service"

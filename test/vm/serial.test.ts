@@ -34,6 +34,7 @@ test(
     const socket = path.join(directory, "ttyS1");
     const options = {
       firmware: "seabios",
+      cpus: 2, // one machine of the tests has them
       append: "sealtty.only=none",
       qemuArguments: [
         "-chardev",
