@@ -276,6 +276,15 @@ test(
     await session.type("exit\r");
     expect(await session.exit).toEqual({ kind: "exited", status: 0 });
     hostHasNothingOf(CAROLS, "carol-42");
+    // As docs/audit.md says, at systemd's own journal.
+    const journal = (events: string) => shell.run(`journalctl -q -o cat -t sealttyd -g '^audit ${events}'`);
+    expect(await journal("event=user-in .*user=root")).toMatch(
+      /^audit event=user-in by=monitor user=root key=SHA256:\S+$/m,
+    );
+    const started = await journal("event=program-start .*service=exec");
+    expect(started).toMatch(/ user=root service=exec key=SHA256:\S+ argv0=sh$/m);
+    expect(started).not.toContain("exec-42");
+    expect(await shell.run(`journalctl -q -o cat | grep -c -e '${CAROLS}' -e '${MOTTO}'`)).toBe("0\n");
     // The same is asked on the host's console, until doctor closes that: this test can fail.
     await vm.waitForSerial(/sealtty-debian login: /, SYSTEM_TIMEOUT);
     tell("logged in with a password");
