@@ -5,7 +5,7 @@ import { escapeText } from "../log.ts";
 import { DOCTOR, givenOptions, rootOf, usageText } from "../options.ts";
 import { type Finding, SEVERITIES, type Severity } from "./check.ts";
 import { CHECKS } from "./checks.ts";
-import { inOrder, isForNextBoot } from "./checks/consoles.ts";
+import { inOrder, isForNextBoot } from "./edits.ts";
 import { hasWayIn } from "./checks/own.ts";
 import { type Change, applyEdits, undoEdits } from "./repair.ts";
 import { type Output, jsonOutput, textOutput } from "./report.ts";

@@ -1,7 +1,7 @@
 // What the doctor says, as text or as lines of JSON. Whatever it found in the system is escaped: names and contents may be an attacker's.
 
 import { escapeText } from "../log.ts";
-import { isForNextBoot } from "./checks/consoles.ts";
+import { isForNextBoot } from "./edits.ts";
 import type { Check, Edit, Evidence, Finding } from "./check.ts";
 import { type Change, wordsOf } from "./repair.ts";
 import type { Blind } from "./tree.ts";
@@ -64,9 +64,9 @@ export function textOutput(out: (text: string) => void, root: string): Output {
         evidence.map(({ where, found }) => `${shown(where)}: ${shown(found)}`),
       );
       line("why", check.why);
-      line("fix", fix.words);
+      line("advice", fix.words);
       lines("--fix", fix.edits.flatMap(editLines));
-      lines("hand", fix.byHand.map(shown));
+      lines("by hand", fix.byHand.map(shown));
       lines("then", fix.after.filter((command) => !isImage || isForNextBoot(command)).map(shown));
       out("\n");
     },

@@ -6,7 +6,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { inOrder } from "../../server/doctor/checks/consoles.ts";
+import { inOrder } from "../../server/doctor/edits.ts";
 import { PLANTED } from "../support/planted-findings.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";

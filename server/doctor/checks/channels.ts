@@ -5,7 +5,7 @@ import type { System } from "../system.ts";
 import { CLOUD_INIT_FILES, IDENTIFY_FILE, PINS_FILE } from "../../provision/cloud-init.ts";
 import { OWN_UNITS } from "../units.ts";
 import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./command-line.ts";
-import { DROP_IN, RELOAD, dropIn, masksOf, stopsOf } from "./consoles.ts";
+import { DROP_IN, RELOAD, dropIn, masksOf, stopsOf } from "../edits.ts";
 
 const CREDENTIALS = "/run/credentials/@system";
 const EFI_VARIABLES = "/sys/firmware/efi/efivars";

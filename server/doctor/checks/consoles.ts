@@ -1,51 +1,16 @@
 // Consoles whose other end is the host's: who logs in there, what runs there, and what is asked there.
 
-import { type Check, type Edit, found, plainWords } from "../check.ts";
+import { type Check, found, plainWords } from "../check.ts";
+import { DROP_IN, RELOAD, dropIn, masksOf, stopsOf } from "../edits.ts";
 import { DRACUT_FILES, DRACUT_MODULE, DRACUT_SHUTDOWN } from "../../setup/dracut.ts";
 import { EARLY_CONFIG_FILE, EARLY_HOOK } from "../../setup/places.ts";
 import { QUIET_SERVICE } from "../../setup/recovery.ts";
-import { type System, isHostTerminal } from "../system.ts";
-import { OWN_UNITS, maskOf } from "../units.ts";
+import { isHostTerminal } from "../system.ts";
+import { OWN_UNITS } from "../units.ts";
 import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./command-line.ts";
 
 const GETTY = /^(?:(?:getty|serial-getty|autovt|container-getty)@.*|console-getty)\.service$/;
-export const RELOAD = "systemctl daemon-reload";
-const STOP = "systemctl stop";
 const OFF = "(?:0|n|no|f|false|off)";
-const REASON_DROP_IN = "# Written by sealttyd doctor --fix; sealttyd doctor --undo takes it away.\n";
-
-/** @param lines - below the head that says whose it is. */
-export function dropIn(path: string, lines: string): Edit {
-  return { kind: "file", path, text: `${REASON_DROP_IN}${lines}` };
-}
-
-/** Sorted behind all that others write. */
-export const DROP_IN = "zz-sealtty-doctor";
-
-export function masksOf(system: System, names: readonly string[]): Edit[] {
-  return [...new Set(names.map((name) => maskOf(system.units, name)))].map((path) => ({
-    kind: "mask",
-    path,
-  }));
-}
-
-export function stopsOf(names: readonly string[]): string[] {
-  const plain = plainWords(names.filter((name) => !name.includes("@.")));
-  return [...(plain.length === 0 ? [] : [`${STOP} ${plain.join(" ")}`]), RELOAD];
-}
-
-/** Of commands that count for another boot than this one: what an initramfs has is measured. */
-export const isForNextBoot = (command: string): boolean => /^(?:update-initramfs|dracut) /.test(command);
-
-/**
- * Stops before all else: once systemd has read that a unit is masked, it does not know any more how that is ended, and a shell that
- * takes SIGTERM for nothing keeps it waiting for 90 s.
- */
-export function inOrder(commands: readonly string[]): string[] {
-  const once = [...new Set(commands)];
-  const isStop = (command: string): boolean => command.startsWith(STOP);
-  return [...once.filter(isStop), ...once.filter((command) => !isStop(command))];
-}
 
 const consoleProcess: Check = {
   id: "console-process",

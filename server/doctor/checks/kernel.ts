@@ -4,7 +4,8 @@ import { type Check, type Edit, type Evidence, found } from "../check.ts";
 import { type System, isHostTerminal } from "../system.ts";
 import { OWN_UNITS } from "../units.ts";
 import { changeCommandLine, wordsLike } from "./command-line.ts";
-import { DROP_IN, OTHER_TERMINAL_UNITS, RELOAD, dropIn } from "./consoles.ts";
+import { DROP_IN, RELOAD, dropIn } from "../edits.ts";
+import { OTHER_TERMINAL_UNITS } from "./consoles.ts";
 
 /** A kernel value for now, where it runs, and for later. @param now - in place of the value, where the file has more than it. */
 export function sysctlEdits(system: System, key: string, value: string, now = value): Edit[] {

@@ -3,7 +3,7 @@
 import { type Check, type Evidence, found, plainWords } from "../check.ts";
 import type { System } from "../system.ts";
 import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./command-line.ts";
-import { DROP_IN, dropIn } from "./consoles.ts";
+import { DROP_IN, dropIn } from "../edits.ts";
 import { sysctlEdits, sysctlEvidence } from "./kernel.ts";
 
 const HWRNG = "/sys/class/misc/hw_random";
