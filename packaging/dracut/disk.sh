@@ -27,7 +27,7 @@ can_be_run /sbin/init || refuse "there is no /sbin/init on the root disk that co
 # The image obeys no init=, and another one than the usual is a host's word for a shell, or an owner's that would go unheard. Without the
 # quotes that systemd takes away, wherever in a word.
 set -f
-line=$(cat /proc/cmdline) || refuse "the kernel's command line could not be read"
+line=$(tr '\r' ' ' </proc/cmdline) || refuse "the kernel's command line could not be read"
 while :; do
   case $line in
   *[\"\'\\]*) line=${line%%[\"\'\\]*}${line#*[\"\'\\]} ;;

@@ -100,6 +100,7 @@ sealtty_close_consoles() {
   for name in debug getty hibernate-resume run ssh; do
     rm -f "$initdir"/{usr/,}lib/systemd/system-generators/systemd-$name-generator
   done
+  rm -f "$initdir"/{usr/,}lib/dracut/{parse-resume,resume}.sh # dracut's own, where systemd has none
   mkdir -p "$initdir/etc/systemd/system.conf.d"
   printf '[Manager]\nShowStatus=no\nCrashShell=no\n' >"$initdir/etc/systemd/system.conf.d/sealtty.conf"
 }
@@ -141,7 +142,7 @@ install() {
   # For what is looked at before the system is started: what is open is to be encrypted, as this system's disks are where they are open here.
   inst_simple /usr/lib/sealtty/initramfs-volumes.sh || sealtty_fail "initramfs-volumes.sh could not be copied"
   sealtty_install_own disk.sh /usr/lib/sealtty/initramfs-disk.sh
-  inst_multiple cat chroot dmsetup modprobe sh sleep || sealtty_fail "not all that it needs could be copied"
+  inst_multiple cat chroot dmsetup modprobe sh sleep tr || sealtty_fail "not all that it needs could be copied"
   . /usr/lib/sealtty/initramfs-volumes.sh
   mkdir -p "$initdir/etc/sealtty"
   sealtty_ciphers /etc/crypttab >"$initdir/etc/sealtty/ciphers" || sealtty_fail "the ciphers could not be written down"

@@ -49,6 +49,8 @@ const MAX_RETIRED = 64;
 const IDLE = 60_000;
 /** How long clients have to acknowledge the last word of a daemon that ends, ms. Its callers wait longer: server/monitor/split.ts. */
 const GOODBYE_WITHIN = 1000;
+/** How long a pipe has to take that word where nobody is waited for, ms. */
+const UNHEARD_GOODBYE = 100;
 
 /** One pipe: what comes in is decoded, what goes out takes turns. */
 class Port implements GuestPort {
@@ -163,18 +165,25 @@ export class GuestEndpoint {
   }
 
   /**
-   * Tells every client, hangs up every program. Pipes are read on until each client has said that it heard so, for
-   * GOODBYE_WITHIN at most: who did not hear it would wait for a guest that is not there any more. docs/protocol.md §8.5
+   * Tells every client, hangs up every program. Pipes are read on until each user's client has said that it heard so, for
+   * GOODBYE_WITHIN at most: else it would wait for a guest that is not there any more. docs/protocol.md §8.5
    */
   async stop(why: "shutting-down" | "handed-over" = "shutting-down"): Promise<void> {
     this.#ending = true;
     for (const connection of this.#all()) connection.close(why);
-    if (this.connectionCount > 0) {
+    const { clock } = this.#options;
+    // Who is no user yet may be anybody, and silent: told, and not waited for.
+    const others = this.#all().some((connection) => !connection.waitsForGoodbye);
+    const told = new Promise<void>((resolve) =>
+      others ? void clock.after(UNHEARD_GOODBYE, resolve) : resolve(),
+    );
+    if (this.#waitsForGoodbye) {
       await new Promise<void>((resolve) => {
         this.#onLastOver = resolve;
-        this.#options.clock.after(GOODBYE_WITHIN, resolve);
+        clock.after(GOODBYE_WITHIN, resolve);
       });
     }
+    await told;
     this.#stopped = true;
     for (const connection of this.#all()) connection.destroy();
     for (const pump of this.#pumps) pump.stop();
@@ -324,7 +333,7 @@ export class GuestEndpoint {
     const rest = (this.#connections.get(id) ?? []).filter((other) => other !== connection);
     if (rest.length > 0) this.#connections.set(id, rest);
     else this.#connections.delete(id);
-    if (this.connectionCount === 0) this.#onLastOver?.();
+    if (!this.#waitsForGoodbye) this.#onLastOver?.();
   }
 
   #rememberRetired(id: number, body: Uint8Array, method: "ssh-key" | "none"): void {
@@ -335,6 +344,10 @@ export class GuestEndpoint {
       alike.delete(oldest);
       break;
     }
+  }
+
+  get #waitsForGoodbye(): boolean {
+    return this.#all().some((connection) => connection.waitsForGoodbye);
   }
 
   #all(): GuestConnection[] {

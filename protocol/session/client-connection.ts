@@ -351,6 +351,7 @@ export class ClientConnection {
     if (!this.#gate.shut) this.#readMessages();
     if (connection.peerClose !== undefined && !connection.closing) {
       const reason = closeReason(connection.peerClose);
+      connection.endNow();
       this.#fail(closedError(reason), reason);
     }
     this.#deadline.set(this.#nextDeadline());

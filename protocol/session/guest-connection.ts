@@ -187,6 +187,10 @@ export class GuestConnection {
   get over(): boolean {
     return this.#over;
   }
+  /** Its client has to hear that it ends. */
+  get waitsForGoodbye(): boolean {
+    return !this.#over && this.authenticated && this.#connection.peerClose === undefined;
+  }
   /** Its CLOSE, or the client's, was said: it only lingers. */
   get ending(): boolean {
     return this.#ending;

@@ -180,6 +180,12 @@ export class StreamConnection {
     this.onWork();
   }
 
+  /** The pipe ends now, which the host sees: an acknowledgement of the peer's CLOSE waits for no slot either. */
+  endNow(): void {
+    this.#slots?.endNow();
+    this.onWork();
+  }
+
   /**
    * Takes a PACKET frame's body.
    * @returns the packet's number where it was authentic and new, else undefined: it then costs nothing.

@@ -33,10 +33,12 @@ export const isForNextBoot = (command: string): boolean => /^(?:update-initramfs
 
 /**
  * Stops before all else: once systemd has read that a unit is masked, it does not know any more how that is ended, and a shell that
- * takes SIGTERM for nothing keeps it waiting for 90 s.
+ * takes SIGTERM for nothing keeps it waiting for 90 s. And once more behind all else: until systemd has read it, a socket, say, starts
+ * the unit again.
  */
 export function inOrder(commands: readonly string[]): string[] {
   const once = [...new Set(commands)];
   const isStop = (command: string): boolean => command.startsWith(STOP);
-  return [...once.filter(isStop), ...once.filter((command) => !isStop(command))];
+  const stops = once.filter(isStop);
+  return [...stops, ...once.filter((command) => !isStop(command)), ...stops];
 }

@@ -9,7 +9,7 @@ import { clientOptions, echoProcess, testGuest } from "../support/session.ts";
 const MS_AT_ONCE = 5;
 
 /** @param delay - of what goes to the client, ms. */
-async function session(delay: number) {
+async function session(delay: number, shaping?: "adaptive" | "strict") {
   const clock = new ManualClock();
   const guest = testGuest(clock, {}, echoProcess);
   let deaf = false;
@@ -27,7 +27,9 @@ async function session(delay: number) {
       clock.advance(MS_AT_ONCE);
     }
   })();
-  const attested = await connect(clientOptions(clock, async () => pipes.client));
+  const attested = await connect(
+    clientOptions(clock, async () => pipes.client, shaping === undefined ? {} : { shaping }),
+  );
   const opened = await attested.authenticate({ method: "none", user: "root" });
   const channel = await opened.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 });
   channel.exit.catch(() => {});
@@ -44,8 +46,14 @@ async function session(delay: number) {
   };
 }
 
-test.each([0, 100, 300])("who types hears that it was handed over, %i ms away", async (delay) => {
-  const { clock, guest, channel, closed, end } = await session(delay);
+test.each([
+  [0, undefined],
+  [100, undefined],
+  [300, undefined],
+  [100, "adaptive"],
+  [100, "strict"],
+] as const)("who types hears that it was handed over, %i ms away, shaping %s", async (delay, shaping) => {
+  const { clock, guest, channel, closed, end } = await session(delay, shaping);
   const stopping = guest.endpoint.stop("handed-over");
   const typing = channel.write(utf8("typed meanwhile")).catch(() => {});
   expect(await closed).toBe("handed-over");
@@ -66,6 +74,31 @@ test("a client that is away is waited for no longer than a second", async () => 
   expect(waited).toBeLessThan(1000 + 20 * MS_AT_ONCE);
   expect(guest.endpoint.connectionCount).toBe(0);
   await end();
+});
+
+test("who is no user yet is told, and not waited for", async () => {
+  const clock = new ManualClock();
+  const guest = testGuest(clock);
+  let deaf = false;
+  const pipes = memoryPipes((chunk, deliver) => {
+    if (!deaf) deliver(chunk);
+  });
+  void guest.endpoint.servePipe(pipes.guest).catch(() => {});
+  let running = true;
+  const passing = (async () => {
+    while (running) {
+      await new Promise((resolve) => setImmediate(resolve));
+      clock.advance(MS_AT_ONCE);
+    }
+  })();
+  await connect(clientOptions(clock, async () => pipes.client));
+  expect(guest.endpoint.connectionCount).toBe(1);
+  deaf = true;
+  const before = clock.now();
+  await guest.endpoint.stop();
+  expect(clock.now() - before).toBeLessThan(300);
+  running = false;
+  await passing;
 });
 
 test("nobody is there: it ends at once", async () => {

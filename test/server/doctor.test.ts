@@ -331,6 +331,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
         "/sys/firmware/efi/efivars/SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67": null,
       },
     },
+    {
+      name: "a disk to wake a system from",
+      files: { "/sys/firmware/efi/efivars/HibernateLocation-8cf2644b-4b0b-428f-9387-6d876050dc67": "" },
+      evidence: /HibernateLocation-8cf2644b/,
+      byHand: {
+        "/sys/firmware/efi/efivars/HibernateLocation-8cf2644b-4b0b-428f-9387-6d876050dc67": null,
+      },
+    },
   ],
   "host-credentials": [
     {
@@ -899,12 +907,9 @@ test("docs/doctor.md says which ones the VM's test plants, and which of them a h
 test("what is to be stopped is stopped before systemd reads that it is masked: then it does not know any more how", () => {
   const reload = "systemctl daemon-reload";
   const [a, b] = ["systemctl stop a.service", "systemctl stop b@c.service"];
-  expect(inOrder([a, reload, "update-initramfs -u", b, reload])).toEqual([
-    a,
-    b,
-    reload,
-    "update-initramfs -u",
-  ]);
+  // And again behind that: a socket of theirs may have started them in between.
+  const between = [reload, "update-initramfs -u"];
+  expect(inOrder([a, ...between, b, reload])).toEqual([a, b, ...between, a, b]);
 });
 
 test("commands for an image are said to be for it, and what its next boot needs to be that", () => {

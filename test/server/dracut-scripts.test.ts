@@ -94,6 +94,7 @@ describe("before the system is started", () => {
     String.raw`in\it=/bin/sh`,
     `x="a 'b" "rd.init=/bin/sh"`,
     "quiet\ninit=/bin/sh",
+    "quiet\rinit=/bin/sh",
     "quiet\tinit=/lib/systemd/systemd/../../../bin/sh",
   ])("it is not where the command line names another init: %j", (line) => {
     put(at("proc/cmdline"), `${line}\n`);
@@ -204,7 +205,7 @@ dracut_module_included() { [[ " $included " == *" $1 "* ]]; }
     expect(stdout.trimEnd().split("\n")).toEqual([
       `library ${at("lib/plain")}`,
       `library ${at("lib/addon.node")}`,
-      "multiple cat chroot dmsetup modprobe sh sleep",
+      "multiple cat chroot dmsetup modprobe sh sleep tr",
       "over",
     ]);
     const read = (name: string): string => fs.readFileSync(image(name), "utf8");

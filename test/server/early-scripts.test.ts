@@ -236,6 +236,7 @@ describe("the hook", () => {
     check("program /bin/p", "file /lib/f", "user early-half");
     device("root_crypt", "CRYPT-LUKS2-1-root_crypt", XTS);
     put(at("etc/crypttab"), "root_crypt UUID=1 none luks\n");
+    put(at("image/scripts/local-premount/resume"), "as initramfs-tools has it");
     const { status, stdout, stderr } = sh(script("hooks/sealtty"));
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout.trimEnd().split("\n")).toEqual([
@@ -248,6 +249,9 @@ describe("the hook", () => {
     expect(image("etc/passwd")).toBe("root:x:0:0:root:/:/bin/sh\nearly-half:x:7:7::/:/bin/false\n");
     expect(image("etc/sealtty/ciphers")).toBe("aes-xts-plain64\n");
     expect(image("etc/sealtty/sealttyd.toml")).toBe("its text");
+    // No system of the host's is woken in this one's place.
+    expect(image("conf/conf.d/zzz-sealtty")).toBe("RESUME=none\n");
+    expect(fs.existsSync(at("image/scripts/local-premount/resume"))).toBe(false);
   });
 
   test("fails without that user", () => {

@@ -177,7 +177,12 @@ function through(pipe: Pipe, carry: Carry, direction: "to-guest" | "to-client"):
     incoming: pipe.incoming,
     async send(chunk) {
       const sent: Promise<void>[] = [];
-      carry(chunk, (delivered) => void sent.push(pipe.send(delivered)), direction);
+      const deliver = (delivered: Uint8Array): void => {
+        const going = pipe.send(delivered);
+        going.catch(() => {}); // the host delivers some only when nobody waits for it any more
+        sent.push(going);
+      };
+      carry(chunk, deliver, direction);
       await Promise.all(sent);
     },
     close: () => pipe.close(),

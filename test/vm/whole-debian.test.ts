@@ -141,9 +141,11 @@ test(
   async () => {
     const early = await terminal(...withKey(), ...UNSHAPED);
     await early.shows(/# /);
-    expect(await early.run("echo early-$((6*7)); ls -d /conf; cat /proc/1/comm")).toBe(
-      "early-42\n/conf\ninit\n",
-    );
+    expect(
+      await early.run(
+        "echo early-$((6*7)); ls -d /conf; cat /proc/1/comm /conf/conf.d/zzz-sealtty; ls /scripts/local-premount | grep resume",
+      ),
+    ).toBe("early-42\n/conf\ninit\nRESUME=none\n");
     tell("a shell in the initramfs");
 
     browser = await launchBrowser();

@@ -9,8 +9,8 @@ import { DROP_IN, RELOAD, dropIn, masksOf, stopsOf } from "../edits.ts";
 
 const CREDENTIALS = "/run/credentials/@system";
 const EFI_VARIABLES = "/sys/firmware/efi/efivars";
-/** systemd's own, by its vendor's number. */
-const SYSTEMD_OPTIONS = "SystemdOptions-8cf2644b-4b0b-428f-9387-6d876050dc67";
+/** systemd's own, by its vendor's number: words of a command line, and a disk on which a system sleeps. */
+const OF_SYSTEMD = /^(?:SystemdOptions|HibernateLocation)-8cf2644b-4b0b-428f-9387-6d876050dc67$/;
 const FW_CFG_CREDENTIALS = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials";
 const DMI_ENTRIES = "/sys/firmware/dmi/entries";
 const NO_IMPORT = /^systemd\.import_credentials=(?:0|n|no|f|false|off)$/;
@@ -52,10 +52,10 @@ const efiOptions: Check = {
   id: "efi-options",
   severity: "critical",
   title: "An EFI variable has words for systemd",
-  why: "systemd obeys SystemdOptions as it does the kernel's command line, in an initramfs too: another init, a shell, units. The host keeps the variables, and nothing measures this one.",
+  why: "systemd obeys SystemdOptions as it does the kernel's command line, in an initramfs too: another init, a shell, units; and wakes the system that sleeps where HibernateLocation says, in place of this one. The host keeps the variables, nothing measures these, and it may show one at boot alone: none now is no proof.",
   repair: "hand",
   look(system) {
-    const there = system.list(EFI_VARIABLES).filter((name) => name === SYSTEMD_OPTIONS);
+    const there = system.list(EFI_VARIABLES).filter((name) => OF_SYSTEMD.test(name));
     return found(
       there.map((name) => ({ where: EFI_VARIABLES, found: name })),
       {
