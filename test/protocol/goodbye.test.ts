@@ -39,7 +39,7 @@ async function session(delay: number, shaping?: "adaptive" | "strict") {
     cutOff: () => {
       deaf = true;
     },
-    async end() {
+    end: async () => {
       running = false;
       await passing;
     },

@@ -15,7 +15,7 @@ export interface OnTerminal {
   /** In what came since `from`, or comes. @throws with all that was shown. */
   shows(pattern: RegExp, from?: number): Promise<RegExpExecArray>;
   /** A line for the shell there. @returns what it printed; what was typed is not among it. */
-  run(line: string): Promise<string>;
+  readonly run: (line: string) => Promise<string>;
   readonly exit: Promise<ExitStatus>;
 }
 

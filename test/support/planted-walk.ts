@@ -23,8 +23,8 @@ interface Scene {
   readonly host: PlantingHost;
   readonly run: RunInGuest;
   /** `sealttyd doctor --json` in the guest with more options. @returns what it printed. */
-  doctor(...options: readonly string[]): Promise<string>;
-  tell(what: string): void;
+  readonly doctor: (...options: readonly string[]) => Promise<string>;
+  readonly tell: (what: string) => void;
 }
 
 const eventsOf = (text: string): FindingLine[] =>
