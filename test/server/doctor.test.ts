@@ -497,6 +497,28 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
       evidence: "UUID=1",
       byHand: { "/etc/fstab": "" },
+      also: ["hibernation"],
+    },
+  ],
+  hibernation: [
+    { files: words("resume=UUID=1"), evidence: "resume=UUID=1", byHand: words("noresume") },
+    {
+      name: "initramfs-tools by its configuration",
+      files: {
+        "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n",
+        "/etc/initramfs-tools/conf.d/resume": "RESUME=UUID=1\n",
+      },
+      evidence: "RESUME=UUID=1",
+      byHand: { "/etc/initramfs-tools/conf.d/resume": "RESUME=none\n" },
+    },
+    {
+      name: "initramfs-tools by itself",
+      files: {
+        "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n",
+        "/etc/fstab": "# swap\n/dev/mapper/safe none swap sw 0 0\n",
+      },
+      evidence: "/dev/mapper/safe none swap",
+      byHand: words("noresume"),
     },
   ],
   "evidence-device": [
@@ -850,6 +872,8 @@ describe("what is good is not found", () => {
         ...without("panic=10"),
         "/usr/share/initramfs-tools/hooks/sealtty": "",
         "/etc/sealtty/initramfs.toml": "",
+        "/etc/initramfs-tools/conf.d/resume": "RESUME=UUID=1\n",
+        "/etc/initramfs-tools/initramfs.conf": "",
       },
     ],
     [

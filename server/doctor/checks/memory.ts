@@ -1,6 +1,8 @@
 // Randomness that the host chooses, memory that ends up where it reads, and devices that speak for the guest.
 
 import { type Check, type Evidence, found, plainWords } from "../check.ts";
+import { EARLY_CONFIG_FILE, EARLY_HOOK } from "../../setup/places.ts";
+import { dropIns, lastOf } from "../settings.ts";
 import type { System } from "../system.ts";
 import { changeCommandLine, everyLineHas, linesWithout, wordsLike } from "./command-line.ts";
 import { DROP_IN, dropIn } from "../edits.ts";
@@ -196,6 +198,43 @@ const swap: Check = {
   },
 };
 
+const INITRAMFS_TOOLS = "/etc/initramfs-tools";
+
+/** initramfs-tools(7): the last RESUME counts; without one its hook takes the swap that it finds, encrypted or not. */
+function configuredResume(system: System): Evidence[] {
+  if (system.exists(EARLY_CONFIG_FILE) && system.exists(EARLY_HOOK)) return []; // sealtty's hook takes it out of the image
+  const main = `${INITRAMFS_TOOLS}/initramfs.conf`;
+  if (!system.exists(main)) return [];
+  const more = dropIns(system.tree, [`${INITRAMFS_TOOLS}/conf.d`], "");
+  const { where, value } = lastOf(system.tree, [main, ...more], "RESUME") ?? { where: main, value: "auto" };
+  if (value === "none") return [];
+  if (value !== "auto") return [{ where, found: `RESUME=${value}` }];
+  const fresh = (system.read("/etc/crypttab") ?? "").matchAll(/^\s*([^#\s]\S*)\s+\S+\s+\/dev\/u?random\b/gm);
+  const forgetful = new Set([...fresh].map(([, name]) => `/dev/mapper/${name}`));
+  const swaps = (system.read("/etc/fstab") ?? "").matchAll(/^[ \t]*([^#\s]\S*)[ \t]+\S+[ \t]+swap\b/gm);
+  return [...swaps]
+    .filter(([, what = ""]) => !forgetful.has(what)) // a key of each boot's own: nothing sleeps there
+    .map(([line]) => ({
+      where: "/etc/fstab",
+      found: `${line.trim()}: woken from, as nothing says RESUME=none`,
+    }));
+}
+
+const hibernation: Check = {
+  id: "hibernation",
+  severity: "high",
+  title: "A system that sleeps on a disk is woken in this one's place",
+  why: "The initramfs wakes what it finds by a name or UUID that the host knows: a system of the host's, in a machine whose measurements are yours, without a look at whose disk it is.",
+  repair: "hand",
+  look(system) {
+    if (everyLineHas(system, /^(?:noresume|nohibernate|hibernate=no)$/)) return undefined;
+    return found([...wordsLike(system, /^resume=.+$/), ...configuredResume(system)], {
+      words: "Have none woken.",
+      byHand: changeCommandLine(system, { add: "noresume" }),
+    });
+  },
+};
+
 const coreDumps: Check = {
   id: "core-dumps",
   severity: "medium",
@@ -359,6 +398,7 @@ const evidenceDevice: Check = {
 
 export const memoryChecks: readonly Check[] = [
   swap,
+  hibernation,
   evidenceDevice,
   virtioRng,
   cpuRandom,
