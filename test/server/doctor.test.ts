@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { inOrder } from "../../server/doctor/edits.ts";
-import { PLANTED } from "../support/planted-findings.ts";
+import { PLANTED, PLANTED_WORDS } from "../support/planted-findings.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
@@ -917,8 +917,8 @@ const MANY: Files = {
 test("docs/doctor.md says which ones the VM's test plants, and which of them a host makes use of there", () => {
   const text = fs.readFileSync(path.resolve(import.meta.dirname, "../../docs/doctor.md"), "utf8");
   const [, section = ""] = /## What a test has seen[^\n]*\n([^]*?)\n## /.exec(text) ?? [];
-  const [used, found, left] = section
-    .split(/, of these: |no more found after it, [^`]*|whoever writes the command line: /)
+  const [used, found, left, ofWords] = section
+    .split(/, of these: |no more found after it, [^`]*|whoever writes the command line: |of a command line: /)
     .slice(1)
     .map((part) => [...part.matchAll(/`([a-z-]+)`/g)].map(([, id]) => id));
   const planted = (which: (one: (typeof PLANTED)[number]) => boolean) =>
@@ -926,6 +926,7 @@ test("docs/doctor.md says which ones the VM's test plants, and which of them a h
   expect(used).toEqual(planted(({ use }) => use !== undefined));
   expect(found).toEqual(planted(({ use, stays }) => use === undefined && stays !== true));
   expect(left).toEqual(planted(({ stays }) => stays === true));
+  expect(ofWords).toEqual(Object.keys(PLANTED_WORDS));
 });
 
 test("what is to be stopped is stopped before systemd reads that it is masked: then it does not know any more how", () => {

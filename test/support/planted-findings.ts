@@ -101,6 +101,10 @@ const unit = (name: string, lines: string): string =>
 const dropIn = (file: string, lines: string): string =>
   `mkdir -p ${path.posix.dirname(file)}; printf '%b' '${lines.replaceAll("\n", "\\n")}' >${file}`;
 
+/** One that a package would have brought, so that a mask has its place above it. */
+const packagedUnit = (name: string, lines: string): string =>
+  `printf '%b' '${lines.replaceAll("\n", "\\n")}' >/usr/lib/systemd/system/${name}; systemctl daemon-reload`;
+
 /** A shell that the host types into; what it types is not yet what it looks for. */
 const asShell =
   (line: (host: PlantingHost) => HostLine): NonNullable<Planted["use"]> =>
@@ -252,6 +256,32 @@ export const PLANTED: readonly Planted[] = [
     ),
   },
   { id: "virtual-terminals" },
+  { id: "getty" },
+  {
+    id: "passphrase-console",
+    plant: "systemctl start systemd-ask-password-console.path",
+    async use(host, run, word) {
+      await run(`systemd-ask-password --no-tty --timeout=60 ${word} >/dev/null 2>&1 & sleep 2`);
+      return () => host.vm.serialLog().includes(word);
+    },
+  },
+  { id: "cloud-agent", plant: packagedUnit("walinuxagent.service", "[Service]\nExecStart=sleep 1000\n") },
+  { id: "guest-helper", plant: packagedUnit("spice-vdagentd.service", "[Service]\nExecStart=sleep 1000\n") },
+  {
+    id: "shutdown-initramfs",
+    plant: `${packagedUnit("dracut-shutdown.service", "[Service]\nExecStop=true\n")}; ln -sf ../dracut-shutdown.service /usr/lib/systemd/system/sysinit.target.wants/`,
+  },
   { id: "host-credentials", stays: true },
   { id: "credential-import", stays: true },
 ];
+
+/** Words of the kernel's command line, by the check that finds them: planted by booting a machine with them. */
+export const PLANTED_WORDS: Readonly<Record<string, string>> = {
+  "boot-shell": "systemd.crash_shell",
+  "kernel-debugger": "kgdboc=ttyS1",
+  "cpu-random": "random.trust_cpu=off",
+  "crash-kernel": "crashkernel=32M",
+  hibernation: "resume=/dev/vda",
+  "journal-console": "systemd.journald.forward_to_console",
+  "systemd-console": "systemd.log_target=console",
+};

@@ -8,7 +8,7 @@ const SHOWS_WITHIN = 60_000;
 /** Seconds to wait before it is believed that the host got nothing. */
 const QUIET_FOR = 3;
 /** What the doctor leaves to do by hand, where it is a command, and not one of a boot. */
-const COMMAND = /^(?:kill \d+|swapoff -a|modprobe -r \w+)$/;
+const COMMAND = /^(?:kill \d+|swapoff -a|modprobe -r \w+|systemctl mask --now [\w@. -]+)$/;
 /** An initramfs that is made anew counts at the next boot, which this test does not wait for. */
 const NEXT_BOOT = /^(?:update-initramfs|dracut) /;
 

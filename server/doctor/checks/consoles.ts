@@ -359,7 +359,7 @@ const passphraseConsole: Check = {
         ? "/etc/crypttab has a disk whose passphrase is asked for: mask the prompt once it is answered in another way."
         : "Mask it: no disk of /etc/crypttab asks.",
       edits: asks ? [] : edits,
-      byHand: asks ? [`systemctl mask ${name} systemd-ask-password-console.service`] : [],
+      byHand: asks ? [`systemctl mask --now ${name} systemd-ask-password-console.service`] : [],
       after: asks ? [] : stopsOf([name]),
     });
   },
