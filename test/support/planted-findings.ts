@@ -257,14 +257,7 @@ export const PLANTED: readonly Planted[] = [
   },
   { id: "virtual-terminals" },
   { id: "getty" },
-  {
-    id: "passphrase-console",
-    plant: "systemctl start systemd-ask-password-console.path",
-    async use(host, run, word) {
-      await run(`systemd-ask-password --no-tty --timeout=60 ${word} >/dev/null 2>&1 & sleep 2`);
-      return () => host.vm.serialLog().includes(word);
-    },
-  },
+  { id: "passphrase-console" },
   { id: "cloud-agent", plant: packagedUnit("walinuxagent.service", "[Service]\nExecStart=sleep 1000\n") },
   { id: "guest-helper", plant: packagedUnit("spice-vdagentd.service", "[Service]\nExecStart=sleep 1000\n") },
   {
