@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { utf8 } from "../../protocol/bytes.ts";
 import { connect } from "../../protocol/session/connect.ts";
-import { ManualClock } from "../support/clocks.ts";
+import { ManualClock, passTime } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { clientOptions, echoProcess, testGuest } from "../support/session.ts";
 
@@ -27,14 +27,7 @@ async function session() {
     if (!deaf) deliver(chunk);
   });
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-  let running = true;
-  const passing = (async () => {
-    while (running) {
-      await new Promise((resolve) => setImmediate(resolve));
-      clocks.client.advance(5);
-      clocks.guest.advance(5);
-    }
-  })();
+  const stopTime = passTime([clocks.client, clocks.guest], 5);
   const attested = await connect(clientOptions(clocks.client, async () => pipes.client));
   const opened = await attested.authenticate({ method: "none", user: "root" });
   const channel = await opened.openChannel({ kind: "login", term: "xterm", columns: 80, rows: 24 });
@@ -67,8 +60,7 @@ async function session() {
     stop: async () => {
       await opened.close();
       await guest.endpoint.stop();
-      running = false;
-      await passing;
+      await stopTime();
     },
   };
 }

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { utf8 } from "../../protocol/bytes.ts";
 import { connect } from "../../protocol/session/connect.ts";
-import { ManualClock } from "../support/clocks.ts";
+import { ManualClock, passTime } from "../support/clocks.ts";
 import { memoryPipes } from "../support/memory-pipe.ts";
 import { clientOptions, echoProcess, testGuest } from "../support/session.ts";
 
@@ -20,13 +20,7 @@ async function session(delay: number, shaping?: "adaptive" | "strict") {
     else deliver(copy);
   });
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-  let running = true;
-  const passing = (async () => {
-    while (running) {
-      await new Promise((resolve) => setImmediate(resolve));
-      clock.advance(MS_AT_ONCE);
-    }
-  })();
+  const stopTime = passTime([clock], MS_AT_ONCE);
   const attested = await connect(
     clientOptions(clock, async () => pipes.client, shaping === undefined ? {} : { shaping }),
   );
@@ -39,10 +33,7 @@ async function session(delay: number, shaping?: "adaptive" | "strict") {
     cutOff: () => {
       deaf = true;
     },
-    end: async () => {
-      running = false;
-      await passing;
-    },
+    end: stopTime,
   };
 }
 
@@ -84,21 +75,14 @@ test("who is no user yet is told, and not waited for", async () => {
     if (!deaf) deliver(chunk);
   });
   void guest.endpoint.servePipe(pipes.guest).catch(() => {});
-  let running = true;
-  const passing = (async () => {
-    while (running) {
-      await new Promise((resolve) => setImmediate(resolve));
-      clock.advance(MS_AT_ONCE);
-    }
-  })();
+  const stopTime = passTime([clock], MS_AT_ONCE);
   await connect(clientOptions(clock, async () => pipes.client));
   expect(guest.endpoint.connectionCount).toBe(1);
   deaf = true;
   const before = clock.now();
   await guest.endpoint.stop();
   expect(clock.now() - before).toBeLessThan(300);
-  running = false;
-  await passing;
+  await stopTime();
 });
 
 test("nobody is there: it ends at once", async () => {

@@ -52,3 +52,18 @@ export class ManualClock implements Clock {
     this.#now = until;
   }
 }
+
+/** Time passes on these, a little at each turn of the event loop. @param ms - at once. @returns what ends that. */
+export function passTime(clocks: readonly ManualClock[], ms: number): () => Promise<void> {
+  let running = true;
+  const passing = (async () => {
+    while (running) {
+      await new Promise((resolve) => setImmediate(resolve));
+      for (const clock of clocks) clock.advance(ms);
+    }
+  })();
+  return () => {
+    running = false;
+    return passing;
+  };
+}
