@@ -316,7 +316,7 @@ async function configuration(
   const { here } = wishes;
   if (!here && wishes.evidence === undefined)
     throw new SetupRefused(
-      `For another machine's files say what evidence it will have: --evidence ${EVIDENCE_TYPES.join(", ")}`,
+      `For another machine's files say what evidence it will have: --evidence TYPE, one of ${EVIDENCE_TYPES.join(", ")}`,
     );
   const pipe = wishes.pipe ?? (here ? findPort(around.machine) : USUAL_PIPE);
   const evidence = wishes.evidence ?? (await findEvidence(around.machine));

@@ -1205,6 +1205,7 @@ describe("an image is not trusted", () => {
       `KERNEL=="${"*m".repeat(long / 2)}z", MODE="0666"\n`,
       `"${"=".repeat(long)}`,
       `\\\n`.repeat(long / 2),
+      "\n".repeat(long),
       "io.systemd.credential:".repeat(long / 20),
       Buffer.from(Array.from({ length: 256 }, (_, i) => i)).toString("latin1"),
     ];
@@ -1219,6 +1220,7 @@ describe("an image is not trusted", () => {
       "/etc/modprobe.d/1.conf",
       "/etc/crypttab",
       "/etc/fstab",
+      "/etc/initramfs-tools/initramfs.conf",
       "/etc/inittab",
       "/etc/shadow",
       "/etc/sealtty/sealttyd.toml",

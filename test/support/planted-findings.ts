@@ -121,6 +121,16 @@ const printed =
     return () => host.vm.serialLog().includes(word);
   };
 
+/** Somebody without any right in the guest opens it. @param how - a redirection of the shell's. */
+const openedByAnybody =
+  (how: string): NonNullable<Planted["use"]> =>
+  async (_host, run) => {
+    const said = await run(
+      `setpriv --reuid 65534 --regid 65534 --clear-groups sh -c ': ${how} && echo open' 2>&1`,
+    );
+    return () => said.includes("open\n");
+  };
+
 export const PLANTED: readonly Planted[] = [
   {
     id: "autologin",
@@ -225,22 +235,12 @@ export const PLANTED: readonly Planted[] = [
   {
     id: "evidence-device",
     plant: "chmod 666 /dev/tpmrm0",
-    async use(_host, run) {
-      const said = await run(
-        "setpriv --reuid 65534 --regid 65534 --clear-groups sh -c ': </dev/tpmrm0 && echo open' 2>&1",
-      );
-      return () => said.includes("open\n");
-    },
+    use: openedByAnybody("</dev/tpmrm0"),
   },
   {
     id: "sealttyd-files",
     plant: "chmod 666 /etc/sealtty/authorized_keys",
-    async use(_host, run) {
-      const said = await run(
-        "setpriv --reuid 65534 --regid 65534 --clear-groups sh -c ': >>/etc/sealtty/authorized_keys && echo open' 2>&1",
-      );
-      return () => said.includes("open\n");
-    },
+    use: openedByAnybody(">>/etc/sealtty/authorized_keys"),
   },
   { id: "empty-password", plant: "passwd -qd carol", byHand: "passwd -ql carol" },
   {

@@ -209,7 +209,9 @@ function configuredResume(system: System): Evidence[] {
   const { where, value } = lastOf(system.tree, [main, ...more], "RESUME") ?? { where: main, value: "auto" };
   if (value === "none") return [];
   if (value !== "auto") return [{ where, found: `RESUME=${value}` }];
-  const fresh = (system.read("/etc/crypttab") ?? "").matchAll(/^\s*([^#\s]\S*)\s+\S+\s+\/dev\/u?random\b/gm);
+  const fresh = (system.read("/etc/crypttab") ?? "").matchAll(
+    /^[ \t]*([^#\s]\S*)[ \t]+\S+[ \t]+\/dev\/u?random\b/gm,
+  );
   const forgetful = new Set([...fresh].map(([, name]) => `/dev/mapper/${name}`));
   const swaps = (system.read("/etc/fstab") ?? "").matchAll(/^[ \t]*([^#\s]\S*)[ \t]+\S+[ \t]+swap\b/gm);
   return [...swaps]
