@@ -106,24 +106,37 @@ export function everyForm(stream: Uint8Array): Buffer[] {
   return forms;
 }
 
-/** Where `secret` is found: in plain, as UTF-16, hex or base64, forwards or backwards. */
-export function findSecret(streams: readonly Uint8Array[], secret: string): string[] {
-  const needles = new Map<string, Buffer>([
-    ["plain", Buffer.from(secret)],
-    ["UTF-16", Buffer.from(secret, "utf16le")],
-    ["hexadecimal", Buffer.from(Buffer.from(secret).toString("hex"))],
-    ["reversed", Buffer.from(secret).reverse()],
-    // Whatever stands before it, two of the three alignments lose at most the first and last group.
-    ...[0, 1, 2].map((shift): [string, Buffer] => {
-      const text = Buffer.concat([Buffer.alloc(shift), Buffer.from(secret)]).toString("base64");
-      return [`base64+${shift}`, Buffer.from(text.slice(shift === 0 ? 0 : 4, -4))];
+/** Below this some encoded part of a secret is so short that ciphertext holds it now and then by chance. */
+const MINIMUM_SECRET = 7;
+
+/** `secret` as a host may see it: in plain, as UTF-16, hex or base64, forwards or backwards. @throws where it is too short. */
+export function needlesOf(secret: string): readonly { readonly name: string; readonly bytes: Buffer }[] {
+  const plain = Buffer.from(secret);
+  if (plain.length < MINIMUM_SECRET)
+    throw new Error(`"${secret}" is too short to look for: chance alone would find it`);
+  return [
+    { name: "plain", bytes: plain },
+    { name: "UTF-16", bytes: Buffer.from(secret, "utf16le") },
+    { name: "hexadecimal", bytes: Buffer.from(plain.toString("hex")) },
+    { name: "reversed", bytes: Buffer.from(plain).reverse() },
+    // Whatever stands before and after it: the characters whose six bits are all its own.
+    ...[0, 1, 2].map((shift) => {
+      const text = Buffer.concat([Buffer.alloc(shift), plain]).toString("base64");
+      const first = Math.ceil((shift * 8) / 6);
+      const end = Math.floor(((shift + plain.length) * 8) / 6);
+      return { name: `base64+${shift}`, bytes: Buffer.from(text.slice(first, end)) };
     }),
-  ]);
+  ];
+}
+
+/** Where `secret` is found, in any of its forms. */
+export function findSecret(streams: readonly Uint8Array[], secret: string): string[] {
+  const needles = needlesOf(secret);
   const found: string[] = [];
   streams.forEach((stream, i) => {
     everyForm(stream).forEach((form, f) => {
-      for (const [name, needle] of needles)
-        if (form.includes(needle)) found.push(`stream ${i}, form ${f}: ${name}`);
+      for (const { name, bytes } of needles)
+        if (form.includes(bytes)) found.push(`stream ${i}, form ${f}: ${name}`);
     });
   });
   return found;

@@ -3,6 +3,7 @@
 
 import net from "node:net";
 import { once } from "node:events";
+import { needlesOf } from "./host-eyes.ts";
 
 export interface WireSearch {
   readonly path: string;
@@ -15,23 +16,9 @@ export interface WireSearch {
   close(): Promise<void>;
 }
 
-/** Each as text, UTF-16, hexadecimal and base64 in its three positions. */
-function needlesOf(secrets: readonly string[]): { readonly name: string; readonly bytes: Buffer }[] {
-  return secrets.flatMap((secret) => [
-    { name: "plain", bytes: Buffer.from(secret) },
-    { name: "UTF-16", bytes: Buffer.from(secret, "utf16le") },
-    { name: "hexadecimal", bytes: Buffer.from(Buffer.from(secret).toString("hex")) },
-    { name: "reversed", bytes: Buffer.from(secret).reverse() },
-    ...[0, 1, 2].map((shift) => {
-      const text = Buffer.concat([Buffer.alloc(shift), Buffer.from(secret)]).toString("base64");
-      return { name: `base64+${shift}`, bytes: Buffer.from(text.slice(shift === 0 ? 0 : 4, -4)) };
-    }),
-  ]);
-}
-
 /** One direction. @returns what is to be called with each chunk. */
 export function streamSearch(secrets: readonly string[], onFound: (what: string) => void) {
-  const needles = needlesOf(secrets);
+  const needles = secrets.flatMap(needlesOf);
   const longest = Math.max(...needles.map(({ bytes }) => bytes.length));
   const tails = Array.from({ length: 5 }, () => Buffer.alloc(0));
   let passed = 0;
