@@ -69,8 +69,8 @@ export const SERVE = {
 
 export const SETUP = {
   usage: [
-    "setup [--evidence TYPE] [--port NAME | --tty DEVICE] [--initramfs] [--root DIR] [--dry-run]",
-    "setup --provision | --recovery …",
+    "setup [--evidence TYPE] [--port NAME | --tty DEVICE | --screen] [--root DIR] [--dry-run]",
+    "setup --initramfs | --provision | --recovery …",
     "setup --remove [--root DIR] [--dry-run]",
   ],
   summary:
@@ -88,6 +88,10 @@ export const SETUP = {
       help: "virtio port that the host carries the console by; without it sealtty.0, or the only one whose name begins with sealtty",
     },
     { name: "tty", value: "DEVICE", help: "a terminal device in place of a port, such as /dev/hvc0" },
+    {
+      name: "screen",
+      help: "the machine's screen and keys, where the host has nothing but a VNC console (docs/vnc-guest.md)",
+    },
     {
       name: "provision",
       help: "have the first boot wait for `sealtty provision`, and cloud-init take that seed and no other (docs/provision.md)",

@@ -101,6 +101,6 @@ export function findPort(machine: Machine): PipeConfig {
     ours.length > 1
       ? `There are several virtio ports for it: ${list}. Name one with --port.`
       : `There is no virtio port for it (in ${VIRTIO_PORTS}: ${list}). Have the host add ` +
-          `-device virtserialport,chardev=…,name=${USUAL_PORT}, or name another with --port, or a terminal device with --tty.`,
+          `-device virtserialport,chardev=…,name=${USUAL_PORT}, or name another with --port, a terminal device with --tty, or the machine's own screen with --screen.`,
   );
 }

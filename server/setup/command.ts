@@ -9,7 +9,7 @@ import type { PipeConfig } from "../config/pipe.ts";
 import { parseServerConfig, readServerConfig } from "../config.ts";
 import { openEvidence } from "../evidence/open.ts";
 import { type Log, escapeText } from "../log.ts";
-import { SETUP, givenOptions, rootOf, usageText } from "../options.ts";
+import { type Given, SETUP, givenOptions, rootOf, usageText } from "../options.ts";
 import { saysForbidden } from "../rooted-path.ts";
 import { findProgram } from "../sessions/launch.ts";
 import { virtioPortNames } from "../pipes/virtio-port.ts";
@@ -78,7 +78,7 @@ function wishesOf(args: readonly string[]): Wishes {
   const remove = given.has("remove");
   const root = path.resolve(rootOf(given));
   const here = root === "/";
-  const pipe = pipeOf(given.text("port"), given.text("tty"), here);
+  const pipe = pipeOf(given, here);
   if (
     remove &&
     (evidence !== undefined ||
@@ -101,8 +101,13 @@ function wishesOf(args: readonly string[]): Wishes {
 }
 
 /** @param here - whether the device is this machine's. Of another one's nobody knows, and printable lines pass everywhere. */
-function pipeOf(port: string | undefined, tty: string | undefined, here: boolean): PipeConfig | undefined {
-  if (port !== undefined && tty !== undefined) throw new Error("--port and --tty exclude each other");
+function pipeOf(given: Given<"port" | "tty" | "screen">, here: boolean): PipeConfig | undefined {
+  const port = given.text("port");
+  const tty = given.text("tty");
+  const screen = given.has("screen");
+  if ([port !== undefined, tty !== undefined, screen].filter(Boolean).length > 1)
+    throw new Error("--port, --tty and --screen exclude each other");
+  if (screen) return { type: "framebuffer", screen: undefined, input: undefined };
   const pipe: PipeConfig | undefined =
     port !== undefined
       ? { type: "virtio", name: port }

@@ -295,7 +295,7 @@ async function configuration(
   if (there !== undefined && !isOfSetup(DEFAULT_CONFIG_FILE, tree, before)) {
     if (wishes.evidence !== undefined || wishes.pipe !== undefined)
       throw new SetupRefused(
-        `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Leave out --evidence, --port and --tty and change it there, or move it away and set up again.`,
+        `${DEFAULT_CONFIG_FILE} is yours: it is not overwritten. Leave out --evidence, --port, --tty and --screen and change it there, or move it away and set up again.`,
       );
     let own: ServerConfig;
     try {
@@ -353,9 +353,13 @@ function earlyConfiguration(
   const there = readOrAbsent(tree, EARLY_CONFIG_FILE);
   if (there !== undefined && !isOfSetup(EARLY_CONFIG_FILE, tree, before))
     return { early: undefined, words: [`kept: ${EARLY_CONFIG_FILE} is yours`] };
-  if (evidence === "simulated" || pipe.type === "unix" || pipe.type === "framebuffer")
+  if (pipe.type === "framebuffer")
     throw new SetupRefused(
-      `${DEFAULT_CONFIG_FILE} has simulated evidence, a unix socket or a framebuffer, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself, with another pipe and evidence`,
+      `An initramfs cannot use the machine's screen: leave out --initramfs, or write ${EARLY_CONFIG_FILE} yourself, with another pipe`,
+    );
+  if (evidence === "simulated" || pipe.type === "unix")
+    throw new SetupRefused(
+      `${DEFAULT_CONFIG_FILE} has simulated evidence or a unix socket, which no initramfs has: write ${EARLY_CONFIG_FILE} yourself, with another pipe and evidence`,
     );
   return {
     early: `${configurationText(pipe, evidence, undefined)}shell = ["/bin/sh", "-l"]\n\n[unlock]\nusers = ["root"]\n`,
@@ -423,7 +427,7 @@ function pipeWords(pipe: PipeConfig): string {
     case "unix":
       return escapeText(pipe.path);
     case "framebuffer":
-      return "the machine's screen and keys";
+      return "the machine's screen and keys, by the host's VNC; whatever else listens there hears the host: sealttyd doctor says what does";
   }
 }
 
@@ -437,6 +441,6 @@ function pipeLines(pipe: PipeConfig): string[] {
     case "unix":
       return [`path = ${JSON.stringify(pipe.path)}`];
     case "framebuffer":
-      return []; // setup chooses none, and keeps an owner's file as it is
+      return []; // the first screen and the best input: what a boot has may differ
   }
 }

@@ -69,6 +69,7 @@ function machine(
 }
 
 const NOTHING_TO_UNDO = { said: ["nothing to undo: it was so already"], left: false };
+const SCREEN = { type: "framebuffer", screen: undefined, input: undefined } as const;
 const SNP = { "/dev/sev-guest": ["sev-snp"], "/dev/tpmrm0": ["tpm"] } as const;
 
 function wishes(more: Partial<SetupWishes> = {}): SetupWishes {
@@ -312,16 +313,19 @@ describe("set up and taken back", () => {
   });
 
   test("for an initramfs, with evidence or a console that none has: refused", async () => {
-    for (const pipe of [
-      { type: "unix", path: "/run/s" },
-      { type: "framebuffer", screen: undefined, input: undefined },
+    for (const [pipe, words] of [
+      [{ type: "unix", path: "/run/s" }, /which no initramfs has/],
+      [SCREEN, /cannot use the machine's screen/],
     ] as const) {
       const own = configurationText(pipe, "tpm", undefined);
       writeTree(root, { ...BARE, "etc/sealtty/sealttyd.toml": own });
-      expect(await refusalOf(setUp(wishes({ early: true }), surroundings().around))).toMatch(
-        /which no initramfs has/,
-      );
+      expect(await refusalOf(setUp(wishes({ early: true }), surroundings().around))).toMatch(words);
     }
+    writeTree(root, BARE);
+    fs.rmSync(at("/etc/sealtty/sealttyd.toml"));
+    expect(await refusalOf(setUp(wishes({ early: true, pipe: SCREEN }), surroundings().around))).toMatch(
+      /leave out --initramfs/,
+    );
   });
 
   test("twice is as once", async () => {
@@ -677,6 +681,15 @@ describe("the program", () => {
     });
   });
 
+  test("the machine's screen, where there is no port", () => {
+    writeTree(root, BARE);
+    const set = run("--root", root, "--evidence", "tpm", "--screen");
+    expect(set).toMatchObject({ status: 0, stderr: "" });
+    expect(set.stdout).toContain("console: the machine's screen and keys");
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "made").pipe).toEqual(SCREEN);
+    expect(run("--root", root, "--remove").status).toBe(0);
+  });
+
   test("an image's terminal device may be its kernel's console: printable lines only", () => {
     writeTree(root, BARE);
     expect(run("--root", root, "--evidence", "tpm", "--tty", "/dev/no-console-here").status).toBe(0);
@@ -717,6 +730,8 @@ describe("the program", () => {
   test.each([
     [["--evidence", "simulated"], "--evidence takes one of sev-snp, tdx, azure, tpm"],
     [["--port", "a", "--tty", "/dev/hvc0"], "exclude each other"],
+    [["--screen", "--tty", "/dev/hvc0"], "exclude each other"],
+    [["--remove", "--screen"], "--remove undoes what was done"],
     [["--tty", "hvc0"], "absolute path"],
     [["--remove", "--port", "a"], "--remove undoes what was done"],
     [["--remove", "--recovery"], "--remove undoes what was done"],
