@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { encodeEd25519Key, encodeEd25519Signature } from "../protocol/user-auth/ssh-wire.ts";
-import type { PageKey } from "./page-keys.ts";
+import type { PageKey } from "./page-key.ts";
 
 const NOT_EXTRACTABLE = false;
 

@@ -1,6 +1,6 @@
 // The browser's own database, with the page's keys in it: one origin's, so one port's too. No private key in it can be read.
 
-import type { PageKey } from "./page-keys.ts";
+import type { PageKey } from "./page-key.ts";
 
 export interface KeyStore {
   all(): Promise<readonly PageKey[]>;

@@ -10,30 +10,8 @@ import type { SignatureFacts } from "../protocol/user-auth/signature.ts";
 import { signUserAuth } from "../protocol/user-auth/sign-user-auth.ts";
 import { makeBrowserKey, signWithBrowserKey } from "./browser-key.ts";
 import type { KeyStore } from "./key-store.ts";
+import type { PageKey, PageKeyKind, PagePlace } from "./page-key.ts";
 import { makePasskey, signWithPasskey } from "./passkey.ts";
-
-export type PageKeyKind = "passkey" | "browser-key";
-
-interface AnyPageKey {
-  /** SSH wire format. */
-  readonly publicKey: Uint8Array;
-  /** Milliseconds since 1970, UTC. */
-  readonly madeAt: number;
-}
-
-export type PageKey = AnyPageKey &
-  (
-    | { readonly kind: "passkey"; readonly credentialId: Uint8Array<ArrayBuffer> }
-    | { readonly kind: "browser-key"; readonly privateKey: CryptoKey }
-  );
-
-/** Where the page is, as far as keys depend on it. */
-export interface PagePlace {
-  readonly protocol: string;
-  readonly hostname: string;
-  readonly port: string;
-  readonly origin: string;
-}
 
 export interface PageKeysParts {
   readonly place: PagePlace;

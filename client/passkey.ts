@@ -2,7 +2,7 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { encodePasskeySignature, passkeyPublicKey } from "../protocol/user-auth/passkey.ts";
-import type { PageKey, PagePlace } from "./page-keys.ts";
+import type { PageKey, PagePlace } from "./page-key.ts";
 
 /** ECDSA of P-256 with SHA-256 (RFC 9053 §2.1): the one kind of passkey that OpenSSH knows. */
 const ES256 = -7;

@@ -3,7 +3,8 @@
 import { copyButton } from "./copy-button.ts";
 import { button, element, type Child } from "./dom.ts";
 import { icon, type IconName } from "./icons.ts";
-import type { PageKey, PageKeyKind, PageKeys } from "./page-keys.ts";
+import type { PageKey, PageKeyKind } from "./page-key.ts";
+import type { PageKeys } from "./page-keys.ts";
 import { plainText } from "./plain-text.ts";
 import type { SignIn, SignInWay } from "./sign-in.ts";
 import { dateWords } from "./time-words.ts";

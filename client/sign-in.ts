@@ -3,7 +3,8 @@
 
 import type { UserAuthFields } from "../protocol/session/api.ts";
 import type { CommandKey, PageConfig, SignInMethod } from "./page-config.ts";
-import type { PageKey, PageKeys } from "./page-keys.ts";
+import type { PageKey } from "./page-key.ts";
+import type { PageKeys } from "./page-keys.ts";
 
 export type SignInWay =
   | { readonly kind: "prompt" }

@@ -5,7 +5,8 @@ import { nodeClock } from "../node/clock.ts";
 import { nodeSuite } from "../node/crypto-suite.ts";
 import type { AuxParts } from "../protocol/attestation/aux.ts";
 import type { InstanceDocument } from "../protocol/attestation/instance/document.ts";
-import type { Evidence, EvidenceProvider } from "../protocol/attestation/evidence.ts";
+import type { Evidence } from "../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./evidence/provider.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { GuestServices } from "../protocol/session/guest-connection.ts";
 import type { ProgramRequest } from "../protocol/session/channel-api.ts";
@@ -27,6 +28,7 @@ import {
   planPrograms,
   startPlan,
 } from "./sessions/user-programs.ts";
+import type { KeeperPlace } from "./keeper/pass.ts";
 import type { HelperRequest } from "./monitor/operations.ts";
 import { CarriedProcess } from "./recording/carried-process.ts";
 import { Recordings } from "./recording/recordings.ts";
@@ -39,13 +41,6 @@ import { ProgramShares, shareOwner } from "./sessions/program-shares.ts";
 import { helperLaunch } from "./streams/as-user.ts";
 import type { StartHelper } from "./streams/streams.ts";
 import { userKeys } from "./user-keys.ts";
-
-/** The keeper of sessions, for one front. */
-export interface KeeperPlace {
-  readonly socket: string;
-  /** 16 bytes, with which a connection to it begins. */
-  readonly pass: Uint8Array;
-}
 
 /** What the console's server needs, from whichever process. */
 export interface Privileged {

@@ -10,11 +10,9 @@ import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.
 import { SealttyError } from "../../protocol/errors.ts";
 import { PromptsChannel } from "../../protocol/prompts/prompts-channel.ts";
 import type { Guest as ProtocolGuest } from "../../protocol/session/api.ts";
-import type { Channel, ChannelRequest } from "../../protocol/session/channel-api.ts";
 import type { ServiceRequest } from "../../protocol/session/service-request.ts";
-import type { IncomingStream, Listener } from "../../protocol/session/stream-api.ts";
-import type { ListenPlace } from "../../protocol/forward/target.ts";
 import { escapeBytes } from "../printable.ts";
+import type { ChannelSource } from "./channel-source.ts";
 import { Copying, type CopySource, type CopyTarget } from "./files/copying.ts";
 import { Forwarder } from "./forward/forwarder.ts";
 import { keptTerminal, proofsOf, sessionOf, summaryOf } from "./kept-terminal.ts";
@@ -50,12 +48,6 @@ import type {
   StreamDestination,
   StreamOptions,
 } from "./types.ts";
-
-/** What copies and forwards are made of. For cli/api alone: commands and programs have Guest's methods. */
-export interface ChannelSource {
-  openChannel(request: ChannelRequest): Promise<Channel>;
-  listen(place: ListenPlace, onIncoming: (stream: IncomingStream) => void): Promise<Listener>;
-}
 
 export class OpenGuest implements Guest {
   readonly closed: Promise<string>;

@@ -1,7 +1,6 @@
-// What evidence is (RFC 9334), and the two small interfaces around it: the guest collects, the client verifies.
+// What evidence is (RFC 9334), and how it travels.
 
 import { Reader, concat, lv32, u16 } from "../bytes.ts";
-import type { AuxParts } from "./aux.ts";
 import { MAX_EVIDENCE_AUX, MAX_EVIDENCE_QUOTE } from "../limits.ts";
 
 /** Numbers are on the wire and in the binder; never re-used. Unknown ones are refused. */
@@ -22,21 +21,6 @@ export interface Evidence {
   readonly type: EvidenceType;
   readonly quote: Uint8Array;
   readonly aux: Uint8Array;
-}
-
-/**
- * Guest side. What goes beside the quote must be known before the quote is made, because the binder commits to it; so a
- * provider first prepares its parts, then has the hardware sign `binder` (64 bytes, protocol/attestation/binder.ts).
- */
-export interface EvidenceProvider {
-  readonly type: EvidenceType;
-  /** The parts that this hardware needs; the collector adds those that every kind may have. @throws SealttyError `evidence-unavailable`. */
-  prepareAux(): Promise<AuxParts>;
-  /** @returns the quote bytes. @throws SealttyError `evidence-unavailable`; StaleAuxError where parts must be prepared again. */
-  quote(binder: Uint8Array, aux: AuxParts): Promise<Uint8Array>;
-  /** Really has the hardware answer, once; called at start and by health probes. @throws SealttyError `evidence-unavailable`. */
-  probe(): Promise<void>;
-  close(): Promise<void>;
 }
 
 export function evidenceTypeOf(number: number): EvidenceType | undefined {

@@ -4,7 +4,7 @@ import type { AuxParts } from "../../protocol/attestation/aux.ts";
 import { type HclReport, parseHclReport } from "../../protocol/attestation/azure/hcl.ts";
 import { tpmQualifyingData } from "../../protocol/attestation/binder.ts";
 import { type Collateral, NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
-import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./provider.ts";
 import { type PcrSelection, encodePcrValues, parsePcrValues } from "../../protocol/attestation/tpm/pcr.ts";
 import { encodeTpmQuote } from "../../protocol/attestation/tpm/quote.ts";
 import { equalBytes } from "../../protocol/bytes.ts";

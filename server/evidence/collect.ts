@@ -2,7 +2,8 @@
 
 import type { Clock } from "../../protocol/clock.ts";
 import { type AuxParts, encodeAux } from "../../protocol/attestation/aux.ts";
-import type { Evidence, EvidenceProvider, EvidenceType } from "../../protocol/attestation/evidence.ts";
+import type { Evidence, EvidenceType } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./provider.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 
 /** Thrown by `quote` where what aux says changed before the quote was made: prepare aux again. */

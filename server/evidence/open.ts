@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { nodeClock } from "../../node/clock.ts";
 import { nodeSuite } from "../../node/crypto-suite.ts";
-import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./provider.ts";
 import type { EvidenceConfig } from "../config/evidence.ts";
 import type { ServerConfig } from "../config.ts";
 import type { InstanceAnchor } from "../instance.ts";

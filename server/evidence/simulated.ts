@@ -1,7 +1,7 @@
 // Simulated evidence, for tests and demonstrations: signed by a key that this process makes up. It proves nothing.
 
 import type { AuxParts } from "../../protocol/attestation/aux.ts";
-import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./provider.ts";
 import { signSimulatedQuote, simulatedParts } from "../../protocol/attestation/simulated.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { SealttyError } from "../../protocol/errors.ts";

@@ -1,7 +1,7 @@
 // Evidence from a TEE's own hardware: SEV-SNP and TDX. What travels beside the report comes from the host and from the image.
 
 import type { AuxParts } from "../../protocol/attestation/aux.ts";
-import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./provider.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { CryptoSuite } from "../../protocol/crypto/suite.ts";
 import { StaleAuxError } from "./collect.ts";

@@ -2,7 +2,7 @@
 
 import type { AuxParts } from "../../protocol/attestation/aux.ts";
 import { tpmQualifyingData } from "../../protocol/attestation/binder.ts";
-import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "./provider.ts";
 import { parseAttest } from "../../protocol/attestation/tpm/attest.ts";
 import {
   MAX_PCR,

@@ -1,3 +1,10 @@
-// What a front's connection to the keeper begins with: random bytes of the monitor's, which it tells that front and the keeper.
+// Where a front finds the keeper, and what its connection there begins with: random bytes of the monitor's, which it tells both.
 
 export const PASS_LENGTH = 16;
+
+/** The keeper of sessions, for one front. */
+export interface KeeperPlace {
+  readonly socket: string;
+  /** PASS_LENGTH bytes. */
+  readonly pass: Uint8Array;
+}

@@ -30,7 +30,7 @@ import {
   type KeptMessage,
 } from "../../protocol/session/session-messages.ts";
 import { Link } from "../monitor/link.ts";
-import type { KeeperPlace } from "../privileged.ts";
+import type { KeeperPlace } from "./pass.ts";
 import { namedUser, readNumber, signalBody } from "../monitor/operations.ts";
 import { Turns } from "./turns.ts";
 import {

@@ -11,7 +11,7 @@ import type { SessionsConfig } from "../config/sessions.ts";
 import type { KeeperSettings } from "../keeper/keeper.ts";
 import { PASS_LENGTH } from "../keeper/pass.ts";
 import type { Log, LogLevel } from "../log.ts";
-import type { KeeperPlace } from "../privileged.ts";
+import type { KeeperPlace } from "../keeper/pass.ts";
 import type { Account } from "../sessions/account.ts";
 import { type Child, endWith, startChild } from "./child.ts";
 import { Link } from "./link.ts";

@@ -17,7 +17,8 @@ import { allowsKind, isExpired } from "../../protocol/user-auth/restrictions.ts"
 import { StaleAuxError } from "../evidence/collect.ts";
 import { Mutex } from "../evidence/mutex.ts";
 import type { Asked, Begun } from "../audit/programs.ts";
-import { auditName, helperService, type KeeperPlace, type OwnPrivileged } from "../privileged.ts";
+import type { KeeperPlace } from "../keeper/pass.ts";
+import { auditName, helperService, type OwnPrivileged } from "../privileged.ts";
 import type { Recording } from "../recording/recording.ts";
 import type { Account } from "../sessions/account.ts";
 import { giveTerminal } from "../sessions/pty-process.ts";

@@ -1,6 +1,6 @@
 // What the half that talks to the host may ask of the half that has rights. Every body is read to its exact end.
 
-import type { KeeperPlace } from "../privileged.ts";
+import type { KeeperPlace } from "../keeper/pass.ts";
 import { PASS_LENGTH } from "../keeper/pass.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { Reader, concat, fromHex, lv16, lv32, textOf, toHex, u32, u8, utf8 } from "../../protocol/bytes.ts";

@@ -6,7 +6,7 @@ import { commitmentOf } from "../../protocol/attestation/commitment.ts";
 import { decodeAux } from "../../protocol/attestation/aux.ts";
 import { binderOf } from "../../protocol/attestation/binder.ts";
 import { NO_COLLATERAL } from "../../protocol/attestation/collateral.ts";
-import type { EvidenceProvider } from "../../protocol/attestation/evidence.ts";
+import type { EvidenceProvider } from "../../server/evidence/provider.ts";
 import { parsePolicy } from "../../protocol/attestation/policy.ts";
 import { VENDOR_ROOTS } from "../../protocol/attestation/roots.ts";
 import { EvidenceCollector, StaleAuxError, collectEvidence } from "../../server/evidence/collect.ts";

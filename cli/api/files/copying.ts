@@ -13,9 +13,10 @@ import type { FilesMessage, LinkRule, StartFlags } from "../../../protocol/files
 import { MAX_FILES_NAME, MAX_FILES_PATH, MAX_FILES_ROOTS } from "../../../protocol/limits.ts";
 import { shownPath } from "../../files/shown-path.ts";
 import { printable } from "../../printable.ts";
-import type { OpenGuest } from "../open-guest.ts";
 import { shown } from "../../../protocol/api/misuse.ts";
+import type { Owner } from "../../../protocol/api/program-end.ts";
 import type { CopyOptions, CopyResult } from "../types.ts";
+import type { ChannelSource } from "../channel-source.ts";
 import { CopyWatch } from "./copy-watch.ts";
 import { download, type LocalSink, relay, upload } from "./copy.ts";
 import { FilesChannel } from "./files-channel.ts";
@@ -30,10 +31,16 @@ export type CopyTarget =
   | { readonly kind: "here" | "guest"; readonly path: string }
   | { readonly kind: "stream"; readonly stream: Writable };
 
+/** One end of a copy that is a guest's. */
+interface CopyGuest {
+  readonly owner: Owner;
+  readonly channels: Pick<ChannelSource, "openChannel">;
+}
+
 /** Those of the copy's ends that are a guest's. */
 export interface CopyGuests {
-  readonly from?: OpenGuest | undefined;
-  readonly to?: OpenGuest | undefined;
+  readonly from?: CopyGuest | undefined;
+  readonly to?: CopyGuest | undefined;
 }
 
 type Start = FilesMessage & { readonly type: "start" };
@@ -170,7 +177,7 @@ export class Copying {
     return true;
   }
 
-  async #copy(from: OpenGuest | undefined, to: OpenGuest | undefined): Promise<SinkCounts | undefined> {
+  async #copy(from: CopyGuest | undefined, to: CopyGuest | undefined): Promise<SinkCounts | undefined> {
     const watch = this.#watch;
     const flags = { ...this.#flags, count: watch.wantsTotal };
     const links = this.#rule;
@@ -209,7 +216,7 @@ export class Copying {
     return this.#from.kind === "here" ? this.#from.paths.map((path) => Buffer.from(path)) : [];
   }
 
-  async #open(guest: OpenGuest): Promise<FilesChannel> {
+  async #open(guest: CopyGuest): Promise<FilesChannel> {
     const link = new FilesChannel(await guest.channels.openChannel({ kind: "files" }));
     this.#channels.push(link);
     return link;

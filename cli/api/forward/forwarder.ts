@@ -10,7 +10,7 @@ import type { SocksOutcome } from "../../../protocol/forward/socks.ts";
 import { type ListenPlace, type StreamPlace, placeWords } from "../../../protocol/forward/target.ts";
 import type { Channel } from "../../../protocol/session/channel-api.ts";
 import type { IncomingStream } from "../../../protocol/session/stream-api.ts";
-import type { OpenGuest } from "../open-guest.ts";
+import type { ChannelSource } from "../channel-source.ts";
 import type { PeerPlace } from "../../../protocol/api/places.ts";
 import type { Forward, ForwardOptions } from "../types.ts";
 import { carry, discard } from "./carry.ts";
@@ -20,7 +20,9 @@ import { GREETING_WITHIN_MS, greet } from "./socks-proxy.ts";
 const MAX_AT_ONCE = 60;
 
 /** What it opens in a guest. */
-type ForwardGuest = Pick<OpenGuest, "channels">;
+interface ForwardGuest {
+  readonly channels: ChannelSource;
+}
 
 export class Forwarder {
   readonly #guest: () => Promise<ForwardGuest>;
