@@ -41,7 +41,6 @@ import { takeToken } from "../../../client/page-token.ts";
 import { runPage } from "../../../client/page.ts";
 import { SeenStore } from "../../../client/seen-store.ts";
 import { desktopRefusal, FakeDesktop } from "./fake-desktop.ts";
-import "./window.ts";
 import { LinkRefused } from "../../../client/server-link.ts";
 import { FakeStream } from "../../support/fake-stream.ts";
 import { NO_SESSIONS } from "../../support/no-sessions.ts";
