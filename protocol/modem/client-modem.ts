@@ -23,6 +23,7 @@ import { TapSender, ToggleSender } from "./key-coding.ts";
 import { lookForBeacon, type Picture, type Sight, type View } from "./picture.ts";
 import { AbsoluteSender, RelativeSender, type SymbolSender } from "./pointer-coding.ts";
 import { encodeUp, MAX_UP_PAYLOAD, type UpFrame } from "./up-frames.ts";
+import { UpPace } from "./up-pace.ts";
 
 /** What the client sees. */
 export interface ClientScreen {
@@ -52,26 +53,12 @@ export interface ClientModemOptions {
 const MAX_UNSENT = 4 * MAX_UP_PAYLOAD;
 /** Frames that are sent before the first of them was acknowledged. */
 const WINDOW = 4;
-/** One refresh of the picture, ms. */
-const REFRESH = 30;
-const MIN_PATIENCE = 250;
-const MAX_PATIENCE = 4000;
 /** After going back what is still under way is spoiled, too: nothing is made of that for so long, ms. */
 const DEAF = 60;
 /** So often in a row nothing came of it, and the guest shows another epoch: both ends begin anew. */
 const MAX_ATTEMPTS = 4;
 /** Where keys are toggled: each so manieth time of these all keys are released. It takes more than a second. */
 const LONG_RESYNC = 3;
-/** Bytes of a frame where frames do not get through. */
-const SHORT_FRAME = 8;
-/** So many symbols without a loss, and nobody else is there any more. */
-const ALONE = 4096;
-/** Symbols without a loss before the pace doubles; four times as many where it was too much, half where it was not. */
-const CLEAN = 64;
-const MAX_CLEAN = 4096;
-/** A loss within so many symbols of a pace says that the pace is too much; later it is likelier something else. */
-const TRIAL = 256;
-
 interface Outbound {
   readonly number: number; // modulo 2^16
   readonly payload: Uint8Array;
@@ -102,6 +89,7 @@ export class ClientModem implements Pipe {
   #lock: Lock | undefined;
   /** The slowest, until a beacon names another. */
   #habits: DeviceHabits = DEVICES["usb-keyboard"];
+  #pace = new UpPace(this.#habits);
   #sender: SymbolSender = new TapSender();
   #epoch: number;
   /** The guest has heard our RESET. */
@@ -129,12 +117,6 @@ export class ClientModem implements Pipe {
   #done: () => void = () => {};
   #steps: InputStep[] = [];
   #freeAt = 0; // when the device takes the next event
-  #rung = 0;
-  #clean = 0;
-  #cleanNeeded = CLEAN;
-  #onTrial = false; // the pace was doubled, and nothing was lost since
-  #payload = MAX_UP_PAYLOAD; // of the next new frame: half of it after a loss
-  #guarded = false; // each batch ends with an event for somebody else's motion
   #cancelTick: (() => void) | undefined;
   #cancelTimer: () => void = () => {};
   #ended = false;
@@ -171,7 +153,7 @@ export class ClientModem implements Pipe {
 
   /** Since the start: symbols sent, times that frames were sent again, slots that were lost; and the pace now. */
   get figures(): { sent: number; goneBack: number; skipped: number; pace: Rung } {
-    return { ...this.#figures, pace: this.#pace };
+    return { ...this.#figures, pace: this.#pace.rung };
   }
 
   async send(chunk: Uint8Array): Promise<void> {
@@ -244,8 +226,7 @@ export class ClientModem implements Pipe {
     const { beacon, view } = sight;
     this.#lock = { beacon, view, width: picture.width, height: picture.height };
     this.#habits = DEVICES[beacon.device];
-    this.#rung = this.#habits.start;
-    this.#guarded = false;
+    this.#pace = new UpPace(this.#habits);
     this.#sender = senderFor(this.#habits, picture);
     this.#begin();
     this.#readStatus(picture, this.#lock); // a picture that stands still is shown once
@@ -275,10 +256,7 @@ export class ClientModem implements Pipe {
     this.#spoiled = 0;
     this.#attempts = 0;
     this.#displaced = false;
-    this.#clean = 0;
-    this.#cleanNeeded = CLEAN;
-    this.#onTrial = false;
-    this.#payload = MAX_UP_PAYLOAD;
+    this.#pace.begin();
     this.#symbols = [];
     this.#done = () => {};
     this.#ackDue = undefined;
@@ -355,34 +333,20 @@ export class ClientModem implements Pipe {
     const count = (expected - first.number) & 0xffff;
     // Only what was ever sent; anything else is an old picture.
     if (count === 0 || count > this.#window.filter(({ symbols }) => symbols > 0).length) return;
-    for (const { symbols } of this.#window.splice(0, count)) this.#clean += symbols;
+    const arrived = this.#window.splice(0, count);
     this.#cursor = Math.max(0, this.#cursor - count);
     this.#attempts = 0;
-    this.#payload = Math.min(MAX_UP_PAYLOAD, this.#payload + count * SHORT_FRAME);
-    if (this.#clean >= ALONE) this.#guarded = false;
-    if (this.#clean >= this.#cleanNeeded && this.#rung + 1 < this.#habits.rungs.length) {
-      this.#rung++;
-      this.#clean = 0;
-      this.#onTrial = true;
-    }
+    this.#pace.acknowledged(
+      count,
+      arrived.reduce((sum, { symbols }) => sum + symbols, 0),
+    );
   }
 
   #goBack(): void {
     this.#figures.goneBack++;
     this.#attempts++;
     if (this.#attempts > MAX_ATTEMPTS && this.#displaced) return this.#begin();
-    this.#payload = Math.max(SHORT_FRAME, this.#payload / 2);
-    const tooMuch = this.#onTrial && this.#clean < TRIAL;
-    this.#onTrial = false;
-    this.#clean = 0;
-    if (this.#habits.merges && !this.#guarded) {
-      this.#guarded = true; // another viewer is likelier than a pace that has been good before
-    } else {
-      this.#rung = Math.max(0, this.#rung - 1);
-      this.#cleanNeeded = tooMuch
-        ? Math.min(MAX_CLEAN, this.#cleanNeeded * 4)
-        : Math.max(CLEAN, this.#cleanNeeded / 2);
-    }
+    this.#pace.lost();
     this.#cursor = 0;
     for (const frame of this.#window) frame.sentAt = undefined;
     this.#symbols = [];
@@ -395,19 +359,8 @@ export class ClientModem implements Pipe {
     this.#wake();
   }
 
-  /** Symbols at once, and ms. */
-  get #pace(): Rung {
-    const rung = this.#habits.rungs[this.#rung] as Rung;
-    if (!this.#guarded) return rung;
-    return rung.batch > 1
-      ? { batch: rung.batch - 1, every: rung.every }
-      : { batch: 1, every: rung.every * 2 };
-  }
-
-  /** How long an answer to so many symbols may take, ms. */
   #patience(symbols: number): number {
-    const once = 3 * (REFRESH + (symbols * this.#pace.every) / this.#pace.batch);
-    return Math.min(MAX_PATIENCE, Math.max(MIN_PATIENCE, once) * 2 ** Math.max(0, this.#attempts - 1));
+    return this.#pace.patience(symbols, this.#attempts);
   }
 
   /** Chooses what is sent next. @returns false where nothing is due. */
@@ -444,7 +397,7 @@ export class ClientModem implements Pipe {
     const underWay = this.#window.reduce((sum, { symbols }) => sum + symbols, 0);
     const longest = this.#window.reduce((most, { symbols }) => Math.max(most, symbols), 0);
     if (underWay + longest > this.#habits.uncounted) return undefined;
-    const payload = this.#outgoing.take(this.#payload);
+    const payload = this.#outgoing.take(this.#pace.payload);
     const frame: Outbound = { number: this.#number, payload, symbols: 0, sentAt: undefined };
     this.#number = (this.#number + 1) & 0xffff;
     this.#window.push(frame);
@@ -485,7 +438,7 @@ export class ClientModem implements Pipe {
       this.#freeAt = this.#clock.now() + step.rest;
       return this.#wake();
     }
-    const { batch, every } = this.#pace;
+    const { batch, every } = this.#pace.rung;
     const events: InputEvent[] = [];
     for (let i = 0; i < batch; i++) {
       if (this.#symbols.length === 0 && !this.#nextFrame()) break;
@@ -493,7 +446,7 @@ export class ClientModem implements Pipe {
       this.#figures.sent++;
       if (this.#symbols.length === 0) this.#done();
     }
-    if (this.#guarded && events.length > 0) events.push(...(this.#sender.guard?.() ?? []));
+    if (this.#pace.guarded && events.length > 0) events.push(...(this.#sender.guard?.() ?? []));
     this.#press(events);
     this.#freeAt = this.#clock.now() + every;
     this.#wake();
@@ -542,7 +495,7 @@ export class ClientModem implements Pipe {
       this.#resetAt = undefined;
       this.#resetDue = true;
       this.#attempts++;
-      this.#rung = Math.max(0, this.#rung - 1);
+      this.#pace.slower();
       this.#steps = this.#sender.resync();
     } else if (frame !== undefined && frame <= now) {
       this.#goBack();
