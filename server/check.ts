@@ -17,7 +17,8 @@ import { findAccount } from "./sessions/account.ts";
 import { findProgram } from "./sessions/launch.ts";
 import { connectProgram } from "./streams/as-user.ts";
 import type { FramebufferConfig } from "./config/pipe.ts";
-import { lookAtInput, lookAtScreen } from "./pipes/framebuffer/console.ts";
+import { lookAtInput } from "./pipes/framebuffer/choose-input.ts";
+import { lookAtScreen } from "./pipes/framebuffer/choose-screen.ts";
 import type { Places } from "./pipes/framebuffer/places.ts";
 import { VIRTIO_PORTS, virtioPortNames } from "./pipes/virtio-port.ts";
 
