@@ -8,7 +8,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { inOrder } from "../../server/doctor/edits.ts";
 import { PLANTED, PLANTED_WORDS } from "../support/planted-findings.ts";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
 import { runDoctor } from "../../server/doctor/command.ts";
@@ -1169,6 +1169,37 @@ describe("an image is not trusted", () => {
     expect(findings()[0]?.evidence).toEqual([{ where: "/srv/c", found: "mode 0777" }]);
     plant(root, { "/srv/c/real": { link: "real" } });
     expect(doctor().out).toContain("not looked at: /etc/sealtty/authorized_keys: ELOOP");
+  });
+
+  test("nobody who owns a directory on the way leads a change of mode elsewhere, then or when it is undone", () => {
+    const mode = (place: string): number => fs.statSync(path.join(root, place)).mode & 0o777;
+    const ownersTrick = (): void => {
+      if (!fs.existsSync(path.join(root, "home/a/d"))) return;
+      fs.renameSync(path.join(root, "home/a/d"), path.join(root, "home/a/old"));
+      fs.symlinkSync("/etc", path.join(root, "home/a/d"));
+    };
+    plant(root, {
+      "/etc/sealtty/authorized_keys": { link: "/home/a/d/passwd" },
+      "/home/a/d/passwd": { text: "", mode: 0o666 },
+    });
+    expect(doctor("--fix").status).toBe(0);
+    expect([mode("/home/a/d/passwd"), mode("/etc/passwd")]).toEqual([0o644, 0o644]);
+    ownersTrick();
+    const undone = doctor("--undo");
+    expect(undone.out).toContain("not changed: /home/a/d/passwd: as it was (there is a link on the way)");
+    expect([undone.status, mode("/etc/passwd")]).toEqual([1, 0o644]);
+
+    // Between the look and the change, while the journal is written.
+    fs.unlinkSync(path.join(root, "home/a/d"));
+    fs.renameSync(path.join(root, "home/a/old"), path.join(root, "home/a/d"));
+    fs.chmodSync(path.join(root, "home/a/d/passwd"), 0o666);
+    fs.chmodSync(path.join(root, "etc/passwd"), 0o600);
+    fs.rmSync(path.join(root, JOURNAL));
+    const written = vi.spyOn(fs, "fsyncSync").mockImplementation(ownersTrick);
+    const fixed = doctor("--fix");
+    written.mockRestore();
+    expect([fixed.status, mode("/etc/passwd")]).toEqual([1, 0o600]);
+    expect(fixed.out).toContain("not changed: /home/a/d/passwd: mode 0644");
   });
 
   test("links in a ring, a FIFO and a directory where files belong: said, not followed, and not good", () => {
