@@ -9,6 +9,9 @@ import type { OwnChannel } from "../protocol/session/channel-api.ts";
 /** Bytes for a server that does not read: keys and pointers are a few each, a clipboard is at most MAX_DESKTOP_CLIPBOARD. */
 export const MAX_DESKTOP_WAITING = 1024 * 1024;
 
+/** Bytes that are handed over at a time: what they have drawn can be a lot, and the library stops for nothing before it has read them. */
+const MAX_AT_A_TIME = 4096;
+
 export class DesktopChannel {
   /** Set by noVNC, which is always given this one. */
   binaryType = "arraybuffer";
@@ -82,8 +85,8 @@ export class DesktopChannel {
     for (;;) {
       const bytes = await this.#channel.stdout.read();
       if (bytes === undefined) return;
-      if (this.#open) {
-        this.onmessage?.({ data: new Uint8Array(bytes).buffer });
+      for (let at = 0; at < bytes.length && this.#open; at += MAX_AT_A_TIME) {
+        this.onmessage?.({ data: bytes.slice(at, at + MAX_AT_A_TIME).buffer });
         await drawn();
       }
       this.#channel.stdout.consumed(bytes.length); // also once it is closed: an end behind it would never come

@@ -77,6 +77,24 @@ function playedChannel() {
   return { stdout, channel, written, ends, read: () => goOn(), exit: (status: ExitStatus) => exited(status) };
 }
 
+test("much is handed over a little at a time, each once the last was drawn, and none of it after the end", async () => {
+  const guest = playedChannel();
+  const desktop = new DesktopChannel(guest.channel, PLACE);
+  const heard: number[] = [];
+  listen(desktop, { onmessage: ({ data }) => void heard.push(data.byteLength) });
+  let pieces = 0;
+  const running = desktop.run(async () => {
+    if (++pieces === 3) desktop.close();
+    await settled();
+    expect(heard).toHaveLength(pieces);
+  });
+  guest.stdout.push(new Uint8Array(100_000));
+  guest.stdout.end();
+  await running;
+  expect(heard).toEqual([4096, 4096, 4096]);
+  expect(guest.stdout.credit).toBe(100_000);
+});
+
 test("what comes is handed over in order, and credit is given back once it was drawn", async () => {
   const guest = playedChannel();
   const desktop = new DesktopChannel(guest.channel, PLACE);
