@@ -38,15 +38,15 @@ export class DesktopChannel {
 
   /**
    * Hands over what comes, until the server's end or `close`.
-   * @param drawn - awaited before more is asked for. @throws what broke it; whatever the reader throws is that, too.
+   * @param drawn - awaited before more is asked for. @param turn - awaited after each piece that was handed over. @throws what broke it; whatever the reader throws is that, too.
    */
-  async run(drawn: () => Promise<void>): Promise<void> {
+  async run(drawn: () => Promise<void>, turn: () => Promise<void>): Promise<void> {
     const full = new Promise<never>((_, reject) => {
       this.#full = reject;
     });
     void errorsOf(this.#channel, () => undefined);
     try {
-      await Promise.race([this.#readAll(drawn), full]);
+      await Promise.race([this.#readAll(drawn, turn), full]);
       if (!this.#open) return;
       const broken = brokenBy(await this.#channel.exit, this.#place);
       if (broken !== undefined && this.#open) throw broken;
@@ -81,14 +81,15 @@ export class DesktopChannel {
     this.#shut(false);
   }
 
-  async #readAll(drawn: () => Promise<void>): Promise<void> {
+  async #readAll(drawn: () => Promise<void>, turn: () => Promise<void>): Promise<void> {
     for (;;) {
       const bytes = await this.#channel.stdout.read();
       if (bytes === undefined) return;
       for (let at = 0; at < bytes.length && this.#open; at += MAX_AT_A_TIME) {
         this.onmessage?.({ data: bytes.slice(at, at + MAX_AT_A_TIME).buffer });
-        await drawn();
+        await turn();
       }
+      if (this.#open) await drawn();
       this.#channel.stdout.consumed(bytes.length); // also once it is closed: an end behind it would never come
     }
   }

@@ -65,9 +65,13 @@ class Screen extends RFB {
   #work = 0; // pixels, since the library was given something
   #turnEnds = 0;
 
-  /** Resolves once nothing waits to be drawn, and others had their turn. To be awaited after each piece that the library is given. */
+  /** Resolves once nothing waits to be drawn. */
   async drawn(): Promise<void> {
     await this._display.flush();
+  }
+
+  /** To be awaited after each piece that the library was given: others have their turn where it took long. */
+  async turn(): Promise<void> {
     this.#work = 0;
     if (clock.now() < this.#turnEnds) return;
     await new Promise<void>((resolve) => clock.soon(resolve));
