@@ -9,6 +9,9 @@ import type { OwnChannel } from "../protocol/session/channel-api.ts";
 /** Bytes for a server that does not read: keys and pointers are a few each, a clipboard is at most MAX_DESKTOP_CLIPBOARD. */
 export const MAX_DESKTOP_WAITING = 1024 * 1024;
 
+/** Bytes that are handed over at a time: what they have drawn can be a lot, and the library stops for nothing before it has read them. */
+const MAX_AT_A_TIME = 4096;
+
 export class DesktopChannel {
   /** Set by noVNC, which is always given this one. */
   binaryType = "arraybuffer";
@@ -35,15 +38,15 @@ export class DesktopChannel {
 
   /**
    * Hands over what comes, until the server's end or `close`.
-   * @param drawn - awaited before more is asked for. @throws what broke it; whatever the reader throws is that, too.
+   * @param drawn - awaited before more is asked for. @param turn - awaited after each piece that was handed over. @throws what broke it; whatever the reader throws is that, too.
    */
-  async run(drawn: () => Promise<void>): Promise<void> {
+  async run(drawn: () => Promise<void>, turn: () => Promise<void>): Promise<void> {
     const full = new Promise<never>((_, reject) => {
       this.#full = reject;
     });
     void errorsOf(this.#channel, () => undefined);
     try {
-      await Promise.race([this.#readAll(drawn), full]);
+      await Promise.race([this.#readAll(drawn, turn), full]);
       if (!this.#open) return;
       const broken = brokenBy(await this.#channel.exit, this.#place);
       if (broken !== undefined && this.#open) throw broken;
@@ -78,14 +81,15 @@ export class DesktopChannel {
     this.#shut(false);
   }
 
-  async #readAll(drawn: () => Promise<void>): Promise<void> {
+  async #readAll(drawn: () => Promise<void>, turn: () => Promise<void>): Promise<void> {
     for (;;) {
       const bytes = await this.#channel.stdout.read();
       if (bytes === undefined) return;
-      if (this.#open) {
-        this.onmessage?.({ data: new Uint8Array(bytes).buffer });
-        await drawn();
+      for (let at = 0; at < bytes.length && this.#open; at += MAX_AT_A_TIME) {
+        this.onmessage?.({ data: bytes.slice(at, at + MAX_AT_A_TIME).buffer });
+        await turn();
       }
+      if (this.#open) await drawn();
       this.#channel.stdout.consumed(bytes.length); // also once it is closed: an end behind it would never come
     }
   }

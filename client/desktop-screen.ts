@@ -3,10 +3,21 @@
 
 import RFB from "@novnc/novnc";
 import { SealttyError } from "../protocol/errors.ts";
+import { browserClock } from "./browser-clock.ts";
 import type { DesktopChannel } from "./desktop-channel.ts";
 
 /** 8K. A pixel takes eight bytes here. */
 const MAX_DESKTOP_PIXELS = 7680 * 4320;
+/**
+ * Pixels that may change by what the library is given at a time (DesktopChannel): it stops for nothing in between, and sixteen bytes move a
+ * whole screen. An honest server's are few times the screen's.
+ */
+const MAX_WORK = 8 * MAX_DESKTOP_PIXELS;
+/** A screen of another size is copied, there and back. */
+const RESIZE_WORK = 2;
+/** The page's other parts have their turn after so long, ms: the terminal is one of them. */
+const TURN_MS = 50;
+const clock = browserClock();
 
 export type DesktopEnd =
   | { readonly kind: "over" } // the server's end, or ours
@@ -36,8 +47,11 @@ const RSA_AES = 6;
  */
 const SECURITY: readonly number[] = [NONE, VNC_PASSWORD, RSA_AES];
 
-/** Best first: copy, Tight, ZRLE, Hextile, RRE, raw. No video, and nothing else that would need the browser's decoders but JPEG. */
-const ENCODINGS: readonly number[] = [1, 7, 16, 5, 2, 0];
+/**
+ * Best first: copy, Tight, ZRLE, Hextile, raw. No video, and nothing else that would need the browser's decoders but JPEG; not RRE, of which
+ * twelve bytes fill a screen, unseen here.
+ */
+const ENCODINGS: readonly number[] = [1, 7, 16, 5, 0];
 /** Size and its change, last rectangle, QEMU's keys and LEDs, fences, continuous updates, name, pointer's shape, more buttons. */
 const EXTENSIONS: readonly number[] = [
   -223, -308, -224, -258, -261, -312, -313, -307, 0x574d5664, -239, -316,
@@ -48,10 +62,47 @@ const COMPRESSION_0 = -256;
 class Screen extends RFB {
   failure: string | undefined;
   onResize: (() => void) | undefined;
+  #work = 0; // pixels, since the library was given something
+  #turnEnds = 0;
 
   /** Resolves once nothing waits to be drawn. */
   async drawn(): Promise<void> {
     await this._display.flush();
+  }
+
+  /** To be awaited after each piece that the library was given: others have their turn where it took long. */
+  async turn(): Promise<void> {
+    this.#work = 0;
+    if (clock.now() < this.#turnEnds) return;
+    await new Promise<void>((resolve) => clock.soon(resolve));
+    this.#turnEnds = clock.now() + TURN_MS;
+  }
+
+  #works(pixels: number): void {
+    this.#work += pixels;
+    if (this.#work > MAX_WORK)
+      throw new SealttyError("limit-exceeded", "It draws more at a time than can be shown here");
+  }
+
+  /** The library would take whatever it knows, asked for or not, and wherever it lies. */
+  protected override _handleRect(): boolean {
+    const { x, y, width, height, encoding } = this._FBU;
+    if (EXTENSIONS.includes(encoding)) return super._handleRect();
+    if (!ENCODINGS.includes(encoding)) return this._fail("An encoding that nobody asked for");
+    if (x + width > this._fbWidth || y + height > this._fbHeight)
+      return this._fail("A rectangle outside of the desktop");
+    const done = super._handleRect();
+    if (done) this.#works(width * height);
+    return done;
+  }
+
+  /** The extended form was not asked for, and what it unpacks to has no bound. */
+  protected override _handleServerCutText(): boolean {
+    const head = 7;
+    if (this._sock.rQwait("ServerCutText header", head, 1)) return false;
+    if (((this._sock.rQpeekBytes(head)[3] ?? 0) & 0x80) !== 0)
+      return this._fail("A clipboard that nobody asked for");
+    return super._handleServerCutText();
   }
 
   /** The keyboard goes elsewhere: keys that are down here would stay down there. */
@@ -89,6 +140,8 @@ class Screen extends RFB {
         "limit-exceeded",
         `A desktop of ${width} × ${height} is more than is shown here`,
       );
+    if (width !== this._fbWidth || height !== this._fbHeight)
+      this.#works(RESIZE_WORK * (width * height + this._fbWidth * this._fbHeight));
     super._resize(width, height);
     this.onResize?.();
   }

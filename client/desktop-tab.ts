@@ -175,14 +175,17 @@ export class DesktopTab {
     attempt.stopSilence = ownTimer(SILENCE_MS, () => {
       if (counts()) this.#end(`${placeWords(place)} says nothing that a VNC server would.`, true);
     });
-    await channel.run(async () => {
-      await screen.drawn();
-      // A desktop that nobody looks at takes nothing of the way there: its server waits.
-      if (attempt.on && !this.#shown && counts())
-        await new Promise<void>((resolve) => {
-          this.#onShown = resolve;
-        });
-    });
+    await channel.run(
+      async () => {
+        await screen.drawn();
+        // A desktop that nobody looks at takes nothing of the way there: its server waits.
+        if (attempt.on && !this.#shown && counts())
+          await new Promise<void>((resolve) => {
+            this.#onShown = resolve;
+          });
+      },
+      () => screen.turn(),
+    );
   }
 
   #connected(attempt: Attempt): void {

@@ -27,6 +27,17 @@ declare module "@novnc/novnc" {
 
   interface RfbSocket {
     flush(): void;
+    /** @returns whether so many bytes are not there yet. @param back - bytes that were taken and are put back then. */
+    rQwait(what: string, length: number, back?: number): boolean;
+    rQpeekBytes(length: number): Uint8Array;
+  }
+
+  interface RfbRectangle {
+    readonly x: number;
+    readonly y: number;
+    readonly width: number;
+    readonly height: number;
+    readonly encoding: number;
   }
 
   export default class RFB {
@@ -58,6 +69,11 @@ declare module "@novnc/novnc" {
     protected _rfbCleanDisconnect: boolean;
     protected _updateConnectionState(state: "disconnecting" | "disconnected"): void;
     protected _fail(details: string): false;
+    /** The one at hand. */
+    protected readonly _FBU: RfbRectangle;
+    /** @returns false: more bytes of it have to come. */
+    protected _handleRect(): boolean;
+    protected _handleServerCutText(): boolean;
     protected _resize(width: number, height: number): void;
     protected _sendEncodings(): void;
     protected _isSupportedSecurityType(type: number): boolean;

@@ -54,7 +54,8 @@ sealtty_install_files() {
     file) inst_simple "$file" || sealtty_fail "$file could not be copied" ;;
     user) # whom the half becomes that talks to the host
       line=$(getent passwd "$file") || sealtty_fail "there is no user $file, whom [daemon] user names"
-      grep -qs "^$file:" "$initdir/etc/passwd" || echo "$line" >>"$initdir/etc/passwd"
+      grep -qs "^$file:" "$initdir/etc/passwd" || echo "$line" >>"$initdir/etc/passwd" ||
+        sealtty_fail "the user $file could not be put into its passwd"
       ;;
     '') ;;
     *) sealtty_fail "sealttyd --check --initramfs says what this module does not know: $kind" ;;
@@ -65,13 +66,15 @@ sealtty_install_files() {
 # Root has no password in it: neither the system's, whose hash the host could try words on, nor an empty one.
 sealtty_lock_root() {
   local line
-  rm -f "$initdir/etc/shadow" "$initdir/etc/shadow-"
+  rm -f "$initdir/etc/shadow" "$initdir/etc/shadow-" || sealtty_fail "its passwords could not be taken out"
   while IFS= read -r line; do
     [[ $line == root:* ]] || printf '%s\n' "$line"
   done <"$initdir/etc/passwd" >"$initdir/etc/passwd.sealtty"
-  echo 'root:*:0:0:root:/:/bin/sh' >>"$initdir/etc/passwd.sealtty"
-  chmod 644 "$initdir/etc/passwd.sealtty"
-  mv "$initdir/etc/passwd.sealtty" "$initdir/etc/passwd" || sealtty_fail "root's line of passwd could not be written"
+  {
+    echo 'root:*:0:0:root:/:/bin/sh' >>"$initdir/etc/passwd.sealtty" &&
+      chmod 644 "$initdir/etc/passwd.sealtty" &&
+      mv "$initdir/etc/passwd.sealtty" "$initdir/etc/passwd"
+  } || sealtty_fail "root's line of passwd could not be written"
 }
 
 # In place of whatever is there: inst_simple leaves that, and would say that all is well.
@@ -85,7 +88,7 @@ sealtty_install_own() {
 # In the image and not on the kernel's command line, as with rd.shell=0: that is the host's where nobody measures it.
 sealtty_close_consoles() {
   local units="$initdir/etc/systemd/system" name
-  mkdir -p "$units"
+  mkdir -p "$units" || sealtty_fail "$units could not be made"
   for name in emergency rescue; do
     sealtty_install_own quiet.service "/etc/systemd/system/$name.service"
   done
@@ -98,11 +101,16 @@ sealtty_close_consoles() {
   # They make units, and masks, of what the command line says (systemd.debug_shell, systemd.mask=, systemd.run=), or start a system that
   # lies asleep on a disk, which is the host's.
   for name in debug getty hibernate-resume run ssh; do
-    rm -f "$initdir"/{usr/,}lib/systemd/system-generators/systemd-$name-generator
+    rm -f "$initdir"/{usr/,}lib/systemd/system-generators/systemd-$name-generator ||
+      sealtty_fail "systemd-$name-generator could not be taken out"
   done
-  rm -f "$initdir"/{usr/,}lib/dracut/{parse-resume,resume}.sh # dracut's own, where systemd has none
-  mkdir -p "$initdir/etc/systemd/system.conf.d"
-  printf '[Manager]\nShowStatus=no\nCrashShell=no\n' >"$initdir/etc/systemd/system.conf.d/sealtty.conf"
+  # dracut's own, where systemd has none
+  rm -f "$initdir"/{usr/,}lib/dracut/{parse-resume,resume}.sh ||
+    sealtty_fail "waking a system that sleeps could not be taken out"
+  {
+    mkdir -p "$initdir/etc/systemd/system.conf.d" &&
+      printf '[Manager]\nShowStatus=no\nCrashShell=no\n' >"$initdir/etc/systemd/system.conf.d/sealtty.conf"
+  } || sealtty_fail "systemd's own shell could not be shut"
 }
 
 # The host's words to systemd beside the command line, which is the only way that can be measured.
@@ -150,8 +158,9 @@ install() {
   for name in sealttyd-early.service sealtty-disk.service; do
     sealtty_install_own "$name" "/etc/systemd/system/$name"
   done
-  mkdir -p "$initdir/etc/systemd/system/sysinit.target.wants"
-  ln -sfn ../sealttyd-early.service "$initdir/etc/systemd/system/sysinit.target.wants/sealttyd-early.service"
+  name="$initdir/etc/systemd/system/sysinit.target.wants"
+  { mkdir -p "$name" && ln -sfn ../sealttyd-early.service "$name/sealttyd-early.service"; } ||
+    sealtty_fail "sealttyd could not be had to start"
   for name in initrd-cleanup.service initrd-switch-root.service; do
     sealtty_install_own needs-disk.conf "/etc/systemd/system/$name.d/sealtty.conf"
   done

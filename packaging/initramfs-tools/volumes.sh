@@ -86,7 +86,7 @@ sealtty_target_problem() {
 sealtty_ciphers() {
   [ -r "$1" ] || return 0
   sealtty_found=
-  while read -r sealtty_name _; do
+  while read -r sealtty_name _ || [ -n "$sealtty_name" ]; do # the last line need not end
     case $sealtty_name in
     '' | '#'*) continue ;;
     esac
@@ -96,7 +96,7 @@ sealtty_ciphers() {
       sealtty_is_line_of "$sealtty_cipher" "$sealtty_found" && continue
       sealtty_found="$sealtty_found
 $sealtty_cipher"
-      echo "$sealtty_cipher"
+      echo "$sealtty_cipher" || return
     done
   done <"$1"
 }

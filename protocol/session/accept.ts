@@ -122,7 +122,7 @@ export class GuestEndpoint {
   readonly #pumps = new Set<PipePump>();
   #ending = false;
   #stopped = false;
-  #onLastOver: (() => void) | undefined;
+  #onLastOver: (() => void) | undefined; // while a daemon that ends waits for clients
 
   constructor(options: GuestEndpointOptions) {
     this.#options = options;
@@ -209,7 +209,9 @@ export class GuestEndpoint {
 
   #onPacket(id: number, body: Uint8Array, encoding: FrameEncoding, port: Port): void {
     for (const connection of this.#connections.get(id) ?? []) {
-      if (connection.receive(body, port, encoding)) return;
+      if (!connection.receive(body, port, encoding)) continue;
+      this.#lookWhoIsLeft(); // it may have said CLOSE itself
+      return;
     }
     const retired = this.#retired["ssh-key"].get(id) ?? this.#retired.none.get(id);
     if (retired !== undefined && this.#hellos.take(this.#options.clock.now())) port.answer(retired, encoding);
@@ -333,7 +335,12 @@ export class GuestEndpoint {
     const rest = (this.#connections.get(id) ?? []).filter((other) => other !== connection);
     if (rest.length > 0) this.#connections.set(id, rest);
     else this.#connections.delete(id);
-    if (!this.#waitsForGoodbye) this.#onLastOver?.();
+    this.#lookWhoIsLeft();
+  }
+
+  /** Of a daemon that ends. */
+  #lookWhoIsLeft(): void {
+    if (this.#onLastOver !== undefined && !this.#waitsForGoodbye) this.#onLastOver();
   }
 
   #rememberRetired(id: number, body: Uint8Array, method: "ssh-key" | "none"): void {

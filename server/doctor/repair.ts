@@ -10,6 +10,8 @@ import { readRegular } from "../rooted-path.ts";
 import type { Tree } from "./tree.ts";
 
 const { O_CREAT, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = fs.constants;
+/** Linux: opened to be named only, devices too; a link is itself. Not in Node's constants. */
+const O_PATH = 0o10000000;
 /** Of the tree that was changed, so that an image takes its own undoing along. */
 export const JOURNAL = "/var/lib/sealtty/doctor/undo.json";
 const JOURNAL_VERSION = 1;
@@ -87,7 +89,7 @@ export function applyEdits(tree: Tree, edits: readonly Edit[], dryRun: boolean):
   for (const { entry, what } of todo) {
     try {
       makeDirectories(tree, path.posix.dirname(entry.path));
-      put(tree, entry.path, entry.after);
+      put(tree, entry.path, entry.after, entry.before);
       changes.push({ path: entry.path, what, done: true });
     } catch (error) {
       changes.push(notDone(entry.path, what, reasonOf(error)));
@@ -111,7 +113,7 @@ export function undoEdits(tree: Tree, dryRun: boolean): Change[] | undefined {
       const isGone = now.kind === "absent" && (entry.after.kind === "value" || entry.after.kind === "mode");
       if (isGone) continue;
       if (!isSame(now, entry.after)) throw new Error("it was changed since; compare, and decide yourself");
-      if (!dryRun) put(tree, entry.path, entry.before);
+      if (!dryRun) put(tree, entry.path, entry.before, now);
       changes.push(dryRun ? notDone(entry.path, what, "dry run") : { path: entry.path, what, done: true });
     } catch (error) {
       left.unshift(entry);
@@ -192,6 +194,7 @@ function stateOf(tree: Tree, file: string, as: State["kind"]): State {
     throw error;
   }
   if (as === "mode") {
+    throwIfLed(tree, file, at);
     if (stats.isSymbolicLink()) throw new Error("it is a link");
     return { kind: "mode", mode: stats.mode & PERMISSIONS };
   }
@@ -217,14 +220,16 @@ function isSame(a: State, b: State): boolean {
 const blanksAlike = (text: string): string => text.trim().replaceAll(/\s+/g, " ");
 const sorted = (state: State): unknown => Object.entries(state).sort(([a], [b]) => (a < b ? -1 : 1));
 
-function put(tree: Tree, file: string, state: State): void {
+/** @param now - what was there when it was looked at. */
+function put(tree: Tree, file: string, state: State, now?: State): void {
   const at = tree.locate(file, false);
   switch (state.kind) {
     case "absent":
       fs.unlinkSync(at);
       return;
     case "mode":
-      fs.chmodSync(at, state.mode);
+      throwIfLed(tree, file, at);
+      changeMode(at, now?.kind === "mode" ? now.mode : undefined, state.mode);
       return;
     case "value":
       writeInto(at, O_TRUNC, Buffer.from(state.text));
@@ -241,6 +246,28 @@ function put(tree: Tree, file: string, state: State): void {
           fs.fsyncSync(fd);
         });
       });
+  }
+}
+
+/**
+ * Of what may be in a directory of somebody's who is not root: named without links, it is to have none on the way by then either.
+ * @throws Error
+ */
+function throwIfLed(tree: Tree, file: string, at: string): void {
+  if (at !== path.join(tree.root, file)) throw new Error("there is a link on the way");
+}
+
+/** Of what was looked at, and of nothing that was put in its place, or in that of a directory above it, since. @throws Error */
+function changeMode(at: string, from: number | undefined, to: number): void {
+  const fd = fs.openSync(at, O_PATH | O_NOFOLLOW);
+  try {
+    const itself = `/proc/self/fd/${fd}`;
+    const stats = fs.fstatSync(fd);
+    if (stats.isSymbolicLink() || (stats.mode & PERMISSIONS) !== from || fs.readlinkSync(itself) !== at)
+      throw new Error("it was changed meanwhile");
+    fs.chmodSync(itself, to);
+  } finally {
+    fs.closeSync(fd);
   }
 }
 

@@ -138,7 +138,11 @@ export function jsonOutput(out: (text: string) => void): Output {
           ({ where, found }): Evidence => ({ where: shown(where), found: shown(found) }),
         ),
         fix: fix.words,
-        edits: fix.edits.map((edit) => ({ ...edit, path: shown(edit.path) })),
+        edits: fix.edits.map((edit) => ({
+          ...edit,
+          path: shown(edit.path),
+          ...(edit.kind === "value" && { text: shown(edit.text) }), // may be made of what was there
+        })),
         byHand: fix.byHand.map(shown),
         after: fix.after.map(shown),
       }),

@@ -7,6 +7,8 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import { locateBelow, readRegular, realRoot, saysAbsent } from "../rooted-path.ts";
 
 const MAX_ENTRIES = 65_536;
+/** Bytes of all files together, which are kept. A system has some; who makes an image, or an unencrypted /boot, could have any number. */
+const MAX_KEPT = 32 * 1024 * 1024;
 const PERMISSIONS = 0o7777;
 
 export interface FileFacts {
@@ -27,6 +29,7 @@ export class Tree {
   readonly #blind = new Map<string, string>();
   /** Many checks ask for the same; one look sees one state of it. */
   readonly #texts = new Map<string, string | undefined>();
+  #kept = 0; // bytes of these
   readonly #lists = new Map<string, readonly string[]>();
 
   /** @param root - a directory. @throws SealttyError `bad-config` where it is none. */
@@ -67,7 +70,7 @@ export class Tree {
     if (!this.#texts.has(file))
       this.#texts.set(
         file,
-        this.#look(file, () => readRegular(this.locate(file)).toString("utf8")),
+        this.#look(file, () => this.#readText(file)),
       );
     return this.#texts.get(file);
   }
@@ -133,6 +136,14 @@ export class Tree {
    */
   locate(file: string, followLast = true): string {
     return locateBelow(this.#root, file, followLast);
+  }
+
+  #readText(file: string): string {
+    const at = this.locate(file);
+    if (this.#kept >= MAX_KEPT && fs.existsSync(at)) throw new Error("too much was read already");
+    const bytes = readRegular(at);
+    this.#kept += bytes.length;
+    return bytes.toString("utf8");
   }
 
   #look<T>(file: string, look: () => T): T | undefined {

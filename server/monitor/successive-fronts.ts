@@ -41,6 +41,7 @@ export async function successiveFronts(
   { clock, log, start, isWorthIt }: SuccessiveFrontsOptions,
 ): Promise<SealttyError> {
   const starts = new TokenBucket(FRONTS_PER_SECOND, FRONTS_AT_ONCE);
+  const aMoment = (): Promise<void> => new Promise((resolve) => void clock.after(LOOK_EVERY, resolve));
   let front: Front | undefined = first;
   let reason = await first.lost;
   /** @returns false: no other one is worth it any more. */
@@ -56,7 +57,7 @@ export async function successiveFronts(
         said = clock.now();
         log.error("THE KERNEL DOES NOT END A HALF THAT IT WAS TOLD TO END: no other one serves until it has");
       }
-      await doneWithin(clock, LOOK_EVERY, end);
+      await aMoment(); // not doneWithin: each call of it would leave something at a promise that may never be kept
     }
     return over;
   };
@@ -68,8 +69,7 @@ export async function successiveFronts(
       told,
     );
     if (front !== undefined && !(await hasEnded(front.end()))) return reason;
-    while (isWorthIt() && !starts.take(clock.now()))
-      await new Promise<void>((resolve) => clock.after(LOOK_EVERY, resolve));
+    while (isWorthIt() && !starts.take(clock.now())) await aMoment();
     if (!isWorthIt()) return reason;
     try {
       front = start();

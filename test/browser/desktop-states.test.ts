@@ -197,6 +197,72 @@ test.each([
   await expect.poll(status, SOON).toContain("800 × 500");
 });
 
+/** A server's messages, of numbers: the last `bytes` of each. */
+const say = (...fields: readonly (readonly [bytes: number, value: number])[]) =>
+  page.evaluate(
+    (bytes) => window.fake.desktops.at(-1)?.bytes(Uint8Array.from(bytes)),
+    fields.flatMap(([bytes, value]) =>
+      Array.from({ length: bytes }, (_, i) => (value >> (8 * (bytes - 1 - i))) & 0xff),
+    ),
+  );
+type Fields = readonly (readonly [number, number])[];
+const update = (count: number): Fields => [
+  [2, 0],
+  [2, count],
+];
+const rectangle = (x: number, y: number, width: number, height: number, encoding: number): Fields => [
+  ...[x, y, width, height].map((value) => [2, value] as const),
+  [4, encoding] as const,
+];
+const [SIZE, COPY, RRE, JPEG, RAW] = [-223, 1, 2, 21, 0];
+const TOO_MUCH = "127.0.0.1:5900: It draws more at a time than can be shown here";
+const UNREADABLE = "What came from 127.0.0.1:5900 cannot be read as a desktop.";
+
+test.each<[string, string, Fields]>([
+  [
+    "changes its size again and again",
+    TOO_MUCH,
+    [
+      ...update(12),
+      ...Array.from({ length: 12 }, (_, i) => rectangle(0, 0, 7680 - (i % 2), 4320, SIZE)).flat(),
+    ],
+  ],
+  [
+    "moves a large screen again and again",
+    TOO_MUCH,
+    [
+      ...update(13),
+      ...rectangle(0, 0, 7680, 4320, SIZE),
+      ...Array.from({ length: 12 }, () => [...rectangle(0, 0, 7680, 4319, COPY), [4, 1] as const]).flat(),
+    ],
+  ],
+  [
+    "fills it by a few bytes each",
+    UNREADABLE,
+    [...update(1), ...rectangle(0, 0, 800, 500, RRE), [4, 1 << 30]],
+  ],
+  ["sends what nobody asked for", UNREADABLE, [...update(1), ...rectangle(0, 0, 8, 8, JPEG), [2, 0xffd8]]],
+  ["draws elsewhere", UNREADABLE, [...update(1), ...rectangle(799, 0, 2, 1, RAW), [4, 0], [4, 0]]],
+  [
+    "has a clipboard to be unpacked",
+    UNREADABLE,
+    [
+      [4, 3 << 24],
+      [4, -4],
+      [4, 1 << 24],
+    ],
+  ],
+])("a server that %s is cut off, and the page goes on", async (_what, words, message) => {
+  await connected();
+  const began = performance.now();
+  await say(...message);
+  await expect.poll(status, SOON).toContain(words);
+  expect(performance.now() - began).toBeLessThan(SOON.timeout); // a page that is blocked answers no poll
+  await page.evaluate(() => (window.fake.desktopMode = ""));
+  await connect().click();
+  await expect.poll(status, SOON).toContain("800 × 500");
+});
+
 test("what is no place, and who has no key", async () => {
   await signedIn();
   await place().fill("no place");

@@ -8,6 +8,7 @@ import type { ExitStatus, OwnChannel } from "../../protocol/session/channel-api.
 import { FakeStream } from "../support/fake-stream.ts";
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 10));
+const nothing = async (): Promise<void> => undefined;
 const PLACE = { kind: "tcp", host: "127.0.0.1", port: 5900 } as const;
 
 test.each([
@@ -77,6 +78,24 @@ function playedChannel() {
   return { stdout, channel, written, ends, read: () => goOn(), exit: (status: ExitStatus) => exited(status) };
 }
 
+test("much is handed over a little at a time, each once others had their turn, and none of it after the end", async () => {
+  const guest = playedChannel();
+  const desktop = new DesktopChannel(guest.channel, PLACE);
+  const heard: number[] = [];
+  listen(desktop, { onmessage: ({ data }) => void heard.push(data.byteLength) });
+  let pieces = 0;
+  const running = desktop.run(nothing, async () => {
+    if (++pieces === 3) desktop.close();
+    await settled();
+    expect(heard).toHaveLength(pieces);
+  });
+  guest.stdout.push(new Uint8Array(100_000));
+  guest.stdout.end();
+  await running;
+  expect(heard).toEqual([4096, 4096, 4096]);
+  expect(guest.stdout.credit).toBe(100_000);
+});
+
 test("what comes is handed over in order, and credit is given back once it was drawn", async () => {
   const guest = playedChannel();
   const desktop = new DesktopChannel(guest.channel, PLACE);
@@ -87,7 +106,7 @@ test("what comes is handed over in order, and credit is given back once it was d
     onmessage: ({ data }) => void heard.push(...new Uint8Array(data)),
     onclose: () => void ended.push("close"),
   });
-  const running = desktop.run(() => new Promise((resolve) => (drawn = resolve)));
+  const running = desktop.run(() => new Promise((resolve) => (drawn = resolve)), nothing);
   guest.stdout.push(Uint8Array.of(9, 1, 2, 9).subarray(1, 3));
   guest.stdout.push(Uint8Array.of(3));
   await settled();
@@ -110,12 +129,12 @@ test("what comes is handed over in order, and credit is given back once it was d
 
 test("a connection that broke, or was cut off, is no end in order", async () => {
   const guest = playedChannel();
-  const running = new DesktopChannel(guest.channel, PLACE).run(async () => undefined);
+  const running = new DesktopChannel(guest.channel, PLACE).run(nothing, nothing);
   guest.stdout.end();
   guest.exit({ kind: "exited", status: 1 });
   await expect(running).rejects.toThrow("the guest's connection to 127.0.0.1:5900 broke");
   const other = playedChannel();
-  const cut = new DesktopChannel(other.channel, PLACE).run(async () => undefined);
+  const cut = new DesktopChannel(other.channel, PLACE).run(nothing, nothing);
   other.stdout.fail(new SealttyError("transport-lost", "The host closed the line"));
   await expect(cut).rejects.toMatchObject({ code: "transport-lost" });
 });
@@ -123,7 +142,7 @@ test("a connection that broke, or was cut off, is no end in order", async () => 
 test("a server that does not read: what is typed for it is copied, waits below a bound, and then ends it", async () => {
   const guest = playedChannel();
   const desktop = new DesktopChannel(guest.channel, PLACE);
-  const running = desktop.run(async () => undefined);
+  const running = desktop.run(nothing, nothing);
   const own = Uint8Array.of(4, 1, 0, 0, 0, 0, 0, 0x61);
   desktop.send(own);
   own.fill(0);
@@ -142,7 +161,7 @@ test("closed: nothing is handed over or sent any more, and its end is still read
   const desktop = new DesktopChannel(guest.channel, PLACE);
   const heard: ArrayBuffer[] = [];
   listen(desktop, { onmessage: ({ data }) => void heard.push(data) });
-  const running = desktop.run(async () => undefined);
+  const running = desktop.run(nothing, nothing);
   desktop.close();
   desktop.close();
   desktop.closeUnsent();
@@ -171,7 +190,7 @@ test("what a reader throws over what it was given ends it", async () => {
       throw new RangeError("no such rectangle");
     },
   });
-  const running = desktop.run(async () => undefined);
+  const running = desktop.run(nothing, nothing);
   guest.stdout.push(Uint8Array.of(1));
   await expect(running).rejects.toThrow("no such rectangle");
   expect(guest.ends).toEqual(["hang-up"]);

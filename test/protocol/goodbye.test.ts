@@ -30,6 +30,7 @@ async function session(delay: number, shaping?: "adaptive" | "strict") {
   return {
     ...{ clock, guest, channel },
     closed: opened.closed,
+    close: () => opened.close(),
     cutOff: () => {
       deaf = true;
     },
@@ -52,6 +53,18 @@ test.each([
   await Promise.all([stopping, typing]);
   expect(clock.now() - heard).toBeLessThan(100); // nobody is left to wait for
   expect(guest.endpoint.connectionCount).toBe(0);
+  await end();
+});
+
+test("who says CLOSE at that moment, and is gone, is not waited for", async () => {
+  const { clock, guest, close, cutOff, end } = await session(100);
+  const before = clock.now();
+  const stopping = guest.endpoint.stop("handed-over");
+  const closing = close(); // what the guest said is still under way
+  await new Promise((resolve) => clock.after(50, () => resolve(cutOff())));
+  await stopping;
+  expect(clock.now() - before).toBeLessThan(300);
+  await closing;
   await end();
 });
 

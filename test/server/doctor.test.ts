@@ -8,7 +8,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { inOrder } from "../../server/doctor/edits.ts";
 import { PLANTED, PLANTED_WORDS } from "../support/planted-findings.ts";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
 import { runDoctor } from "../../server/doctor/command.ts";
@@ -18,7 +18,15 @@ import { Tree } from "../../server/doctor/tree.ts";
 import { rootOption } from "../../server/rooted-path.ts";
 import { DOCTOR, usageText } from "../../server/options.ts";
 import { eventProblem, eventsOf } from "../support/json-events.ts";
-import { CLEAN, type Files, GOOD_CONFIG, GOOD_WORDS, plant, snapshot } from "./support/planted-tree.ts";
+import {
+  CLEAN,
+  type Files,
+  GOOD_CONFIG,
+  GOOD_WORDS,
+  type Planted,
+  plant,
+  snapshot,
+} from "./support/planted-tree.ts";
 
 let root: string;
 beforeEach(() => {
@@ -1163,6 +1171,37 @@ describe("an image is not trusted", () => {
     expect(doctor().out).toContain("not looked at: /etc/sealtty/authorized_keys: ELOOP");
   });
 
+  test("nobody who owns a directory on the way leads a change of mode elsewhere, then or when it is undone", () => {
+    const mode = (place: string): number => fs.statSync(path.join(root, place)).mode & 0o777;
+    const ownersTrick = (): void => {
+      if (!fs.existsSync(path.join(root, "home/a/d"))) return;
+      fs.renameSync(path.join(root, "home/a/d"), path.join(root, "home/a/old"));
+      fs.symlinkSync("/etc", path.join(root, "home/a/d"));
+    };
+    plant(root, {
+      "/etc/sealtty/authorized_keys": { link: "/home/a/d/passwd" },
+      "/home/a/d/passwd": { text: "", mode: 0o666 },
+    });
+    expect(doctor("--fix").status).toBe(0);
+    expect([mode("/home/a/d/passwd"), mode("/etc/passwd")]).toEqual([0o644, 0o644]);
+    ownersTrick();
+    const undone = doctor("--undo");
+    expect(undone.out).toContain("not changed: /home/a/d/passwd: as it was (there is a link on the way)");
+    expect([undone.status, mode("/etc/passwd")]).toEqual([1, 0o644]);
+
+    // Between the look and the change, while the journal is written.
+    fs.unlinkSync(path.join(root, "home/a/d"));
+    fs.renameSync(path.join(root, "home/a/old"), path.join(root, "home/a/d"));
+    fs.chmodSync(path.join(root, "home/a/d/passwd"), 0o666);
+    fs.chmodSync(path.join(root, "etc/passwd"), 0o600);
+    fs.rmSync(path.join(root, JOURNAL));
+    const written = vi.spyOn(fs, "fsyncSync").mockImplementation(ownersTrick);
+    const fixed = doctor("--fix");
+    written.mockRestore();
+    expect([fixed.status, mode("/etc/passwd")]).toEqual([1, 0o600]);
+    expect(fixed.out).toContain("not changed: /home/a/d/passwd: mode 0644");
+  });
+
   test("links in a ring, a FIFO and a directory where files belong: said, not followed, and not good", () => {
     plant(root, {
       "/etc/shadow": { link: "passwd" },
@@ -1183,6 +1222,9 @@ describe("an image is not trusted", () => {
       "/proc/7/comm": "sh\u001b]0;x\u0007\n",
       "/proc/7/fd/0": { link: "/dev/ttyS0" },
       "/etc/shadow": "a\u009b;reboot::1\n",
+      "/proc/sys/kernel/printk": "4\u009b2J\n",
+      "/proc/consoles": "ttyS0 -W- (EC p a) 4:64\n",
+      "/proc/cmdline": `${GOOD_WORDS} "resume=x';reboot;'" "init=$(reboot)/sh"\n`,
     });
     for (const { out } of [doctor(), doctor("--json"), doctor("--fix", "--dry-run")]) {
       expect(out.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\u202e]/u);
@@ -1207,11 +1249,13 @@ describe("an image is not trusted", () => {
       `\\\n`.repeat(long / 2),
       "\n".repeat(long),
       "io.systemd.credential:".repeat(long / 20),
+      `x${"[seed=".repeat(long / 2)}`,
       Buffer.from(Array.from({ length: 256 }, (_, i) => i)).toString("latin1"),
     ];
     const places = [
       "/etc/systemd/coredump.conf",
       `${own}/getty@tty1.service`,
+      `${own}/a.socket`,
       "/etc/cloud/cloud.cfg",
       "/etc/udev/rules.d/1.rules",
       "/proc/cmdline",
@@ -1234,11 +1278,39 @@ describe("an image is not trusted", () => {
     ];
     for (const text of nasty) {
       plant(root, Object.fromEntries(places.map((place) => [place, text])));
+      const before = process.cpuUsage();
       const said = doctor("--json");
+      expect(process.cpuUsage(before).user / 1e6).toBeLessThan(6);
       expect(said.status).toBe(1);
       expect(said.out.replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
       expect(eventsIn(said).at(-1)).toMatchObject({ event: "doctor" });
     }
+  });
+
+  test("no number of files, however long, fills the memory: what is too much is not looked at, and that is said", () => {
+    const entries = path.join(root, "boot/loader/entries");
+    fs.mkdirSync(entries, { recursive: true });
+    for (let i = 0; i < 12; i++) {
+      fs.writeFileSync(path.join(entries, `${i}.conf`), "");
+      fs.truncateSync(path.join(entries, `${i}.conf`), 4 * 1024 * 1024);
+    }
+    const said = doctor();
+    expect(said.status).toBe(1);
+    expect(said.out).toContain("not looked at: /boot/loader/entries/9.conf: too much was read already\n");
+  });
+
+  test("devices below devices, however many ways lead down, are looked at once each", () => {
+    const [wide, deep] = [12, 8];
+    const files: Record<string, Planted> = { "/proc/swaps": "Filename\n/dev/l0x0 partition 1\n" };
+    for (let level = 0; level < deep; level++)
+      for (let i = 0; i < wide * wide; i++) {
+        const below = level === deep - 1 ? `zram${i % wide}` : `l${level + 1}x${i % wide}`;
+        files[`/sys/class/block/l${level}x${Math.floor(i / wide)}/slaves/${below}/`] = "";
+      }
+    plant(root, files);
+    const before = process.cpuUsage();
+    expect(ids()).toEqual([]);
+    expect(process.cpuUsage(before).user / 1e6).toBeLessThan(6);
   });
 
   test("values of credentials are not shown", () => {

@@ -281,6 +281,23 @@ dracut_module_included() { [[ " $included " == *" $1 "* ]]; }
     );
   });
 
+  test.each([
+    ["sealttyd's start", "etc/systemd/system/sysinit.target.wants"],
+    ["that no shell is opened where systemd crashes", "etc/systemd/system.conf.d"],
+    [
+      "a generator that is to go",
+      "usr/lib/systemd/system-generators/systemd-hibernate-resume-generator/taken",
+    ],
+    ["dracut's way to wake a system that is to go", "lib/dracut/resume.sh/taken"],
+    ["root's password that is to go", "etc/shadow-/taken"],
+  ])("fails where it cannot write, or take away, %s", (_what, taken) => {
+    check("program /bin/sh");
+    put(image(taken), "");
+    const { status, stdout, stderr } = install();
+    expect({ status, stdout }).toMatchObject({ status: 1, stdout: expect.not.stringContaining("over") });
+    expect(stderr).toMatch(/^fatal: sealtty: /m);
+  });
+
   test("has the drivers that sealttyd needs, and says which of the host's ways in the kernel has built in", () => {
     const kernel = () => call(`srcmods='${at("modules")}'; installkernel`);
     put(at("modules/modules.builtin"), "kernel/fs/xfs.ko\nkernel/drivers/firmware/dmi-sysfs-other.ko\n");

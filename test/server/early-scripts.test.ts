@@ -134,6 +134,8 @@ describe("whether what is open is encrypted", () => {
     expect(sh("-ec", call, "sh", VOLUMES, at("crypttab")).stdout).toBe(
       "aes-xts-plain64\ncapi:authenc(hmac(sha256),xts(aes))-random\n",
     );
+    put(at("unended"), "root_crypt UUID=1 none luks");
+    expect(sh("-ec", call, "sh", VOLUMES, at("unended")).stdout).toBe("aes-xts-plain64\n");
     expect(sh("-ec", call, "sh", VOLUMES, at("none"))).toMatchObject({ status: 0, stdout: "" });
   });
 });
@@ -252,6 +254,26 @@ describe("the hook", () => {
     // No system of the host's is woken in this one's place.
     expect(image("conf/conf.d/zzz-sealtty")).toBe("RESUME=none\n");
     expect(fs.existsSync(at("image/scripts/local-premount/resume"))).toBe(false);
+  });
+
+  test.each([
+    ["its configuration", "etc/sealtty/sealttyd.toml/initramfs.toml/taken"],
+    ["the ciphers of this system", "etc/sealtty/ciphers/taken"],
+    ["its user", "etc/passwd/taken"],
+    ["what shuts the initramfs's own shell", "conf/conf.d/sealtty/taken"],
+    ["what keeps a sleeping system asleep", "conf/conf.d/zzz-sealtty/taken"],
+    ["its directory", "etc/sealtty"],
+  ])("fails where it cannot write %s, as on a disk that is full", (_what, taken) => {
+    check("program /bin/p", "user early-half");
+    put(at("image", taken), "");
+    const { status, stderr } = sh(script("hooks/sealtty"));
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^sealtty: /m);
+  });
+
+  test("copies a file whose name has what echo would take for an escape, and those behind it", () => {
+    check(String.raw`file /lib/a\cb`, "file /lib/f");
+    expect(sh(script("hooks/sealtty")).stdout).toMatch(/file \/lib\/f$/m); // the stub has an echo, too
   });
 
   test("fails without that user", () => {

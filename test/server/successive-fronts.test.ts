@@ -1,6 +1,6 @@
 // One front after the other: sessions that are kept do not end because fronts do, however often and for whatever reason.
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Log } from "../../server/log.ts";
 import { type Front, successiveFronts } from "../../server/monitor/successive-fronts.ts";
@@ -103,6 +103,16 @@ test("a front that the kernel does not end: none beside it, sessions go on meanw
   nobodyKeepsASession();
   await pass(1);
   expect(isOver()).toBe(true);
+});
+
+test("to wait for one that never ends, however long, leaves nothing behind in memory", async () => {
+  const never = new Promise<void>(() => {});
+  const asked = vi.spyOn(never, "then");
+  const { pass } = fronts(() => ({ ...dead(), end: () => never }));
+  await pass(15);
+  const before = asked.mock.calls.length;
+  await pass(60);
+  expect(asked.mock.calls.length).toBe(before);
 });
 
 test("a front that the kernel does not end, and nobody keeps a session any more: the end", async () => {

@@ -192,7 +192,7 @@ const cloudInitApplied: Check = {
 
 /** Every place that a seed came from, as NoCloud lists them, is a file of this machine's. */
 function isOwnSeed(source: string): boolean {
-  const places = /\[seed=([^\]]+)\]/.exec(source)?.[1]?.split(",") ?? [];
+  const places = /\[seed=([^[\]]+)\]/.exec(source)?.[1]?.split(",") ?? [];
   return (
     places.length > 0 &&
     places.every(
@@ -358,7 +358,9 @@ const vsock: Check = {
       .flatMap((socket) =>
         units
           .files(socket)
-          .filter(({ value }) => /^\s*Listen(?:Stream|Datagram|SequentialPacket)\s*=\s*vsock:/m.test(value))
+          .filter(({ value }) =>
+            /^[ \t]*Listen(?:Stream|Datagram|SequentialPacket)[ \t]*=[ \t]*vsock:/m.test(value),
+          )
           .map(({ where }) => ({ where, socket })),
       );
     const names = [...new Set(sockets.map(({ socket }) => socket))];

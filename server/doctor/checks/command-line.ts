@@ -32,12 +32,18 @@ export function changeCommandLine(
   system: System,
   change: { readonly add?: string; readonly remove?: readonly Evidence[] },
 ): string[] {
-  const remove = [...new Set((change.remove ?? []).map((each) => each.found))].join(" ");
+  const remove = [...new Set((change.remove ?? []).map((each) => plainStart(each.found)))].join(" ");
   const parts = [
     ...(remove === "" ? [] : [`take off the kernel's command line: ${remove}`]),
     ...(change.add === undefined ? [] : [`put onto the kernel's command line: ${change.add}`]),
   ];
   return parts.length === 0 ? [] : [`${parts.join("; ")} (${placeOf(system)})`];
+}
+
+/** The line may be the host's, and this be pasted: of a word what no shell takes for anything but a word. The evidence has all of it. */
+function plainStart(word: string): string {
+  const start = /^[\w@%+=:,./-]*/.exec(word)?.[0] ?? "";
+  return start === word ? word : `${start}…`;
 }
 
 function placeOf(system: System): string {

@@ -133,13 +133,25 @@ const balloon: Check = {
   },
 };
 
-/** Whether what lies below a block device is encrypted, or memory: dm-crypt somewhere on the way down. @param name - as in /sys. */
-function isSealed(system: System, name: string, depth = 0): boolean {
+/** Devices that are looked at below one. */
+const MAX_BELOW = 256;
+
+/**
+ * Whether what lies below a block device is encrypted, or memory: dm-crypt somewhere on the way down. @param name - as in /sys.
+ * @param known - each device is looked at once, however many ways lead to it; one below itself is not.
+ */
+function isSealed(system: System, name: string, known = new Map<string, boolean>()): boolean {
   if (/^z?ram[0-9]+$/.test(name)) return true;
+  const before = known.get(name);
+  if (before !== undefined) return before;
+  known.set(name, false);
   const at = `/sys/class/block/${name}`;
-  if ((system.value(`${at}/dm/uuid`) ?? "").startsWith("CRYPT-")) return true;
   const slaves = system.list(`${at}/slaves`);
-  return depth < 8 && slaves.length > 0 && slaves.every((slave) => isSealed(system, slave, depth + 1));
+  const sealed =
+    (system.value(`${at}/dm/uuid`) ?? "").startsWith("CRYPT-") ||
+    (slaves.length > 0 && known.size < MAX_BELOW && slaves.every((slave) => isSealed(system, slave, known)));
+  known.set(name, sealed);
+  return sealed;
 }
 
 /** The block device that a file lies on, by the longest mount point above it. @returns undefined where it is none. */
