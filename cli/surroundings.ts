@@ -6,10 +6,11 @@ import { fileURLToPath } from "node:url";
 import { nodeClock } from "../node/clock.ts";
 import { VERSION } from "../node/version.ts";
 import type { Surroundings } from "./services.ts";
+import { standardInput, standardOutput } from "./standard-streams.ts";
 
 export const surroundings: Surroundings = {
-  stdin: process.stdin,
-  stdout: process.stdout,
+  stdin: standardInput(),
+  stdout: standardOutput(),
   stderr: process.stderr,
   environment: process.env,
   localUser: localUser(),
@@ -32,7 +33,7 @@ let terminalGone = false;
 /** For the whole life of the process, before anything else is done. */
 export function watchProcess(): void {
   // Whoever reads our output may leave: the writer learns it from its own write.
-  process.stdout.on("error", () => undefined);
+  surroundings.stdout.on("error", () => undefined);
   process.stderr.on("error", () => undefined);
   process.once("SIGHUP", () => {
     terminalGone = true;
