@@ -17,7 +17,7 @@ export async function pour(from: Readable, to: Writable): Promise<void> {
 }
 
 /** Resolves once the stream took it. @throws OutputClosed, SealttyError `device-unavailable`. */
-export function writeTo(to: Writable, chunk: Uint8Array): Promise<void> {
+export function writeTo(to: Writable, chunk: Uint8Array | string): Promise<void> {
   return new Promise((resolve, reject) => {
     if (to.destroyed) return reject(new OutputClosed());
     to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {

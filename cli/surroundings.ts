@@ -10,8 +10,8 @@ import { standardInput, standardOutput } from "./standard-streams.ts";
 
 export const surroundings: Surroundings = {
   stdin: standardInput(),
-  stdout: standardOutput(),
-  stderr: process.stderr,
+  stdout: standardOutput(1),
+  stderr: standardOutput(2),
   environment: process.env,
   localUser: localUser(),
   clock: nodeClock,
@@ -34,7 +34,7 @@ let terminalGone = false;
 export function watchProcess(): void {
   // Whoever reads our output may leave: the writer learns it from its own write.
   surroundings.stdout.on("error", () => undefined);
-  process.stderr.on("error", () => undefined);
+  surroundings.stderr.on("error", () => undefined);
   process.once("SIGHUP", () => {
     terminalGone = true;
   });

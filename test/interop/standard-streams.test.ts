@@ -79,15 +79,38 @@ test.runIf(hasOpenssh).each([
   }
 });
 
-test.runIf(hasOpenssh && existsSync("/dev/full"))("a full disk is said in words", async () => {
-  const { status, lines } = await run(exec("echo", "hi"), { stdout: "/dev/full" });
-  expect([status, lines]).toEqual([
-    255,
-    [
-      "sealtty: device-unavailable: Cannot write the output: no space is left where it goes; make room there (ENOSPC)",
-    ],
-  ]);
+const NO_SPACE = "Cannot write the output: no space is left where it goes; make room there (ENOSPC)";
+
+test.runIf(hasOpenssh && existsSync("/dev/full")).each([
+  ["exec", () => exec("echo", "hi")],
+  ["what there is", () => ["inspect", `unix:${guest.socket}`, "--simulated", "--json"]],
+  ["a policy", () => ["policy", "schema"]],
+  ["the manual", () => ["man"]],
+  ["help", () => ["help", "exec"]],
+  ["the version", () => ["--version"]],
+])("a full disk is said in words: %s", async (_, args) => {
+  const { status, lines } = await run(args(), { stdout: "/dev/full" });
+  expect(status).toBe(255);
+  expect(lines.at(-1)).toContain(NO_SPACE);
 });
+
+const canMount = spawnSync("unshare", ["-rm", "true"]).status === 0;
+
+test.runIf(hasOpenssh && canMount).each(["out", "error"])(
+  "a disk that is full before the last bytes of standard %s: an error, and not status 0",
+  (which) => {
+    const script = `mount -t tmpfs -o size=100k none "$0" && "$@" ${which === "out" ? ">" : "2>"}"$0/file"`;
+    const program = `head -c 110000 /dev/zero ${which === "out" ? "" : ">&2"}`;
+    const words = [process.execPath, SEALTTY, ...exec("sh", "-c", program)];
+    const { status, stderr } = spawnSync(
+      "unshare",
+      ["-rm", "sh", "-c", script, scratch.path("run"), ...words],
+      { env, encoding: "utf8" },
+    );
+    expect(status).toBe(255);
+    if (which === "out") expect(stderr).toContain(NO_SPACE);
+  },
+);
 
 let disk: string | undefined;
 afterEach(() => {
