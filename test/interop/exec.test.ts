@@ -175,3 +175,17 @@ test.runIf(hasOpenssh)("a program that ends with 255 by itself is told from us b
   expect(stderr).toContain('{"event":"exit","kind":"exited","status":255}');
   expect(stderr).not.toContain('"event":"error"');
 });
+
+test.runIf(hasOpenssh)("what sealttyd was started with is no program's", async () => {
+  const key = readFileSync(`${scratch.path("key")}.pub`, "utf8");
+  const through = ["bash", "-c", 'exec 200</etc/hostname && exec "$@"', "bash"];
+  const own = await startSealttyd({ authorizedKeys: key, through });
+  try {
+    const words = args("-q", "-n", "--", "sh", "-c", "test -e /proc/$$/fd/200 || echo closed");
+    words[1] = `unix:${own.socket}`;
+    const { status, stdout } = await runCli(words, "", { env });
+    expect([status, stdout]).toEqual([0, "closed\n"]);
+  } finally {
+    await own.stop();
+  }
+});
