@@ -17,18 +17,29 @@ export async function pour(from: Readable, to: Writable): Promise<void> {
 }
 
 /** Resolves once the stream took it. @throws OutputClosed, SealttyError `device-unavailable`. */
-export function writeTo(to: Writable, chunk: Uint8Array): Promise<void> {
+export function writeTo(to: Writable, chunk: Uint8Array | string): Promise<void> {
   return new Promise((resolve, reject) => {
     if (to.destroyed) return reject(new OutputClosed());
     to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {
       if (error === null || error === undefined) resolve();
-      else if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED" || error.code === "EIO") {
-        reject(new OutputClosed());
-      } else {
-        reject(
-          new SealttyError("device-unavailable", `Cannot write the output (${error.code})`, { cause: error }),
-        );
-      }
+      else reject(isGone(error.code, to) ? new OutputClosed() : cannotWrite(error));
     });
   });
+}
+
+/** EIO is what a terminal says that was closed. Of a disk it is an error. */
+function isGone(code: string | undefined, to: Writable & { readonly isTTY?: boolean }): boolean {
+  return code === "EPIPE" || code === "ERR_STREAM_DESTROYED" || (code === "EIO" && to.isTTY === true);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: "no space is left where it goes; make room there",
+  EDQUOT: "the quota where it goes is used up; make room there",
+  EIO: "the disk that it goes to fails",
+};
+
+function cannotWrite(cause: NodeJS.ErrnoException): SealttyError {
+  const { code = "unknown error" } = cause;
+  const why = Object.hasOwn(REASONS, code) ? `${REASONS[code]} (${code})` : code;
+  return new SealttyError("device-unavailable", `Cannot write the output: ${why}`, { cause });
 }

@@ -25,6 +25,7 @@ import { sessionsCommand } from "./commands/sessions.ts";
 import { sysrqCommand } from "./commands/sysrq.ts";
 import { unlockCommand } from "./commands/unlock.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { EXIT_OURS } from "./exit-status.ts";
 import { helpFor, overview } from "./help.ts";
 import { settled } from "./named-guest.ts";
 import { type Command, type Input, parseInput } from "./options.ts";
@@ -61,9 +62,23 @@ export const COMMANDS: readonly Command[] = [
 /** @returns the exit status. Never rejects. */
 export async function run(argv: readonly string[], services: Services): Promise<number> {
   const [name, ...args] = argv;
+  try {
+    return await answer(name, args, services);
+  } catch (error) {
+    new Reporter(services, { has: (option) => args.includes(`--${option}`), count: () => 0 }).failure(error);
+    return EXIT_OURS;
+  }
+}
+
+/** @throws SealttyError where standard output takes no help. */
+async function answer(
+  name: string | undefined,
+  args: readonly string[],
+  services: Services,
+): Promise<number> {
   if (name === undefined) {
     await print(services.stderr, overview(COMMANDS));
-    return 255;
+    return EXIT_OURS;
   }
   if (name === "--version" || name === "version") {
     const json = args.includes("--json");

@@ -3,6 +3,7 @@
 import type { Policy } from "../protocol/attestation/policy.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { SealttyError } from "../protocol/errors.ts";
+import { isUserName } from "../protocol/user-auth/user-auth-message.ts";
 import type { ShapingProfile } from "../protocol/packets/shaping.ts";
 import { type GuestAddress, parseAddress } from "./address.ts";
 import { AttestationWatch } from "./attestation-watch.ts";
@@ -23,7 +24,7 @@ import { keepersOf } from "./master/place.ts";
 import { namedGuest } from "./named-guest.ts";
 import { encodingOf, timeoutOf } from "./option-values.ts";
 import type { Input } from "./options.ts";
-import { escapeBytes } from "./printable.ts";
+import { escapeBytes, printable } from "./printable.ts";
 import { Reporter, type Talk } from "./report.ts";
 import { keepLook, lookBack } from "./seen-guests.ts";
 import type { Identity, Services } from "./services.ts";
@@ -64,8 +65,18 @@ export function sayingSkipped(input: Input, services: Services): (why: string) =
   return (why) => reporter.say(`sealtty: warning: ${why}; the key is tried without it`);
 }
 
-export function userOf(input: Input, services: Services): string {
+function saidUser(input: Input, services: Services): string {
   return input.text("login") ?? services.localUser;
+}
+
+/** Who signs in with a key. @throws SealttyError `bad-config` on what no guest calls a user. */
+export function userOf(input: Input, services: Services): string {
+  const user = saidUser(input, services);
+  if (isUserName(user)) return user;
+  throw new SealttyError(
+    "bad-config",
+    `${JSON.stringify(printable(user, 80))} is no name of a user; give -l USER`,
+  );
 }
 
 export type ReachOptions = Awaited<ReturnType<typeof guestOptions>> & { readonly explain: Explainer };
@@ -149,6 +160,7 @@ export async function reach(
   const { policy, text: policyText } = await readPolicy(input, input.alias ?? guest, services);
   const login = needs.login ?? true;
   const identity = login ? await readIdentity(input, services, needs.key ?? false) : undefined; // a missing key is said before the guest is bothered
+  const user = identity === undefined ? saidUser(input, services) : userOf(input, services);
   const talk = needs.talk ?? reporter;
   const { settings, listeners, explain, watch } = settingsOf(input, address, policy.name, services, talk);
   try {
@@ -169,7 +181,7 @@ export async function reach(
       policy,
       believed: { address: address.text, policyText },
       identity,
-      user: userOf(input, services),
+      user,
       explain,
       watch,
       clock: services.clock,

@@ -5,16 +5,19 @@ import type { ClaimedChange } from "../protocol/attestation/changes.ts";
 import type { AppraisedClaims, CheckedLine } from "../protocol/attestation/verified-guest.ts";
 import { type FailedCheck, SealttyError } from "../protocol/errors.ts";
 import type { Input } from "./options.ts";
+import { OutputClosed, writeTo } from "./output.ts";
 import { jsonLine, printable } from "./printable.ts";
 import type { SeenBefore } from "./seen-guests.ts";
 import type { Surroundings, TerminalOutput } from "./services.ts";
 
-/** Writes and waits until the stream took it; a stream that is gone is no error here. */
-export function print(stream: TerminalOutput, text: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.destroyed || stream.writableEnded) return resolve();
-    stream.write(text, () => resolve());
-  });
+/** Writes and waits until the stream took it; whoever left is no error here. @throws SealttyError `device-unavailable`. */
+export async function print(stream: TerminalOutput, text: string): Promise<void> {
+  if (stream.destroyed || stream.writableEnded) return;
+  try {
+    await writeTo(stream, text);
+  } catch (error) {
+    if (!(error instanceof OutputClosed)) throw error;
+  }
 }
 
 export function useColour(stream: TerminalOutput, environment: Surroundings["environment"]): boolean {

@@ -54,9 +54,16 @@ export async function runExec(
         return EXIT_OUTPUT_CLOSED;
       },
     );
-  if (program.stdin !== undefined) offs.push(feed(program.stdin, services));
+  const { stdin } = program;
+  const unreadable = new Promise<never>((_, reject) => {
+    const failed = (error: Error): void => {
+      program.hangUp(); // an end of its input would say that this was all
+      reject(error);
+    };
+    if (stdin !== undefined) offs.push(feed(stdin, services, failed));
+  });
   try {
-    return await Promise.race([finished, interrupted]);
+    return await Promise.race([finished, interrupted, unreadable]);
   } finally {
     for (const off of offs) off();
   }

@@ -1,13 +1,21 @@
 // Standard input of this program, given to a program or connection in the guest as fast as it takes it.
 
 import type { Writable } from "node:stream";
+import { SealttyError } from "../protocol/errors.ts";
 import type { Surroundings } from "./services.ts";
 
 /** Stopping and starting a stream for each chunk costs as much as the chunk. Bytes; the other end holds more itself. */
 const MAX_WAITING = 256 * 1024;
 
-/** All of it into the other's, then its end. @returns what stops it. */
-export function feed(to: Writable, services: Pick<Surroundings, "stdin">): () => void {
+/**
+ * All of it into the other's, then its end. @param failed - it cannot be read on: what came is not all, and has no end.
+ * @returns what stops it.
+ */
+export function feed(
+  to: Writable,
+  services: Pick<Surroundings, "stdin">,
+  failed: (error: SealttyError) => void,
+): () => void {
   const { stdin } = services;
   let stopped = false;
   let waiting = 0; // bytes that the other has not taken
@@ -24,14 +32,20 @@ export function feed(to: Writable, services: Pick<Surroundings, "stdin">): () =>
   const onEnd = (): void => {
     if (to.writable) to.end();
   };
+  const onError = (cause: Error): void => {
+    if (stdin.isTTY === true) return onEnd(); // the terminal is gone
+    failed(
+      new SealttyError("device-unavailable", `Cannot read the standard input: ${cause.message}`, { cause }),
+    );
+  };
   stdin.on("data", onData);
   stdin.once("end", onEnd);
-  stdin.once("error", onEnd); // a closed or unreadable stdin has nothing more to give
+  stdin.once("error", onError);
   return () => {
     stopped = true;
     stdin.off("data", onData);
     stdin.off("end", onEnd);
-    stdin.off("error", onEnd);
+    stdin.off("error", onError);
     stdin.pause();
   };
 }

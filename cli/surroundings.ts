@@ -6,11 +6,12 @@ import { fileURLToPath } from "node:url";
 import { nodeClock } from "../node/clock.ts";
 import { VERSION } from "../node/version.ts";
 import type { Surroundings } from "./services.ts";
+import { standardInput, standardOutput } from "./standard-streams.ts";
 
 export const surroundings: Surroundings = {
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
+  stdin: standardInput(),
+  stdout: standardOutput(1),
+  stderr: standardOutput(2),
   environment: process.env,
   localUser: localUser(),
   clock: nodeClock,
@@ -32,8 +33,8 @@ let terminalGone = false;
 /** For the whole life of the process, before anything else is done. */
 export function watchProcess(): void {
   // Whoever reads our output may leave: the writer learns it from its own write.
-  process.stdout.on("error", () => undefined);
-  process.stderr.on("error", () => undefined);
+  surroundings.stdout.on("error", () => undefined);
+  surroundings.stderr.on("error", () => undefined);
   process.once("SIGHUP", () => {
     terminalGone = true;
   });

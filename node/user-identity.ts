@@ -218,6 +218,16 @@ async function signerOfPrivateFile(
   }
 }
 
+/** Of a key that nobody but the agent may have. */
+async function heldBy(agent: SshAgent | undefined, publicKeyBlob: Uint8Array): Promise<Signer | undefined> {
+  try {
+    return agent === undefined ? undefined : await agentSigner(agent, publicKeyBlob);
+  } catch (cause) {
+    const next = "load the key with ssh-add, or name its private file with -i";
+    throw new SealttyError("device-unavailable", `${messageOf(cause)}; ${next}`, { cause });
+  }
+}
+
 /** The agent's key, else that of the file. */
 async function signerFor(
   publicKeyBlob: Uint8Array,
@@ -225,7 +235,10 @@ async function signerFor(
   agent: SshAgent | undefined,
   options: IdentityOptions,
 ): Promise<Signer | undefined> {
-  const held = agent === undefined ? undefined : await agentSigner(agent, publicKeyBlob);
+  const held = await heldBy(agent, publicKeyBlob).catch((cause: unknown) => {
+    if (privateFile !== undefined) return undefined; // does without the agent
+    throw cause;
+  });
   if (held !== undefined || privateFile === undefined) return held;
   return signerOfPrivateFile(readKey(privateFile), privateFile, undefined, options);
 }
@@ -355,7 +368,8 @@ function whyInvalid({ type, validAfter, validBefore }: UserCertificate, now: num
   if (type !== 1) return "this certificate is for a host, not for a user";
   if (now >= validBefore * 1000)
     return `this certificate expired at ${when(validBefore)}; have a new one signed`;
-  if (now < validAfter * 1000) return `this certificate is not valid before ${when(validAfter)}`;
+  if (now < validAfter * 1000)
+    return `this certificate is not valid before ${when(validAfter)}; look at this machine's clock, or have another one signed`;
   return undefined;
 }
 

@@ -7,6 +7,7 @@ import { runDoctor } from "./doctor/command.ts";
 import { earlyFiles, earlyLines } from "./early.ts";
 import { openEvidence } from "./evidence/open.ts";
 import { runKeeper } from "./keeper/keeper.ts";
+import { closeInherited } from "./inherited-files.ts";
 import { createLog, escapeText } from "./log.ts";
 import type { Log, LogLevel } from "./log.ts";
 import { runFront } from "./monitor/front.ts";
@@ -74,6 +75,7 @@ async function main(args: readonly string[]): Promise<number> {
       if (options.probe) await probeByHand(config, log);
       return EXIT_GOOD;
     }
+    closeInherited();
     const stopped = stopSignal();
     const server = await start(config, log, options.verbose ? "debug" : "info", options.handOver);
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });

@@ -15,6 +15,7 @@ import {
   SIGNAL,
   SWITCH,
   TEXT,
+  USER,
   whole,
 } from "../../protocol/api/misuse.ts";
 import { MAX_SCREEN_LINES } from "../../protocol/limits.ts";
@@ -36,7 +37,7 @@ export const CONNECT_OPTIONS: Checks<ConnectOptions> = {
     holds: (value) => isText(value) || (isObject(value) && "text" in value && isText(value.text)),
     secret: true,
   },
-  user: TEXT,
+  user: USER,
   identity: { words: "the path of a file, or false", holds: (value) => value === false || isText(value) },
   simulated: SWITCH,
   collateral: TEXT,

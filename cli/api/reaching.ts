@@ -13,6 +13,8 @@ import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ShapingProfile } from "../../protocol/packets/shaping.ts";
 import type { AttestedGuest, ConnectOptions, Guest, UserAuthFields } from "../../protocol/session/api.ts";
+import { certifiedType } from "../../protocol/user-auth/certificate.ts";
+import { keyTypeOf } from "../../protocol/user-auth/ssh-wire.ts";
 import { parseAddress } from "../address.ts";
 import { escapeBytes } from "../printable.ts";
 import { collateralOf } from "../owner-collateral.ts";
@@ -165,12 +167,17 @@ export async function logIn(
 /** Of several keys the words for the first one alone would mislead. */
 function withKeys(first: unknown, tried: readonly Identity[], left: number): unknown {
   if (!(first instanceof SealttyError) || first.code !== "user-refused") return first;
-  const sources = tried.map(({ source }) => escapeBytes(utf8(source))).join(", ");
+  const sources = tried.map(named).join(", ");
   const others =
     left === 0 ? "" : ` ${left} more ${left === 1 ? "was" : "were"} not tried: five are, at most.`;
   return new SealttyError(
     "user-refused",
-    `${first.message} So it did with each of ${tried.length} keys: ${sources}.${others} Name the right one with -i FILE.`,
+    `${first.message} It refused each of these: ${sources}.${others} Name the right one with -i FILE.`,
     { cause: first },
   );
+}
+
+function named({ source, publicKey }: Identity): string {
+  const key = escapeBytes(utf8(source));
+  return certifiedType(keyTypeOf(publicKey) ?? "") === undefined ? key : `${key} with its certificate`;
 }

@@ -3,7 +3,6 @@
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Pipe } from "../../protocol/pipe.ts";
-import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import { type GuestAddress, parseAddress } from "../address.ts";
 import { checkHostSettings } from "../dial.ts";
 import { vncAccess } from "../hosts/vnc.ts";
@@ -60,8 +59,6 @@ export const openCommand: Command = {
     const vncPassword =
       address.kind === "vnc" && (await vncAccess(services.environment, address.place)).password !== undefined;
     const user = userOf(input, services);
-    if (!isUserName(user))
-      throw new SealttyError("bad-config", `${JSON.stringify(user)} is no user name; give -l USER`);
     const asked = portOf(input);
     const lastPort = new PagePort(address.text, services);
     const before = asked === undefined ? await lastPort.recall() : undefined;

@@ -120,7 +120,7 @@ async function runProxy(
       return EXIT_OUTPUT_CLOSED;
     },
   );
-  offs.push(feed(stream, services));
+  offs.push(feed(stream, services, (error) => stream.destroy(error)));
   try {
     return await Promise.race([finished, interrupted]);
   } finally {

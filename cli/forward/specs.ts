@@ -128,6 +128,9 @@ function fieldsOf(text: string): string[] | undefined {
 }
 
 function malformed(option: string, text: string): SealttyError {
-  const form = option === "D" ? "[BIND:]PORT" : "[BIND:]PORT:HOST:PORT, with paths of sockets on either side";
+  const form =
+    option === "D"
+      ? "[BIND:]PORT"
+      : "[BIND:]PORT:HOST:PORT, with absolute paths of sockets on either side, of 107 bytes at most";
   return new SealttyError("bad-config", `-${option} takes ${form}; not ${JSON.stringify(text)}`);
 }

@@ -15,10 +15,10 @@ import {
   SIGNAL,
   SWITCH,
   TEXT,
+  USER,
 } from "../../protocol/api/misuse.ts";
 import { aboveOwnersMost, COLLATERAL_KINDS, type Collateral } from "../../protocol/attestation/collateral.ts";
 import { MAX_COLLATERAL_PIECE, MAX_SSH_KEY } from "../../protocol/limits.ts";
-import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import type {
   ConnectOptions,
   ExecOptions,
@@ -91,7 +91,7 @@ export const CONNECT_OPTIONS: Checks<ConnectOptions> = {
     holds: (value) => isObject(value) && "text" in value && isText(value.text),
     secret: true,
   },
-  user: { words: "the name of a user", holds: (value) => isText(value) && isUserName(value) },
+  user: USER,
   key: {
     words: "a CryptoKeyPair of Ed25519 whose private half is not extractable, { publicKey, sign }, or false",
     holds: (value) => value === false || isKeyPair(value) || isUserKey(value),

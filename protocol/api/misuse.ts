@@ -1,6 +1,7 @@
 // What a program hands over, looked at before anything is done with it: from JavaScript anything may come.
 
 import { SealttyError } from "../errors.ts";
+import { isUserName } from "../user-auth/user-auth-message.ts";
 
 export interface Check {
   /** What it is, for people, behind "is". */
@@ -17,6 +18,10 @@ export type Checks<T> = Readonly<Record<keyof T, Check>>;
 export const ELSEWHERE: Check = { words: "", holds: () => true };
 export const SWITCH: Check = { words: "true or false", holds: (value) => typeof value === "boolean" };
 export const TEXT: Check = { words: "a text", holds: isText };
+export const USER: Check = {
+  words: "the name of a user",
+  holds: (value) => isText(value) && isUserName(value),
+};
 export const HOOK: Check = { words: "a function", holds: (value) => typeof value === "function" };
 export const MILLISECONDS: Check = {
   words: "a number of milliseconds, above 0 and below 2^31",

@@ -144,13 +144,13 @@ export function notListeningError(code: number): SealttyError {
   if (code === LISTEN_NOT_ALLOWED) {
     return new SealttyError(
       "user-refused",
-      `The guest does not listen there for this user. ${NO_FORWARDING}; other addresses than loopback need gateway = true there, and ports below 1024 root.`,
+      `The guest does not listen there for this user. ${NO_FORWARDING}; other addresses than loopback need gateway = true there, and ports below 1024 root; a socket's path needs a directory that this user may write in.`,
     );
   }
   if (code === LISTEN_IN_USE) {
     return new SealttyError(
       "program-failed",
-      "Somebody listens there in the guest already. Name another port or path, or 0 for any port.",
+      "Somebody listens there in the guest already, or something else has this path. Name another port or path, or 0 for any port.",
     );
   }
   if (code === LISTEN_TOO_MANY)

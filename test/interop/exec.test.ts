@@ -1,9 +1,9 @@
 // `sealtty exec` as a process, against a real sealttyd: what a script counts on.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +11,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { runCli, startCli } from "../support/cli.ts";
 import { hasOpenssh, makeScratch, sshKeygen, tellIfOpensshIsAbsent } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
+
+const SEALTTY = path.resolve(import.meta.dirname, "../../dist/bin/sealtty.js");
 
 tellIfOpensshIsAbsent();
 let scratch: ReturnType<typeof makeScratch>;
@@ -117,6 +119,33 @@ test.runIf(hasOpenssh)("a reader that leaves: nothing is said, 141, and the prog
   }
 });
 
+test.runIf(hasOpenssh && existsSync("/proc/self/cmdline"))(
+  "a word that is no UTF-8 is refused, and never another one in its place",
+  async () => {
+    const withByte = (...before: string[]) =>
+      spawnSync("sh", ["-c", `"$@" "$(printf 'a\\377')"`, "sh", process.execPath, SEALTTY, ...before], {
+        encoding: "utf8",
+        env: { ...process.env, ...env },
+      });
+    const refused = withByte(...args("--", "echo"));
+    expect([refused.status, complaints(refused.stderr)]).toEqual([
+      255,
+      [
+        `sealtty: bad-config: "a\ufffd" is not what you typed: words have to be UTF-8; let a shell of the guest make it, as in: -- sh -c 'rm "$(printf "\\377")"'`,
+      ],
+    ]);
+    const copied = withByte("cp", "--guest", ...args().slice(1), ":/etc/hosts");
+    expect([copied.status, complaints(copied.stderr)]).toEqual([
+      255,
+      [
+        'sealtty: bad-config: "a\ufffd" is not what you typed: words have to be UTF-8; copy the directory that it is in, with -r',
+      ],
+    ]);
+    // Whoever means this very character may have it.
+    expect(await exec(["--", "echo", "a\ufffd"])).toMatchObject({ status: 0, stdout: "a\ufffd\n" });
+  },
+);
+
 test.runIf(hasOpenssh)("what is ours is 255, with one sentence, a code, and nothing else", async () => {
   const words = Array.from({ length: 15 }, () => "x".repeat(100_000));
   const long = await exec(["--", "echo", ...words]);
@@ -124,6 +153,9 @@ test.runIf(hasOpenssh)("what is ours is 255, with one sentence, a code, and noth
   expect(complaints(long.stderr)).toEqual([
     "sealtty: bad-config: the command is too long: at most 4096 words and 131072 bytes; send data through stdin",
   ]);
+  const nobody = await exec(["-l", "ro\not", "--", "true"]);
+  expect(nobody.status).toBe(255);
+  expect(nobody.stderr).toBe('sealtty: bad-config: "ro\ufffdot" is no name of a user; give -l USER\n');
   const late = await exec(["-q", "-n", "--run-timeout", "0.3", "--", "sleep", "600"]);
   expect(late.status).toBe(255);
   expect(complaints(late.stderr)).toEqual([
@@ -142,4 +174,18 @@ test.runIf(hasOpenssh)("a program that ends with 255 by itself is told from us b
   expect(status).toBe(255);
   expect(stderr).toContain('{"event":"exit","kind":"exited","status":255}');
   expect(stderr).not.toContain('"event":"error"');
+});
+
+test.runIf(hasOpenssh)("what sealttyd was started with is no program's", async () => {
+  const key = readFileSync(`${scratch.path("key")}.pub`, "utf8");
+  const through = ["bash", "-c", 'exec 200</etc/hostname && exec "$@"', "bash"];
+  const own = await startSealttyd({ authorizedKeys: key, through });
+  try {
+    const words = args("-q", "-n", "--", "sh", "-c", "test -e /proc/$$/fd/200 || echo closed");
+    words[1] = `unix:${own.socket}`;
+    const { status, stdout } = await runCli(words, "", { env });
+    expect([status, stdout]).toEqual([0, "closed\n"]);
+  } finally {
+    await own.stop();
+  }
 });

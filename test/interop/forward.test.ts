@@ -4,7 +4,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createServer, type RequestListener, type Server } from "node:http";
 import net from "node:net";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { isInstalled } from "../../bench/children.ts";
 import { type RunningCli, runCli, startCli } from "../support/cli.ts";
@@ -232,6 +233,19 @@ describe("forward", () => {
     });
     expect(there).toMatchObject({ status: 255 });
     expect(there.stderr).toContain("Somebody listens there in the guest already");
+    const [nowhere, file] = [path.join(ssh.home, "nowhere", "x"), path.join(ssh.home, "file")];
+    writeFileSync(file, "");
+    for (const [way, place, words] of [
+      ["-L", nowhere, "its directory is not there, or this user may not write in it"],
+      ["-L", file, "something is there already; name another path"],
+      ["-R", nowhere, "a socket's path needs a directory that this user may write in"],
+      ["-R", file, "or something else has this path"],
+    ] as const) {
+      const { status, stderr } = await runCli(args("forward", way, `${place}:localhost:1`), "", {
+        env: { HOME: ssh.home },
+      });
+      expect([status, stderr]).toEqual([255, expect.stringContaining(words)]);
+    }
     const gateway = await runCli(args("forward", "-R", "*:0:localhost:1"), "", { env: { HOME: ssh.home } });
     expect(gateway.stderr).toMatch(/user-refused: .*gateway = true/);
   });

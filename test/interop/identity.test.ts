@@ -97,6 +97,7 @@ describe.runIf(hasOpenssh)("keys, certificates and options, end to end", () => {
     const wrong = await exec(["-i", key], ["id"]);
     expect(wrong.status).toBe(255);
     expect(wrong.stderr).toMatch(/user-refused: .*Of a certificate: .*valid now and for this user/);
+    expect(wrong.stderr).toMatch(/It refused each of these: \S+\/user with its certificate, \S+\/user\. /);
     const elsewhere = scratch.path("elsewhere.pub");
     certify(key, "-n", username);
     writeFileSync(elsewhere, readFileSync(`${key}-cert.pub`));
@@ -158,7 +159,9 @@ describe.runIf(hasOpenssh)("keys, certificates and options, end to end", () => {
       SSH_AUTH_SOCK: scratch.path("gone.sock"),
     });
     expect(gone).toMatchObject({ status: 255, stdout: "" });
-    expect(gone.stderr).toMatch(/^sealtty: device-unavailable: ssh-agent at .*gone\.sock is not running\n$/);
+    expect(gone.stderr).toMatch(
+      /^sealtty: device-unavailable: ssh-agent at .*gone\.sock is not running; load the key with ssh-add, or name its private file with -i\n$/,
+    );
     agent.run("-D");
     const known = `host.example ${readFileSync(`${scratch.path("bound")}.pub`, "utf8")
       .split(" ")

@@ -112,6 +112,8 @@ describe.runIf(hasOpenssh)("with a real ssh-agent", () => {
     };
     await expectCertified(await load({ identityFile: file }));
     await expectCertified(await load({ identityFile: `${file}-cert.pub` }));
+    const agentSocket = scratch.path("no-agent"); // the private file beside it does
+    await expectCertified(await load({ identityFile: `${file}-cert.pub`, agentSocket }));
     agent.add(file); // with its certificate
     await expectCertified(await load({}));
     for (const own of [{}, { identityFile: file }, { identityFile: `${file}.pub` }]) {

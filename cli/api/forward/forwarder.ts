@@ -272,17 +272,24 @@ function writtenTo(socket: Socket, bytes: Uint8Array): Promise<void> {
 
 function cannotListen(place: ListenPlace, cause: unknown): SealttyError {
   const code = errorCode(cause) ?? "unknown error";
-  const next =
-    code === "EADDRINUSE"
-      ? "somebody listens there already; name another, or 0 for any port"
-      : code === "EACCES"
-        ? "this user may not; ports below 1024 are root's"
-        : "check the address or path";
+  const reasons: Readonly<Record<string, string>> = CANNOT_LISTEN[place.kind];
+  const next = Object.hasOwn(reasons, code) ? reasons[code] : "check the address or path";
   return new SealttyError(
     "device-unavailable",
     `cannot listen here on ${placeWords(place)} (${code}): ${next}`,
-    {
-      cause,
-    },
+    { cause },
   );
 }
+
+const CANNOT_LISTEN = {
+  tcp: {
+    EADDRINUSE: "somebody listens there already; name another, or 0 for any port",
+    EACCES: "this user may not; ports below 1024 are root's",
+    EADDRNOTAVAIL: "this machine does not have this address",
+  },
+  unix: {
+    EADDRINUSE: "something is there already; name another path, or remove what is there if nobody needs it",
+    // Node says so of a directory that is not there, too.
+    EACCES: "its directory is not there, or this user may not write in it",
+  },
+} as const;

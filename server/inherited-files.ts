@@ -1,0 +1,28 @@
+// What sealttyd was started with, and nobody meant for it: a file that a boot script left open as root would be every user's.
+
+import fs from "node:fs";
+
+const CLOSED_BY_EXEC = 0o2000000; // O_CLOEXEC, as fdinfo has it
+
+/**
+ * As sshd does at its start. Node's own files are closed by exec, and stay; what it was started with it marks so as well, but no more
+ * behind the first number above 15 that is free. Without /proc nothing is known, and nothing done.
+ */
+export function closeInherited(): void {
+  let names: string[];
+  try {
+    names = fs.readdirSync("/proc/self/fd");
+  } catch {
+    return;
+  }
+  for (const fd of names.map(Number)) if (fd > 2 && isPassedOn(fd)) fs.closeSync(fd);
+}
+
+function isPassedOn(fd: number): boolean {
+  try {
+    const [, flags] = /^flags:\t([0-7]+)/m.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, "latin1")) ?? [];
+    return flags !== undefined && (Number.parseInt(flags, 8) & CLOSED_BY_EXEC) === 0;
+  } catch {
+    return false; // of the look at the directory itself
+  }
+}
