@@ -1,15 +1,18 @@
 // One boot of a Debian whose initramfs dracut makes, walked over virtio-serial: unlock by systemd's question, an init that the host broke,
 // the system that takes over. After each step what the host saw is searched.
-import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DebianGuest } from "../../scripts/lib/vm.mjs";
-import { type Relay, startRelay } from "../../relay/relay.ts";
-import { runCli } from "../support/cli.ts";
-import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
+import {
+  type DebianWalk,
+  startWalk,
+  STEP_TIMEOUT,
+  SYSTEM_TIMEOUT,
+  UNSHAPED,
+  walkSteps,
+} from "../support/debian-walk.ts";
 import { onTerminal, type OnTerminal } from "../support/on-terminal.ts";
-import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT } from "../support/vm.ts";
 
 const project = path.resolve(import.meta.dirname, "../..");
 const { buildDebianGuest, diskPassphrase } = (await import(`${project}/scripts/debian-guest.mjs`)) as {
@@ -20,40 +23,18 @@ const { defaultPassword } = (await import(`${project}/scripts/guest-image.mjs`))
   readonly defaultPassword: string;
 };
 const WRONG = "canary-wrong-Passphrase";
-/** An emulated machine that mounts a disk and starts systemd, on a machine that does other things as well. */
-const SYSTEM_TIMEOUT = 300_000;
-const STEP_TIMEOUT = 4 * SYSTEM_TIMEOUT;
 /** Where Debian and the package have to be unpacked first. */
 const BUILD_TIMEOUT = 1_200_000;
 /** What a console says where somebody is asked: by an agent of systemd's, by sulogin, by a getty, by a shell. */
 const ASKS = /maintenance|passphrase|password|login:|Give root|emergency mode|rescue mode|dracut:\/|[#$] $/im;
 
-let vm: Vm;
-let tap: WireTap;
-let relay: Relay;
-let home: string;
-let identity: string;
-let relayLog = "";
+let walk: DebianWalk;
 /** Root's, in the initramfs. */
 let early: OnTerminal;
-let began = 0;
-const address = (): string => `ws://127.0.0.1:${relay.port}/g`;
-const policy = (): string => path.join(home, "policy.toml");
-const options = (): string[] => ["--policy", policy(), "--timeout", String(SYSTEM_TIMEOUT / 1000)];
-const withKey = (): string[] => [...options(), "-l", "root", "-i", identity];
 
 beforeAll(
   async () => {
-    home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-dracut-walk-"));
-    const system = await buildDebianGuest({ initramfs: "dracut" });
-    process.stdout.write(
-      `initramfs with sealtty: ${(fs.statSync(system.initrd).size / 1e6).toFixed(1)} MB\n`,
-    );
-    began = performance.now();
-    vm = await bootVm({
-      firmware: "seabios",
-      system,
-      cpus: 1, // two that are emulated wait for each other where this machine has other work
+    walk = await startWalk(await buildDebianGuest({ initramfs: "dracut" }), () => ({
       // A host's words for a shell, none of which gets it one.
       append: `rd.shell=1 rd.systemd.debug_shell systemd.debug_shell rd.systemd.mask=sealtty-disk.service "systemd.set_credential=tmpfiles.extra:f /run/host-line"`,
       // A host's words for systemd's own units: files, and sysctls.
@@ -64,59 +45,20 @@ beforeAll(
         "type=11,value=io.systemd.credential:sysctl.extra=kernel.domainname=host-smbios",
       ],
       ready: /^/, // nothing is said there until the system has its own gettys
-      timeoutMs: SYSTEM_TIMEOUT,
-    });
-    identity = path.join(home, "id"); // ssh's rules for its mode hold wherever the cache is
-    fs.copyFileSync(system.identity, identity);
-    fs.chmodSync(identity, 0o600);
-    tap = await tapWire({ path: vm.unixPath ?? "" });
-    relay = await startRelay({
-      listen: { host: "127.0.0.1", port: 0 },
-      guests: new Map([["g", { kind: "tcp", host: "127.0.0.1", port: tap.port }]]),
-      allowOrigins: [],
-      log: (line) => (relayLog += `${line}\n`),
-    });
-    const saved = await runCli(
-      ["inspect", address(), "--save-policy", policy(), "--timeout", "300"],
-      undefined,
-      {
-        env: { HOME: home },
-      },
-    );
-    if (saved.status !== 0) throw new Error(`${saved.stderr}\n${vm.serialLog()}`);
-    tell("its evidence was looked at");
+    }));
   },
   BUILD_TIMEOUT + BOOT_TIMEOUT + SYSTEM_TIMEOUT,
 );
-afterAll(async () => {
-  await relay?.close();
-  await tap?.close();
-  await vm?.stop();
-  fs.rmSync(home, { recursive: true });
-});
+afterAll(() => walk?.stop());
 
-const tell = (what: string): void => {
-  process.stdout.write(`${Math.round((performance.now() - began) / 1000)} s: ${what}\n`);
-};
-/** Unshaped where nothing is typed that could be guessed from sizes: slots cost an emulated machine its time. */
-const terminal = (...args: readonly string[]): Promise<OnTerminal> =>
-  onTerminal(["connect", address(), ...args], { home, patience: SYSTEM_TIMEOUT });
-const UNSHAPED = ["--obfuscate", "off"];
-
-/** Nothing of them is in what crossed the host, or is on its consoles and in its logs. */
-function hostHasNothingOf(...secrets: readonly string[]): void {
-  const captured = tap.captured();
-  expect(captured.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000);
-  const texts = [vm.serialLog(), vm.swtpmLog(), relayLog].map((text) => Buffer.from(text));
-  for (const secret of secrets) expect(findSecret([...captured, ...texts], secret)).toEqual([]);
-}
+const step = walkSteps();
 
 test(
   "the initramfs asks nobody on the console, whatever its command line says, and has no password of root's",
-  async () => {
-    early = await terminal(...withKey(), ...UNSHAPED);
+  step(async () => {
+    early = await walk.terminal(...walk.withKey, ...UNSHAPED);
     await early.shows(/# /);
-    tell("a shell in the initramfs");
+    walk.tell("a shell in the initramfs");
     expect(await early.run("echo early-$((6*7)); ls -d /sysroot; cat /proc/1/comm")).toBe(
       "early-42\n/sysroot\nsystemd\n",
     );
@@ -148,20 +90,23 @@ test(
       ),
     ).toBe("activating\n");
     await early.run("systemctl stop dracut-emergency.service rescue.service");
-    expect(vm.serialLog()).not.toMatch(ASKS);
-    hostHasNothingOf("early-42");
-  },
+    expect(walk.vm.serialLog()).not.toMatch(ASKS);
+    walk.hostHasNothingOf(["early-42"]);
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "unlock: systemd's question is answered, wrongly and rightly; a root whose init cannot be run is not started",
-  async () => {
+  step(async () => {
     // As if the host had garbled it: once the root is mounted, it names a loader that is not there. systemd would go on with /bin/sh.
     await early.run(
       "echo '#!/none' >/run/init; chmod 755 /run/init; echo 'mount --bind /run/init /sysroot/usr/lib/systemd/systemd' >/usr/lib/dracut/hooks/pre-pivot/95-test.sh",
     );
-    const unlock = await onTerminal(["unlock", address(), ...withKey()], { home, patience: SYSTEM_TIMEOUT });
+    const unlock = await onTerminal(["unlock", walk.address, ...walk.withKey], {
+      home: walk.home,
+      patience: SYSTEM_TIMEOUT,
+    });
     await unlock.shows(/root_crypt[^\n]*: $/);
     const before = unlock.mark();
     await unlock.type(`${WRONG}\r`);
@@ -169,9 +114,9 @@ test(
     await unlock.type(`${diskPassphrase}\r`);
     expect(await unlock.exit).toEqual({ kind: "exited", status: 0 });
     expect(unlock.shown()).not.toContain(diskPassphrase);
-    tell("disk unlocked");
+    walk.tell("disk unlocked");
 
-    await vm.waitForSerial(
+    await walk.vm.waitForSerial(
       /sealtty: there is no \/sbin\/init on the root disk that could be run; the system is not started/,
       SYSTEM_TIMEOUT,
     );
@@ -180,25 +125,25 @@ test(
         "until systemctl -q is-active emergency.target; do sleep 1; done; systemctl is-failed sealtty-disk.service; cat /proc/1/comm; ls -d /etc/initrd-release",
       ),
     ).toBe("failed\nsystemd\n/etc/initrd-release\n");
-    expect(vm.serialLog()).not.toMatch(ASKS);
-    hostHasNothingOf(diskPassphrase, WRONG, "early-42");
-    tell("a root that cannot be started");
-  },
+    expect(walk.vm.serialLog()).not.toMatch(ASKS);
+    walk.hostHasNothingOf([diskPassphrase, WRONG, "early-42"]);
+    walk.tell("a root that cannot be started");
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "mended, the system takes over: clients are told, and log in to it by key and by password",
-  async () => {
+  step(async () => {
     await early.run("umount /sysroot/usr/lib/systemd/systemd");
     await early.type("systemctl --no-block start initrd-cleanup.service\r");
     await early.shows(/handed-over: The guest's early sealttyd, of its initramfs, ended/);
     expect(await early.exit).toEqual({ kind: "exited", status: 255 });
-    tell("handed over");
+    walk.tell("handed over");
 
-    const shell = await terminal(...withKey(), ...UNSHAPED);
+    const shell = await walk.terminal(...walk.withKey, ...UNSHAPED);
     await shell.shows(/# /);
-    tell("a shell in the system");
+    walk.tell("a shell in the system");
     expect(
       await shell.run(
         "until systemctl -q is-active multi-user.target; do sleep 1; done; cat /proc/1/comm; ls /etc/initrd-release 2>&1; grep ' / ' /proc/mounts; systemctl is-enabled dracut-shutdown.service",
@@ -212,20 +157,15 @@ test(
     await shell.type("exit\r");
     expect(await shell.exit).toEqual({ kind: "exited", status: 0 });
 
-    const asked = await terminal(...options());
-    await asked.shows(/login: /);
-    await asked.type("root\r");
-    await asked.shows(/Password: /);
-    await asked.type(`${defaultPassword}\r`);
-    await asked.shows(/# $/);
+    const asked = await walk.logIn("root", defaultPassword);
     expect(await asked.run("id -un; echo late-$((6*7))")).toBe("root\nlate-42\n");
     await asked.type("exit\r");
     expect(await asked.exit).toEqual({ kind: "exited", status: 0 });
-    hostHasNothingOf(diskPassphrase, WRONG, defaultPassword, "late-42");
+    walk.hostHasNothingOf([diskPassphrase, WRONG, defaultPassword, "late-42"]);
     // The host's console has its login prompt: what is searched here is the console that it sees.
-    await vm.waitForSerial(/sealtty-debian login: /, SYSTEM_TIMEOUT);
-    tell("logged in with a password");
-    process.stdout.write(`what the console showed:\n${vm.serialLog()}\n`);
-  },
+    await walk.vm.waitForSerial(/sealtty-debian login: /, SYSTEM_TIMEOUT);
+    walk.tell("logged in with a password");
+    process.stdout.write(`what the console showed:\n${walk.vm.serialLog()}\n`);
+  }),
   STEP_TIMEOUT,
 );

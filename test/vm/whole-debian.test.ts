@@ -2,19 +2,24 @@
 // on in the system; a boot that fails, with exec, mended in emergency mode; a seed for cloud-init; a login with a password; rescue mode;
 // doctor. After each step what the host saw is searched.
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DebianGuest } from "../../scripts/lib/vm.mjs";
-import { type Relay, startRelay } from "../../relay/relay.ts";
 import { launchBrowser, type TestBrowser, watchFaults } from "../support/browser.ts";
-import { type RunningCli, runCli, startCli } from "../support/cli.ts";
+import { type RunningCli, startCli } from "../support/cli.ts";
 import { paste, visit, waitForText } from "../support/console-page.ts";
-import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
+import {
+  type DebianWalk,
+  startWalk,
+  STEP_TIMEOUT,
+  SYSTEM_TIMEOUT,
+  UNSHAPED,
+  walkSteps,
+} from "../support/debian-walk.ts";
 import { onTerminal, type OnTerminal } from "../support/on-terminal.ts";
 import { closesWhatItFinds } from "../support/planted-walk.ts";
 import { plantingHardware, plantingHost } from "../support/planted-findings.ts";
-import { BOOT_TIMEOUT, bootVm, type Vm } from "../support/vm.ts";
+import { BOOT_TIMEOUT } from "../support/vm.ts";
 
 const project = path.resolve(import.meta.dirname, "../..");
 const { buildDebianGuest, decoyDirectory, diskPassphrase, missingLabel } = (await import(
@@ -34,134 +39,72 @@ const MOTTO = "canary-of-the-seed";
 const CAROLS = "canary-carol-Password";
 /** To make that Debian, where none is kept. */
 const MAKE_TIMEOUT = 900_000;
-/** An emulated machine that mounts a disk and starts systemd, on a machine that does other things as well. */
-const SYSTEM_TIMEOUT = 300_000;
-const STEP_TIMEOUT = 4 * SYSTEM_TIMEOUT;
 const PATIENCE = { timeout: SYSTEM_TIMEOUT };
 const SHOTS = path.join(project, "test-results/vm");
 
-let vm: Vm;
-let tap: WireTap;
-let relay: Relay;
-let home: string;
-let identity: string;
-let relayLog = "";
+let walk: DebianWalk;
 let browser: TestBrowser | undefined;
 /** `sealtty open`, whose page unlocks the disk. */
 let opened: RunningCli | undefined;
 /** Root's, from emergency mode on. */
 let shell: OnTerminal;
-let began = 0;
-const address = (): string => `ws://127.0.0.1:${relay.port}/g`;
-const policy = (): string => path.join(home, "policy.toml");
-const options = (): string[] => ["--policy", policy(), "--timeout", String(SYSTEM_TIMEOUT / 1000)];
-const withKey = (): string[] => [...options(), "-l", "root", "-i", identity];
 
 beforeAll(
   async () => {
-    home = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-walk-"));
-    const system = await buildDebianGuest();
-    process.stdout.write(
-      `initramfs with sealtty: ${(fs.statSync(system.initrd).size / 1e6).toFixed(1)} MB\n`,
-    );
-    began = performance.now();
-    vm = await bootVm({
-      firmware: "seabios",
-      system,
+    walk = await startWalk(await buildDebianGuest(), (home) => ({
       // The host's word to cloud-init, which would have its user made.
       append: `ds=nocloud;s=file://${decoyDirectory}/`,
       ready: /Please unlock disk/,
       typesOnSerial: true,
       hvc0: { kind: "unix" },
       qemuArguments: plantingHardware(home),
-      timeoutMs: SYSTEM_TIMEOUT,
-    });
-    tell("asks for the passphrase");
-    identity = path.join(home, "id"); // ssh's rules for its mode hold wherever the cache is
-    fs.copyFileSync(system.identity, identity);
-    fs.chmodSync(identity, 0o600);
-    tap = await tapWire({ path: vm.unixPath ?? "" });
-    relay = await startRelay({
-      listen: { host: "127.0.0.1", port: 0 },
-      guests: new Map([["g", { kind: "tcp", host: "127.0.0.1", port: tap.port }]]),
-      allowOrigins: [],
-      log: (line) => (relayLog += `${line}\n`),
-    });
-    const saved = await cli("inspect", [address(), "--save-policy", policy(), "--timeout", "300"]);
-    if (saved.status !== 0) throw new Error(saved.stderr);
-    tell("its evidence was looked at");
+    }));
   },
   MAKE_TIMEOUT + BOOT_TIMEOUT + SYSTEM_TIMEOUT,
 );
 afterAll(async () => {
   await opened?.stop();
   await browser?.close();
-  await relay?.close();
-  await tap?.close();
-  await vm?.stop();
-  fs.rmSync(home, { recursive: true });
+  await walk?.stop();
 });
 
-const tell = (what: string): void => {
-  process.stdout.write(`${Math.round((performance.now() - began) / 1000)} s: ${what}\n`);
-};
-const cli = (command: string, args: readonly string[], input?: string) =>
-  runCli([command, ...args], input, { env: { HOME: home } });
-const terminal = (...args: readonly string[]): Promise<OnTerminal> =>
-  onTerminal(["connect", address(), ...args], { home, patience: SYSTEM_TIMEOUT });
-/** Where nothing is typed that could be guessed from sizes: slots cost an emulated machine its time. */
-const UNSHAPED = ["--obfuscate", "off"];
-
-/** In the guest's own log in, which the channel carries. */
-async function logIn(user: string, password: string): Promise<OnTerminal> {
-  const session = await terminal(...options());
-  await session.shows(/login: /);
-  await session.type(`${user}\r`);
-  await session.shows(/Password: /);
-  await session.type(`${password}\r`);
-  await session.shows(/[#$] $/);
-  return session;
-}
-
-/** Nothing of them is in what crossed the host, or is on its consoles and in its logs. */
-function hostHasNothingOf(...secrets: readonly string[]): void {
-  const captured = tap.captured();
-  expect(captured.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000);
-  const texts = [vm.serialLog(), vm.swtpmLog(), relayLog, opened?.stderr() ?? ""].map((text) =>
-    Buffer.from(text),
-  );
-  for (const secret of secrets) expect(findSecret([...captured, ...texts], secret)).toEqual([]);
-}
+const step = walkSteps();
+/** Of who sees all that the host does, and the page's server besides. */
+const hostHasNothingOf = (...secrets: readonly string[]): void =>
+  walk.hostHasNothingOf(secrets, [opened?.stderr() ?? ""]);
 
 /** What a console says where somebody is asked: by sulogin, by a getty, by a shell. */
 const ASKS = /maintenance|password|login:|Give root|emergency mode|rescue mode|[#$] $/i;
 
 test(
   "unlock: asked in the initramfs, refused, opened, and the system takes over",
-  async () => {
-    const early = await terminal(...withKey(), ...UNSHAPED);
+  step(async () => {
+    const early = await walk.terminal(...walk.withKey, ...UNSHAPED);
     await early.shows(/# /);
     expect(
       await early.run(
         "echo early-$((6*7)); ls -d /conf; cat /proc/1/comm /conf/conf.d/zzz-sealtty; ls /scripts/local-premount | grep resume",
       ),
     ).toBe("early-42\n/conf\ninit\nRESUME=none\n");
-    tell("a shell in the initramfs");
+    walk.tell("a shell in the initramfs");
 
     browser = await launchBrowser();
-    const args = ["open", address(), "--policy", policy(), "-l", "root", "-i", identity];
-    opened = startCli([...args, "--no-open", "--port", "0"], { env: { HOME: home } });
+    const args = ["open", walk.address, "--policy", walk.policy, "-l", "root", "-i", walk.identity];
+    opened = startCli([...args, "--no-open", "--port", "0"], { env: { HOME: walk.home } });
     const [, url = ""] = await opened.waitFor(/Open: (http:\/\/\S+)/, SYSTEM_TIMEOUT);
     const page = await visit(browser, url, SYSTEM_TIMEOUT);
     const faults = watchFaults(page, new URL(url).origin);
     const field = page.locator(".prompt-field");
     await field.waitFor(PATIENCE);
     expect(await page.locator(".prompt-words").textContent()).toBe("Please unlock disk root_crypt:");
-    tell("asked in the browser");
+    walk.tell("asked in the browser");
 
     // Two may be asked at once: a wrong answer by the command, and what is asked after it answered in the page.
     const first = await field.getAttribute("id");
-    const unlock = await onTerminal(["unlock", address(), ...withKey()], { home, patience: SYSTEM_TIMEOUT });
+    const unlock = await onTerminal(["unlock", walk.address, ...walk.withKey], {
+      home: walk.home,
+      patience: SYSTEM_TIMEOUT,
+    });
     await unlock.shows(/Please unlock disk root_crypt: $/);
     const before = unlock.mark();
     await unlock.type(`${WRONG}\r`);
@@ -181,7 +124,7 @@ test(
       PATIENCE,
     );
     await page.waitForSelector('#page[data-state="live"]', PATIENCE);
-    tell("the page went on in the system");
+    walk.tell("the page went on in the system");
     await page.getByRole("button", { name: "Click here to type in the new system's terminal" }).click();
     await waitForText(page, "#", SYSTEM_TIMEOUT);
     await paste(page, "cat /proc/1/comm; echo page-$((6*7))");
@@ -197,20 +140,20 @@ test(
 
     await early.shows(/handed-over: The guest's early sealttyd, of its initramfs, ended/);
     expect(await early.exit).toEqual({ kind: "exited", status: 255 });
-    expect(vm.serialLog()).toContain("Please unlock disk"); // the console is the one that the host has
+    expect(walk.vm.serialLog()).toContain("Please unlock disk"); // the console is the one that the host has
     hostHasNothingOf(diskPassphrase, WRONG, "early-42", "page-42");
-    tell("disk unlocked");
-  },
+    walk.tell("disk unlocked");
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "a boot that fails: root's shell by sealtty in emergency mode, without a network, with a full disk; nothing on the console",
-  async () => {
-    const consoleBefore = vm.serialLog().length;
-    shell = await terminal(...withKey(), ...UNSHAPED);
+  step(async () => {
+    const consoleBefore = walk.vm.serialLog().length;
+    shell = await walk.terminal(...walk.withKey, ...UNSHAPED);
     await shell.shows(/# /);
-    tell("a shell in the failed boot");
+    walk.tell("a shell in the failed boot");
     expect(
       await shell.run("until systemctl -q is-active emergency.target; do sleep 1; done; cat /proc/1/comm"),
     ).toBe("systemd\n");
@@ -223,40 +166,40 @@ test(
         "fallocate -l $(($(stat -f -c '%f*%S' /))) /full 2>/dev/null; cat /dev/zero >/full2 2>/dev/null; echo x >/var/lib/more; wc -c </var/lib/more",
       ),
     ).toMatch(/No space left on device\n0\n$/);
-    const full = await cli(
+    const full = await walk.cli(
       "exec",
-      [address(), ...withKey(), "--", "sh", "-c", "cat; echo exec-$((6*7)); exit 7"],
+      [walk.address, ...walk.withKey, "--", "sh", "-c", "cat; echo exec-$((6*7)); exit 7"],
       MOTTO,
     );
     expect([full.stdout, full.status]).toEqual([`${MOTTO}exec-42\n`, 7]);
-    expect(vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
+    expect(walk.vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
     hostHasNothingOf("exec-42", MOTTO);
-    tell("exec with a full disk");
+    walk.tell("exec with a full disk");
 
     // The drill of docs/recovery.md.
     await shell.run(
       `rm /full /full2 /var/lib/more; sed -i /${missingLabel}/d /etc/fstab; systemctl daemon-reload`,
     );
     await shell.run("systemctl --no-block default");
-  },
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "the mended boot waits for its seed, and cloud-init does what is in it, and not what the host has ready",
-  async () => {
+  step(async () => {
     expect(
       await shell.run(
         "until systemctl -q is-active local-fs.target; do sleep 1; done; systemctl is-active cloud-init-local; ls /run/sealtty/cloud-init 2>&1",
       ),
     ).toMatch(/^inactive\n.*No such file or directory\n$/);
-    const userData = path.join(home, "user-data");
+    const userData = path.join(walk.home, "user-data");
     const seed = {
       users: [{ name: "carol", lock_passwd: false, passwd: await shadowHash(CAROLS), shell: "/bin/bash" }],
       write_files: [{ path: "/etc/motto", content: MOTTO }],
     };
     fs.writeFileSync(userData, `#cloud-config\n${JSON.stringify(seed)}\n`); // JSON is YAML
-    const taken = await cli("provision", [address(), ...withKey(), "--user-data", userData]);
+    const taken = await walk.cli("provision", [walk.address, ...walk.withKey, "--user-data", userData]);
     expect(taken.stderr).toContain("the guest has its user-data");
     expect(taken.status).toBe(0);
     expect(
@@ -265,15 +208,15 @@ test(
       ),
     ).toMatch(new RegExp(`^${MOTTO}\\n[^]*carol\\n.*decoy.*no such user\\n$`));
     hostHasNothingOf(MOTTO);
-    tell("provisioned and booted");
-  },
+    walk.tell("provisioned and booted");
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "a user of PAM's logs in with a password, through the channel",
-  async () => {
-    const session = await logIn("carol", CAROLS);
+  step(async () => {
+    const session = await walk.logIn("carol", CAROLS);
     expect(await session.run("id -un; echo carol-$((6*7))")).toBe("carol\ncarol-42\n");
     await session.type("exit\r");
     expect(await session.exit).toEqual({ kind: "exited", status: 0 });
@@ -288,46 +231,46 @@ test(
     expect(started).not.toContain("exec-42");
     expect(await shell.run(`journalctl -q -o cat | grep -c -e '${CAROLS}' -e '${MOTTO}'`)).toBe("0\n");
     // The same is asked on the host's console, until doctor closes that: this test can fail.
-    await vm.waitForSerial(/sealtty-debian login: /, SYSTEM_TIMEOUT);
-    tell("logged in with a password");
-  },
+    await walk.vm.waitForSerial(/sealtty-debian login: /, SYSTEM_TIMEOUT);
+    walk.tell("logged in with a password");
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "rescue mode: sessions go on, root's password is asked for inside the channel, and nothing on the console",
-  async () => {
+  step(async () => {
     await shell.run("systemctl --no-block isolate rescue.target");
     expect(
       await shell.run(
         "until systemctl -q is-active rescue.target; do sleep 1; done; systemctl is-active rescue.service multi-user.target",
       ),
     ).toBe("active\ninactive\n");
-    const consoleBefore = vm.serialLog().length;
-    const root = await logIn("root", defaultPassword);
+    const consoleBefore = walk.vm.serialLog().length;
+    const root = await walk.logIn("root", defaultPassword);
     expect(await root.run("id -un; echo root-$((6*7)); pidof sulogin")).toBe("root\nroot-42\n");
     await root.type("exit\r");
     expect(await root.exit).toEqual({ kind: "exited", status: 0 });
-    expect(vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
+    expect(walk.vm.serialLog().slice(consoleBefore)).not.toMatch(ASKS);
     hostHasNothingOf(defaultPassword, "root-42");
-    tell("in rescue mode");
-  },
+    walk.tell("in rescue mode");
+  }),
   STEP_TIMEOUT,
 );
 
 test(
   "doctor finds what is planted and what Debian has; mended, the host has nothing more of any of it",
-  async () => {
-    const host = await plantingHost(vm, home);
+  step(async () => {
+    const host = await plantingHost(walk.vm, walk.home);
     await closesWhatItFinds({
-      ...{ host, tell, run: shell.run },
+      ...{ host, tell: walk.tell, run: shell.run },
       doctor: (...more) => shell.run(`sealttyd doctor --json ${more.join(" ")}`),
     });
     host.close();
     await shell.type("exit\r");
     expect(await shell.exit).toEqual({ kind: "exited", status: 0 });
-    tell("doctor");
-    process.stdout.write(`what the console showed:\n${vm.serialLog()}\n`);
-  },
+    walk.tell("doctor");
+    process.stdout.write(`what the console showed:\n${walk.vm.serialLog()}\n`);
+  }),
   STEP_TIMEOUT,
 );
