@@ -12,7 +12,7 @@ import { onTerminal, type OnTerminal } from "./on-terminal.ts";
 import { bootVm, type Vm, type VmOptions } from "./vm.ts";
 
 /** An emulated machine that mounts a disk and starts systemd, on a machine that does other things as well. */
-export const SYSTEM_TIMEOUT = 300_000;
+export const SYSTEM_TIMEOUT = 600_000;
 export const STEP_TIMEOUT = 4 * SYSTEM_TIMEOUT;
 /** Where nothing is typed that could be guessed from sizes: slots cost an emulated machine its time. */
 export const UNSHAPED = ["--obfuscate", "off"];
@@ -37,6 +37,8 @@ export interface DebianWalk {
   logIn(user: string, password: string): Promise<OnTerminal>;
   /** Nothing of them is in what crossed the host, or is on its consoles and in its logs. @param also - logs of others. */
   hostHasNothingOf(secrets: readonly string[], also?: readonly string[]): void;
+  /** The machine's console, its TPM and the relay. */
+  logs(): readonly string[];
   stop(): Promise<void>;
 }
 
@@ -92,17 +94,18 @@ export async function startWalk(
     const policy = path.join(home, "policy.toml");
     const cli: DebianWalk["cli"] = (command, args, input) =>
       runCli([command, ...args], input, { env: { HOME: home } });
-    const saved = await cli("inspect", [address, "--save-policy", policy, "--timeout", "300"]);
+    const saved = await cli("inspect", [address, "--save-policy", policy, "--timeout", String(SYSTEM_TIMEOUT / 1000)]);
     if (saved.status !== 0) throw new Error(`${saved.stderr}\n${vm.serialLog()}`);
     tell("its evidence was looked at");
 
     const options = ["--policy", policy, "--timeout", String(SYSTEM_TIMEOUT / 1000)];
     const terminal: DebianWalk["terminal"] = (...args) =>
       onTerminal(["connect", address, ...args], { home, patience: SYSTEM_TIMEOUT });
+    const logs = (): string[] => [vm.serialLog(), vm.swtpmLog(), relayLog];
     return {
       ...{ vm, home, identity, policy, address, options },
       withKey: [...options, "-l", "root", "-i", identity],
-      ...{ tell, cli, terminal, stop },
+      ...{ tell, cli, terminal, logs, stop },
       async logIn(user, password) {
         const session = await terminal(...options);
         await session.shows(/login: /);
@@ -115,20 +118,27 @@ export async function startWalk(
       hostHasNothingOf(secrets, also = []) {
         const captured = tap.captured();
         expect(captured.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000);
-        const logs = [vm.serialLog(), vm.swtpmLog(), relayLog, ...also].map((text) => Buffer.from(text));
-        for (const secret of secrets) expect(findSecret([...captured, ...logs], secret)).toEqual([]);
+        const texts = [...logs(), ...also].map((text) => Buffer.from(text));
+        for (const secret of secrets) expect(findSecret([...captured, ...texts], secret)).toEqual([]);
       },
     };
   }
 }
 
-/** @returns what a step of a walk is to be in: behind one that failed each would fail by time, and say less. */
-export function walkSteps(): (step: () => Promise<void>) => () => Promise<void> {
+/**
+ * @param logs - what to print where one fails.
+ * @returns what a step of a walk is to be in: behind one that failed each would fail by time, and say less.
+ */
+export function walkSteps(logs: () => readonly string[]): (step: () => Promise<void>) => () => Promise<void> {
   let broken = false;
   return (step) => async () => {
     if (broken) throw new Error("not walked: a step before it failed");
-    broken = true;
-    await step();
-    broken = false;
+    try {
+      await step();
+    } catch (error) {
+      broken = true;
+      process.stdout.write(`${logs().join("\n--\n")}\n`);
+      throw error;
+    }
   };
 }

@@ -51,7 +51,7 @@ beforeAll(
 );
 afterAll(() => walk?.stop());
 
-const step = walkSteps();
+const step = walkSteps(() => [...walk.logs(), early.shown()]);
 
 test(
   "the initramfs asks nobody on the console, whatever its command line says, and has no password of root's",

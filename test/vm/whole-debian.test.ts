@@ -68,7 +68,7 @@ afterAll(async () => {
   await walk?.stop();
 });
 
-const step = walkSteps();
+const step = walkSteps(() => [...walk.logs(), opened?.stderr() ?? "", shell?.shown() ?? ""]);
 /** Of who sees all that the host does, and the page's server besides. */
 const hostHasNothingOf = (...secrets: readonly string[]): void =>
   walk.hostHasNothingOf(secrets, [opened?.stderr() ?? ""]);
