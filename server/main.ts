@@ -75,7 +75,12 @@ async function main(args: readonly string[]): Promise<number> {
       return EXIT_GOOD;
     }
     const stopped = stopSignal();
-    const server = await start(config, log, options.verbose ? "debug" : "info", options.handOver);
+    const level = options.verbose ? "debug" : "info";
+    const server = await start(config, log, level, { handsOver: options.handOver, stopped });
+    if (server === undefined) {
+      log.info("sealttyd stops, and has not served", { signal: await stopped });
+      return EXIT_GOOD;
+    }
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
     const why = await Promise.race([stopped, server.pipeLost]);
     if (typeof why === "string") log.info("sealttyd stops", { signal: why });
@@ -89,18 +94,21 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not. */
+/**
+ * Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not.
+ * @returns undefined where it was stopped before it served.
+ */
 async function start(
   config: ServerConfig,
   log: Log,
   level: LogLevel,
-  handsOver: boolean,
-): Promise<RunningServer> {
+  how: { readonly handsOver: boolean; readonly stopped: Promise<unknown> },
+): Promise<RunningServer | undefined> {
   const { user } = config.daemon;
-  if (process.getuid?.() !== 0) return await serve(config, log, handsOver);
+  if (process.getuid?.() !== 0) return await serve(config, log, how.handsOver);
   if (user === "root") {
     log.warn('[daemon] user = "root": the process that the host talks to has all rights');
-    return await serve(config, log, handsOver);
+    return await serve(config, log, how.handsOver);
   }
   const account = await findAccount(user);
   if (account === undefined) throw noDaemonUser(user);
@@ -109,7 +117,7 @@ async function start(
       "bad-config",
       `The user "${escapeText(user)}" of [daemon] is root by another name`,
     );
-  return await serveSplit(config, account, log, level, handsOver);
+  return await serveSplit(config, account, log, level, how);
 }
 
 /** Beside a running sealttyd, too: each asks on its own. @throws SealttyError `evidence-unavailable`, `bad-config`. */

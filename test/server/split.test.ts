@@ -319,6 +319,32 @@ describe.runIf(isRoot)("one half without the other", () => {
     }
   });
 
+  test("a front that hangs before it serves holds up no stop", async () => {
+    const lineOf = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    const before = new Set(childrenOf(process.pid));
+    const starting = startSealttyd({ daemonUser: "nobody" });
+    const ended = starting.then(
+      () => "serves",
+      (error: unknown) => String(error),
+    );
+    let monitor = 0;
+    let front = 0;
+    await until(() => {
+      [monitor = 0] = childrenOf(process.pid).filter((pid) => !before.has(pid));
+      [front = 0] =
+        monitor === 0 ? [] : childrenOf(monitor).filter((pid) => lineOf(pid).endsWith("\0--front\0"));
+      return front !== 0;
+    }, "there is a front");
+    process.kill(front, "SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, 1000)); // its own start would be over by then
+    process.kill(monitor, "SIGTERM");
+    const late = new Promise<string>((resolve) => setTimeout(() => resolve("still there"), 10_000));
+    const how = await Promise.race([ended, late]);
+    if (isAlive(monitor)) process.kill(monitor, "SIGKILL");
+    if (isAlive(front)) process.kill(front, "SIGKILL");
+    expect(how).toMatch(/sealttyd ended with 0:.*sealttyd stops, and has not served/s);
+  });
+
   test("a stop ends both, and leaves neither socket nor directory", async () => {
     const directories = () => readdirSync("/run").filter((name) => name.startsWith("sealttyd-"));
     const before = directories();
