@@ -76,7 +76,11 @@ async function main(args: readonly string[]): Promise<number> {
     }
     const stopped = stopSignal();
     const level = options.verbose ? "debug" : "info";
-    const server = await start(config, log, level, { handsOver: options.handOver, stopped });
+    const starting = start(config, log, level, { handsOver: options.handOver, stopped });
+    const isStopped = await Promise.race([starting.then(() => false), stopped.then(() => true)]);
+    // It may be asking a device of the host's, which need not answer.
+    const isOver = isStopped && !(await doneWithin(nodeClock, STOP_TIMEOUT_MS, starting));
+    const server = isOver ? undefined : await starting;
     if (server === undefined) {
       log.info("sealttyd stops, and has not served", { signal: await stopped });
       return EXIT_GOOD;
@@ -201,12 +205,29 @@ function report(log: Log, error: unknown): void {
     });
 }
 
+/** Whether a thread of Node's is at a file. */
+const isAtFiles = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"));
+
+/**
+ * Node's own exit waits for its threads: a device of the host's that never answers would keep this process from ever being started
+ * anew. A signal ends it all the same; SIGTERM is a good end to systemd, and SIGKILL none.
+ */
+async function end(status: number): Promise<never> {
+  for (let looks = 0; looks < 10 && isAtFiles(); looks++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  if (isAtFiles()) {
+    process.removeAllListeners("SIGTERM");
+    process.kill(process.pid, status === EXIT_GOOD ? "SIGTERM" : "SIGKILL");
+  }
+  process.exit(status);
+}
+
 // A bug must not leave a half-dead server behind: systemd starts a new one.
 const crash = (error: unknown) => {
   report(createLog(), error);
-  process.exit(EXIT_FAILED);
+  void end(EXIT_FAILED);
 };
 process.on("uncaughtException", crash);
 process.on("unhandledRejection", crash);
 
-process.exit(await main(process.argv.slice(2)));
+await end(await main(process.argv.slice(2)));

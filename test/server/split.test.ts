@@ -1,8 +1,10 @@
 // sealttyd in two halves: the one that talks to the host has no rights. sealttyd is split only where root starts it.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -16,6 +18,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startChild } from "../../server/monitor/child.ts";
+import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
 import { type KeyHolder, keyHolder } from "../support/key-holder.ts";
 import { sshKeygen } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
@@ -343,6 +346,32 @@ describe.runIf(isRoot)("one half without the other", () => {
     if (isAlive(monitor)) process.kill(monitor, "SIGKILL");
     if (isAlive(front)) process.kill(front, "SIGKILL");
     expect(how).toMatch(/sealttyd ended with 0:.*sealttyd stops, and has not served/s);
+  });
+
+  test("a device of the host's that never answers holds up no stop, and no end either", async () => {
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    execFileSync("stty", ["-F", pty, "raw", "-echo"]);
+    const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-deaf-"));
+    try {
+      const config = path.join(directory, "sealttyd.toml");
+      const pipe = `[pipe]\ntype = "unix"\npath = "${directory}/sock"\n`;
+      const users = '[users]\nlogin = ["/bin/sh"]\n[daemon]\nuser = "nobody"\n';
+      writeFileSync(config, `${pipe}[evidence]\ntype = "tpm"\ndevice = "${pty}"\npcrs = [0]\n${users}`);
+      const child = spawn(process.execPath, [path.resolve("dist/bin/sealttyd.js"), "--config", config], {
+        stdio: ["ignore", "ignore", "inherit"],
+      });
+      const gone = once(child, "exit");
+      await new Promise((resolve) => setTimeout(resolve, 2000)); // it asks by now
+      child.kill("SIGTERM");
+      const late = new Promise<string>((resolve) => setTimeout(() => resolve("still there"), 10_000));
+      const how = await Promise.race([gone, late]);
+      child.kill("SIGKILL");
+      expect(how).toEqual([null, "SIGTERM"]); // a thread is at the device: Node's own exit would wait for it
+    } finally {
+      rmSync(directory, { recursive: true });
+      closeSync(master);
+      closeSync(slave);
+    }
   });
 
   test("a stop ends both, and leaves neither socket nor directory", async () => {
