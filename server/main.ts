@@ -77,7 +77,16 @@ async function main(args: readonly string[]): Promise<number> {
     }
     closeInherited();
     const stopped = stopSignal();
-    const server = await start(config, log, options.verbose ? "debug" : "info", options.handOver);
+    const level = options.verbose ? "debug" : "info";
+    const starting = start(config, log, level, { handsOver: options.handOver, stopped });
+    const isStopped = await Promise.race([starting.then(() => false), stopped.then(() => true)]);
+    // It may be asking a device of the host's, which need not answer.
+    const isOver = isStopped && !(await doneWithin(nodeClock, STOP_TIMEOUT_MS, starting));
+    const server = isOver ? undefined : await starting;
+    if (server === undefined) {
+      log.info("sealttyd stops, and has not served", { signal: await stopped });
+      return EXIT_GOOD;
+    }
     log.info("sealttyd serves", { version: VERSION, pipe: config.pipe.type, evidence: config.evidence.type });
     const why = await Promise.race([stopped, server.pipeLost]);
     if (typeof why === "string") log.info("sealttyd stops", { signal: why });
@@ -91,18 +100,21 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not. */
+/**
+ * Root's rights stay away from what the host sends: by another process, or by a word of the owner's that they need not.
+ * @returns undefined where it was stopped before it served.
+ */
 async function start(
   config: ServerConfig,
   log: Log,
   level: LogLevel,
-  handsOver: boolean,
-): Promise<RunningServer> {
+  how: { readonly handsOver: boolean; readonly stopped: Promise<unknown> },
+): Promise<RunningServer | undefined> {
   const { user } = config.daemon;
-  if (process.getuid?.() !== 0) return await serve(config, log, handsOver);
+  if (process.getuid?.() !== 0) return await serve(config, log, how.handsOver);
   if (user === "root") {
     log.warn('[daemon] user = "root": the process that the host talks to has all rights');
-    return await serve(config, log, handsOver);
+    return await serve(config, log, how.handsOver);
   }
   const account = await findAccount(user);
   if (account === undefined) throw noDaemonUser(user);
@@ -111,7 +123,7 @@ async function start(
       "bad-config",
       `The user "${escapeText(user)}" of [daemon] is root by another name`,
     );
-  return await serveSplit(config, account, log, level, handsOver);
+  return await serveSplit(config, account, log, level, how);
 }
 
 /** Beside a running sealttyd, too: each asks on its own. @throws SealttyError `evidence-unavailable`, `bad-config`. */
@@ -195,12 +207,29 @@ function report(log: Log, error: unknown): void {
     });
 }
 
+/** Whether a thread of Node's is at a file. */
+const isAtFiles = (): boolean => process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"));
+
+/**
+ * Node's own exit waits for its threads: a device of the host's that never answers would keep this process from ever being started
+ * anew. A signal ends it all the same; SIGTERM is a good end to systemd, and SIGKILL none.
+ */
+async function end(status: number): Promise<never> {
+  for (let looks = 0; looks < 10 && isAtFiles(); looks++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  if (isAtFiles()) {
+    process.removeAllListeners("SIGTERM");
+    process.kill(process.pid, status === EXIT_GOOD ? "SIGTERM" : "SIGKILL");
+  }
+  process.exit(status);
+}
+
 // A bug must not leave a half-dead server behind: systemd starts a new one.
 const crash = (error: unknown) => {
   report(createLog(), error);
-  process.exit(EXIT_FAILED);
+  void end(EXIT_FAILED);
 };
 process.on("uncaughtException", crash);
 process.on("unhandledRejection", crash);
 
-process.exit(await main(process.argv.slice(2)));
+await end(await main(process.argv.slice(2)));

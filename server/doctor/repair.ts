@@ -18,6 +18,8 @@ const JOURNAL_VERSION = 1;
 const PERMISSIONS = 0o7777;
 const NEW_FILE = 0o644;
 const OTHERS_WRITE = 0o022;
+/** In an image's tree they are mounted for what is built in it, and are those of the machine that builds it. */
+const OF_A_KERNEL = /^\/(?:proc|sys|dev)\//;
 
 /** What is at a path. Files as base64, for they may be anything. */
 type State =
@@ -193,6 +195,8 @@ function stateOf(tree: Tree, file: string, as: State["kind"]): State {
     if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return { kind: "absent" };
     throw error;
   }
+  if (OF_A_KERNEL.test(file) && tree.root !== "/" && stats.dev !== fs.lstatSync(tree.root).dev)
+    throw new Error("it is mounted there, and of the machine that you are on");
   if (as === "mode") {
     throwIfLed(tree, file, at);
     if (stats.isSymbolicLink()) throw new Error("it is a link");

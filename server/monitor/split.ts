@@ -32,14 +32,17 @@ const STOP_TIMEOUT_MS = 1500;
 const DEVICE_MODE = 0o600;
 const DIRECTORY_MODE = 0o711;
 
-/** @param front - whom the half becomes that talks to the host. @throws SealttyError as serve() does. */
+/**
+ * @param front - whom the half becomes that talks to the host. @param stopped - sealttyd is to end, which it does whatever that half does.
+ * @returns undefined where that was before it served. @throws SealttyError as serve() does.
+ */
 export async function serveSplit(
   config: ServerConfig,
   front: Account,
   log: Log,
   logLevel: LogLevel,
-  handsOver = false,
-): Promise<RunningServer> {
+  { handsOver, stopped }: { readonly handsOver: boolean; readonly stopped: Promise<unknown> },
+): Promise<RunningServer | undefined> {
   loadPtyAddon(); // the front needs it: say so now, where it is missing
   const privileged = await openPrivileged(config, log, "monitor");
   const undo: (() => void | Promise<void>)[] = [() => privileged.close()];
@@ -112,7 +115,12 @@ export async function serveSplit(
     let half = startHalf(pipe);
     let stopping = false;
     undo.push(() => half.end());
-    const failed = await Promise.race([half.ready, half.lost]);
+    const tooLate = stopped.then(() => "stopped" as const);
+    const failed = await Promise.race([half.ready, half.lost, tooLate]);
+    if (failed === "stopped") {
+      await doneWithin(nodeClock, STOP_TIMEOUT_MS, cleanUp());
+      return undefined;
+    }
     if (failed !== undefined) throw couldNotStart(failed, front);
     log.info("the half that talks to the host has no rights", { user: front.name, uid: front.uid });
     const pipeLost = successiveFronts(half, {

@@ -1202,6 +1202,23 @@ describe("an image is not trusted", () => {
     expect(fixed.out).toContain("not changed: /home/a/d/passwd: mode 0644");
   });
 
+  test("what is mounted there of the machine that builds it stays as it is", () => {
+    plant(root, { "/proc/sys/kernel/sysrq": "438\n", "/dev/tpmrm0": { text: "", mode: 0o666 } });
+    const really = fs.lstatSync;
+    const elsewhere = vi.spyOn(fs, "lstatSync").mockImplementation(((at: string) => {
+      const stats = really(at);
+      if (at.startsWith(path.join(root, "proc")) || at.startsWith(path.join(root, "dev"))) stats.dev++;
+      return stats;
+    }) as typeof fs.lstatSync);
+    const said = doctor("--fix");
+    elsewhere.mockRestore();
+    const why = "(it is mounted there, and of the machine that you are on)";
+    expect(said.out).toContain(`not changed: /proc/sys/kernel/sysrq: write 0 ${why}`);
+    expect(said.out).toContain(`not changed: /dev/tpmrm0: mode 0660 ${why}`);
+    expect(fs.readFileSync(path.join(root, "proc/sys/kernel/sysrq"), "utf8")).toBe("438\n");
+    expect(fs.statSync(path.join(root, "dev/tpmrm0")).mode & 0o777).toBe(0o666);
+  });
+
   test("links in a ring, a FIFO and a directory where files belong: said, not followed, and not good", () => {
     plant(root, {
       "/etc/shadow": { link: "passwd" },

@@ -1,8 +1,10 @@
 // sealttyd in two halves: the one that talks to the host has no rights. sealttyd is split only where root starts it.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -16,6 +18,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startChild } from "../../server/monitor/child.ts";
+import { loadPtyAddon } from "../../server/sessions/pty-addon.ts";
 import { type KeyHolder, keyHolder } from "../support/key-holder.ts";
 import { sshKeygen } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
@@ -316,6 +319,58 @@ describe.runIf(isRoot)("one half without the other", () => {
       process.argv.splice(1, 1, own);
       if (outside > 0) process.kill(outside, "SIGKILL");
       rmSync(directory, { recursive: true });
+    }
+  });
+
+  test("a front that hangs before it serves holds up no stop", async () => {
+    const lineOf = (pid: number): string => readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    const before = new Set(childrenOf(process.pid));
+    const starting = startSealttyd({ daemonUser: "nobody" });
+    const ended = starting.then(
+      () => "serves",
+      (error: unknown) => String(error),
+    );
+    let monitor = 0;
+    let front = 0;
+    await until(() => {
+      [monitor = 0] = childrenOf(process.pid).filter((pid) => !before.has(pid));
+      [front = 0] =
+        monitor === 0 ? [] : childrenOf(monitor).filter((pid) => lineOf(pid).endsWith("\0--front\0"));
+      return front !== 0;
+    }, "there is a front");
+    process.kill(front, "SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, 1000)); // its own start would be over by then
+    process.kill(monitor, "SIGTERM");
+    const late = new Promise<string>((resolve) => setTimeout(() => resolve("still there"), 10_000));
+    const how = await Promise.race([ended, late]);
+    if (isAlive(monitor)) process.kill(monitor, "SIGKILL");
+    if (isAlive(front)) process.kill(front, "SIGKILL");
+    expect(how).toMatch(/sealttyd ended with 0:.*sealttyd stops, and has not served/s);
+  });
+
+  test("a device of the host's that never answers holds up no stop, and no end either", async () => {
+    const { master, slave, pty } = loadPtyAddon().open(80, 24);
+    execFileSync("stty", ["-F", pty, "raw", "-echo"]);
+    const directory = mkdtempSync(path.join(os.tmpdir(), "sealtty-deaf-"));
+    try {
+      const config = path.join(directory, "sealttyd.toml");
+      const pipe = `[pipe]\ntype = "unix"\npath = "${directory}/sock"\n`;
+      const users = '[users]\nlogin = ["/bin/sh"]\n[daemon]\nuser = "nobody"\n';
+      writeFileSync(config, `${pipe}[evidence]\ntype = "tpm"\ndevice = "${pty}"\npcrs = [0]\n${users}`);
+      const child = spawn(process.execPath, [path.resolve("dist/bin/sealttyd.js"), "--config", config], {
+        stdio: ["ignore", "ignore", "inherit"],
+      });
+      const gone = once(child, "exit");
+      await new Promise((resolve) => setTimeout(resolve, 2000)); // it asks by now
+      child.kill("SIGTERM");
+      const late = new Promise<string>((resolve) => setTimeout(() => resolve("still there"), 10_000));
+      const how = await Promise.race([gone, late]);
+      child.kill("SIGKILL");
+      expect(how).toEqual([null, "SIGTERM"]); // a thread is at the device: Node's own exit would wait for it
+    } finally {
+      rmSync(directory, { recursive: true });
+      closeSync(master);
+      closeSync(slave);
     }
   });
 
