@@ -22,14 +22,18 @@ export type GuestFile =
   | { readonly data: string | Buffer; readonly mode?: number; readonly owner?: number };
 
 /** Files of scripts/debian-guest.mjs. */
-export interface DebianGuest {
+export interface DebianFiles {
   readonly kernel: string;
   readonly initrd: string;
-  /** Never written to. */
+  /** Never written to, unless `keepsWrites`. */
   readonly disk: string;
+  readonly keepsWrites?: boolean;
+  readonly append: string;
+}
+
+export interface DebianGuest extends DebianFiles {
   /** OpenSSH private key that root has there, before and after the disk is open. */
   readonly identity: string;
-  readonly append: string;
 }
 
 export interface VmOptions {
@@ -46,7 +50,7 @@ export interface VmOptions {
   /** ttyS0 at a unix socket, where somebody may type into it; default: only read. */
   readonly typesOnSerial?: boolean;
   /** A whole Debian in place of the small guest (scripts/debian-guest.mjs), whose other options mean nothing then; with `ready`. */
-  readonly system?: DebianGuest;
+  readonly system?: DebianFiles;
   /** What its serial console says once bootVm is to return; default: the small guest's own word. */
   readonly ready?: RegExp;
   readonly memoryMiB?: number;

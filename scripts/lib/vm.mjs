@@ -137,7 +137,7 @@ function qemuArguments(options, image, directory, sockets) {
   if (system !== undefined)
     args.push(
       "-drive",
-      `file=${system.disk},if=none,id=root,format=raw,snapshot=on`,
+      `file=${system.disk},if=none,id=root,format=raw,snapshot=${system.keepsWrites ? "off" : "on"}`,
       ..."-device virtio-blk-pci,drive=root".split(" "),
     );
   const log = path.join(directory, "serial.log");

@@ -4,19 +4,23 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { isListening } from "../../scripts/lib/unix-socket.mjs";
 import { runCli } from "../support/cli.ts";
 import { crashLog } from "../support/crash-log.ts";
-import { type DoctorGuest, withDoctorGuest } from "../support/doctor-guest.ts";
-import { makeScratch, sshKeygen } from "../support/openssh.ts";
-import { PLANTED_WORDS } from "../support/planted-findings.ts";
-import { type FindingLine, findingsOf, newWord } from "../support/planted-walk.ts";
-import { startSealttyd } from "../support/sealttyd.ts";
-import { BOOT_TIMEOUT, CONNECT_TIMEOUT, type GuestFile, type Vm } from "../support/vm.ts";
+import { type DoctorGuest, handsOf, withDoctorGuest, wordsFor } from "../support/doctor-guest.ts";
+import { sshKeygen } from "../support/openssh.ts";
+import {
+  hostLine,
+  PLANTED_IN_CONFIG,
+  PLANTED_IN_FIRMWARE,
+  PLANTED_WORDS,
+} from "../support/planted-findings.ts";
+import { findingsOf, newWord } from "../support/planted-walk.ts";
+import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
+import { BOOT_TIMEOUT, CONNECT_TIMEOUT, type GuestFile } from "../support/vm.ts";
 
 const project = path.resolve(import.meta.dirname, "../..");
 const { guestModules } = (await import(`${project}/scripts/guest-image.mjs`)) as {
@@ -37,16 +41,6 @@ const inScratch = (name: string): string => path.join(scratch, name);
 async function programFiles(file: string): Promise<Record<string, GuestFile>> {
   const files = [file, ...(await librariesOf(file))];
   return Object.fromEntries(files.map((each) => [each, { data: fs.readFileSync(each), mode: 0o755 }]));
-}
-
-const handsOf = (events: readonly FindingLine[], id: string): readonly string[] =>
-  events.find((line) => line.event === "finding" && line.id === id)?.byHand ?? [];
-
-/** What the doctor wants on the kernel's command line. */
-function wordsFor(events: readonly FindingLine[], id: string): string {
-  const [, words] = /put onto the kernel's command line: ([^()]+) \(/.exec(handsOf(events, id).join()) ?? [];
-  if (words === undefined) throw new Error(`The doctor names no words for ${id}`);
-  return words;
 }
 
 test(
@@ -72,65 +66,67 @@ const LOAD_EFI =
   "insmod /lib/modules/efivarfs.ko && mount -t efivarfs efivarfs /sys/firmware/efi/efivars && " +
   "insmod /lib/modules/efi_pstore.ko $(tr ' ' '\\n' </proc/cmdline | sed -n 's/^efi_pstore\\.//p') && echo loaded";
 
+const pflash = (unit: number, file: string) => ["-drive", `if=pflash,format=raw,unit=${unit},file=${file}`];
+
+/** Boots with the host's file of the firmware's variables. */
+async function withVariables<T>(variables: string, words: string, use: (guest: DoctorGuest) => Promise<T>) {
+  const options = {
+    words: `random.trust_cpu=off ${words}`, // else the processor fills the pool, too
+    files: {
+      ...(await guestModules(["efivarfs", "efi_pstore"])),
+      ...(await programFiles("/usr/bin/chattr")),
+    },
+    qemuArguments: [
+      ...pflash(0, "/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on"),
+      ...pflash(1, variables),
+      ...["-device", "virtio-rng-pci"], // what the firmware's seed comes from
+    ],
+  };
+  return await withDoctorGuest(options, async (guest) => {
+    expect(await guest.run(LOAD_EFI)).toContain("loaded");
+    return await use(guest);
+  });
+}
+
+/** Whether the firmware's seed alone was enough for the kernel. */
+async function isSeeded({ run }: DoctorGuest): Promise<boolean> {
+  const log = await run("dmesg");
+  expect(log).toContain("RNG=0x");
+  const at = log.indexOf("crng init done");
+  return at >= 0 && at < log.indexOf("Kernel command line:");
+}
+
+/** @returns the word, which is in the kernel's log. */
+async function crashes({ vm, run }: DoctorGuest): Promise<string> {
+  const word = newWord("pstore");
+  run(`echo '<3>${word}' >/dev/kmsg; echo c >/proc/sysrq-trigger`).catch(() => {}); // that line does not end
+  await vm.ended;
+  return word;
+}
+
 test(
   "what the host's firmware keeps and gives: words for systemd, a crash's log, a seed",
   async () => {
+    const ids = Object.keys(PLANTED_IN_FIRMWARE);
     const variables = inScratch("variables.fd");
     fs.copyFileSync("/usr/share/OVMF/OVMF_VARS_4M.fd", variables);
-    const pflash = (unit: number, file: string) => [
-      "-drive",
-      `if=pflash,format=raw,unit=${unit},file=${file}`,
-    ];
-    const boot = async <T>(words: string, use: (guest: DoctorGuest) => Promise<T>): Promise<T> =>
-      await withDoctorGuest(
-        {
-          words: `random.trust_cpu=off ${words}`, // else the processor fills the pool, too
-          files: {
-            ...(await guestModules(["efivarfs", "efi_pstore"])),
-            ...(await programFiles("/usr/bin/chattr")),
-          },
-          qemuArguments: [
-            ...pflash(0, "/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on"),
-            ...pflash(1, variables),
-            ...["-device", "virtio-rng-pci"], // what the firmware's seed comes from
-          ],
-        },
-        async (guest) => {
-          expect(await guest.run(LOAD_EFI)).toContain("loaded");
-          return await use(guest);
-        },
-      );
-    const isSeeded = async ({ run }: DoctorGuest) => {
-      const log = await run("dmesg");
-      expect(log).toContain("RNG=0x");
-      return log.indexOf("crng init done") < log.indexOf("Kernel command line:");
-    };
-    const crashes = async ({ vm, run }: DoctorGuest, word: string): Promise<void> => {
-      run(`echo '<3>${word}' >/dev/kmsg; echo c >/proc/sysrq-trigger`).catch(() => {}); // that line does not end
-      await vm.ended;
-    };
-    const ids = ["efi-options", "pstore", "bootloader-seed"];
-
-    const crashed = newWord("pstore");
-    const words = await boot("", async (guest) => {
+    const words = await withVariables(variables, "", async (guest) => {
       await guest.run(PLANT_OPTIONS);
       const before = await guest.doctor();
       expect(findingsOf(before)).toEqual(expect.arrayContaining(ids));
       expect(await isSeeded(guest)).toBe(true);
       for (const command of handsOf(before, "efi-options")) await guest.run(command);
       expect(await guest.findings()).not.toContain("efi-options");
-      await crashes(guest, crashed);
+      const crashed = await crashes(guest);
+      expect(crashLog(fs.readFileSync(variables))).toContain(crashed);
       return `${wordsFor(before, "pstore")} ${wordsFor(before, "bootloader-seed")}`;
     });
-    expect(crashLog(fs.readFileSync(variables))).toContain(crashed);
-
-    const again = newWord("pstore");
-    await boot(words, async (guest) => {
+    await withVariables(variables, words, async (guest) => {
       expect((await guest.findings()).filter((id) => ids.includes(id))).toEqual([]);
       expect(await isSeeded(guest)).toBe(false);
-      await crashes(guest, again);
+      const again = await crashes(guest);
+      expect(crashLog(fs.readFileSync(variables))).not.toContain(again);
     });
-    expect(crashLog(fs.readFileSync(variables))).not.toContain(again);
   },
   3 * BOOT_TIMEOUT,
 );
@@ -138,66 +134,63 @@ test(
 /** QEMU's own until version 8, then a package. */
 const VIRTIOFSD = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"].find((file) => fs.existsSync(file));
 
+/** Serves a directory to one machine, until that ends. */
+async function shares(directory: string) {
+  const socket = inScratch("virtiofs");
+  const args = [`--socket-path=${socket}`, "-o", `source=${directory}`, "-o", "sandbox=chroot", "-f"];
+  const daemon = spawn(VIRTIOFSD ?? "", args, { stdio: "ignore" });
+  const ended = once(daemon, "exit");
+  while (!isListening(socket)) {
+    if (daemon.exitCode !== null) throw new Error(`${VIRTIOFSD} does not start`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  return {
+    qemuArguments: [
+      ...["-object", "memory-backend-memfd,id=shared,size=1024M,share=on", "-numa", "node,memdev=shared"],
+      ...["-chardev", `socket,id=share,path=${socket}`],
+      ...["-device", "vhost-user-fs-pci,chardev=share,tag=share"],
+    ],
+    stop: async () => {
+      daemon.kill();
+      await ended;
+    },
+  };
+}
+
 test.skipIf(VIRTIOFSD === undefined)(
   "a directory of the host's, which it reads and writes until it is unmounted",
   async () => {
-    const shared = inScratch("shared");
-    const socket = inScratch("virtiofs");
-    fs.mkdirSync(shared);
-    const daemon = spawn(
-      VIRTIOFSD ?? "",
-      [`--socket-path=${socket}`, "-o", `source=${shared}`, "-o", "sandbox=chroot", "-f"],
-      { stdio: "ignore" },
-    );
-    const ended = once(daemon, "exit");
-    while (!isListening(socket)) await new Promise((resolve) => setTimeout(resolve, 25));
-    const qemuArguments = [
-      ...["-object", "memory-backend-memfd,id=shared,size=1024M,share=on", "-numa", "node,memdev=shared"],
-      ...[
-        "-chardev",
-        `socket,id=share,path=${socket}`,
-        "-device",
-        "vhost-user-fs-pci,chardev=share,tag=share",
-      ],
-    ];
+    const directory = inScratch("shared");
+    const file = path.join(directory, "of-guest");
+    fs.mkdirSync(directory);
+    const { qemuArguments, stop } = await shares(directory);
     const options = { files: await guestModules(["virtiofs"]), qemuArguments };
-    const file = path.join(shared, "of-guest");
-    await withDoctorGuest(options, async ({ run, findings }) => {
-      /** @returns whether the host reads what the guest writes there, and the guest obeys what the host does. */
-      const hostHas = async (): Promise<boolean> => {
-        const [written, changed] = [newWord("host-share"), newWord("host-share")];
-        await run(`echo ${written} >/mnt/of-guest`);
-        const isRead = fs.existsSync(file) && fs.readFileSync(file, "utf8").includes(written);
-        fs.writeFileSync(file, changed);
-        return (await run("cat /mnt/of-guest")).includes(changed) || isRead;
-      };
-      await run("insmod /lib/modules/fuse.ko; insmod /lib/modules/virtiofs.ko; mount -t virtiofs share /mnt");
-      expect(await hostHas()).toBe(true);
-      expect(await findings()).toContain("host-share");
-      await run("umount /mnt");
-      expect(await findings()).not.toContain("host-share");
-      expect(await hostHas()).toBe(false);
-    });
-    daemon.kill();
-    await ended;
+    /** @returns whether the host reads what the guest writes there, or the guest what the host does. */
+    const hostHas = async ({ run }: DoctorGuest): Promise<boolean> => {
+      const [written, changed] = [newWord("host-share"), newWord("host-share")];
+      await run(`echo ${written} >/mnt/of-guest`);
+      const isRead = fs.existsSync(file) && fs.readFileSync(file, "utf8").includes(written);
+      fs.writeFileSync(file, changed);
+      return (await run("cat /mnt/of-guest")).includes(changed) || isRead;
+    };
+    try {
+      await withDoctorGuest(options, async (guest) => {
+        const { run, findings } = guest;
+        await run(
+          "insmod /lib/modules/fuse.ko; insmod /lib/modules/virtiofs.ko; mount -t virtiofs share /mnt",
+        );
+        expect(await hostHas(guest)).toBe(true);
+        expect(await findings()).toContain("host-share");
+        await run("umount /mnt");
+        expect(await findings()).not.toContain("host-share");
+        expect(await hostHas(guest)).toBe(false);
+      });
+    } finally {
+      await stop();
+    }
   },
   2 * BOOT_TIMEOUT,
 );
-
-/** The host's end of a line. */
-async function listens(at: string) {
-  const socket = net.connect(at);
-  await once(socket, "connect");
-  let text = "";
-  socket.on("data", (chunk) => (text += chunk.toString("latin1")));
-  return {
-    text: () => text,
-    async hears(word: string): Promise<void> {
-      while (!text.includes(word)) await once(socket, "data");
-    },
-    close: () => socket.destroy(),
-  };
-}
 
 const CONFIG = "/etc/sealtty/sealttyd.toml";
 const INSTANCE = "planted";
@@ -230,97 +223,105 @@ const WRONG_CONFIG = GOOD_CONFIG.replace("[users]", "[user]");
 const START =
   "SEALTTY_PTY_ADDON=/usr/lib/sealtty/pty.node node /usr/lib/sealtty/sealttyd.js >/run/sealttyd.log 2>&1 &" +
   " for i in $(seq 600); do grep -q 'sealttyd serves' /run/sealttyd.log && break; sleep 0.2; done; cat /run/sealttyd.log";
+const put = (text: string) => `cat >${CONFIG} <<'end'\n${text}end\n`;
+/** As whom a device is open: lines of /proc. */
+const openBy = (device: string) =>
+  `for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | grep -q "/dev/${device}$" && grep Uid: $p/status; done`;
+const OWN_PORT = '$(basename "$(dirname "$(grep -lx sealtty.0 /sys/class/virtio-ports/*/name)")")';
+const PATIENCE = ["--timeout", String(CONNECT_TIMEOUT / 1000)];
+
+interface Scene {
+  readonly guest: DoctorGuest;
+  /** @returns what a command of root's printed, or why it did not run. @param key - whose is used. */
+  readonly asRoot: (
+    address: string,
+    trust: readonly string[],
+    key: "root" | "alice",
+    ...command: readonly string[]
+  ) => Promise<string>;
+  /** What the host puts in the guest's place: a machine of its own with the same program and words. */
+  readonly inItsPlace: RunningGuest;
+}
+
+/** Whether what the kernel says comes out of a line, by the time that it has come out of hvc0, its console. */
+async function kernelSpeaksOn({ vm, run }: DoctorGuest, line: string | undefined): Promise<boolean> {
+  const word = newWord("sealttyd-kernel-console");
+  const console = await hostLine(vm.hvc0?.unixPath);
+  const own = line === vm.hvc0?.unixPath ? console : await hostLine(line);
+  await run(`echo '<0>${word}' >/dev/kmsg`);
+  await console.shows(word);
+  own.close();
+  console.close();
+  return own.text().includes(word);
+}
+
+async function withBadConfig({ guest, asRoot, inItsPlace }: Scene): Promise<void> {
+  const { vm, run } = guest;
+  expect(await kernelSpeaksOn(guest, vm.hvc0?.unixPath)).toBe(true);
+  expect(await run(START)).toContain("sealttyd serves");
+  expect(await run(openBy("hvc0"))).toMatch(/^(?:Uid:\t0\t.*\n)+$/);
+  const trust = ["--policy", inItsPlace.policyFile, "--simulated"]; // its owner could not come in otherwise
+  expect(await asRoot(vm.hvc0?.address ?? "", trust, "alice", "id", "-u")).toBe("0\n");
+  expect(await asRoot(`unix:${inItsPlace.socket}`, trust, "root", "echo", "host's")).toBe("host's\n");
+  await run("pkill -f sealttyd.js");
+}
+
+async function withWrongConfig({ guest: { run, doctor } }: Scene): Promise<void> {
+  await run(put(WRONG_CONFIG));
+  const events = await doctor();
+  expect(handsOf(events, "sealttyd-config")).toEqual(["sealttyd --check"]);
+  const said = events.find(({ id }) => id === "sealttyd-config")?.evidence?.[0]?.found;
+  expect(await run("node /usr/lib/sealtty/sealttyd.js --check")).toContain(said);
+}
+
+async function withGoodConfig({ guest, asRoot, inItsPlace }: Scene): Promise<void> {
+  const { vm, run, findings } = guest;
+  await run(put(GOOD_CONFIG));
+  const bad = [...Object.keys(PLANTED_IN_CONFIG), "sealttyd-config"];
+  expect((await findings()).filter((id) => bad.includes(id))).toEqual([]);
+  expect(await run(START)).toContain("sealttyd serves");
+  expect(await run(openBy(OWN_PORT))).toMatch(/^(?:Uid:\t990\t.*\n)+$/);
+  const policy = inScratch("tpm.toml");
+  const saved = await runCli(["inspect", vm.address, ...PATIENCE, "--save-policy", policy]);
+  expect([saved.status, saved.stderr]).toEqual([0, expect.any(String)]);
+  const trust = ["--policy", policy];
+  expect(await asRoot(vm.address, trust, "root", "id", "-u")).toBe("0\n");
+  expect(await asRoot(vm.address, trust, "alice", "id", "-u")).toContain("user-refused");
+  expect(await asRoot(`unix:${inItsPlace.socket}`, trust, "root", "true")).toContain("evidence-refused");
+  expect(await kernelSpeaksOn(guest, vm.unixPath)).toBe(false);
+}
 
 test(
   "sealttyd's configuration: whom it lets in, what it proves, which line it has, and as whom it reads there",
   async () => {
-    const keys = makeScratch();
-    const [roots, alices] = [sshKeygen(keys.path("root")), sshKeygen(keys.path("alice"))];
-    const seconds = String(CONNECT_TIMEOUT / 1000);
-    /** Runs a command as root there. @returns what it printed, or why it did not run. */
-    const asRoot = async (address: string, trust: string[], key: string, ...command: readonly string[]) => {
-      const args = [address, ...trust, "--timeout", seconds, "-l", "root", "-i", keys.path(key)];
-      const { stdout, stderr } = await runCli(["exec", ...args, "--", ...command]);
-      return stdout || stderr;
-    };
-    const savesPolicy = async (address: string, policy: string): Promise<void> => {
-      const { status, stderr } = await runCli([
-        "inspect",
-        address,
-        "--timeout",
-        seconds,
-        "--save-policy",
-        policy,
-      ]);
-      if (status !== 0) throw new Error(stderr);
-    };
-    // What a host can put in the guest's place: anybody's machine with the same program and words.
-    const host = await startSealttyd({ instance: INSTANCE, authorizedKeys: `${roots}\n` });
-    const hosts = `unix:${host.socket}`;
-    /** Whether what the kernel says comes out of sealttyd's line, as seen once it came out of hvc0, its console. */
-    const mixesIn = async (run: DoctorGuest["run"], vm: Vm, line: string): Promise<boolean> => {
-      const word = newWord("sealttyd-kernel-console");
-      const console = await listens(vm.hvc0?.unixPath ?? "");
-      const own = line === vm.hvc0?.unixPath ? console : await listens(line);
-      await run(`echo '<0>${word}' >/dev/kmsg`);
-      await console.hears(word);
-      own.close();
-      console.close();
-      return own.text().includes(word);
-    };
-    const readers = (device: string) =>
-      `for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | grep -q ${device} && grep Uid: $p/status; done`;
-    const ids = [
-      "sealttyd-simulated",
-      "sealttyd-any-user",
-      "sealttyd-kernel-console",
-      "sealttyd-one-process",
-    ];
-    const put = (text: string) => `cat >${CONFIG} <<'end'\n${text}end\n`;
+    const [root, alice] = [sshKeygen(inScratch("root")), sshKeygen(inScratch("alice"))];
     const options = {
       tpm: true,
       hvc0: { kind: "unix" },
       words: "console=hvc0 console=ttyS0",
-      authorizedKeys: `${roots}\n${alices}\n`,
+      authorizedKeys: `${root}\n${alice}\n`,
       files: {
-        "/etc/sealtty/keys/root": { data: `${roots}\n`, mode: 0o600 },
-        "/etc/sealtty/keys/alice": { data: `${alices}\n`, mode: 0o600 },
+        "/etc/sealtty/keys/root": { data: `${root}\n`, mode: 0o600 },
+        "/etc/sealtty/keys/alice": { data: `${alice}\n`, mode: 0o600 },
       },
     } as const;
+    const asRoot: Scene["asRoot"] = async (address, trust, key, ...command) => {
+      const args = [address, ...trust, ...PATIENCE, "-l", "root", "-i", inScratch(key)];
+      const { stdout, stderr } = await runCli(["exec", ...args, "--", ...command]);
+      return stdout || stderr;
+    };
+    const inItsPlace = await startSealttyd({ instance: INSTANCE, authorizedKeys: `${root}\n` });
     try {
-      await withDoctorGuest(options, async ({ vm, run, doctor, findings }) => {
-        await run(put(BAD_CONFIG));
-        expect(await findings()).toEqual(expect.arrayContaining(ids));
-        expect(await mixesIn(run, vm, vm.hvc0?.unixPath ?? "")).toBe(true);
-        expect(await run(START)).toContain("sealttyd serves");
-        expect(await run(readers("/dev/hvc0"))).toMatch(/^(?:Uid:\t0\t.*\n)+$/);
-        const hvc0 = vm.hvc0?.address ?? "";
-        const simulated = ["--policy", host.policyFile, "--simulated"]; // its owner could not come in otherwise
-        expect(await asRoot(hvc0, simulated, "alice", "id", "-u")).toBe("0\n");
-        expect(await asRoot(hosts, simulated, "root", "echo", "host's")).toBe("host's\n");
-
-        await run(`pkill -f sealttyd.js; ${put(WRONG_CONFIG)}`);
-        const wrong = await doctor();
-        expect(findingsOf(wrong)).toContain("sealttyd-config");
-        expect(handsOf(wrong, "sealttyd-config")).toEqual(["sealttyd --check"]);
-        const said = wrong.find(({ id }) => id === "sealttyd-config")?.evidence?.[0]?.found;
-        expect(await run("node /usr/lib/sealtty/sealttyd.js --check")).toContain(said);
-
-        await run(put(GOOD_CONFIG));
-        const left = await findings();
-        expect(left.filter((id) => [...ids, "sealttyd-config"].includes(id))).toEqual([]);
-        expect(await run(START)).toContain("sealttyd serves");
-        const policy = ["--policy", keys.path("tpm.toml")];
-        await savesPolicy(vm.address, keys.path("tpm.toml"));
-        expect(await asRoot(vm.address, policy, "root", "id", "-u")).toBe("0\n");
-        expect(await asRoot(vm.address, policy, "alice", "id", "-u")).toContain("user-refused");
-        expect(await asRoot(hosts, policy, "root", "echo", "host's")).toContain("evidence-refused");
-        expect(await run(readers("/dev/vport"))).toMatch(/^Uid:\t990\t/m);
-        expect(await mixesIn(run, vm, vm.unixPath ?? "")).toBe(false);
+      await withDoctorGuest(options, async (guest) => {
+        const scene = { guest, asRoot, inItsPlace };
+        await guest.run(put(BAD_CONFIG));
+        expect(await guest.findings()).toEqual(expect.arrayContaining(Object.keys(PLANTED_IN_CONFIG)));
+        await withBadConfig(scene);
+        await withWrongConfig(scene);
+        await withGoodConfig(scene);
       });
     } finally {
-      await host.stop();
-      keys.remove();
+      await inItsPlace.stop();
     }
   },
   3 * BOOT_TIMEOUT,
