@@ -56,6 +56,8 @@ export interface VmOptions {
   readonly memoryMiB?: number;
   /** Default 1: several that are emulated wait for each other where a machine has other work, and cost it a fifth more. */
   readonly cpus?: number;
+  /** What the kernel command line says of consoles; default "console=ttyS0". Without it nothing is read there: with `ready`. */
+  readonly console?: string;
   /** More of the kernel command line; `sealtty.only=virtio|hvc0|none` starts that instance only. */
   readonly append?: string;
   readonly qemuArguments?: readonly string[];

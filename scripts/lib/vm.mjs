@@ -133,7 +133,7 @@ function qemuArguments(options, image, directory, sockets) {
   if (firmware === "ovmf") args.push("-bios", firmwareFile);
   const { system } = options;
   args.push("-kernel", image.kernel, "-initrd", system?.initrd ?? path.join(directory, "initrd.cpio"));
-  args.push("-append", ["quiet console=ttyS0 panic=-1", system?.append ?? "", append].join(" ").trim());
+  args.push("-append", ["quiet", options.console, "panic=-1", system?.append ?? "", append].join(" ").trim());
   if (system !== undefined)
     args.push(
       "-drive",
@@ -288,6 +288,7 @@ export async function bootVm(given = {}) {
     virtio: { kind: "unix" },
     memoryMiB: 1024,
     cpus: 1,
+    console: "console=ttyS0",
     append: "",
     qemuArguments: [],
     sealttyd: path.join(projectRoot, "dist/bin/sealttyd.js"),

@@ -350,10 +350,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       name: "as SMBIOS strings",
       files: {
+        ...without("systemd.import_credentials=no"),
         "/sys/firmware/dmi/entries/11-0/raw": "\u000b\u0005\0io.systemd.credential:login.noauth=SECRET\0\0",
       },
       evidence: "login.noauth",
-      byHand: { "/sys/firmware/dmi": null },
+      byHand: good,
+      also: ["credential-import"],
     },
     {
       name: "more of a command line",
@@ -363,9 +365,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     {
       name: "by fw_cfg",
-      files: { "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/tmpfiles.extra/raw": "SECRET" },
+      files: {
+        ...without("systemd.import_credentials=no"),
+        "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/tmpfiles.extra/raw": "SECRET",
+      },
       evidence: "tmpfiles.extra",
-      byHand: { "/sys/firmware/qemu_fw_cfg": null },
+      byHand: good,
+      also: ["credential-import"],
     },
   ],
   "cloud-init": [

@@ -23,7 +23,10 @@ export interface DoctorGuest {
   readonly findings: () => Promise<string[]>;
 }
 
-export type DoctorGuestOptions = Pick<VmOptions, "tpm" | "hvc0" | "qemuArguments" | "authorizedKeys"> & {
+export type DoctorGuestOptions = Pick<
+  VmOptions,
+  "tpm" | "hvc0" | "qemuArguments" | "authorizedKeys" | "console" | "ready"
+> & {
   /** More of the kernel's command line. */
   readonly words?: string;
   readonly files?: Readonly<Record<string, GuestFile>>;

@@ -322,11 +322,14 @@ export const PLANTED_AT_THE_START: PlantedAlone = {
   "initramfs-shell": true,
   "first-boot": true,
   "recovery-console": true,
+  "host-credentials": true,
+  "credential-import": false,
   "cloud-init-applied": false,
   "sealttyd-off": false,
 };
 
 export const PLANTED_ALONE: PlantedAlone = {
+  "kernel-console": true,
   ...PLANTED_IN_FIRMWARE,
   "host-share": true,
   ...PLANTED_IN_CONFIG,

@@ -61,6 +61,10 @@ function seedDrive(user: string): string[] {
   return ["-blockdev", drive, "-device", "virtio-blk-pci,drive=seed"];
 }
 
+const OF_THE_HOST = "/run/of-the-host";
+/** A credential that has systemd make a file. */
+const CREDENTIAL = `io.systemd.credential:tmpfiles.extra=f ${OF_THE_HOST}`;
+
 interface Scene {
   readonly vm: Vm;
   readonly serial: HostLine;
@@ -75,7 +79,11 @@ function withDebian<T>(words: string, user: string, use: (scene: Scene) => Promi
     typesOnSerial: true,
     append: words,
     ready: /^/,
-    qemuArguments: [...shellHardware(home), ...seedDrive(user)],
+    qemuArguments: [
+      ...shellHardware(home),
+      ...seedDrive(user),
+      ...["-smbios", `type=11,value=${CREDENTIAL}`],
+    ],
   } as const;
   return withVm(options, async (vm) => {
     const serial = await hostLine(vm.serialPath);
@@ -163,7 +171,7 @@ test(
       await hasShell(serial);
       tell("the host is root, with a password of its own");
       await run(until("systemctl -q is-active cloud-init.service"));
-      expect(await run("id -un decoy")).toBe("decoy\n");
+      expect(await run(`id -un decoy; ls ${OF_THE_HOST}`)).toBe(`decoy\n${OF_THE_HOST}\n`);
       const silence = await runCli(["inspect", vm.address, "--timeout", "5"]);
       expect(silence.status).not.toBe(0);
       const from = serial.text().length;
@@ -197,8 +205,8 @@ test(
 test(
   "mended: sealttyd answers, and the host has nothing of the same",
   async () => {
-    const words = `${AS_DEBIAN_HAS_IT} ${wordsFor(before, "initramfs-shell")}`;
-    await withDebian(words, "decoy-again", async ({ vm, serial, run }) => {
+    const mended = ["initramfs-shell", "host-credentials"].map((id) => wordsFor(before, id));
+    await withDebian([AS_DEBIAN_HAS_IT, ...mended].join(" "), "decoy-again", async ({ vm, serial, run }) => {
       await Promise.race([
         run(until("systemctl -q is-active cloud-init.service")),
         serial.shows("any key").then(() => Promise.reject(new Error("The host is asked again"))),
@@ -208,6 +216,7 @@ test(
       expect((await runCli(["inspect", vm.address, "--timeout", timeout])).status).toBe(0);
       tell("sealttyd answers");
       expect(await run("id -un decoy-again")).toContain("no such user");
+      expect(await run(`ls ${OF_THE_HOST}`)).toContain("No such file");
       const from = serial.text().length;
       await run(enterRescue);
       serial.type(`\r${HOSTS_PASSWORD}\r`);

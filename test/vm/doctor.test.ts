@@ -44,16 +44,27 @@ async function programFiles(file: string): Promise<Record<string, GuestFile>> {
 }
 
 test(
-  "words of the running kernel's command line are found, and a boot without them has none",
+  "words of the running kernel's command line are found, a console among them, and a boot without them has none",
   async () => {
-    const ids = Object.keys(PLANTED_WORDS);
-    const found = await withDoctorGuest({ words: Object.values(PLANTED_WORDS).join(" ") }, (guest) =>
-      guest.findings(),
-    );
-    expect(found).toEqual(expect.arrayContaining(ids));
-    const without = await withDoctorGuest({}, (guest) => guest.findings());
-    expect(without).toContain("kernel-console"); // of the test machine's own line
-    expect(without.filter((id) => ids.includes(id))).toEqual([]);
+    const ids = [...Object.keys(PLANTED_WORDS), "kernel-console"];
+    /** The kernel says something. @returns it. */
+    const says = async ({ run }: DoctorGuest): Promise<string> => {
+      const word = newWord("kernel-console");
+      await run(`echo '<0>${word}' >/dev/kmsg`);
+      return word;
+    };
+    const words = await withDoctorGuest({ words: Object.values(PLANTED_WORDS).join(" ") }, async (guest) => {
+      const events = await guest.doctor();
+      expect(findingsOf(events)).toEqual(expect.arrayContaining(ids));
+      await guest.vm.waitForSerial(new RegExp(await says(guest)));
+      return wordsFor(events, "kernel-console");
+    });
+    await withDoctorGuest({ words, console: "", ready: /^/ }, async (guest) => {
+      expect((await guest.findings()).filter((id) => ids.includes(id))).toEqual([]);
+      const word = await says(guest);
+      expect(await guest.run("dmesg")).toContain(word);
+      expect(guest.vm.serialLog()).not.toContain(word);
+    });
   },
   3 * BOOT_TIMEOUT,
 );
