@@ -9,7 +9,15 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** What takes longest, in this order, so that nothing long is left for the end. */
 const LONG = [
-  ...["vm/whole-debian", "vm/remote-shell", "vm/vnc", "vm/pipes", "vm/instance"],
+  ...[
+    "vm/whole-debian",
+    "vm/remote-shell",
+    "vm/doctor-debian", // behind these: else both make the archive of Debian that they share
+    "vm/doctor",
+    "vm/vnc",
+    "vm/pipes",
+    "vm/instance",
+  ],
   ...[
     "browser/page-states",
     "browser/desktop-states",

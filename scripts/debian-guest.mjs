@@ -195,18 +195,56 @@ function ownDigest(options) {
  *   a snapshot. identity: an SSH key that root has in the initramfs and on the disk. append: for the kernel's command line.
  */
 export async function buildDebianGuest({ initramfs = "initramfs-tools", withSealtty = true } = {}) {
+  const made = await madeGuest([initramfs, withSealtty], initramfs, async (root, unfinished) => {
+    const identity = path.join(unfinished, "id_ed25519");
+    await mustRun("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", identity]);
+    await fillRoot(root, fs.readFileSync(`${identity}.pub`, "utf8"), initramfs, withSealtty);
+    const plain = path.join(unfinished, "plain");
+    await makeDisk(root, plain);
+    await encryptedDisk(plain, path.join(unfinished, "disk"), diskPassphrase);
+    fs.rmSync(plain);
+  });
+  const identity = path.join(path.dirname(made.disk), "id_ed25519");
+  return { ...made, identity, append: `root=/dev/mapper/${diskName} ro` };
+}
+
+/**
+ * Another one, as people start with it, for what the doctor finds there: its disk is not encrypted, it was never booted, and of
+ * sealtty it has the package and no more. Root has a shell on the port `test.shell`.
+ * @returns {Promise<{ kernel: string, initrd: string, disk: string, append: string }>}
+ */
+export async function buildPlainDebian() {
+  const made = await madeGuest(["plain"], "initramfs-tools", async (root, unfinished) => {
+    put(root, PLAIN_FILES);
+    await installSealtty(root);
+    await inRoot(root, "systemctl", "enable", "test-shell.service");
+    await inRoot(root, "systemctl", "mask", ...NOT_LOOKED_AT);
+    await inRoot(root, "update-initramfs", "-c", "-k", "all");
+    fs.writeFileSync(path.join(root, "etc/machine-id"), "uninitialized\n");
+    // So that the first boot has an account of root's to make.
+    for (const name of ["etc/shadow", "etc/shadow-"]) fs.rmSync(path.join(root, name), { force: true });
+    await makeDisk(root, path.join(unfinished, "disk"));
+  });
+  return { ...made, append: "root=/dev/vda ro" };
+}
+
+const makeDisk = async (root, file) => {
+  await mustRun("truncate", ["-s", "900M", file]);
+  await mustRun("mke2fs", ["-q", "-t", "ext4", "-b", String(SECTOR), "-d", root, file]);
+};
+
+/** @param fill - makes of a Debian without anything of ours what is wanted, and its disk in the directory that it is given. */
+async function madeGuest(options, initramfs, fill) {
   requireRoot();
   await ensurePackages(["debian", "native"]);
   const base = await baseArchive(initramfs);
-  const key = ownDigest([path.basename(path.dirname(base)), withSealtty]);
+  const key = ownDigest([path.basename(path.dirname(base)), ...options]);
   const directory = await cachedDirectory(`debian/guest-${key.slice(0, 16)}`, async (unfinished) => {
     const root = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-debian-"));
     try {
       fs.chmodSync(root, 0o755);
       await mustRun("tar", ["-C", root, "--zstd", "-xpf", base]);
-      const identity = path.join(unfinished, "id_ed25519");
-      await mustRun("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", identity]);
-      await fillRoot(root, fs.readFileSync(`${identity}.pub`, "utf8"), initramfs, withSealtty);
+      await fill(root, unfinished);
       const boot = (name) =>
         path.join(
           root,
@@ -215,24 +253,57 @@ export async function buildDebianGuest({ initramfs = "initramfs-tools", withSeal
         );
       fs.copyFileSync(boot("vmlinuz-"), path.join(unfinished, "vmlinuz"));
       fs.copyFileSync(boot("initrd.img-"), path.join(unfinished, "initrd"));
-      const plain = path.join(unfinished, "plain");
-      await mustRun("truncate", ["-s", "900M", plain]);
-      await mustRun("mke2fs", ["-q", "-t", "ext4", "-b", String(SECTOR), "-d", root, plain]);
-      await encryptedDisk(plain, path.join(unfinished, "disk"), diskPassphrase);
-      fs.rmSync(plain);
     } finally {
       fs.rmSync(root, { recursive: true, force: true });
     }
   });
   const at = (name) => path.join(directory, name);
-  return {
-    kernel: at("vmlinuz"),
-    initrd: at("initrd"),
-    disk: at("disk"),
-    identity: at("id_ed25519"),
-    append: `root=/dev/mapper/${diskName} ro`,
-  };
+  return { kernel: at("vmlinuz"), initrd: at("initrd"), disk: at("disk") };
 }
+
+/** On a port, and so on no console; in each mode. Its input ends whenever nobody is connected. */
+const SHELL_ON_PORT = `#!/bin/sh
+modprobe -a virtio_pci virtio_console
+until port=$(grep -lx test.shell /sys/class/virtio-ports/*/name); do sleep 0.1; done
+port=/dev/$(basename "$(dirname "$port")")
+while :; do sh 0<>"$port" >&0 2>&1; sleep 0.1; done
+`;
+const SHELL_SERVICE = `[Unit]
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+[Service]
+ExecStart=/usr/local/sbin/test-shell
+[Install]
+WantedBy=sysinit.target
+`;
+/** As much of cloud-init as a test looks at: each module costs an emulated machine seconds. */
+const LITTLE_CLOUD_INIT = {
+  data: "cloud_init_modules: [write-files, users-groups]\ncloud_config_modules: []\ncloud_final_modules: []\n",
+};
+/** Nothing of the machine that makes the initramfs, which has other disks than the one that boots. */
+const modulesFile = (...more) => ({ data: ["virtio_blk", "ext4", ...more, ""].join("\n") });
+const ONE_INITRAMFS = { data: "update_initramfs=yes\nbackup_initramfs=no\n" };
+
+/** Of cloud-init and of a first boot: each costs an emulated machine seconds. */
+const NOT_LOOKED_AT = [
+  "cloud-config",
+  "cloud-final",
+  "ldconfig",
+  "systemd-hwdb-update",
+  "systemd-journal-catalog-update",
+].map((name) => `${name}.service`);
+
+const PLAIN_FILES = {
+  "etc/fstab": { data: "/dev/vda / ext4 errors=remount-ro 0 1\n" },
+  "etc/hostname": { data: "plain-debian\n" },
+  "etc/locale.conf": { data: "LANG=C.UTF-8\n" }, // else the first boot asks for it
+  "etc/initramfs-tools/conf.d/few": { data: "MODULES=list\n" },
+  "etc/initramfs-tools/modules": modulesFile("virtio_pci"),
+  "etc/initramfs-tools/update-initramfs.conf": ONE_INITRAMFS,
+  "etc/cloud/cloud.cfg.d/50-test.cfg": LITTLE_CLOUD_INIT,
+  "usr/local/sbin/test-shell": { data: SHELL_ON_PORT, mode: 0o755 },
+  "etc/systemd/system/test-shell.service": { data: SHELL_SERVICE },
+};
 
 /** What only one of the two needs, by what makes the initramfs. */
 const OWN_FILES = {
@@ -244,15 +315,15 @@ const OWN_FILES = {
         `LABEL=${missingLabel} /mnt ext4 defaults,x-systemd.device-timeout=2s 0 2\n`,
     },
     "etc/crypttab": { data: `${diskName} UUID=${ROOT_UUID} none luks,initramfs\n` },
-    // Nothing of the machine that makes it, which has other disks than the one that boots.
-    "etc/initramfs-tools/modules": {
-      data: "virtio_blk\ndm_crypt\nxts\naes_generic\naesni_intel\nsha256_generic\next4\n",
-    },
-    "etc/initramfs-tools/update-initramfs.conf": { data: "update_initramfs=yes\nbackup_initramfs=no\n" },
-    // As much of cloud-init as a test looks at: each module costs an emulated machine seconds.
-    "etc/cloud/cloud.cfg.d/50-test.cfg": {
-      data: "cloud_init_modules: [write-files, users-groups]\ncloud_config_modules: []\ncloud_final_modules: []\n",
-    },
+    "etc/initramfs-tools/modules": modulesFile(
+      "dm_crypt",
+      "xts",
+      "aes_generic",
+      "aesni_intel",
+      "sha256_generic",
+    ),
+    "etc/initramfs-tools/update-initramfs.conf": ONE_INITRAMFS,
+    "etc/cloud/cloud.cfg.d/50-test.cfg": LITTLE_CLOUD_INIT,
     [`${decoyDirectory.slice(1)}/user-data`]: { data: DECOY },
     [`${decoyDirectory.slice(1)}/meta-data`]: { data: "instance-id: decoy\n" },
   },
@@ -266,6 +337,20 @@ const OWN_FILES = {
   },
 };
 
+/** The package, which its administrator has not set up yet. */
+async function installSealtty(root) {
+  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-deb-"));
+  try {
+    const file = await packageDeb({ output: scratch, withNode: true, compression: "none" });
+    fs.copyFileSync(file, path.join(root, "root/sealttyd.deb"));
+  } finally {
+    fs.rmSync(scratch, { recursive: true });
+  }
+  // Its trigger would make an initramfs before it is set up.
+  await inRoot(root, "dpkg", "--no-triggers", "-i", "/root/sealttyd.deb");
+  fs.rmSync(path.join(root, "root/sealttyd.deb"));
+}
+
 async function fillRoot(root, authorizedKeys, initramfs, withSealtty) {
   put(root, {
     ...OWN_FILES[initramfs],
@@ -277,16 +362,7 @@ async function fillRoot(root, authorizedKeys, initramfs, withSealtty) {
   fs.writeFileSync(shadow, fs.readFileSync(shadow, "utf8").replace(/^root:[^:]*:/m, `root:${hash}:`));
   const isDracut = initramfs === "dracut";
   if (withSealtty) {
-    const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "sealtty-deb-"));
-    try {
-      const file = await packageDeb({ output: scratch, withNode: true, compression: "none" });
-      fs.copyFileSync(file, path.join(root, "root/sealttyd.deb"));
-    } finally {
-      fs.rmSync(scratch, { recursive: true });
-    }
-    // Its trigger would make an initramfs before it is set up.
-    await inRoot(root, "dpkg", "--no-triggers", "-i", "/root/sealttyd.deb");
-    fs.rmSync(path.join(root, "root/sealttyd.deb"));
+    await installSealtty(root);
     await mustRun(process.execPath, [
       path.join(projectRoot, "dist/bin/sealttyd.js"),
       ...["setup", "--root", root, "--evidence", "tpm", "--initramfs", "--recovery"],

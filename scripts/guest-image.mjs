@@ -96,8 +96,8 @@ const nameOf = (file) =>
     .replace(/\.ko.*$/, "")
     .replaceAll("-", "_");
 
-/** Every module that MODULES need, in loading order, as image entries; those built into the kernel need none. */
-async function moduleEntries(kernelDirectory) {
+/** @returns each module that `names` need, in loading order, by its name; those built into the kernel need none. */
+async function modulesInOrder(kernelDirectory, names) {
   const tree = path.join(kernelDirectory, "lib", "modules");
   const release = path.join(tree, readdirSync(tree)[0]);
   const builtIn = new Set(
@@ -123,11 +123,20 @@ async function moduleEntries(kernelDirectory) {
       await add(other.replaceAll("-", "_"));
     entries.set(name, data);
   }
-  for (const name of MODULES) await add(name);
-  return Object.fromEntries([
-    ...[...entries].map(([name, data]) => [`/lib/modules/${name}.ko`, { data }]),
-    ["/etc/modules-load", { data: [...entries.keys()].map((name) => `/lib/modules/${name}.ko\n`).join("") }],
-  ]);
+  for (const name of names) await add(name);
+  return entries;
+}
+
+const moduleFile = (name) => `/lib/modules/${name}.ko`;
+const moduleEntries = (modules) =>
+  Object.fromEntries([...modules].map(([name, data]) => [moduleFile(name), { data }]));
+
+/**
+ * More of the guest's kernel's modules than each guest has, for its `files`: nothing loads them by itself.
+ * @param {readonly string[]} names - what they need comes with them.
+ */
+export async function guestModules(names) {
+  return moduleEntries(await modulesInOrder(await unpackedKernel(await kernelPackage(false)), names));
 }
 
 const addonFile = path.join(projectRoot, "node_modules/@lydell/node-pty-linux-x64/pty.node");
@@ -138,6 +147,7 @@ const SETPRIV = "/usr/bin/setpriv";
 /** What is large and seldom changes: Node, setpriv, their libraries, busybox and the modules. */
 async function baseEntries(kernelDirectory, node, busybox) {
   const libraries = new Set();
+  const modules = await modulesInOrder(kernelDirectory, MODULES);
   for (const file of [node, addonFile, SETPRIV])
     for (const library of await librariesOf(file)) libraries.add(library);
   const applets = (await mustRun(busybox, ["--list"]))
@@ -151,7 +161,8 @@ async function baseEntries(kernelDirectory, node, busybox) {
     "/usr/bin/node": { data: readFileSync(node), mode: 0o755 },
     ...Object.fromEntries([...libraries].map((file) => [file, { data: readFileSync(file), mode: 0o755 }])),
     "/usr/bin/env": { link: "/bin/busybox" },
-    ...(await moduleEntries(kernelDirectory)),
+    ...moduleEntries(modules),
+    "/etc/modules-load": { data: [...modules.keys()].map((name) => `${moduleFile(name)}\n`).join("") },
     "/dev/console": { device: [5, 1] },
     "/dev/null": { device: [1, 3] },
     ...Object.fromEntries(

@@ -22,14 +22,18 @@ export type GuestFile =
   | { readonly data: string | Buffer; readonly mode?: number; readonly owner?: number };
 
 /** Files of scripts/debian-guest.mjs. */
-export interface DebianGuest {
+export interface DebianFiles {
   readonly kernel: string;
   readonly initrd: string;
-  /** Never written to. */
+  /** Never written to, unless `keepsWrites`. */
   readonly disk: string;
+  readonly keepsWrites?: boolean;
+  readonly append: string;
+}
+
+export interface DebianGuest extends DebianFiles {
   /** OpenSSH private key that root has there, before and after the disk is open. */
   readonly identity: string;
-  readonly append: string;
 }
 
 export interface VmOptions {
@@ -46,12 +50,14 @@ export interface VmOptions {
   /** ttyS0 at a unix socket, where somebody may type into it; default: only read. */
   readonly typesOnSerial?: boolean;
   /** A whole Debian in place of the small guest (scripts/debian-guest.mjs), whose other options mean nothing then; with `ready`. */
-  readonly system?: DebianGuest;
+  readonly system?: DebianFiles;
   /** What its serial console says once bootVm is to return; default: the small guest's own word. */
   readonly ready?: RegExp;
   readonly memoryMiB?: number;
   /** Default 1: several that are emulated wait for each other where a machine has other work, and cost it a fifth more. */
   readonly cpus?: number;
+  /** What the kernel command line says of consoles; default "console=ttyS0". Without it nothing is read there: with `ready`. */
+  readonly console?: string;
   /** More of the kernel command line; `sealtty.only=virtio|hvc0|none` starts that instance only. */
   readonly append?: string;
   readonly qemuArguments?: readonly string[];

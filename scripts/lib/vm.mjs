@@ -133,11 +133,11 @@ function qemuArguments(options, image, directory, sockets) {
   if (firmware === "ovmf") args.push("-bios", firmwareFile);
   const { system } = options;
   args.push("-kernel", image.kernel, "-initrd", system?.initrd ?? path.join(directory, "initrd.cpio"));
-  args.push("-append", ["quiet console=ttyS0 panic=-1", system?.append ?? "", append].join(" ").trim());
+  args.push("-append", ["quiet", options.console, "panic=-1", system?.append ?? "", append].join(" ").trim());
   if (system !== undefined)
     args.push(
       "-drive",
-      `file=${system.disk},if=none,id=root,format=raw,snapshot=on`,
+      `file=${system.disk},if=none,id=root,format=raw,snapshot=${system.keepsWrites ? "off" : "on"}`,
       ..."-device virtio-blk-pci,drive=root".split(" "),
     );
   const log = path.join(directory, "serial.log");
@@ -288,6 +288,7 @@ export async function bootVm(given = {}) {
     virtio: { kind: "unix" },
     memoryMiB: 1024,
     cpus: 1,
+    console: "console=ttyS0",
     append: "",
     qemuArguments: [],
     sealttyd: path.join(projectRoot, "dist/bin/sealttyd.js"),

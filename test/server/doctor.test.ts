@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { inOrder } from "../../server/doctor/edits.ts";
-import { PLANTED, PLANTED_WORDS } from "../support/planted-findings.ts";
+import { PLANTED, PLANTED_ALONE, PLANTED_WORDS } from "../support/planted-findings.ts";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { CLOUD_INIT_FILES } from "../../server/provision/cloud-init.ts";
 import { CHECKS } from "../../server/doctor/checks.ts";
@@ -146,6 +146,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   "initramfs-shell": [
     { files: without("panic=10"), evidence: "has no panic=", byHand: good },
+    { name: "taken back by a later word", files: words("panic="), evidence: "has no panic=", byHand: good },
     {
       name: "dracut",
       files: { ...without("rd.shell=0"), "/usr/lib/dracut/dracut-functions.sh": "" },
@@ -357,10 +358,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       name: "as SMBIOS strings",
       files: {
+        ...without("systemd.import_credentials=no"),
         "/sys/firmware/dmi/entries/11-0/raw": "\u000b\u0005\0io.systemd.credential:login.noauth=SECRET\0\0",
       },
       evidence: "login.noauth",
-      byHand: { "/sys/firmware/dmi": null },
+      byHand: good,
+      also: ["credential-import"],
     },
     {
       name: "more of a command line",
@@ -370,9 +373,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     {
       name: "by fw_cfg",
-      files: { "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/tmpfiles.extra/raw": "SECRET" },
+      files: {
+        ...without("systemd.import_credentials=no"),
+        "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentials/tmpfiles.extra/raw": "SECRET",
+      },
       evidence: "tmpfiles.extra",
-      byHand: { "/sys/firmware/qemu_fw_cfg": null },
+      byHand: good,
+      also: ["credential-import"],
     },
   ],
   "cloud-init": [
@@ -470,6 +477,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       files: without("systemd.import_credentials=no"),
       evidence: "has no systemd.import_credentials=no",
       byHand: good,
+    },
+    {
+      name: "taken back by a later word",
+      files: words("systemd.import_credentials=yes"),
+      evidence: "has no systemd.import_credentials=no",
+      byHand: words("systemd.import_credentials=yes systemd.import_credentials=no"),
     },
   ],
   "guest-helper": [
@@ -605,7 +618,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       name: "built in",
       files: { "/usr/lib/modules/6.12/modules.builtin": "kernel/drivers/virtio/virtio_balloon.ko\n" },
       evidence: "built in",
-      byHand: words("initcall_blacklist=x,virtio_balloon_driver_init"),
+      byHand: words("initcall_blacklist=x,virtio_balloon_driver_init initcall_blacklist=y"), // they add up
     },
   ],
   "sealttyd-simulated": [
@@ -922,19 +935,24 @@ const MANY: Files = {
   "/dev/tdx_guest": { text: "", mode: 0o666 },
 };
 
-test("docs/doctor.md says which ones the VM's test plants, and which of them a host makes use of there", () => {
+test("docs/doctor.md says which ones tests plant in VMs, all of them, and which of them a host makes use of there", () => {
   const text = fs.readFileSync(path.resolve(import.meta.dirname, "../../docs/doctor.md"), "utf8");
   const [, section = ""] = /## What a test has seen[^\n]*\n([^]*?)\n## /.exec(text) ?? [];
-  const [used, found, left, ofWords] = section
+  const [used, found, left, ofWords, usedAlone, foundAlone] = section
     .split(/, of these: |no more found after it, [^`]*|whoever writes the command line: |of a command line: /)
     .slice(1)
-    .map((part) => [...part.matchAll(/`([a-z-]+)`/g)].map(([, id]) => id));
+    .map((part) => [...part.matchAll(/`([a-z-]+)`/g)].flatMap(([, id = ""]) => id));
   const planted = (which: (one: (typeof PLANTED)[number]) => boolean) =>
     PLANTED.filter(which).map(({ id }) => id);
+  const alone = (isUsed: boolean) => Object.keys(PLANTED_ALONE).filter((id) => PLANTED_ALONE[id] === isUsed);
   expect(used).toEqual(planted(({ use }) => use !== undefined));
   expect(found).toEqual(planted(({ use, stays }) => use === undefined && stays !== true));
   expect(left).toEqual(planted(({ stays }) => stays === true));
   expect(ofWords).toEqual(Object.keys(PLANTED_WORDS));
+  expect(usedAlone?.toSorted()).toEqual(alone(true).toSorted());
+  expect(foundAlone?.toSorted()).toEqual(alone(false).toSorted());
+  const all = [...planted(() => true), ...Object.keys(PLANTED_WORDS), ...Object.keys(PLANTED_ALONE)];
+  expect(CHECKS.map(({ id }) => id).filter((id) => !all.includes(id))).toEqual([]);
 });
 
 test("what is to be stopped is stopped before systemd reads that it is masked: then it does not know any more how", () => {

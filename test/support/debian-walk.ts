@@ -94,7 +94,13 @@ export async function startWalk(
     const policy = path.join(home, "policy.toml");
     const cli: DebianWalk["cli"] = (command, args, input) =>
       runCli([command, ...args], input, { env: { HOME: home } });
-    const saved = await cli("inspect", [address, "--save-policy", policy, "--timeout", String(SYSTEM_TIMEOUT / 1000)]);
+    const saved = await cli("inspect", [
+      address,
+      "--save-policy",
+      policy,
+      "--timeout",
+      String(SYSTEM_TIMEOUT / 1000),
+    ]);
     if (saved.status !== 0) throw new Error(`${saved.stderr}\n${vm.serialLog()}`);
     tell("its evidence was looked at");
 

@@ -7,10 +7,12 @@ import path from "node:path";
 import type { Vm } from "./vm.ts";
 
 /** One line to the guest whose other end the host has. */
-interface HostLine {
+export interface HostLine {
   type(text: string): void;
   /** All that the guest said there. */
   text(): string;
+  /** Resolves once it said that. @param from - where in the text it is looked for. */
+  shows(pattern: RegExp | string, from?: number): Promise<void>;
   close(): void;
 }
 
@@ -85,14 +87,32 @@ export async function plantingHost(vm: Vm, directory: string): Promise<PlantingH
   };
 }
 
-async function hostLine(at: string | undefined): Promise<HostLine> {
+/** @param at - QEMU's socket of it. */
+export async function hostLine(at: string | undefined): Promise<HostLine> {
   if (at === undefined) throw new Error("This machine has no such line");
   const socket = net.connect(at);
   await once(socket, "connect");
   let text = "";
-  socket.on("data", (chunk) => (text += chunk.toString("latin1")));
+  let wake = (): void => {};
+  socket.on("data", (chunk) => {
+    text += chunk.toString("latin1");
+    wake();
+  });
   socket.on("error", () => {});
-  return { type: (typed) => void socket.write(typed), text: () => text, close: () => socket.destroy() };
+  socket.on("close", () => wake());
+  return {
+    type: (typed) => void socket.write(typed),
+    text: () => text,
+    async shows(pattern, from = 0) {
+      const isThere = () =>
+        typeof pattern === "string" ? text.includes(pattern, from) : pattern.test(text.slice(from));
+      while (!isThere()) {
+        if (socket.destroyed) throw new Error(`The machine ended without ${pattern}:\n${text.slice(from)}`);
+        await new Promise<void>((resolve) => (wake = resolve));
+      }
+    },
+    close: () => socket.destroy(),
+  };
 }
 
 /** A unit of the guest's. */
@@ -277,4 +297,42 @@ export const PLANTED_WORDS: Readonly<Record<string, string>> = {
   hibernation: "resume=/dev/vda",
   "journal-console": "systemd.journald.forward_to_console",
   "systemd-console": "systemd.log_target=console",
+};
+
+/** Of machines that are booted for it: whether a host makes use of it there, by the check that finds it. */
+type PlantedAlone = Readonly<Record<string, boolean>>;
+
+/** What the host's firmware keeps and gives. */
+export const PLANTED_IN_FIRMWARE: PlantedAlone = {
+  "efi-options": false,
+  pstore: true,
+  "bootloader-seed": true,
+};
+
+export const PLANTED_IN_CONFIG: PlantedAlone = {
+  "sealttyd-simulated": true,
+  "sealttyd-any-user": true,
+  "sealttyd-kernel-console": true,
+  "sealttyd-one-process": false,
+};
+
+/** What a Debian has as people start with it. */
+export const PLANTED_AT_THE_START: PlantedAlone = {
+  "cloud-init": true,
+  "initramfs-shell": true,
+  "first-boot": true,
+  "recovery-console": true,
+  "host-credentials": true,
+  "credential-import": false,
+  "cloud-init-applied": false,
+  "sealttyd-off": false,
+};
+
+export const PLANTED_ALONE: PlantedAlone = {
+  "kernel-console": true,
+  ...PLANTED_IN_FIRMWARE,
+  "host-share": true,
+  ...PLANTED_IN_CONFIG,
+  "sealttyd-config": false,
+  ...PLANTED_AT_THE_START,
 };

@@ -12,9 +12,10 @@ const COMMAND = /^(?:kill \d+|swapoff -a|modprobe -r \w+|systemctl mask --now [\
 /** An initramfs that is made anew counts at the next boot, which this test does not wait for. */
 const NEXT_BOOT = /^(?:update-initramfs|dracut) /;
 
-interface FindingLine {
+export interface FindingLine {
   readonly event: string;
   readonly id?: string;
+  readonly evidence?: readonly { readonly where: string; readonly found: string }[];
   readonly byHand?: readonly string[];
   readonly commands?: readonly string[];
 }
@@ -27,16 +28,19 @@ interface Scene {
   readonly tell: (what: string) => void;
 }
 
-const eventsOf = (text: string): FindingLine[] =>
+/** Of `sealttyd doctor --json`. */
+export const eventsOf = (text: string): FindingLine[] =>
   text
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as FindingLine);
-const findingsOf = (events: readonly FindingLine[]): string[] =>
+/** @returns the ids of what was found. */
+export const findingsOf = (events: readonly FindingLine[]): string[] =>
   events.filter(({ event }) => event === "finding").map(({ id = "" }) => id);
 
 let words = 0;
-const newWord = (id: string): string => `planted-${id}-${++words}-`.replaceAll("-", "x");
+/** One that was nowhere before. */
+export const newWord = (id: string): string => `planted-${id}-${++words}-`.replaceAll("-", "x");
 
 /** @returns the ids of what the host has nothing of, which then would prove nothing later. */
 async function notUsableByHost({ host, run }: Scene): Promise<string[]> {

@@ -16,20 +16,25 @@ const DMI_ENTRIES = "/sys/firmware/dmi/entries";
 const NO_IMPORT = /^systemd\.import_credentials=(?:0|n|no|f|false|off)$/;
 const MAX_NAMES = 32;
 
-/** Only names: values may be passwords. */
+/** Only names: values may be passwords. What lies ready counts for as long as systemd would take it. */
 function credentialNames(system: System): Evidence[] {
   const imported = system.list(CREDENTIALS).map((found) => ({ where: CREDENTIALS, found }));
-  const offered = system.list(FW_CFG_CREDENTIALS).map((found) => ({ where: FW_CFG_CREDENTIALS, found }));
+  const takesNone = everyLineHas(system, NO_IMPORT);
+  const offered = takesNone
+    ? []
+    : system.list(FW_CFG_CREDENTIALS).map((found) => ({ where: FW_CFG_CREDENTIALS, found }));
   const strings = system
     .list(DMI_ENTRIES)
     .filter((entry) => entry.startsWith("11-")) // OEM strings
     .flatMap((entry) => {
       const where = `${DMI_ENTRIES}/${entry}/raw`;
-      // smbios-type-11(7): a credential, or more words for the kernel's command line
+      // smbios-type-11(7): a credential, or more words for the kernel's command line, which are added to it before any of its own counts
       const names = (system.read(where) ?? "").matchAll(
         /io\.systemd\.(?:credential(?:\.binary)?:([^=\0]{1,255})|((?:stub|boot)\.kernel-cmdline-extra))/g,
       );
-      return [...names].map(([, credential, extra = ""]) => ({ where, found: credential ?? extra }));
+      return [...names]
+        .filter(([, credential]) => credential === undefined || !takesNone)
+        .map(([, credential, extra = ""]) => ({ where, found: credential ?? extra }));
     });
   return [...imported, ...offered, ...strings].slice(0, MAX_NAMES);
 }

@@ -10,12 +10,25 @@ export function wordsLike(system: System, pattern: RegExp): Evidence[] {
   );
 }
 
+/** Words that add up. Of all others that say the same thing twice the last counts. */
+const ADDS_UP = /^initcall_blacklist=/;
+
+const nameOf = (word: string): string => word.replace(/=[^]*$/, "");
+
+/** Whether a line has such a word, and none behind it that takes it back. */
+function holds(words: readonly string[], pattern: RegExp): boolean {
+  return words.some((word, at) => {
+    const takesBack = (later: string) => nameOf(later) === nameOf(word) && !pattern.test(later);
+    return pattern.test(word) && (ADDS_UP.test(word) || !words.slice(at + 1).some(takesBack));
+  });
+}
+
 /** @returns an item for each line that counts and has no such word; one for all where there is no line. */
 export function linesWithout(system: System, pattern: RegExp, word: string): Evidence[] {
   if (system.bootLines.length === 0)
     return [{ where: "/proc/cmdline", found: `no command line is to be found here, so none has ${word}` }];
   return system.bootLines
-    .filter(({ words }) => !words.some((each) => pattern.test(each)))
+    .filter(({ words }) => !holds(words, pattern))
     .map(({ where }) => ({ where, found: `has no ${word}` }));
 }
 
