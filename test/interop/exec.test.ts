@@ -169,6 +169,19 @@ test.runIf(hasOpenssh)("what is ours is 255, with one sentence, a code, and noth
   expect(last).toMatchObject({ event: "error", code: "device-unavailable" });
 });
 
+test.runIf(hasOpenssh)("what cannot be started: 126 and 127, said as a shell says it", async () => {
+  const started = async (...more: string[]) => {
+    const { status, stderr } = await exec(["-n", ...more, "true"]);
+    return [status, ...complaints(stderr)];
+  };
+  expect(await started("--", "/etc")).toEqual([126, expect.stringContaining("Permission denied")]);
+  expect(await started("--", "no-such-program")).toEqual([127, expect.stringContaining("not found")]);
+  expect(await started("--cwd", "/no/such", "--")).toEqual([
+    126,
+    "sealttyd: /no/such: no such directory, or it may not be entered",
+  ]);
+});
+
 test.runIf(hasOpenssh)("a program that ends with 255 by itself is told from us by --json", async () => {
   const { status, stderr } = await exec(["--json", "-n", "--", "sh", "-c", "exit 255"]);
   expect(status).toBe(255);
