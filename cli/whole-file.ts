@@ -1,7 +1,7 @@
 // Writing a file whole or not at all.
 
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, open, rename, stat, unlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, rename, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 
 /**
@@ -36,6 +36,7 @@ interface How {
 
 /** In place of a file that may be there. @throws as `writeWholeFile`. */
 export async function replaceFile(file: string, content: string | Uint8Array, how: How): Promise<void> {
+  await refuseDevice(file);
   const old = how.keepsMode ? await stat(file).catch(() => undefined) : undefined;
   const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
   await writeNewFile(fresh, content, old === undefined ? how.mode : 0o600, how.sync);
@@ -46,6 +47,14 @@ export async function replaceFile(file: string, content: string | Uint8Array, ho
     await unlink(fresh).catch(() => undefined);
     throw error;
   }
+}
+
+/** By root's hand a name of /dev would be a file's from then on. */
+async function refuseDevice(file: string): Promise<void> {
+  const found = await lstat(file).catch(() => undefined);
+  if (found === undefined || found.isFile() || found.isSymbolicLink() || found.isDirectory()) return;
+  const what = "a device, pipe or socket";
+  throw Object.assign(new Error(`${file} is ${what}`), { code: what });
 }
 
 async function writeNewFile(

@@ -1,5 +1,6 @@
 // Files that are written whole or not at all: their permissions, and what is left of a failure.
 
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -26,6 +27,15 @@ test("an existing file gives way and its permissions stay, or it must not be the
   await replaceFile(path.join(directory, "new"), "x", { mode: 0o600, keepsMode: true, sync: true });
   expect(mode(path.join(directory, "new"))).toBe(0o600);
   expect(readdirSync(directory).sort()).toEqual(["file", "new", "private"]);
+});
+
+test("a device, pipe or socket is never replaced", async () => {
+  execFileSync("mkfifo", [file]);
+  const refused = { code: "a device, pipe or socket" };
+  await expect(writeWholeFile(file, "x", true)).rejects.toMatchObject(refused);
+  await expect(keepOwnFile(file, "x")).rejects.toMatchObject(refused);
+  expect(readdirSync(directory)).toEqual(["file"]);
+  expect(statSync(file).isFIFO()).toBe(true);
 });
 
 test("a memory aid is its user's alone, whatever stood there; its directory is made with it", async () => {
