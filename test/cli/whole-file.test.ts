@@ -1,11 +1,20 @@
 // Files that are written whole or not at all: their permissions, and what is left of a failure.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { keepOwnFile, replaceFile, writeWholeFile } from "../../cli/whole-file.ts";
+import { keepOwnFile, makeDirectories, replaceFile, writeWholeFile } from "../../cli/whole-file.ts";
 
 let directory: string;
 let file: string;
@@ -46,6 +55,16 @@ test("a memory aid is its user's alone, whatever stood there; its directory is m
   await keepOwnFile(file, "two");
   expect([mode(file), readFileSync(file, "utf8")]).toEqual([0o600, "two"]);
 });
+
+test("directories above it are made; where none can be that is an error, and no wait", async () => {
+  await makeDirectories(path.join(directory, "a", "b", "c"), 0o700);
+  await makeDirectories(path.join(directory, "a", "b", "c"), 0o700);
+  expect(mode(path.join(directory, "a", "b"))).toBe(0o700);
+  writeFileSync(file, "");
+  await expect(makeDirectories(path.join(file, "a"), 0o700)).rejects.toMatchObject({ code: "ENOTDIR" });
+  if (existsSync("/proc/self"))
+    await expect(keepOwnFile("/proc/none/sealtty/aid", "x")).rejects.toMatchObject({ code: "ENOENT" });
+}, 10_000);
 
 test("many at once: one of them counts, whole; nothing else stays", async () => {
   const texts = Array.from({ length: 20 }, (_, n) => String(n).repeat(10_000));
