@@ -2,6 +2,7 @@
 
 import { SealttyError } from "../protocol/errors.ts";
 import { isVariableName, VARIABLE_NAME_WORDS } from "../protocol/session/open-request.ts";
+import { requireAsGiven } from "./command-line-text.ts";
 import type { Input, OptionSpec } from "./options.ts";
 import { printable } from "./printable.ts";
 import type { Surroundings } from "./services.ts";
@@ -46,6 +47,7 @@ export function placeOf(
         "bad-config",
         `--env ${name}: there is no such variable here; write --env ${name}=VALUE`,
       );
+    if (equals < 0) requireAsGiven([value], "have the guest's shell make it", "environ");
     variables.set(name, value);
   }
   const environment = Object.fromEntries(variables);

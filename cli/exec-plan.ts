@@ -2,7 +2,7 @@
 // has to be.
 
 import { checkRequest } from "../protocol/session/open-request.ts";
-import { requireAsTyped } from "./command-line-text.ts";
+import { requireAsGiven } from "./command-line-text.ts";
 import { PLACE_OPTIONS, placeOf, type ProgramPlace } from "./environment.ts";
 import { secondsOf } from "./option-values.ts";
 import {
@@ -68,7 +68,7 @@ export function planOf(input: Input, services: Pick<Surroundings, "environment">
   const terminal = input.has("tty");
   if (terminal && input.has("no-tty")) throw usage(EXEC, "-t and -T exclude each other");
   if (terminal && input.has("no-stdin")) throw usage(EXEC, "-t and -n exclude each other");
-  requireAsTyped(
+  requireAsGiven(
     [...command, ...input.texts("env"), ...input.texts("cwd")],
     `let a shell of the guest make it, as in: -- sh -c 'rm "$(printf "\\377")"'`,
   );

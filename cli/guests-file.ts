@@ -11,6 +11,7 @@ import { type GuestAddress, parseAddress } from "./address.ts";
 import { configDirectory } from "./directories.ts";
 import { SETTINGS, type Setting, type Settings, type SettingName } from "./guest-settings.ts";
 import { HOST_SETTINGS } from "./hosts/names.ts";
+import { whyUnreadable } from "./owner-file.ts";
 import { printable } from "./printable.ts";
 import type { Services } from "./services.ts";
 
@@ -69,7 +70,7 @@ export async function readGuests(
     if (cause instanceof SealttyError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     if (named === undefined && (code === "ENOENT" || code === "ENOTDIR")) return NO_GUESTS;
-    throw new SealttyError("bad-config", `cannot read ${printable(file)} (${code}); check the path`, {
+    throw new SealttyError("bad-config", `cannot read ${printable(file)}: ${whyUnreadable(code)}`, {
       cause,
     });
   }

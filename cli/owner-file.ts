@@ -26,7 +26,8 @@ export async function readOwnerFile(path: string, what: string, limit: number): 
   return bytes;
 }
 
-function whyUnreadable(code: string | undefined): string {
+/** Behind the file and a colon. @param code - the system's, or other words. */
+export function whyUnreadable(code: string | undefined): string {
   if (code === "ENOENT") return "there is no such file; check the path";
   if (code === "EACCES") return "this user may not read it; change its permissions";
   if (code === "EISDIR") return "it is a directory; name the file in it";

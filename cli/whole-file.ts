@@ -1,8 +1,9 @@
 // Writing a file whole or not at all.
 
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, open, rename, stat, unlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, rename, stat, unlink } from "node:fs/promises";
 import path from "node:path";
+import { errorCode } from "../node/socket-pipe.ts";
 
 /**
  * @param replace - an existing file gives way, and its permissions stay; else it must not be there (EEXIST).
@@ -22,8 +23,32 @@ export async function writeWholeFile(
  * @throws as `writeWholeFile`.
  */
 export async function keepOwnFile(file: string, content: string): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await makeDirectories(path.dirname(file), 0o700);
   await replaceFile(file, content, { mode: 0o600, keepsMode: false, sync: false });
+}
+
+/**
+ * With those above it. Node's own `recursive` tries for ever where one cannot be made and the system says that it is not there, as
+ * below /proc and an automounter's directory. @throws Error: Node's own, with `code`.
+ */
+export async function makeDirectories(directory: string, mode: number): Promise<void> {
+  const above = path.dirname(directory);
+  try {
+    await makeDirectory(directory, mode);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT" || above === directory) throw error;
+    await makeDirectories(above, mode);
+    await makeDirectory(directory, mode);
+  }
+}
+
+/** It may be there already. */
+async function makeDirectory(directory: string, mode: number): Promise<void> {
+  try {
+    await mkdir(directory, { mode });
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST" || !(await stat(directory)).isDirectory()) throw error;
+  }
 }
 
 interface How {
@@ -36,6 +61,7 @@ interface How {
 
 /** In place of a file that may be there. @throws as `writeWholeFile`. */
 export async function replaceFile(file: string, content: string | Uint8Array, how: How): Promise<void> {
+  await refuseDevice(file);
   const old = how.keepsMode ? await stat(file).catch(() => undefined) : undefined;
   const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
   await writeNewFile(fresh, content, old === undefined ? how.mode : 0o600, how.sync);
@@ -46,6 +72,14 @@ export async function replaceFile(file: string, content: string | Uint8Array, ho
     await unlink(fresh).catch(() => undefined);
     throw error;
   }
+}
+
+/** By root's hand a name of /dev would be a file's from then on. */
+async function refuseDevice(file: string): Promise<void> {
+  const found = await lstat(file).catch(() => undefined);
+  if (found === undefined || found.isFile() || found.isSymbolicLink() || found.isDirectory()) return;
+  const what = "a device, pipe or socket";
+  throw Object.assign(new Error(`${file} is ${what}`), { code: what });
 }
 
 async function writeNewFile(

@@ -5,6 +5,7 @@ import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readlink } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { readAtMost } from "../node/bounded-file.ts";
+import { errorCode } from "../node/socket-pipe.ts";
 
 const { O_DIRECTORY, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 /** Linux's: names a directory without the right to list it. Node has no name for it. */
@@ -32,7 +33,9 @@ export async function readKeysFile(
       const name = ways.shift();
       if (name === undefined) throw new Error("not a regular file");
       const at = `/proc/self/fd/${above.fd}/${name}`;
-      const found = await lstat(at);
+      const found = await lstat(at).catch((cause: unknown) => {
+        throw errorCode(cause) === "ENOENT" ? new Error(`there is no ${name}`, { cause }) : cause;
+      });
       const next = found.isSymbolicLink() ? await linkTarget(at, found, name) : undefined;
       if (next !== undefined) {
         if (++links > MAX_LINKS) throw new Error("too many symbolic links");

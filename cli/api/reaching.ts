@@ -1,6 +1,6 @@
 // How a guest is reached, for connect() and for the command line, which says in between what was verified.
 
-import { readFile } from "node:fs/promises";
+import { errorCode } from "../../node/socket-pipe.ts";
 import {
   attestGuest,
   connectionOf,
@@ -18,6 +18,7 @@ import { keyTypeOf } from "../../protocol/user-auth/ssh-wire.ts";
 import { parseAddress } from "../address.ts";
 import { escapeBytes } from "../printable.ts";
 import { collateralOf } from "../owner-collateral.ts";
+import { readOwnerFile } from "../owner-file.ts";
 import type { Identity, Machine } from "../services.ts";
 import { OpenGuest } from "./open-guest.ts";
 
@@ -36,22 +37,7 @@ export async function readPolicyFile(
   guest: string,
   machine: Pick<Machine, "parsePolicy">,
 ): Promise<PolicyFile> {
-  let text: string;
-  try {
-    const bytes = await readFile(path);
-    if (bytes.length > MAX_POLICY_FILE)
-      throw new SealttyError(
-        "bad-policy",
-        `${path} is larger than 1 MiB; name a policy, which is a few lines`,
-      );
-    text = bytes.toString("utf8");
-  } catch (cause) {
-    if (cause instanceof SealttyError) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new SealttyError("bad-policy", `cannot read the policy ${path}: ${whyUnreadable(code, guest)}`, {
-      cause,
-    });
-  }
+  const text = await policyText(path, guest);
   try {
     return { text, policy: machine.parsePolicy(text) };
   } catch (cause) {
@@ -60,13 +46,17 @@ export async function readPolicyFile(
   }
 }
 
-function whyUnreadable(code: string | undefined, guest: string): string {
-  if (code === "ENOENT") {
-    return `there is no such file; check the path, or make one with: sealtty inspect ${guest} --save-policy FILE`;
+async function policyText(path: string, guest: string): Promise<string> {
+  try {
+    return Buffer.from(await readOwnerFile(path, "policy", MAX_POLICY_FILE)).toString("utf8");
+  } catch (cause) {
+    if (!(cause instanceof SealttyError)) throw cause;
+    const make =
+      errorCode(cause.cause) === "ENOENT"
+        ? `, or make one with: sealtty inspect ${guest} --save-policy FILE`
+        : "";
+    throw new SealttyError("bad-policy", `${cause.message}${make}`, { cause });
   }
-  if (code === "EACCES") return "this user may not read it; change its permissions";
-  if (code === "EISDIR") return "it is a directory; name the file in it";
-  return `${code ?? "unknown error"}; check the path`;
 }
 
 /** What the owner says about one guest, beside the policy. */

@@ -32,10 +32,17 @@ export function remoteProcess(channel: Channel, options: ExecOptions, owner: Own
     stderr.fail(error);
   };
   const { exit, fail } = endOf(channel, options, owner, end);
+  let over = false;
+  const settled = (): void => void (over = true);
+  exit.then(settled, settled);
+  // As pipeline() does where its source fails: an end would say that this was all.
+  const broken = (error: Error): void => {
+    if (!over) fail(error);
+  };
   const own = options.stdin === true;
   if (!own) void feed(channel, options.stdin).catch(fail);
   return {
-    stdin: own ? writableOf(channel, explain) : undefined,
+    stdin: own ? writableOf(channel, explain, broken) : undefined,
     stdout: stdout.readable,
     stderr: stderr.readable,
     exit,

@@ -79,15 +79,21 @@ export function failingBehind(stream: Readable): (error: Error) => void {
   };
 }
 
-/** Destroying it is an end of input, too. @param explain - makes the error that the writer sees. */
+/**
+ * Destroying it is an end of input, too. @param explain - makes the error that the writer sees. @param broken - whoever writes
+ * destroyed it with an error, before its end: what came is not all. Absent: that is an end as well.
+ */
 export function writableOf(
   channel: Pick<Channel, "write" | "end">,
   explain: (error: unknown) => Error,
+  broken?: (error: Error) => void,
 ): Writable {
+  let refused = false;
   const take = callbackify(async (chunk: Buffer): Promise<void> => {
     try {
       await channel.write(chunk);
     } catch (error) {
+      refused = true;
       throw explain(error);
     }
   });
@@ -104,7 +110,8 @@ export function writableOf(
       done();
     },
     destroy(error, done) {
-      end();
+      if (error !== null && broken !== undefined && !ended && !refused) broken(error);
+      else end();
       done(error);
     },
   });

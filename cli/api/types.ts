@@ -231,7 +231,7 @@ export interface Viewer {
 }
 
 export interface RemoteProcess extends Running {
-  /** With `stdin: true` only. */
+  /** With `stdin: true` only. Destroying it with an error hangs the program up. */
   readonly stdin: Writable | undefined;
   /** Destroying it before its end hangs the program up, as a closed pipe would. */
   readonly stdout: Readable;

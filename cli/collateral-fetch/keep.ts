@@ -1,12 +1,11 @@
 // Puts a checked piece into the owner's directory: whole or not at all, and never over something better.
 
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { readBoundedFile } from "../../node/bounded-file.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { MAX_COLLATERAL_PIECE } from "../../protocol/limits.ts";
-import { writeWholeFile } from "../whole-file.ts";
+import { makeDirectories, writeWholeFile } from "../whole-file.ts";
 import { isBetter, type Piece } from "./piece.ts";
 
 export type Kept = "new" | "renewed" | "unchanged" | "yours-is-newer";
@@ -14,7 +13,7 @@ export type Kept = "new" | "renewed" | "unchanged" | "yours-is-newer";
 /** @throws SealttyError `bad-config` where the directory cannot be made. */
 export async function makeDirectory(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o755 });
+    await makeDirectories(directory, 0o755);
   } catch (cause) {
     throw cannot("make", directory, cause);
   }

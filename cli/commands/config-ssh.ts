@@ -1,8 +1,10 @@
 // `sealtty config-ssh`: a Host block in the user's ssh configuration, so that ssh, scp, rsync and ansible reach a guest as any host.
 
-import { lstat, mkdir, readFile, realpath } from "node:fs/promises";
+import { lstat, mkdir, realpath } from "node:fs/promises";
 import path from "node:path";
-import { SealttyError } from "../../protocol/errors.ts";
+import { readBoundedFile } from "../../node/bounded-file.ts";
+import { errorCode } from "../../node/socket-pipe.ts";
+import { asError, SealttyError } from "../../protocol/errors.ts";
 import { parseAddress } from "../address.ts";
 import { SETTINGS } from "../guest-settings.ts";
 import { type NamedGuest, namedGuest } from "../named-guest.ts";
@@ -199,11 +201,8 @@ async function configFile(input: Input, services: Services): Promise<string> {
 
 async function readConfig(file: string): Promise<string> {
   try {
-    const bytes = await readFile(file);
-    if (bytes.length > MAX_FILE) throw new SealttyError("bad-config", `${file} is larger than 4 MiB`);
-    return bytes.toString("latin1");
+    return Buffer.from(await readBoundedFile(file, MAX_FILE)).toString("latin1");
   } catch (cause) {
-    if (cause instanceof SealttyError) throw cause;
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return "";
     throw unusable(file, "read", cause);
   }
@@ -222,6 +221,6 @@ async function writeConfig(file: string, bytes: Uint8Array): Promise<void> {
 }
 
 function unusable(file: string, what: "read" | "write", cause: unknown): SealttyError {
-  const { code = "unknown error" } = cause as NodeJS.ErrnoException;
-  return new SealttyError("bad-config", `cannot ${what} ${file} (${code}); nothing was changed`, { cause });
+  const why = errorCode(cause) ?? asError(cause).message;
+  return new SealttyError("bad-config", `cannot ${what} ${file} (${why}); nothing was changed`, { cause });
 }

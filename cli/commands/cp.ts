@@ -6,7 +6,7 @@ import { Copying, type CopySource, type CopyTarget } from "../api/files/copying.
 import type { OpenGuest } from "../api/open-guest.ts";
 import type { CopyOptions, CopyResult } from "../api/types.ts";
 import { EXIT_OUTPUT_CLOSED, signalStatus } from "../exit-status.ts";
-import { requireAsTyped } from "../command-line-text.ts";
+import { requireAsGiven } from "../command-line-text.ts";
 import { CopyReport } from "../files/copy-report.ts";
 import { type GuestPath, type Operand, parseOperand } from "../files/operands.ts";
 import { obfuscationOf } from "../option-values.ts";
@@ -75,7 +75,7 @@ function planOf(input: Input): Plan {
   const last = texts.at(-1);
   if (last === undefined || texts.length < 2)
     throw usage(cpCommand, "at least one SOURCE and a TARGET are needed");
-  requireAsTyped(texts, "copy the directory that it is in, with -r");
+  requireAsGiven(texts, "copy the directory that it is in, with -r");
   const named = input.text("guest");
   const sources = texts.slice(0, -1).map((text) => parseOperand(text, named));
   const target = parseOperand(last, named);

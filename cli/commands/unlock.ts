@@ -10,6 +10,7 @@ import { errorCode } from "../../node/socket-pipe.ts";
 import { askPassphrase } from "../ask-passphrase.ts";
 import { secondsOf } from "../option-values.ts";
 import { type Command, type Input, KEYED_OPTIONS, onlyGuest, usage } from "../options.ts";
+import { whyUnreadable } from "../owner-file.ts";
 import { printable } from "../printable.ts";
 import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
@@ -174,9 +175,13 @@ async function readPassphrase(file: string, { stdin }: Services): Promise<Uint8A
     bytes = file === "-" ? await all(stdin) : await readBoundedFile(file, MAX_PROMPT_ANSWER + 2);
   } catch (cause) {
     const why = errorCode(cause) ?? (cause instanceof Error ? cause.message : "unknown error");
-    throw new SealttyError("bad-config", `cannot read the passphrase from ${printable(file)}: ${why}`, {
-      cause,
-    });
+    throw new SealttyError(
+      "bad-config",
+      `cannot read the passphrase from ${printable(file)}: ${whyUnreadable(why)}`,
+      {
+        cause,
+      },
+    );
   }
   return checked(bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes);
 }

@@ -99,9 +99,13 @@ export function notOpenedError(code: number, kind?: ChannelRequest["kind"]): Sea
       "The guest has too many sessions open. Close some, then try again.",
     );
   }
+  const forced =
+    kind === "exec"
+      ? " With a key that has a forced command it takes no --cwd, and no --env but for language and colours."
+      : "";
   return new SealttyError(
     "program-failed",
-    "The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).",
+    `The guest could not start the program. Its own log says why (journalctl -u sealttyd, in the guest).${forced}`,
   );
 }
 

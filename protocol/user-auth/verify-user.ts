@@ -166,7 +166,7 @@ function notShown(
   return isAllowedOrigin(origin, passkeyOrigins) ? undefined : "origin";
 }
 
-function offeredKey(blob: Uint8Array): OfferedKey | undefined {
+export function offeredKey(blob: Uint8Array): OfferedKey | undefined {
   try {
     return decodeKeyOrCertificate(blob);
   } catch (error) {

@@ -9,8 +9,11 @@ import { SealttyError } from "../../protocol/errors.ts";
 export const TRUSTED_EVENTS = {
   /** A key's signature was good. */
   "user-in": ["user", "key", "certificate", "authority"],
-  /** One was not, or nobody knows the key. `user` only where there is such a user: what was typed may be a password. */
-  "user-refused": ["user", "why"],
+  /**
+   * One was not, or nobody knows the key, which need not be theirs who offered it. `user` only where there is such a user: what
+   * was typed may be a password.
+   */
+  "user-refused": ["user", "key", "why"],
   "program-start": [
     "program",
     "user",

@@ -1,12 +1,14 @@
 // Who was let in, and what was started for them: told by what starts programs, before and after.
 
+import { nodeSshCrypto } from "../../node/ssh-crypto.ts";
 import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { ExitStatus } from "../../protocol/session/channel-api.ts";
 import type { GuestServices } from "../../protocol/session/guest-connection.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { fingerprintOf } from "../../protocol/user-auth/key-line.ts";
-import type { KeyGrant } from "../../protocol/user-auth/verify-user.ts";
+import { type KeyGrant, offeredKey } from "../../protocol/user-auth/verify-user.ts";
+import { encodePublicKey } from "../../protocol/user-auth/public-key.ts";
 import { isUserName } from "../../protocol/user-auth/user-auth-message.ts";
 import type { Log } from "../log.ts";
 import type { Recording } from "../recording/recording.ts";
@@ -61,7 +63,8 @@ export class Programs {
       // For whoever is let in as well: no more work for one than for the other.
       const exists = isUserName(fields.user) && (await findAccount(fields.user)) !== undefined;
       if (grant === undefined) {
-        audit.refused({ event: "user-refused", user: exists ? fields.user : undefined, why });
+        const user = exists ? fields.user : undefined;
+        audit.refused({ event: "user-refused", user, key: offeredFingerprint(publicKey), why });
         return undefined;
       }
       try {
@@ -136,6 +139,12 @@ export function userFields(user: AuthenticatedUser): {
   readonly authority?: string;
 } {
   return user.method === "none" ? {} : { user: user.name, ...keyFields(user) };
+}
+
+/** @returns undefined where it is no key. */
+function offeredFingerprint(publicKey: Uint8Array): string | undefined {
+  const offered = offeredKey(publicKey);
+  return offered && fingerprintOf(nodeSshCrypto.suite.sha256(encodePublicKey(offered.key)));
 }
 
 function keyFields({ key, certificate }: Pick<KeyGrant, "key" | "certificate">) {

@@ -233,7 +233,8 @@ function endOf(child: ChildProcess): Promise<ProgramEnd> {
       const code = errorCode(error);
       const missing = code === "ENOENT";
       const status = missing ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
-      const failure = missing ? "not found" : `cannot be started (${code ?? "unknown error"})`;
+      const why = code === "EACCES" ? "Permission denied" : (code ?? "unknown error");
+      const failure = missing ? "not found" : `cannot be started (${why})`;
       resolve({ status: { kind: "exited", status }, failure });
     });
   });

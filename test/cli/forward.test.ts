@@ -1,5 +1,6 @@
 // -L, -R and -D as ssh has them, the turns that connections take, and what config-ssh and known-hosts write and print.
 
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   lstatSync,
@@ -401,6 +402,16 @@ describe("config-ssh", () => {
     expect(none.errors()).toContain("has no such block");
     expect(await run(["config-ssh", "--remove"], cli().services)).toBe(0);
     expect(readFileSync(config(), "utf8")).toBe("");
+  });
+
+  test("a pipe or device is neither read nor replaced, whatever leads there", async () => {
+    mkdirSync(at(".ssh"));
+    execFileSync("mkfifo", [at("pipe")]);
+    symlinkSync(at("pipe"), config());
+    const own = cli();
+    expect(await run([...made, at("policy.toml")], own.services)).toBe(2);
+    expect(own.errors()).toMatch(/cannot read .*pipe \(not a regular file\); nothing was changed/);
+    expect(statSync(at("pipe")).isFIFO()).toBe(true);
   });
 
   test.each([

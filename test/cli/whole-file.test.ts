@@ -1,10 +1,20 @@
 // Files that are written whole or not at all: their permissions, and what is left of a failure.
 
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { keepOwnFile, replaceFile, writeWholeFile } from "../../cli/whole-file.ts";
+import { keepOwnFile, makeDirectories, replaceFile, writeWholeFile } from "../../cli/whole-file.ts";
 
 let directory: string;
 let file: string;
@@ -28,6 +38,15 @@ test("an existing file gives way and its permissions stay, or it must not be the
   expect(readdirSync(directory).sort()).toEqual(["file", "new", "private"]);
 });
 
+test("a device, pipe or socket is never replaced", async () => {
+  execFileSync("mkfifo", [file]);
+  const refused = { code: "a device, pipe or socket" };
+  await expect(writeWholeFile(file, "x", true)).rejects.toMatchObject(refused);
+  await expect(keepOwnFile(file, "x")).rejects.toMatchObject(refused);
+  expect(readdirSync(directory)).toEqual(["file"]);
+  expect(statSync(file).isFIFO()).toBe(true);
+});
+
 test("a memory aid is its user's alone, whatever stood there; its directory is made with it", async () => {
   const own = path.join(directory, "state/sealtty/aid");
   await keepOwnFile(own, "one");
@@ -36,6 +55,16 @@ test("a memory aid is its user's alone, whatever stood there; its directory is m
   await keepOwnFile(file, "two");
   expect([mode(file), readFileSync(file, "utf8")]).toEqual([0o600, "two"]);
 });
+
+test("directories above it are made; where none can be that is an error, and no wait", async () => {
+  await makeDirectories(path.join(directory, "a", "b", "c"), 0o700);
+  await makeDirectories(path.join(directory, "a", "b", "c"), 0o700);
+  expect(mode(path.join(directory, "a", "b"))).toBe(0o700);
+  writeFileSync(file, "");
+  await expect(makeDirectories(path.join(file, "a"), 0o700)).rejects.toMatchObject({ code: "ENOTDIR" });
+  if (existsSync("/proc/self"))
+    await expect(keepOwnFile("/proc/none/sealtty/aid", "x")).rejects.toMatchObject({ code: "ENOENT" });
+}, 10_000);
 
 test("many at once: one of them counts, whole; nothing else stays", async () => {
   const texts = Array.from({ length: 20 }, (_, n) => String(n).repeat(10_000));

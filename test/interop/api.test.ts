@@ -5,6 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -17,6 +18,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { PassThrough, Readable, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { connectFrom } from "../../cli/api/index.ts";
 import type { ConnectOptions, CopyTrouble, CopyTroubleCode, Forward, Guest } from "../../cli/api/types.ts";
@@ -412,6 +414,33 @@ test.runIf(hasOpenssh)("too much to collect, a reader that leaves, an abort: eac
       })(),
     });
     await expect(broken.exit).rejects.toThrow("no more");
+  }),
+);
+
+test.runIf(hasOpenssh)("a source that fails half-way is no end of a program's input", () =>
+  withGuest(async (connected) => {
+    const file = scratch.path("half");
+    const program = ["sh", "-c", 'cat >"$0.part" && mv "$0.part" "$0"', file];
+    const half = async function* (): AsyncGenerator<string> {
+      yield "half of it";
+      await Promise.resolve();
+      throw new Error("no more");
+    };
+    const broken = await connected.exec(program, { stdin: true });
+    await expect(pipeline(half, broken.stdin as Writable)).rejects.toThrow("no more");
+    await expect(broken.exit).rejects.toThrow("no more");
+    await connected.exec(["sleep", "0.3"]).then(({ exit }) => exit); // were it told an end, it would act on it by then
+    expect(existsSync(file)).toBe(false);
+    // Without an error it is one, and so is what comes behind the end.
+    const whole = await connected.exec(program, { stdin: true });
+    whole.stdin?.write("all");
+    whole.stdin?.destroy();
+    expect(await whole.exit).toEqual({ status: 0 });
+    const late = await connected.exec(["true"], { stdin: true });
+    const result = late.collect();
+    expect(await late.exit).toEqual({ status: 0 });
+    late.stdin?.destroy(new Error("too late"));
+    expect((await result).status).toBe(0);
   }),
 );
 

@@ -1,7 +1,7 @@
 // Whatever is wrong, the programs end in one clear sentence, with a documented status, in time, and tell the host nothing.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -48,6 +48,7 @@ beforeAll(() => {
   writeFileSync(at("policy.toml"), `${POLICY}instance = "test"\n`);
   writeFileSync(at("secret.toml"), `${POLICY}instance = "${INSTANCE}"\n`);
   writeFileSync(at("malformed.toml"), "version = \n");
+  symlinkSync("/dev/zero", at("endless.toml"));
   writeFileSync(at("unknown.toml"), `${POLICY}instance = "test"\ninstanse = "x"\n`);
   writeFileSync(at("version.toml"), POLICY.replace("version = 1", "version = 2"));
   writeFileSync(at("key"), key.privateFile, { mode: 0o600 });
@@ -158,6 +159,7 @@ describe("the policy and the command line: nothing is dialled", () => {
   test.each([
     ["missing", "none.toml", [/none\.toml/, /no such file/, /--save-policy/]],
     ["a directory", "", [/directory/, /name the file/]],
+    ["without an end", "endless.toml", [/endless\.toml is larger than 1024 KiB; name the policy/]],
     ["malformed", "malformed.toml", [/malformed\.toml/, /line 1/, /not valid TOML/, /look like/]],
     ["an unknown key", "unknown.toml", [/unknown\.toml/, /instanse/, /did you mean instance/]],
     ["of another version", "version.toml", [/version\.toml/, /version = 1/]],

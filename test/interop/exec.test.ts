@@ -131,15 +131,31 @@ test.runIf(hasOpenssh && existsSync("/proc/self/cmdline"))(
     expect([refused.status, complaints(refused.stderr)]).toEqual([
       255,
       [
-        `sealtty: bad-config: "a\ufffd" is not what you typed: words have to be UTF-8; let a shell of the guest make it, as in: -- sh -c 'rm "$(printf "\\377")"'`,
+        `sealtty: bad-config: "a\ufffd" is not what was given: words and variables have to be UTF-8; let a shell of the guest make it, as in: -- sh -c 'rm "$(printf "\\377")"'`,
       ],
     ]);
     const copied = withByte("cp", "--guest", ...args().slice(1), ":/etc/hosts");
     expect([copied.status, complaints(copied.stderr)]).toEqual([
       255,
       [
-        'sealtty: bad-config: "a\ufffd" is not what you typed: words have to be UTF-8; copy the directory that it is in, with -r',
+        'sealtty: bad-config: "a\ufffd" is not what was given: words and variables have to be UTF-8; copy the directory that it is in, with -r',
       ],
+    ]);
+    const variable = spawnSync(
+      "sh",
+      [
+        "-c",
+        `A="$(printf 'a\\377')" "$@"`,
+        "sh",
+        process.execPath,
+        SEALTTY,
+        ...args("--env", "A", "--", "env"),
+      ],
+      { encoding: "utf8", env: { ...process.env, ...env } },
+    );
+    expect([variable.status, complaints(variable.stderr)]).toEqual([
+      255,
+      [expect.stringContaining("is not what was given: words and variables have to be UTF-8")],
     ]);
     // Whoever means this very character may have it.
     expect(await exec(["--", "echo", "a\ufffd"])).toMatchObject({ status: 0, stdout: "a\ufffd\n" });
@@ -167,6 +183,19 @@ test.runIf(hasOpenssh)("what is ours is 255, with one sentence, a code, and noth
   expect(json.status).toBe(255);
   const last = JSON.parse(json.stderr.trim().split("\n").at(-1) ?? "") as { event: string; code: string };
   expect(last).toMatchObject({ event: "error", code: "device-unavailable" });
+});
+
+test.runIf(hasOpenssh)("what cannot be started: 126 and 127, said as a shell says it", async () => {
+  const started = async (...more: string[]) => {
+    const { status, stderr } = await exec(["-n", ...more, "true"]);
+    return [status, ...complaints(stderr)];
+  };
+  expect(await started("--", "/etc")).toEqual([126, expect.stringContaining("Permission denied")]);
+  expect(await started("--", "no-such-program")).toEqual([127, expect.stringContaining("not found")]);
+  expect(await started("--cwd", "/no/such", "--")).toEqual([
+    126,
+    "sealttyd: /no/such: no such directory, or it may not be entered",
+  ]);
 });
 
 test.runIf(hasOpenssh)("a program that ends with 255 by itself is told from us by --json", async () => {

@@ -112,6 +112,16 @@ describe.runIf(hasOpenssh)("keys, certificates and options, end to end", () => {
   test("a forced command runs in place of any other, with its own exit status", async () => {
     const forced = await exec(["-i", scratch.path("forced")], ["sh", "-c", "echo mine"]);
     expect(forced).toEqual({ status: 3, stdout: "forced: sh -c 'echo mine'\n", stderr: "" });
+    for (const place of [
+      ["--cwd", "/"],
+      ["--env", "A=b"],
+    ]) {
+      const refused = await exec(["-i", scratch.path("forced"), ...place], ["id"]);
+      expect([refused.status, refused.stderr]).toEqual([
+        255,
+        expect.stringContaining("With a key that has a forced command it takes no --cwd, and no --env"),
+      ]);
+    }
     const keep = await runCli(
       ["sessions", `unix:${guest.socket}`, ...shared(), "-q", "-i", scratch.path("forced")],
       "",

@@ -103,7 +103,7 @@ test.each([
 test("--batch without a file, and a file that is not there", async () => {
   expect((await unlock(undefined, "--batch")).stderr).toMatch(/give --passphrase-file/);
   const { stderr } = await unlock(undefined, "--passphrase-file", path.join(scratch, "none"));
-  expect(stderr).toMatch(/cannot read the passphrase from .*none: ENOENT/);
+  expect(stderr).toMatch(/cannot read the passphrase from .*none: there is no such file; check the path/);
 });
 
 test("whom [unlock] does not name is told what is missing", async () => {

@@ -1,12 +1,15 @@
 // The audit: what can be written at all, who can say it, and what becomes of it where the file cannot be written.
 
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { PassThrough } from "node:stream";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { newSshKey } from "../../cli/ssh-key-file.ts";
 import { nodeClock } from "../../node/clock.ts";
+import { nodeSuite } from "../../node/crypto-suite.ts";
 import { utf8 } from "../../protocol/bytes.ts";
 import type { AuthenticatedUser } from "../../protocol/session/guest-process.ts";
 import { UNRESTRICTED } from "../../protocol/user-auth/restrictions.ts";
@@ -100,7 +103,7 @@ describe("what is written", () => {
     expect(fs.statSync(file).mode & 0o777).toBe(0o600);
   });
 
-  test("keys that were refused: the user's name only where there is one", async () => {
+  test("keys that were refused: which was offered, and the user's name only where there is one", async () => {
     const { programs, lines } = auditWith();
     const verify = programs.watchKeys(async (_fields, _key, _sshsig, onRefused) => {
       onRefused?.("certificate-expired");
@@ -113,6 +116,12 @@ describe("what is written", () => {
     };
     for (const user of ["root", "canary-password", "../etc"])
       await verify({ ...fields, user }, new Uint8Array(1), new Uint8Array(1));
+    const blob = Buffer.from(newSshKey(nodeSuite, "offered").publicLine.split(" ")[1] ?? "", "base64");
+    const fingerprint = `SHA256:${createHash("sha256").update(blob).digest("base64").replace(/=+$/, "")}`;
+    await verify({ ...fields, user: "root" }, blob, new Uint8Array(1));
+    expect(lines.pop()).toBe(
+      `<6>audit event=user-refused by=monitor user=root key=${fingerprint} why=certificate-expired\n`,
+    );
     expect(lines).toEqual([
       "<6>audit event=user-refused by=monitor user=root why=certificate-expired\n",
       "<6>audit event=user-refused by=monitor why=certificate-expired\n",

@@ -135,7 +135,8 @@ describe("a file of keys is read only where nobody else could have put it", () =
       ["directory", "not a regular file"],
       ["socket", "not a regular file"],
       ["a", "too many symbolic links"],
-      ["none", "ENOENT"],
+      ["none", "there is no none"],
+      ["nowhere/keys", "there is no nowhere"],
     ] as const) {
       const outcome = await outcomeOf(at(name));
       expect(outcome.in).toBe(false);
