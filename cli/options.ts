@@ -147,7 +147,8 @@ export function parseInput(
   try {
     ({ values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true }));
   } catch (cause) {
-    const message = (cause as Error).message.split(". To specify")[0]?.replace(/\.$/, "");
+    const words = (cause as Error).message.replaceAll("\n", " ");
+    const message = words.split(". To specify")[0]?.replace(/\.$/, "");
     const next =
       command.operands?.includes("-- COMMAND") === true && split < 0
         ? `put -- before the command of the guest, as in: sealtty ${command.name} ${command.operands}`

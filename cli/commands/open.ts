@@ -91,7 +91,8 @@ export const openCommand: Command = {
         () => services.dial(address),
         (line) => reporter.say(line),
       ),
-      onFreshAsked: (url) => void announce(url, opens, services, reporter),
+      onFreshAsked: (url) =>
+        void announce(url, opens, services, reporter).catch((error: unknown) => reporter.failure(error)),
       onStranger: () =>
         reporter.warn(
           "sealtty: somebody came with a link that is wrong or was used before; if that was not you, start anew",

@@ -175,13 +175,8 @@ async function readPassphrase(file: string, { stdin }: Services): Promise<Uint8A
     bytes = file === "-" ? await all(stdin) : await readBoundedFile(file, MAX_PROMPT_ANSWER + 2);
   } catch (cause) {
     const why = errorCode(cause) ?? (cause instanceof Error ? cause.message : "unknown error");
-    throw new SealttyError(
-      "bad-config",
-      `cannot read the passphrase from ${printable(file)}: ${whyUnreadable(why)}`,
-      {
-        cause,
-      },
-    );
+    const words = `cannot read the passphrase from ${printable(file)}: ${whyUnreadable(why)}`;
+    throw new SealttyError("bad-config", words, { cause });
   }
   return checked(bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes);
 }

@@ -341,6 +341,11 @@ describe("parseInput()", () => {
   test.each([[["--nope"]], [["--policy"]], [["--verbose=1"]]])("refuses %j", (args) => {
     expect(() => parseInput(command, args)).toThrow(expect.objectContaining({ code: "bad-config" }));
   });
+  test("a value that looks like an option: one line says how it is written", () => {
+    expect(() => parseInput(command, ["--policy", "-1"])).toThrow(
+      /^[^\n]*'--policy=-XYZ'; see: sealtty help x$/,
+    );
+  });
 });
 
 describe("exit statuses", () => {
