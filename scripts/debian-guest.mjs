@@ -266,7 +266,8 @@ const SHELL_ON_PORT = `#!/bin/sh
 modprobe -a virtio_pci virtio_console
 until port=$(grep -lx test.shell /sys/class/virtio-ports/*/name); do sleep 0.1; done
 port=/dev/$(basename "$(dirname "$port")")
-while :; do sh 0<>"$port" >&0 2>&1; sleep 0.1; done
+exec 3<>"$port" # kept: what was sent to a port is thrown away where it is closed
+while :; do sh <&3 >&3 2>&1; sleep 0.1; done
 `;
 const SHELL_SERVICE = `[Unit]
 DefaultDependencies=no
