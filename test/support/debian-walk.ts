@@ -29,7 +29,7 @@ export interface DebianWalk {
   /** And is root there. */
   readonly withKey: readonly string[];
   /** Says it, and how long the machine has run. */
-  tell(what: string): void;
+  readonly tell: (what: string) => void;
   cli(command: string, args: readonly string[], input?: string): ReturnType<typeof runCli>;
   /** `sealtty connect`. */
   terminal(...args: readonly string[]): Promise<OnTerminal>;
