@@ -318,7 +318,10 @@ async function configuration(
     throw new SetupRefused(
       `For another machine's files say what evidence it will have: --evidence TYPE, one of ${EVIDENCE_TYPES.join(", ")}`,
     );
-  const pipe = wishes.pipe ?? (here ? findPort(around.machine) : USUAL_PIPE);
+  const pipe =
+    wishes.pipe ??
+    pipeBefore(there, here ? around.machine : undefined) ??
+    (here ? findPort(around.machine) : USUAL_PIPE);
   const evidence = wishes.evidence ?? (await findEvidence(around.machine));
   const login = tree.has(LOGIN) ? LOGIN : undefined;
   const forEarly = earlyConfiguration(wishes, tree, before, pipe, evidence);
@@ -372,6 +375,22 @@ function earlyConfiguration(
           ]),
     ],
   };
+}
+
+/**
+ * What an earlier setup was told, or found: who adds --recovery means no other console. @param there - its own file.
+ * @param here - the machine, where it is this one: a port that it has no more is looked for anew.
+ */
+function pipeBefore(there: string | undefined, here: Machine | undefined): PipeConfig | undefined {
+  if (there === undefined) return undefined;
+  let pipe: PipeConfig;
+  try {
+    ({ pipe } = parseServerConfig(there, DEFAULT_CONFIG_FILE));
+  } catch {
+    return undefined; // another version's
+  }
+  const isGone = pipe.type === "virtio" && here !== undefined && !here.ports().includes(pipe.name);
+  return isGone ? undefined : pipe;
 }
 
 const USUAL_PIPE: PipeConfig = { type: "virtio", name: USUAL_PORT };

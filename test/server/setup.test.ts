@@ -19,6 +19,7 @@ import { System } from "../../server/doctor/system.ts";
 import { concat, lv32, utf8 } from "../../protocol/bytes.ts";
 import { Tree as DoctorsTree } from "../../server/doctor/tree.ts";
 import { CLOUD_INIT_FILES, DISABLED } from "../../server/provision/cloud-init.ts";
+import type { PipeConfig } from "../../server/config/pipe.ts";
 import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
 import { RECOVERY_FILES } from "../../server/setup/recovery.ts";
 import {
@@ -340,6 +341,30 @@ describe("set up and taken back", () => {
     expect(calls).toEqual(["is-active --quiet sealttyd.service"]);
     await takeAway(wishes(), around);
     expect(treeOf(root)).toEqual(before);
+  });
+
+  test.each<[string, PipeConfig]>([
+    ["the machine's screen", SCREEN],
+    ["a terminal device", { type: "tty", device: "/dev/hvc0", armourOnly: true }],
+    ["a port of another name", { type: "virtio", name: "console.7" }],
+  ])("%s that was named stays, whatever a later setup adds", async (_, pipe) => {
+    writeTree(root, { ...BARE, "usr/lib/systemd/system/rescue.service": "" });
+    const image = { here: false, evidence: "tpm" } as const;
+    const { around } = surroundings(machine({}, []));
+    await setUp(wishes({ ...image, pipe }), around);
+    await setUp(wishes({ ...image, recovery: true }), around);
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "made").pipe).toEqual(pipe);
+    await setUp(wishes({ ...image, pipe: { type: "virtio", name: "sealtty.0" } }), around);
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "made").pipe).toMatchObject({ name: "sealtty.0" });
+  });
+
+  test("a port that this machine has no more is looked for anew", async () => {
+    writeTree(root, BARE);
+    await setUp(wishes(), surroundings(machine(SNP, ["sealtty-a"])).around);
+    await setUp(wishes(), surroundings(machine(SNP, ["sealtty-a", "sealtty-b"])).around);
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "made").pipe).toMatchObject({ name: "sealtty-a" });
+    await setUp(wishes(), surroundings(machine(SNP, ["sealtty-b"])).around);
+    expect(parseServerConfig(read(DEFAULT_CONFIG_FILE), "made").pipe).toMatchObject({ name: "sealtty-b" });
   });
 
   test("on other hardware its own file is written anew, and still taken back", async () => {
