@@ -939,7 +939,7 @@ test("docs/doctor.md says which ones tests plant in VMs, all of them, and which 
   const text = fs.readFileSync(path.resolve(import.meta.dirname, "../../docs/doctor.md"), "utf8");
   const [, section = ""] = /## What a test has seen[^\n]*\n([^]*?)\n## /.exec(text) ?? [];
   const [used, found, left, ofWords, usedAlone, foundAlone] = section
-    .split(/, of these: |no more found after it, [^`]*|whoever writes the command line: |of a command line: /)
+    .split(/, of these: |not found after the mend, [^`]*|whoever writes the command line: |of a command line: /)
     .slice(1)
     .map((part) => [...part.matchAll(/`([a-z-]+)`/g)].flatMap(([, id = ""]) => id));
   const planted = (which: (one: (typeof PLANTED)[number]) => boolean) =>
