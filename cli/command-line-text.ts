@@ -15,19 +15,32 @@ export function requireAsGiven(
   next: string,
   from: "cmdline" | "environ" = "cmdline",
 ): void {
-  const changed = words.find((word) => word.includes("\ufffd"));
-  if (changed === undefined || isText(`/proc/self/${from}`)) return;
+  const suspects = words.filter((word) => word.includes("\ufffd"));
+  if (suspects.length === 0) return;
+  const given = notText(`/proc/self/${from}`);
+  const changed = suspects.find((word) => given.some((each) => each.endsWith(word)));
+  if (changed === undefined) return;
   throw new SealttyError(
     "bad-config",
     `"${printable(changed, 80)}" is not what was given: words and variables have to be UTF-8; ${next}`,
   );
 }
 
-/** @returns true where nobody can tell, as without /proc. */
-function isText(file: string): boolean {
+/** @returns what stands there and is no UTF-8, as Node has it; nothing where nobody can tell, as without /proc. */
+function notText(file: string): string[] {
+  let bytes: Buffer;
   try {
-    return isUtf8(readFileSync(file));
+    bytes = readFileSync(file);
   } catch {
-    return true;
+    return [];
   }
+  const parts: string[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const zero = bytes.indexOf(0, at);
+    const end = zero < 0 ? bytes.length : zero;
+    const part = bytes.subarray(at, end);
+    if (!isUtf8(part)) parts.push(part.toString());
+    at = end + 1;
+  }
+  return parts;
 }

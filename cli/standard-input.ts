@@ -1,6 +1,7 @@
 // Standard input of this program, given to a program or connection in the guest as fast as it takes it.
 
 import type { Writable } from "node:stream";
+import { errorCode } from "../node/socket-pipe.ts";
 import { SealttyError } from "../protocol/errors.ts";
 import type { Surroundings } from "./services.ts";
 
@@ -33,7 +34,8 @@ export function feed(
     if (to.writable) to.end();
   };
   const onError = (cause: Error): void => {
-    if (stdin.isTTY === true) return onEnd(); // the terminal is gone
+    // The terminal is gone; or it was opened to be written to, as nohup does: there is nothing to read.
+    if (stdin.isTTY === true || errorCode(cause) === "EBADF") return onEnd();
     failed(
       new SealttyError("device-unavailable", `Cannot read the standard input: ${cause.message}`, { cause }),
     );
@@ -46,6 +48,7 @@ export function feed(
     stdin.off("data", onData);
     stdin.off("end", onEnd);
     stdin.off("error", onError);
+    stdin.on("error", () => undefined); // of a read under way, which nobody waits for any more
     stdin.pause();
   };
 }

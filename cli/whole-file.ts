@@ -1,7 +1,7 @@
 // Writing a file whole or not at all.
 
 import { randomBytes } from "node:crypto";
-import { chmod, lstat, mkdir, open, rename, stat, unlink } from "node:fs/promises";
+import { chmod, mkdir, open, rename, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { errorCode } from "../node/socket-pipe.ts";
 
@@ -76,8 +76,8 @@ export async function replaceFile(file: string, content: string | Uint8Array, ho
 
 /** By root's hand a name of /dev would be a file's from then on. */
 async function refuseDevice(file: string): Promise<void> {
-  const found = await lstat(file).catch(() => undefined);
-  if (found === undefined || found.isFile() || found.isSymbolicLink() || found.isDirectory()) return;
+  const found = await stat(file).catch(() => undefined); // through links, as /dev/stdout is one
+  if (found === undefined || found.isFile() || found.isDirectory()) return;
   const what = "a device, pipe or socket";
   throw Object.assign(new Error(`${file} is ${what}`), { code: what });
 }

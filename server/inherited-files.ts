@@ -15,7 +15,16 @@ export function closeInherited(): void {
   } catch {
     return;
   }
-  for (const fd of names.map(Number)) if (fd > 2 && isPassedOn(fd)) fs.closeSync(fd);
+  const channel = Number(process.env["NODE_CHANNEL_FD"] ?? -1); // of whoever started Node with one
+  for (const fd of names.map(Number)) if (fd > 2 && fd !== channel && isPassedOn(fd)) close(fd);
+}
+
+function close(fd: number): void {
+  try {
+    fs.closeSync(fd);
+  } catch {
+    // What it could not write any more was not ours; it is closed all the same: close(2).
+  }
 }
 
 function isPassedOn(fd: number): boolean {

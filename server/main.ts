@@ -191,7 +191,7 @@ function stopSignal(): Promise<string> {
     let asked = false;
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => {
-        if (asked) process.exit(EXIT_FAILED);
+        if (asked) process.kill(process.pid, "SIGKILL"); // Node's own exit may wait for a device: end(), below
         asked = true;
         resolve(signal);
       });
@@ -227,7 +227,8 @@ async function end(status: number): Promise<never> {
 // A bug must not leave a half-dead server behind: systemd starts a new one.
 const crash = (error: unknown) => {
   report(createLog(), error);
-  void end(EXIT_FAILED);
+  if (isAtFiles()) process.kill(process.pid, "SIGKILL");
+  process.exit(EXIT_FAILED);
 };
 process.on("uncaughtException", crash);
 process.on("unhandledRejection", crash);

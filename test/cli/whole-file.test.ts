@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -43,8 +44,11 @@ test("a device, pipe or socket is never replaced", async () => {
   const refused = { code: "a device, pipe or socket" };
   await expect(writeWholeFile(file, "x", true)).rejects.toMatchObject(refused);
   await expect(keepOwnFile(file, "x")).rejects.toMatchObject(refused);
-  expect(readdirSync(directory)).toEqual(["file"]);
-  expect(statSync(file).isFIFO()).toBe(true);
+  const link = path.join(directory, "link"); // as /dev/stdout is
+  symlinkSync("file", link);
+  await expect(writeWholeFile(link, "x", true)).rejects.toMatchObject(refused);
+  expect(readdirSync(directory).sort()).toEqual(["file", "link"]);
+  expect(statSync(link).isFIFO()).toBe(true);
 });
 
 test("a memory aid is its user's alone, whatever stood there; its directory is made with it", async () => {

@@ -79,6 +79,18 @@ test.runIf(hasOpenssh).each([
   }
 });
 
+test.runIf(hasOpenssh)(
+  "an input that is open to be written to alone, as nohup leaves it, is an empty one",
+  () => {
+    const words = [process.execPath, SEALTTY, ...exec("sh", "-c", "cat; sleep 0.3; echo it-$((6*7))")];
+    const { status, stdout } = spawnSync("sh", ["-c", '"$@" 0>/dev/null', "sh", ...words], {
+      env,
+      encoding: "utf8",
+    });
+    expect([status, stdout]).toEqual([0, "it-42\n"]);
+  },
+);
+
 const NO_SPACE = "Cannot write the output: no space is left where it goes; make room there (ENOSPC)";
 
 test.runIf(hasOpenssh && existsSync("/dev/full")).each([

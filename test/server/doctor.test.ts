@@ -484,6 +484,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       evidence: "has no systemd.import_credentials=no",
       byHand: words("systemd.import_credentials=yes systemd.import_credentials=no"),
     },
+    {
+      name: "taken back by a later word with the other sign in its name",
+      files: words("systemd.import-credentials=yes"),
+      evidence: "has no systemd.import_credentials=no",
+      byHand: words("systemd.import-credentials=yes systemd.import-credentials=no"),
+    },
   ],
   "guest-helper": [
     { files: { [`${units}/spice-vdagentd.service`]: "[Service]\n" }, evidence: "spice-vdagentd.service" },
@@ -939,7 +945,9 @@ test("docs/doctor.md says which ones tests plant in VMs, all of them, and which 
   const text = fs.readFileSync(path.resolve(import.meta.dirname, "../../docs/doctor.md"), "utf8");
   const [, section = ""] = /## What a test has seen[^\n]*\n([^]*?)\n## /.exec(text) ?? [];
   const [used, found, left, ofWords, usedAlone, foundAlone] = section
-    .split(/, of these: |not found after the mend, [^`]*|whoever writes the command line: |of a command line: /)
+    .split(
+      /, of these: |(?:no more found after it|not found after the mend), [^`]*|whoever writes the command line: |of a command line: /,
+    )
     .slice(1)
     .map((part) => [...part.matchAll(/`([a-z-]+)`/g)].flatMap(([, id = ""]) => id));
   const planted = (which: (one: (typeof PLANTED)[number]) => boolean) =>

@@ -6,20 +6,26 @@ import type { System } from "../system.ts";
 /** Words on any command line that is to be found: that of the next boot counts as well as the running one. */
 export function wordsLike(system: System, pattern: RegExp): Evidence[] {
   return system.commandLines.flatMap(({ where, words }) =>
-    words.filter((word) => pattern.test(word)).map((word) => ({ where, found: word })),
+    words
+      .filter((word) => [word, underscored(word), dashed(word)].some((each) => pattern.test(each)))
+      .map((word) => ({ where, found: word })),
   );
 }
 
 /** Words that add up. Of all others that say the same thing twice the last counts. */
 const ADDS_UP = /^initcall_blacklist=/;
 
-const nameOf = (word: string): string => word.replace(/=[^]*$/, "");
+/** Kernel and systemd take both signs for the same in a name; others do not, cloud-init among them. */
+const underscored = (word: string): string => word.replace(/^[^=]*/, (name) => name.replaceAll("-", "_"));
+const dashed = (word: string): string => word.replace(/^[^=]*/, (name) => name.replaceAll("_", "-"));
+const nameOf = (word: string): string => underscored(word).replace(/=[^]*$/, "");
 
 /** Whether a line has such a word, and none behind it that takes it back. */
 function holds(words: readonly string[], pattern: RegExp): boolean {
+  const says = (word: string) => pattern.test(word) || pattern.test(underscored(word));
   return words.some((word, at) => {
-    const takesBack = (later: string) => nameOf(later) === nameOf(word) && !pattern.test(later);
-    return pattern.test(word) && (ADDS_UP.test(word) || !words.slice(at + 1).some(takesBack));
+    const takesBack = (later: string) => nameOf(later) === nameOf(word) && !says(later);
+    return says(word) && (ADDS_UP.test(word) || !words.slice(at + 1).some(takesBack));
   });
 }
 
