@@ -2,6 +2,7 @@
 // has to be.
 
 import { checkRequest } from "../protocol/session/open-request.ts";
+import type { ExecOptions } from "./api/types.ts";
 import { requireAsGiven } from "./command-line-text.ts";
 import { PLACE_OPTIONS, placeOf, type ProgramPlace } from "./environment.ts";
 import { secondsOf } from "./option-values.ts";
@@ -80,5 +81,16 @@ export function planOf(input: Input, services: Pick<Surroundings, "environment">
     terminal,
     withInput: !input.has("no-stdin"),
     runFor: secondsOf(input, "run-timeout"),
+  };
+}
+
+/** For `Guest.exec`. */
+export function execOptions({ request, withInput, runFor }: ExecPlan): ExecOptions {
+  const { environment: env, directory: cwd } = request;
+  return {
+    env,
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(withInput ? { stdin: true } : {}),
+    ...(runFor === undefined ? {} : { timeout: runFor }),
   };
 }

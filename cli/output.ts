@@ -22,9 +22,14 @@ export function writeTo(to: Writable, chunk: Uint8Array | string): Promise<void>
     if (to.destroyed) return reject(new OutputClosed());
     to.write(chunk, (error: NodeJS.ErrnoException | null | undefined) => {
       if (error === null || error === undefined) resolve();
-      else reject(isGone(error.code, to) ? new OutputClosed() : cannotWrite(error));
+      else reject(failureOfWrite(error, to));
     });
   });
+}
+
+/** OutputClosed where nobody reads it any more; else a SealttyError `device-unavailable` in words. */
+export function failureOfWrite(error: NodeJS.ErrnoException, to: Writable): Error {
+  return error instanceof OutputClosed || isGone(error.code, to) ? new OutputClosed() : cannotWrite(error);
 }
 
 /** EIO is what a terminal says that was closed. Of a disk it is an error. */

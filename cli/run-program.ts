@@ -1,6 +1,8 @@
 // A program without a terminal, as the API has it, and this process: streams, signals, time, and how it ended.
 
+import type { AppraisedClaims } from "../protocol/attestation/verified-guest.ts";
 import type { RemoteProcess } from "./api/types.ts";
+import type { ExecPlan } from "./exec-plan.ts";
 import { EXIT_OUTPUT_CLOSED, exitFields, signalStatus } from "./exit-status.ts";
 import { OutputClosed, pour } from "./output.ts";
 import type { Reporter } from "./report.ts";
@@ -15,11 +17,25 @@ const SIGNALS_UNTIL_END = 3;
 type ProgramSurroundings = Pick<Surroundings, "stdin" | "stdout" | "stderr" | "onSignal">;
 
 /** A likely mistake of those who come from ssh. */
-export function hintAtShell(status: number, program: string, reporter: Pick<Reporter, "say">): void {
+function hintAtShell(status: number, program: string, reporter: Pick<Reporter, "say">): void {
   if (status !== NOT_FOUND || !/\s/.test(program)) return;
   reporter.say(
     `sealtty: the program's name holds a blank, and exec uses no shell: write each word by itself, or -- sh -c 'LINE'`,
   );
+}
+
+/** The program of an exec in a guest that was verified. @returns the exit status. */
+export async function runVerified(
+  program: RemoteProcess,
+  claims: AppraisedClaims,
+  plan: ExecPlan,
+  services: ProgramSurroundings,
+  reporter: Reporter,
+): Promise<number> {
+  const status = await runExec(program, services, reporter);
+  hintAtShell(status, plan.request.command[0] ?? "", reporter);
+  if (reporter.verbosity > 0) reporter.warnings(claims);
+  return status;
 }
 
 /** @returns the exit status. */

@@ -1,6 +1,7 @@
-// The native programs of sealttyd: for what Node has no call for. Needs a C compiler.
+// The native programs: sealttyd's for what Node has no call for, sealtty's one that does not wait for Node. Needs a C compiler.
 //   node scripts/build-native.mjs [--if-possible]     with it, a machine without a compiler is told and is no failure
 
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { isMain, mustRun, projectRoot, replaceFile, run, runScript, ScriptError } from "./lib/run.mjs";
 
@@ -29,6 +30,9 @@ const strict = [
 ];
 const dynamic = ["-fPIE", "-pie", "-Wl,-z,relro,-z,now"];
 
+/** What is done over a kept connection, without Node's start; on the owner's machine. */
+export const launcher = "sealtty-exec";
+
 /** @returns whether there is a C compiler. */
 export async function hasCompiler() {
   return (await run("cc", ["--version"])).status === 0;
@@ -37,18 +41,35 @@ export async function hasCompiler() {
 /** @param {{ directory?: string, isStatic?: boolean }} [options] - static by default: an initramfs need not have libc. */
 export async function buildNative({ directory = path.join(projectRoot, "dist/bin"), isStatic = true } = {}) {
   for (const name of nativeHelpers) {
-    const source = path.join(projectRoot, "server/native", `${name}.c`);
-    await replaceFile(path.join(directory, name), (unfinished) =>
-      mustRun("cc", [
-        ...strict,
-        ...(isStatic && !loadsLibraries.has(name) ? ["-static"] : dynamic),
-        "-o",
-        unfinished,
-        source,
-        "-ldl", // its own library before glibc 2.34
-      ]),
-    );
+    const linking = [
+      ...(isStatic && !loadsLibraries.has(name) ? ["-static"] : dynamic),
+      "-ldl", // its own library before glibc 2.34
+    ];
+    await compile(path.join("server/native", `${name}.c`), path.join(directory, name), linking);
   }
+}
+
+/** @param {string} [directory] */
+export async function buildLauncher(directory = path.join(projectRoot, "dist/bin")) {
+  const { version } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8"));
+  const target = path.join(directory, launcher);
+  // Static: there is less to do before it begins.
+  if (process.platform === "linux" && (await hasCompiler()))
+    return compile(`cli/native/${launcher}.c`, target, ["-static", `-DSEALTTY_VERSION="${version}"`]);
+  await replaceFile(target, (unfinished) => {
+    writeFileSync(
+      unfinished,
+      '#!/bin/sh\nexec node "$(dirname "$(readlink -f "$0")")/sealtty.js" exec --master "$@"\n',
+      { mode: 0o755 },
+    );
+  });
+}
+
+/** @param {string} source @param {string} target @param {readonly string[]} more */
+async function compile(source, target, more) {
+  await replaceFile(target, (unfinished) =>
+    mustRun("cc", [...strict, "-o", unfinished, path.join(projectRoot, source), ...more]),
+  );
 }
 
 if (isMain(import.meta)) {

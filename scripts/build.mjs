@@ -4,7 +4,7 @@
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
+import { buildLauncher, buildNative, hasCompiler, nativeHelpers } from "./build-native.mjs";
 import { ensureNodeModules } from "./lib/install.mjs";
 import {
   isMain,
@@ -149,6 +149,7 @@ export async function build(names = Object.keys(parts)) {
       logLevel: "warn",
     });
     if (name in entryTypes) await writeApiTypes(name);
+    if (name === "sealtty") await buildLauncher();
     if (name === "sealttyd") await copyPtyAddon();
     process.stdout.write(`built ${name} in ${secondsSince(start)}\n`);
     if (name === "sealttyd") await buildNativeIfPossible();

@@ -1,13 +1,13 @@
 // `sealtty exec`: one program in the guest, with stdin, stdout, stderr and exit status apart.
 
-import { EXEC, planOf } from "../exec-plan.ts";
+import { EXEC, execOptions, planOf } from "../exec-plan.ts";
 import { execOverMaster } from "../master/exec-over-master.ts";
 import { startMaster } from "../master/start-master.ts";
 import { obfuscationOf } from "../option-values.ts";
 import type { Command } from "../options.ts";
 import { enter, reach } from "../reach.ts";
 import { Reporter } from "../report.ts";
-import { hintAtShell, runExec } from "../run-program.ts";
+import { runVerified } from "../run-program.ts";
 import { terminalCommand } from "./connect.ts";
 
 export const execCommand: Command = {
@@ -16,13 +16,9 @@ export const execCommand: Command = {
     const plan = planOf(input, services);
     const reporter = new Reporter(services, input);
     if (input.has("master")) return execOverMaster(plan, input, services, reporter, startMaster);
-    const { guest: guestName, request, runFor } = plan;
-    const { command, environment: env, directory: cwd } = request;
-    const place = {
-      env,
-      ...(cwd === undefined ? {} : { cwd }),
-      ...(runFor === undefined ? {} : { timeout: runFor }),
-    };
+    const { guest: guestName, request } = plan;
+    const { command } = request;
+    const { stdin, ...place } = execOptions(plan);
     if (plan.terminal) return terminalCommand(guestName, { command, ...place }, input, services);
     const reached = await reach(guestName, input, services, reporter, {
       key: true,
@@ -30,11 +26,8 @@ export const execCommand: Command = {
     });
     try {
       const guest = await enter(reached);
-      const program = await guest.exec(command, { ...place, ...(plan.withInput ? { stdin: true } : {}) });
-      const status = await runExec(program, services, reporter);
-      hintAtShell(status, command[0] ?? "", reporter);
-      if (reporter.verbosity > 0) reporter.warnings(guest.claims);
-      return status;
+      const program = await guest.exec(command, { ...place, ...(stdin === true ? { stdin } : {}) });
+      return await runVerified(program, guest.claims, plan, services, reporter);
     } finally {
       await reached.end();
     }

@@ -79,7 +79,7 @@ async function ask(guest: string, input: Input, services: Services): Promise<num
 
 async function keep(guestName: string, input: Input, services: Services): Promise<number> {
   const own = new Reporter(services, input);
-  const server = new MasterServer(services.clock, secondsOf(input, "idle") ?? DEFAULT_IDLE_MS);
+  const server = new MasterServer(services, secondsOf(input, "idle") ?? DEFAULT_IDLE_MS);
   const { socket } = masterPlace(guestName, input, false, services);
   const listening = await server.listen(socket).catch((cause: unknown) => {
     throw noSocket(cause);

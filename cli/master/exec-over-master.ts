@@ -3,15 +3,14 @@
 
 import { asError, SealttyError } from "../../protocol/errors.ts";
 import { type Owner, remoteProcess, remoteTerminal } from "../api/remote-program.ts";
-import type { ExecOptions } from "../api/types.ts";
 import { AttestationWatch } from "../attestation-watch.ts";
 import { terminalName } from "../environment.ts";
-import type { ExecPlan } from "../exec-plan.ts";
+import { type ExecPlan, execOptions } from "../exec-plan.ts";
 import { timeoutOf } from "../option-values.ts";
 import type { Input } from "../options.ts";
 import { RawTerminal } from "../raw-terminal.ts";
 import type { Reporter } from "../report.ts";
-import { hintAtShell, runExec } from "../run-program.ts";
+import { runVerified } from "../run-program.ts";
 import type { Surroundings } from "../services.ts";
 import { escapeOption, runTerminal } from "../terminal-session.ts";
 import { MasterLink, type Opened, type Request } from "./master-link.ts";
@@ -74,16 +73,8 @@ async function runOver(
       reporter.warnings(claims);
       return status;
     }
-    const { withInput, runFor } = plan;
-    const options: ExecOptions = {
-      ...(withInput ? { stdin: true } : {}),
-      ...(runFor === undefined ? {} : { timeout: runFor }),
-    };
-    const program = remoteProcess(link, options, ownerOf(services));
-    const status = await runExec(program, services, reporter);
-    hintAtShell(status, plan.request.command[0] ?? "", reporter);
-    if (reporter.verbosity > 0) reporter.warnings(claims);
-    return status;
+    const program = remoteProcess(link, execOptions(plan), ownerOf(services));
+    return await runVerified(program, claims, plan, services, reporter);
   } finally {
     link.close();
   }
@@ -103,13 +94,19 @@ function requestOf(plan: ExecPlan, terminal: RawTerminal | undefined, services: 
   return { ...plan.request, kind: "shell", term: terminalName(services.environment), ...terminal.size };
 }
 
-/** The kept connection may be lost just now, and would be tried for ten minutes: a command has not that much time to start. */
-async function open(
-  link: MasterLink,
-  request: Request,
-  input: Input,
-  services: Surroundings,
-): Promise<Opened> {
+function open(link: MasterLink, request: Request, input: Input, services: Surroundings): Promise<Opened> {
+  return startedInTime(link.open(request), input, services);
+}
+
+/**
+ * The kept connection may be lost just now, and would be tried for ten minutes: a command has not that much time to start.
+ * @throws SealttyError `timeout`, and what `starting` fails with.
+ */
+export async function startedInTime<T>(
+  starting: Promise<T>,
+  input: Pick<Input, "text">,
+  services: Pick<Surroundings, "clock">,
+): Promise<T> {
   const timeout = timeoutOf(input);
   let off = (): void => {};
   const late = new Promise<never>((_, reject) => {
@@ -123,7 +120,7 @@ async function open(
     );
   });
   try {
-    return await Promise.race([link.open(request), late]);
+    return await Promise.race([starting, late]);
   } finally {
     off();
   }

@@ -85,8 +85,12 @@ export function masterPlace(
 }
 
 /** A relative path is another one elsewhere. */
+export function dependsOnDirectory(guest: string): boolean {
+  return /^(?:vsock\+|vnc\+)?unix:[^/]/.test(guest);
+}
+
 function addressParts(guest: string): readonly string[] {
-  return [guest, /^(?:vsock\+|vnc\+)?unix:[^/]/.test(guest) ? process.cwd() : ""];
+  return [guest, dependsOnDirectory(guest) ? process.cwd() : ""];
 }
 
 function addressDigest(guest: string): string {

@@ -13,6 +13,9 @@ import { signalNamed } from "../api/remote-program.ts";
 import type { RemoteProcess, RemoteTerminal } from "../api/types.ts";
 import { exitFields } from "../exit-status.ts";
 import type { Talk } from "../report.ts";
+import type { Surroundings } from "../services.ts";
+import { readLaunch } from "./launch.ts";
+import { type Keeper, Launched } from "./launched.ts";
 import {
   encodeFrame,
   encodeJson,
@@ -47,6 +50,7 @@ export interface Kept {
 export class MasterServer implements Talk {
   /** Resolves once nobody needed it for as long as it waits, or somebody said that it shall end. */
   readonly done: Promise<"idle" | "stopped">;
+  readonly #here: Surroundings;
   readonly #clock: Clock;
   readonly #idleMs: number;
   readonly #server: net.Server;
@@ -54,14 +58,22 @@ export class MasterServer implements Talk {
   #socket: { readonly path: string; readonly inode: number } | undefined;
   #kept: Kept | undefined;
   #failure: unknown;
+  readonly #whenKept: Promise<Kept>;
+  #settle!: { keep(kept: Kept): void; fail(error: unknown): void };
   #finish: (why: "idle" | "stopped") => void = () => {};
   #cancelIdle: () => void = () => {};
   #idleSince: number;
 
-  constructor(clock: Clock, idleMs: number) {
-    this.#clock = clock;
+  /** @param here - of this process: for programs that are launched from elsewhere and run in it. */
+  constructor(here: Surroundings, idleMs: number) {
+    this.#here = here;
+    this.#clock = here.clock;
     this.#idleMs = idleMs;
-    this.#idleSince = clock.now();
+    this.#idleSince = this.#clock.now();
+    this.#whenKept = new Promise((keep, fail) => {
+      this.#settle = { keep, fail };
+    });
+    this.#whenKept.catch(() => undefined); // told to each that asks
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -95,6 +107,7 @@ export class MasterServer implements Talk {
   /** There is a connection: who waited is served. */
   keep(kept: Kept): void {
     this.#kept = kept;
+    this.#settle.keep(kept);
     for (const served of this.#served) served.greet(kept);
     this.#onChange();
   }
@@ -102,6 +115,7 @@ export class MasterServer implements Talk {
   /** Tells everybody why there is no connection, or none any more. */
   async fail(error: unknown): Promise<void> {
     this.#failure = error;
+    this.#settle.fail(error);
     const told = Promise.all([...this.#served].map((served) => served.fail(error)));
     let off = (): void => {};
     const patience = new Promise<void>((resolve) => {
@@ -132,13 +146,14 @@ export class MasterServer implements Talk {
     this.#tell({ how: "event", text, fields });
   }
 
-  #tell(said: unknown): void {
-    const frame = encodeJson("said", said);
-    for (const served of this.#served) served.say(frame);
+  #tell(said: Said): void {
+    for (const served of this.#served) served.say(said);
   }
 
   #serve(socket: net.Socket): void {
     const served = new Served(socket, {
+      here: this.#here,
+      keeper: { socket: this.#socket?.path ?? "", kept: () => this.#whenKept },
       status: () => ({
         pid: process.pid,
         running: [...this.#served].filter(({ running }) => running).length,
@@ -234,12 +249,29 @@ function given(input: Writable | undefined, bytes: Uint8Array): Promise<void> {
   });
 }
 
+/** Something that all who use the connection are to hear. */
+interface Said {
+  readonly how: "say" | "warn" | "detail" | "event";
+  readonly text: string;
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
+interface Owner {
+  readonly here: Surroundings;
+  readonly keeper: Keeper;
+  status(): unknown;
+  stop(): void;
+  over(): void;
+}
+
 /** One who asked. */
 class Served {
   readonly #socket: net.Socket;
   readonly #frames = new FrameReader(MAX_REQUEST);
-  readonly #owner: { status(): unknown; stop(): void; over(): void };
+  readonly #owner: Owner;
   #kept: Kept | undefined;
+  /** Of sealtty-exec. */
+  #launched: Launched | undefined;
   #asked = false; // whether its one request came
   #running: Running | undefined;
   #input = Promise.resolve();
@@ -248,7 +280,7 @@ class Served {
   readonly #output = new CarriedOutput();
   readonly #errors = new CarriedOutput();
 
-  constructor(socket: net.Socket, owner: { status(): unknown; stop(): void; over(): void }) {
+  constructor(socket: net.Socket, owner: Owner) {
     this.#socket = socket;
     this.#owner = owner;
     socket.on("data", (chunk: Buffer) => this.#onData(chunk));
@@ -256,29 +288,35 @@ class Served {
     socket.once("close", () => {
       this.#gone = true;
       this.#running?.program.hangUp(); // who asked for it is dead, or has what it wanted
+      this.#launched?.gone();
       for (const output of [this.#output, this.#errors]) output.takeAll();
       owner.over();
     });
   }
 
   get running(): boolean {
-    return this.#running !== undefined;
+    return this.#running !== undefined || this.#launched?.running === true;
   }
 
   greet(kept: Kept): void {
     this.#kept = kept;
-    this.#send("hello");
+    if (this.#launched === undefined) this.#send("hello");
   }
 
-  say(frame: Uint8Array): void {
-    if (this.#socket.writable && this.#socket.writableLength < MAX_SAID_WAITING) this.#socket.write(frame);
+  say(said: Said): void {
+    if (!this.#socket.writable || this.#socket.writableLength >= MAX_SAID_WAITING) return;
+    const { how, text, fields } = said;
+    if (this.#launched === undefined) this.#socket.write(encodeJson("said", said));
+    else if (how === "event") this.#launched.talk?.event(text, fields ?? {});
+    else this.#launched.talk?.[how](text);
   }
 
   /** Resolves once it was sent, or nobody is there to read it. */
   async fail(error: unknown): Promise<void> {
     const over = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
     if (this.#socket.destroyed) return;
-    this.#socket.end(encodeJson("failed", failureOf(error)));
+    // What was launched fails by itself, and says why.
+    if (this.#launched === undefined) this.#socket.end(encodeJson("failed", failureOf(error)));
     await over;
   }
 
@@ -294,11 +332,15 @@ class Served {
     try {
       for (const frame of this.#frames.push(chunk)) this.#take(frame);
     } catch (error) {
-      void this.fail(error);
+      if (this.#launched === undefined) void this.fail(error);
+      else this.#socket.destroy();
     }
   }
 
-  #take({ type, body }: Frame): void {
+  #take(frame: Frame): void {
+    const { type, body } = frame;
+    if (this.#launched !== undefined) return this.#launched.take(frame);
+    if (type === "launch" && !this.#asked) return this.#onLaunch(body);
     const kept = this.#kept;
     if (kept === undefined || (type === "open") === this.#asked) {
       if (type !== "check" && type !== "stop") throw misbehaved("a frame out of turn");
@@ -340,6 +382,16 @@ class Served {
       default:
         throw misbehaved("a frame that only the other side sends");
     }
+  }
+
+  #onLaunch(body: Uint8Array): void {
+    const { here, keeper } = this.#owner;
+    const launch = readLaunch(body, here.version);
+    if (launch === undefined) return void this.#socket.end(encodeFrame("not-here"));
+    this.#launched = new Launched(launch, here, (type, part) =>
+      this.#send(type, ...(part === undefined ? [] : [part])),
+    );
+    void this.#launched.run(keeper).then(() => this.#socket.end());
   }
 
   async #run(kept: Kept, body: Uint8Array): Promise<void> {

@@ -1,5 +1,6 @@
-// What `sealtty exec --master` and the process that keeps the connection say to each other, over a unix socket of the user's
-// own: u32 length, u8 type, body. Both are this version of sealtty (the socket's name says so), and still each checks.
+// What `sealtty exec --master`, or sealtty-exec, and the process that keeps the connection say to each other, over a unix socket
+// of the user's own: u32 length, u8 type, body. Both are this version of sealtty (the socket's name says so, or `launch` does), and
+// still each checks.
 
 import { Buffer } from "node:buffer";
 import { type Reader, concat, u16, u32, u8 } from "../../protocol/bytes.ts";
@@ -17,6 +18,9 @@ export const TYPES = {
   attest: 8, // ask for evidence now
   check: 9, // how are you?
   stop: 10,
+  launch: 11, // from sealtty-exec: a command line (launch.ts), to be done here; behind it "input", "end", "signal" and "taken"
+  broken: 12, // from sealtty-exec: u8 stream (0 input, 1 output, 2 errors), u32 errno; nothing comes of it, or goes to it, any more
+  go: 13, // from sealtty-exec, once it heard "here": nobody else is asked any more
   // from the one who keeps the connection
   hello: 32, // a request will be looked at: until now it could be made to another one
   opened: 33, // JSON: Opened
@@ -27,6 +31,12 @@ export const TYPES = {
   room: 38, // u32: bytes of input that were taken
   said: 39, // JSON: Said
   status: 40, // JSON: Status
+  // to sealtty-exec, beside "output", "errors" and "room"
+  "not-here": 41, // it has to be done by `sealtty` itself
+  elsewhere: 42, // the path of the socket of the one that keeps the right connection
+  begun: 43, // signals are passed on from now on
+  ended: 44, // u8: the exit status; nothing comes behind it
+  here: 45, // it is done here, once "go" came
 } as const;
 export type FrameType = keyof typeof TYPES;
 const NAMES: ReadonlyMap<number, FrameType> = new Map(

@@ -169,7 +169,7 @@ describe("MasterServer", () => {
   });
   beforeEach(async () => {
     clock = new ManualClock();
-    server = new MasterServer(clock, 1000);
+    server = new MasterServer(fakeCli({ clock }).services, 1000);
     socket = path.join(directory, "socket");
     channels = [];
     await server.listen(socket);
@@ -301,7 +301,7 @@ describe("MasterServer", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
   test("a second one stands back; a dead one's name is taken over", async () => {
-    const second = new MasterServer(clock, 1000);
+    const second = new MasterServer(fakeCli({ clock }).services, 1000);
     expect(await second.listen(socket)).toBe(false);
     const dead = path.join(directory, "dead");
     const left = net.createServer();

@@ -8,8 +8,8 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { runCli, startCli } from "../support/cli.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { runCli, SEALTTY_EXEC, startCli } from "../support/cli.ts";
 import { hasOpenssh, makeScratch, sshKeygen, tellIfOpensshIsAbsent } from "../support/openssh.ts";
 import { type RunningGuest, startSealttyd } from "../support/sealttyd.ts";
 
@@ -95,18 +95,37 @@ test.runIf(hasOpenssh)(
   },
 );
 
-test.runIf(hasOpenssh)(
-  "bytes as they are, both ways; the end of input; variables and directory",
-  async () => {
+/** The two ways to run a program over it. */
+interface Way {
+  readonly name: string;
+  /** The program's own words, and these. */
+  words(...more: string[]): string[];
+  start(...more: string[]): ReturnType<typeof startCli>;
+  exec(more: string[], input?: string | Buffer): ReturnType<typeof runCli>;
+}
+const ways: readonly Way[] = [
+  {
+    name: "sealtty exec --master",
+    words: (...more) => [process.execPath, path.resolve("dist/bin/sealtty.js"), ...execArgs(...more)],
+    start: (...more) => startCli(execArgs(...more), { env }),
+    exec,
+  },
+  {
+    name: "sealtty-exec",
+    words: (...more) => [SEALTTY_EXEC, ...connection(), ...more],
+    start: (...more) => startCli([...connection(), ...more], { env, program: SEALTTY_EXEC }),
+    exec: (more, input) => runCli([...connection(), ...more], input, { env, program: SEALTTY_EXEC }),
+  },
+];
+
+describe.runIf(hasOpenssh).each(ways)("$name", (way) => {
+  beforeEach(async () => {
+    expect((await exec(["-q", "--", "true"])).status).toBe(0); // somebody keeps one
+  });
+  test("bytes as they are, both ways; the end of input; variables and directory", async () => {
     const bytes = randomBytes(3_000_000);
-    const child = spawn(
-      process.execPath,
-      [
-        path.resolve("dist/bin/sealtty.js"),
-        ...execArgs("-q", "--cwd", "/usr", "--env", "A=b c", "--", "sh", "-c", 'cat; pwd >&2; echo "$A" >&2'),
-      ],
-      { env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "pipe"] },
-    );
+    const script = 'cat; pwd >&2; echo "$A" >&2';
+    const { child } = way.start("-q", "--cwd", "/usr", "--env", "A=b c", "--", "sh", "-c", script);
     const out: Buffer[] = [];
     let error = "";
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
@@ -115,82 +134,102 @@ test.runIf(hasOpenssh)(
     expect(await once(child, "close")).toEqual([0, null]);
     expect(digest(Buffer.concat(out))).toBe(digest(bytes));
     expect(error).toMatch(/\/usr\nb c\n$/);
-  },
-);
+  });
 
-test.runIf(hasOpenssh)(
-  "how a program ends: by a signal, not there, its directory not there, out of time",
-  async () => {
-    const killed = await exec(["--json", "--", "sh", "-c", "kill -9 $$"]);
+  test("how a program ends: by a signal, not there, its directory not there, out of time", async () => {
+    const killed = await way.exec(["--json", "--", "sh", "-c", "kill -9 $$"]);
     expect(killed.status).toBe(137);
     expect(killed.stderr).toContain('{"event":"exit","kind":"signalled","signal":"SIGKILL","status":137}');
-    expect((await exec(["--", "no-such-program"])).status).toBe(127);
-    const nowhere = await exec(["--cwd", "/no/such", "--", "true"]);
+    expect((await way.exec(["--", "no-such-program"])).status).toBe(127);
+    const nowhere = await way.exec(["--cwd", "/no/such", "--", "true"]);
     expect(nowhere.status).toBe(126);
     expect(nowhere.stderr).toContain("sealttyd: /no/such: no such directory");
-    const late = await exec(["-n", "--run-timeout", "0.2", "--", "sleep", "600"]);
+    const late = await way.exec(["-n", "--run-timeout", "0.2", "--", "sleep", "600"]);
     expect(late.status).toBe(255);
     expect(late.stderr).toContain("sealtty: timeout: The command did not end within 0.2 s");
-  },
-);
-
-test.runIf(hasOpenssh)("a signal gets through although input waits that nobody reads", async () => {
-  const cli = startCli(
-    execArgs("--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo up; while :; do sleep 0.1; done"),
-    { env },
-  );
-  cli.child.stdin.write(Buffer.alloc(4_000_000));
-  await cli.waitFor(/^up$/m);
-  cli.child.kill("SIGINT");
-  expect(await cli.ended()).toBe(5);
-  expect(cli.stdout()).toContain("caught");
-});
-
-test.runIf(hasOpenssh)("a reader that leaves: quiet, 141, and the program is hung up", async () => {
-  const file = scratch.path("yes.pid");
-  const line = execArgs("-q", "--", "sh", "-c", `echo $$ >${file}; exec yes`)
-    .map((word) => `'${word.replaceAll("'", "'\\''")}'`)
-    .join(" ");
-  const script = `'${process.execPath}' dist/bin/sealtty.js ${line} | head -c 2 >/dev/null; echo "\${PIPESTATUS[0]}"`;
-  const child = spawn("bash", ["-c", script], {
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
   });
-  let [out, error] = ["", ""];
-  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (error += chunk.toString()));
-  await once(child, "close");
-  expect(out).toBe("141\n");
-  expect(error.split("\n").filter((each) => !each.includes("SIMULATED"))).toEqual([""]);
-  const pid = Number(readFileSync(file, "utf8"));
-  await until(() => !alive(pid));
-});
 
-test.runIf(hasOpenssh)("a client that is killed takes its program with it; the master lives on", async () => {
-  const file = scratch.path("sleep.pid");
-  const cli = startCli(execArgs("--", "sh", "-c", `echo $$ >${file}; echo up; exec sleep 600`), { env });
-  await cli.waitFor(/^up$/m);
-  const keeper = await pidOfMaster();
-  cli.child.kill("SIGKILL");
-  await cli.ended();
-  const pid = Number(readFileSync(file, "utf8"));
-  await until(() => !alive(pid));
-  expect((await exec(["--", "true"])).status).toBe(0);
-  expect(await pidOfMaster()).toBe(keeper);
-});
+  test("a signal gets through although input waits that nobody reads", async () => {
+    const cli = way.start(
+      ...["--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo up; while :; do sleep 0.1; done"],
+    );
+    cli.child.stdin.write(Buffer.alloc(4_000_000));
+    await cli.waitFor(/^up$/m);
+    cli.child.kill("SIGINT");
+    expect(await cli.ended()).toBe(5);
+    expect(cli.stdout()).toContain("caught");
+  });
 
-test.runIf(hasOpenssh)(
-  "a master that is killed: 255 and a next step; the next one starts another",
-  async () => {
-    const cli = startCli(execArgs("--", "sh", "-c", "echo up; exec sleep 600"), { env });
+  test("a reader that leaves: quiet, 141, and the program is hung up", async () => {
+    const file = scratch.path("yes.pid");
+    const line = way
+      .words("-q", "--", "sh", "-c", `echo $$ >${file}; exec yes`)
+      .map((word) => `'${word.replaceAll("'", "'\\''")}'`)
+      .join(" ");
+    const script = `${line} | head -c 2 >/dev/null; echo "\${PIPESTATUS[0]}"`;
+    const child = spawn("bash", ["-c", script], {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let [out, error] = ["", ""];
+    child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+    child.stderr.on("data", (chunk: Buffer) => (error += chunk.toString()));
+    await once(child, "close");
+    expect(out).toBe("141\n");
+    expect(error.split("\n").filter((each) => !each.includes("SIMULATED"))).toEqual([""]);
+    const pid = Number(readFileSync(file, "utf8"));
+    await until(() => !alive(pid));
+  });
+
+  test("a client that is killed takes its program with it; the master lives on", async () => {
+    const file = scratch.path("sleep.pid");
+    const cli = way.start("--", "sh", "-c", `echo $$ >${file}; echo up; exec sleep 600`);
+    await cli.waitFor(/^up$/m);
+    const keeper = await pidOfMaster();
+    cli.child.kill("SIGKILL");
+    await cli.ended();
+    const pid = Number(readFileSync(file, "utf8"));
+    await until(() => !alive(pid));
+    expect((await way.exec(["--", "true"])).status).toBe(0);
+    expect(await pidOfMaster()).toBe(keeper);
+  });
+
+  test("a master that is killed: 255 and a next step; the next one starts another", async () => {
+    const cli = way.start("--", "sh", "-c", "echo up; exec sleep 600");
     await cli.waitFor(/^up$/m);
     process.kill(await pidOfMaster(), "SIGKILL");
     expect(await cli.ended()).toBe(255);
     expect(cli.stderr()).toMatch(/sealtty: transport-lost: .*Run the command again/);
-    expect(await exec(["--", "echo", "again"])).toMatchObject({ status: 0, stdout: "again\n" });
-  },
-);
+    expect(await way.exec(["--", "echo", "again"])).toMatchObject({ status: 0, stdout: "again\n" });
+  });
 
+  test("many at once, and nonsense on the socket beside them", async () => {
+    expect((await way.exec(["--", "true"])).status).toBe(0);
+    const [name] = readdirSync(path.join(runtime, "sealtty"));
+    const nonsense = [
+      Buffer.from([0, 0, 0, 0]),
+      Buffer.from([255, 255, 255, 255]),
+      Buffer.from([0, 0, 0, 1, 99]),
+      Buffer.from([0, 0, 0, 2, 1, 2]),
+      randomBytes(100),
+    ];
+    const closed = nonsense.map(async (bytes) => {
+      const socket = net.connect(path.join(runtime, "sealtty", name ?? ""));
+      socket.on("error", () => {});
+      socket.resume();
+      socket.end(bytes);
+      await once(socket, "close");
+    });
+    const words = Array.from({ length: 20 }, (_, i) => `word${i}`);
+    const start = performance.now();
+    const all = await Promise.all(words.map((word) => way.exec(["-q", "-n", "--", "echo", word])));
+    process.stdout.write(
+      `MASTER 20 exec at once: ${Math.round(performance.now() - start)} ms, processes of Node included\n`,
+    );
+    expect(all.map(({ status, stdout }) => [status, stdout])).toEqual(words.map((word) => [0, `${word}\n`]));
+    await Promise.all(closed);
+  });
+});
 test.runIf(hasOpenssh)("-t: a terminal of its own, with its size", async () => {
   const { status, stdout } = await exec(["-t", "--", "sh", "-c", "tty; stty size; exit 3"]);
   expect(status).toBe(3);
@@ -309,31 +348,4 @@ test.runIf(hasOpenssh)("several at once where there is none yet: one connection 
   const all = await Promise.all(words.map((word) => exec(["-q", "-n", "--", "echo", word])));
   expect(all.map(({ status, stdout }) => [status, stdout])).toEqual(words.map((word) => [0, `${word}\n`]));
   expect(logins()).toBe(before + 1);
-});
-
-test.runIf(hasOpenssh)("many at once, and nonsense on the socket beside them", async () => {
-  expect((await exec(["--", "true"])).status).toBe(0);
-  const [name] = readdirSync(path.join(runtime, "sealtty"));
-  const nonsense = [
-    Buffer.from([0, 0, 0, 0]),
-    Buffer.from([255, 255, 255, 255]),
-    Buffer.from([0, 0, 0, 1, 99]),
-    Buffer.from([0, 0, 0, 2, 1, 2]),
-    randomBytes(100),
-  ];
-  const closed = nonsense.map(async (bytes) => {
-    const socket = net.connect(path.join(runtime, "sealtty", name ?? ""));
-    socket.on("error", () => {});
-    socket.resume();
-    socket.end(bytes);
-    await once(socket, "close");
-  });
-  const words = Array.from({ length: 20 }, (_, i) => `word${i}`);
-  const start = performance.now();
-  const all = await Promise.all(words.map((word) => exec(["-q", "-n", "--", "echo", word])));
-  process.stdout.write(
-    `MASTER 20 exec at once: ${Math.round(performance.now() - start)} ms, processes of Node included\n`,
-  );
-  expect(all.map(({ status, stdout }) => [status, stdout])).toEqual(words.map((word) => [0, `${word}\n`]));
-  await Promise.all(closed);
 });

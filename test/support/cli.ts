@@ -6,6 +6,8 @@ import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 
 const SEALTTY = path.resolve(import.meta.dirname, "../../dist/bin/sealtty.js");
+/** `sealtty exec --master` where a connection is kept already. */
+export const SEALTTY_EXEC = path.resolve(import.meta.dirname, "../../dist/bin/sealtty-exec");
 
 export interface RunningCli {
   readonly child: ChildProcessByStdio<Writable, Readable, Readable>;
@@ -18,11 +20,14 @@ export interface RunningCli {
   stop(): Promise<void>;
 }
 
+/** @param options.program - Node runs it where it ends in ".js"; absent: `sealtty`. */
 export function startCli(
   args: readonly string[],
   options: { program?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {},
 ): RunningCli {
-  const child = spawn(process.execPath, [options.program ?? SEALTTY, ...args], {
+  const { program = SEALTTY } = options;
+  const words = program.endsWith(".js") ? [process.execPath, program] : [program];
+  const child = spawn(words[0] ?? "", [...words.slice(1), ...args], {
     stdio: ["pipe", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", ...options.env },
     cwd: options.cwd,
