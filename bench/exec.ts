@@ -12,7 +12,7 @@ import { connect } from "../cli/api/index.ts";
 import type { Guest } from "../cli/api/types.ts";
 import { scratchDirectory } from "./children.ts";
 import { opensshIsAbsent, startSshd } from "./openssh.ts";
-import { sealttyFile } from "./places.ts";
+import { sealttyExecFile, sealttyFile } from "./places.ts";
 import type { Row } from "./report.ts";
 import { POLICY_TEXT, startSealttyd } from "./sealtty.ts";
 import { median } from "./statistics.ts";
@@ -181,6 +181,7 @@ export async function execRows(quick: boolean): Promise<Row[]> {
     sealttyFile,
     ...["exec", ...options, ...more, "--", ...command],
   ];
+  const native = (command: readonly string[]): string[] => [...options, "--", ...command];
   try {
     const ssh = (more: readonly string[], command: string) => [
       ...more,
@@ -200,6 +201,10 @@ export async function execRows(quick: boolean): Promise<Row[]> {
         name: "sealtty exec --master",
         start: async (line) => ofProcess(process.execPath, sealtty(["--master"], ["sh", "-c", line]), env),
       },
+      {
+        name: "sealtty-exec",
+        start: async (line) => ofProcess(sealttyExecFile, native(["sh", "-c", line]), env),
+      },
       ofGuest(guest),
     ];
     const viaApi = async (): Promise<void> => {
@@ -210,6 +215,7 @@ export async function execRows(quick: boolean): Promise<Row[]> {
     const sshMaster = truth("ssh", ssh(master, "true"));
     const ownTrue = truth(process.execPath, sealtty([], ["true"]), env);
     const ownMaster = truth(process.execPath, sealtty(["--master"], ["true"]), env);
+    const ownNative = truth(sealttyExecFile, native(["true"]), env);
     const nothing = truth(process.execPath, ["-e", "0"]);
     await ownMaster(); // starts the keeper
     const table = new Table();
@@ -226,6 +232,7 @@ export async function execRows(quick: boolean): Promise<Row[]> {
         [SSH, sshTrue],
         ["sealtty exec", ownTrue],
         ["sealtty exec --master", ownMaster],
+        ["sealtty-exec", ownNative],
         ["sealtty, API", viaApi],
         ["Node, doing nothing", nothing],
       ] as const) {
@@ -236,6 +243,8 @@ export async function execRows(quick: boolean): Promise<Row[]> {
         ["ssh, ControlMaster, 4 at once", sshMaster, 4],
         ["sealtty exec --master, one after the other", ownMaster, 1],
         ["sealtty exec --master, 4 at once", ownMaster, 4],
+        ["sealtty-exec, one after the other", ownNative, 1],
+        ["sealtty-exec, 4 at once", ownNative, 4],
         ["sealtty, API, one after the other", viaApi, 1],
         ["sealtty, API, 8 at once", viaApi, 8],
       ] as const) {

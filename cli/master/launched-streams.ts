@@ -16,6 +16,7 @@ export class LaunchedInput extends Readable {
   readonly isTTY: boolean;
   readonly #give: (length: number) => void;
   #room = 0; // bytes that may come
+  #ended = false;
 
   constructor(isTTY: boolean, give: (length: number) => void) {
     super({ highWaterMark: INPUT_WINDOW });
@@ -33,10 +34,10 @@ export class LaunchedInput extends Readable {
 
   /** @param bytes - undefined: its end. @throws SealttyError `peer-misbehaved`. */
   come(bytes: Uint8Array | undefined): void {
-    if (this.destroyed) return;
-    if (this.readableEnded || (bytes?.length ?? 0) > this.#room)
+    if (this.#ended || (bytes?.length ?? 0) > this.#room)
       throw misbehaved("more input than there is room for");
-    if (bytes?.length === 0) return;
+    this.#ended = bytes === undefined;
+    if (this.destroyed || bytes?.length === 0) return;
     this.#room -= bytes?.length ?? 0;
     this.push(bytes ?? null);
   }

@@ -8,7 +8,7 @@ import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.
 import type { ExecOptions, RemoteProcess } from "../api/types.ts";
 import { asksForHelp, execAsSaid } from "../exec-as-said.ts";
 import { execOptions } from "../exec-plan.ts";
-import { EXIT_OUTPUT_CLOSED, signalStatus } from "../exit-status.ts";
+import { EXIT_OUTPUT_CLOSED } from "../exit-status.ts";
 import { OutputClosed } from "../output.ts";
 import type { Reporter, Talk } from "../report.ts";
 import { runVerified } from "../run-program.ts";
@@ -33,6 +33,9 @@ export interface Keeper {
     readonly policy: string;
   }>;
 }
+
+/** Signals that sealtty-exec passes on. */
+const PASSED: ReadonlySet<string> = new Set(["SIGINT", "SIGTERM", "SIGHUP"]);
 
 export class Launched {
   readonly #launch: Launch;
@@ -176,7 +179,7 @@ export class Launched {
   }
 
   #onSignalled(name: string): void {
-    if (signalStatus(name) > 255 || !/^SIG[A-Z]+$/.test(name)) throw misbehaved("a signal that there is not");
+    if (!PASSED.has(name)) throw misbehaved("a signal that is none of those that are passed on");
     for (const handler of this.#handlers.get(name) ?? []) handler();
   }
 }

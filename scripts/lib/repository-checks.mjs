@@ -3,10 +3,11 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { parts } from "../build.mjs";
+import { launcher } from "../build-native.mjs";
 import { projectRoot } from "./run.mjs";
 
 const skipped = new Set([".git", ".cache", "node_modules", "dist", "coverage", "test-results"]);
-const textFile = /(\.(ts|mts|mjs|js|json|md|toml|sh|html|css|ya?ml|service|conf|txt)|^[^.]+|\/run)$/;
+const textFile = /(\.(c|ts|mts|mjs|js|json|md|toml|sh|html|css|ya?ml|service|conf|txt)|^[^.]+|\/run)$/;
 
 function filesUnder(directory = "") {
   const entries = readdirSync(path.join(projectRoot, directory), { withFileTypes: true });
@@ -156,8 +157,9 @@ function limitsAreUsed() {
 
 function programsHaveSources() {
   return Object.entries(json("package.json").bin).flatMap(([name, file]) => {
-    if (file !== `dist/bin/${name}.js`) return [`package.json: bin ${name} is not dist/bin/${name}.js`];
-    const entry = parts[name];
+    const built = name === launcher ? `dist/bin/${name}` : `dist/bin/${name}.js`;
+    if (file !== built) return [`package.json: bin ${name} is not ${built}`];
+    const entry = name === launcher ? `cli/native/${name}.c` : parts[name];
     if (entry === undefined) return [`scripts/build.mjs does not build ${name}`];
     return existsSync(path.join(projectRoot, entry)) ? [] : [`${entry}, the source of ${name}, is missing`];
   });

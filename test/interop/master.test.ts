@@ -120,7 +120,7 @@ const ways: readonly Way[] = [
 
 describe.runIf(hasOpenssh).each(ways)("$name", (way) => {
   beforeEach(async () => {
-    expect((await exec(["-q", "--", "true"])).status).toBe(0); // somebody keeps one
+    await exec(["-q", "--", "true"]); // somebody keeps one
   });
   test("bytes as they are, both ways; the end of input; variables and directory", async () => {
     const bytes = randomBytes(3_000_000);

@@ -9,8 +9,10 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { execFileSync } from "node:child_process";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -19,7 +21,8 @@ const scripts = new URL("../../scripts/", import.meta.url).pathname;
 const { copyPtyAddon } = (await import(`${scripts}build.mjs`)) as {
   readonly copyPtyAddon: (directory: string) => Promise<void>;
 };
-const { buildNative, nativeHelpers } = (await import(`${scripts}build-native.mjs`)) as {
+const { buildLauncher, buildNative, nativeHelpers } = (await import(`${scripts}build-native.mjs`)) as {
+  readonly buildLauncher: (directory: string) => Promise<void>;
   readonly buildNative: (options: { directory: string }) => Promise<void>;
   readonly nativeHelpers: readonly string[];
 };
@@ -65,4 +68,30 @@ test("a compiler that fails half way leaves the native programs that were there"
   }
   for (const name of nativeHelpers) expect(readFileSync(path.join(target, name), "utf8")).toBe("whole");
   expect(readdirSync(target).sort()).toEqual([...nativeHelpers, "pty.node"].sort());
+});
+
+test("without a compiler sealtty-exec is `sealtty exec --master` by its longer way", async () => {
+  const { PATH } = process.env;
+  writeFileSync(at("cc"), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+  process.env["PATH"] = `${directory}:${PATH}`;
+  try {
+    await buildLauncher(at("bin"));
+  } finally {
+    process.env["PATH"] = PATH;
+  }
+  writeFileSync(at("bin/sealtty.js"), "console.log(JSON.stringify(process.argv.slice(2)))");
+  symlinkSync("bin/sealtty-exec", at("linked"));
+  const said = execFileSync(at("linked"), ["guest", "--", "a  b", ""], { encoding: "utf8" });
+  expect(JSON.parse(said)).toEqual(["exec", "--master", "guest", "--", "a  b", ""]);
+});
+
+test("with one it is a program that needs no library, and falls back to what lies beside it", async () => {
+  await buildLauncher(at("bin"));
+  expect(readFileSync(at("bin/sealtty-exec")).subarray(1, 4).toString()).toBe("ELF");
+  const env = { ...process.env, XDG_RUNTIME_DIR: directory }; // nobody keeps a connection there
+  const start = () =>
+    execFileSync(at("bin/sealtty-exec"), ["guest", "--", "true"], { encoding: "utf8", stdio: "pipe", env });
+  expect(start).toThrow("sealtty.js is not beside sealtty-exec: link to it, rather than copy it.");
+  writeFileSync(at("bin/sealtty.js"), "console.log(JSON.stringify(process.argv.slice(2)))");
+  expect(JSON.parse(start())).toEqual(["exec", "--master", "guest", "--", "true"]);
 });

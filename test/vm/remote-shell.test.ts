@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync }
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { runCli } from "../support/cli.ts";
+import { runCli, SEALTTY_EXEC } from "../support/cli.ts";
 import { findSecret, tapWire, type WireTap } from "../support/host-eyes.ts";
 import { sshKeygen } from "../support/openssh.ts";
 import { BOOT_TIMEOUT, bootVm, sealttydServes, type Vm } from "../support/vm.ts";
@@ -79,6 +79,7 @@ beforeAll(async () => {
   scratch = mkdtempSync(path.join(os.tmpdir(), "sealtty-remote-"));
   for (const name of ["bin", "keys", "run"]) mkdirSync(at(name), { mode: 0o700 });
   symlinkSync(SEALTTY, at("bin", "sealtty"));
+  symlinkSync(SEALTTY_EXEC, at("bin", "sealtty-exec"));
   const { user, all } = makeKeys();
   const hostKey = sshKeygen(at("host_key"));
   sshKeygen(at("other_key"));

@@ -1,5 +1,5 @@
 #!/bin/sh
-# sealtty's own commands from a shell: exec, cp, proxy, forward, sessions, and how each refuses.
+# sealtty's own commands from a shell: exec, sealtty-exec, cp, proxy, forward, sessions, and how each refuses.
 #
 #   GUEST=ws://127.0.0.1:7000/ POLICY=db1.toml KEYS=directory sh with-sealtty.sh
 #
@@ -49,6 +49,15 @@ step "exec: whoever reads its output left"
 step "exec --master: twenty over one connection"
 for i in $(seq 1 20); do equal "$(kept -n -- echo "$i")" "$i"; done
 status 5 kept -n -- sh -c 'exit 5'
+
+step "sealtty-exec: thirty over the same one, without Node"
+fast=$(command -v sealtty-exec)
+native() { PATH=/nowhere "$fast" "$GUEST" $own "$@"; }
+for i in $(seq 1 30); do equal "$(native -n -- echo "$i")" "$i"; done
+echo "in: $SECRET" | status 37 native --env "WORD=$SECRET" -- sh -c 'cat; echo "$WORD" >&2; exit 37' >out 2>err
+equal "$(cat out)" "in: $SECRET"
+equal "$(cat err)" "$SECRET"
+native -- cat <megabyte | cmp - megabyte
 sealtty master "$GUEST" $own --stop >/dev/null
 
 step "cp: a tree with modes, times, links, holes and odd names, there and back"
