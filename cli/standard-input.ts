@@ -34,11 +34,9 @@ export function feed(
     if (to.writable) to.end();
   };
   const onError = (cause: Error): void => {
-    // The terminal is gone; or it was opened to be written to, as nohup does: there is nothing to read.
-    if (stdin.isTTY === true || errorCode(cause) === "EBADF") return onEnd();
-    failed(
-      new SealttyError("device-unavailable", `Cannot read the standard input: ${cause.message}`, { cause }),
-    );
+    const failure = inputFailure(cause, stdin);
+    if (failure === undefined) onEnd();
+    else failed(failure);
   };
   stdin.on("data", onData);
   stdin.once("end", onEnd);
@@ -51,4 +49,15 @@ export function feed(
     stdin.on("error", () => undefined); // of a read under way, which nobody waits for any more
     stdin.pause();
   };
+}
+
+/** @returns undefined where that was all: the terminal is gone; or it was opened to be written to, as nohup does. */
+export function inputFailure(
+  cause: Error,
+  stdin: Pick<Surroundings["stdin"], "isTTY">,
+): SealttyError | undefined {
+  if (stdin.isTTY === true || errorCode(cause) === "EBADF") return undefined;
+  return new SealttyError("device-unavailable", `Cannot read the standard input: ${cause.message}`, {
+    cause,
+  });
 }

@@ -16,6 +16,7 @@ import type { RecordingFile } from "./recording-file.ts";
 import { ReplayAnswers } from "./replay-answers.ts";
 import type { Reporter } from "./report.ts";
 import type { Surroundings } from "./services.ts";
+import { inputFailure } from "./standard-input.ts";
 
 /** Typed and not yet taken by the connection. Below it keys are always read, so that ~. works while the guest does not answer. */
 const MAX_TYPED = 1024 * 1024;
@@ -183,12 +184,19 @@ export async function runTerminal(
       void sending.then(() => program.input.end());
     };
     stdin.on("data", onData);
+    const onError = (cause: Error): void => {
+      const failure = inputFailure(cause, stdin);
+      if (failure === undefined) return onEnd();
+      hungUp = true;
+      if (session === undefined) program.hangUp(); // an end of its input would say that this was all
+      reject(failure);
+    };
     stdin.once("end", onEnd);
-    stdin.once("error", onEnd);
+    stdin.once("error", onError);
     offs.push(() => {
       stdin.off("data", onData);
       stdin.off("end", onEnd);
-      stdin.off("error", onEnd);
+      stdin.off("error", onError);
       stdin.pause();
     });
     for (const signal of ["SIGTERM", "SIGHUP"] as const) {

@@ -2,14 +2,26 @@
 // what it is. Another policy, user or key is another socket, so a connection is never shared beyond what was appraised and
 // authenticated; the first part only finds others that hold the same pipe.
 
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+} from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { SealttyError } from "../../protocol/errors.ts";
 import { encodingOf, obfuscationOf } from "../option-values.ts";
 import type { Input, OptionSpec } from "../options.ts";
+import { whyUnreadable } from "../owner-file.ts";
+import { printable } from "../printable.ts";
 import type { Surroundings } from "../services.ts";
 
 type Environment = Surroundings["environment"];
@@ -18,6 +30,9 @@ type Environment = Surroundings["environment"];
 const DECISIVE = ["policy", "identity", "certificate", "collateral", "encoding"] as const;
 /** Environment that decides it: keys, and how hosts are reached. */
 const DECISIVE_VARIABLE = /^(?:SEALTTY_.*|SSH_AUTH_SOCK|HOME|XDG_CACHE_HOME)$/;
+
+/** Of a policy, a key or a certificate: as much as whoever uses them reads. */
+const MAX_FILE = 1024 * 1024;
 
 export interface MasterPlace {
   readonly socket: string;
@@ -126,12 +141,39 @@ function answers(socketPath: string): Promise<boolean> {
   });
 }
 
-/** What a file says now; a file that cannot be read is told by whoever needs it. */
+/**
+ * What a file says now. @returns "none" where there is no such file: whoever needs it tells.
+ * @throws SealttyError `bad-config` on what cannot be read, or not read again: nobody could tell what it decides.
+ */
 function fileDigest(file: string): string {
+  let fd: number;
   try {
-    return createHash("sha256").update(readFileSync(file)).digest("hex");
-  } catch {
-    return "unreadable";
+    fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return "none";
+    throw new SealttyError("bad-config", `cannot read ${printable(file)}: ${whyUnreadable(code)}`, { cause });
+  }
+  try {
+    const status = fstatSync(fd);
+    if (status.isDirectory())
+      throw new SealttyError("bad-config", `cannot read ${printable(file)}: ${whyUnreadable("EISDIR")}`);
+    if (!status.isFile()) {
+      const next = "write it into one, or leave out --master";
+      throw new SealttyError(
+        "bad-config",
+        `${printable(file)} is no regular file, to be read again; ${next}`,
+      );
+    }
+    const bytes = Buffer.allocUnsafe(MAX_FILE + 1);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < bytes.length; length += read)
+      read = readSync(fd, bytes, length, bytes.length - length, null);
+    if (length > MAX_FILE)
+      throw new SealttyError("bad-config", `${printable(file)} is larger than ${MAX_FILE / 1024} KiB`);
+    return createHash("sha256").update(bytes.subarray(0, length)).digest("hex");
+  } finally {
+    closeSync(fd);
   }
 }
 

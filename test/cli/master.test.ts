@@ -313,6 +313,41 @@ describe("MasterServer", () => {
   });
 });
 
+describe("masterPlace", () => {
+  const place = (...args: string[]) =>
+    masterPlace(
+      "tcp:h:1",
+      parseInput(EXEC, args),
+      false,
+      fakeCli({ environment: { XDG_RUNTIME_DIR: directory } }).services,
+    );
+  test.each([
+    [
+      "a device without an end",
+      "/dev/zero",
+      /is no regular file, to be read again; write it into one, or leave out --master/,
+    ],
+    ["a directory", "/", /it is a directory; name the file in it/],
+  ])("%s in place of a policy or key: refused, and not read", (_, file, words) => {
+    expect(() => place("--policy", file)).toThrow(words);
+    writeFileSync(path.join(directory, "p"), "");
+    expect(() => place("--policy", path.join(directory, "p"), "-i", file)).toThrow(words);
+  });
+  test("a policy that is larger than any may be", () => {
+    writeFileSync(path.join(directory, "p"), "#".repeat(1024 * 1024 + 1));
+    expect(() => place("--policy", path.join(directory, "p"))).toThrow("is larger than 1024 KiB");
+  });
+  test("another content is another place; a file that is not there is told by who needs it", () => {
+    const file = path.join(directory, "p");
+    const places = ["a", "b", "a"].map((text) => {
+      writeFileSync(file, text);
+      return place("--policy", file).socket;
+    });
+    expect(places[0]).toBe(places[2]);
+    expect(new Set([...places, place("--policy", `${file}-none`).socket]).size).toBe(3);
+  });
+});
+
 describe("sealtty master", () => {
   const started = (changes: Parameters<typeof fakeCli>[0] = {}) => {
     const environment = { XDG_RUNTIME_DIR: directory };

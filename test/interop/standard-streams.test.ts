@@ -66,6 +66,7 @@ const IS_DIRECTORY =
 
 test.runIf(hasOpenssh).each([
   ["exec", () => exec("cat")],
+  ["exec -t", () => ["exec", "-t", ...exec("cat").slice(1)]],
   ["exec --master", () => ["exec", "--master", ...exec("cat").slice(1)]],
   ["cp", () => cp("-", `:${scratch.path("made")}`)],
   ["proxy", () => ["proxy", `unix:${guest.socket}`, ...options(), `unix:${guest.socket}`]],
