@@ -43,6 +43,7 @@ export const EXEC: Omit<Command, "run"> = {
   notes: [
     "A key is needed: without one a guest opens nothing but its login prompt (sealtty connect).",
     "No shell, unlike ssh: one word for each argument of the program; for a shell's line: -- sh -c 'LINE'.",
+    "sealtty-exec GUEST … -- COMMAND…, a program of its own, is exec --master without the time that Node takes to start.",
     "--timeout is for the connection and the evidence, as everywhere; --run-timeout for the program.",
     "A directory that is not there: status 126, and the guest says so on stderr. A program that is not there: 127.",
     "Binary-clean; the end of standard input is passed on. SIGINT, SIGTERM and SIGHUP go to the program;",

@@ -28,6 +28,7 @@ import {
   misbehaved,
   OUTPUT_WINDOW,
   readTaken,
+  writeFrame,
 } from "./wire.ts";
 
 /** An OPEN whole (docs/protocol.md §8.3), or data. */
@@ -325,7 +326,7 @@ class Served {
   }
 
   #send(type: FrameType, ...body: readonly Uint8Array[]): void {
-    if (this.#socket.writable) this.#socket.write(encodeFrame(type, ...body));
+    if (this.#socket.writable) writeFrame(this.#socket, type, ...body);
   }
 
   #onData(chunk: Buffer): void {

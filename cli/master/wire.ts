@@ -3,6 +3,7 @@
 // still each checks.
 
 import { Buffer } from "node:buffer";
+import type { Writable } from "node:stream";
 import { type Reader, concat, u16, u32, u8 } from "../../protocol/bytes.ts";
 import { SealttyError, type SealttyErrorCode } from "../../protocol/errors.ts";
 
@@ -58,8 +59,24 @@ export interface Frame {
 }
 
 export function encodeFrame(type: FrameType, ...body: readonly Uint8Array[]): Uint8Array {
-  const joined = concat(u8(TYPES[type]), ...body);
-  return concat(u32(joined.length), joined);
+  return concat(frameHead(type, body), ...body);
+}
+
+/** As `encodeFrame`, in parts: of a flood nothing is copied. The bytes have to stay as they are until they are written. */
+export function writeFrame(
+  to: Pick<Writable, "cork" | "uncork" | "write">,
+  type: FrameType,
+  ...body: readonly Uint8Array[]
+): void {
+  to.cork();
+  to.write(frameHead(type, body));
+  for (const part of body) to.write(part);
+  to.uncork();
+}
+
+function frameHead(type: FrameType, body: readonly Uint8Array[]): Uint8Array {
+  const length = body.reduce((sum, part) => sum + part.length, 1);
+  return concat(u32(length), u8(TYPES[type]));
 }
 
 export function encodeJson(type: FrameType, value: unknown): Uint8Array {
