@@ -81,7 +81,7 @@ const ownWays = [
 ];
 /** What the guest and this machine do for a copy or a forward is cli/api's as well. */
 const ownEnds =
-  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master|connect|sessions|unlock|log|sysrq|provision)|run-program|service-program|standard-input|terminal-session|kept-session|files\/.*|forward\/.*|master\/serve-master)\.ts$/;
+  /^cli\/(?:commands\/(?:exec|cp|proxy|forward|master|connect|sessions|unlock|log|sysrq|provision)|run-program|service-program|standard-input|terminal-session|kept-session|files\/.*|forward\/.*|master\/(?:serve-master|served|launched))\.ts$/;
 const endParts = /["'][^"']*\/node\/(?:files\/[a-z-]+|sockets|places)\.ts["']/;
 
 /** @param {string} name @param {string} text - of a file. @returns {string[]} */

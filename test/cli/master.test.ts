@@ -29,7 +29,7 @@ import { run } from "../../cli/program.ts";
 import { concat } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { openBody } from "../../protocol/session/open-request.ts";
-import type { Kept } from "../../cli/master/serve-master.ts";
+import type { Kept } from "../../cli/master/served.ts";
 import { VerifiedGuest } from "../../protocol/attestation/verified-guest.ts";
 import { ManualClock } from "../support/clocks.ts";
 import { CLAIMS, FakeChannel, fakeCli, fakeGuest, POLICY_TEXT } from "./fake-cli.ts";

@@ -22,7 +22,7 @@ const commands = [
 
 test("the commands go beside the API nowhere", () => {
   expect(repositoryChecks["commands use the API"]?.()).toEqual([]);
-  for (const name of [...commands, "cli/master/serve-master.ts", "cli/run-program.ts"])
+  for (const name of [...commands, "cli/master/served.ts", "cli/run-program.ts"])
     expect(existsSync(path.join(root, name)), name).toBe(true);
 });
 
