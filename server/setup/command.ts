@@ -14,14 +14,9 @@ import { saysForbidden } from "../rooted-path.ts";
 import { findProgram } from "../sessions/launch.ts";
 import { virtioPortNames } from "../pipes/virtio-port.ts";
 import { EVIDENCE_TYPES, type Machine, type RealEvidence, SetupRefused, isRealEvidence } from "./choose.ts";
-import {
-  SetupFailed,
-  type SetupSurroundings,
-  type SetupWishes,
-  configurationText,
-  setUp,
-  takeAway,
-} from "./setup.ts";
+import { configurationText } from "./configuration.ts";
+import { SetupFailed, setUp, takeAway } from "./setup.ts";
+import type { SetupSurroundings, SetupWishes } from "./wishes.ts";
 
 const EXIT_GOOD = 0;
 const EXIT_REFUSED = 1;

@@ -22,14 +22,9 @@ import { CLOUD_INIT_FILES, DISABLED } from "../../server/provision/cloud-init.ts
 import type { PipeConfig } from "../../server/config/pipe.ts";
 import { EARLY_CONFIG_FILE, RECORD_FILE } from "../../server/setup/places.ts";
 import { RECOVERY_FILES } from "../../server/setup/recovery.ts";
-import {
-  type SetupSurroundings,
-  type SetupWishes,
-  configurationText,
-  SetupFailed,
-  setUp,
-  takeAway,
-} from "../../server/setup/setup.ts";
+import { configurationText } from "../../server/setup/configuration.ts";
+import { SetupFailed, setUp, takeAway } from "../../server/setup/setup.ts";
+import type { SetupSurroundings, SetupWishes } from "../../server/setup/wishes.ts";
 import { treeOf, writeTree } from "../support/tree.ts";
 
 const project = path.resolve(import.meta.dirname, "../..");
