@@ -140,7 +140,7 @@ export interface Reached extends Reachable {
  * Connects and appraises, and says what was verified. Nothing secret was sent when it resolves.
  * @param needs.key - take a default key where none was named. @param needs.login - false: nobody is logged in, and no key is
  * read, nor asked for its passphrase. @param needs.verdict - false: the caller tells the claims.
- * @param needs.talk - hears of states and of evidence in place of the reporter.
+ * @param needs.keeper - the socket of this very process, which keeps the connection. @param needs.talk - hears of states and of evidence in place of the reporter.
  */
 export async function reach(
   guestOrName: string,
@@ -153,6 +153,7 @@ export async function reach(
     readonly verdict?: boolean;
     readonly shaping?: ShapingProfile;
     readonly talk?: Talk;
+    readonly keeper?: string;
   } = {},
 ): Promise<Reached> {
   const { guest, input, services } = await namedGuest(guestOrName, said, own);
@@ -169,7 +170,7 @@ export async function reach(
       listeners,
       services,
     ).catch(async (error: unknown) => {
-      throw await withKeeper(error, guest, services);
+      throw await withKeeper(error, guest, services, needs.keeper);
     });
     const { attested } = reachable;
     const { claims } = attested.verified;
@@ -197,9 +198,15 @@ export async function reach(
 }
 
 /** Many pipes of hosts have one place, which a connection that this user keeps may have. */
-async function withKeeper(error: unknown, guest: string, { environment }: Services): Promise<unknown> {
+async function withKeeper(
+  error: unknown,
+  guest: string,
+  { environment }: Services,
+  own: string | undefined,
+): Promise<unknown> {
   if (!(error instanceof SealttyError) || error.code !== "guest-silent") return error;
-  if ((await keepersOf(guest, environment)).length === 0) return error;
+  const others = (await keepersOf(guest, environment)).filter((socket) => socket !== own);
+  if (others.length === 0) return error;
   return new SealttyError(
     error.code,
     `${error.message} A sealtty master of yours keeps a connection to this very address: use it (exec --master), or end it with: sealtty master ${guest} --stop --all`,

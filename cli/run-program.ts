@@ -12,9 +12,12 @@ import { feed } from "./standard-input.ts";
 /** What the guest says, as shells do, of a program that is not there. */
 const NOT_FOUND = 127;
 /** A guest that does not answer must not hold the user: this many of one signal end sealtty itself. */
-const SIGNALS_UNTIL_END = 3;
+export const SIGNALS_UNTIL_END = 3;
 
-type ProgramSurroundings = Pick<Surroundings, "stdin" | "stdout" | "stderr" | "onSignal">;
+/** Ms, for what came before an error. */
+const LAST_WRITES_WITHIN = 2000;
+
+type ProgramSurroundings = Pick<Surroundings, "stdin" | "stdout" | "stderr" | "onSignal" | "clock">;
 
 /** A likely mistake of those who come from ssh. */
 function hintAtShell(status: number, program: string, reporter: Pick<Reporter, "say">): void {
@@ -57,19 +60,30 @@ export async function runExec(
       offs.push(services.onSignal(signal, forward));
     }
   });
-  const finished = Promise.all([pour(program.stdout, services.stdout), pour(program.stderr, services.stderr)])
-    .then(() => program.exit)
-    .then(
-      (exit) => {
-        reporter.event("exit", exitFields(exit));
-        return exit.status;
-      },
-      (error: unknown) => {
-        if (!(error instanceof OutputClosed)) throw error;
-        program.hangUp();
-        return EXIT_OUTPUT_CLOSED;
-      },
-    );
+  const outputs = Promise.all([pour(program.stdout, services.stdout), pour(program.stderr, services.stderr)]);
+  const failed = program.exit.then(
+    () => outputs.then(() => program.exit),
+    async (error: unknown) => {
+      // What came before is written; a reader that stopped is not waited for.
+      let off = (): void => {};
+      const patience = new Promise<void>((resolve) => {
+        off = services.clock.after(LAST_WRITES_WITHIN, resolve);
+      });
+      await Promise.race([outputs, patience]).finally(off);
+      throw error;
+    },
+  );
+  const finished = Promise.race([outputs.then(() => program.exit), failed]).then(
+    (exit) => {
+      reporter.event("exit", exitFields(exit));
+      return exit.status;
+    },
+    (error: unknown) => {
+      if (!(error instanceof OutputClosed)) throw error;
+      program.hangUp();
+      return EXIT_OUTPUT_CLOSED;
+    },
+  );
   const { stdin } = program;
   const unreadable = new Promise<never>((_, reject) => {
     const failed = (error: Error): void => {

@@ -1,7 +1,7 @@
 // Writing a file whole or not at all.
 
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, open, rename, stat, unlink } from "node:fs/promises";
+import { chmod, mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { errorCode } from "../node/socket-pipe.ts";
 
@@ -60,8 +60,9 @@ interface How {
 }
 
 /** In place of a file that may be there. @throws as `writeWholeFile`. */
-export async function replaceFile(file: string, content: string | Uint8Array, how: How): Promise<void> {
-  await refuseDevice(file);
+export async function replaceFile(name: string, content: string | Uint8Array, how: How): Promise<void> {
+  await refuseDevice(name);
+  const file = await realpath(name).catch(() => name); // a link stays one, as /dev/stdout has to
   const old = how.keepsMode ? await stat(file).catch(() => undefined) : undefined;
   const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
   await writeNewFile(fresh, content, old === undefined ? how.mode : 0o600, how.sync);

@@ -53,9 +53,14 @@ export async function buildNative({ directory = path.join(projectRoot, "dist/bin
 export async function buildLauncher(directory = path.join(projectRoot, "dist/bin")) {
   const { version } = JSON.parse(readFileSync(path.join(projectRoot, "package.json"), "utf8"));
   const target = path.join(directory, launcher);
-  // Static: there is less to do before it begins.
-  if (process.platform === "linux" && (await hasCompiler()))
-    return compile(`cli/native/${launcher}.c`, target, ["-static", `-DSEALTTY_VERSION="${version}"`]);
+  const source = `cli/native/${launcher}.c`;
+  const define = `-DSEALTTY_VERSION="${version}"`;
+  if (process.platform === "linux" && (await hasCompiler())) {
+    // Static, there is less to do before it begins; not every compiler has the libraries for it.
+    if (await compile(source, target, ["-static", define]).then(...whether)) return;
+    if (await compile(source, target, [...dynamic, define]).then(...whether)) return;
+    process.stdout.write(`${launcher} cannot be compiled here (no libc6-dev?): it becomes a script\n`);
+  }
   await replaceFile(target, (unfinished) => {
     writeFileSync(
       unfinished,
@@ -64,6 +69,8 @@ export async function buildLauncher(directory = path.join(projectRoot, "dist/bin
     );
   });
 }
+
+const whether = [() => true, () => false];
 
 /** @param {string} source @param {string} target @param {readonly string[]} more */
 async function compile(source, target, more) {

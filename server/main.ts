@@ -185,14 +185,17 @@ function printManual(args: readonly string[]): number {
   return EXIT_GOOD;
 }
 
-/** Resolves with the first signal's name; a second one ends the process at once. */
+/** timeout(1) signals its child, and then its group: that is one wish, ms. */
+const ONE_WISH = 1000;
+
+/** Resolves with the first signal's name; one that comes later ends the process at once. */
 function stopSignal(): Promise<string> {
   return new Promise((resolve) => {
-    let asked = false;
+    let asked: number | undefined;
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => {
-        if (asked) process.kill(process.pid, "SIGKILL"); // Node's own exit may wait for a device: end(), below
-        asked = true;
+        asked ??= performance.now();
+        if (performance.now() - asked > ONE_WISH) process.kill(process.pid, "SIGKILL"); // Node's own exit may wait for a device: end(), below
         resolve(signal);
       });
     }

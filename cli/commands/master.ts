@@ -49,7 +49,9 @@ async function ask(guest: string, input: Input, services: Services): Promise<num
   const sockets = all
     ? await keepersOf(guest, services.environment)
     : [masterPlace(guest, input, false, services).socket];
-  const links = await Promise.all(sockets.map((socket) => MasterLink.reach(socket, reporter)));
+  const links = await Promise.all(
+    sockets.map((socket) => MasterLink.reach(socket, reporter, services.clock)),
+  );
   const found = links.filter((link) => link !== undefined);
   if (found.length === 0) {
     const others = all ? 0 : (await keepersOf(guest, services.environment)).length;
@@ -65,10 +67,11 @@ async function ask(guest: string, input: Input, services: Services): Promise<num
   const stop = input.has("stop");
   for (const link of found) {
     const status = await link.ask(stop ? "stop" : "check");
-    const { pid, running, idleSeconds } = status;
+    const { pid, running, idleSeconds, lostSeconds } = status;
+    const lost = lostSeconds === undefined ? "" : `, the guest has not answered for ${lostSeconds} s`;
     const words = stop
       ? `ended process ${pid}${running === 0 ? "" : `; ${running} that ran over it ${running === 1 ? "was" : "were"} hung up`}`
-      : `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}`;
+      : `process ${pid}, ${running} running, ${running === 0 ? `idle for ${idleSeconds} s` : "busy"}${lost}`;
     await print(
       services.stdout,
       reporter.json ? `${jsonLine({ event: "master", ...status })}\n` : `${words}\n`,
@@ -89,7 +92,6 @@ async function keep(guestName: string, input: Input, services: Services): Promis
     return 0;
   }
   own.event("listens", {});
-  own.say(`sealtty: keeping a connection to ${guestName}; exec --master takes it`);
   const both = talkOf(own, server);
   const ended = new Promise<"signal">((resolve) => {
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
@@ -97,7 +99,12 @@ async function keep(guestName: string, input: Input, services: Services): Promis
   });
   try {
     const reached = await Promise.race([
-      reach(guestName, input, services, own, { key: true, shaping: obfuscationOf(input, "off"), talk: both }),
+      reach(guestName, input, services, own, {
+        key: true,
+        shaping: obfuscationOf(input, "off"),
+        talk: both,
+        keeper: socket,
+      }),
       ended,
       server.done,
     ]);
@@ -105,6 +112,7 @@ async function keep(guestName: string, input: Input, services: Services): Promis
     try {
       const guest = await enter(reached);
       const { name: policy } = reached.policy;
+      own.say(`sealtty: keeping a connection to ${guestName}; exec --master and sealtty-exec take it`);
       server.keep({ guest, policy, askedForEvidence: () => reached.watch.sayNext() });
       const why = await Promise.race([
         server.done,
@@ -129,11 +137,15 @@ async function keep(guestName: string, input: Input, services: Services): Promis
 }
 
 /** To whoever started this, and to all who use it. */
-function talkOf(own: Talk, others: Talk): Talk {
+function talkOf(own: Talk, others: MasterServer): Talk {
   return {
     say: (text) => [own, others].forEach((each) => each.say(text)),
     warn: (text) => [own, others].forEach((each) => each.warn(text)),
     detail: (text) => [own, others].forEach((each) => each.detail(text)),
-    event: (text, fields) => [own, others].forEach((each) => each.event(text, fields)),
+    event(text, fields) {
+      if (text === "state" && fields["phase"] === "reconnecting") others.connectionIs("lost");
+      if (text === "state" && fields["phase"] === "attested") others.connectionIs("there");
+      for (const each of [own, others]) each.event(text, fields);
+    },
   };
 }

@@ -13,7 +13,7 @@ import type { Reporter } from "../report.ts";
 import { runVerified } from "../run-program.ts";
 import type { Surroundings } from "../services.ts";
 import { escapeOption, runTerminal } from "../terminal-session.ts";
-import { MasterLink, type Opened, type Request } from "./master-link.ts";
+import { ConnectionLost, MasterLink, type Opened, type Request } from "./master-link.ts";
 import { type MasterPlace, masterPlace } from "./place.ts";
 
 type Start = (
@@ -35,8 +35,8 @@ export async function execOverMaster(
 ): Promise<number> {
   const place = masterPlace(plan.guest, input, plan.terminal, services);
   for (let tries = 0; tries < TRIES; tries++) {
-    const link = await MasterLink.reach(place.socket, reporter);
-    if (link !== undefined) return runOver(link, plan, input, services, reporter);
+    const status = await runOverRunning(place.socket, plan, input, services, reporter);
+    if (status !== undefined) return status;
     await start(place, [`--timeout=${timeoutOf(input) / 1000}`], services);
   }
   throw new SealttyError(
@@ -53,8 +53,24 @@ export async function execOverRunningMaster(
   reporter: Reporter,
 ): Promise<number | undefined> {
   const { socket } = masterPlace(plan.guest, input, plan.terminal, services);
-  const link = await MasterLink.reach(socket, reporter);
-  return link === undefined ? undefined : runOver(link, plan, input, services, reporter);
+  return runOverRunning(socket, plan, input, services, reporter);
+}
+
+/** As `execOverRunningMaster`. */
+async function runOverRunning(
+  socket: string,
+  plan: ExecPlan,
+  input: Input,
+  services: Surroundings,
+  reporter: Reporter,
+): Promise<number | undefined> {
+  const link = await MasterLink.reach(socket, reporter, services.clock);
+  try {
+    return link === undefined ? undefined : await runOver(link, plan, input, services, reporter);
+  } catch (error) {
+    if (error instanceof ConnectionLost) return undefined;
+    throw error;
+  }
 }
 
 async function runOver(
@@ -114,7 +130,7 @@ export async function startedInTime<T>(
       reject(
         new SealttyError(
           "timeout",
-          `The guest did not start the command within ${timeout / 1000} s over the kept connection, which may be lost. Try again, or end it: sealtty master GUEST --stop with the same options.`,
+          `The guest did not start the command within ${timeout / 1000} s over the kept connection, which may be lost: was the guest reset? Run it again: where nothing else runs over it, that opens another; else end it first, with sealtty master GUEST --stop and the same options.`,
         ),
       ),
     );

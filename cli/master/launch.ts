@@ -71,7 +71,9 @@ const FILES: ReadonlySet<string> = new Set([
 
 /** The same words, said in another directory than this process has. */
 export function saidIn(directory: string, input: Input): Input {
-  const file = (text: string): string => (text === "" ? text : path.resolve(directory, text));
+  // Not normalised: behind a link `..` is not what stands before it.
+  const file = (text: string): string =>
+    text === "" || path.isAbsolute(text) ? text : `${directory}/${text}`;
   const setting = (text: string): string => {
     const [, name = "", value = ""] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
     return FILES.has(name) && value !== "none" ? `${name}=${file(value)}` : text;
@@ -88,4 +90,9 @@ export function saidIn(directory: string, input: Input): Input {
     },
     texts: (name) => input.texts(name).map((text) => meant(name, text)),
   };
+}
+
+/** Whether one of its files is another one for each process, as /dev/stdin and what a shell makes of <(…). */
+export function namesOwnFiles(input: Input): boolean {
+  return [...FILES].some((name) => /^\/+(?:dev|proc)\//.test(path.normalize(input.text(name) ?? "")));
 }

@@ -4,6 +4,7 @@ import type { Buffer } from "node:buffer";
 import { Readable, Writable } from "node:stream";
 import { getSystemErrorMap } from "node:util";
 import { failureOfWrite, OutputClosed } from "../output.ts";
+import type { TerminalOutput } from "../services.ts";
 import { INPUT_WINDOW, MAX_DATA, misbehaved, OUTPUT_WINDOW } from "./wire.ts";
 
 /** Node's error for the number of one, as its own streams have it. */
@@ -50,8 +51,11 @@ export class LaunchedInput extends Readable {
 export class LaunchedOutput extends Writable {
   readonly isTTY: boolean;
   readonly #sendPart: (part: Uint8Array) => void;
-  #waiting = 0; // bytes sent and not taken
+  /** Sent and not taken, in order. */
+  readonly #segments: { left: number; readonly isAside: boolean }[] = [];
+  #waiting = 0; // bytes of them all
   #error: Error | undefined;
+  #lost: Error | undefined; // bytes that were written here, and not there
   #go: (error?: Error) => void = () => undefined;
   #onWritten: () => void = () => undefined;
 
@@ -62,10 +66,18 @@ export class LaunchedOutput extends Writable {
     this.#sendPart = sendPart;
   }
 
+  /** The same stream for words of ours: where it takes none of them, nothing of the program's is lost. */
+  aside(): TerminalOutput {
+    const write = (chunk: Buffer, _encoding: string, done: () => void): void => {
+      if (this.#error === undefined) this.#carry(chunk, true);
+      done();
+    };
+    return Object.assign(new Writable({ write }), { isTTY: this.isTTY });
+  }
+
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
     if (this.#error !== undefined) return done(this.#error);
-    this.#waiting += chunk.length;
-    for (let at = 0; at < chunk.length; at += MAX_DATA) this.#sendPart(chunk.subarray(at, at + MAX_DATA));
+    this.#carry(chunk, false);
     if (this.#waiting < OUTPUT_WINDOW) done();
     else this.#go = done;
   }
@@ -80,20 +92,37 @@ export class LaunchedOutput extends Writable {
   async written(): Promise<void> {
     while (this.#error === undefined && (this.#waiting > 0 || this.writableLength > 0))
       await new Promise<void>((resolve) => (this.#onWritten = resolve));
-    if (this.#error !== undefined) throw failureOfWrite(this.#error, this);
+    if (this.#lost !== undefined) throw failureOfWrite(this.#lost, this);
   }
 
   /** @throws SealttyError `peer-misbehaved`. */
   taken(bytes: number): void {
+    if (this.#error !== undefined) return; // of what was thrown away
     if (bytes > this.#waiting) throw misbehaved("that more was taken than was given");
     this.#waiting -= bytes;
+    for (let left = bytes; left > 0; ) {
+      const [first] = this.#segments;
+      if (first === undefined) break;
+      const part = Math.min(left, first.left);
+      first.left -= part;
+      left -= part;
+      if (first.left === 0) this.#segments.shift();
+    }
     if (this.#waiting < OUTPUT_WINDOW) this.#wake();
   }
 
   broken(errno: number): void {
     this.#error ??= systemError(errno, "write");
+    if (this.#segments.some(({ isAside }) => !isAside)) this.#lost ??= this.#error;
+    this.#segments.length = 0;
     this.#waiting = 0;
     this.#wake();
+  }
+
+  #carry(chunk: Buffer, isAside: boolean): void {
+    this.#waiting += chunk.length;
+    this.#segments.push({ left: chunk.length, isAside });
+    for (let at = 0; at < chunk.length; at += MAX_DATA) this.#sendPart(chunk.subarray(at, at + MAX_DATA));
   }
 
   #wake(): void {

@@ -8,13 +8,13 @@ import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.
 import type { ExecOptions, RemoteProcess } from "../api/types.ts";
 import { asksForHelp, execAsSaid } from "../exec-as-said.ts";
 import { execOptions } from "../exec-plan.ts";
-import { EXIT_OUTPUT_CLOSED } from "../exit-status.ts";
+import { EXIT_OUTPUT_CLOSED, signalStatus } from "../exit-status.ts";
 import { OutputClosed } from "../output.ts";
 import type { Reporter, Talk } from "../report.ts";
-import { runVerified } from "../run-program.ts";
+import { runVerified, SIGNALS_UNTIL_END } from "../run-program.ts";
 import type { Surroundings } from "../services.ts";
 import { startedInTime } from "./exec-over-master.ts";
-import { type Launch, saidIn } from "./launch.ts";
+import { type Launch, namesOwnFiles, saidIn } from "./launch.ts";
 import { dependsOnDirectory, masterPlace } from "./place.ts";
 import { LaunchedInput, LaunchedOutput } from "./launched-streams.ts";
 import { type Frame, type FrameType, misbehaved, readTaken } from "./wire.ts";
@@ -48,6 +48,9 @@ export class Launched {
   #reporter: Reporter | undefined;
   #program: RemoteProcess | undefined;
   #gone = false;
+  readonly #signals = new Map<string, number>();
+  readonly #interrupted: Promise<number>;
+  #interrupt: (status: number) => void = () => undefined;
   readonly #agreed: Promise<void>;
   #agree!: { go(): void; fail(error: Error): void };
 
@@ -57,6 +60,7 @@ export class Launched {
     this.#agreed = new Promise((go, fail) => {
       this.#agree = { go, fail };
     });
+    this.#interrupted = new Promise((resolve) => (this.#interrupt = resolve));
     this.#agreed.catch(() => undefined); // it may be gone before it was asked
     const [input, output, errors] = launch.terminals;
     this.#stdin = new LaunchedInput(input, (length) => send("room", u32(length)));
@@ -96,26 +100,27 @@ export class Launched {
       args,
       this.#surroundings,
       async (plan, input, services, reporter) => {
-        if (plan.terminal || dependsOnDirectory(plan.guest)) return "not-here";
+        if (plan.terminal || dependsOnDirectory(plan.guest) || namesOwnFiles(input)) return "not-here";
         const { socket } = masterPlace(plan.guest, input, false, services);
         if (socket !== keeper.socket) return { elsewhere: socket };
         this.#send("here");
         await this.#agreed; // else it might be done twice: here, late, and by whoever was asked meanwhile
         this.#reporter = reporter;
         const { guest, policy } = await keeper.kept();
+        if (this.#gone) throw new OutputClosed(); // whoever it was for gave it up
         const starting = guest.exec(plan.request.command, execOptions(plan));
         starting.then((program) => this.#started(program)).catch(() => undefined); // told below, or too late
         const program = await startedInTime(starting, input, services);
         reporter.verified(guest.claims, policy);
         const status = await runVerified(program, guest.claims, plan, services, reporter);
-        return (await this.#allWritten()) ? status : EXIT_OUTPUT_CLOSED;
+        return await Promise.race([this.#allWritten(status), this.#interrupted]);
       },
-      (input) => saidIn(directory, input),
+      { read: (input) => saidIn(directory, input), stderr: this.#stderr.aside() },
     );
     this.#program = undefined;
     if (done === "not-here") return this.#send(done);
     if (typeof done === "object") return this.#send("elsewhere", Buffer.from(done.elsewhere));
-    await this.#stderr.written().catch(() => undefined); // nobody is left to be told
+    // What is still on its way is written there, as long as somebody reads it.
     this.#send("ended", u8(done));
   }
 
@@ -160,13 +165,13 @@ export class Launched {
     else this.#program = program;
   }
 
-  /** @returns false where nobody reads it any more. @throws SealttyError what kept it from being written. */
-  async #allWritten(): Promise<boolean> {
+  /** @returns the status, or another where nobody reads it any more. @throws SealttyError what kept it from being written. */
+  async #allWritten(status: number): Promise<number> {
     try {
       await Promise.all([this.#stdout.written(), this.#stderr.written()]);
-      return true;
+      return status;
     } catch (error) {
-      if (error instanceof OutputClosed) return false;
+      if (error instanceof OutputClosed) return EXIT_OUTPUT_CLOSED;
       throw error;
     }
   }
@@ -180,6 +185,9 @@ export class Launched {
 
   #onSignalled(name: string): void {
     if (!PASSED.has(name)) throw misbehaved("a signal that is none of those that are passed on");
+    const count = (this.#signals.get(name) ?? 0) + 1;
+    this.#signals.set(name, count);
+    if (count >= SIGNALS_UNTIL_END) this.#interrupt(signalStatus(name)); // a reader that stopped must not hold the user
     for (const handler of this.#handlers.get(name) ?? []) handler();
   }
 }

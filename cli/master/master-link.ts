@@ -5,6 +5,7 @@ import net from "node:net";
 import { Reader, u32, u8 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { AppraisedClaims } from "../../protocol/attestation/verified-guest.ts";
+import type { Clock } from "../../protocol/clock.ts";
 import type {
   Channel,
   ChannelRequest,
@@ -40,6 +41,8 @@ export interface Status {
   readonly pid: number;
   readonly running: number;
   readonly idleSeconds: number;
+  /** Since when the guest is not there; absent: it is. */
+  readonly lostSeconds?: number;
 }
 
 class Output implements ReceiveStream {
@@ -78,6 +81,14 @@ class Output implements ReceiveStream {
   }
 }
 
+/** The master's connection is of no use any more, and it ends: nothing was done. */
+export class ConnectionLost extends Error {
+  override readonly name = "ConnectionLost";
+}
+
+/** Of any answer: a process that runs gives one at once. */
+const ANSWER_WITHIN = 10_000;
+
 /** Once the master said that it will look at a request. */
 export class MasterLink implements Channel {
   readonly stdout: Output;
@@ -86,7 +97,7 @@ export class MasterLink implements Channel {
   readonly #socket: net.Socket;
   readonly #talk: Talk;
   #settle!: { resolve(exit: ExitStatus): void; reject(error: SealttyError): void };
-  #opening: { resolve(opened: Opened): void; reject(error: SealttyError): void } | undefined;
+  #opening: { resolve(opened: Opened): void; reject(error: Error): void } | undefined;
   #status: { resolve(status: Status): void; reject(error: SealttyError): void } | undefined;
   #room = INPUT_WINDOW;
   #waiting: (() => void)[] = [];
@@ -110,13 +121,19 @@ export class MasterLink implements Channel {
    * Resolves once the master is there for us. @returns undefined where nobody is, or nobody any more: nothing was asked of
    * anybody then. @throws SealttyError why the master has no connection.
    */
-  static async reach(socketPath: string, talk: Talk): Promise<MasterLink | undefined> {
+  static async reach(socketPath: string, talk: Talk, clock: Clock): Promise<MasterLink | undefined> {
     const socket = net.connect(socketPath);
     const link = new MasterLink(socket, talk);
     const frames = new FrameReader(MAX_FRAME);
     const hello = new Promise<MasterLink | undefined>((resolve, reject) => {
       let greeted = false;
+      const answered = clock.after(ANSWER_WITHIN, () => {
+        reject(hangs());
+        socket.destroy();
+      });
+      socket.once("close", answered);
       socket.on("data", (chunk: Buffer) => {
+        answered();
         try {
           for (const frame of frames.push(chunk)) {
             if (greeted) link.#take(frame);
@@ -222,6 +239,8 @@ export class MasterLink implements Channel {
         this.#wakeWriters();
         return;
       }
+      case "anew":
+        return this.#opening?.reject(new ConnectionLost());
       case "failed":
         return this.#fail(errorOf(body));
       case "said":
@@ -267,6 +286,13 @@ function exitOf(body: Uint8Array): ExitStatus {
   throw misbehaved("an end that is none");
 }
 
+function hangs(): SealttyError {
+  return new SealttyError(
+    "timeout",
+    "The process that keeps this connection (sealtty master) does not answer; was it stopped, as by Ctrl-Z? Continue or end it by its number: pgrep -fa 'sealtty.* master'",
+  );
+}
+
 function lost(): SealttyError {
   return new SealttyError(
     "transport-lost",
@@ -276,8 +302,8 @@ function lost(): SealttyError {
 
 /** @throws SealttyError `peer-misbehaved`. */
 function statusOf(body: Uint8Array): Status {
-  const { pid, running, idleSeconds } = jsonOf(body);
+  const { pid, running, idleSeconds, lostSeconds } = jsonOf(body);
   if (typeof pid !== "number" || typeof running !== "number" || typeof idleSeconds !== "number")
     throw misbehaved("a status that says too little");
-  return { pid, running, idleSeconds };
+  return { pid, running, idleSeconds, ...(typeof lostSeconds === "number" ? { lostSeconds } : {}) };
 }

@@ -23,6 +23,7 @@ import type { Input, OptionSpec } from "../options.ts";
 import { whyUnreadable } from "../owner-file.ts";
 import { printable } from "../printable.ts";
 import type { Surroundings } from "../services.ts";
+import { parseAddress } from "../address.ts";
 
 type Environment = Surroundings["environment"];
 
@@ -58,6 +59,7 @@ export function masterPlace(
   services: Pick<Surroundings, "environment" | "localUser" | "version">,
 ): MasterPlace {
   const { environment } = services;
+  parseAddress(guest); // before anything is advised about it
   const policy = input.text("policy");
   if (policy === undefined) {
     throw new SealttyError(
@@ -72,7 +74,7 @@ export function masterPlace(
   const decisive = [
     services.version,
     ...addressParts(guest),
-    fileDigest(policy),
+    fileDigest(policy, "the policy "),
     user,
     identity === undefined ? "" : path.resolve(identity),
     identity === undefined ? "" : fileDigest(identity),
@@ -142,17 +144,22 @@ function answers(socketPath: string): Promise<boolean> {
 }
 
 /**
- * What a file says now. @returns "none" where there is no such file: whoever needs it tells.
+ * What a file says now. @param needed - what it is, where there has to be one. @returns "none" where there is no such file:
+ * whoever needs it tells.
  * @throws SealttyError `bad-config` on what cannot be read, or not read again: nobody could tell what it decides.
  */
-function fileDigest(file: string): string {
+function fileDigest(file: string, needed?: string): string {
   let fd: number;
   try {
     fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return "none";
-    throw new SealttyError("bad-config", `cannot read ${printable(file)}: ${whyUnreadable(code)}`, { cause });
+    if (needed === undefined && (code === "ENOENT" || code === "ENOTDIR")) return "none";
+    throw new SealttyError(
+      "bad-config",
+      `cannot read ${needed ?? ""}${printable(file)}: ${whyUnreadable(code)}`,
+      { cause },
+    );
   }
   try {
     const status = fstatSync(fd);

@@ -11,9 +11,14 @@ import { type Kept, type Said, Served } from "./served.ts";
 /** For somebody who does not read to hear why all is over, ms. */
 const TELL_WITHIN = 2000;
 
+/** A guest that was reset says nothing: for so long its connection may come back while somebody waits, ms. */
+const LOST_FOR = 3000;
+
+type Why = "idle" | "stopped" | "lost";
+
 export class MasterServer implements Talk {
-  /** Resolves once nobody needed it for as long as it waits, or somebody said that it shall end. */
-  readonly done: Promise<"idle" | "stopped">;
+  /** Resolves once nobody needed it for as long as it waits, somebody said that it shall end, or who came needs another one. */
+  readonly done: Promise<Why>;
   readonly #here: Surroundings;
   readonly #clock: Clock;
   readonly #idleMs: number;
@@ -24,7 +29,8 @@ export class MasterServer implements Talk {
   #failure: unknown;
   readonly #whenKept: Promise<Kept>;
   #settle!: { keep(kept: Kept): void; fail(error: unknown): void };
-  #finish: (why: "idle" | "stopped") => void = () => {};
+  #lostAt: number | undefined;
+  #finish: (why: Why) => void = () => {};
   #cancelIdle: () => void = () => {};
   #idleSince: number;
 
@@ -80,21 +86,45 @@ export class MasterServer implements Talk {
   async fail(error: unknown): Promise<void> {
     this.#failure = error;
     this.#settle.fail(error);
-    const told = Promise.all([...this.#served].map((served) => served.fail(error)));
+    await this.#within(TELL_WITHIN, Promise.all([...this.#served].map((served) => served.fail(error))));
+  }
+
+  /** Those that run here are told by their own program's end, for a moment; then all are cut. */
+  async close(): Promise<void> {
+    this.#cancelIdle();
+    this.#leaveName();
+    await this.#within(TELL_WITHIN, Promise.all([...this.#served].map((served) => served.over())));
+    for (const served of this.#served) served.end();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  /** Whoever comes from now on finds nobody. */
+  #leaveName(): void {
+    const { path, inode } = this.#socket ?? {};
+    if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path);
+  }
+
+  async #within(limit: number, all: Promise<unknown>): Promise<void> {
     let off = (): void => {};
     const patience = new Promise<void>((resolve) => {
-      off = this.#clock.after(TELL_WITHIN, resolve);
+      off = this.#clock.after(limit, resolve);
     });
-    await Promise.race([told, patience]);
+    await Promise.race([all, patience]);
     off();
   }
 
-  async close(): Promise<void> {
-    this.#cancelIdle();
-    const { path, inode } = this.#socket ?? {};
-    if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path);
-    for (const served of this.#served) served.end();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  /** Whether the guest is there: told of each change. */
+  connectionIs(state: "lost" | "there"): void {
+    this.#lostAt = state === "there" ? undefined : (this.#lostAt ?? this.#clock.now());
+  }
+
+  /** For a command that came: the connection is lost, not just now, and nobody else would miss it. */
+  #beginsAnew(): boolean {
+    const others = [...this.#served].some(({ running }) => running);
+    if (this.#lostAt === undefined || this.#clock.now() - this.#lostAt < LOST_FOR || others) return false;
+    this.#leaveName();
+    this.#finish("lost");
+    return true;
   }
 
   say(text: string): void {
@@ -122,8 +152,13 @@ export class MasterServer implements Talk {
         pid: process.pid,
         running: [...this.#served].filter(({ running }) => running).length,
         idleSeconds: Math.round((this.#clock.now() - this.#idleSince) / 1000),
+        ...(this.#lostAt === undefined
+          ? {}
+          : { lostSeconds: Math.round((this.#clock.now() - this.#lostAt) / 1000) }),
       }),
+      stopping: () => this.#leaveName(),
       stop: () => this.#finish("stopped"),
+      beginsAnew: () => this.#beginsAnew(),
       over: () => {
         this.#served.delete(served);
         this.#onChange();
@@ -133,6 +168,7 @@ export class MasterServer implements Talk {
     this.#onChange();
     if (this.#failure !== undefined) void served.fail(this.#failure);
     else if (this.#kept !== undefined) served.greet(this.#kept);
+    else served.say({ how: "detail", text: "sealtty: the connection that is kept is being opened" }); // it answers
   }
 
   /** Idle from the moment on when the last one left, and never before there is a connection: that has its own time. */

@@ -122,7 +122,11 @@ export interface Owner {
   readonly here: Surroundings;
   readonly keeper: Keeper;
   status(): unknown;
+  /** Nobody finds it any more. */
+  stopping(): void;
   stop(): void;
+  /** @returns true where the connection is of no use, and whoever came opens another: this one ends. */
+  beginsAnew(): boolean;
   over(): void;
 }
 
@@ -173,6 +177,12 @@ export class Served {
     else this.#launched.talk?.[how](text);
   }
 
+  /** Resolves once what runs here for it has ended, and it heard so; at once where nothing does. */
+  async over(): Promise<void> {
+    if (this.#launched === undefined || this.#socket.destroyed) return;
+    await new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
+  }
+
   /** Resolves once it was sent, or nobody is there to read it. */
   async fail(error: unknown): Promise<void> {
     const over = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
@@ -210,6 +220,7 @@ export class Served {
     switch (type) {
       case "open":
         this.#asked = true;
+        if (this.#owner.beginsAnew()) return void this.#socket.end(encodeFrame("anew"));
         return void this.#run(kept as Kept, body).catch((error: unknown) => this.fail(error));
       case "input":
         return this.#onInput(body);
@@ -239,6 +250,7 @@ export class Served {
         this.#socket.end(encodeJson("status", this.#owner.status()));
         return;
       case "stop":
+        this.#owner.stopping();
         this.#socket.end(encodeJson("status", this.#owner.status()), () => this.#owner.stop());
         return;
       default:
@@ -249,7 +261,8 @@ export class Served {
   #onLaunch(body: Uint8Array): void {
     const { here, keeper } = this.#owner;
     const launch = readLaunch(body, here.version);
-    if (launch === undefined) return void this.#socket.end(encodeFrame("not-here"));
+    if (launch === undefined || this.#owner.beginsAnew())
+      return void this.#socket.end(encodeFrame("not-here"));
     this.#launched = new Launched(launch, here, (type, part) =>
       this.#send(type, ...(part === undefined ? [] : [part])),
     );

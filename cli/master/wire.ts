@@ -32,8 +32,9 @@ export const TYPES = {
   room: 38, // u32: bytes of input that were taken
   said: 39, // JSON: Said
   status: 40, // JSON: Status
+  anew: 41, // the connection is lost and nothing runs over it: whoever has something to do opens another
   // to sealtty-exec, beside "output", "errors" and "room"
-  "not-here": 41, // it has to be done by `sealtty` itself
+  "not-here": 46, // it has to be done by `sealtty` itself
   elsewhere: 42, // the path of the socket of the one that keeps the right connection
   begun: 43, // signals are passed on from now on
   ended: 44, // u8: the exit status; nothing comes behind it

@@ -15,9 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SEALTTY_VERSION
@@ -29,14 +32,16 @@ extern char **environ;
 enum {
   INPUT = 2, END = 3, SIGNAL = 4, TAKEN = 7, LAUNCH = 11, BROKEN = 12, GO = 13,
   HELLO = 32, OUTPUT = 34, ERRORS = 35, FAILED = 37, ROOM = 38,
-  NOT_HERE = 41, ELSEWHERE = 42, BEGUN = 43, ENDED = 44, HERE = 45,
+  ELSEWHERE = 42, BEGUN = 43, ENDED = 44, HERE = 45,
 };
 
 #define OURS 255                       // exit status of whatever is not the guest's program
 #define MAX_DATA (64 * 1024)           // of one frame
 #define MAX_LAUNCH (256 * 1024 - 1024) // what is longer, `sealtty` itself refuses
 #define MAX_WAITING (16 * 1024 * 1024) // bytes that are not written yet: far more than the other side sends ahead
-#define ANSWER_WITHIN 2000             // ms: one that hangs must not hold up what another could do
+#define ANSWER_WITHIN 2000             // ms, all of those that are asked: who hangs must not hold up what others could do
+#define LAST_WRITES_WITHIN 2000        // ms without one, where an error ended it and somebody does not read
+#define END_WITHIN 2                   // s after the third signal, should nobody heed it
 #define NAME_LENGTH 45                 // of a socket's name: two digests in hexadecimal
 
 static int link_fd = -1;
@@ -160,6 +165,33 @@ static void drop(size_t length) {
 
 // Who keeps a connection
 
+static long milliseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000L + now.tv_nsec / 1000000L;
+}
+static long asked_until;
+
+/** Of sending and connecting. @param length - ms; 0: for ever. */
+static void set_patience(long length) {
+  struct timeval limit = {.tv_sec = length / 1000, .tv_usec = length % 1000 * 1000};
+  setsockopt(link_fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
+/** Whether a name of a file means the same to that process: it reads the policy that is named here. */
+static bool has_same_files(pid_t process) {
+  static const char *const views[] = {"ns/mnt", "root"};
+  for (size_t i = 0; i < 2; i++) {
+    char own[32], other[64];
+    struct stat here, there;
+    snprintf(own, sizeof own, "/proc/self/%s", views[i]);
+    snprintf(other, sizeof other, "/proc/%ld/%s", (long)process, views[i]);
+    if (stat(own, &here) < 0 || stat(other, &there) < 0) return false;
+    if (here.st_dev != there.st_dev || here.st_ino != there.st_ino) return false;
+  }
+  return true;
+}
+
 static bool connect_to(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof address.sun_path) return false;
@@ -167,10 +199,14 @@ static bool connect_to(const char *path) {
   held = 0;
   if (link_fd >= 0) close(link_fd);
   link_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (link_fd < 0 || connect(link_fd, (struct sockaddr *)&address, sizeof address) < 0) return false;
+  long patience = asked_until - milliseconds();
+  if (link_fd < 0 || patience <= 0) return false;
+  set_patience(patience);
+  if (connect(link_fd, (struct sockaddr *)&address, sizeof address) < 0) return false;
   struct ucred peer;
   socklen_t size = sizeof peer;
-  return getsockopt(link_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == getuid();
+  return getsockopt(link_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == getuid() &&
+         has_same_files(peer.pid);
 }
 
 /** As cli/master/place.ts has it. @returns false where it is not ours alone, or there is none. */
@@ -241,7 +277,8 @@ static bool ask(char *elsewhere, size_t size) {
     size_t length = whole_frame();
     if (length == 0) {
       struct pollfd ready = {.fd = link_fd, .events = POLLIN};
-      if (poll(&ready, 1, ANSWER_WITHIN) <= 0 || !receive()) return false;
+      long patience = asked_until - milliseconds();
+      if (patience <= 0 || poll(&ready, 1, (int)patience) <= 0 || !receive()) return false;
       continue;
     }
     switch (received[4]) {
@@ -252,11 +289,13 @@ static bool ask(char *elsewhere, size_t size) {
         drop(length);
         unsigned char go[5];
         committed = true;
+        set_patience(0);
         if (!send_frame(GO, go, 0)) lost();
         return true;
       }
       case ERRORS: // why it cannot be done, and soon its status
       case ENDED:
+        set_patience(0);
         return true;
       case ELSEWHERE:
         if (length - 5 < size) {
@@ -277,6 +316,7 @@ static void find_keeper(void) {
   DIR *list = opendir(directory);
   if (list == NULL) become_sealtty();
   bool found = false;
+  asked_until = milliseconds() + ANSWER_WITHIN;
   for (struct dirent *entry = readdir(list); entry != NULL && !found; entry = readdir(list)) {
     if (strlen(entry->d_name) != NAME_LENGTH) continue;
     int length = snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
@@ -298,16 +338,27 @@ static void find_keeper(void) {
 static const int passed[] = {SIGINT, SIGTERM, SIGHUP};
 static const char *const names[] = {"SIGINT", "SIGTERM", "SIGHUP"};
 static volatile sig_atomic_t counts[3];
+static volatile sig_atomic_t ending; // the signal that came for the third time
 static int signal_pipe[2];
+
+static void end_by_signal(int number) {
+  signal(number, SIG_DFL);
+  raise(number);
+}
+static void on_alarm(int number) {
+  (void)number;
+  end_by_signal(ending);
+}
 
 static void on_signal(int number) {
   int error = errno;
   for (unsigned char i = 0; i < 3; i++) {
     if (passed[i] != number) continue;
-    // The third ends what is done; one more ends us, should nobody be left to heed it.
-    if (++counts[i] > 3) {
-      signal(number, SIG_DFL);
-      raise(number);
+    // The keeper ends it at the third, and we do where that does not answer.
+    if (++counts[i] > 3) end_by_signal(number);
+    if (counts[i] == 3 && ending == 0) {
+      ending = number;
+      alarm(END_WITHIN);
     }
     if (write(signal_pipe[1], &i, 1) < 0) break; // it is full of others
   }
@@ -315,6 +366,7 @@ static void on_signal(int number) {
 }
 
 static void pass_signals(void) {
+  signal(SIGALRM, on_alarm);
   for (int i = 0; i < 3; i++) {
     struct sigaction before, action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
@@ -340,6 +392,7 @@ static void forward_signals(void) {
 struct stream {
   int fd;
   bool is_socket;
+  bool is_file;   // never blocks, and has to be written at once: two streams may go into one
   size_t at_once; // bytes that can be asked for without blocking, once it is ready
   bool over;
   unsigned char *waiting;
@@ -354,7 +407,11 @@ static void open_stream(int fd) {
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0 || fstat(fd, &status) < 0) return;
   stream->is_socket = S_ISSOCK(status.st_mode);
-  if (!S_ISFIFO(status.st_mode) && !isatty(fd)) return;
+  stream->is_file = S_ISREG(status.st_mode);
+  unsigned terminal;
+  bool opens_another = ioctl(fd, TIOCGPTN, &terminal) == 0; // a terminal's other end: each opening makes a new terminal
+  if (opens_another && fd != 0) stream->at_once = PIPE_BUF;
+  if (opens_another || (!S_ISFIFO(status.st_mode) && !isatty(fd))) return;
   int wanted = fd == 0 ? O_RDONLY : O_WRONLY;
   int has = flags & O_ACCMODE;
   char path[32];
@@ -406,7 +463,7 @@ static void put_out(int which, const unsigned char *bytes, size_t length) {
   if (stream->over) return;
   size_t waits = stream->end - stream->begin;
   // The first bytes of a pipe that was not opened once more have to wait until it says that it takes them.
-  if (waits == 0 && (stream->fd != which || stream->is_socket)) {
+  if (waits == 0 && (stream->fd != which || stream->is_socket || stream->is_file)) {
     size_t wrote = write_some(which, bytes, length);
     if (wrote > 0) tell_taken(which, wrote);
     if (stream->over) return;
@@ -445,9 +502,10 @@ static size_t take_input(size_t room) {
 
 /** @returns the exit status. */
 static int carry(void) {
-  size_t room = 0; // bytes of input that may be sent
+  size_t room = 0;      // bytes of input that may be sent
+  int status = -1;      // once it is known
   for (;;) {
-    for (size_t length = whole_frame(); length > 0; drop(length), length = whole_frame()) {
+    for (size_t length = whole_frame(); length > 0 && status < 0; drop(length), length = whole_frame()) {
       const unsigned char *body = received + 5;
       switch (received[4]) {
         case OUTPUT:
@@ -464,22 +522,28 @@ static int carry(void) {
           break;
         case ENDED:
           if (length != 5 + 1) misbehaved();
-          return body[0];
+          status = body[0];
+          break;
         case FAILED:
           lost();
         default:
           misbehaved();
       }
     }
-    bool reads = room > 0 && !streams[0].over;
+    // What came before an error is still written, as long as somebody reads it.
+    bool has_ended = status >= 0;
+    if (has_ended && (ending != 0 || (streams[1].end == 0 && streams[2].end == 0))) return status;
+    bool reads = room > 0 && !streams[0].over && !has_ended;
     struct pollfd ready[5] = {
-        {.fd = link_fd, .events = POLLIN},
+        {.fd = has_ended ? -1 : link_fd, .events = POLLIN},
         {.fd = signal_pipe[0], .events = POLLIN},
         {.fd = reads ? streams[0].fd : -1, .events = POLLIN},
         {.fd = streams[1].end > 0 ? streams[1].fd : -1, .events = POLLOUT},
         {.fd = streams[2].end > 0 ? streams[2].fd : -1, .events = POLLOUT},
     };
-    if (poll(ready, 5, -1) < 0) {
+    int count = poll(ready, 5, has_ended ? LAST_WRITES_WITHIN : -1);
+    if (count == 0) return status;
+    if (count < 0) {
       if (errno != EINTR) fail("Cannot wait for the streams of this process.");
       continue;
     }

@@ -91,14 +91,14 @@ describe("readLaunch", () => {
 });
 
 test("files are those of where it was said", () => {
-  const files = ["--policy=p", "-i", "../k", "--certificate=c", "--collateral=/abs", "-F", "~f"];
+  const files = ["--policy=p", "-i", "../k", "--certificate=c", "--collateral=/abs/../c", "-F", "~f"];
   const said = saidIn(
     "/a/b",
     parseInput(EXEC, [...files, "-o", "policy=q", "-o", "user=x", "-o", "certificate=none", "--cwd=w"]),
   );
   expect(
     ["policy", "identity", "certificate", "collateral", "config", "cwd"].map((name) => said.text(name)),
-  ).toEqual([...["/a/b/p", "/a/k", "/a/b/c", "/abs", "/a/b/~f", "w"]]);
+  ).toEqual([...["/a/b/p", "/a/b/../k", "/a/b/c", "/abs/../c", "/a/b/~f", "w"]]);
   expect(said.texts("option")).toEqual(["policy=/a/b/q", "user=x", "certificate=none"]);
   const none = saidIn("/a", parseInput(EXEC, ["--certificate=none", "--policy=none"]));
   expect([none.text("certificate"), none.text("policy"), none.text("identity")]).toEqual([
@@ -149,6 +149,20 @@ describe("streams of the far end", () => {
       await expect(writeTo(output, "more")).rejects.toEqual(error);
     },
   );
+  test("words of ours that nobody takes lose nothing of the program's", async () => {
+    const output = new LaunchedOutput(false, () => {});
+    const aside = output.aside();
+    aside.write("warning");
+    output.broken(ENOSPC);
+    await output.written();
+    await expect(writeTo(output, "the program's")).rejects.toMatchObject({ code: "device-unavailable" });
+    const mixed = new LaunchedOutput(false, () => {});
+    await writeTo(mixed, "the program's");
+    mixed.aside().write("warning");
+    mixed.taken("the program's".length);
+    mixed.broken(EPIPE);
+    await mixed.written();
+  });
   test("room is given as it is read, and what comes beyond it is refused", async () => {
     const given: number[] = [];
     const input = new LaunchedInput(false, (length) => given.push(length));
@@ -247,6 +261,19 @@ describe("in the process that keeps a connection", () => {
     expect(heard.at(-1)).toEqual({ type: "ended", body: "\x07" });
     await closed;
   });
+  test("a reader that stopped: the third signal ends it, and words of ours are not waited for", async () => {
+    const { cli, socket, words } = await kept();
+    const { send, waitFor, heard } = launcher(socket, [...words, "--", "prog"], false);
+    send("go");
+    await waitFor("begun");
+    cli.channel.stdout.push("out");
+    await waitFor("output");
+    cli.channel.finish({ kind: "exited", status: 0 });
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let i = 0; i < 3; i++) send("signal", Buffer.from("SIGTERM"));
+    await waitFor("ended");
+    expect(heard.at(-1)?.body).toBe(String.fromCharCode(128 + 15));
+  });
   test("gone before it agreed: nothing is run", async () => {
     const { cli, socket, words } = await kept();
     const { connection, waitFor } = launcher(socket, [...words, "--", "prog"]);
@@ -298,6 +325,31 @@ describe("in the process that keeps a connection", () => {
     );
     expect(heard.at(-1)?.body).toBe("\xff");
     expect(await done).toBe(255);
+  });
+  test("given up before there is a connection: nothing is run once there is one", async () => {
+    let come = (): void => {};
+    const later = new Promise<void>((resolve) => (come = resolve));
+    const { services, requests } = fakeCli();
+    const { socket, words } = await kept({
+      connect: (options: Parameters<typeof services.connect>[0]) =>
+        later.then(() => services.connect(options)),
+    });
+    const gone = launcher(socket, [...words, "--", "prog"]);
+    await gone.waitFor("here");
+    gone.send("go");
+    gone.connection.destroy();
+    const stays = launcher(socket, [...words, "--", "other"]);
+    await stays.waitFor("here");
+    stays.send("go");
+    come();
+    await stays.waitFor("begun");
+    expect(requests).toMatchObject([{ command: ["other"] }]);
+  });
+  test("files that are others for each process are left to it", async () => {
+    const { cli, socket } = await kept();
+    for (const file of ["/dev/stdin", "/proc/self/fd/3", "/tmp/../dev/fd/63"])
+      await launcher(socket, ["tcp:h:1", "--policy", file, "-i", "/d/key", "--", "prog"]).waitFor("not-here");
+    expect(cli.requests).toEqual([]);
   });
   test.each<[string, Parameters<typeof encodeFrame>]>([
     ["a second command line", ["launch", body([])]],

@@ -11,7 +11,7 @@ import { EXEC } from "../../cli/exec-plan.ts";
 import { ChangeWatch } from "../../protocol/api/change-watch.ts";
 import { OpenGuest } from "../../cli/api/open-guest.ts";
 import { READ_AHEAD } from "../../cli/api/streams.ts";
-import { MasterLink } from "../../cli/master/master-link.ts";
+import { ConnectionLost, MasterLink } from "../../cli/master/master-link.ts";
 import { masterPlace } from "../../cli/master/place.ts";
 import { MasterServer } from "../../cli/master/serve-master.ts";
 import {
@@ -26,6 +26,7 @@ import {
 } from "../../cli/master/wire.ts";
 import { parseInput } from "../../cli/options.ts";
 import { run } from "../../cli/program.ts";
+import { nodeClock } from "../../node/clock.ts";
 import { concat } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import { openBody } from "../../protocol/session/open-request.ts";
@@ -128,6 +129,7 @@ describe("masterPlace()", () => {
   });
   test("a key that was replaced is another one", () => {
     const key = path.join(directory, "key");
+    writeFileSync(path.join(directory, "policy.toml"), "policy");
     writeFileSync(key, "one");
     const before = place(["-i", key]);
     expect(place(["-i", key])).toBe(before);
@@ -178,7 +180,7 @@ describe("MasterServer", () => {
 
   test("who comes early waits, and hears what is said meanwhile", async () => {
     const said: string[] = [];
-    const reaching = MasterLink.reach(socket, { ...silent, warn: (text) => void said.push(text) });
+    const reaching = MasterLink.reach(socket, { ...silent, warn: (text) => void said.push(text) }, nodeClock);
     await vi.waitFor(() => {
       server.warn("wait");
       expect(said).toContain("wait");
@@ -189,7 +191,7 @@ describe("MasterServer", () => {
     link?.close();
   });
   test("who comes early hears why there is none", async () => {
-    const reaching = MasterLink.reach(socket, silent);
+    const reaching = MasterLink.reach(socket, silent, nodeClock);
     reaching.catch(() => undefined);
     await vi.waitFor(async () => {
       await server.fail(new SealttyError("user-refused", "not you"));
@@ -197,11 +199,11 @@ describe("MasterServer", () => {
     });
   });
   test("nobody is there: undefined, and nothing was asked", async () => {
-    expect(await MasterLink.reach(path.join(directory, "nobody"), silent)).toBeUndefined();
+    expect(await MasterLink.reach(path.join(directory, "nobody"), silent, nodeClock)).toBeUndefined();
   });
   test("what is not taken at the far end is bounded, and all of it is taken once nobody is there", async () => {
     server.keep(kept());
-    const link = await MasterLink.reach(socket, silent);
+    const link = await MasterLink.reach(socket, silent, nodeClock);
     await link?.open(exec);
     const [channel] = channels;
     const [chunk, chunks] = [10_000, 100];
@@ -223,13 +225,13 @@ describe("MasterServer", () => {
   });
   test("what is no program is refused", async () => {
     server.keep(kept());
-    const link = await MasterLink.reach(socket, silent);
+    const link = await MasterLink.reach(socket, silent, nodeClock);
     await expect(link?.open({ kind: "files" })).rejects.toMatchObject({ code: "peer-misbehaved" });
     expect(channels).toEqual([]);
   });
   test("input that the connection does not take waits at the one who has it", async () => {
     server.keep(kept());
-    const link = await MasterLink.reach(socket, silent);
+    const link = await MasterLink.reach(socket, silent, nodeClock);
     await link?.open(exec);
     let release = (): void => {};
     const held = new Promise<void>((resolve) => (release = resolve));
@@ -260,7 +262,7 @@ describe("MasterServer", () => {
     rogue.write(bytes);
     await once(rogue, "close");
     expect(heard).toContain('"code":"peer-misbehaved"');
-    const link = await MasterLink.reach(socket, silent);
+    const link = await MasterLink.reach(socket, silent, nodeClock);
     await expect(link?.open(exec)).resolves.toMatchObject({ policy: "test" });
     link?.close();
   });
@@ -285,7 +287,7 @@ describe("MasterServer", () => {
     server.keep(kept());
     let why: string | undefined;
     void server.done.then((reason) => (why = reason));
-    const link = await MasterLink.reach(socket, silent);
+    const link = await MasterLink.reach(socket, silent, nodeClock);
     clock.advance(5000);
     await link?.open(exec);
     clock.advance(5000);
@@ -299,6 +301,57 @@ describe("MasterServer", () => {
     expect(await server.done).toBe("idle");
     await server.close();
     expect(readdirSync(directory)).toEqual([]);
+  });
+  test("a connection that is lost, and not just now: whoever comes opens another, and nobody finds this one", async () => {
+    server.keep(kept());
+    const early = await MasterLink.reach(socket, silent, nodeClock);
+    server.connectionIs("lost");
+    clock.advance(2999);
+    await expect(early?.open(exec)).resolves.toMatchObject({ policy: "test" }); // it may come back by itself
+    clock.advance(1);
+    const beside = await MasterLink.reach(socket, silent, nodeClock);
+    await expect(beside?.open(exec)).resolves.toMatchObject({ policy: "test" }); // a program waits for it
+    early?.close();
+    beside?.close();
+    await vi.waitFor(() =>
+      expect(channels.filter(({ events }) => events.includes("hang-up"))).toHaveLength(2),
+    );
+    const asking = await MasterLink.reach(socket, silent, nodeClock);
+    expect(await asking?.ask("check")).toMatchObject({ running: 0, lostSeconds: 3 });
+    const last = await MasterLink.reach(socket, silent, nodeClock);
+    await expect(last?.open(exec)).rejects.toBeInstanceOf(ConnectionLost);
+    expect(await server.done).toBe("lost");
+    expect(await MasterLink.reach(socket, silent, nodeClock)).toBeUndefined();
+    expect(channels).toHaveLength(2);
+  });
+  test("a connection that came back is used", async () => {
+    server.keep(kept());
+    server.connectionIs("lost");
+    clock.advance(60_000);
+    server.connectionIs("there");
+    const link = await MasterLink.reach(socket, silent, nodeClock);
+    await expect(link?.open(exec)).resolves.toMatchObject({ policy: "test" });
+    link?.close();
+  });
+  test("one that hangs is said to, with what to do", async () => {
+    const hanging = path.join(directory, "hanging");
+    const listener = net.createServer((asker) => asker.on("error", () => {}).resume());
+    await new Promise<void>((resolve) => listener.listen(hanging, resolve));
+    const own = new ManualClock();
+    const reaching = MasterLink.reach(hanging, silent, own);
+    const refused = expect(reaching).rejects.toMatchObject({
+      code: "timeout",
+      message: expect.stringMatching(/does not answer; .*pgrep/),
+    });
+    own.advance(10_000);
+    await refused;
+    await new Promise((resolve) => listener.close(resolve));
+  });
+  test("told to stop: nobody finds it from then on, before it is gone", async () => {
+    server.keep(kept());
+    const link = await MasterLink.reach(socket, silent, nodeClock);
+    await link?.ask("stop");
+    expect(await MasterLink.reach(socket, silent, nodeClock)).toBeUndefined();
   });
   test("a second one stands back; a dead one's name is taken over", async () => {
     const second = new MasterServer(fakeCli({ clock }).services, 1000);
@@ -337,14 +390,23 @@ describe("masterPlace", () => {
     writeFileSync(path.join(directory, "p"), "#".repeat(1024 * 1024 + 1));
     expect(() => place("--policy", path.join(directory, "p"))).toThrow("is larger than 1024 KiB");
   });
-  test("another content is another place; a file that is not there is told by who needs it", () => {
+  test("a policy that is not there is said at once, and so is what is no address", () => {
+    expect(() => place("--policy", "/no/such")).toThrow(
+      "cannot read the policy /no/such: there is no such file",
+    );
+    const words = ["--policy", "/no/such"];
+    expect(() => masterPlace("root@demo", parseInput(EXEC, words), false, fakeCli().services)).toThrow(
+      "is no guest address",
+    );
+  });
+  test("another content is another place; a key that is not there is told by who needs it", () => {
     const file = path.join(directory, "p");
     const places = ["a", "b", "a"].map((text) => {
       writeFileSync(file, text);
       return place("--policy", file).socket;
     });
     expect(places[0]).toBe(places[2]);
-    expect(new Set([...places, place("--policy", `${file}-none`).socket]).size).toBe(3);
+    expect(new Set([...places, place("--policy", file, "-i", `${file}-none`).socket]).size).toBe(3);
   });
 });
 
@@ -365,7 +427,11 @@ describe("sealtty master", () => {
     const { cli, done, socket } = started();
     await vi.waitFor(() => expect(cli.errors()).toContain('{"event":"listens"}\n'));
     const events: string[] = [];
-    const link = await MasterLink.reach(socket, { ...silent, event: (name) => void events.push(name) });
+    const link = await MasterLink.reach(
+      socket,
+      { ...silent, event: (name) => void events.push(name) },
+      nodeClock,
+    );
     expect((await link?.open(exec))?.claims.warnings).toEqual(CLAIMS.warnings);
     cli.connects[0]?.onAttestation?.({
       kind: "unavailable",

@@ -4,7 +4,15 @@
 import * as fc from "fast-check";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -168,7 +176,7 @@ describe.runIf(hasOpenssh)("who does it", () => {
     const asked: net.Socket[] = [];
     const silent = net.createServer((socket) => {
       asked.push(socket);
-      socket.on("error", () => {}).resume();
+      socket.on("error", () => {}); // nothing is read
     });
     const place = path.join(runtime, "sealtty", `${"a".repeat(12)}-${"b".repeat(32)}`);
     await new Promise<void>((resolve) => silent.listen(place, resolve));
@@ -176,9 +184,41 @@ describe.runIf(hasOpenssh)("who does it", () => {
       const { status, stderr } = await run(["--", "true"]);
       expect([status, lines(stderr)]).toEqual([255, [expect.stringMatching(NO_NODE)]]); // would be done by sealtty
       expect(asked).toHaveLength(1);
+      const much = { ...alone, MUCH: "x".repeat(200_000 / 2), MORE: "y".repeat(100_000) };
+      expect(lines((await run(["--", "true"], "", much)).stderr)).toEqual([expect.stringMatching(NO_NODE)]);
     } finally {
       for (const socket of asked) socket.destroy();
       await new Promise((resolve) => silent.close(resolve));
+    }
+  });
+  test("one that has other files than ours under the same names is not asked", async () => {
+    await keep();
+    const other = scratch.path("other.toml");
+    writeFileSync(
+      other,
+      readFileSync(guest.policyFile, "utf8").replace('instance = "test"', 'instance = "other"'),
+    );
+    const script = 'mount --bind "$0" "$1"; shift; exec "$@"';
+    const command = [SEALTTY_EXEC, ...words("-q", "--", "echo", "ran")];
+    const done = spawnSync("unshare", ["-m", "sh", "-c", script, other, guest.policyFile, ...command], {
+      env,
+      encoding: "utf8",
+    });
+    expect([done.status, done.stdout]).toEqual([255, ""]);
+    expect(done.stderr).toContain("sealtty: evidence-refused");
+    const link = scratch.path("link");
+    mkdirSync(scratch.path("there/below"), { recursive: true });
+    symlinkSync(scratch.path("there/below"), link);
+    writeFileSync(scratch.path("there/p.toml"), readFileSync(other));
+    writeFileSync(scratch.path("p.toml"), readFileSync(guest.policyFile));
+    for (const [policy, cwd] of [
+      [`${link}/../p.toml`, "/"],
+      ["link/../p.toml", scratch.path("")],
+    ] as const) {
+      const said = [`unix:${guest.socket}`, ...options(policy), "-q", "--", "echo", "ran"];
+      const behind = await runCli(said, "", { program: SEALTTY_EXEC, env, cwd });
+      expect([behind.status, behind.stdout]).toEqual([255, ""]);
+      expect(behind.stderr).toContain("sealtty: evidence-refused");
     }
   });
   test("what was asked and did not hear the answer is not done", async () => {
@@ -241,6 +281,14 @@ describe.runIf(hasOpenssh)("standard streams", () => {
       0,
       /^a\nb\n$|^b\na\n$/,
     ],
+    [
+      "words of ours that nobody takes",
+      '"$@" 2>/dev/full',
+      ["--", "sh", "-c", "echo out; exit 3"],
+      3,
+      "out\n",
+    ],
+    ["a reader of errors that left", '"$@" 2> >(true)', ["--", "sh", "-c", "echo out; exit 3"], 3, "out\n"],
     ["the rest is another's", '(read line; "$@"; cat) <<<"$(seq 3)"', ["-n", "--", "true"], 0, "2\n3\n"],
   ])("%s", (_, script, more, status, stdout) => {
     const done = shell(script, ...more);
@@ -294,6 +342,38 @@ describe.runIf(hasOpenssh)("standard streams", () => {
     child.stdout.on("data", (chunk: Buffer) => (length += chunk.length));
     expect(await once(child, "close")).toEqual([0, null]);
     expect(length).toBe(200_004);
+  });
+  test("a terminal's other end is what it was opened as", async () => {
+    const script =
+      "import os,sys,subprocess\nm,s=os.openpty()\np=subprocess.Popen(sys.argv[1:],stdout=m,stdin=subprocess.DEVNULL,stderr=subprocess.DEVNULL)\nprint(os.read(s,100).decode(),end='');sys.exit(p.wait())";
+    const command = [SEALTTY_EXEC, ...words("-q"), "--", "sh", "-c", "echo hello; exit 4"];
+    const done = spawnSync("python3", ["-c", script, ...command], { env, encoding: "utf8" });
+    expect([done.status, done.stdout]).toEqual([4, "hello\n"]);
+  });
+  test("an error ends it: what came before is written, and who does not read is not waited for", async () => {
+    const program = "head -c 200000 /dev/zero; exec sleep 100";
+    const child = spawn(SEALTTY_EXEC, words("-q", "-n", "--run-timeout", "1", "--", "sh", "-c", program), {
+      env: alone,
+    });
+    let [error, length] = ["", 0];
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => (error += chunk));
+    while (!error.includes("did not end within")) await once(child.stderr, "data");
+    child.stdout.on("data", (chunk: Buffer) => (length += chunk.length));
+    expect(await once(child, "close")).toEqual([255, null]);
+    expect(length).toBe(200_000);
+    const stuck = spawn(SEALTTY_EXEC, words("-q", "-n", "--run-timeout", "1", "--", "yes"), { env: alone });
+    stuck.stderr.resume();
+    expect(await once(stuck, "exit")).toEqual([255, null]); // nobody reads its output
+    stuck.stdout.destroy();
+  });
+  test("both into one file keep their order", () => {
+    const program = "for i in 1 2 3 4 5 6; do echo o$i; echo e$i >&2; done";
+    const script =
+      '"$@" >both 2>&1 & p=$!; kill -STOP $p; sleep 0.5; kill -CONT $p; wait $p; grep -v SIM both';
+    const { stdout } = shell(script, "-n", "--", "sh", "-c", program);
+    const letters = (letter: string) => stdout.split("\n").filter((line) => line.startsWith(letter));
+    expect(letters("o")).toEqual(["o1", "o2", "o3", "o4", "o5", "o6"]);
+    expect(letters("e")).toEqual(["e1", "e2", "e3", "e4", "e5", "e6"]);
   });
   test("what is shared with others blocks as it did", () => {
     const done = shell(
