@@ -378,7 +378,7 @@ describe.runIf(isRoot)("one half without the other", () => {
         while (!hasBytes(master)) await new Promise((resolve) => setTimeout(resolve, 20)); // it asks
         for (let i = 0; i < times; i++) {
           child.kill("SIGTERM");
-          await new Promise((resolve) => setTimeout(resolve, 500)); // two at once count as one
+          await new Promise((resolve) => setTimeout(resolve, 1200)); // those of a second count as one
         }
         const late = new Promise<string>((resolve) => setTimeout(() => resolve("still there"), 60_000));
         const how = await Promise.race([gone, late]);
