@@ -152,7 +152,10 @@ export class ClientChannels {
   ): Promise<{ channel: ClientChannel }> {
     const { connection, messages } = this.#owner.open();
     if (this.#open.size >= MAX_CHANNELS) {
-      throw new SealttyError("limit-exceeded", `At most ${MAX_CHANNELS} channels at once on one connection; run fewer at a time, or try again once one has ended.`);
+      throw new SealttyError(
+        "limit-exceeded",
+        `At most ${MAX_CHANNELS} channels at once on one connection; run fewer at a time, or try again once one has ended.`,
+      );
     }
     const number = this.#nextChannel++;
     const ids = channelStreams(number);
