@@ -9,11 +9,24 @@ export class OutputClosed extends Error {
   override readonly name = "OutputClosed";
 }
 
-/** `from` is not ended, nor destroyed. @throws OutputClosed, and what `from` fails with. */
-export async function pour(from: Readable, to: Writable): Promise<void> {
+/**
+ * `from` is not ended, nor destroyed. @param onUnwritten - hears what `to` fails with, and nothing of `from`.
+ * @throws OutputClosed, and what either fails with.
+ */
+export async function pour(
+  from: Readable,
+  to: Writable,
+  onUnwritten: (error: unknown) => void,
+): Promise<void> {
   const reader = new PullReader(from);
-  for (let chunk = await reader.read(); chunk !== undefined; chunk = await reader.read())
-    await writeTo(to, chunk);
+  for (let chunk = await reader.read(); chunk !== undefined; chunk = await reader.read()) {
+    try {
+      await writeTo(to, chunk);
+    } catch (error) {
+      onUnwritten(error);
+      throw error;
+    }
+  }
 }
 
 /** Resolves once the stream took it. @throws OutputClosed, SealttyError `device-unavailable`. */

@@ -60,27 +60,35 @@ export async function runExec(
       offs.push(services.onSignal(signal, forward));
     }
   });
-  const outputs = Promise.all([pour(program.stdout, services.stdout), pour(program.stderr, services.stderr)]);
-  const failed = program.exit.then(
-    () => outputs.then(() => program.exit),
-    async (error: unknown) => {
-      // What came before is written; a reader that stopped is not waited for.
-      let off = (): void => {};
-      const patience = new Promise<void>((resolve) => {
-        off = services.clock.after(LAST_WRITES_WITHIN, resolve);
-      });
-      await Promise.race([outputs, patience]).finally(off);
-      throw error;
-    },
+  let unwritten: (error: unknown) => void = () => undefined;
+  const unwritable = new Promise<never>((_, reject) => {
+    unwritten = reject;
+  });
+  const outputs = [
+    pour(program.stdout, services.stdout, unwritten),
+    pour(program.stderr, services.stderr, unwritten),
+  ];
+  // What came before an error is written; a reader that stopped is not waited for.
+  const failsBehind = async (what: Promise<unknown>, error: unknown): Promise<never> => {
+    await within(services.clock, LAST_WRITES_WITHIN, what);
+    throw error;
+  };
+  const ended = program.exit.then(
+    (exit) => Promise.all(outputs).then(() => exit),
+    (error: unknown) => failsBehind(Promise.allSettled(outputs), error),
   );
-  const finished = Promise.race([outputs.then(() => program.exit), failed]).then(
+  const carried = Promise.all(outputs).then(
+    () => ended,
+    (error: unknown) => failsBehind(ended, error), // the program's own end knows better
+  );
+  const finished = Promise.race([unwritable, ended, carried]).then(
     (exit) => {
       reporter.event("exit", exitFields(exit));
       return exit.status;
     },
     (error: unknown) => {
+      program.hangUp(); // nobody has anything of it any more
       if (!(error instanceof OutputClosed)) throw error;
-      program.hangUp();
       return EXIT_OUTPUT_CLOSED;
     },
   );
@@ -98,3 +106,14 @@ export async function runExec(
     for (const off of offs) off();
   }
 }
+
+/** Resolves once it is settled, or that time is over. */
+async function within(clock: Surroundings["clock"], limit: number, what: Promise<unknown>): Promise<void> {
+  let off = (): void => {};
+  const patience = new Promise<void>((resolve) => {
+    off = clock.after(limit, resolve);
+  });
+  await Promise.race([what.then(nothing, nothing), patience]);
+  off();
+}
+function nothing(): void {}

@@ -185,6 +185,7 @@ export async function runTerminal(
     };
     stdin.on("data", onData);
     const onError = (cause: Error): void => {
+      if (readOnly) return; // nothing was typed that could be lost
       const failure = inputFailure(cause, stdin);
       if (failure === undefined) return onEnd();
       hungUp = true;

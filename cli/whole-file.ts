@@ -1,7 +1,7 @@
 // Writing a file whole or not at all.
 
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
 import path from "node:path";
 import { errorCode } from "../node/socket-pipe.ts";
 
@@ -62,7 +62,7 @@ interface How {
 /** In place of a file that may be there. @throws as `writeWholeFile`. */
 export async function replaceFile(name: string, content: string | Uint8Array, how: How): Promise<void> {
   await refuseDevice(name);
-  const file = await realpath(name).catch(() => name); // a link stays one, as /dev/stdout has to
+  const file = await behindLink(name);
   const old = how.keepsMode ? await stat(file).catch(() => undefined) : undefined;
   const fresh = `${file}.${randomBytes(8).toString("hex")}.new`;
   await writeNewFile(fresh, content, old === undefined ? how.mode : 0o600, how.sync);
@@ -81,6 +81,18 @@ async function refuseDevice(file: string): Promise<void> {
   if (found === undefined || found.isFile() || found.isDirectory()) return;
   const what = "a device, pipe or socket";
   throw Object.assign(new Error(`${file} is ${what}`), { code: what });
+}
+
+/** A link of ours, or of the system's, stays one, as /dev/stdout has to. Another's gives way: it may lead anywhere. */
+async function behindLink(name: string): Promise<string> {
+  const found = await lstat(name).catch(() => undefined);
+  if (found?.isSymbolicLink() !== true || (found.uid !== 0 && found.uid !== process.getuid?.())) return name;
+  try {
+    return await realpath(name);
+  } catch {
+    const what = "a link that leads nowhere";
+    throw Object.assign(new Error(`${name} is ${what}`), { code: what });
+  }
 }
 
 async function writeNewFile(

@@ -57,8 +57,11 @@ export async function buildLauncher(directory = path.join(projectRoot, "dist/bin
   const define = `-DSEALTTY_VERSION="${version}"`;
   if (process.platform === "linux" && (await hasCompiler())) {
     // Static, there is less to do before it begins; not every compiler has the libraries for it.
-    if (await compile(source, target, ["-static", define]).then(...whether)) return;
-    if (await compile(source, target, [...dynamic, define]).then(...whether)) return;
+    try {
+      return await compile(source, target, ["-static", define]);
+    } catch {
+      if (await canCompile()) return compile(source, target, [...dynamic, define]);
+    }
     process.stdout.write(`${launcher} cannot be compiled here (no libc6-dev?): it becomes a script\n`);
   }
   await replaceFile(target, (unfinished) => {
@@ -70,7 +73,11 @@ export async function buildLauncher(directory = path.join(projectRoot, "dist/bin
   });
 }
 
-const whether = [() => true, () => false];
+/** Whether there is what any program needs: else it is not the source's fault. */
+async function canCompile() {
+  const program = ["-x", "c", "-fsyntax-only", "-"];
+  return (await run("cc", program, { input: "#include <stdio.h>\n" })).status === 0;
+}
 
 /** @param {string} source @param {string} target @param {readonly string[]} more */
 async function compile(source, target, more) {

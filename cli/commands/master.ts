@@ -49,11 +49,14 @@ async function ask(guest: string, input: Input, services: Services): Promise<num
   const sockets = all
     ? await keepersOf(guest, services.environment)
     : [masterPlace(guest, input, false, services).socket];
-  const links = await Promise.all(
+  const links = await Promise.allSettled(
     sockets.map((socket) => MasterLink.reach(socket, reporter, services.clock)),
   );
-  const found = links.filter((link) => link !== undefined);
-  if (found.length === 0) {
+  const found = links.flatMap((link) =>
+    link.status === "fulfilled" && link.value !== undefined ? [link.value] : [],
+  );
+  const refused = links.find((link) => link.status === "rejected");
+  if (found.length === 0 && refused === undefined) {
     const others = all ? 0 : (await keepersOf(guest, services.environment)).length;
     const next =
       others > 0
@@ -77,6 +80,7 @@ async function ask(guest: string, input: Input, services: Services): Promise<num
       reporter.json ? `${jsonLine({ event: "master", ...status })}\n` : `${words}\n`,
     );
   }
+  if (refused !== undefined) throw refused.reason; // the others were asked all the same
   return 0;
 }
 

@@ -108,7 +108,7 @@ async function runProxy(
     stream.once("close", () => (stream.errored === null ? resolve() : reject(stream.errored)));
   });
   closed.catch(() => undefined); // told below
-  const finished = pour(stream, services.stdout).then(
+  const finished = pour(stream, services.stdout, () => undefined).then(
     async () => {
       await exited;
       await closed; // its output ended: whether in order, is known now

@@ -58,9 +58,16 @@ export class LaunchedOutput extends Writable {
   #lost: Error | undefined; // bytes that were written here, and not there
   #go: (error?: Error) => void = () => undefined;
   #onWritten: () => void = () => undefined;
+  readonly #onLost: (error: Error) => void;
 
-  constructor(isTTY: boolean, sendPart: (part: Uint8Array) => void) {
+  /** @param onLost - bytes that were taken here were not written there; as `written` throws it. */
+  constructor(
+    isTTY: boolean,
+    sendPart: (part: Uint8Array) => void,
+    onLost: (error: Error) => void = () => undefined,
+  ) {
     super({ highWaterMark: OUTPUT_WINDOW });
+    this.#onLost = onLost;
     this.on("error", () => undefined); // the writer learns it from its own write
     this.isTTY = isTTY;
     this.#sendPart = sendPart;
@@ -113,7 +120,10 @@ export class LaunchedOutput extends Writable {
 
   broken(errno: number): void {
     this.#error ??= systemError(errno, "write");
-    if (this.#segments.some(({ isAside }) => !isAside)) this.#lost ??= this.#error;
+    if (this.#segments.some(({ isAside }) => !isAside)) {
+      this.#lost ??= this.#error;
+      this.#onLost(failureOfWrite(this.#lost, this));
+    }
     this.#segments.length = 0;
     this.#waiting = 0;
     this.#wake();

@@ -23,6 +23,8 @@ import { type Frame, type FrameType, misbehaved, readTaken } from "./wire.ts";
 export interface Keeper {
   /** Where it is found. */
   readonly socket: string;
+  /** @returns true where the connection is of no use, and whoever came opens another: this one ends. */
+  beginsAnew(): boolean;
   /** @throws why there is no connection. */
   kept(): Promise<{
     readonly guest: {
@@ -48,7 +50,9 @@ export class Launched {
   #reporter: Reporter | undefined;
   #program: RemoteProcess | undefined;
   #gone = false;
+  #hasAgreed = false;
   readonly #signals = new Map<string, number>();
+  readonly #unwritable: Promise<never>;
   readonly #interrupted: Promise<number>;
   #interrupt: (status: number) => void = () => undefined;
   readonly #agreed: Promise<void>;
@@ -64,8 +68,13 @@ export class Launched {
     this.#agreed.catch(() => undefined); // it may be gone before it was asked
     const [input, output, errors] = launch.terminals;
     this.#stdin = new LaunchedInput(input, (length) => send("room", u32(length)));
-    this.#stdout = new LaunchedOutput(output, (part) => send("output", part));
-    this.#stderr = new LaunchedOutput(errors, (part) => send("errors", part));
+    let lost: (error: Error) => void = () => undefined;
+    this.#unwritable = new Promise((_, reject) => {
+      lost = reject;
+    });
+    this.#unwritable.catch(() => undefined); // nothing may run by then
+    this.#stdout = new LaunchedOutput(output, (part) => send("output", part), lost);
+    this.#stderr = new LaunchedOutput(errors, (part) => send("errors", part), lost);
     const { localUser, clock, programDirectory, version } = here;
     this.#surroundings = {
       stdin: this.#stdin,
@@ -80,6 +89,11 @@ export class Launched {
       onExit: () => () => undefined, // of this process: none of what is done here has anything to put back
       suspend: () => undefined, // its own terminal stops it
     };
+  }
+
+  /** It agreed that it is done here, and it is not over. */
+  get busy(): boolean {
+    return this.#hasAgreed && !this.#gone;
   }
 
   /** A program runs for it. */
@@ -103,6 +117,7 @@ export class Launched {
         if (plan.terminal || dependsOnDirectory(plan.guest) || namesOwnFiles(input)) return "not-here";
         const { socket } = masterPlace(plan.guest, input, false, services);
         if (socket !== keeper.socket) return { elsewhere: socket };
+        if (keeper.beginsAnew()) return "not-here";
         this.#send("here");
         await this.#agreed; // else it might be done twice: here, late, and by whoever was asked meanwhile
         this.#reporter = reporter;
@@ -112,8 +127,13 @@ export class Launched {
         starting.then((program) => this.#started(program)).catch(() => undefined); // told below, or too late
         const program = await startedInTime(starting, input, services);
         reporter.verified(guest.claims, policy);
-        const status = await runVerified(program, guest.claims, plan, services, reporter);
-        return await Promise.race([this.#allWritten(status), this.#interrupted]);
+        const running = runVerified(program, guest.claims, plan, services, reporter);
+        const written = running.then((status) => Promise.race([this.#written(status), this.#interrupted]));
+        return await Promise.race([written, this.#unwritable]).catch((error: unknown) => {
+          program.hangUp(); // nobody has anything of it any more
+          if (error instanceof OutputClosed) return EXIT_OUTPUT_CLOSED;
+          throw error;
+        });
       },
       { read: (input) => saidIn(directory, input), stderr: this.#stderr.aside() },
     );
@@ -128,6 +148,7 @@ export class Launched {
   take({ type, body }: Frame): void {
     switch (type) {
       case "go":
+        this.#hasAgreed = true;
         return this.#agree.go();
       case "input":
         return this.#stdin.come(body);
@@ -165,15 +186,10 @@ export class Launched {
     else this.#program = program;
   }
 
-  /** @returns the status, or another where nobody reads it any more. @throws SealttyError what kept it from being written. */
-  async #allWritten(status: number): Promise<number> {
-    try {
-      await Promise.all([this.#stdout.written(), this.#stderr.written()]);
-      return status;
-    } catch (error) {
-      if (error instanceof OutputClosed) return EXIT_OUTPUT_CLOSED;
-      throw error;
-    }
+  /** @returns the status, once all is where it goes. @throws OutputClosed, and what kept it from being written. */
+  async #written(status: number): Promise<number> {
+    await Promise.all([this.#stdout.written(), this.#stderr.written()]);
+    return status;
   }
 
   #onSignal(name: string, handler: () => void): () => void {

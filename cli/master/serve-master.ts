@@ -93,6 +93,7 @@ export class MasterServer implements Talk {
   async close(): Promise<void> {
     this.#cancelIdle();
     this.#leaveName();
+    this.#settle.fail(new SealttyError("transport-lost", "The kept connection was ended before it stood."));
     await this.#within(TELL_WITHIN, Promise.all([...this.#served].map((served) => served.over())));
     for (const served of this.#served) served.end();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -119,9 +120,10 @@ export class MasterServer implements Talk {
   }
 
   /** For a command that came: the connection is lost, not just now, and nobody else would miss it. */
-  #beginsAnew(): boolean {
-    const others = [...this.#served].some(({ running }) => running);
-    if (this.#lostAt === undefined || this.#clock.now() - this.#lostAt < LOST_FOR || others) return false;
+  #beginsAnew(by: Served): boolean {
+    const isLost = this.#lostAt !== undefined && this.#clock.now() - this.#lostAt >= LOST_FOR;
+    const others = [...this.#served].some((served) => served !== by && served.busy);
+    if (this.#kept === undefined || !isLost || others) return false;
     this.#leaveName();
     this.#finish("lost");
     return true;
@@ -147,7 +149,11 @@ export class MasterServer implements Talk {
   #serve(socket: net.Socket): void {
     const served = new Served(socket, {
       here: this.#here,
-      keeper: { socket: this.#socket?.path ?? "", kept: () => this.#whenKept },
+      keeper: {
+        socket: this.#socket?.path ?? "",
+        kept: () => this.#whenKept,
+        beginsAnew: () => this.#beginsAnew(served),
+      },
       status: () => ({
         pid: process.pid,
         running: [...this.#served].filter(({ running }) => running).length,
@@ -158,7 +164,6 @@ export class MasterServer implements Talk {
       }),
       stopping: () => this.#leaveName(),
       stop: () => this.#finish("stopped"),
-      beginsAnew: () => this.#beginsAnew(),
       over: () => {
         this.#served.delete(served);
         this.#onChange();

@@ -125,8 +125,6 @@ export interface Owner {
   /** Nobody finds it any more. */
   stopping(): void;
   stop(): void;
-  /** @returns true where the connection is of no use, and whoever came opens another: this one ends. */
-  beginsAnew(): boolean;
   over(): void;
 }
 
@@ -162,6 +160,11 @@ export class Served {
 
   get running(): boolean {
     return this.#running !== undefined || this.#launched?.running === true;
+  }
+
+  /** It asked for something that would be missed: a program that runs, or is being started. */
+  get busy(): boolean {
+    return this.#asked || this.#launched?.busy === true;
   }
 
   greet(kept: Kept): void {
@@ -220,7 +223,7 @@ export class Served {
     switch (type) {
       case "open":
         this.#asked = true;
-        if (this.#owner.beginsAnew()) return void this.#socket.end(encodeFrame("anew"));
+        if (this.#owner.keeper.beginsAnew()) return void this.#socket.end(encodeFrame("anew"));
         return void this.#run(kept as Kept, body).catch((error: unknown) => this.fail(error));
       case "input":
         return this.#onInput(body);
@@ -261,8 +264,7 @@ export class Served {
   #onLaunch(body: Uint8Array): void {
     const { here, keeper } = this.#owner;
     const launch = readLaunch(body, here.version);
-    if (launch === undefined || this.#owner.beginsAnew())
-      return void this.#socket.end(encodeFrame("not-here"));
+    if (launch === undefined) return void this.#socket.end(encodeFrame("not-here"));
     this.#launched = new Launched(launch, here, (type, part) =>
       this.#send(type, ...(part === undefined ? [] : [part])),
     );

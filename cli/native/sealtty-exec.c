@@ -31,7 +31,7 @@ extern char **environ;
 
 enum {
   INPUT = 2, END = 3, SIGNAL = 4, TAKEN = 7, LAUNCH = 11, BROKEN = 12, GO = 13,
-  HELLO = 32, OUTPUT = 34, ERRORS = 35, FAILED = 37, ROOM = 38,
+  HELLO = 32, OUTPUT = 34, ERRORS = 35, FAILED = 37, ROOM = 38, SAID = 39,
   ELSEWHERE = 42, BEGUN = 43, ENDED = 44, HERE = 45,
 };
 
@@ -283,6 +283,7 @@ static bool ask(char *elsewhere, size_t size) {
     }
     switch (received[4]) {
       case HELLO:
+      case SAID: // to those who came before us
         drop(length);
         continue;
       case HERE: {
@@ -358,6 +359,7 @@ static void on_signal(int number) {
     if (++counts[i] > 3) end_by_signal(number);
     if (counts[i] == 3 && ending == 0) {
       ending = number;
+      signal(SIGALRM, on_alarm); // not before: an alarm of whoever started us ends us
       alarm(END_WITHIN);
     }
     if (write(signal_pipe[1], &i, 1) < 0) break; // it is full of others
@@ -366,7 +368,6 @@ static void on_signal(int number) {
 }
 
 static void pass_signals(void) {
-  signal(SIGALRM, on_alarm);
   for (int i = 0; i < 3; i++) {
     struct sigaction before, action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);

@@ -283,6 +283,49 @@ describe("in the process that keeps a connection", () => {
     await next.waitFor("here");
     expect(cli.requests).toEqual([]);
   });
+  test("its output cannot be written: hung up, said, and 255", async () => {
+    const { cli, socket, words } = await kept();
+    const { send, waitFor, heard } = launcher(socket, [...words, "-q", "--", "prog"]);
+    send("go");
+    await waitFor("begun");
+    cli.channel.stdout.push("out");
+    await waitFor("output");
+    send("broken", Uint8Array.of(1), u32(28));
+    cli.channel.stdout.push("more");
+    await waitFor("ended");
+    expect(heard.at(-1)?.body).toBe("\xff");
+    expect(heard.filter(({ type }) => type === "errors").at(-1)?.body).toContain("no space is left");
+    expect(cli.channel.events).toContain("hang-up");
+  });
+  test("the connection is lost: one for another guest, or for nobody, leaves it as it is; one for it opens another", async () => {
+    let state: NonNullable<
+      Parameters<ReturnType<typeof fakeCli>["services"]["connect"]>[0]["onState"]
+    > = () => {};
+    const { services } = fakeCli();
+    const { socket, words, done } = await kept({
+      connect(options: Parameters<typeof services.connect>[0]) {
+        state = options.onState ?? state;
+        return services.connect(options);
+      },
+    });
+    const first = launcher(socket, [...words, "--", "prog"]);
+    await first.waitFor("here");
+    state({ phase: "reconnecting", reason: "reset" });
+    await new Promise((resolve) => setTimeout(resolve, 3100)); // as long as it may come back by itself
+    await launcher(socket, [...words, "-l", "other", "--", "prog"]).waitFor("elsewhere");
+    await launcher(socket, ["--help"]).waitFor("not-here");
+    await launcher(socket, [...words, "--nonsense", "--", "prog"]).waitFor("ended");
+    first.send("go"); // it is being started: nobody else may end it
+    await first.waitFor("begun");
+    await launcher(socket, [...words, "--", "prog"]).waitFor("here");
+    first.connection.destroy();
+    await first.closed;
+    await vi.waitFor(async () => {
+      const next = launcher(socket, [...words, "--", "prog"]);
+      await next.waitFor("not-here");
+    });
+    expect(await done).toBe(0);
+  });
   test("gone amid its program: hung up", async () => {
     const { cli, socket, words } = await kept();
     const { connection, send, waitFor } = launcher(socket, [...words, "--", "prog"]);

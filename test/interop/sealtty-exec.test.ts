@@ -403,6 +403,11 @@ describe.runIf(hasOpenssh)("signals", () => {
     cli.child.kill("SIGTERM");
     expect(await cli.ended()).toBe(128 + 15);
   });
+  test("an alarm of whoever started it ends it, as any program", () => {
+    const script = "import os,signal,sys;signal.alarm(1);os.execv(sys.argv[1],sys.argv[1:])";
+    const command = [SEALTTY_EXEC, ...words("-q", "-n", "--", "sleep", "600")];
+    expect(spawnSync("python3", ["-c", script, ...command], { env }).signal).toBe("SIGALRM");
+  });
   test("one that nohup keeps away is not passed on", async () => {
     const script = 'trap "" HUP; exec "$@"';
     const program = "trap 'echo hup; exit 9' HUP; echo up; read line; echo $line";
