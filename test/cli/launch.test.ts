@@ -21,6 +21,7 @@ import {
 } from "../../cli/master/wire.ts";
 import { parseInput } from "../../cli/options.ts";
 import { OutputClosed, writeTo } from "../../cli/output.ts";
+import type { ConnectionState } from "../../protocol/session/api.ts";
 import { run } from "../../cli/program.ts";
 import { concat, u32 } from "../../protocol/bytes.ts";
 import { SealttyError } from "../../protocol/errors.ts";
@@ -298,13 +299,11 @@ describe("in the process that keeps a connection", () => {
     expect(cli.channel.events).toContain("hang-up");
   });
   test("the connection is lost: one for another guest, or for nobody, leaves it as it is; one for it opens another", async () => {
-    let state: NonNullable<
-      Parameters<ReturnType<typeof fakeCli>["services"]["connect"]>[0]["onState"]
-    > = () => {};
+    let state: (now: ConnectionState) => void = () => {};
     const { services } = fakeCli();
     const { socket, words, done } = await kept({
       connect(options: Parameters<typeof services.connect>[0]) {
-        state = options.onState ?? state;
+        state = (now) => options.onState?.(now);
         return services.connect(options);
       },
     });
