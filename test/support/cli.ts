@@ -20,13 +20,13 @@ export interface RunningCli {
   stop(): Promise<void>;
 }
 
-/** @param options.program - Node runs it where it ends in ".js"; absent: `sealtty`. */
+/** @param options.program - Node runs a .js or .mjs; absent: `sealtty`. */
 export function startCli(
   args: readonly string[],
   options: { program?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {},
 ): RunningCli {
   const { program = SEALTTY } = options;
-  const words = program.endsWith(".js") ? [process.execPath, program] : [program];
+  const words = /\.m?js$/.test(program) ? [process.execPath, program] : [program];
   const child = spawn(words[0] ?? "", [...words.slice(1), ...args], {
     stdio: ["pipe", "pipe", "pipe"],
     env: { ...process.env, NO_COLOR: "1", ...options.env },
