@@ -3,6 +3,8 @@
 import { execFileSync } from "node:child_process";
 import {
   existsSync,
+  lchownSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -49,6 +51,30 @@ test("a device, pipe or socket is never replaced", async () => {
   await expect(writeWholeFile(link, "x", true)).rejects.toMatchObject(refused);
   expect(readdirSync(directory).sort()).toEqual(["file", "link"]);
   expect(statSync(link).isFIFO()).toBe(true);
+});
+
+test("a link of ours stays one, and what is behind it is written; one that leads nowhere is refused", async () => {
+  const link = path.join(directory, "link");
+  writeFileSync(file, "one");
+  symlinkSync(file, link);
+  await writeWholeFile(link, "two", true);
+  expect(lstatSync(link).isSymbolicLink()).toBe(true);
+  expect(readFileSync(file, "utf8")).toBe("two");
+  rmSync(file);
+  await expect(writeWholeFile(link, "three", true)).rejects.toMatchObject({
+    code: "a link that leads nowhere",
+  });
+  expect(readdirSync(directory)).toEqual(["link"]);
+});
+
+test.runIf(process.getuid?.() === 0)("a link of another user's gives way: it may lead anywhere", async () => {
+  const link = path.join(directory, "link");
+  writeFileSync(file, "one");
+  symlinkSync(file, link);
+  lchownSync(link, 65_534, 65_534);
+  await writeWholeFile(link, "two", true);
+  expect(lstatSync(link).isSymbolicLink()).toBe(false);
+  expect([readFileSync(file, "utf8"), readFileSync(link, "utf8")]).toEqual(["one", "two"]);
 });
 
 test("a memory aid is its user's alone, whatever stood there; its directory is made with it", async () => {
