@@ -8,6 +8,7 @@ import { OutputClosed, pour } from "./output.ts";
 import type { Reporter } from "./report.ts";
 import type { Surroundings } from "./services.ts";
 import { feed } from "./standard-input.ts";
+import { within } from "./within.ts";
 
 /** What the guest says, as shells do, of a program that is not there. */
 const NOT_FOUND = 127;
@@ -106,14 +107,3 @@ export async function runExec(
     for (const off of offs) off();
   }
 }
-
-/** Resolves once it is settled, or that time is over. */
-async function within(clock: Surroundings["clock"], limit: number, what: Promise<unknown>): Promise<void> {
-  let off = (): void => {};
-  const patience = new Promise<void>((resolve) => {
-    off = clock.after(limit, resolve);
-  });
-  await Promise.race([what.then(nothing, nothing), patience]);
-  off();
-}
-function nothing(): void {}

@@ -6,6 +6,7 @@ import type { Clock } from "../../protocol/clock.ts";
 import { SealttyError } from "../../protocol/errors.ts";
 import type { Talk } from "../report.ts";
 import type { Surroundings } from "../services.ts";
+import { within } from "../within.ts";
 import { type Kept, type Said, Served } from "./served.ts";
 
 /** For somebody who does not read to hear why all is over, ms. */
@@ -86,7 +87,11 @@ export class MasterServer implements Talk {
   async fail(error: unknown): Promise<void> {
     this.#failure = error;
     this.#settle.fail(error);
-    await this.#within(TELL_WITHIN, Promise.all([...this.#served].map((served) => served.fail(error))));
+    await within(
+      this.#clock,
+      TELL_WITHIN,
+      Promise.all([...this.#served].map((served) => served.fail(error))),
+    );
   }
 
   /** Those that run here are told by their own program's end, for a moment; then all are cut. */
@@ -94,7 +99,7 @@ export class MasterServer implements Talk {
     this.#cancelIdle();
     this.#leaveName();
     this.#settle.fail(new SealttyError("transport-lost", "The kept connection was ended before it stood."));
-    await this.#within(TELL_WITHIN, Promise.all([...this.#served].map((served) => served.over())));
+    await within(this.#clock, TELL_WITHIN, Promise.all([...this.#served].map((served) => served.over())));
     for (const served of this.#served) served.end();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
@@ -103,15 +108,6 @@ export class MasterServer implements Talk {
   #leaveName(): void {
     const { path, inode } = this.#socket ?? {};
     if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path);
-  }
-
-  async #within(limit: number, all: Promise<unknown>): Promise<void> {
-    let off = (): void => {};
-    const patience = new Promise<void>((resolve) => {
-      off = this.#clock.after(limit, resolve);
-    });
-    await Promise.race([all, patience]);
-    off();
   }
 
   /** Whether the guest is there: told of each change. */
